@@ -1,0 +1,214 @@
+//! The error codes of the contract, and the one shape in which an error leaves the process.
+//!
+//! A layer keeps its own error enum with its causes; what a person or a model reads is always a
+//! [`Failure`]: a code from a closed set, a message free of secrets, and what to do next.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a caller sees of an error: `{code, message, remedy}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+#[error("{message} [{code}]")]
+pub struct Failure {
+    /// Which kind of error, from a closed set.
+    pub code: ErrorCode,
+    /// What failed, on which side (remote or local), and for which tenant. Holds no secret.
+    pub message: String,
+    /// What to do about it, naming the setting or the statement.
+    pub remedy: String,
+}
+
+impl Failure {
+    /// A failure with the remedy that belongs to its code.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            remedy: code.remedy().to_owned(),
+        }
+    }
+
+    /// The same failure with a remedy that fits this case better than the code's own.
+    #[must_use]
+    pub fn with_remedy(self, remedy: impl Into<String>) -> Self {
+        Self {
+            remedy: remedy.into(),
+            ..self
+        }
+    }
+}
+
+/// The closed set of error codes, written in capitals on every surface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ErrorCode {
+    /// A setting without which nothing can run is missing.
+    ConfigMissing,
+    /// A setting has a value that cannot be used.
+    ConfigInvalid,
+    /// No tenant is set, and the local `tenant` table does not hold exactly one row.
+    TenantNotConfigured,
+    /// The local table was last synced for another tenant.
+    TenantMismatch,
+    /// The remote database cannot be reached, or the connection to it broke.
+    RemoteUnreachable,
+    /// The TLS connection to the remote could not be made as asked.
+    RemoteTls,
+    /// The remote refused the user or password.
+    RemoteAuth,
+    /// The remote role may not read what a sync needs.
+    RemotePermission,
+    /// The remote table or query lacks something a sync needs.
+    RemoteSchema,
+    /// The remote did not answer in time.
+    RemoteTimeout,
+    /// The remote has no meters for the tenant while the local table has active ones.
+    SourceEmptyRefused,
+    /// More meters would be deactivated than the brake allows.
+    MassDeactivationRefused,
+    /// The remote gives two rows with one key.
+    DuplicateSourceKey,
+    /// The local database cannot be reached, or the connection to it broke.
+    LocalUnreachable,
+    /// The local database refused the user, the password, or a privilege.
+    LocalAuth,
+    /// The local table lacks something a sync needs.
+    LocalSchema,
+    /// The local database refused the changes as a whole.
+    LocalConstraint,
+    /// The local database did not answer, or did not grant a lock, in time.
+    LocalTimeout,
+    /// Another run for this tenant is in progress.
+    AlreadyRunning,
+    /// This process may not change anything.
+    ReadOnly,
+    /// The process running it went away before the run ended.
+    Interrupted,
+    /// A bug in meter-sync.
+    Internal,
+}
+
+impl ErrorCode {
+    /// The code as the contract writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigMissing => "CONFIG_MISSING",
+            Self::ConfigInvalid => "CONFIG_INVALID",
+            Self::TenantNotConfigured => "TENANT_NOT_CONFIGURED",
+            Self::TenantMismatch => "TENANT_MISMATCH",
+            Self::RemoteUnreachable => "REMOTE_UNREACHABLE",
+            Self::RemoteTls => "REMOTE_TLS",
+            Self::RemoteAuth => "REMOTE_AUTH",
+            Self::RemotePermission => "REMOTE_PERMISSION",
+            Self::RemoteSchema => "REMOTE_SCHEMA",
+            Self::RemoteTimeout => "REMOTE_TIMEOUT",
+            Self::SourceEmptyRefused => "SOURCE_EMPTY_REFUSED",
+            Self::MassDeactivationRefused => "MASS_DEACTIVATION_REFUSED",
+            Self::DuplicateSourceKey => "DUPLICATE_SOURCE_KEY",
+            Self::LocalUnreachable => "LOCAL_UNREACHABLE",
+            Self::LocalAuth => "LOCAL_AUTH",
+            Self::LocalSchema => "LOCAL_SCHEMA",
+            Self::LocalConstraint => "LOCAL_CONSTRAINT",
+            Self::LocalTimeout => "LOCAL_TIMEOUT",
+            Self::AlreadyRunning => "ALREADY_RUNNING",
+            Self::ReadOnly => "READ_ONLY",
+            Self::Interrupted => "INTERRUPTED",
+            Self::Internal => "INTERNAL",
+        }
+    }
+
+    /// What to do about an error of this kind when nothing more is known.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::ConfigMissing => {
+                "Set METER_SYNC_REMOTE_URL and METER_SYNC_LOCAL_URL (or the same keys in the file given by --config)."
+            }
+            Self::ConfigInvalid => "Correct the named setting; `meter-sync --help` lists them all.",
+            Self::TenantNotConfigured => {
+                "Set METER_SYNC_TENANT_ID to the organisation's id, or keep exactly one row in the local `tenant` table."
+            }
+            Self::TenantMismatch => {
+                "Set METER_SYNC_TENANT_ID back. If the site really changed hands, a person runs `meter-sync sync --allow-tenant-change --allow-mass-deactivation`."
+            }
+            Self::RemoteUnreachable => {
+                "Check host and port in METER_SYNC_REMOTE_URL and the network to it; a scheduled run is retried by itself."
+            }
+            Self::RemoteTls => {
+                "Check sslmode and sslrootcert in METER_SYNC_REMOTE_URL against the server's certificate."
+            }
+            Self::RemoteAuth => {
+                "Check user and password in METER_SYNC_REMOTE_URL (or METER_SYNC_REMOTE_URL_FILE)."
+            }
+            Self::RemotePermission => {
+                "Grant the remote role usage on the schema and select on the meter table."
+            }
+            Self::RemoteSchema => {
+                "Check METER_SYNC_REMOTE_TABLE, METER_SYNC_KEY, METER_SYNC_COLUMNS, METER_SYNC_TENANT_COLUMN and METER_SYNC_ACTIVE_COLUMN against the remote; `meter-sync check` shows what is missing."
+            }
+            Self::RemoteTimeout => {
+                "Check the remote's load and the line; METER_SYNC_STATEMENT_TIMEOUT and METER_SYNC_CONNECT_TIMEOUT set how long is waited."
+            }
+            Self::SourceEmptyRefused | Self::MassDeactivationRefused => {
+                "Check the remote rows of this tenant first. If the change is meant, a person runs `meter-sync sync --allow-mass-deactivation`."
+            }
+            Self::DuplicateSourceKey => {
+                "Make the key unique on the remote, or name the columns that are unique together in METER_SYNC_KEY."
+            }
+            Self::LocalUnreachable => {
+                "Check that the database named by METER_SYNC_LOCAL_URL is up and has room."
+            }
+            Self::LocalAuth => {
+                "Check user and password in METER_SYNC_LOCAL_URL and that the role may create and write schema meter_sync and write the meter table."
+            }
+            Self::LocalSchema => {
+                "Check METER_SYNC_LOCAL_TABLE, METER_SYNC_KEY and METER_SYNC_ACTIVE_COLUMN against the local table; `meter-sync check` shows what is missing."
+            }
+            Self::LocalConstraint => {
+                "Mend the local constraint or the remote data that breaks it, then sync again."
+            }
+            Self::LocalTimeout => {
+                "Find what holds the lock or the load on the local database (pg_stat_activity, pg_locks); METER_SYNC_STATEMENT_TIMEOUT and METER_SYNC_LOCK_TIMEOUT set how long is waited."
+            }
+            Self::AlreadyRunning => {
+                "Wait for the running run to end; ask for the status to follow it."
+            }
+            Self::ReadOnly => "Start meter-sync without METER_SYNC_READ_ONLY to allow syncs.",
+            Self::Interrupted => "Sync again; what the interrupted run did was rolled back.",
+            Self::Internal => "Report this with the log lines of the run (its run id is in each).",
+        }
+    }
+
+    /// Whether trying the same again later may help without anyone changing anything.
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::RemoteUnreachable
+            | Self::RemoteTimeout
+            | Self::LocalUnreachable
+            | Self::LocalTimeout
+            | Self::AlreadyRunning
+            | Self::Interrupted => true,
+            Self::ConfigMissing
+            | Self::ConfigInvalid
+            | Self::TenantNotConfigured
+            | Self::TenantMismatch
+            | Self::RemoteTls
+            | Self::RemoteAuth
+            | Self::RemotePermission
+            | Self::RemoteSchema
+            | Self::SourceEmptyRefused
+            | Self::MassDeactivationRefused
+            | Self::DuplicateSourceKey
+            | Self::LocalAuth
+            | Self::LocalSchema
+            | Self::LocalConstraint
+            | Self::ReadOnly
+            | Self::Internal => false,
+        }
+    }
+}
+
+impl std::fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,7 @@
+//! meter-sync keeps a site's local Postgres copy of its meters equal to its organisation's rows in
+//! a central Postgres.
+
+pub mod config;
+pub mod error;
+pub mod meter;
+pub mod runs;

@@ -1,0 +1,3 @@
+//! The `meter-sync` command.
+
+fn main() {}

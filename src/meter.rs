@@ -1,0 +1,232 @@
+//! The words of the domain as plain data: tenant, run, trigger, action, counts, change.
+//!
+//! A leaf: nothing here knows a database, a protocol or a clock.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A JSON object: a key or the changed fields of a meter, by column name.
+pub type Fields = serde_json::Map<String, serde_json::Value>;
+
+/// The id of the customer organisation whose meters this site mirrors, as text whatever its type.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct TenantId(String);
+
+impl TenantId {
+    /// Takes an id as text; an empty one is no tenant.
+    pub fn new(id: impl Into<String>) -> Option<Self> {
+        let id: String = id.into();
+        (!id.trim().is_empty()).then_some(Self(id))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for TenantId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The id of one run: a `UUIDv7` (RFC 9562), so ids sort by time.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct RunId(Uuid);
+
+impl RunId {
+    /// A new id stamped with `now`.
+    pub fn at(now: DateTime<Utc>) -> Self {
+        let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
+        let stamp =
+            uuid::Timestamp::from_unix(uuid::NoContext, seconds, now.timestamp_subsec_nanos());
+        Self(Uuid::new_v7(stamp))
+    }
+
+    /// The id as Postgres and JSON carry it.
+    pub fn as_uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl From<Uuid> for RunId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
+impl std::str::FromStr for RunId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl std::fmt::Display for RunId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Writes the text form of a closed set once, for serde, SQL and logs alike.
+macro_rules! text_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$variant_doc])* $variant),+ }
+
+        impl $name {
+            /// Every value, in the order of the contract.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The value as JSON and the database hold it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The value of a text from the database; `None` for one that a newer version wrote.
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == text)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+text_enum! {
+    /// What asked for a run.
+    Trigger {
+        /// The cron.
+        Schedule = "schedule",
+        /// The catch-up of a slot missed while no process ran.
+        Startup = "startup",
+        /// An MCP client.
+        Mcp = "mcp",
+        /// A REST client.
+        Rest = "rest",
+        /// The status page.
+        Page = "page",
+        /// A person or script at a command line.
+        Cli = "cli",
+    }
+}
+
+text_enum! {
+    /// How a run ended.
+    Outcome {
+        /// Every row of the remote is now here.
+        Succeeded = "succeeded",
+        /// Both sides were equal already; nothing was written to the meters.
+        NoChange = "no_change",
+        /// Everything arrived but the rejected rows.
+        Partial = "partial",
+        /// An error ended it; the meters are as before.
+        Failed = "failed",
+        /// The brake held it back; the meters are as before.
+        Refused = "refused",
+        /// Its process went away; found and marked by the next run.
+        Interrupted = "interrupted",
+        /// It only planned.
+        DryRun = "dry_run",
+    }
+}
+
+impl Outcome {
+    /// Whether the local meters equal the remote's after a run that ended so.
+    pub fn is_success(self) -> bool {
+        match self {
+            Self::Succeeded | Self::NoChange => true,
+            Self::Partial | Self::Failed | Self::Refused | Self::Interrupted | Self::DryRun => {
+                false
+            }
+        }
+    }
+}
+
+text_enum! {
+    /// What a run does to one meter.
+    Action {
+        /// The meter is new here.
+        Insert = "insert",
+        /// Fields of a meter that is here change.
+        Update = "update",
+        /// The meter is gone remotely: `active = false`, the row stays.
+        Deactivate = "deactivate",
+        /// The meter was inactive here and becomes active, whatever else changes with it.
+        Reactivate = "reactivate",
+    }
+}
+
+text_enum! {
+    /// Where a run is.
+    Phase {
+        /// Connecting to both sides and reading their catalogs.
+        Prepare = "prepare",
+        /// Reading the remote rows.
+        Read = "read",
+        /// Finding what differs.
+        Plan = "plan",
+        /// Writing the changes.
+        Apply = "apply",
+    }
+}
+
+/// How many meters a run inserted, updated and so on; for a dry run, would have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Counts {
+    /// Meters new here.
+    pub inserted: i64,
+    /// Meters on both sides whose fields changed.
+    pub updated: i64,
+    /// Meters gone remotely that were active here.
+    pub deactivated: i64,
+    /// Meters inactive here that became active.
+    pub reactivated: i64,
+    /// Meters equal on both sides.
+    pub unchanged: i64,
+    /// Remote rows that the local table would not take, set aside.
+    pub rejected: i64,
+}
+
+impl Counts {
+    /// How many meters change.
+    pub fn changes(&self) -> i64 {
+        self.inserted + self.updated + self.deactivated + self.reactivated
+    }
+}
+
+/// One meter's change: what was and what is, changed fields only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// What is done to the meter.
+    pub action: Action,
+    /// The meter's key, by column name.
+    pub key: Fields,
+    /// The changed fields as they were; empty for an insert.
+    pub before: Fields,
+    /// The changed fields as they are now.
+    pub after: Fields,
+}
+
+/// A remote row that the local table would not take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Rejection {
+    /// The row's key, by column name.
+    pub key: Fields,
+    /// Why, in the words of the local database.
+    pub reason: String,
+}

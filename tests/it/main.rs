@@ -1,0 +1,1 @@
+//! The integration tests, one binary; files are named by subject.
