@@ -230,3 +230,23 @@ pub struct Rejection {
     /// Why, in the words of the local database.
     pub reason: String,
 }
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What it does now.
+    pub phase: Phase,
+    /// Remote rows read so far.
+    pub rows: i64,
+    /// Bytes of row data read from the remote so far.
+    pub remote_bytes: i64,
+}
+
+impl Progress {
+    /// A run at its start.
+    pub const START: Self = Self {
+        phase: Phase::Prepare,
+        rows: 0,
+        remote_bytes: 0,
+    };
+}

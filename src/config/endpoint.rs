@@ -19,6 +19,18 @@ pub enum Tls {
     Rustls(std::sync::Arc<rustls::ClientConfig>),
 }
 
+impl Endpoint {
+    /// What the driver connects with.
+    pub(crate) fn driver(&self) -> &tokio_postgres::Config {
+        &self.driver
+    }
+
+    /// How TLS is used.
+    pub(crate) fn tls(&self) -> &Tls {
+        &self.tls
+    }
+}
+
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint").finish_non_exhaustive()

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, Tls};
 pub use schedule::Schedule;
 
 use crate::meter::TenantId;

@@ -1,16 +1,38 @@
 //! One run at a time, and what happened.
+//!
+//! Every surface asks for a run in the same way, [`Runs::request`], and learns what happened from
+//! the same [`Runs::status`]. A run belongs to this module and not to who asked: it goes on when
+//! they go away. Exclusion is by a lock in the local database ([`lock`]); the log there
+//! ([`log`], [`history`]) is the memory; what only this process knows is published in one `watch`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use chrono::{DateTime, Utc};
+use tokio::sync::{Mutex, oneshot, watch};
+use tokio_util::task::TaskTracker;
 
-use crate::error::Failure;
-use crate::meter::{Phase, RunId, Trigger};
-use report::RunReport;
-use status::{Status, StatusQuery};
+use crate::clock;
+use crate::config::Config;
+use crate::db::{Database, DbError, Local, Remote};
+use crate::error::{ErrorCode, Failure};
+use crate::meter::{Progress, RunId, Trigger};
 
+use here::Here;
+use report::{RunReport, RunState};
+use status::RunRecord;
+
+mod execute;
+mod health;
+mod here;
+mod history;
+mod lock;
+mod log;
+mod overview;
 pub mod report;
+mod slots;
 pub mod status;
+mod tenant;
 
 /// A wish for a run.
 #[derive(Clone, Debug)]
@@ -59,62 +81,144 @@ pub enum Requested {
     Started(Ticket),
     /// Nothing was started: the run in the report is in progress (`state` is `already_running`).
     AlreadyRunning(Box<RunReport>),
-    /// Nothing was started: the run in the report answers this request already.
+    /// Nothing goes on: the run in the report has ended, or ended before it could begin.
     Finished(Box<RunReport>),
-}
-
-/// Where a run in this process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// What it does now.
-    pub phase: Phase,
-    /// Remote rows read so far.
-    pub rows: i64,
 }
 
 /// A run that was started here, to wait for or to leave alone.
 #[derive(Debug)]
-pub struct Ticket {}
+pub struct Ticket {
+    begun: RunRecord,
+    progress: watch::Receiver<Progress>,
+    end: watch::Receiver<Option<Box<RunReport>>>,
+}
 
 impl Ticket {
     /// The run's id.
     pub fn run_id(&self) -> RunId {
-        todo!()
+        self.begun.run_id
     }
 
     /// Where the run is, as it goes; the sender is dropped when it ends.
     pub fn progress(&self) -> watch::Receiver<Progress> {
-        todo!()
+        self.progress.clone()
     }
 
     /// Waits for the end, at most `limit`; the report's `state` says whether it has come.
-    pub async fn wait(&mut self, _limit: Duration) -> RunReport {
-        todo!()
+    pub async fn wait(&mut self, limit: Duration) -> RunReport {
+        if let Ok(end) = tokio::time::timeout(limit, self.end.wait_for(Option::is_some)).await
+            && let Ok(Some(report)) = end.as_deref()
+        {
+            return (**report).clone();
+        }
+        let report = RunReport::of(&self.begun, Vec::new(), clock::now());
+        RunReport {
+            remote_bytes: self.progress.borrow().remote_bytes,
+            ..report
+        }
     }
 }
 
 /// The one way to start a run and to learn what happened. Clones share one state.
 #[derive(Clone, Debug)]
-pub struct Runs {}
+pub struct Runs {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    remote: Option<Database<Remote>>,
+    local: Option<Database<Local>>,
+    /// Held while a run is being started, so that requests cannot starve each other of connections.
+    starting: Mutex<()>,
+    here: watch::Sender<Here>,
+    tasks: TaskTracker,
+}
 
 impl Runs {
+    /// Runs for the databases of the settings. Runs are spawned on `tasks`, to be waited for at
+    /// shutdown.
+    pub fn new(config: Config, tasks: TaskTracker) -> Result<Self, DbError> {
+        let limits = &config.limits;
+        let remote = config
+            .remote
+            .as_ref()
+            .map(|end| Database::new(end, limits))
+            .transpose()?;
+        let local = config
+            .local
+            .as_ref()
+            .map(|end| Database::new(end, limits))
+            .transpose()?;
+        let here = watch::Sender::new(Here::new(remote.is_some(), local.is_some()));
+        let shared = Shared {
+            config,
+            remote,
+            local,
+            starting: Mutex::new(()),
+            here,
+            tasks,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
     /// Whether both database URLs are set.
     pub fn is_configured(&self) -> bool {
-        todo!()
+        self.shared.remote.is_some() && self.shared.local.is_some()
     }
 
     /// Whether triggers are refused.
     pub fn is_read_only(&self) -> bool {
-        todo!()
+        self.shared.config.read_only
     }
 
-    /// Starts a run unless one is in progress. Errors: `CONFIG_MISSING`, `READ_ONLY`.
-    pub async fn request(&self, _request: Request) -> Result<Requested, Failure> {
-        todo!()
+    /// The settings that the runs follow.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
     }
 
-    /// The status now. An error only when `run_id` names no run.
-    pub async fn status(&self, _query: &StatusQuery) -> Result<Status, Failure> {
-        todo!()
+    /// Says that a failed scheduled run waits until then for its retry, or no longer does.
+    pub fn set_waiting(&self, until: Option<DateTime<Utc>>) {
+        self.shared
+            .here
+            .send_modify(|here| here.waiting_until = until);
+    }
+
+    /// Starts a run unless one is in progress. Errors: `CONFIG_MISSING`, `READ_ONLY`. A request that
+    /// is given up while it waits still becomes a run.
+    pub async fn request(&self, request: Request) -> Result<Requested, Failure> {
+        if self.is_read_only() {
+            let message = "This meter-sync was started read-only and starts no sync.";
+            return Err(Failure::new(ErrorCode::ReadOnly, message));
+        }
+        if !self.is_configured() {
+            let message = "The remote or the local database is not configured.";
+            return Err(Failure::new(ErrorCode::ConfigMissing, message));
+        }
+        if let Some(running) = self.shared.here.borrow().running_record() {
+            let report = RunReport::already_running(&running, clock::now());
+            return Ok(Requested::AlreadyRunning(Box::new(report)));
+        }
+        let (begun, answer) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        self.shared
+            .tasks
+            .spawn(async move { execute::run(&shared, &request, begun).await });
+        answer.await.map_err(|_closed| {
+            Failure::new(ErrorCode::Internal, "The run ended without an answer.")
+        })
+    }
+}
+
+impl RunReport {
+    /// Whether nobody needs to wait for the run any longer.
+    pub fn is_over(&self) -> bool {
+        match self.state {
+            RunState::Finished | RunState::AlreadyRunning => true,
+            RunState::Running => false,
+        }
     }
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::Failure;
 use crate::meter::{Change, Counts, Outcome, RunId};
 
+use super::status::RunRecord;
+
 /// Whether a run has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -56,4 +58,120 @@ pub struct RunReport {
     pub summary: String,
     /// What to do next, in one sentence.
     pub next_step: String,
+}
+
+/// How many changes a report of a run carries.
+pub(super) const SAMPLE: u32 = 20;
+
+impl RunReport {
+    /// The report of a run as the log has it.
+    pub(super) fn of(record: &RunRecord, changes: Vec<Change>, now: DateTime<Utc>) -> Self {
+        let state = match record.outcome {
+            Some(_) => RunState::Finished,
+            None => RunState::Running,
+        };
+        let total = record.counts.changes();
+        Self {
+            run_id: record.run_id,
+            state,
+            outcome: record.outcome,
+            dry_run: record.dry_run,
+            counts: record.counts,
+            changes_total: total,
+            truncated: i64::try_from(changes.len()).is_ok_and(|listed| listed < total),
+            changes,
+            started_at: record.started_at,
+            finished_at: record.finished_at,
+            duration_ms: (record.finished_at.unwrap_or(now) - record.started_at).num_milliseconds(),
+            remote_bytes: record.remote_bytes,
+            error: record.error.clone(),
+            summary: summary(record),
+            next_step: next_step(record),
+        }
+    }
+
+    /// The answer to whoever asked for a run while this one was in progress.
+    pub(super) fn already_running(record: &RunRecord, now: DateTime<Utc>) -> Self {
+        let report = Self::of(record, Vec::new(), now);
+        Self {
+            state: RunState::AlreadyRunning,
+            summary: format!(
+                "Nothing was started: run {} is in progress already.",
+                record.run_id
+            ),
+            ..report
+        }
+    }
+
+    /// Whether the run has ended in a way that is an error to whoever asked for it.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self.outcome {
+            Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => self.error.as_ref(),
+            Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun)
+            | None => None,
+        }
+    }
+}
+
+/// A run's result in one sentence.
+pub(super) fn summary(record: &RunRecord) -> String {
+    let counts = &record.counts;
+    let error = || {
+        record
+            .error
+            .as_ref()
+            .map_or_else(String::new, |e| e.message.clone())
+    };
+    match record.outcome {
+        None => "The sync is running.".to_owned(),
+        Some(Outcome::NoChange) => {
+            format!(
+                "Nothing to change: all {} meters are equal on both sides.",
+                counts.unchanged
+            )
+        }
+        Some(Outcome::Succeeded) => format!("Synced: {}.", changed(counts)),
+        Some(Outcome::Partial) => format!("Synced in part: {}.", changed(counts)),
+        Some(Outcome::DryRun) => format!(
+            "A sync would give: {}. Nothing was written.",
+            changed(counts)
+        ),
+        Some(Outcome::Failed) => format!("The sync failed: {}", error()),
+        Some(Outcome::Refused) => format!("The sync was refused: {}", error()),
+        Some(Outcome::Interrupted) => format!("The sync was interrupted: {}", error()),
+    }
+}
+
+fn changed(counts: &Counts) -> String {
+    let named = [
+        (counts.inserted, "inserted"),
+        (counts.updated, "updated"),
+        (counts.deactivated, "deactivated"),
+        (counts.reactivated, "reactivated"),
+        (
+            counts.rejected,
+            "set aside because the local table does not take them",
+        ),
+    ];
+    let parts = named.iter().filter(|(count, _)| *count > 0);
+    let parts = parts.map(|(count, what)| format!("{count} {what}"));
+    parts
+        .chain([format!("{} unchanged", counts.unchanged)])
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn next_step(record: &RunRecord) -> String {
+    match record.outcome {
+        None => format!("Ask for the status with run_id {} to follow it.", record.run_id),
+        Some(Outcome::Succeeded | Outcome::NoChange) => "Nothing to do.".to_owned(),
+        Some(Outcome::Partial) => {
+            "Read why rows were rejected (status with include_changes), and mend the remote rows or the local table.".to_owned()
+        }
+        Some(Outcome::DryRun) if record.counts.changes() == 0 => "Nothing to do.".to_owned(),
+        Some(Outcome::DryRun) => "Trigger a sync without dry_run to make these changes.".to_owned(),
+        Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => {
+            record.error.as_ref().map_or_else(String::new, |error| error.remedy.clone())
+        }
+    }
 }

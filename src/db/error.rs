@@ -1,0 +1,289 @@
+//! What can go wrong with a database, and which code of the contract it is.
+
+use std::time::Duration;
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::error::SqlState;
+
+use super::{Side, SideName};
+use crate::error::{ErrorCode, Failure};
+
+/// An error of one of the databases. Its text holds no host, user or SQL; the cause stays as source.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// The pool could not be built.
+    #[error("the {side} connection pool could not be set up")]
+    Pool {
+        /// Which database.
+        side: SideName,
+        /// Why.
+        source: deadpool_postgres::BuildError,
+    },
+    /// No connection could be had.
+    #[error("no connection to the {side} database")]
+    Connect {
+        /// Which database.
+        side: SideName,
+        /// How long was waited.
+        waited: Duration,
+        /// Why.
+        source: PoolError,
+    },
+    /// A statement failed.
+    #[error("the {side} database failed at: {doing}")]
+    Query {
+        /// Which database.
+        side: SideName,
+        /// What was being done.
+        doing: String,
+        /// Why.
+        source: tokio_postgres::Error,
+    },
+    /// The server did not answer.
+    #[error("the {side} database was silent for {waited:?} at: {doing}")]
+    Silence {
+        /// Which database.
+        side: SideName,
+        /// What was being done.
+        doing: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+}
+
+impl DbError {
+    pub(crate) fn query<S: Side>(doing: impl Into<String>, source: tokio_postgres::Error) -> Self {
+        Self::Query {
+            side: S::NAME,
+            doing: doing.into(),
+            source,
+        }
+    }
+
+    pub(crate) fn silence<S: Side>(doing: impl Into<String>, waited: Duration) -> Self {
+        Self::Silence {
+            side: S::NAME,
+            doing: doing.into(),
+            waited,
+        }
+    }
+
+    /// Which database.
+    pub fn side(&self) -> SideName {
+        match self {
+            Self::Pool { side, .. }
+            | Self::Connect { side, .. }
+            | Self::Query { side, .. }
+            | Self::Silence { side, .. } => *side,
+        }
+    }
+
+    /// The server's own error, if it gave one.
+    pub fn server_error(&self) -> Option<&tokio_postgres::error::DbError> {
+        self.driver_error()
+            .and_then(tokio_postgres::Error::as_db_error)
+    }
+
+    fn driver_error(&self) -> Option<&tokio_postgres::Error> {
+        match self {
+            Self::Connect {
+                source: PoolError::Backend(source),
+                ..
+            }
+            | Self::Query { source, .. } => Some(source),
+            Self::Connect { .. } | Self::Pool { .. } | Self::Silence { .. } => None,
+        }
+    }
+
+    /// Whether the error speaks of one row's values and not of the statement or the server:
+    /// SQLSTATE classes 22, 23 and 44, an error raised by a trigger, an index row too large
+    /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+    pub fn is_about_a_row(&self) -> bool {
+        self.server_error().is_some_and(|error| {
+            let state = error.code().code();
+            ["22", "23", "44", "P0"]
+                .iter()
+                .any(|class| state.starts_with(class))
+                || *error.code() == SqlState::PROGRAM_LIMIT_EXCEEDED
+        })
+    }
+
+    /// What the server says of a row, message and detail.
+    pub fn reason(&self) -> String {
+        let Some(error) = self.server_error() else {
+            return self.to_string();
+        };
+        let reason = match error.detail() {
+            Some(detail) => format!("{}: {detail}", error.message()),
+            None => error.message().to_owned(),
+        };
+        shortened(&reason)
+    }
+
+    /// The contract's view of the error.
+    pub fn failure(&self) -> Failure {
+        let side = self.side();
+        match self {
+            Self::Pool { .. } => Failure::new(ErrorCode::Internal, self.to_string()),
+            Self::Silence { .. } => Failure::new(timeout(side), self.to_string()),
+            Self::Connect {
+                waited,
+                source: PoolError::Timeout(_),
+                ..
+            } => Failure::new(
+                unreachable(side),
+                format!("The {side} database did not answer within {waited:?}."),
+            ),
+            Self::Connect {
+                source: PoolError::Backend(source),
+                ..
+            } => driver_failure(side, "connect", source),
+            Self::Connect { .. } => Failure::new(unreachable(side), self.to_string()),
+            Self::Query { doing, source, .. } => driver_failure(side, doing, source),
+        }
+    }
+}
+
+fn driver_failure(side: SideName, doing: &str, source: &tokio_postgres::Error) -> Failure {
+    if let Some(error) = source.as_db_error() {
+        return server_failure(side, doing, error);
+    }
+    // The driver keeps its error kinds to itself; its texts are fixed.
+    match source.to_string().as_str() {
+        "error performing TLS handshake" => tls_failure(side, source),
+        "authentication error" | "invalid configuration" => Failure::new(
+            auth(side),
+            format!("The {side} database asks for a sign-in that the settings do not give."),
+        ),
+        "error connecting to server" => Failure::new(
+            unreachable(side),
+            format!(
+                "The {side} database cannot be reached: {}.",
+                io_reason(source)
+            ),
+        ),
+        "timeout waiting for server" => Failure::new(
+            unreachable(side),
+            format!("The {side} database did not answer in time."),
+        ),
+        _ if source.is_closed() || is_io(source) => Failure::new(
+            unreachable(side),
+            format!("The connection to the {side} database broke while it was at: {doing}."),
+        ),
+        other => Failure::new(
+            ErrorCode::Internal,
+            format!("The {side} database driver failed at {doing}: {other}."),
+        ),
+    }
+}
+
+fn tls_failure(side: SideName, source: &tokio_postgres::Error) -> Failure {
+    let why = std::error::Error::source(source).map_or_else(String::new, |e| format!(": {e}"));
+    let failure = Failure::new(
+        match side {
+            SideName::Remote => ErrorCode::RemoteTls,
+            SideName::Local => ErrorCode::LocalUnreachable,
+        },
+        format!("TLS with the {side} database failed{}.", shortened(&why)),
+    );
+    match side {
+        SideName::Remote => failure,
+        SideName::Local => {
+            failure.with_remedy("Check sslmode and sslrootcert in METER_SYNC_LOCAL_URL.")
+        }
+    }
+}
+
+fn server_failure(side: SideName, doing: &str, error: &tokio_postgres::error::DbError) -> Failure {
+    let state = error.code().code();
+    let message = shortened(error.message());
+    // What is said at sign-in names users and databases; say it without them.
+    if state.starts_with("28") {
+        let message = format!("The {side} database refused the user or password.");
+        return Failure::new(auth(side), message);
+    }
+    if *error.code() == SqlState::UNDEFINED_DATABASE {
+        let message = format!("The {side} server has no database of the name in the settings.");
+        return Failure::new(unreachable(side), message).with_remedy(format!(
+            "Check the database name in METER_SYNC_{}_URL.",
+            side.to_string().to_uppercase()
+        ));
+    }
+    Failure::new(
+        server_code(side, error.code()),
+        format!("The {side} database refused to {doing}: {message} (SQLSTATE {state})."),
+    )
+}
+
+fn server_code(side: SideName, state: &SqlState) -> ErrorCode {
+    if *state == SqlState::INSUFFICIENT_PRIVILEGE {
+        return match side {
+            SideName::Remote => ErrorCode::RemotePermission,
+            SideName::Local => ErrorCode::LocalAuth,
+        };
+    }
+    if [
+        SqlState::QUERY_CANCELED,
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+    ]
+    .contains(state)
+    {
+        return timeout(side);
+    }
+    match state.code().get(..2).unwrap_or_default() {
+        // connection, operator intervention, resources, system; and a standby's conflict (40001)
+        "08" | "57" | "53" | "58" | "40" => unreachable(side),
+        "22" | "23" | "44" | "P0" => match side {
+            SideName::Remote => ErrorCode::RemoteSchema,
+            SideName::Local => ErrorCode::LocalConstraint,
+        },
+        "42" | "3F" | "0A" | "25" | "55" => match side {
+            SideName::Remote => ErrorCode::RemoteSchema,
+            SideName::Local => ErrorCode::LocalSchema,
+        },
+        _ => ErrorCode::Internal,
+    }
+}
+
+fn unreachable(side: SideName) -> ErrorCode {
+    match side {
+        SideName::Remote => ErrorCode::RemoteUnreachable,
+        SideName::Local => ErrorCode::LocalUnreachable,
+    }
+}
+
+fn timeout(side: SideName) -> ErrorCode {
+    match side {
+        SideName::Remote => ErrorCode::RemoteTimeout,
+        SideName::Local => ErrorCode::LocalTimeout,
+    }
+}
+
+fn auth(side: SideName) -> ErrorCode {
+    match side {
+        SideName::Remote => ErrorCode::RemoteAuth,
+        SideName::Local => ErrorCode::LocalAuth,
+    }
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}
+
+/// Why a connection was not made, without the address: the kind of the I/O error.
+fn io_reason(error: &tokio_postgres::Error) -> String {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+        .map_or_else(|| "no connection".to_owned(), |io| io.kind().to_string())
+}
+
+/// The longest text of a server that is passed on, in characters.
+const LONGEST_TEXT: usize = 400;
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= LONGEST_TEXT {
+        return text.to_owned();
+    }
+    text.chars().take(LONGEST_TEXT).chain(['…']).collect()
+}

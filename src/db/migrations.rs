@@ -1,0 +1,90 @@
+//! The tables of schema `meter_sync`, made step by step.
+//!
+//! Steps are numbered from 1 and never edited once released. All of them run in one transaction
+//! under one advisory lock, so two processes that start at once make them once.
+
+use super::{Connection, DbError, Local, Tx, param};
+use crate::error::{ErrorCode, Failure};
+
+/// The steps, oldest first.
+const STEPS: &[&str] = &[include_str!("migrations/0001_sync_tables.sql")];
+
+/// What the migrations found or did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migrated {
+    /// The tables were as this version wants them.
+    Current,
+    /// So many steps were made.
+    Applied(usize),
+}
+
+const EXISTS: &str = "\
+-- look for the sync tables
+select to_regclass('meter_sync.meter_sync_migration') is not null";
+
+const VERSION: &str = "\
+-- read the version of the sync tables
+select coalesce(max(version), 0) from meter_sync.meter_sync_migration";
+
+const FOUNDATION: &str = "\
+-- create the schema of the sync tables
+select pg_advisory_xact_lock(hashtextextended('meter_sync migrations', 0));
+do $$ begin
+    -- `create schema if not exists` asks for the right to create one even where there is one.
+    if to_regnamespace('meter_sync') is null then
+        create schema meter_sync;
+    end if;
+end $$;
+create table if not exists meter_sync.meter_sync_migration (
+    version integer primary key,
+    applied_at timestamptz not null default now()
+)";
+
+const RECORD: &str = "\
+-- record a migration
+insert into meter_sync.meter_sync_migration (version) values ($1)";
+
+/// Whether the sync tables are there, in whatever version.
+pub async fn exist(tx: &Tx<'_, Local>) -> Result<bool, DbError> {
+    Ok(tx.query_one(EXISTS, &[]).await?.get(0))
+}
+
+async fn version(tx: &Tx<'_, Local>) -> Result<usize, DbError> {
+    if !exist(tx).await? {
+        return Ok(0);
+    }
+    let version: i32 = tx.query_one(VERSION, &[]).await?.get(0);
+    Ok(usize::try_from(version).unwrap_or_default())
+}
+
+/// Brings the sync tables to this version. A database that a newer version has migrated is refused.
+pub async fn run(connection: &mut Connection<Local>) -> Result<Migrated, Failure> {
+    let tx = connection.begin("migrate").await.map_err(|e| e.failure())?;
+    let found = version(&tx).await.map_err(|e| e.failure())?;
+    if found > STEPS.len() {
+        return Err(Failure::new(
+            ErrorCode::LocalSchema,
+            "The sync tables in the local database were made by a newer meter-sync.",
+        )
+        .with_remedy("Update meter-sync on this machine."));
+    }
+    if found == STEPS.len() {
+        return Ok(Migrated::Current);
+    }
+    apply(tx).await.map_err(|e| e.failure())
+}
+
+async fn apply(tx: Tx<'_, Local>) -> Result<Migrated, DbError> {
+    tx.batch(FOUNDATION).await?;
+    // Under the lock: another process may have been faster.
+    let found = version(&tx).await?;
+    for (number, step) in (1_i32..).zip(STEPS).skip(found) {
+        tx.batch(step).await?;
+        tx.execute(RECORD, &[param::integer(number)]).await?;
+    }
+    tx.commit().await?;
+    Ok(match STEPS.len().saturating_sub(found) {
+        0 => Migrated::Current,
+        steps => Migrated::Applied(steps),
+    })
+}

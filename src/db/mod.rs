@@ -1,0 +1,224 @@
+//! The two databases: pools, the one door to transactions, catalogs, quoting.
+//!
+//! Which side a connection belongs to is part of its type, so a statement meant for the local
+//! database cannot reach the remote. Every statement is sent unnamed and typed and every setting is
+//! transaction-local, so a `PgBouncer` in transaction mode on either side is no obstacle. Every wait
+//! has an end: the server's by `statement_timeout`, ours by a deadline a little longer, which is
+//! what notices a server that is frozen.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use tokio_postgres::{IsolationLevel, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+pub use error::DbError;
+pub use transaction::Tx;
+
+use crate::config::{Endpoint, Limits, Tls};
+
+pub mod catalog;
+mod error;
+pub mod migrations;
+pub mod param;
+pub mod quote;
+mod transaction;
+
+/// Which database a connection, a transaction or an error belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SideName {
+    /// The central database, read-only for us.
+    Remote,
+    /// The site's database.
+    Local,
+}
+
+impl std::fmt::Display for SideName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Remote => "remote",
+            Self::Local => "local",
+        })
+    }
+}
+
+/// A side as a type.
+pub trait Side: Send + Sync + 'static {
+    /// The side's name.
+    const NAME: SideName;
+    /// How many connections are kept for it at most. A run needs two local ones at a time (its own
+    /// and a short one for the log); the others answer status questions meanwhile.
+    const CONNECTIONS: usize;
+}
+
+/// The central database.
+#[derive(Clone, Copy, Debug)]
+pub struct Remote;
+
+/// The site's database.
+#[derive(Clone, Copy, Debug)]
+pub struct Local;
+
+impl Side for Remote {
+    const NAME: SideName = SideName::Remote;
+    const CONNECTIONS: usize = 2;
+}
+
+impl Side for Local {
+    const NAME: SideName = SideName::Local;
+    const CONNECTIONS: usize = 6;
+}
+
+/// One database: a pool of connections and the waits that hold for them.
+#[derive(Clone, Debug)]
+pub struct Database<S> {
+    pool: Pool,
+    waits: Waits,
+    side: PhantomData<S>,
+}
+
+/// How long a statement, a lock and an answer are waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    connect: Duration,
+    statement: Duration,
+    lock: Duration,
+}
+
+impl Waits {
+    /// The server ends a statement after `statement`; that it says so is waited for a little longer.
+    pub(crate) fn answer(self) -> Duration {
+        self.statement + Duration::from_secs(2)
+    }
+}
+
+/// A connection, given back to its pool when dropped.
+pub struct Connection<S> {
+    client: Object,
+    waits: Waits,
+    side: PhantomData<S>,
+}
+
+impl<S: Side> Database<S> {
+    /// A pool for the endpoint. Nothing connects yet.
+    pub fn new(endpoint: &Endpoint, limits: &Limits) -> Result<Self, DbError> {
+        let recycling = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let driver = endpoint.driver().clone();
+        let manager = match endpoint.tls() {
+            Tls::Disable => Manager::from_config(driver, NoTls, recycling),
+            Tls::Rustls(config) => {
+                let tls = MakeRustlsConnect::new((**config).clone());
+                Manager::from_config(driver, tls, recycling)
+            }
+        };
+        let pool = Pool::builder(manager)
+            .max_size(S::CONNECTIONS)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(limits.connect_timeout))
+            .create_timeout(Some(limits.connect_timeout))
+            .recycle_timeout(Some(limits.connect_timeout))
+            .build()
+            .map_err(|source| DbError::Pool {
+                side: S::NAME,
+                source,
+            })?;
+        let waits = Waits {
+            connect: limits.connect_timeout,
+            statement: limits.statement_timeout,
+            lock: limits.lock_timeout,
+        };
+        Ok(Self {
+            pool,
+            waits,
+            side: PhantomData,
+        })
+    }
+
+    /// A connection, new or used before.
+    pub async fn connect(&self) -> Result<Connection<S>, DbError> {
+        let client = self.pool.get().await.map_err(|source| DbError::Connect {
+            side: S::NAME,
+            waited: self.waits.connect,
+            source,
+        })?;
+        Ok(Connection {
+            client,
+            waits: self.waits,
+            side: PhantomData,
+        })
+    }
+}
+
+/// Settings that make the text of a value mean the same on both sides, whatever a role or a
+/// database has set (<https://www.postgresql.org/docs/current/runtime-config-client.html>).
+const PINNED: &str = "set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; \
+     set local timezone = 'UTC'; set local extra_float_digits = 1; \
+     set local bytea_output = 'hex'; set local xmloption = 'content'; \
+     set local lc_monetary = 'C'; set local standard_conforming_strings = on; \
+     set local idle_in_transaction_session_timeout = 0; ";
+
+impl<S: Side> Connection<S> {
+    /// The one door to transactions. `name` is what `pg_stat_activity` shows.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the door the others are sent to"
+    )]
+    async fn open(
+        &mut self,
+        name: &'static str,
+        level: IsolationLevel,
+        settings: &str,
+    ) -> Result<Tx<'_, S>, DbError> {
+        let waits = self.waits;
+        let builder = self.client.build_transaction().isolation_level(level);
+        let builder = builder.read_only(matches!(S::NAME, SideName::Remote));
+        let opening = tokio::time::timeout(waits.answer(), builder.start());
+        let inner = opening
+            .await
+            .map_err(|_elapsed| DbError::silence::<S>(name, waits.answer()))?
+            .map_err(|source| DbError::query::<S>(name, source))?;
+        let tx = Tx::new(inner, waits);
+        let statement_ms = waits.statement.as_millis();
+        tx.batch(&format!(
+            "-- {name}\n{PINNED}{settings}set local statement_timeout = {statement_ms}; \
+             set local application_name = {}",
+            quote::literal(&format!("meter-sync {name}"))
+        ))
+        .await?;
+        Ok(tx)
+    }
+
+    /// Closes the connection instead of giving it back: what it was doing is not known to be over.
+    pub fn discard(self) {
+        drop(Object::take(self.client));
+    }
+}
+
+impl Connection<Remote> {
+    /// One snapshot of the remote, read-only: everything read through it is of one moment.
+    pub async fn snapshot(&mut self, name: &'static str) -> Result<Tx<'_, Remote>, DbError> {
+        self.open(name, IsolationLevel::RepeatableRead, "").await
+    }
+}
+
+impl Connection<Local> {
+    /// A local transaction. Each statement sees what others have committed before it, so that a
+    /// lock that was waited for is followed by a look at what its holder did.
+    ///
+    /// The keepalive settings make the server notice within 10 s that our machine has vanished, and
+    /// let go of our locks then; a process that merely dies is noticed at once
+    /// (<https://www.postgresql.org/docs/current/runtime-config-connection.html>).
+    pub async fn begin(&mut self, name: &'static str) -> Result<Tx<'_, Local>, DbError> {
+        let lock_ms = self.waits.lock.as_millis();
+        let settings = format!(
+            "set local lock_timeout = {lock_ms}; set local tcp_keepalives_idle = 3; \
+             set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 2; \
+             set local client_connection_check_interval = 1000; "
+        );
+        self.open(name, IsolationLevel::ReadCommitted, &settings)
+            .await
+    }
+}

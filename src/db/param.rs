@@ -1,0 +1,67 @@
+//! Parameters with their types, so that no round trip is spent on asking the server for them.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tokio_postgres::types::{Json, ToSql, Type};
+use uuid::Uuid;
+
+/// A value and its type.
+pub struct Param<'a> {
+    value: Box<dyn ToSql + Sync + Send + 'a>,
+    type_: Type,
+}
+
+fn param<'a>(value: impl ToSql + Sync + Send + 'a, type_: Type) -> Param<'a> {
+    Param {
+        value: Box::new(value),
+        type_,
+    }
+}
+
+/// The form in which the driver takes parameters.
+pub(super) fn typed<'p>(params: &'p [Param<'_>]) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
+    params
+        .iter()
+        .map(|param| (&*param.value as &(dyn ToSql + Sync), param.type_.clone()))
+        .collect()
+}
+
+/// A `text`, or null.
+pub fn text<'a>(value: impl Into<Option<&'a str>>) -> Param<'a> {
+    param(value.into(), Type::TEXT)
+}
+
+/// A `bigint`.
+pub fn bigint<'a>(value: i64) -> Param<'a> {
+    param(value, Type::INT8)
+}
+
+/// An `integer`.
+pub fn integer<'a>(value: i32) -> Param<'a> {
+    param(value, Type::INT4)
+}
+
+/// A `boolean`.
+pub fn boolean<'a>(value: bool) -> Param<'a> {
+    param(value, Type::BOOL)
+}
+
+/// An `oid`.
+pub fn oid<'a>(value: u32) -> Param<'a> {
+    param(value, Type::OID)
+}
+
+/// A `uuid`.
+pub fn uuid<'a>(value: Uuid) -> Param<'a> {
+    param(value, Type::UUID)
+}
+
+/// A `timestamptz`.
+pub fn timestamptz<'a>(value: DateTime<Utc>) -> Param<'a> {
+    param(value, Type::TIMESTAMPTZ)
+}
+
+/// A `jsonb`.
+pub fn jsonb<'a, T: Serialize + std::fmt::Debug + Sync + ?Sized>(value: &'a T) -> Param<'a> {
+    param(Json(value), Type::JSONB)
+}

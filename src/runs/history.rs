@@ -1,0 +1,216 @@
+//! The run log as the status reads it.
+
+use crate::db::{DbError, Local, Tx, param};
+use crate::error::{ErrorCode, Failure};
+use crate::meter::{Action, Change, Counts, Fields, Outcome, Rejection, RunId, TenantId, Trigger};
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tokio_postgres::Row;
+
+use super::status::RunRecord;
+
+macro_rules! select_runs {
+    ($name:literal, $condition:literal) => {
+        concat!(
+            "-- ",
+            $name,
+            "
+select id, trigger, actor, reason, dry_run, started_at, finished_at, outcome,
+       inserted, updated, deactivated, reactivated, unchanged, rejected,
+       error_code, error_message, error_remedy, remote_bytes, changes_truncated
+from meter_sync.meter_sync_log ",
+            $condition
+        )
+    };
+}
+
+const NEWEST: &str = select_runs!(
+    "list runs",
+    "where tenant = $1 order by started_at desc, id desc limit $2"
+);
+const BY_ID: &str = select_runs!("read a run", "where id = $1");
+const RUNNING: &str = select_runs!(
+    "read the running run",
+    "where tenant = $1 and outcome is null order by started_at desc limit 1"
+);
+const LAST_FINISHED: &str = select_runs!(
+    "read the last run",
+    "where tenant = $1 and outcome is not null and not dry_run order by started_at desc, id desc limit 1"
+);
+const BY_IDEMPOTENCY_KEY: &str = select_runs!(
+    "look for the same request",
+    "where tenant = $1 and idempotency_key = $2 and started_at > $3 order by started_at desc limit 1"
+);
+
+/// A run by its id.
+pub(super) async fn by_id(tx: &Tx<'_, Local>, id: RunId) -> Result<Option<RunRecord>, DbError> {
+    let params = [param::uuid(id.as_uuid())];
+    Ok(tx.query_opt(BY_ID, &params).await?.as_ref().map(record))
+}
+
+/// The newest runs, newest first.
+pub(super) async fn newest(
+    tx: &Tx<'_, Local>,
+    tenant: &TenantId,
+    limit: u32,
+) -> Result<Vec<RunRecord>, DbError> {
+    let limit = i64::from(limit);
+    let params = [param::text(tenant.as_str()), param::bigint(limit)];
+    Ok(tx
+        .query(NEWEST, &params)
+        .await?
+        .iter()
+        .map(record)
+        .collect())
+}
+
+/// The run that has not ended, if any.
+pub(super) async fn running(
+    tx: &Tx<'_, Local>,
+    tenant: &TenantId,
+) -> Result<Option<RunRecord>, DbError> {
+    let params = [param::text(tenant.as_str())];
+    Ok(tx.query_opt(RUNNING, &params).await?.as_ref().map(record))
+}
+
+/// The last run that ended, dry runs aside.
+pub(super) async fn last_finished(
+    tx: &Tx<'_, Local>,
+    tenant: &TenantId,
+) -> Result<Option<RunRecord>, DbError> {
+    let params = [param::text(tenant.as_str())];
+    Ok(tx
+        .query_opt(LAST_FINISHED, &params)
+        .await?
+        .as_ref()
+        .map(record))
+}
+
+/// The run that a request with this key started since `since`, if any.
+pub(super) async fn by_idempotency_key(
+    tx: &Tx<'_, Local>,
+    tenant: &TenantId,
+    key: &str,
+    since: DateTime<Utc>,
+) -> Result<Option<RunRecord>, DbError> {
+    let params = [
+        param::text(tenant.as_str()),
+        param::text(key),
+        param::timestamptz(since),
+    ];
+    Ok(tx
+        .query_opt(BY_IDEMPOTENCY_KEY, &params)
+        .await?
+        .as_ref()
+        .map(record))
+}
+
+const LAST_SUCCESS: &str = "\
+-- read the last success
+select finished_at from meter_sync.meter_sync_log
+where tenant = $1 and outcome in ('succeeded', 'no_change')
+order by started_at desc limit 1";
+
+/// When the last successful run ended.
+pub(super) async fn last_success(
+    tx: &Tx<'_, Local>,
+    tenant: &TenantId,
+) -> Result<Option<DateTime<Utc>>, DbError> {
+    let params = [param::text(tenant.as_str())];
+    Ok(tx
+        .query_opt(LAST_SUCCESS, &params)
+        .await?
+        .and_then(|row| row.get(0)))
+}
+
+const CHANGES: &str = "\
+-- list changes
+select action, key, before, after from meter_sync.meter_sync_change
+where run_id = $1 order by n limit $2";
+
+/// The first changes of a run.
+pub(super) async fn changes(
+    tx: &Tx<'_, Local>,
+    id: RunId,
+    limit: u32,
+) -> Result<Vec<Change>, DbError> {
+    let limit = i64::from(limit);
+    let params = [param::uuid(id.as_uuid()), param::bigint(limit)];
+    let rows = tx.query(CHANGES, &params).await?;
+    let change = |row: &Row| Change {
+        action: Action::parse(row.get(0)).unwrap_or(Action::Update),
+        key: object(row.get(1)),
+        before: object(row.get(2)),
+        after: object(row.get(3)),
+    };
+    Ok(rows.iter().map(change).collect())
+}
+
+const REJECTED: &str = "\
+-- list rejected rows
+select key, reason from meter_sync.meter_sync_rejected where run_id = $1 order by n limit $2";
+
+/// The first rejected rows of a run.
+pub(super) async fn rejected(
+    tx: &Tx<'_, Local>,
+    id: RunId,
+    limit: u32,
+) -> Result<Vec<Rejection>, DbError> {
+    let limit = i64::from(limit);
+    let params = [param::uuid(id.as_uuid()), param::bigint(limit)];
+    let rows = tx.query(REJECTED, &params).await?;
+    Ok(rows
+        .iter()
+        .map(|row| Rejection {
+            key: object(row.get(0)),
+            reason: row.get(1),
+        })
+        .collect())
+}
+
+fn object(value: Value) -> Fields {
+    match value {
+        Value::Object(fields) => fields,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Fields::new()
+        }
+    }
+}
+
+fn record(row: &Row) -> RunRecord {
+    let outcome: Option<String> = row.get("outcome");
+    RunRecord {
+        run_id: RunId::from(row.get::<_, uuid::Uuid>("id")),
+        trigger: Trigger::parse(row.get("trigger")).unwrap_or(Trigger::Cli),
+        actor: row.get("actor"),
+        reason: row.get("reason"),
+        dry_run: row.get("dry_run"),
+        started_at: row.get("started_at"),
+        finished_at: row.get("finished_at"),
+        outcome: outcome.and_then(|text| Outcome::parse(&text)),
+        counts: Counts {
+            inserted: row.get("inserted"),
+            updated: row.get("updated"),
+            deactivated: row.get("deactivated"),
+            reactivated: row.get("reactivated"),
+            unchanged: row.get("unchanged"),
+            rejected: row.get("rejected"),
+        },
+        error: failure(row),
+        remote_bytes: row.get("remote_bytes"),
+        changes_truncated: row.get("changes_truncated"),
+    }
+}
+
+fn failure(row: &Row) -> Option<Failure> {
+    let code: String = row.get::<_, Option<String>>("error_code")?;
+    // A code that a newer version wrote is shown as a bug of this one; the message tells it.
+    let code = serde_json::from_value(Value::String(code)).unwrap_or(ErrorCode::Internal);
+    let message: Option<String> = row.get("error_message");
+    let remedy: Option<String> = row.get("error_remedy");
+    Some(Failure {
+        code,
+        message: message.unwrap_or_default(),
+        remedy: remedy.unwrap_or_else(|| code.remedy().to_owned()),
+    })
+}

@@ -1,0 +1,46 @@
+//! One run a tenant at a time, among all processes and hosts.
+//!
+//! The lock is an advisory lock of the local database, held by the very transaction that changes
+//! the meters (<https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS>): it is
+//! let go exactly when that transaction ends, however it ends, so a run that lost its lock cannot
+//! write and a run that ended cannot hold it.
+//!
+//! A second, short lock, the *door*, is held while a run is being started. Whoever finds the lock
+//! taken looks at the log behind the door, and there the running run's row is sure to be.
+
+use crate::db::{DbError, Local, Tx, param};
+use crate::meter::TenantId;
+
+const DOOR: &str = "\
+-- wait at the door
+select pg_advisory_xact_lock(hashtextextended('meter_sync door ' || $1, 0))";
+
+const TRY: &str = "\
+-- take the run lock
+select pg_try_advisory_xact_lock(hashtextextended('meter_sync run ' || $1, 0))";
+
+const WAIT: &str = "\
+-- wait for the run lock
+select pg_advisory_xact_lock(hashtextextended('meter_sync run ' || $1, 0))";
+
+/// Waits until no other process is starting a run of the tenant; holds till the transaction ends.
+pub(super) async fn door(tx: &Tx<'_, Local>, tenant: &TenantId) -> Result<(), DbError> {
+    tx.execute(DOOR, &[param::text(tenant.as_str())])
+        .await
+        .map(drop)
+}
+
+/// Takes the tenant's lock until the transaction ends; `false` when another run has it.
+pub(super) async fn try_take(tx: &Tx<'_, Local>, tenant: &TenantId) -> Result<bool, DbError> {
+    Ok(tx
+        .query_one(TRY, &[param::text(tenant.as_str())])
+        .await?
+        .get(0))
+}
+
+/// Waits for the tenant's lock: until then a transaction whose connection was lost may yet commit.
+pub(super) async fn wait(tx: &Tx<'_, Local>, tenant: &TenantId) -> Result<(), DbError> {
+    tx.execute(WAIT, &[param::text(tenant.as_str())])
+        .await
+        .map(drop)
+}

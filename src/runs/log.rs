@@ -1,0 +1,183 @@
+//! The run log: `meter_sync.meter_sync_log` and `meter_sync_rejected`, as a run writes them.
+
+use crate::config::Mapping;
+use crate::db::{DbError, Local, Tx, param};
+use crate::error::{ErrorCode, Failure};
+use crate::meter::{Counts, Outcome, Rejection, RunId, TenantId};
+use chrono::{DateTime, Utc};
+
+use super::Request;
+
+/// A run at its start, as the log takes it.
+#[derive(Clone, Debug)]
+pub(super) struct Beginning<'a> {
+    pub(super) run_id: RunId,
+    /// Absent when it could not be found out; the run then ends at once.
+    pub(super) tenant: Option<&'a TenantId>,
+    pub(super) mapping: &'a Mapping,
+    pub(super) request: &'a Request,
+    pub(super) started_at: DateTime<Utc>,
+}
+
+/// How a run ended, as the log takes it.
+#[derive(Clone, Debug)]
+pub(super) struct Ending {
+    pub(super) outcome: Outcome,
+    pub(super) finished_at: DateTime<Utc>,
+    pub(super) counts: Counts,
+    pub(super) error: Option<Failure>,
+    pub(super) remote_bytes: i64,
+    pub(super) changes_truncated: bool,
+}
+
+/// The local table's full name where it exists, so that the log knows it by one name only.
+macro_rules! full_name {
+    ($parameter:literal) => {
+        concat!(
+            "coalesce((select format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_class c ",
+            "join pg_catalog.pg_namespace n on n.oid = c.relnamespace ",
+            "where c.oid = to_regclass(",
+            $parameter,
+            ")::oid), ",
+            $parameter,
+            ")"
+        )
+    };
+}
+
+const START: &str = concat!(
+    "-- log the start of a run
+insert into meter_sync.meter_sync_log
+    (id, tenant, local_table, trigger, actor, reason, idempotency_key, dry_run, started_at)
+values ($1, $2, ",
+    full_name!("$3"),
+    ", $4, $5, $6, $7, $8, $9)"
+);
+
+/// Writes the row of a run that starts.
+pub(super) async fn start(tx: &Tx<'_, Local>, run: &Beginning<'_>) -> Result<(), DbError> {
+    let Beginning {
+        run_id,
+        tenant,
+        mapping,
+        request,
+        started_at,
+    } = run;
+    let tenant = tenant.map(TenantId::as_str);
+    let params = [
+        param::uuid(run_id.as_uuid()),
+        param::text(tenant),
+        param::text(mapping.local_table.as_str()),
+        param::text(request.trigger.as_str()),
+        param::text(request.actor.as_deref()),
+        param::text(request.reason.as_deref()),
+        param::text(request.idempotency_key.as_deref()),
+        param::boolean(request.dry_run),
+        param::timestamptz(*started_at),
+    ];
+    tx.execute(START, &params).await.map(drop)
+}
+
+const INTERRUPTED: &str = "\
+-- mark interrupted runs
+update meter_sync.meter_sync_log
+set outcome = 'interrupted', finished_at = $2, error_code = $3, error_message = $4, error_remedy = $5
+where tenant = $1 and outcome is null";
+
+/// Marks runs whose process went away. Only the holder of the tenant's lock may call it: nobody else
+/// can then be running.
+pub(super) async fn mark_interrupted(
+    tx: &Tx<'_, Local>,
+    tenant: &TenantId,
+    now: DateTime<Utc>,
+) -> Result<u64, DbError> {
+    let failure = Failure::new(
+        ErrorCode::Interrupted,
+        "The process that ran it went away before it ended; the meters were left as they were.",
+    );
+    let params = [
+        param::text(tenant.as_str()),
+        param::timestamptz(now),
+        param::text(failure.code.as_str()),
+        param::text(failure.message.as_str()),
+        param::text(failure.remedy.as_str()),
+    ];
+    tx.execute(INTERRUPTED, &params).await
+}
+
+const FINISH: &str = "\
+-- log the end of a run
+update meter_sync.meter_sync_log
+set outcome = $2, finished_at = $3,
+    inserted = $4, updated = $5, deactivated = $6, reactivated = $7, unchanged = $8, rejected = $9,
+    error_code = $10, error_message = $11, error_remedy = $12,
+    remote_bytes = $13, changes_truncated = $14
+where id = $1 and (outcome is null or outcome = 'interrupted')";
+
+/// Writes how a run ended. Called once a run, in the transaction that changes the meters where there
+/// is one. (A run whose connection was lost may have been taken for interrupted meanwhile.)
+pub(super) async fn finish(
+    tx: &Tx<'_, Local>,
+    run_id: RunId,
+    ending: &Ending,
+) -> Result<(), DbError> {
+    let counts = &ending.counts;
+    let error = ending.error.as_ref();
+    let params = [
+        param::uuid(run_id.as_uuid()),
+        param::text(ending.outcome.as_str()),
+        param::timestamptz(ending.finished_at),
+        param::bigint(counts.inserted),
+        param::bigint(counts.updated),
+        param::bigint(counts.deactivated),
+        param::bigint(counts.reactivated),
+        param::bigint(counts.unchanged),
+        param::bigint(counts.rejected),
+        param::text(error.map(|e| e.code.as_str())),
+        param::text(error.map(|e| e.message.as_str())),
+        param::text(error.map(|e| e.remedy.as_str())),
+        param::bigint(ending.remote_bytes),
+        param::boolean(ending.changes_truncated),
+    ];
+    tx.execute(FINISH, &params).await.map(drop)
+}
+
+const REJECTED: &str = "\
+-- log rejected rows
+insert into meter_sync.meter_sync_rejected (run_id, n, key, reason)
+select $1, r.n, r.entry->'key', r.entry->>'reason'
+from jsonb_array_elements($2) with ordinality r(entry, n)";
+
+/// Writes the rows that a run set aside.
+pub(super) async fn rejected(
+    tx: &Tx<'_, Local>,
+    run_id: RunId,
+    rows: &[Rejection],
+) -> Result<(), DbError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let params = [param::uuid(run_id.as_uuid()), param::jsonb(rows)];
+    tx.execute(REJECTED, &params).await.map(drop)
+}
+
+const LAST_TENANT: &str = concat!(
+    "-- read whose meters the table holds
+select tenant from meter_sync.meter_sync_log
+where local_table = ",
+    full_name!("$1"),
+    " and outcome in ('succeeded', 'no_change', 'partial')
+order by started_at desc limit 1"
+);
+
+/// The tenant that the local table was last synced for.
+pub(super) async fn last_tenant(
+    tx: &Tx<'_, Local>,
+    mapping: &Mapping,
+) -> Result<Option<String>, DbError> {
+    let params = [param::text(mapping.local_table.as_str())];
+    Ok(tx
+        .query_opt(LAST_TENANT, &params)
+        .await?
+        .and_then(|row| row.get(0)))
+}

@@ -1,0 +1,342 @@
+//! Puts the status together: the log and the meters as the local database has them now, and what only
+//! this process knows. With the local database down the second part stands alone and says so.
+
+use chrono::{DateTime, Utc};
+
+use crate::clock;
+use crate::db::{Database, Local, Tx, catalog, migrations, quote};
+use crate::error::{ErrorCode, Failure};
+use crate::meter::{Change, Outcome, Rejection, TenantId};
+
+use super::health::{self, Signs};
+use super::here::{self, Here};
+use super::report;
+use super::status::{
+    ActivityState, Connections, Health, MeterCounts, RunRecord, RunningStatus, ScheduleStatus,
+    Status, StatusQuery, TenantStatus,
+};
+use super::tenant::{self, Tenant};
+use super::{Runs, history};
+
+/// What the local database says.
+#[derive(Default)]
+struct Found {
+    tenant: Option<TenantStatus>,
+    last_run: Option<RunRecord>,
+    last_success_at: Option<DateTime<Utc>>,
+    running: Option<RunRecord>,
+    meters: Option<MeterCounts>,
+    history: Vec<RunRecord>,
+    changes: Option<Vec<Change>>,
+    rejected: Option<Vec<Rejection>>,
+    warnings: Vec<String>,
+}
+
+/// Why nothing was found.
+enum Unfound {
+    /// The local database did not give an answer.
+    Failed(Failure),
+    /// There is no run of the id asked for.
+    NoSuchRun(Failure),
+}
+
+impl Runs {
+    /// The status now. An error only when `run_id` names no run.
+    pub async fn status(&self, query: &StatusQuery) -> Result<Status, Failure> {
+        let now = clock::now();
+        let asked = match &self.shared.local {
+            Some(local) => Some(self.ask(local, query).await),
+            None => None,
+        };
+        let mut here = self.shared.here.borrow().clone();
+        let found = match asked {
+            Some(Ok(found)) => {
+                here.local = here::connection(None, now);
+                found
+            }
+            Some(Err(Unfound::NoSuchRun(failure))) => return Err(failure),
+            Some(Err(Unfound::Failed(failure))) => {
+                let found = self.fall_back(&here, &failure);
+                here.local = here::connection(Some(failure), now);
+                found
+            }
+            None => self.fall_back(&here, &missing("METER_SYNC_LOCAL_URL")),
+        };
+        Ok(self.compose(found, here, now))
+    }
+
+    async fn ask(&self, local: &Database<Local>, query: &StatusQuery) -> Result<Found, Unfound> {
+        let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
+        let mut connection = local.connect().await.map_err(failed)?;
+        let asked = async {
+            let tx = connection.begin("status").await.map_err(failed)?;
+            let tenant = match tenant::resolve(&tx, &self.config().mapping).await {
+                Ok(tenant) => tenant,
+                Err(failure) if failure.code == ErrorCode::TenantNotConfigured => {
+                    return Ok(self.without_tenant(&failure));
+                }
+                Err(failure) => return Err(Unfound::Failed(failure)),
+            };
+            self.read(&tx, tenant, query).await
+        }
+        .await;
+        if let Err(Unfound::Failed(_)) = asked {
+            connection.discard();
+        }
+        asked
+    }
+
+    async fn read(
+        &self,
+        tx: &Tx<'_, Local>,
+        tenant: Tenant,
+        query: &StatusQuery,
+    ) -> Result<Found, Unfound> {
+        let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
+        let mut found = Found::default();
+        if migrations::exist(tx).await.map_err(failed)? {
+            found.last_run = history::last_finished(tx, &tenant.id)
+                .await
+                .map_err(failed)?;
+            found.last_success_at = history::last_success(tx, &tenant.id)
+                .await
+                .map_err(failed)?;
+            found.running = history::running(tx, &tenant.id).await.map_err(failed)?;
+            read_runs(tx, &tenant.id, query, &mut found).await?;
+        } else if let Some(id) = query.run_id {
+            return Err(Unfound::NoSuchRun(no_such_run(id)));
+        }
+        found.meters = self.count_meters(tx, &tenant.id).await.map_err(failed)?;
+        if found.meters.is_none() {
+            let table = &self.config().mapping.local_table;
+            found
+                .warnings
+                .push(format!("The local table {table} does not exist."));
+        }
+        found.tenant = Some(TenantStatus {
+            id: tenant.id.as_str().to_owned(),
+            name: tenant.name,
+        });
+        Ok(found)
+    }
+
+    async fn count_meters(
+        &self,
+        tx: &Tx<'_, Local>,
+        tenant: &TenantId,
+    ) -> Result<Option<MeterCounts>, crate::db::DbError> {
+        let mapping = &self.config().mapping;
+        let Some(table) = catalog::find(tx, &mapping.local_table).await? else {
+            return Ok(None);
+        };
+        if table.column(&mapping.active_column).is_none() {
+            return Ok(None);
+        }
+        let active = quote::identifier(&mapping.active_column);
+        let filter = match table.column(&mapping.tenant_column) {
+            Some(_) => {
+                let column = quote::identifier(&mapping.tenant_column);
+                format!("{column} = {}", quote::literal(tenant.as_str()))
+            }
+            None => "true".to_owned(),
+        };
+        let sql = format!(
+            "-- count the meters
+select count(*) filter (where {active}), count(*) filter (where {active} is not true)
+from {} where {filter}",
+            table.quoted()
+        );
+        let row = tx.query_one(&sql, &[]).await?;
+        Ok(Some(MeterCounts {
+            active: row.get(0),
+            inactive: row.get(1),
+        }))
+    }
+
+    fn without_tenant(&self, failure: &Failure) -> Found {
+        Found {
+            warnings: vec![format!("{} {}", failure.message, failure.remedy)],
+            ..Found::default()
+        }
+    }
+
+    fn fall_back(&self, here: &Here, failure: &Failure) -> Found {
+        Found {
+            tenant: here.tenant.clone(),
+            last_run: here.last.clone(),
+            last_success_at: here.last_success_at,
+            running: here.running_record(),
+            history: here.last.clone().into_iter().collect(),
+            warnings: vec![format!("{} {}", failure.message, failure.remedy)],
+            ..Found::default()
+        }
+    }
+
+    fn compose(&self, found: Found, here: Here, now: DateTime<Utc>) -> Status {
+        let config = self.config();
+        let is_down = here.local.error.is_some();
+        let signs = Signs {
+            is_configured: self.is_configured() && (is_down || found.tenant.is_some()),
+            last_run: found.last_run.as_ref(),
+            last_success_at: found.last_success_at,
+            schedule: config.schedule.as_ref(),
+            jitter: config.jitter,
+        };
+        let health = match health::derive(&signs, now) {
+            // Without the local database nothing can be relied on, whatever the last run said.
+            Health::Ok | Health::Late | Health::NeverRun | Health::Stale | Health::Paused
+                if is_down =>
+            {
+                Health::Failing
+            }
+            health => health,
+        };
+        let running = running(&found, &here, now);
+        let activity = match (&running, here.waiting_until) {
+            (Some(_), _) => ActivityState::Running,
+            (None, Some(_)) => ActivityState::Waiting,
+            (None, None) => ActivityState::Idle,
+        };
+        Status {
+            health,
+            activity,
+            summary: summary(health, &found, is_down),
+            next_step: next_step(health, &found, &running),
+            tenant: found.tenant,
+            last_success_at: found.last_success_at,
+            last_run: found.last_run,
+            next_run_at: here
+                .waiting_until
+                .or_else(|| config.schedule.as_ref().and_then(|s| s.next_after(now))),
+            schedule: ScheduleStatus {
+                line: config
+                    .schedule
+                    .as_ref()
+                    .map_or("off", |s| s.line())
+                    .to_owned(),
+                timezone: config
+                    .schedule
+                    .as_ref()
+                    .map_or("UTC", |s| s.zone().name())
+                    .to_owned(),
+            },
+            meters: found.meters,
+            connections: Connections {
+                remote: here.remote,
+                local: here.local,
+            },
+            running,
+            history: found.history,
+            changes: found.changes,
+            rejected: found.rejected,
+            warnings: found.warnings,
+        }
+    }
+}
+
+async fn read_runs(
+    tx: &Tx<'_, Local>,
+    tenant: &TenantId,
+    query: &StatusQuery,
+    found: &mut Found,
+) -> Result<(), Unfound> {
+    let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
+    found.history = match query.run_id {
+        Some(id) => {
+            let run = history::by_id(tx, id).await.map_err(failed)?;
+            vec![run.ok_or_else(|| Unfound::NoSuchRun(no_such_run(id)))?]
+        }
+        None => history::newest(tx, tenant, query.history)
+            .await
+            .map_err(failed)?,
+    };
+    let shown = query
+        .run_id
+        .or_else(|| found.last_run.as_ref().map(|run| run.run_id));
+    if let Some(id) = shown.filter(|_| query.include_changes) {
+        let limit = query.changes_limit;
+        found.changes = Some(history::changes(tx, id, limit).await.map_err(failed)?);
+        found.rejected = Some(history::rejected(tx, id, limit).await.map_err(failed)?);
+    }
+    Ok(())
+}
+
+fn no_such_run(id: crate::meter::RunId) -> Failure {
+    Failure::new(
+        ErrorCode::ConfigInvalid,
+        format!("There is no run {id} in the log."),
+    )
+    .with_remedy("Leave run_id out to list the latest runs with their ids.")
+}
+
+fn missing(setting: &str) -> Failure {
+    Failure::new(ErrorCode::ConfigMissing, format!("{setting} is not set."))
+}
+
+fn running(found: &Found, here: &Here, now: DateTime<Utc>) -> Option<RunningStatus> {
+    let record = here.running_record().or_else(|| found.running.clone())?;
+    let ours = here
+        .running
+        .as_ref()
+        .map(|running| *running.progress.borrow());
+    Some(RunningStatus {
+        run_id: record.run_id,
+        phase: ours.map(|progress| progress.phase),
+        elapsed_ms: (now - record.started_at).num_milliseconds(),
+        rows: ours.map(|progress| progress.rows),
+    })
+}
+
+fn summary(health: Health, found: &Found, is_down: bool) -> String {
+    let last = found.last_run.as_ref();
+    let when = last
+        .and_then(|run| run.finished_at)
+        .map_or_else(String::new, |at| {
+            format!(" (last run ended {})", at.format("%Y-%m-%d %H:%M:%S UTC"))
+        });
+    let said = last.map_or_else(String::new, report::summary);
+    if is_down {
+        return "The local database does not answer, so the meters cannot be vouched for."
+            .to_owned();
+    }
+    match health {
+        Health::NotConfigured => "meter-sync is not configured yet.".to_owned(),
+        Health::NeverRun => "No sync has run yet.".to_owned(),
+        Health::Ok => format!("The meters are in sync{when}. {said}"),
+        Health::Late => format!("The meters were in sync, but a scheduled sync is overdue{when}."),
+        Health::Stale => {
+            format!("The meters are stale: no sync has succeeded for several slots{when}.")
+        }
+        Health::Paused => format!("The schedule is off; the last sync succeeded{when}. {said}"),
+        Health::Failing => match last.and_then(|run| run.outcome) {
+            Some(Outcome::Partial) => format!("Most meters are in sync, but not all{when}. {said}"),
+            _ => format!("The last sync did not succeed{when}. {said}"),
+        },
+    }
+}
+
+fn next_step(health: Health, found: &Found, running: &Option<RunningStatus>) -> String {
+    if let Some(running) = running {
+        return format!("Ask again to follow run {}.", running.run_id);
+    }
+    if let Some(warning) = found.warnings.first() {
+        return warning.clone();
+    }
+    let remedy = found
+        .last_run
+        .as_ref()
+        .and_then(|run| run.error.as_ref())
+        .map(|e| &e.remedy);
+    match (health, remedy) {
+        (Health::Ok, _) => "Nothing to do.".to_owned(),
+        (Health::NotConfigured, _) => ErrorCode::ConfigMissing.remedy().to_owned(),
+        (Health::NeverRun, _) => {
+            "Trigger a sync, first with dry_run to see what it would do.".to_owned()
+        }
+        (Health::Failing, Some(remedy)) => remedy.clone(),
+        (Health::Paused, _) => {
+            "Trigger a sync when the remote has changed, or set METER_SYNC_SCHEDULE.".to_owned()
+        }
+        (Health::Failing | Health::Late | Health::Stale, _) => "Trigger a sync.".to_owned(),
+    }
+}

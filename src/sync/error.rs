@@ -1,0 +1,124 @@
+//! Why a sync did not happen, and which code of the contract that is.
+
+use crate::db::DbError;
+use crate::error::{ErrorCode, Failure};
+use crate::meter::TenantId;
+
+/// Why a sync did not happen. The local meters are as before.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// A database failed.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// The remote table or query lacks something.
+    #[error("The remote {0}.")]
+    RemoteSchema(String),
+    /// The local table lacks something.
+    #[error("The local {0}.")]
+    LocalSchema(String),
+    /// Remote and local are the same table.
+    #[error("The remote and the local settings lead to one and the same table {0}.")]
+    SameTable(String),
+    /// The local table, which holds one tenant's meters, was last synced for another tenant.
+    #[error(
+        "The local table {table} holds the meters of tenant {found}; this run is for {wanted}."
+    )]
+    TenantMismatch {
+        /// The local table.
+        table: String,
+        /// The tenant it was last synced for.
+        found: String,
+        /// The tenant of this run.
+        wanted: TenantId,
+    },
+    /// The local table is being synced for another tenant right now.
+    #[error("The local table {0} is being synced for another tenant right now.")]
+    TableBusy(String),
+    /// The remote gives a key twice.
+    #[error("The remote gives more than one row of tenant {tenant} for the key {keys}.")]
+    DuplicateSourceKey {
+        /// The tenant.
+        tenant: TenantId,
+        /// The first such keys, as JSON.
+        keys: String,
+    },
+    /// More rows were rejected than one run may set aside.
+    #[error(
+        "More than {limit} remote rows of tenant {tenant} do not fit the local table; the last reason: {reason}"
+    )]
+    TooManyRejected {
+        /// The tenant.
+        tenant: TenantId,
+        /// How many may be set aside.
+        limit: usize,
+        /// Why the last one was rejected.
+        reason: String,
+    },
+    /// The rows to change kept changing under the run.
+    #[error("Others kept changing the local meters of tenant {0} while they were being compared.")]
+    Unsettled(TenantId),
+    /// The brake: the remote is empty.
+    #[error(
+        "The remote has no meters of tenant {tenant}, but {active} are active here; none was deactivated."
+    )]
+    SourceEmpty {
+        /// The tenant.
+        tenant: TenantId,
+        /// How many meters are active here.
+        active: i64,
+    },
+    /// The brake: too many would go.
+    #[error(
+        "{deactivated} of {active} active meters of tenant {tenant} would be deactivated; none was."
+    )]
+    MassDeactivation {
+        /// The tenant.
+        tenant: TenantId,
+        /// How many would be deactivated.
+        deactivated: i64,
+        /// How many meters are active here.
+        active: i64,
+    },
+}
+
+impl SyncError {
+    /// Whether it was the brake, and not a failure.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::SourceEmpty { .. }
+            | Self::MassDeactivation { .. }
+            | Self::TenantMismatch { .. } => true,
+            Self::Database(_)
+            | Self::RemoteSchema(_)
+            | Self::LocalSchema(_)
+            | Self::SameTable(_)
+            | Self::TableBusy(_)
+            | Self::DuplicateSourceKey { .. }
+            | Self::TooManyRejected { .. }
+            | Self::Unsettled(_) => false,
+        }
+    }
+
+    /// The contract's view of the error.
+    pub fn failure(&self) -> Failure {
+        let code = match self {
+            Self::Database(error) => return error.failure(),
+            Self::RemoteSchema(_) => ErrorCode::RemoteSchema,
+            Self::LocalSchema(_) => ErrorCode::LocalSchema,
+            Self::SameTable(_) => ErrorCode::ConfigInvalid,
+            Self::TenantMismatch { .. } | Self::TableBusy(_) => ErrorCode::TenantMismatch,
+            Self::DuplicateSourceKey { .. } => ErrorCode::DuplicateSourceKey,
+            Self::TooManyRejected { .. } => ErrorCode::LocalConstraint,
+            Self::Unsettled(_) => ErrorCode::LocalTimeout,
+            Self::SourceEmpty { .. } => ErrorCode::SourceEmptyRefused,
+            Self::MassDeactivation { .. } => ErrorCode::MassDeactivationRefused,
+        };
+        let failure = Failure::new(code, self.to_string());
+        match self {
+            Self::SameTable(_) => failure.with_remedy(
+                "Point METER_SYNC_REMOTE_URL at the central database and METER_SYNC_LOCAL_URL at the site's.",
+            ),
+            _ => failure,
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Finds by set operations what differs between the staged rows and the local table.
+//!
+//! Two values differ when their stored images differ (`*<>`, record comparison,
+//! <https://www.postgresql.org/docs/current/functions-comparisons.html#COMPOSITE-TYPE-COMPARISON>):
+//! that tells NULL from `''` and `1.0` from `1.00`, works for types without equality such as `json`, and
+//! lets no case-insensitive type hide a rename. The staged value has been through the local type, so
+//! what was written once compares equal for ever.
+
+use crate::db::{DbError, Local, Tx, param, quote};
+use crate::meter::{Action, Counts, Rejection};
+
+use super::read::Staged;
+use super::rejected::Rows;
+use super::{Job, Shape, SyncError, Synced};
+
+/// What a sync would change: temporary table `meter_sync_plan` holds a numbered row a meter, and
+/// `meter_sync_change` the first of them with their old and new values.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) counts: Counts,
+    /// How many meters are active here.
+    pub(crate) active: i64,
+    /// The rows of each step, in the order in which they are applied.
+    pub(crate) steps: Vec<(Step, Rows)>,
+    pub(crate) changes_truncated: bool,
+}
+
+/// The steps in which a plan is applied: what frees a unique value comes before what takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Deactivate,
+    /// Updates and reactivations.
+    Change,
+    Insert,
+}
+
+impl Step {
+    fn of(action: Action) -> Self {
+        match action {
+            Action::Deactivate => Self::Deactivate,
+            Action::Update | Action::Reactivate => Self::Change,
+            Action::Insert => Self::Insert,
+        }
+    }
+}
+
+impl Plan {
+    /// The result of a dry run.
+    pub(crate) fn into_synced(self, rejected: Vec<Rejection>) -> Synced {
+        Synced {
+            counts: self.counts,
+            changes_truncated: self.changes_truncated,
+            rejected,
+        }
+    }
+}
+
+/// How often a plan is made anew because others changed the rows in it meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// Makes the plan and records its changes. Unless it is a dry run, the local rows in it are locked
+/// then and as the plan says, so nothing can come between plan and apply.
+pub(crate) async fn make(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    staged: &Staged,
+) -> Result<Plan, SyncError> {
+    let mut attempt = 1;
+    loop {
+        local.batch(&plan_sql(shape)).await?;
+        if job.dry_run || lock(local, shape).await? {
+            break;
+        }
+        if attempt == ATTEMPTS {
+            return Err(SyncError::Unsettled(job.tenant.clone()));
+        }
+        attempt += 1;
+        local
+            .batch("-- drop the outdated plan\ndrop table pg_temp.meter_sync_plan")
+            .await?;
+    }
+    let mut plan = summary(local, shape, staged).await?;
+    if plan.counts.changes() > 0 {
+        let limit = i64::from(job.limits.change_limit);
+        plan.changes_truncated = plan.counts.changes() > limit;
+        let run_id = job.run_id.as_uuid();
+        let params = [param::uuid(run_id), param::bigint(limit)];
+        local.execute(&record_sql(shape), &params).await?;
+    }
+    Ok(plan)
+}
+
+/// `row(t."a", t."b", ...)` over all columns.
+fn image(row: &str, shape: &Shape) -> String {
+    format!("row({})", quote::columns(&format!("{row}."), &shape.names))
+}
+
+fn plan_sql(shape: &Shape) -> String {
+    let Shape {
+        local,
+        local_filter,
+        ..
+    } = shape;
+    let active = quote::identifier(&shape.active);
+    let same_key = shape.same_key("l", "s");
+    let any_key = shape
+        .key
+        .first()
+        .map(|name| quote::identifier(name))
+        .unwrap_or_default();
+    let (staged, here) = (image("s", shape), image("l", shape));
+    let staged_key = quote::columns("s.", &shape.key);
+    let local_key = quote::columns("l.", &shape.key);
+    let key = quote::columns("d.", &shape.key);
+    format!(
+        "-- plan the changes
+create temp table meter_sync_plan on commit drop as
+select row_number() over (order by d.\"meter_sync step\", {key}) as \"meter_sync n\", d.*
+from (
+    select case when l.{any_key} is null then 2 else 1 end as \"meter_sync step\",
+           case when l.{any_key} is null then 'insert'
+                when l.{active} is not true and s.{active} then 'reactivate'
+                else 'update' end as \"meter_sync action\",
+           l.xmin as \"meter_sync version\",
+           {staged_key}
+    from pg_temp.meter_sync_stage s
+    left join {local} l on {same_key} and {local_filter}
+    where l.{any_key} is null or {staged} *<> {here}
+    union all
+    select 0, 'deactivate', l.xmin, {local_key}
+    from {local} l
+    where {local_filter} and l.{active}
+      and not exists (select from pg_temp.meter_sync_stage s where {same_key})
+      and not exists (select from pg_temp.meter_sync_aside s where {same_key})
+) d;
+analyze pg_temp.meter_sync_plan"
+    )
+}
+
+/// Locks the local rows of the plan against writers (not against readers, nor against new readings
+/// that reference them); `false` when one of them is no longer as it was planned.
+async fn lock(local: &Tx<'_, Local>, shape: &Shape) -> Result<bool, DbError> {
+    let Shape {
+        local: table,
+        local_filter,
+        ..
+    } = shape;
+    let same_key = shape.same_key("l", "p");
+    // `for update` and `count` do not go together in one query level; a CTE keeps them apart.
+    let sql = format!(
+        "-- lock the rows of the plan
+with locked as (
+    select l.xmin = p.\"meter_sync version\" as as_planned
+    from pg_temp.meter_sync_plan p
+    join {table} l on {same_key} and {local_filter}
+    where p.\"meter_sync action\" <> 'insert'
+    order by p.\"meter_sync n\"
+    for no key update of l
+)
+select (select count(*) from pg_temp.meter_sync_plan where \"meter_sync action\" <> 'insert')
+     = (select count(*) from locked where as_planned)"
+    );
+    Ok(local.query_one(&sql, &[]).await?.get(0))
+}
+
+async fn summary(local: &Tx<'_, Local>, shape: &Shape, staged: &Staged) -> Result<Plan, SyncError> {
+    let Shape {
+        local: table,
+        local_filter,
+        ..
+    } = shape;
+    let active = quote::identifier(&shape.active);
+    let count_active = format!(
+        "-- count the active meters
+select count(*) from {table} l where {local_filter} and l.{active}"
+    );
+    let active: i64 = local.query_one(&count_active, &[]).await?.get(0);
+    let mut plan = Plan {
+        counts: Counts::default(),
+        active,
+        steps: Vec::new(),
+        changes_truncated: false,
+    };
+    for row in local.query(SUMMARY, &[]).await? {
+        let (action, first, last): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
+        let count: i64 = row.get(3);
+        let Some(action) = Action::parse(&action) else {
+            continue;
+        };
+        *count_of(&mut plan.counts, action) = count;
+        let step = Step::of(action);
+        match plan.steps.iter_mut().find(|(known, _)| *known == step) {
+            Some((_, rows)) => {
+                *rows = Rows {
+                    first: rows.first.min(first),
+                    last: rows.last.max(last),
+                };
+            }
+            None => plan.steps.push((step, Rows { first, last })),
+        }
+    }
+    plan.steps.sort_by_key(|(_, rows)| rows.first);
+    let rejected = i64::try_from(staged.rejected.len()).unwrap_or(i64::MAX);
+    plan.counts.rejected = rejected;
+    plan.counts.unchanged = staged.rows
+        - rejected
+        - plan.counts.inserted
+        - plan.counts.updated
+        - plan.counts.reactivated;
+    Ok(plan)
+}
+
+/// The count that an action adds to.
+pub(crate) fn count_of(counts: &mut Counts, action: Action) -> &mut i64 {
+    match action {
+        Action::Insert => &mut counts.inserted,
+        Action::Update => &mut counts.updated,
+        Action::Deactivate => &mut counts.deactivated,
+        Action::Reactivate => &mut counts.reactivated,
+    }
+}
+
+const SUMMARY: &str = "\
+-- sum up the plan
+select \"meter_sync action\", min(\"meter_sync n\"), max(\"meter_sync n\"), count(*)
+from pg_temp.meter_sync_plan group by 1";
+
+/// Records what will change, old and new, of the first `$2` rows of the plan.
+fn record_sql(shape: &Shape) -> String {
+    let Shape {
+        local,
+        local_filter,
+        ..
+    } = shape;
+    let active = quote::literal(&shape.active);
+    let key = shape.key_json("p");
+    let local_row = shape.same_key("l", "p");
+    let staged_row = shape.same_key("s", "p");
+    let values = quote::list(shape.fields(), ",\n        ", |name| {
+        let column = quote::identifier(name);
+        let name = quote::literal(name);
+        format!(
+            "({name}, to_jsonb(l.{column}), to_jsonb(s.{column}), row(l.{column}) *<> row(s.{column}))"
+        )
+    });
+    format!(
+        "-- record the changes
+insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
+select $1, p.\"meter_sync n\", p.\"meter_sync action\", {key},
+    case p.\"meter_sync action\" when 'insert' then '{{}}'::jsonb
+        when 'deactivate' then jsonb_build_object({active}, true)
+        else changed.before end,
+    case p.\"meter_sync action\" when 'deactivate' then jsonb_build_object({active}, false)
+        else changed.after end
+from pg_temp.meter_sync_plan p
+left join pg_temp.meter_sync_stage s on {staged_row}
+left join {local} l on {local_row} and {local_filter}
+cross join lateral (
+    select coalesce(jsonb_object_agg(f.name, f.old) filter (where f.differs), '{{}}') as before,
+           coalesce(jsonb_object_agg(f.name, f.new) filter (where f.differs), '{{}}') as after
+    from (values
+        {values}
+    ) f(name, old, new, differs)
+) changed
+where p.\"meter_sync n\" <= $2"
+    )
+}

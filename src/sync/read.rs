@@ -1,0 +1,292 @@
+//! Relays the tenant's rows from the remote snapshot into a local staging table by COPY.
+//!
+//! The bytes are passed on undecoded. The staging table has the local columns' types, so a value is
+//! parsed once, by the local server, from the text the remote wrote: that is what makes types that
+//! differ meet. A value that the local type will not take fails the whole COPY; the rows are then
+//! fetched again from the same snapshot as plain text and converted set by set, and the rows at
+//! fault are set aside.
+
+use std::pin::pin;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{SinkExt, StreamExt};
+use tokio_postgres::CopyInSink;
+
+use crate::db::{DbError, Local, Remote, Tx, quote};
+use crate::meter::{Fields, Rejection};
+
+use super::rejected::{self, Rows, Tried};
+use super::{Job, Observer, Shape, SyncError};
+
+/// The tenant's remote rows, in the temporary table `meter_sync_stage`; the keys of rows that were
+/// set aside in `meter_sync_aside`.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    /// How many rows the remote gave, set aside or not.
+    pub(crate) rows: i64,
+    /// Those that were set aside.
+    pub(crate) rejected: Vec<Rejection>,
+}
+
+/// Reads the tenant's rows into the staging table.
+pub(crate) async fn stage(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    observer: &Observer,
+) -> Result<Staged, SyncError> {
+    create_tables(local, shape).await?;
+    local.savepoint("typed").await?;
+    let (rows, rejected) = match relay(remote, local, shape, "meter_sync_stage", observer).await {
+        Ok(rows) => {
+            local.release("typed").await?;
+            (rows, Vec::new())
+        }
+        Err(error) if error.is_about_a_row() && error.side() == crate::db::SideName::Local => {
+            local.back_to("typed").await?;
+            stage_as_text(remote, local, shape, job, observer).await?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut staged = Staged { rows, rejected };
+    staged.rejected.extend(without_key(local, shape).await?);
+    refuse_duplicates(local, shape, job).await?;
+    local
+        .batch("-- analyze the staged rows\nanalyze pg_temp.meter_sync_stage")
+        .await?;
+    Ok(staged)
+}
+
+async fn create_tables(local: &Tx<'_, Local>, shape: &Shape) -> Result<(), DbError> {
+    let columns = quote::columns("l.", &shape.names);
+    let key = quote::columns("l.", &shape.key);
+    let table = &shape.local;
+    local
+        .batch(&format!(
+            "-- create the staging tables
+create temp table meter_sync_stage on commit drop as select {columns} from {table} l with no data;
+create temp table meter_sync_aside on commit drop as select {key} from {table} l with no data"
+        ))
+        .await
+}
+
+/// How many bytes are passed on at a time.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Relays the rows into a staging table; gives their number.
+async fn relay(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    stage: &str,
+    observer: &Observer,
+) -> Result<i64, DbError> {
+    let (from, filter) = (&shape.remote_from, &shape.remote_filter);
+    let columns = quote::columns("r.", &shape.names);
+    let read = format!(
+        "-- read the meters\ncopy (select {columns} from {from} r where {filter}) to stdout"
+    );
+    let columns = quote::columns("", &shape.names);
+    let write = format!("-- stage the meters\ncopy pg_temp.{stage} ({columns}) from stdin");
+    let mut source = pin!(remote.copy_out(&read).await?);
+    let mut sink = pin!(local.copy_in(&write).await?);
+    let mut batch = BytesMut::with_capacity(BATCH_BYTES);
+    let mut rows = 0;
+    while let Some(row) = tokio::time::timeout(remote.patience(), source.next())
+        .await
+        .map_err(|_elapsed| DbError::silence::<Remote>("read the meters", remote.patience()))?
+    {
+        let row = row.map_err(|e| DbError::query::<Remote>("read the meters", e))?;
+        rows += 1;
+        batch.extend_from_slice(&row);
+        if batch.len() >= BATCH_BYTES {
+            pass_on(local, &mut sink, batch.split().freeze(), (rows, observer)).await?;
+        }
+    }
+    pass_on(local, &mut sink, batch.freeze(), (rows, observer)).await?;
+    tokio::time::timeout(local.patience(), sink.finish())
+        .await
+        .map_err(|_elapsed| DbError::silence::<Local>("stage the meters", local.patience()))?
+        .map_err(|e| DbError::query::<Local>("stage the meters", e))?;
+    Ok(rows)
+}
+
+async fn pass_on(
+    local: &Tx<'_, Local>,
+    sink: &mut std::pin::Pin<&mut CopyInSink<Bytes>>,
+    batch: Bytes,
+    (rows, observer): (i64, &Observer),
+) -> Result<(), DbError> {
+    let bytes = i64::try_from(batch.len()).unwrap_or(i64::MAX);
+    observer.send_modify(|progress| {
+        progress.rows = rows;
+        progress.remote_bytes += bytes;
+    });
+    tokio::time::timeout(local.patience(), sink.send(batch))
+        .await
+        .map_err(|_elapsed| DbError::silence::<Local>("stage the meters", local.patience()))?
+        .map_err(|e| DbError::query::<Local>("stage the meters", e))
+}
+
+/// The second way: all values as text, converted here, rows at fault set aside.
+async fn stage_as_text(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    observer: &Observer,
+) -> Result<(i64, Vec<Rejection>), SyncError> {
+    let columns = quote::list(&shape.names, ", ", |name| {
+        format!("{} text", quote::identifier(name))
+    });
+    local
+        .batch(&format!(
+            "-- create the text staging table
+create temp table meter_sync_text ({columns}, {ROW} bigint generated always as identity) on commit drop"
+        ))
+        .await?;
+    let rows = relay(remote, local, shape, "meter_sync_text", observer).await?;
+    let limit = job.limits.rejected_limit as usize;
+    let insert = convert(shape);
+    let all = Rows {
+        first: 1,
+        last: rows,
+    };
+    let bad = rejected::all_but_the_bad(local, all, limit, |rows| {
+        let sql = format!(
+            "{insert} where t.{ROW} between {} and {}",
+            rows.first, rows.last
+        );
+        async move { local.batch(&sql).await.map(|()| Tried::Taken) }
+    })
+    .await?
+    .map_err(|reason| SyncError::TooManyRejected {
+        tenant: job.tenant.clone(),
+        limit,
+        reason,
+    })?;
+    let mut rejections = Vec::with_capacity(bad.len());
+    for (row, reason) in bad {
+        let key = set_aside(local, shape, row).await?;
+        rejections.push(Rejection { key, reason });
+    }
+    Ok((rows, rejections))
+}
+
+/// The column that numbers the rows of the text staging table.
+const ROW: &str = "\"meter_sync row\"";
+
+/// `insert .. select ..` from text into the staging table. The cast is to the bare type; length and
+/// precision are left to the assignment, which refuses what an explicit cast would cut off
+/// (<https://www.postgresql.org/docs/current/typeconv-query.html>).
+fn convert(shape: &Shape) -> String {
+    let columns = quote::columns("", &shape.names);
+    let values: Vec<String> = shape
+        .columns
+        .iter()
+        .map(|column| {
+            format!(
+                "t.{}::{}",
+                quote::identifier(&column.name),
+                column.base_type
+            )
+        })
+        .collect();
+    format!(
+        "-- convert the staged rows
+insert into pg_temp.meter_sync_stage ({columns}) select {} from pg_temp.meter_sync_text t",
+        values.join(", ")
+    )
+}
+
+/// Remembers the key of a row that was set aside, so that its meter does not count as gone.
+async fn set_aside(local: &Tx<'_, Local>, shape: &Shape, row: i64) -> Result<Fields, DbError> {
+    let key = shape.key_json("t");
+    let found = local
+        .query_one(
+            &format!("-- name the rejected row\nselect {key}::text from pg_temp.meter_sync_text t where t.{ROW} = {row}"),
+            &[],
+        )
+        .await?;
+    let columns = quote::columns("", &shape.key);
+    let key_columns = shape
+        .columns
+        .iter()
+        .filter(|column| shape.key.contains(&column.name));
+    let mut by_name: Vec<(&String, String)> = key_columns
+        .map(|column| {
+            (
+                &column.name,
+                format!(
+                    "t.{}::{}",
+                    quote::identifier(&column.name),
+                    column.base_type
+                ),
+            )
+        })
+        .collect();
+    by_name.sort_by_key(|(name, _)| shape.key.iter().position(|key| key == *name));
+    let values: Vec<String> = by_name.into_iter().map(|(_, value)| value).collect();
+    let sql = format!(
+        "-- set a row aside
+insert into pg_temp.meter_sync_aside ({columns}) select {} from pg_temp.meter_sync_text t where t.{ROW} = {row}",
+        values.join(", ")
+    );
+    // A key that does not convert cannot be the key of any local row.
+    rejected::attempt(local, async {
+        local.batch(&sql).await.map(|()| Tried::Taken)
+    })
+    .await?;
+    Ok(fields(found.get(0)))
+}
+
+/// A JSON object that the database wrote as text.
+pub(crate) fn fields(text: &str) -> Fields {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// Takes rows without a key out of the staging table.
+async fn without_key(local: &Tx<'_, Local>, shape: &Shape) -> Result<Vec<Rejection>, DbError> {
+    let is_null = quote::list(&shape.key, " or ", |name| {
+        format!("s.{} is null", quote::identifier(name))
+    });
+    let key = shape.key_json("s");
+    let sql = format!(
+        "-- set aside rows without a key
+delete from pg_temp.meter_sync_stage s where {is_null} returning {key}::text"
+    );
+    let rows = local.query(&sql, &[]).await?;
+    let reject = |row: &tokio_postgres::Row| Rejection {
+        key: fields(row.get(0)),
+        reason: "the key is null".to_owned(),
+    };
+    Ok(rows.iter().map(reject).collect())
+}
+
+/// How many duplicate keys an error names.
+const DUPLICATES_NAMED: usize = 3;
+
+async fn refuse_duplicates(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+) -> Result<(), SyncError> {
+    let key = quote::columns("", &shape.key);
+    let key_json = shape.key_json("k");
+    let sql = format!(
+        "-- look for duplicate keys
+select {key_json}::text
+from (select {key} from pg_temp.meter_sync_stage union all select {key} from pg_temp.meter_sync_aside) k
+group by {key} having count(*) > 1 order by {key} limit {DUPLICATES_NAMED}"
+    );
+    let rows = local.query(&sql, &[]).await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    Err(SyncError::DuplicateSourceKey {
+        tenant: job.tenant.clone(),
+        keys: keys.join(", "),
+    })
+}

@@ -1,0 +1,100 @@
+//! Setting aside the rows that the local side will not take, at a cost that follows their number.
+//!
+//! A set of rows is tried as a whole. When a row in it is at fault the set is halved and each half
+//! tried, until the row stands alone: about `2 log2(n)` statements a bad row, none when all is well.
+
+use std::future::Future;
+
+use crate::db::{DbError, Local, Tx};
+
+/// A range of row numbers, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rows {
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+}
+
+impl Rows {
+    /// How many rows.
+    pub(crate) fn count(self) -> i64 {
+        self.last - self.first + 1
+    }
+
+    fn halves(self) -> (Self, Self) {
+        let middle = self.first + (self.last - self.first) / 2;
+        (
+            Self {
+                last: middle,
+                ..self
+            },
+            Self {
+                first: middle + 1,
+                ..self
+            },
+        )
+    }
+}
+
+/// What trying a set of rows came to.
+pub(crate) enum Tried {
+    /// All of them are in.
+    Taken,
+    /// None is in, for this reason.
+    NotTaken(String),
+}
+
+/// Runs `attempt` under a savepoint: an error that speaks of a row is undone and becomes
+/// [`Tried::NotTaken`]; any other error is passed on.
+pub(crate) async fn attempt(
+    local: &Tx<'_, Local>,
+    attempt: impl Future<Output = Result<Tried, DbError>>,
+) -> Result<Tried, DbError> {
+    local.savepoint("attempt").await?;
+    match attempt.await {
+        Ok(Tried::Taken) => {
+            local.release("attempt").await?;
+            Ok(Tried::Taken)
+        }
+        Ok(Tried::NotTaken(reason)) => {
+            local.back_to("attempt").await?;
+            Ok(Tried::NotTaken(reason))
+        }
+        Err(error) if error.is_about_a_row() => {
+            local.back_to("attempt").await?;
+            Ok(Tried::NotTaken(error.reason()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Brings all rows in but those at fault, which it gives back with the reason. Stops with
+/// `Err(reason)` inside when more than `limit` are at fault.
+pub(crate) async fn all_but_the_bad<F>(
+    local: &Tx<'_, Local>,
+    rows: Rows,
+    limit: usize,
+    bring_in: impl Fn(Rows) -> F,
+) -> Result<Result<Vec<(i64, String)>, String>, DbError>
+where
+    F: Future<Output = Result<Tried, DbError>>,
+{
+    let mut bad = Vec::new();
+    let mut waiting = vec![rows];
+    while let Some(rows) = waiting.pop() {
+        if rows.count() <= 0 {
+            continue;
+        }
+        let Tried::NotTaken(reason) = attempt(local, bring_in(rows)).await? else {
+            continue;
+        };
+        if rows.count() > 1 {
+            let (low, high) = rows.halves();
+            waiting.extend([high, low]);
+        } else if bad.len() < limit {
+            bad.push((rows.first, reason));
+        } else {
+            return Ok(Err(reason));
+        }
+    }
+    Ok(Ok(bad))
+}

@@ -1,0 +1,295 @@
+//! Which tables, columns and keys take part, from the settings and the catalogs of both sides.
+
+use crate::config::{Mapping, Source};
+use crate::db::catalog::{self, Column, Relation};
+use crate::db::{Local, Remote, Tx, param, quote};
+use crate::meter::RunId;
+
+use super::{Job, SyncError};
+
+/// What takes part in a sync: quoted where it names a relation, plain where it names a column.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// What stands behind `from` on the remote.
+    pub remote_from: String,
+    /// The local table, quoted.
+    pub local: String,
+    /// The columns to sync, key and active column among them, as the local table has them.
+    pub columns: Vec<Column>,
+    /// The names of `columns`.
+    pub names: Vec<String>,
+    /// The key.
+    pub key: Vec<String>,
+    /// The active column.
+    pub active: String,
+    /// The condition that picks the tenant's rows on the remote, for a row named `r`.
+    pub remote_filter: String,
+    /// The condition that picks the tenant's rows here, for a row named `l`.
+    pub local_filter: String,
+}
+
+impl Shape {
+    /// The columns that are not part of the key.
+    pub fn fields(&self) -> impl Iterator<Item = &String> {
+        self.names.iter().filter(|name| !self.key.contains(name))
+    }
+
+    /// `a."k" = b."k" and ...` over the key.
+    pub fn same_key(&self, a: &str, b: &str) -> String {
+        quote::list(&self.key, " and ", |name| {
+            let name = quote::identifier(name);
+            format!("{a}.{name} = {b}.{name}")
+        })
+    }
+
+    /// `jsonb_build_object('k', row."k", ...)` over the key.
+    pub fn key_json(&self, row: &str) -> String {
+        let pairs = quote::list(&self.key, ", ", |name| {
+            format!(
+                "{}, {row}.{}",
+                quote::literal(name),
+                quote::identifier(name)
+            )
+        });
+        format!("jsonb_build_object({pairs})")
+    }
+}
+
+/// Finds the shape, and refuses what cannot be synced safely.
+pub(super) async fn resolve(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    job: &Job<'_>,
+) -> Result<Shape, SyncError> {
+    let mapping = job.mapping;
+    let here = local_table(local, &mapping.local_table).await?;
+    let there = RemoteSide::find(remote, &mapping.source).await?;
+    if let Some(oid) = there.oid
+        && oid == here.oid
+        && is_one_database(remote, local, job.run_id).await?
+    {
+        return Err(SyncError::SameTable(here.quoted()));
+    }
+    let key = key(mapping, &here)?;
+    let columns = columns(mapping, &here, &there, &key)?;
+    let tenant_literal = quote::literal(job.tenant.as_str());
+    let tenant_column = quote::identifier(&mapping.tenant_column);
+    let shape = Shape {
+        remote_from: there.from,
+        local: here.quoted(),
+        names: columns.iter().map(|column| column.name.clone()).collect(),
+        columns,
+        key,
+        active: mapping.active_column.clone(),
+        remote_filter: format!("r.{tenant_column} = {tenant_literal}"),
+        local_filter: match here.column(&mapping.tenant_column) {
+            Some(_) => format!("l.{tenant_column} = {tenant_literal}"),
+            None => "true".to_owned(),
+        },
+    };
+    if here.column(&mapping.tenant_column).is_none() {
+        claim_whole_table(local, &here, job).await?;
+    }
+    Ok(shape)
+}
+
+async fn local_table(local: &Tx<'_, Local>, name: &str) -> Result<Relation, SyncError> {
+    let found = catalog::find(local, name).await?;
+    let table =
+        found.ok_or_else(|| SyncError::LocalSchema(format!("table {name} does not exist")))?;
+    if !table.is_table {
+        return Err(SyncError::LocalSchema(format!(
+            "relation {name} is not a table"
+        )));
+    }
+    Ok(table)
+}
+
+/// What the remote offers.
+struct RemoteSide {
+    from: String,
+    columns: Vec<String>,
+    /// Absent for a query.
+    oid: Option<u32>,
+    what: String,
+}
+
+impl RemoteSide {
+    async fn find(remote: &Tx<'_, Remote>, source: &Source) -> Result<Self, SyncError> {
+        match source {
+            Source::Table(name) => {
+                let found = catalog::find(remote, name).await?;
+                let relation = found.ok_or_else(|| {
+                    SyncError::RemoteSchema(format!("table or view {name} does not exist"))
+                })?;
+                Ok(Self {
+                    from: relation.quoted(),
+                    columns: relation
+                        .columns
+                        .iter()
+                        .map(|column| column.name.clone())
+                        .collect(),
+                    oid: Some(relation.oid),
+                    what: format!("table {name}"),
+                })
+            }
+            Source::Query(query) => {
+                let query = query.trim().trim_end_matches(';');
+                let described = remote
+                    .describe(&format!("-- describe the query\n{query}"))
+                    .await?;
+                Ok(Self {
+                    from: format!("({query}\n)"),
+                    columns: described.into_iter().map(|(name, _)| name).collect(),
+                    oid: None,
+                    what: "query".to_owned(),
+                })
+            }
+        }
+    }
+
+    fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|name| name == column)
+    }
+}
+
+fn key(mapping: &Mapping, here: &Relation) -> Result<Vec<String>, SyncError> {
+    let primary = here.unique.first().filter(|_| here.has_primary_key);
+    let Some(key) = mapping.key.as_ref().or(primary) else {
+        return Err(SyncError::LocalSchema(format!(
+            "table {} has no primary key, and METER_SYNC_KEY names no key",
+            mapping.local_table
+        )));
+    };
+    if let Some(missing) = key.iter().find(|name| here.column(name).is_none()) {
+        let table = format!("table {}", mapping.local_table);
+        return Err(lacks(SyncError::LocalSchema, &table, "key column", missing));
+    }
+    // In a table of several tenants a key may be unique together with the tenant only.
+    let unique = here.unique.iter().any(|index| {
+        index
+            .iter()
+            .all(|name| key.contains(name) || *name == mapping.tenant_column)
+    });
+    if !unique {
+        return Err(SyncError::LocalSchema(format!(
+            "table {} has no unique index on its key ({})",
+            mapping.local_table,
+            key.join(", ")
+        )));
+    }
+    Ok(key.clone())
+}
+
+fn columns(
+    mapping: &Mapping,
+    here: &Relation,
+    there: &RemoteSide,
+    key: &[String],
+) -> Result<Vec<Column>, SyncError> {
+    if !there.has(&mapping.tenant_column) {
+        return Err(lacks(
+            SyncError::RemoteSchema,
+            &there.what,
+            "tenant column",
+            &mapping.tenant_column,
+        ));
+    }
+    let mut names: Vec<&String> = match &mapping.columns {
+        Some(named) => named.iter().collect(),
+        None => {
+            let shared = |column: &&Column| !column.is_generated && there.has(&column.name);
+            here.columns
+                .iter()
+                .filter(shared)
+                .map(|column| &column.name)
+                .collect()
+        }
+    };
+    let tenant = Some(&mapping.tenant_column).filter(|name| here.column(name).is_some());
+    for required in key.iter().chain([&mapping.active_column]).chain(tenant) {
+        if !names.contains(&required) {
+            names.push(required);
+        }
+    }
+    let table = format!("table {}", mapping.local_table);
+    let mut columns = Vec::with_capacity(names.len());
+    for name in names {
+        let column = here.column(name).filter(|column| !column.is_generated);
+        let column = column.ok_or_else(|| lacks(SyncError::LocalSchema, &table, "column", name))?;
+        if !there.has(name) {
+            return Err(lacks(SyncError::RemoteSchema, &there.what, "column", name));
+        }
+        if *name == mapping.active_column && column.base_type != "boolean" {
+            return Err(SyncError::LocalSchema(format!(
+                "column {name} of {table} is not boolean"
+            )));
+        }
+        columns.push(column.clone());
+    }
+    Ok(columns)
+}
+
+fn lacks(side: fn(String) -> SyncError, what: &str, role: &str, column: &str) -> SyncError {
+    side(format!("{what} has no {role} {column} that can be synced"))
+}
+
+/// Whether both transactions are in one and the same database, by whatever names: a lock that one
+/// of them takes is one that the other sees.
+async fn is_one_database(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    run_id: RunId,
+) -> Result<bool, SyncError> {
+    // The second half of a UUIDv7 is random.
+    let (_, low) = run_id.as_uuid().as_u64_pair();
+    let mark = i64::from_ne_bytes(low.to_ne_bytes());
+    local.execute(MARK, &[param::bigint(mark)]).await?;
+    let seen = remote
+        .query_one(LOOK_FOR_MARK, &[param::bigint(mark)])
+        .await?;
+    Ok(seen.get(0))
+}
+
+const MARK: &str = "\
+-- mark the local database
+select pg_advisory_xact_lock($1)";
+
+const LOOK_FOR_MARK: &str = "\
+-- look for the local database's mark
+select exists (
+    select from pg_catalog.pg_locks k
+    join pg_catalog.pg_database d on d.oid = k.database
+    where k.locktype = 'advisory' and k.objsubid = 1 and d.datname = current_database()
+      and k.classid::bigint = ($1 >> 32) & 4294967295 and k.objid::bigint = $1 & 4294967295
+)";
+
+const CLAIM_TABLE: &str = "\
+-- claim the table
+select pg_try_advisory_xact_lock(hashtextextended('meter_sync table ' || $1, 0))";
+
+/// A local table without a tenant column holds the meters of one tenant: the one it was last
+/// synced for, and no other at the same time.
+async fn claim_whole_table(
+    local: &Tx<'_, Local>,
+    here: &Relation,
+    job: &Job<'_>,
+) -> Result<(), SyncError> {
+    let table = here.quoted();
+    let claimed = local
+        .query_one(CLAIM_TABLE, &[param::text(table.as_str())])
+        .await?;
+    if !claimed.get::<_, bool>(0) {
+        return Err(SyncError::TableBusy(table));
+    }
+    match job.last_tenant {
+        Some(found) if found != job.tenant.as_str() && !job.allow_tenant_change => {
+            Err(SyncError::TenantMismatch {
+                table,
+                found: found.to_owned(),
+                wanted: job.tenant.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
