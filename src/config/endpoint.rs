@@ -1,5 +1,12 @@
 //! One database as a setting: where it is, who we are there, and how TLS is checked.
 
+use tokio_postgres::config::Host;
+
+use super::Limits;
+use super::conninfo::{self, ConninfoError, Pairs};
+use super::parameters::Parameters;
+use super::tls::{Tls, TlsError};
+
 /// One database: where it is, who we are there, and how TLS is checked. Its `Debug` shows no secret.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -9,14 +16,90 @@ pub struct Endpoint {
     pub(crate) tls: Tls,
 }
 
-/// How TLS is used and checked: libpq's `sslmode`
-/// (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
-#[derive(Clone)]
-pub enum Tls {
-    /// Never.
-    Disable,
-    /// With this client configuration; the driver's own `ssl_mode` says whether it may be left out.
-    Rustls(std::sync::Arc<rustls::ClientConfig>),
+/// Why a connection string cannot be used. Repeats nothing of the string.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// It cannot be taken apart.
+    #[error(transparent)]
+    Syntax(#[from] ConninfoError),
+    /// It holds a parameter that means nothing here.
+    #[error("has a parameter that is not known (the nearest known one is {nearest})")]
+    UnknownParameter {
+        /// The known parameter that resembles it most.
+        nearest: &'static str,
+    },
+    /// A known parameter has a value that cannot be used.
+    #[error("has a bad {parameter}: {problem}")]
+    BadParameter {
+        /// The parameter's name.
+        parameter: &'static str,
+        /// What is wrong with its value.
+        problem: &'static str,
+    },
+    /// TLS cannot be set up as asked.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl Endpoint {
+    /// Reads a libpq URL or `key=value` list. `limits` gives what the string leaves open.
+    pub fn parse(text: &str, limits: &Limits) -> Result<Self, EndpointError> {
+        Self::from_pairs(conninfo::parse(text)?, limits)
+    }
+
+    pub(super) fn from_pairs(pairs: Pairs, limits: &Limits) -> Result<Self, EndpointError> {
+        let parameters = Parameters::new(pairs)?;
+        let mut driver = parameters.driver(limits)?;
+        let tls = parameters.tls(&mut driver)?;
+        Ok(Self { driver, tls })
+    }
+
+    /// What the driver connects with. Holds the password.
+    pub fn driver(&self) -> &tokio_postgres::Config {
+        &self.driver
+    }
+
+    /// How TLS is used and checked.
+    pub fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    /// `host:port/dbname` for logs and people; neither user nor password.
+    pub fn place(&self) -> String {
+        let hosts: Vec<String> = self
+            .addresses()
+            .map(|(host, port)| match host {
+                Host::Tcp(name) if name.contains(':') => format!("[{name}]:{port}"),
+                Host::Tcp(name) => format!("{name}:{port}"),
+                Host::Unix(directory) => format!("{}:{port}", directory.display()),
+            })
+            .collect();
+        format!("{}/{}", hosts.join(","), self.database())
+    }
+
+    /// Whether both lead to one database: a host and port in common, and the same name.
+    pub fn same_database(&self, other: &Self) -> bool {
+        let others: Vec<_> = other.addresses().map(canonical).collect();
+        self.database() == other.database()
+            && self
+                .addresses()
+                .map(canonical)
+                .any(|one| others.contains(&one))
+    }
+
+    fn database(&self) -> &str {
+        self.driver.get_dbname().unwrap_or_default()
+    }
+
+    /// Where the server may be, in the order tried.
+    fn addresses(&self) -> impl Iterator<Item = (&Host, u16)> {
+        let ports = self.driver.get_ports();
+        let hosts = self.driver.get_hosts().iter().enumerate();
+        hosts.map(move |(index, host)| {
+            let port = ports.get(index).or(ports.first()).copied();
+            (host, port.unwrap_or(5432))
+        })
+    }
 }
 
 impl Endpoint {
@@ -33,6 +116,84 @@ impl Endpoint {
 
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint").finish_non_exhaustive()
+        f.debug_struct("Endpoint")
+            .field("place", &self.place())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An address written alike for all names of this machine.
+fn canonical((host, port): (&Host, u16)) -> (String, u16) {
+    let host = match host {
+        Host::Tcp(name) => match name.to_ascii_lowercase().as_str() {
+            "127.0.0.1" | "::1" => "localhost".to_owned(),
+            other => other.to_owned(),
+        },
+        Host::Unix(directory) => directory.display().to_string(),
+    };
+    (host, port)
+}
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::quickcheck;
+    use tokio_postgres::config::SslMode;
+
+    use super::*;
+
+    fn endpoint(text: &str) -> Endpoint {
+        Endpoint::parse(text, &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn a_place_names_host_port_and_database_only() {
+        for (text, place) in [
+            ("postgres://u:p@db.example/meters", "db.example:5432/meters"),
+            ("postgres://u:p@a:1,[::1]:2/m", "a:1,[::1]:2/m"),
+            ("host=/run/pg dbname=m port=5433", "/run/pg:5433/m"),
+            ("postgres://u@h", "h:5432/u"),
+            ("hostaddr=10.0.0.1 user=u", "10.0.0.1:5432/u"),
+        ] {
+            assert_eq!(endpoint(text).place(), place, "{text}");
+        }
+    }
+
+    #[test]
+    fn one_database_is_known_under_its_names() {
+        let one = endpoint("postgres://u:p@localhost:5432/m");
+        for (other, same) in [
+            ("host=127.0.0.1 dbname=m user=other", true),
+            ("postgres://[::1]/m", true),
+            ("postgres://x,LOCALHOST/m", true),
+            ("postgres://localhost:5433/m", false),
+            ("postgres://localhost/n", false),
+            ("host=/run/pg dbname=m", false),
+            ("postgres://u@localhost", false),
+        ] {
+            assert_eq!(one.same_database(&endpoint(other)), same, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_socket_never_uses_tls() {
+        let socket = endpoint("host=/run/pg dbname=m sslmode=verify-full sslrootcert=/nowhere");
+        assert_eq!(socket.driver().get_ssl_mode(), SslMode::Disable);
+        assert!(matches!(socket.tls(), Tls::Disable));
+    }
+
+    quickcheck! {
+        fn no_text_shows_a_password(before: String, after: String) -> bool {
+            let password = format!("{before}hunter2{after}");
+            ["postgres://u:{}@h/m", "host=h dbname=m user=u password={}", "postgres://h/m?{}", "{}"]
+                .iter()
+                .map(|shape| Endpoint::parse(&shape.replace("{}", &password), &Limits::default()))
+                .all(|result| {
+                    let shown = match result {
+                        Ok(endpoint) => format!("{endpoint:?} {}", endpoint.place()),
+                        Err(error) => format!("{error} {error:?}"),
+                    };
+                    !shown.contains("hunter2")
+                })
+        }
     }
 }

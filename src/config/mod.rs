@@ -1,15 +1,41 @@
-//! Settings: flags, then environment, then an optional TOML file, then defaults.
+//! Settings: flags, then environment, then an optional TOML file, then the seed system's variables
+//! for the two databases, then defaults.
+//!
+//! What comes out is a [`Config`]: parsed, within bounds, checked together, so that nothing after
+//! it checks a setting again. A missing database is no error here, as the server runs without one
+//! and says so; a command that needs both asks [`Config::require_databases`]. Neither database ever
+//! stands in for the other. No error and no `Debug` of this module shows a secret.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use endpoint::{Endpoint, Tls};
-pub use schedule::Schedule;
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::ConfigError;
+pub use layers::Environment;
+pub use logging::{LogFormat, LogSettings};
+pub use schedule::{Schedule, ScheduleError};
+pub use settings::{Setting, Settings};
+pub use tls::Tls;
+pub use tokens::Token;
 
 use crate::meter::TenantId;
 
+mod conninfo;
 mod endpoint;
+mod error;
+mod file;
+mod layers;
+mod load;
+mod logging;
+mod parameters;
 mod schedule;
+mod seed;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod tokens;
+mod values;
 
 /// Everything a process is told, parsed and checked.
 #[derive(Clone, Debug)]
@@ -34,6 +60,18 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Whether triggers are refused and the trigger tool is absent.
     pub read_only: bool,
+}
+
+impl Config {
+    /// Both databases, remote first, for what cannot do without. Errors: `CONFIG_MISSING`.
+    pub fn require_databases(&self) -> Result<(&Endpoint, &Endpoint), ConfigError> {
+        let remote = self.remote.as_ref();
+        let local = self.local.as_ref();
+        Ok((
+            remote.ok_or(ConfigError::Missing(Setting::RemoteUrl.env()))?,
+            local.ok_or(ConfigError::Missing(Setting::LocalUrl.env()))?,
+        ))
+    }
 }
 
 /// Which rows and columns of which relations are kept equal.
@@ -85,33 +123,17 @@ pub struct Limits {
     pub rejected_limit: u32,
 }
 
-/// A bearer token and what it allows.
-#[derive(Clone)]
-pub struct Token {
-    secret: String,
-    /// Whether it may trigger syncs; every token may read.
-    pub may_trigger: bool,
-}
-
-impl Token {
-    /// A token that allows reading, and triggering if `may_trigger`.
-    pub fn new(secret: String, may_trigger: bool) -> Self {
+impl Default for Limits {
+    fn default() -> Self {
         Self {
-            secret,
-            may_trigger,
+            connect_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(60),
+            lock_timeout: Duration::from_secs(5),
+            run_timeout: Duration::from_secs(15 * 60),
+            max_deactivated_percent: 20,
+            max_deactivated_rows: 5,
+            change_limit: 10_000,
+            rejected_limit: 1000,
         }
-    }
-
-    /// The secret's bytes, for a comparison in constant time.
-    pub fn secret(&self) -> &[u8] {
-        self.secret.as_bytes()
-    }
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Token")
-            .field("may_trigger", &self.may_trigger)
-            .finish_non_exhaustive()
     }
 }

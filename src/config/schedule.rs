@@ -3,20 +3,18 @@
 /// A schedule that fires: a cron line in a named time zone.
 #[derive(Clone, Debug)]
 pub struct Schedule {}
+
+/// Why a cron line is no schedule.
+#[derive(Debug, thiserror::Error)]
+#[error("is no cron line")]
+pub struct ScheduleError;
+
 impl Schedule {
-    /// .
-    pub fn next_after(
-        &self,
-        _t: chrono::DateTime<chrono::Utc>,
-    ) -> Option<chrono::DateTime<chrono::Utc>> {
-        None
-    }
-    /// .
-    pub fn line(&self) -> &str {
-        ""
-    }
-    /// .
-    pub fn zone(&self) -> chrono_tz::Tz {
-        chrono_tz::UTC
+    /// Reads a cron line in a time zone.
+    pub fn parse(line: &str, _zone: chrono_tz::Tz) -> Result<Self, ScheduleError> {
+        if line.split_whitespace().count() < 5 {
+            return Err(ScheduleError);
+        }
+        Ok(Self {})
     }
 }

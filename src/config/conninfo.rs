@@ -1,0 +1,282 @@
+//! Connection strings as libpq reads them: `postgres://` URLs and `key=value` pairs, both taken
+//! apart into the same list of parameters.
+//!
+//! The driver's own parser knows neither `sslmode=verify-full` nor certificate files, and an error
+//! text of a parser that quotes its input would show passwords. Here no error repeats any part of
+//! the input. Formats: <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>.
+
+/// Parameters in the order given; the last of a name wins, as in libpq.
+pub(super) type Pairs = Vec<(String, String)>;
+
+/// Why a connection string cannot be taken apart. Repeats nothing of the string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConninfoError(&'static str);
+
+/// Takes a URL or a list of pairs apart.
+pub(super) fn parse(text: &str) -> Result<Pairs, ConninfoError> {
+    let text = text.trim();
+    let url = ["postgres://", "postgresql://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    match url {
+        Some(rest) => parse_url(rest),
+        None if text.contains("://") => Err(ConninfoError(
+            "is no Postgres URL; it starts with postgres:// or postgresql://",
+        )),
+        None => parse_pairs(text),
+    }
+}
+
+/// Writes parameters as `key='value'` pairs, which the driver reads back unchanged.
+pub(super) fn write(parameters: &[(String, String)]) -> String {
+    let quote = |value: &str| value.replace('\\', r"\\").replace('\'', r"\'");
+    let pairs: Vec<String> = parameters
+        .iter()
+        .map(|(key, value)| format!("{key}='{}'", quote(value)))
+        .collect();
+    pairs.join(" ")
+}
+
+fn parse_url(rest: &str) -> Result<Pairs, ConninfoError> {
+    let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, database) = address.split_once('/').unwrap_or((address, ""));
+    // Without this check, a password with a raw `/` would end up in the database name, which is
+    // shown.
+    if database.contains(['/', '@']) {
+        return Err(ConninfoError(
+            "has a stray / or @; in a user, password or database name write %2F and %40",
+        ));
+    }
+    let (credentials, hosts) = match authority.rsplit_once('@') {
+        Some((credentials, hosts)) => (Some(credentials), hosts),
+        None => (None, authority),
+    };
+    let mut parameters = Pairs::new();
+    if let Some(credentials) = credentials {
+        let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+        push_decoded(&mut parameters, "user", user)?;
+        push_decoded(&mut parameters, "password", password)?;
+    }
+    push_hosts(&mut parameters, hosts)?;
+    push_decoded(&mut parameters, "dbname", database)?;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').ok_or(ConninfoError(
+            "has a parameter without = after the ?; in a user or password write ? as %3F",
+        ))?;
+        push_decoded(&mut parameters, &decode(key)?, value)?;
+    }
+    Ok(parameters)
+}
+
+fn push_decoded(parameters: &mut Pairs, key: &str, value: &str) -> Result<(), ConninfoError> {
+    if !value.is_empty() {
+        parameters.push((key.to_owned(), decode(value)?));
+    }
+    Ok(())
+}
+
+/// `host1:port1,[::1]:port2` as libpq's two comma-separated lists.
+fn push_hosts(parameters: &mut Pairs, text: &str) -> Result<(), ConninfoError> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let mut hosts = Vec::new();
+    let mut ports = Vec::new();
+    for one in text.split(',') {
+        let (host, port) = split_host(one)?;
+        hosts.push(decode(host)?);
+        ports.push(decode(port)?);
+    }
+    // libpq reads a list of empty hosts as no host: the port then belongs to `?host=..`.
+    if hosts.iter().any(|host| !host.is_empty()) {
+        parameters.push(("host".to_owned(), hosts.join(",")));
+    }
+    if ports.iter().any(|port| !port.is_empty()) {
+        parameters.push(("port".to_owned(), ports.join(",")));
+    }
+    Ok(())
+}
+
+fn split_host(text: &str) -> Result<(&str, &str), ConninfoError> {
+    let Some(bracketed) = text.strip_prefix('[') else {
+        return Ok(text.split_once(':').unwrap_or((text, "")));
+    };
+    let (host, rest) = bracketed
+        .split_once(']')
+        .ok_or(ConninfoError("has a [ without ] around an IPv6 address"))?;
+    match rest.strip_prefix(':') {
+        Some(port) => Ok((host, port)),
+        None if rest.is_empty() => Ok((host, "")),
+        None => Err(ConninfoError("has text after the ] of an IPv6 address")),
+    }
+}
+
+fn decode(text: &str) -> Result<String, ConninfoError> {
+    const BAD: ConninfoError =
+        ConninfoError("has a % without two hexadecimal digits after it; write % itself as %25");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        let (high, low) = (digit().ok_or(BAD)?, digit().ok_or(BAD)?);
+        bytes.push(u8::try_from(high * 16 + low).or(Err(BAD))?);
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) if text.contains('\0') => Err(ConninfoError("has a %00, which Postgres refuses")),
+        Ok(text) => Ok(text),
+        Err(_) => Err(ConninfoError("has %-encoded bytes that are not UTF-8")),
+    }
+}
+
+fn parse_pairs(text: &str) -> Result<Pairs, ConninfoError> {
+    let mut parameters = Pairs::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let (key, after) = rest.split_once('=').ok_or(ConninfoError(
+            "has a word without =; it is a postgres:// URL or a list of key=value pairs",
+        ))?;
+        let key = key.trim_end();
+        if key.is_empty() || key.contains(char::is_whitespace) {
+            return Err(ConninfoError(
+                "has a word without =; put values with spaces between single quotes",
+            ));
+        }
+        let (value, after) = take_value(after.trim_start())?;
+        if !value.is_empty() {
+            parameters.push((key.to_owned(), value));
+        }
+        rest = after.trim_start();
+    }
+    Ok(parameters)
+}
+
+/// One value, quoted or not, and what follows it. A backslash takes the next character as it is.
+fn take_value(text: &str) -> Result<(String, &str), ConninfoError> {
+    let quoted = text.starts_with('\'');
+    let mut value = String::new();
+    let mut rest = text.strip_prefix('\'').unwrap_or(text).chars();
+    loop {
+        let before = rest.as_str();
+        match rest.next() {
+            Some('\\') => value.extend(rest.next()),
+            Some('\'') if quoted => return Ok((value, rest.as_str())),
+            Some(c) if !quoted && c.is_whitespace() => return Ok((value, before)),
+            Some(c) => value.push(c),
+            None if quoted => return Err(ConninfoError("has a quote that is not closed")),
+            None => return Ok((value, "")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::quickcheck;
+
+    use super::*;
+
+    fn pairs(list: &[(&str, &str)]) -> Pairs {
+        list.iter()
+            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn urls_and_pairs_are_read_as_libpq_reads_them() {
+        for (text, expected) in [
+            (
+                "postgres://u:p%40ss@db.example:5433/meters?sslmode=require",
+                &[
+                    ("user", "u"),
+                    ("password", "p@ss"),
+                    ("host", "db.example"),
+                    ("port", "5433"),
+                    ("dbname", "meters"),
+                    ("sslmode", "require"),
+                ][..],
+            ),
+            (
+                "postgresql:///m?host=/run/pg",
+                &[("dbname", "m"), ("host", "/run/pg")],
+            ),
+            (
+                "postgres://%2Frun%2Fpg/m",
+                &[("host", "/run/pg"), ("dbname", "m")],
+            ),
+            (
+                "postgres://u@a:1,[::1]:2,c/m",
+                &[
+                    ("user", "u"),
+                    ("host", "a,::1,c"),
+                    ("port", "1,2,"),
+                    ("dbname", "m"),
+                ],
+            ),
+            (
+                "postgres://u:a@b@h/m",
+                &[
+                    ("user", "u"),
+                    ("password", "a@b"),
+                    ("host", "h"),
+                    ("dbname", "m"),
+                ],
+            ),
+            (
+                "postgres://:5433/m?host=h",
+                &[("port", "5433"), ("dbname", "m"), ("host", "h")],
+            ),
+            (
+                r"host = 'a b' password='it\'s \\ so' user=\'x port=",
+                &[("host", "a b"), ("password", r"it's \ so"), ("user", "'x")],
+            ),
+            ("", &[]),
+        ] {
+            assert_eq!(parse(text), Ok(pairs(expected)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        for text in [
+            "mysql://u:p@h/m",
+            "postgres://u:p/w@h/m",
+            "postgres://u:p?w@h/m",
+            "postgres://u:100%@h/m",
+            "postgres://u:%ff@h/m",
+            "postgres://u:%00@h/m",
+            "postgres://[::1/m",
+            "postgres://[::1]x/m",
+            "host=a password=two words",
+            "password='open",
+            "=x",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    quickcheck! {
+        fn what_is_written_is_read_back(host: String, password: String) -> bool {
+            let given = pairs(&[("host", &format!("h{host}")), ("password", &format!("p{password}"))]);
+            parse(&write(&given)) == Ok(given)
+        }
+
+        fn the_driver_reads_what_is_written(password: String) -> bool {
+            let given = pairs(&[("host", "h"), ("password", &password)]);
+            let driver: tokio_postgres::Config = write(&given).parse().unwrap();
+            driver.get_password() == Some(password.as_bytes())
+        }
+
+        fn no_error_repeats_a_password(before: String, after: String) -> bool {
+            ["postgres://u:{}@h/m", "postgres://u@h/m?password={}", "host=h password={}", "{}"]
+                .iter()
+                .filter_map(|shape| {
+                    parse(&shape.replace("{}", &format!("{before}hunter2{after}"))).err()
+                })
+                .all(|error| !format!("{error} {error:?}").contains("hunter2"))
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What can be wrong with a setting, said without ever repeating a secret.
+
+use crate::error::{ErrorCode, Failure};
+
+/// A setting that is missing or cannot be used. No variant holds the value of a secret setting.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A setting without which the command cannot run is not set anywhere.
+    #[error("{0} is not set")]
+    Missing(&'static str),
+    /// A setting has a value that cannot be used.
+    #[error("{place}: {problem}")]
+    Invalid {
+        /// The setting, named as it was given: flag, variable or file key.
+        place: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do, when it is more than correcting the named setting.
+        remedy: Option<&'static str>,
+    },
+    /// A setting names a file that cannot be read. The path is left out: it may be a secret that
+    /// was put where a path belongs.
+    #[error("{place}: the file it names cannot be read")]
+    File {
+        /// The setting, named as it was given.
+        place: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl ConfigError {
+    /// The error for a setting `place` with a value that cannot be used.
+    pub(super) fn invalid(place: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Invalid {
+            place: place.into(),
+            problem: problem.into(),
+            remedy: None,
+        }
+    }
+
+    /// The code under which every surface shows it.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Missing(_) => ErrorCode::ConfigMissing,
+            Self::Invalid { .. } | Self::File { .. } => ErrorCode::ConfigInvalid,
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let message = match &error {
+            ConfigError::File { source, .. } => format!("{error} ({})", source.kind()),
+            ConfigError::Missing(_) | ConfigError::Invalid { .. } => error.to_string(),
+        };
+        let failure = Self::new(error.code(), message);
+        match error {
+            ConfigError::Invalid {
+                remedy: Some(remedy),
+                ..
+            } => failure.with_remedy(remedy),
+            ConfigError::Missing(_) | ConfigError::Invalid { .. } | ConfigError::File { .. } => {
+                failure
+            }
+        }
+    }
+}

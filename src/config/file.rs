@@ -1,0 +1,165 @@
+//! The TOML file: settings by their keys. Unknown keys and wrong types are refused by name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::error::ConfigError;
+use super::layers::{Value, place_in_file};
+use super::settings::{Kind, Setting};
+
+/// The settings of a file; `named_by` is the setting that gives its path.
+pub(super) fn read(path: &Path, named_by: &str) -> Result<BTreeMap<Setting, Value>, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File {
+        place: format!("{named_by} = {}", path.display()),
+        source,
+    })?;
+    parse(&text, path)
+}
+
+fn parse(text: &str, path: &Path) -> Result<BTreeMap<Setting, Value>, ConfigError> {
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error| syntax_error(text, path, &error))?;
+    let mut values = BTreeMap::new();
+    for (key, value) in table {
+        let place = place_in_file(&key, path);
+        let setting = setting_of(&key).map_err(|problem| ConfigError::invalid(&place, problem))?;
+        let value = convert(setting, value)
+            .ok_or_else(|| ConfigError::invalid(&place, expected(setting.kind())))?;
+        if !is_empty(&value) {
+            values.insert(setting, value);
+        }
+    }
+    Ok(values)
+}
+
+/// The line only: the TOML reader's own text shows the line, which may hold a password.
+fn syntax_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.unwrap_or_default().matches('\n').count() + 1;
+    ConfigError::invalid(
+        path.display().to_string(),
+        format!("is not TOML: {} (line {line})", error.message()),
+    )
+}
+
+fn setting_of(key: &str) -> Result<Setting, String> {
+    // A file that names a file would only raise the question which of the two counts.
+    let known = || {
+        Setting::ALL
+            .iter()
+            .copied()
+            .filter(|known| *known != Setting::Config)
+    };
+    if let Some(setting) = known().find(|known| known.key() == key) {
+        return Ok(setting);
+    }
+    let nearest = known().min_by_key(|known| strsim::damerau_levenshtein(known.key(), key));
+    let nearest = nearest.map(Setting::key).unwrap_or_default();
+    Err(format!(
+        "there is no such setting; the nearest is {nearest}"
+    ))
+}
+
+/// The value as text or list; `None` if its type is not the setting's.
+fn convert(setting: Setting, value: toml::Value) -> Option<Value> {
+    match (setting.kind(), value) {
+        (Kind::Text | Kind::Id | Kind::List, toml::Value::String(text)) => Some(Value::Text(text)),
+        (Kind::Id | Kind::Number, toml::Value::Integer(number)) => {
+            Some(Value::Text(number.to_string()))
+        }
+        (Kind::Switch, toml::Value::Boolean(on)) => Some(Value::Text(on.to_string())),
+        (Kind::List, toml::Value::Array(items)) => {
+            let texts = items.into_iter().map(|item| match item {
+                toml::Value::String(text) => Some(text),
+                toml::Value::Integer(_)
+                | toml::Value::Float(_)
+                | toml::Value::Boolean(_)
+                | toml::Value::Datetime(_)
+                | toml::Value::Array(_)
+                | toml::Value::Table(_) => None,
+            });
+            texts.collect::<Option<Vec<_>>>().map(Value::List)
+        }
+        _ => None,
+    }
+}
+
+fn expected(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text => "is not a string",
+        Kind::Id => "is neither a string nor a whole number",
+        Kind::Number => "is not a whole number",
+        Kind::Switch => "is neither true nor false",
+        Kind::List => "is not an array of strings",
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Text(text) => text.trim().is_empty(),
+        Value::List(items) => items.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::quickcheck;
+
+    use super::*;
+
+    fn error(text: &str) -> String {
+        match parse(text, Path::new("m.toml")) {
+            Ok(_) => panic!("{text} was taken"),
+            Err(error) => format!("{error} {error:?}"),
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_key_and_what_belongs_there() {
+        for (text, part) in [
+            (
+                "remote_ulr = 'x'",
+                "remote_ulr in m.toml: there is no such setting; the nearest is remote_url",
+            ),
+            ("config = 'x'", "no such setting"),
+            (
+                "change_limit = '5'",
+                "change_limit in m.toml: is not a whole number",
+            ),
+            ("read_only = 1", "neither true nor false"),
+            ("columns = [1]", "not an array of strings"),
+            ("tenant_id = 1.5", "neither a string nor a whole number"),
+            (
+                "[limits]\nx = 1",
+                "limits in m.toml: there is no such setting",
+            ),
+            ("a = 1\nb =\n", "line 2"),
+        ] {
+            assert!(error(text).contains(part), "{text}: {}", error(text));
+        }
+    }
+
+    #[test]
+    fn an_id_may_be_a_number_and_a_list_an_array() {
+        let values = parse(
+            "tenant_id = 7\ncolumns = ['a,b', 'c']\nlog = ''",
+            Path::new("m.toml"),
+        );
+        let values = values.unwrap();
+        assert!(values.get(&Setting::TenantId) == Some(&Value::Text("7".to_owned())));
+        let columns = vec!["a,b".to_owned(), "c".to_owned()];
+        assert!(values.get(&Setting::Columns) == Some(&Value::List(columns)));
+        assert_eq!(values.len(), 2);
+    }
+
+    quickcheck! {
+        fn a_broken_line_shows_nothing_of_itself(before: String, after: String) -> bool {
+            ["remote_url = \"{}\"", "remote_url = {}", "remote_url {}", "tokens = [\"{}]"]
+                .iter()
+                .map(|shape| shape.replace("{}", &format!("{before}hunter2{after}")))
+                .filter_map(|text| parse(&text, Path::new("m.toml")).err())
+                .all(|error| !format!("{error} {error:?}").contains("hunter2"))
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The places a setting may come from, in their order: flags, environment, file.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::error::ConfigError;
+use super::file;
+use super::settings::{Setting, Settings};
+
+/// The environment as a value, so that nothing but [`Environment::of_process`] reads the real one.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<OsString, OsString>);
+
+impl Environment {
+    /// What this process was started with.
+    pub fn of_process() -> Self {
+        Self(std::env::vars_os().collect())
+    }
+
+    /// A variable's text; an empty one counts as not set.
+    pub(super) fn get(&self, name: &str) -> Result<Option<&str>, ConfigError> {
+        let Some(value) = self.0.get(std::ffi::OsStr::new(name)) else {
+            return Ok(None);
+        };
+        let text = value
+            .to_str()
+            .ok_or_else(|| ConfigError::invalid(name, "is not UTF-8 text"))?;
+        Ok((!text.trim().is_empty()).then_some(text))
+    }
+}
+
+impl<const N: usize> From<[(&str, &str); N]> for Environment {
+    fn from(variables: [(&str, &str); N]) -> Self {
+        let pairs = variables.map(|(name, value)| (name.into(), value.into()));
+        Self(pairs.into_iter().collect())
+    }
+}
+
+/// Names only: values may be secrets.
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// A setting's value as its layer writes it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    Text(String),
+    List(Vec<String>),
+}
+
+/// All layers, the first to be asked first.
+pub(super) struct Layers(Vec<Layer>);
+
+struct Layer {
+    origin: Origin,
+    values: BTreeMap<Setting, Value>,
+}
+
+#[derive(Clone)]
+enum Origin {
+    Flags,
+    Environment,
+    File(PathBuf),
+}
+
+/// A value and where it came from.
+pub(super) struct Found {
+    /// The setting as it was given there: `--listen`, `METER_SYNC_LISTEN`, `listen in <file>`.
+    pub(super) place: String,
+    pub(super) value: Value,
+}
+
+impl Layers {
+    /// Flags and environment, and the file that they name.
+    pub(super) fn read(
+        settings: &Settings,
+        environment: &Environment,
+    ) -> Result<Self, ConfigError> {
+        let mut layers = Self::without_file(settings, environment)?;
+        if let Some(found) = layers.find(Setting::Config) {
+            let path = PathBuf::from(found.text());
+            let values = file::read(&path, &found.place)?;
+            layers.0.push(Layer {
+                origin: Origin::File(path),
+                values,
+            });
+        }
+        Ok(layers)
+    }
+
+    pub(super) fn without_file(
+        settings: &Settings,
+        environment: &Environment,
+    ) -> Result<Self, ConfigError> {
+        let mut flags = BTreeMap::new();
+        let mut variables = BTreeMap::new();
+        for setting in Setting::ALL.iter().copied() {
+            if let Some(text) = settings.get(setting) {
+                flags.insert(setting, Value::Text(text.to_owned()));
+            }
+            if let Some(text) = environment.get(setting.env())? {
+                variables.insert(setting, Value::Text(text.to_owned()));
+            }
+        }
+        let layer = |origin, values| Layer { origin, values };
+        Ok(Self(vec![
+            layer(Origin::Flags, flags),
+            layer(Origin::Environment, variables),
+        ]))
+    }
+
+    /// The value that counts.
+    pub(super) fn find(&self, setting: Setting) -> Option<Found> {
+        self.0.iter().find_map(|layer| layer.find(setting))
+    }
+
+    /// The value that counts, given itself or by a file in the same layer. Both in one layer
+    /// cannot be meant.
+    pub(super) fn find_secret(
+        &self,
+        setting: Setting,
+        by_file: Setting,
+    ) -> Result<Option<Found>, ConfigError> {
+        for layer in &self.0 {
+            match (layer.find(setting), layer.find(by_file)) {
+                (None, None) => {}
+                (Some(found), None) => return Ok(Some(found)),
+                (None, Some(path)) => return read_secret(path).map(Some),
+                (Some(_), Some(path)) => {
+                    let problem = format!("is set beside {}; set one", setting.key());
+                    return Err(path.error(problem));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The value that counts of two settings that exclude each other.
+    pub(super) fn find_one_of(
+        &self,
+        one: Setting,
+        other: Setting,
+    ) -> Result<(Option<Found>, Option<Found>), ConfigError> {
+        match (self.find(one), self.find(other)) {
+            (Some(first), Some(second)) => {
+                Err(first.error(format!("cannot be used together with {}", second.place)))
+            }
+            found => Ok(found),
+        }
+    }
+}
+
+impl Layer {
+    fn find(&self, setting: Setting) -> Option<Found> {
+        let value = self.values.get(&setting)?.clone();
+        let place = match &self.origin {
+            Origin::Flags => format!("--{}", setting.flag()),
+            Origin::Environment => setting.env().to_owned(),
+            Origin::File(path) => place_in_file(setting.key(), path),
+        };
+        Some(Found { place, value })
+    }
+}
+
+/// How an error names a key of the file.
+pub(super) fn place_in_file(key: &str, path: &Path) -> String {
+    format!("{key} in {}", path.display())
+}
+
+impl Found {
+    /// The value as one text.
+    pub(super) fn text(&self) -> String {
+        match &self.value {
+            Value::Text(text) => text.trim().to_owned(),
+            Value::List(items) => items.join(","),
+        }
+    }
+
+    /// The value as a list; a text is taken apart at commas and line ends.
+    pub(super) fn list(&self) -> Vec<String> {
+        let items: Vec<&str> = match &self.value {
+            Value::Text(text) => text.split([',', '\n']).collect(),
+            Value::List(items) => items.iter().map(String::as_str).collect(),
+        };
+        let trimmed = items.into_iter().map(str::trim);
+        trimmed
+            .filter(|item| !item.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// The error that this value cannot be used.
+    pub(super) fn error(&self, problem: impl Into<String>) -> ConfigError {
+        ConfigError::invalid(&self.place, problem)
+    }
+}
+
+fn read_secret(path: Found) -> Result<Found, ConfigError> {
+    match std::fs::read_to_string(path.text()) {
+        Ok(text) if text.trim().is_empty() => Err(path.error("the file it names is empty")),
+        Ok(text) => Ok(Found {
+            place: path.place,
+            value: Value::Text(text.trim().to_owned()),
+        }),
+        Err(source) => Err(ConfigError::File {
+            place: path.place,
+            source,
+        }),
+    }
+}

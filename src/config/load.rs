@@ -1,0 +1,282 @@
+//! From layers to a checked [`Config`]: every setting read once, with its default and its bounds.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::endpoint::Endpoint;
+use super::error::ConfigError;
+use super::layers::{Environment, Found, Layers};
+use super::logging::LogSettings;
+use super::seed::{self, Prefix};
+use super::settings::{Setting, Settings};
+use super::{Config, Limits, Mapping, Schedule, Source, Token, tokens, values};
+use crate::meter::TenantId;
+
+const DEFAULT_SCHEDULE: &str = "0 * * * *";
+const DEFAULT_JITTER: Duration = Duration::from_secs(30);
+const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8765);
+const DEFAULT_TABLE: &str = "meter";
+
+impl Config {
+    /// Reads flags, environment and file, and checks them together.
+    pub fn load(settings: &Settings) -> Result<Self, ConfigError> {
+        Self::load_from(settings, &Environment::of_process())
+    }
+
+    /// The same with another environment.
+    pub fn load_from(settings: &Settings, environment: &Environment) -> Result<Self, ConfigError> {
+        let layers = Layers::read(settings, environment)?;
+        LogSettings::from_layers(&layers)?;
+        let limits = limits(&layers)?;
+        let config = Self {
+            remote: Side::REMOTE.endpoint(&layers, environment, &limits)?,
+            local: Side::LOCAL.endpoint(&layers, environment, &limits)?,
+            mapping: mapping(&layers)?,
+            schedule: schedule(&layers)?,
+            jitter: duration(
+                &layers,
+                Setting::Jitter,
+                DEFAULT_JITTER,
+                Duration::ZERO..=HOUR,
+            )?,
+            listen: parse(&layers, Setting::Listen, DEFAULT_LISTEN, values::address)?,
+            tokens: tokens(&layers)?,
+            allowed_hosts: list(&layers, Setting::AllowedHosts, values::hosts)?.unwrap_or_default(),
+            read_only: parse(&layers, Setting::ReadOnly, false, values::switch)?,
+            limits,
+        };
+        config.check_listen(&layers)?;
+        config.check_sides_differ()?;
+        Ok(config)
+    }
+
+    fn check_listen(&self, layers: &Layers) -> Result<(), ConfigError> {
+        if self.listen.ip().to_canonical().is_loopback() || !self.tokens.is_empty() {
+            return Ok(());
+        }
+        let place = layers.find(Setting::Listen).map(|found| found.place);
+        Err(ConfigError::Invalid {
+            place: place.unwrap_or_default(),
+            problem: format!(
+                "{} can be reached from other machines, and no tokens are set",
+                self.listen
+            ),
+            remedy: Some(
+                "Set METER_SYNC_TOKENS (or METER_SYNC_TOKENS_FILE), or listen on 127.0.0.1.",
+            ),
+        })
+    }
+
+    fn check_sides_differ(&self) -> Result<(), ConfigError> {
+        let (Some(remote), Some(local)) = (&self.remote, &self.local) else {
+            return Ok(());
+        };
+        let same_table = match &self.mapping.source {
+            Source::Table(table) => in_public(table) == in_public(&self.mapping.local_table),
+            Source::Query(_) => false,
+        };
+        if !same_table || !remote.same_database(local) {
+            return Ok(());
+        }
+        Err(ConfigError::Invalid {
+            place: format!(
+                "{} and {}",
+                Setting::RemoteUrl.env(),
+                Setting::LocalUrl.env()
+            ),
+            problem: format!(
+                "both lead to table {} of {}",
+                self.mapping.local_table,
+                local.place()
+            ),
+            remedy: Some(
+                "Let METER_SYNC_REMOTE_URL name the central database and METER_SYNC_LOCAL_URL the site's own.",
+            ),
+        })
+    }
+}
+
+/// The settings that may give one side's database.
+struct Side {
+    url: Setting,
+    url_file: Setting,
+    seed: Prefix,
+}
+
+impl Side {
+    const REMOTE: Self = Self {
+        url: Setting::RemoteUrl,
+        url_file: Setting::RemoteUrlFile,
+        seed: Prefix::Remote,
+    };
+    const LOCAL: Self = Self {
+        url: Setting::LocalUrl,
+        url_file: Setting::LocalUrlFile,
+        seed: Prefix::Local,
+    };
+
+    fn endpoint(
+        &self,
+        layers: &Layers,
+        environment: &Environment,
+        limits: &Limits,
+    ) -> Result<Option<Endpoint>, ConfigError> {
+        let (place, endpoint) = match layers.find_secret(self.url, self.url_file)? {
+            Some(found) => {
+                let endpoint = Endpoint::parse(&found.text(), limits);
+                (found.place, endpoint)
+            }
+            None => match seed::parameters(environment, self.seed)? {
+                Some(pairs) => (self.seed.place(), Endpoint::from_pairs(pairs, limits)),
+                None => return Ok(None),
+            },
+        };
+        match endpoint {
+            Ok(endpoint) => Ok(Some(endpoint)),
+            Err(error) => Err(ConfigError::invalid(place, error.to_string())),
+        }
+    }
+}
+
+fn mapping(layers: &Layers) -> Result<Mapping, ConfigError> {
+    let (table, query) = layers.find_one_of(Setting::RemoteTable, Setting::RemoteQuery)?;
+    let table = table.map_or_else(|| DEFAULT_TABLE.to_owned(), |found| found.text());
+    let text = |setting, default: &str| {
+        let found = layers.find(setting);
+        found.map_or_else(|| default.to_owned(), |found: Found| found.text())
+    };
+    Ok(Mapping {
+        tenant: layers
+            .find(Setting::TenantId)
+            .and_then(|found| TenantId::new(found.text())),
+        source: query.map_or(Source::Table(table), |found| Source::Query(found.text())),
+        local_table: text(Setting::LocalTable, DEFAULT_TABLE),
+        columns: list(layers, Setting::Columns, values::names)?,
+        key: list(layers, Setting::Key, values::names)?,
+        tenant_column: text(Setting::TenantColumn, "tenant_id"),
+        active_column: text(Setting::ActiveColumn, "active"),
+    })
+}
+
+fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
+    let zone = parse(layers, Setting::Timezone, chrono_tz::UTC, values::timezone)?;
+    let found = layers.find(Setting::Schedule);
+    let line = found
+        .as_ref()
+        .map_or_else(|| DEFAULT_SCHEDULE.to_owned(), Found::text);
+    if line.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    match Schedule::parse(&line, zone) {
+        Ok(schedule) => Ok(Some(schedule)),
+        Err(error) => {
+            let place = found.map_or_else(|| Setting::Schedule.env().to_owned(), |f| f.place);
+            Err(ConfigError::invalid(place, format!("\"{line}\": {error}")))
+        }
+    }
+}
+
+fn tokens(layers: &Layers) -> Result<Vec<Token>, ConfigError> {
+    match layers.find_secret(Setting::Tokens, Setting::TokensFile)? {
+        Some(found) => tokens::parse(&found.list()).map_err(|problem| found.error(problem)),
+        None => Ok(Vec::new()),
+    }
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// The least is what a test can wait for, the most what a person would still call a limit.
+fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
+    use Setting as S;
+    let default = Limits::default();
+    let wait = |setting, default, range| duration(layers, setting, default, range);
+    let count = |setting, default, most| number(layers, setting, default, 0..=most);
+    Ok(Limits {
+        connect_timeout: wait(
+            S::ConnectTimeout,
+            default.connect_timeout,
+            MILLISECOND * 100..=MINUTE * 5,
+        )?,
+        statement_timeout: wait(
+            S::StatementTimeout,
+            default.statement_timeout,
+            MILLISECOND * 100..=HOUR * 24,
+        )?,
+        lock_timeout: wait(
+            S::LockTimeout,
+            default.lock_timeout,
+            MILLISECOND * 10..=HOUR,
+        )?,
+        run_timeout: wait(S::RunTimeout, default.run_timeout, SECOND..=HOUR * 24)?,
+        max_deactivated_percent: u8::try_from(count(
+            S::MaxDeactivatedPercent,
+            default.max_deactivated_percent.into(),
+            100,
+        )?)
+        .unwrap_or(default.max_deactivated_percent),
+        max_deactivated_rows: count(
+            S::MaxDeactivatedRows,
+            default.max_deactivated_rows,
+            1_000_000_000,
+        )?,
+        change_limit: count(S::ChangeLimit, default.change_limit, 10_000_000)?,
+        rejected_limit: count(S::RejectedLimit, default.rejected_limit, 10_000_000)?,
+    })
+}
+
+fn duration(
+    layers: &Layers,
+    setting: Setting,
+    default: Duration,
+    range: RangeInclusive<Duration>,
+) -> Result<Duration, ConfigError> {
+    parse(layers, setting, default, |text| {
+        values::duration(text, &range)
+    })
+}
+
+fn number(
+    layers: &Layers,
+    setting: Setting,
+    default: u32,
+    range: RangeInclusive<u32>,
+) -> Result<u32, ConfigError> {
+    parse(layers, setting, default, |text| {
+        values::number(text, &range)
+    })
+}
+
+fn parse<T>(
+    layers: &Layers,
+    setting: Setting,
+    default: T,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, ConfigError> {
+    match layers.find(setting) {
+        Some(found) => read(&found.text()).map_err(|problem| found.error(problem)),
+        None => Ok(default),
+    }
+}
+
+fn list(
+    layers: &Layers,
+    setting: Setting,
+    read: fn(&[String]) -> Result<Vec<String>, String>,
+) -> Result<Option<Vec<String>>, ConfigError> {
+    match layers.find(setting) {
+        Some(found) => read(&found.list())
+            .map(Some)
+            .map_err(|problem| found.error(problem)),
+        None => Ok(None),
+    }
+}
+
+/// The table's name with the schema that Postgres looks in when none is named.
+fn in_public(table: &str) -> &str {
+    table.strip_prefix("public.").unwrap_or(table)
+}

@@ -1,0 +1,297 @@
+//! Every setting with its flag, environment variable and file key: the one list that the command
+//! line, the environment, the file and the documentation share.
+
+use std::collections::BTreeMap;
+
+use clap::builder::ArgAction;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command};
+
+/// How a setting is written in the TOML file; flags and variables are always text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A string.
+    Text,
+    /// A string, or a whole number for the sites whose ids are numbers.
+    Id,
+    /// A whole number.
+    Number,
+    /// `true` or `false`; the flag needs no value.
+    Switch,
+    /// An array of strings, or one string with commas.
+    List,
+}
+
+macro_rules! settings {
+    ($($heading:literal {
+        $($(#[doc = $doc:literal])+ $name:ident = $key:literal $flag:literal $env:literal $kind:ident $value:literal;)+
+    })+) => {
+        /// One setting.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Setting { $($($(#[doc = $doc])+ $name,)+)+ }
+
+        impl Setting {
+            /// Every setting, in the order of `--help`.
+            pub const ALL: &'static [Self] = &[$($(Self::$name,)+)+];
+
+            /// Its key in the TOML file.
+            pub fn key(self) -> &'static str {
+                match self { $($(Self::$name => $key,)+)+ }
+            }
+
+            /// Its flag, without the dashes.
+            pub fn flag(self) -> &'static str {
+                match self { $($(Self::$name => $flag,)+)+ }
+            }
+
+            /// Its environment variable.
+            pub fn env(self) -> &'static str {
+                match self { $($(Self::$name => $env,)+)+ }
+            }
+
+            pub(super) fn kind(self) -> Kind {
+                match self { $($(Self::$name => Kind::$kind,)+)+ }
+            }
+
+            fn heading(self) -> &'static str {
+                match self { $($(Self::$name => $heading,)+)+ }
+            }
+
+            fn help(self) -> &'static str {
+                match self { $($(Self::$name => concat!($($doc),+),)+)+ }
+            }
+
+            fn value_name(self) -> &'static str {
+                match self { $($(Self::$name => $value,)+)+ }
+            }
+        }
+    };
+}
+
+settings! {
+    "Databases" {
+        /// The central database, which is only read: a postgres:// URL or key=value pairs, with sslmode and sslrootcert as in psql.
+        RemoteUrl = "remote_url" "remote-url" "METER_SYNC_REMOTE_URL" Text "URL";
+        /// A file that holds the remote URL, for secrets.
+        RemoteUrlFile = "remote_url_file" "remote-url-file" "METER_SYNC_REMOTE_URL_FILE" Text "PATH";
+        /// The site's own database, which is kept equal: a postgres:// URL or key=value pairs.
+        LocalUrl = "local_url" "local-url" "METER_SYNC_LOCAL_URL" Text "URL";
+        /// A file that holds the local URL, for secrets.
+        LocalUrlFile = "local_url_file" "local-url-file" "METER_SYNC_LOCAL_URL_FILE" Text "PATH";
+    }
+    "What to sync" {
+        /// The customer organisation whose meters this site mirrors [default: the single row of the local table tenant].
+        TenantId = "tenant_id" "tenant-id" "METER_SYNC_TENANT_ID" Id "ID";
+        /// The remote table or view, with its schema if need be [default: meter].
+        RemoteTable = "remote_table" "remote-table" "METER_SYNC_REMOTE_TABLE" Text "TABLE";
+        /// A select to read in place of a remote table; it gives the tenant column too.
+        RemoteQuery = "remote_query" "remote-query" "METER_SYNC_REMOTE_QUERY" Text "SQL";
+        /// The local table, with its schema if need be [default: meter].
+        LocalTable = "local_table" "local-table" "METER_SYNC_LOCAL_TABLE" Text "TABLE";
+        /// The columns to sync, separated by commas [default: every column both tables have].
+        Columns = "columns" "columns" "METER_SYNC_COLUMNS" List "NAMES";
+        /// The columns that identify a meter, separated by commas [default: the local primary key].
+        Key = "key" "key" "METER_SYNC_KEY" List "NAMES";
+        /// The column that names the tenant [default: tenant_id].
+        TenantColumn = "tenant_column" "tenant-column" "METER_SYNC_TENANT_COLUMN" Text "NAME";
+        /// The column that says whether a meter is in use [default: active].
+        ActiveColumn = "active_column" "active-column" "METER_SYNC_ACTIVE_COLUMN" Text "NAME";
+    }
+    "Schedule" {
+        /// When to sync by itself: a cron line of 5, 6 or 7 fields, @hourly or alike, or off [default: 0 * * * *].
+        Schedule = "schedule" "schedule" "METER_SYNC_SCHEDULE" Text "CRON";
+        /// The time zone of the schedule, such as Europe/Berlin [default: UTC].
+        Timezone = "timezone" "timezone" "METER_SYNC_TIMEZONE" Text "ZONE";
+        /// The longest random delay of a scheduled run, so that many sites do not ask at once [default: 30s].
+        Jitter = "jitter" "jitter" "METER_SYNC_JITTER" Text "DURATION";
+    }
+    "HTTP server" {
+        /// The address serve listens on; anything but loopback needs tokens [default: 127.0.0.1:8765].
+        Listen = "listen" "listen" "METER_SYNC_LISTEN" Text "ADDRESS";
+        /// Host names serve answers to beside its address, separated by commas.
+        AllowedHosts = "allowed_hosts" "allowed-hosts" "METER_SYNC_ALLOWED_HOSTS" List "NAMES";
+        /// Bearer tokens, separated by commas: read:SECRET or trigger:SECRET, 16 characters or more.
+        Tokens = "tokens" "tokens" "METER_SYNC_TOKENS" List "TOKENS";
+        /// A file that holds the tokens, one a line.
+        TokensFile = "tokens_file" "tokens-file" "METER_SYNC_TOKENS_FILE" Text "PATH";
+        /// Refuse every sync; the trigger tool is absent.
+        ReadOnly = "read_only" "read-only" "METER_SYNC_READ_ONLY" Switch "BOOL";
+    }
+    "Limits" {
+        /// How long to wait for a connection, TLS and sign-in included [default: 10s].
+        ConnectTimeout = "connect_timeout" "connect-timeout" "METER_SYNC_CONNECT_TIMEOUT" Text "DURATION";
+        /// How long one statement may take, and the remote may be silent [default: 60s].
+        StatementTimeout = "statement_timeout" "statement-timeout" "METER_SYNC_STATEMENT_TIMEOUT" Text "DURATION";
+        /// How long to wait for a lock on local rows [default: 5s].
+        LockTimeout = "lock_timeout" "lock-timeout" "METER_SYNC_LOCK_TIMEOUT" Text "DURATION";
+        /// How long a whole run may take [default: 15m].
+        RunTimeout = "run_timeout" "run-timeout" "METER_SYNC_RUN_TIMEOUT" Text "DURATION";
+        /// The brake: a run that would deactivate more than this share of the active meters, in percent, ... [default: 20].
+        MaxDeactivatedPercent = "max_deactivated_percent" "max-deactivated-percent" "METER_SYNC_MAX_DEACTIVATED_PERCENT" Number "PERCENT";
+        /// ... and more than this number of meters is refused until a person allows it [default: 5].
+        MaxDeactivatedRows = "max_deactivated_rows" "max-deactivated-rows" "METER_SYNC_MAX_DEACTIVATED_ROWS" Number "COUNT";
+        /// How many changes of one run the log keeps [default: 10000].
+        ChangeLimit = "change_limit" "change-limit" "METER_SYNC_CHANGE_LIMIT" Number "COUNT";
+        /// How many rows one run may set aside before it gives up [default: 1000].
+        RejectedLimit = "rejected_limit" "rejected-limit" "METER_SYNC_REJECTED_LIMIT" Number "COUNT";
+    }
+    "Logging and file" {
+        /// What to log, on stderr: a level or a filter such as info,meter_sync=debug [default: info].
+        Log = "log" "log" "METER_SYNC_LOG" Text "FILTER";
+        /// How to log: text or json [default: text].
+        LogFormat = "log_format" "log-format" "METER_SYNC_LOG_FORMAT" Text "FORMAT";
+        /// A TOML file with any of these settings; flags and variables go before it.
+        Config = "config" "config" "METER_SYNC_CONFIG" Text "PATH";
+    }
+}
+
+/// The settings given as flags. Flatten it into the command line's own arguments. In a program,
+/// start from the default and add with [`Settings::with`].
+#[derive(Clone, Default)]
+pub struct Settings {
+    given: BTreeMap<Setting, String>,
+}
+
+impl Settings {
+    /// The same with one more setting, which goes before environment and file. Lists are
+    /// separated by commas; an empty value counts as not set.
+    #[must_use]
+    pub fn with(mut self, setting: Setting, value: impl Into<String>) -> Self {
+        self.given.insert(setting, value.into());
+        self
+    }
+
+    pub(super) fn get(&self, setting: Setting) -> Option<&str> {
+        let value = self.given.get(&setting)?;
+        (!value.trim().is_empty()).then_some(value)
+    }
+}
+
+/// Names only: values may be secrets.
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.given.keys()).finish()
+    }
+}
+
+impl clap::Args for Settings {
+    fn augment_args(command: Command) -> Command {
+        command.args(Setting::ALL.iter().copied().map(argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for Settings {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut settings = Self::default();
+        settings.update_from_arg_matches(matches)?;
+        Ok(settings)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for setting in Setting::ALL.iter().copied() {
+            // The environment is a layer of its own (see `layers`), so that an error can say where
+            // a value came from and a test can give another environment.
+            if matches.value_source(setting.key()) != Some(ValueSource::CommandLine) {
+                continue;
+            }
+            if let Some(value) = matches.get_one::<String>(setting.key()) {
+                self.given.insert(setting, value.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn argument(setting: Setting) -> Arg {
+    let argument = Arg::new(setting.key())
+        .long(setting.flag())
+        .env(setting.env())
+        .hide_env_values(true)
+        .global(true)
+        .action(ArgAction::Set)
+        .value_name(setting.value_name())
+        .help_heading(setting.heading())
+        .help(setting.help().trim());
+    match setting.kind() {
+        Kind::Switch => argument
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+        Kind::Id => argument.allow_hyphen_values(true),
+        Kind::Text if setting == Setting::Schedule => argument.allow_hyphen_values(true),
+        Kind::Text | Kind::Number | Kind::List => argument,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: Settings,
+        #[command(subcommand)]
+        command: Option<Sub>,
+    }
+
+    #[derive(Debug, clap::Subcommand)]
+    enum Sub {
+        Sync,
+    }
+
+    #[test]
+    fn the_three_names_of_a_setting_agree() {
+        for setting in Setting::ALL {
+            assert_eq!(setting.flag(), setting.key().replace('_', "-"));
+            let variable = format!("METER_SYNC_{}", setting.key().to_uppercase());
+            assert_eq!(setting.env(), variable);
+        }
+    }
+
+    #[test]
+    fn flags_are_taken_before_and_after_the_command() {
+        let line = Line::parse_from([
+            "meter-sync",
+            "--tenant-id",
+            "-7",
+            "sync",
+            "--schedule",
+            "*/5 * * * *",
+            "--read-only",
+        ]);
+        assert!(matches!(line.command, Some(Sub::Sync)));
+        assert_eq!(line.settings.get(Setting::TenantId), Some("-7"));
+        assert_eq!(line.settings.get(Setting::Schedule), Some("*/5 * * * *"));
+        assert_eq!(line.settings.get(Setting::ReadOnly), Some("true"));
+        assert_eq!(line.settings.get(Setting::Listen), None);
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let settings = Settings::default().with(Setting::RemoteUrl, "postgres://u:hunter2@h/m");
+        assert_eq!(format!("{settings:?}"), "{RemoteUrl}");
+    }
+
+    #[test]
+    fn help_names_every_setting_and_shows_no_value_of_the_environment() {
+        use clap::CommandFactory;
+        let help = Line::command().render_long_help().to_string();
+        for setting in Setting::ALL {
+            assert!(
+                help.contains(&format!("--{}", setting.flag())),
+                "{setting:?}"
+            );
+            assert!(
+                help.contains(&format!("[env: {}]", setting.env())),
+                "{setting:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The settings as a whole: layers, defaults, what excludes what, and that no text shows a secret.
+
+use std::io::Write;
+use std::time::Duration;
+
+use quickcheck::quickcheck;
+
+use super::*;
+use crate::error::{ErrorCode, Failure};
+
+const REMOTE: &str = "postgres://u:hunter2@central.example/meters";
+const LOCAL: &str = "postgres://u:hunter2@localhost/site";
+
+fn load<const N: usize>(variables: [(&str, &str); N]) -> Result<Config, ConfigError> {
+    Config::load_from(&Settings::default(), &Environment::from(variables))
+}
+
+fn refusal<const N: usize>(variables: [(&str, &str); N]) -> Failure {
+    let failure = Failure::from(load(variables).unwrap_err());
+    assert_eq!(failure.code, ErrorCode::ConfigInvalid, "{failure}");
+    failure
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn nothing_set_is_the_documented_defaults_and_no_database() {
+    let config = load([]).unwrap();
+    assert!(config.remote.is_none() && config.local.is_none());
+    assert_eq!(config.mapping.source, Source::Table("meter".to_owned()));
+    assert_eq!(config.mapping.local_table, "meter");
+    assert_eq!(config.mapping.tenant, None);
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8765");
+    assert_eq!(config.jitter, Duration::from_secs(30));
+    assert!(config.schedule.is_some() && !config.read_only && config.tokens.is_empty());
+    let failure = Failure::from(config.require_databases().unwrap_err());
+    assert_eq!(failure.code, ErrorCode::ConfigMissing);
+    assert!(failure.message.contains("METER_SYNC_REMOTE_URL"));
+}
+
+#[test]
+fn flags_go_before_variables_and_those_before_the_file() {
+    let file =
+        file("lock_timeout = '1s'\nrun_timeout = '1m'\nconnect_timeout = '1s'\ntenant_id = 7");
+    let path = file.path().to_str().unwrap();
+    let settings = Settings::default().with(Setting::LockTimeout, "3s");
+    let variables = [
+        ("METER_SYNC_CONFIG", path),
+        ("METER_SYNC_LOCK_TIMEOUT", "2s"),
+        ("METER_SYNC_RUN_TIMEOUT", "2m"),
+        ("METER_SYNC_CONNECT_TIMEOUT", ""),
+    ];
+    let config = Config::load_from(&settings, &Environment::from(variables)).unwrap();
+    assert_eq!(config.limits.lock_timeout, Duration::from_secs(3));
+    assert_eq!(config.limits.run_timeout, Duration::from_secs(120));
+    assert_eq!(config.limits.connect_timeout, Duration::from_secs(1));
+    assert_eq!(config.mapping.tenant, TenantId::new("7"));
+}
+
+#[test]
+fn a_secret_may_come_from_a_file_but_not_twice() {
+    let secret = file(&format!("{REMOTE}\n"));
+    let path = secret.path().to_str().unwrap();
+    let config = load([("METER_SYNC_REMOTE_URL_FILE", path)]).unwrap();
+    assert_eq!(
+        config.remote.unwrap().place(),
+        "central.example:5432/meters"
+    );
+
+    let twice = refusal([
+        ("METER_SYNC_REMOTE_URL_FILE", path),
+        ("METER_SYNC_REMOTE_URL", REMOTE),
+    ]);
+    assert!(
+        twice.message.starts_with("METER_SYNC_REMOTE_URL_FILE:"),
+        "{twice}"
+    );
+
+    let settings = Settings::default().with(Setting::RemoteUrl, "host=flag dbname=m");
+    let variables = Environment::from([("METER_SYNC_REMOTE_URL_FILE", path)]);
+    let flag_wins = Config::load_from(&settings, &variables).unwrap();
+    assert_eq!(flag_wins.remote.unwrap().place(), "flag:5432/m");
+}
+
+#[test]
+fn the_seed_systems_variables_count_only_where_nothing_else_is_set() {
+    let seed = [
+        ("POSTGRES_CLIENT_HOST", "central"),
+        ("POSTGRES_CLIENT_DB", "meters"),
+        ("POSTGRES_CLIENT_USER", "u"),
+        ("POSTGRES_SYNC_HOST", "site"),
+        ("METER_SYNC_LOCAL_URL", LOCAL),
+    ];
+    let config = load(seed).unwrap();
+    assert_eq!(config.remote.unwrap().place(), "central:5432/meters");
+    assert_eq!(config.local.unwrap().place(), "localhost:5432/site");
+    assert!(
+        refusal([("POSTGRES_SYNC_PORT", "1")])
+            .message
+            .starts_with("POSTGRES_SYNC_HOST")
+    );
+}
+
+#[test]
+fn neither_database_stands_in_for_the_other() {
+    let remote_only = load([("METER_SYNC_REMOTE_URL", REMOTE)]).unwrap();
+    assert!(remote_only.local.is_none());
+    assert!(remote_only.require_databases().is_err());
+    assert!(
+        load([("METER_SYNC_LOCAL_URL", LOCAL)])
+            .unwrap()
+            .remote
+            .is_none()
+    );
+}
+
+#[test]
+fn one_table_cannot_be_both_sides() {
+    let same = (
+        "METER_SYNC_REMOTE_URL",
+        "host=127.0.0.1 dbname=site user=other",
+    );
+    let local = ("METER_SYNC_LOCAL_URL", LOCAL);
+    let failure = refusal([same, local]);
+    assert!(failure.message.contains("localhost:5432/site"), "{failure}");
+    assert!(load([same, local, ("METER_SYNC_REMOTE_TABLE", "central.meter")]).is_ok());
+    refusal([same, local, ("METER_SYNC_REMOTE_TABLE", "public.meter")]);
+}
+
+#[test]
+fn a_wide_address_needs_tokens() {
+    for listen in ["0.0.0.0:8765", "[::]:8765", "192.0.2.1:1"] {
+        let failure = refusal([("METER_SYNC_LISTEN", listen)]);
+        assert!(failure.remedy.contains("METER_SYNC_TOKENS"), "{failure}");
+        let token = ("METER_SYNC_TOKENS", "read:0123456789abcdef");
+        assert!(load([("METER_SYNC_LISTEN", listen), token]).is_ok());
+    }
+    assert!(load([("METER_SYNC_LISTEN", "[::ffff:127.0.0.1]:1")]).is_ok());
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_under_its_name() {
+    for (variable, value) in [
+        (
+            "METER_SYNC_REMOTE_URL",
+            "postgres://u:hunter2@h/m?sslmod=require",
+        ),
+        ("METER_SYNC_REMOTE_URL_FILE", "postgres://u:hunter2@h/m"),
+        ("METER_SYNC_LOCAL_URL", "hunter2"),
+        ("METER_SYNC_COLUMNS", "a,a"),
+        ("METER_SYNC_KEY", ","),
+        ("METER_SYNC_SCHEDULE", "hourly"),
+        ("METER_SYNC_TIMEZONE", "Europe/Berlinn"),
+        ("METER_SYNC_JITTER", "2h"),
+        ("METER_SYNC_LISTEN", "8765"),
+        ("METER_SYNC_ALLOWED_HOSTS", "http://x"),
+        ("METER_SYNC_TOKENS", "read:hunter2"),
+        ("METER_SYNC_READ_ONLY", "maybe"),
+        ("METER_SYNC_CONNECT_TIMEOUT", "10"),
+        ("METER_SYNC_STATEMENT_TIMEOUT", "0s"),
+        ("METER_SYNC_LOCK_TIMEOUT", "0s"),
+        ("METER_SYNC_RUN_TIMEOUT", "10d"),
+        ("METER_SYNC_MAX_DEACTIVATED_PERCENT", "101"),
+        ("METER_SYNC_MAX_DEACTIVATED_ROWS", "-1"),
+        ("METER_SYNC_CHANGE_LIMIT", "many"),
+        ("METER_SYNC_REJECTED_LIMIT", "1e3"),
+        ("METER_SYNC_LOG", "meter_sync=shout"),
+        ("METER_SYNC_LOG_FORMAT", "xml"),
+        ("METER_SYNC_CONFIG", "/nowhere/meter-sync.toml"),
+    ] {
+        let failure = refusal([(variable, value)]);
+        assert!(failure.message.starts_with(variable), "{failure}");
+        assert!(!format!("{failure:?}").contains("hunter2"), "{failure}");
+    }
+    refusal([
+        ("METER_SYNC_REMOTE_TABLE", "a"),
+        ("METER_SYNC_REMOTE_QUERY", "select 1"),
+    ]);
+}
+
+#[test]
+fn the_schedule_can_be_off() {
+    assert!(
+        load([("METER_SYNC_SCHEDULE", "OFF")])
+            .unwrap()
+            .schedule
+            .is_none()
+    );
+}
+
+#[test]
+fn the_sample_file_is_complete_and_can_be_used() {
+    let sample = include_str!("../../examples/meter-sync.toml");
+    let whole = sample
+        .replace("\n# ", "\n#")
+        .lines()
+        .fold(String::new(), |text, line| {
+            let setting = line.strip_prefix('#').filter(|line| is_setting(line));
+            text + setting.unwrap_or(line) + "\n"
+        });
+    for setting in Setting::ALL
+        .iter()
+        .filter(|setting| **setting != Setting::Config)
+    {
+        let line = format!("\n{} = ", setting.key());
+        assert!(
+            whole.contains(&line),
+            "{setting:?} is missing from the sample"
+        );
+    }
+    let path = file(sample);
+    let config = load([("METER_SYNC_CONFIG", path.path().to_str().unwrap())]).unwrap();
+    assert!(config.require_databases().is_ok());
+}
+
+fn is_setting(line: &str) -> bool {
+    Setting::ALL
+        .iter()
+        .any(|setting| line.starts_with(&format!("{} = ", setting.key())))
+}
+
+#[test]
+fn the_documentation_names_every_setting() {
+    let text = include_str!("../../docs/configuration.md");
+    for setting in Setting::ALL {
+        let names = [
+            format!("`--{}`", setting.flag()),
+            format!("`{}`", setting.env()),
+        ];
+        for name in names {
+            assert!(
+                text.contains(&name),
+                "docs/configuration.md does not name {name}"
+            );
+        }
+        let key = format!("`{}`", setting.key());
+        assert!(
+            *setting == Setting::Config || text.contains(&key),
+            "no {key}"
+        );
+    }
+}
+
+quickcheck! {
+    fn no_password_is_ever_shown(before: String, after: String, encoded: bool) -> bool {
+        let password = format!("{before}hunter2{after}").replace('\0', "");
+        let url = if encoded {
+            let bytes = password.bytes().map(|byte| format!("%{byte:02x}"));
+            format!("postgres://u:{}@h/m", bytes.collect::<String>())
+        } else {
+            format!("postgres://u:{password}@h/m")
+        };
+        let shown = match load([("METER_SYNC_REMOTE_URL", &url)]) {
+            Ok(config) => format!("{config:?}"),
+            Err(error) => {
+                let first = format!("{error:?}");
+                format!("{first} {:?}", Failure::from(error))
+            }
+        };
+        !shown.contains("hunter2")
+    }
+}

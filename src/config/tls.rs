@@ -1,0 +1,242 @@
+//! TLS as libpq's `sslmode` means it (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
+//!
+//! Differences from libpq, all on the safe side or forced by the TLS library: `allow` is taken as
+//! `prefer`; a `sslrootcert` is checked under `prefer` too, and a failure there is an error, not a
+//! fall back to clear text; where `verify-ca` and `verify-full` name no `sslrootcert`, the
+//! certificates of the operating system count; files below `~/.postgresql` are not read; a name is
+//! looked for in the certificate's `subjectAltName` only, never in its common name.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// How TLS is used and checked.
+#[derive(Clone)]
+pub enum Tls {
+    /// Never.
+    Disable,
+    /// With this client configuration; the driver's own `ssl_mode` says whether it may be left out.
+    Rustls(Arc<ClientConfig>),
+}
+
+/// What a connection string asks of a TLS connection.
+pub(super) struct Wanted {
+    pub(super) check: Check,
+    pub(super) roots: Roots,
+    /// `sslcert` and `sslkey`.
+    pub(super) identity: Option<(PathBuf, PathBuf)>,
+    /// `sslnegotiation=direct`, which Postgres takes only with its ALPN name.
+    pub(super) direct: bool,
+}
+
+/// How much of the server's certificate is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Nothing: what is sent is secret from listeners, but the server may be anyone.
+    Nothing,
+    /// That it was issued by one of the roots.
+    Issuer,
+    /// That, and that it names the host.
+    IssuerAndName,
+}
+
+/// Who may issue the server's certificate.
+pub(super) enum Roots {
+    /// Whoever the operating system trusts.
+    System,
+    /// The certificates of `sslrootcert`.
+    File(PathBuf),
+}
+
+/// Why TLS cannot be set up as asked. Repeats no path: it may be a misplaced secret.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A certificate or key file is of no use.
+    #[error("the file of its {parameter} {problem}")]
+    File {
+        /// The parameter of the connection string.
+        parameter: &'static str,
+        /// What is wrong with the file.
+        problem: &'static str,
+    },
+    /// There is nothing to check against.
+    #[error("the operating system has no trusted certificates; name a file with sslrootcert")]
+    NoSystemRoots,
+    /// The TLS library refuses the client certificate or its key.
+    #[error("its sslcert and sslkey cannot be used together")]
+    Identity(#[source] rustls::Error),
+    /// The TLS library refuses its own defaults: a bug.
+    #[error("TLS cannot be set up")]
+    Library(#[source] rustls::Error),
+}
+
+/// The client configuration that does what is wanted.
+pub(super) fn client_config(wanted: &Wanted) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = Verifier::new(wanted, Arc::clone(&provider))?;
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Library)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &wanted.identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => builder
+            .with_client_auth_cert(certificates("sslcert", certificate)?, private_key(key)?)
+            .map_err(TlsError::Identity)?,
+    };
+    if wanted.direct {
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
+    }
+    Ok(config)
+}
+
+/// Checks as much of a server's certificate as `sslmode` asks for, and always that the server
+/// holds its key: channel binding rests on that.
+#[derive(Debug)]
+struct Verifier {
+    check: Check,
+    roots: RootCertStore,
+    /// The certificates of `sslrootcert` themselves. A server's self-signed certificate is often
+    /// marked as an issuer, which the TLS library refuses in a server; libpq does not.
+    listed: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Verifier {
+    fn new(wanted: &Wanted, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
+        let (roots, listed) = match (&wanted.roots, wanted.check) {
+            (_, Check::Nothing) => (RootCertStore::empty(), Vec::new()),
+            (Roots::System, Check::Issuer | Check::IssuerAndName) => (system_roots()?, Vec::new()),
+            (Roots::File(path), Check::Issuer | Check::IssuerAndName) => file_roots(path)?,
+        };
+        Ok(Self {
+            check: wanted.check,
+            roots,
+            listed,
+            provider,
+        })
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.check == Check::Nothing {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        if !self.listed.iter().any(|listed| listed == end_entity) {
+            verify_server_cert_signed_by_trust_anchor(
+                &certificate,
+                &self.roots,
+                intermediates,
+                now,
+                self.provider.signature_verification_algorithms.all,
+            )?;
+        }
+        if self.check == Check::IssuerAndName {
+            verify_server_name(&certificate, server_name)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+fn system_roots() -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    // Operating systems ship the odd certificate that the library cannot read: the others count.
+    let (usable, _unusable) =
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if usable == 0 {
+        return Err(TlsError::NoSystemRoots);
+    }
+    Ok(roots)
+}
+
+fn file_roots(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
+    let listed = certificates("sslrootcert", path)?;
+    let mut roots = RootCertStore::empty();
+    let (usable, _unusable) = roots.add_parsable_certificates(listed.iter().cloned());
+    if usable == 0 {
+        return Err(TlsError::File {
+            parameter: "sslrootcert",
+            problem: "holds no certificate that can be used",
+        });
+    }
+    Ok((roots, listed))
+}
+
+fn certificates(
+    parameter: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| file_error(parameter, &error))?;
+    if found.is_empty() {
+        return Err(file_error(parameter, &pem::Error::NoItemsFound));
+    }
+    Ok(found)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| file_error("sslkey", &error))
+}
+
+/// The error without its cause: the PEM reader's own repeats lines of the file.
+fn file_error(parameter: &'static str, error: &pem::Error) -> TlsError {
+    let kind = if let pem::Error::Io(cause) = error {
+        Some(cause.kind())
+    } else {
+        None
+    };
+    let problem = if kind == Some(std::io::ErrorKind::NotFound) {
+        "does not exist"
+    } else if kind.is_some() {
+        "cannot be read by this user"
+    } else if parameter == "sslkey" {
+        "holds no unencrypted private key in PEM form"
+    } else {
+        "holds no certificate in PEM form"
+    };
+    TlsError::File { parameter, problem }
+}

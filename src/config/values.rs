@@ -1,0 +1,204 @@
+//! The text of a setting read as a duration, a number, a switch, an address or a name. Each reader
+//! says what is wrong in words that follow the setting's name.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+
+/// A duration such as `500ms`, `10s`, `5m`, `1h` or `1d`, within bounds.
+pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let shape = || format!("\"{text}\" is no duration; write 500ms, 10s, 5m or 1h");
+    let count: u64 = digits.parse().or(Err(shape()))?;
+    let milliseconds = match unit.trim() {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "m" | "min" => Some(60 * 1000),
+        "h" => Some(60 * 60 * 1000),
+        "d" => Some(24 * 60 * 60 * 1000),
+        "" => return Err(format!("\"{text}\" has no unit; write {text}s for seconds")),
+        _ => None,
+    };
+    let factor: u64 = milliseconds.ok_or_else(shape)?;
+    let duration = Duration::from_millis(count.saturating_mul(factor));
+    if range.contains(&duration) {
+        return Ok(duration);
+    }
+    let (least, most) = (show(*range.start()), show(*range.end()));
+    Err(format!("{text} is out of range; it is {least} to {most}"))
+}
+
+/// A duration as [`duration`] reads it, in the greatest unit that fits.
+fn show(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1000, "s"),
+    ];
+    units
+        .iter()
+        .find(|(size, _)| milliseconds > 0 && milliseconds.is_multiple_of(*size))
+        .map_or_else(
+            || format!("{milliseconds}ms"),
+            |(size, unit)| format!("{}{unit}", milliseconds / size),
+        )
+}
+
+/// A whole number within bounds.
+pub(super) fn number(text: &str, range: &RangeInclusive<u32>) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        Ok(_) | Err(_) => Err(format!(
+            "\"{text}\" is no whole number from {} to {}",
+            range.start(),
+            range.end()
+        )),
+    }
+}
+
+/// A yes or no.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(format!("\"{text}\" is neither true nor false")),
+    }
+}
+
+/// An address to listen on; `localhost` is the IPv4 one.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Some(port) = text
+        .strip_prefix("localhost:")
+        .and_then(|port| port.parse().ok())
+    {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    }
+    match text.parse() {
+        Ok(address) => Ok(address),
+        Err(_) => Err(format!(
+            "\"{text}\" is no IP address with a port; write 127.0.0.1:8765 or [::1]:8765"
+        )),
+    }
+}
+
+/// A time zone of the IANA database.
+pub(super) fn timezone(text: &str) -> Result<Tz, String> {
+    if let Ok(zone) = text.parse() {
+        return Ok(zone);
+    }
+    let distance =
+        |zone: &&Tz| strsim::damerau_levenshtein(&zone.name().to_lowercase(), &text.to_lowercase());
+    let nearest = chrono_tz::TZ_VARIANTS.iter().min_by_key(distance);
+    let nearest = nearest.map(|zone| zone.name()).unwrap_or_default();
+    Err(format!(
+        "\"{text}\" is no time zone; the nearest is {nearest}"
+    ))
+}
+
+/// Column names, each once.
+pub(super) fn names(list: &[String]) -> Result<Vec<String>, String> {
+    let mut seen = std::collections::BTreeSet::new();
+    match list.iter().find(|name| !seen.insert(name.as_str())) {
+        Some(twice) => Err(format!("names {twice} twice")),
+        None if list.is_empty() => Err("names nothing".to_owned()),
+        None => Ok(list.to_vec()),
+    }
+}
+
+/// Host names as a `Host` header gives them, without port, in small letters.
+pub(super) fn hosts(list: &[String]) -> Result<Vec<String>, String> {
+    let odd = |host: &&String| host.contains(|c: char| c == '/' || c == '*' || c.is_whitespace());
+    match list.iter().find(odd) {
+        Some(odd) => Err(format!(
+            "\"{odd}\" is no host name; write meters.example.com"
+        )),
+        None => Ok(list.iter().map(|host| host.to_ascii_lowercase()).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::quickcheck;
+
+    use super::*;
+
+    const ANY: RangeInclusive<Duration> = Duration::ZERO..=Duration::MAX;
+
+    #[test]
+    fn durations_have_units() {
+        for (text, milliseconds) in [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("5m", 300_000),
+            ("5 min", 300_000),
+            ("1h", 3_600_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                duration(text, &ANY),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "s",
+            "-1s",
+            "1.5s",
+            "10 parsecs",
+            "99999999999999999999s",
+        ] {
+            assert!(
+                duration(text, &ANY).unwrap_err().contains("write 500ms"),
+                "{text}"
+            );
+        }
+        assert!(duration("10", &ANY).unwrap_err().contains("write 10s"));
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_answered_with_the_range() {
+        let range = Duration::from_millis(100)..=Duration::from_secs(300);
+        assert!(duration("0s", &range).unwrap_err().contains("100ms to 5m"));
+        assert!(duration("2h", &range).unwrap_err().contains("100ms to 5m"));
+        assert!(
+            number("101", &(0..=100))
+                .unwrap_err()
+                .contains("from 0 to 100")
+        );
+        assert!(number("-1", &(0..=100)).is_err());
+        assert_eq!(number("100", &(0..=100)), Ok(100));
+    }
+
+    #[test]
+    fn addresses_zones_and_names_are_checked() {
+        assert_eq!(address("localhost:80").unwrap().to_string(), "127.0.0.1:80");
+        assert_eq!(address("[::1]:80").unwrap().to_string(), "[::1]:80");
+        assert!(address("8765").is_err());
+        assert_eq!(timezone("Europe/Berlin"), Ok(Tz::Europe__Berlin));
+        assert!(
+            timezone("europe/berlinn")
+                .unwrap_err()
+                .contains("Europe/Berlin")
+        );
+        assert!(names(&["a".into(), "a".into()]).is_err());
+        assert!(hosts(&["https://a".into()]).is_err());
+        assert_eq!(hosts(&["Meters.LAN".into()]), Ok(vec!["meters.lan".into()]));
+        assert_eq!((switch("On"), switch("0")), (Ok(true), Ok(false)));
+        assert!(switch("maybe").is_err());
+    }
+
+    quickcheck! {
+        fn a_duration_shown_is_read_back(milliseconds: u32) -> bool {
+            let given = Duration::from_millis(milliseconds.into());
+            duration(&show(given), &ANY) == Ok(given)
+        }
+    }
+}
