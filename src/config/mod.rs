@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use endpoint::Endpoint;
-pub use schedule::Schedule;
+pub use schedule::{Schedule, ScheduleError};
 
 use crate::meter::TenantId;
 
