@@ -1,7 +1,9 @@
 //! meter-sync keeps a site's local Postgres copy of its meters equal to its organisation's rows in
 //! a central Postgres.
 
+pub mod clock;
 pub mod config;
 pub mod error;
 pub mod meter;
 pub mod runs;
+pub mod schedule;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use crate::error::Failure;
@@ -110,6 +111,16 @@ impl Runs {
 
     /// Starts a run unless one is in progress. Errors: `CONFIG_MISSING`, `READ_ONLY`.
     pub async fn request(&self, _request: Request) -> Result<Requested, Failure> {
+        todo!()
+    }
+
+    /// Claims a schedule slot in the local database; false when it was claimed before.
+    pub async fn claim_slot(&self, _slot: DateTime<Utc>) -> Result<bool, Failure> {
+        todo!()
+    }
+
+    /// Says in the status until when a failed scheduled run waits for its retry.
+    pub fn set_waiting(&self, _until: Option<DateTime<Utc>>) {
         todo!()
     }
 
