@@ -7,4 +7,5 @@ pub mod db;
 pub mod error;
 pub mod meter;
 pub mod runs;
+pub mod schedule;
 pub mod sync;

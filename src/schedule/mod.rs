@@ -1,0 +1,171 @@
+//! The loop that asks for a run at each slot of the schedule.
+//!
+//! **Once per slot.** A slot is claimed in the local database before its run is asked for, so of any
+//! number of processes one runs it. The random delay comes before the claim: a process that dies
+//! while it waits has taken nothing, and the process with the shortest delay goes first. At start
+//! the latest slot is made up if nobody claimed it, at once and only that one; so is it after a
+//! suspend or a clock that jumped.
+//!
+//! **Inside a slot** a claim that fails for any reason is tried again (a local database that comes
+//! back still gets this slot's run), and so is a run that fails for a transient reason; other
+//! failures are left to the next slot. A run already in progress does not serve the slot: it may be
+//! a dry run, it may have read the remote long before the slot, and it may fail. The slot's run
+//! follows it, and costs little when there is nothing left to do.
+//!
+//! The loop never sleeps longer than half a minute without looking at the clock, since timers
+//! stand still while a machine is suspended. It decides nothing itself: `slot` does, with the time
+//! as a value.
+
+use std::hash::RandomState;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::config::Schedule;
+use crate::error::ErrorCode;
+use crate::meter::Trigger;
+use crate::runs::report::RunState;
+use crate::runs::{Request, Requested, Runs, Ticket};
+use slot::Slot;
+
+mod slot;
+
+/// Short enough to notice a resumed machine or a corrected clock soon, long enough to cost nothing.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// Asks `runs` for a run at each slot until `shutdown`, each after a random delay of at most
+/// `jitter`. Returns at once where no run could be asked for: read-only, or not configured.
+///
+/// A run in progress at shutdown is not waited for here; it belongs to `runs`.
+pub async fn run(schedule: Schedule, jitter: Duration, runs: Runs, shutdown: CancellationToken) {
+    if runs.is_read_only() || !runs.is_configured() {
+        info!("the schedule is off: this process is read-only or not configured");
+        return;
+    }
+    info!(
+        schedule = %schedule.describe(),
+        next_run_at = schedule.next_after(clock::now()).map(tracing::field::display),
+        "the schedule is on"
+    );
+    let slots = follow(&schedule, jitter, &runs);
+    if shutdown.run_until_cancelled(slots).await.is_none() {
+        runs.set_waiting(None);
+    }
+}
+
+/// Serves slot after slot, for ever.
+async fn follow(schedule: &Schedule, jitter: Duration, runs: &Runs) {
+    let seed = RandomState::new();
+    let mut trigger = Trigger::Startup;
+    let mut handled = None;
+    loop {
+        let now = clock::now();
+        if let Some(slot) = slot::due(schedule, handled, now) {
+            let start = if trigger == Trigger::Startup {
+                slot.starts
+            } else {
+                slot.delayed_start(jitter, &seed)
+            };
+            serve(&slot, start, trigger, runs).await;
+            handled = Some(slot.starts);
+        } else {
+            let next = schedule.next_after(now);
+            tokio::time::sleep(sleep_length(now, next)).await;
+        }
+        trigger = Trigger::Schedule;
+    }
+}
+
+/// Waits for `start`, claims the slot and runs it, again and again while that can help.
+async fn serve(slot: &Slot, start: DateTime<Utc>, trigger: Trigger, runs: &Runs) {
+    if !sleep_within(slot, start).await || !claim(slot, runs).await {
+        return;
+    }
+    let mut delays = slot::retry_delays();
+    while let Some(code) = attempt(trigger, runs).await {
+        if !code.is_transient() || !wait_for_retry(slot, code, &mut delays, runs).await {
+            return;
+        }
+    }
+}
+
+/// Whether the slot is ours to run; tried until the local database answers or the slot is over.
+async fn claim(slot: &Slot, runs: &Runs) -> bool {
+    let mut delays = slot::retry_delays();
+    loop {
+        match runs.claim_slot(slot.starts).await {
+            Ok(ours) => return ours,
+            Err(failure) => {
+                warn!(slot = %slot.starts, error = %failure, "the slot could not be claimed");
+                if !wait_for_retry(slot, failure.code, &mut delays, runs).await {
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+/// One run to its end; the error it ended with, if any. The run itself is logged by `runs`.
+async fn attempt(trigger: Trigger, runs: &Runs) -> Option<ErrorCode> {
+    match runs.request(Request::new(trigger)).await {
+        Ok(Requested::Started(mut ticket)) => outcome(&mut ticket).await,
+        Ok(Requested::AlreadyRunning(_)) => Some(ErrorCode::AlreadyRunning),
+        Ok(Requested::Finished(report)) => report.error.map(|error| error.code),
+        Err(failure) => Some(failure.code),
+    }
+}
+
+async fn outcome(ticket: &mut Ticket) -> Option<ErrorCode> {
+    loop {
+        let report = ticket.wait(LONGEST_SLEEP).await;
+        match report.state {
+            RunState::Running => {}
+            RunState::Finished | RunState::AlreadyRunning => {
+                return report.error.map(|error| error.code);
+            }
+        }
+    }
+}
+
+/// Waits for the next try and says so in the status; false when it would fall outside the slot.
+async fn wait_for_retry(
+    slot: &Slot,
+    code: ErrorCode,
+    delays: &mut impl Iterator<Item = Duration>,
+    runs: &Runs,
+) -> bool {
+    let delay = delays.next();
+    let Some(next) = delay.and_then(|delay| slot.next_try(clock::now(), delay)) else {
+        info!(slot = %slot.starts, error.code = %code, "no time is left in the slot for a retry");
+        return false;
+    };
+    info!(slot = %slot.starts, error.code = %code, retry_at = %next, "the slot will be tried again");
+    runs.set_waiting(Some(next));
+    let in_time = sleep_within(slot, next).await;
+    runs.set_waiting(None);
+    in_time
+}
+
+/// Sleeps until `until`; false when the clock leaves the slot before.
+async fn sleep_within(slot: &Slot, until: DateTime<Utc>) -> bool {
+    loop {
+        let now = clock::now();
+        if !slot.holds(now) {
+            return false;
+        }
+        if now >= until {
+            return true;
+        }
+        tokio::time::sleep(sleep_length(now, Some(until))).await;
+    }
+}
+
+/// How long to sleep before looking at the clock again.
+fn sleep_length(now: DateTime<Utc>, until: Option<DateTime<Utc>>) -> Duration {
+    until
+        .and_then(|until| (until - now).to_std().ok())
+        .map_or(LONGEST_SLEEP, |left| left.min(LONGEST_SLEEP))
+}
