@@ -2,6 +2,7 @@
 //! a central Postgres.
 
 pub mod config;
+pub mod embedded;
 pub mod error;
 pub mod meter;
 pub mod runs;
