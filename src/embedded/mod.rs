@@ -6,8 +6,8 @@
 //! pipe to close (`supervise.sh`). What a killed shell leaves behind is swept at the next start.
 //!
 //! Deliberately not here: downloads from anywhere but a package manager, upgrades of a data
-//! directory to another major version, and any protection of the port against other accounts of
-//! this machine: who can reach it may log in, so keep nothing of value in these servers.
+//! directory to another major version, and passwords for throw-away servers, which hold nothing of
+//! value; data that is kept is behind a random one, since a Postgres superuser can run programs.
 
 use std::path::PathBuf;
 

@@ -5,10 +5,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::time::Duration;
 
+use etcetera::BaseStrategy;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{sleep, timeout};
 
@@ -19,8 +20,8 @@ use super::{Binaries, EmbeddedError, blocking, files};
 const POLL: Duration = Duration::from_millis(5);
 /// A server that is not ready by then never will be: recovery of demo data takes seconds at most.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// Above the supervisor's own three tries of 10 s.
-const STOP_LIMIT: Duration = Duration::from_secs(40);
+/// Postgres itself kills what is left of an immediate stop after 5 s.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Other processes look for free ports at the same moment.
 const PORT_TRIES: usize = 20;
 /// Below what systems hand out to outgoing connections, so that a client that asks for a stopped
@@ -38,21 +39,35 @@ const SETTINGS: [&str; 7] = [
     "jit=off",
     "logging_collector=off",
 ];
-/// Settings of throw-away servers, whose data need not survive a crash of the machine.
-const HASTY: [&str; 4] = [
-    "fsync=off",
-    "full_page_writes=off",
-    "synchronous_commit=off",
-    "max_wal_size=256MB",
-];
+/// Settings of throw-away servers, which need not survive a crash of the machine. `synchronous_commit`
+/// stays on: what was committed must survive a crash of the server, which the fault tests cause.
+const HASTY: [&str; 3] = ["fsync=off", "full_page_writes=off", "max_wal_size=256MB"];
 
 /// Where a server's data is, and with it how carefully it is kept.
 #[derive(Clone, Debug)]
 pub enum Data {
-    /// In memory where there is room, gone when the server is, and not safe from a power cut.
+    /// In memory where there is room, gone when the server is, not safe from a power cut, and open
+    /// without a password to whoever can reach the loopback port.
     Temporary,
-    /// In this directory, made when it is not there, for the next start to find.
+    /// In this directory, made when it is not there, for the next start to find; behind a password.
     Persistent(PathBuf),
+}
+
+impl Data {
+    /// Persistent data where this user's programs keep theirs (root: where the machine's do, since
+    /// the account that stands in for root cannot enter root's home).
+    pub fn kept(name: &str) -> Result<Self, EmbeddedError> {
+        let parent = if rustix::process::geteuid().is_root() {
+            PathBuf::from("/var/lib")
+        } else {
+            let base = etcetera::choose_base_strategy();
+            let base = base.map_err(|error| EmbeddedError::Account {
+                reason: error.to_string(),
+            })?;
+            base.data_dir()
+        };
+        Ok(Self::Persistent(parent.join("meter-sync").join(name)))
+    }
 }
 
 /// What server to start.
@@ -106,23 +121,29 @@ impl Server {
             match server.launch().await {
                 Err(_) if !is_free(port) && server.has_exited() => {}
                 Err(error) => return Err(error),
-                Ok(()) => {
-                    files::write(&server.home, "port", &port.to_string())?;
-                    return Ok(server);
-                }
+                Ok(()) => return Ok(server),
             }
         }
         Err(server.failure("found no free port"))
     }
 
-    /// The URL of one of its databases.
+    /// The URL of one of its databases, with the password where there is one.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+        let login = match files::read(&self.home, files::PASSWORD) {
+            none if none.is_empty() => "postgres".to_owned(),
+            password => format!("postgres:{password}"),
+        };
+        format!("postgres://{login}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// The loopback port it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its directory: `data` is Postgres's own, `log` its log.
+    pub fn directory(&self) -> &Path {
+        &self.home
     }
 
     /// The process id of the server's first process, while it runs.
@@ -155,8 +176,11 @@ impl Server {
     /// [`Server::restart`].
     pub async fn stop_immediately(&mut self) -> Result<(), EmbeddedError> {
         let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        if pid.is_some_and(|pid| kill_process(pid, Signal::QUIT).is_err()) {
-            return Err(self.failure("could not be signalled"));
+        // a frozen server must run to hear of it
+        for signal in [Signal::QUIT, Signal::CONT] {
+            if pid.is_some_and(|pid| kill_process(pid, signal).is_err()) && !self.has_exited() {
+                return Err(self.failure("could not be signalled"));
+            }
         }
         let exited = async {
             while !self.has_exited() {
@@ -189,7 +213,9 @@ impl Server {
             Data::Persistent(_) => ("INT", "keep", &[][..]),
         };
         let mut command = account.command("/bin/sh");
-        command.args(["-c", include_str!("supervise.sh"), "meter-sync-postgres"]);
+        // by way of a variable, so that the process list stays readable
+        command.env("SUPERVISE", include_str!("supervise.sh"));
+        command.args(["-c", "eval \"$SUPERVISE\"", "meter-sync-postgres"]);
         command.arg(&home).args([stop_signal, after]);
         command
             .arg(binaries.program("postgres"))

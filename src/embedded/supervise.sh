@@ -1,8 +1,8 @@
 # Runs a Postgres server for a meter-sync process, for as long as that process lives:
-#   sh -c THIS NAME home stop-signal keep|remove postgres argument...
+#   sh -c THIS name home stop-signal keep|remove postgres argument...
 # Standard input is a pipe. A line on it is a port to start the server on; when it closes, by
 # whatever death of the process that holds its other end, the server stops and, when asked for,
-# its directory goes. `home/pid` and `home/exited` say how the server is.
+# its directory goes. `home/port`, `home/pid` and `home/exited` say how the server is.
 home=$1 stop=$2 after=$3
 shift 3
 trap '' HUP INT TERM
@@ -10,6 +10,7 @@ trap '' HUP INT TERM
 running() { [ -s "$home/pid" ] && [ ! -e "$home/exited" ]; }
 
 while IFS= read -r port; do
+    echo "$port" >"$home/port"
     {
         "$@" -p "$port" &
         echo "$!" >"$home/pid"

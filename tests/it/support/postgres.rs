@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use meter_sync::embedded::{Binaries, Data, Server, ServerOptions};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
@@ -95,4 +97,29 @@ async fn replace_databases(server: &Server, finished: &[String], database: &str)
         .batch_execute(&create)
         .await
         .expect("create a database");
+}
+
+/// Stops every process of a server in its tracks: it takes connections no more, and closes none.
+pub(crate) fn freeze(server: &Server) {
+    signal_all(server, Signal::STOP);
+}
+
+/// Lets a frozen server go on.
+pub(crate) fn resume(server: &Server) {
+    signal_all(server, Signal::CONT);
+}
+
+fn signal_all(server: &Server, signal: Signal) {
+    let first = server.pid().expect("the server should run");
+    let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
+    let children = children.unwrap_or_default();
+    let others = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    for pid in std::iter::once(first).chain(others) {
+        let pid = Pid::from_raw(pid.cast_signed()).unwrap();
+        match kill_process(pid, signal) {
+            // one backend may end while we go through them
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => panic!("cannot signal {pid:?}: {error}"),
+        }
+    }
 }
