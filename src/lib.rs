@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod embedded;
 pub mod error;
 pub mod meter;
 pub mod runs;

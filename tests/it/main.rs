@@ -1,1 +1,5 @@
 //! The integration tests, one binary; files are named by subject.
+
+mod support;
+
+mod embedded;

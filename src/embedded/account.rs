@@ -1,0 +1,173 @@
+//! The account servers run under, the commands run as it, and directories that only it may enter.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::fs::{FlockOperation, OFlags};
+
+use super::EmbeddedError;
+
+/// Throw-away servers live in memory when at least this much of it is free there.
+const SHARED_MEMORY_FREE: u64 = 1 << 30;
+
+/// An account that may run Postgres, which refuses to run as root.
+#[derive(Clone, Debug)]
+pub(super) struct Account {
+    uid: u32,
+    gid: u32,
+    /// We are root and must change to it.
+    switch: bool,
+}
+
+impl Account {
+    /// Our own account, or the one that stands in for root.
+    pub(super) fn current() -> Result<Self, EmbeddedError> {
+        let uid = rustix::process::geteuid().as_raw();
+        if uid != 0 {
+            // initdb looks the user up, and its own message does not say what to do
+            id(&["-u", "-n", &uid.to_string()]).ok_or_else(|| EmbeddedError::Account {
+                reason: format!("user id {uid} has no entry in /etc/passwd, which initdb needs; add one, or run as another user or as root"),
+            })?;
+            let gid = rustix::process::getegid().as_raw();
+            return Ok(Self {
+                uid,
+                gid,
+                switch: false,
+            });
+        }
+        ["postgres", "nobody"]
+            .into_iter()
+            .find_map(|name| {
+                let uid = id(&["-u", name])?.parse().ok()?;
+                let gid = id(&["-g", name])?.parse().ok()?;
+                Some(Self { uid, gid, switch: true })
+            })
+            .ok_or_else(|| EmbeddedError::Account {
+                reason: "it refuses root, and there is neither a user `postgres` nor `nobody`; add one of them".to_owned(),
+            })
+    }
+
+    pub(super) fn is_stand_in_for_root(&self) -> bool {
+        self.switch
+    }
+
+    /// A command run as this account, with nothing of our environment but the `PATH`.
+    pub(super) fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(program.as_ref());
+        command.env_clear().envs([("LC_ALL", "C"), ("TZ", "UTC")]);
+        command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        command.current_dir("/").stdin(Stdio::null());
+        if self.switch {
+            command.uid(self.uid).gid(self.gid);
+        }
+        command
+    }
+
+    /// The private directory of throw-away servers: in memory, or else in the temporary directory.
+    pub(super) fn scratch(&self) -> Result<PathBuf, EmbeddedError> {
+        let memory = Path::new("/dev/shm");
+        let roomy = rustix::fs::statvfs(memory)
+            .is_ok_and(|free| free.f_bavail.saturating_mul(free.f_frsize) > SHARED_MEMORY_FREE);
+        let parent = if roomy {
+            memory.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
+        self.private_in(&parent)
+    }
+
+    /// This account's private directory in a directory that all accounts share.
+    pub(super) fn private_in(&self, parent: &Path) -> Result<PathBuf, EmbeddedError> {
+        self.private_directory(parent.join(format!("meter-sync-{}", self.uid)))
+    }
+
+    /// Makes a directory that only this account may enter, or checks that it is one: in a shared
+    /// `/tmp` somebody else may have made it, or a link of that name, first.
+    pub(super) fn private_directory(&self, path: PathBuf) -> Result<PathBuf, EmbeddedError> {
+        let check = || {
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            let found = fs::symlink_metadata(&path)?;
+            let ours = found.uid() == self.uid || (self.switch && found.uid() == 0);
+            if !found.is_dir() || !ours || found.mode() & 0o077 != 0 {
+                return Err(io::Error::other(
+                    "it is not a private directory of this account",
+                ));
+            }
+            if self.switch {
+                std::os::unix::fs::lchown(&path, Some(self.uid), Some(self.gid))?;
+            }
+            Ok(())
+        };
+        check().map_err(EmbeddedError::file(&path))?;
+        Ok(path)
+    }
+
+    /// Opens a file of this account for appending and waits for the lock on it, or with `wait`
+    /// false gives `None` when somebody holds it. The lock ends with the last process that has the
+    /// file open, so a server holds it that was given the file as its output.
+    pub(super) fn lock(&self, path: &Path, wait: bool) -> Result<Option<File>, EmbeddedError> {
+        let operation = if wait {
+            FlockOperation::LockExclusive
+        } else {
+            FlockOperation::NonBlockingLockExclusive
+        };
+        let open = || {
+            let mut options = File::options();
+            let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+            options
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .custom_flags(no_link);
+            let file = options.open(path)?;
+            if self.switch {
+                std::os::unix::fs::fchown(&file, Some(self.uid), Some(self.gid))?;
+            }
+            Ok(file)
+        };
+        let file = open().map_err(EmbeddedError::file(path))?;
+        match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation)) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(EmbeddedError::file(path)(error.into())),
+        }
+    }
+}
+
+/// Runs a command to its end and gives what it printed.
+pub(super) fn run(command: &mut Command) -> Result<String, EmbeddedError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed = |output| EmbeddedError::Command {
+        program: program.clone(),
+        output,
+    };
+    let done = command
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    if done.status.success() {
+        return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
+    }
+    let text = [done.stdout, done.stderr].concat();
+    Err(failed(last_lines(&String::from_utf8_lossy(&text), 10)))
+}
+
+/// The end of a text.
+pub(super) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines
+        .get(lines.len().saturating_sub(count)..)
+        .unwrap_or_default()
+        .join("\n")
+}
+
+fn id(arguments: &[&str]) -> Option<String> {
+    let text = run(Command::new("id").args(arguments)).ok()?;
+    Some(text.trim().to_owned())
+}

