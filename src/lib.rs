@@ -3,5 +3,6 @@
 
 pub mod config;
 pub mod error;
+pub mod mcp;
 pub mod meter;
 pub mod runs;

@@ -1,1 +1,3 @@
 //! The integration tests, one binary; files are named by subject.
+
+mod approval;
