@@ -6,6 +6,8 @@ pub mod config;
 pub mod db;
 pub mod embedded;
 pub mod error;
+pub mod http;
+pub mod mcp;
 pub mod meter;
 pub mod runs;
 pub mod schedule;

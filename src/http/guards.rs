@@ -1,0 +1,339 @@
+//! What every request passes before a route sees it: Host, Origin, announced length, bearer token.
+//!
+//! The token that was shown goes on in the request's extensions as [`Token`], for an endpoint such
+//! as MCP where reading and triggering share one path and method.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, ORIGIN};
+use axum::http::{HeaderMap, HeaderName, Method};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use subtle::{Choice, ConstantTimeEq};
+
+use super::health;
+use super::hosts::Hosts;
+use super::problem::Problem;
+use crate::config::{Config, Token};
+
+/// No request of ours needs a thousandth of it.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Where a POST is no wish to change anything by itself.
+const MCP_PATH: &str = "/mcp";
+/// What an orchestrator asks, which holds no token.
+const OPEN_PATHS: [&str; 2] = [health::LIVE_PATH, health::READY_PATH];
+
+/// Who may ask.
+#[derive(Debug)]
+pub(super) struct Guards {
+    hosts: Hosts,
+    tokens: Vec<Token>,
+}
+
+/// The routes behind the guards; nothing may be added to them afterwards.
+pub(super) fn guard(routes: Router, guards: Guards) -> Router {
+    routes
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(Arc::new(guards), check))
+}
+
+async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Next) -> Response {
+    match guards.admit(&request) {
+        Ok(token) => {
+            if let Some(token) = token {
+                request.extensions_mut().insert(token);
+            }
+            next.run(request).await
+        }
+        Err(problem) => {
+            tracing::debug!(
+                ?problem,
+                path = request.uri().path(),
+                "refused an HTTP request"
+            );
+            problem.into_response()
+        }
+    }
+}
+
+impl Guards {
+    pub(super) fn of(config: &Config) -> Self {
+        Self {
+            hosts: Hosts::new(config.listen, &config.allowed_hosts),
+            tokens: config.tokens.clone(),
+        }
+    }
+
+    /// Lets a request in, with the token it showed where tokens are set.
+    fn admit(&self, request: &Request) -> Result<Option<Token>, Problem> {
+        self.check_host(request)?;
+        self.check_origin(request.headers())?;
+        check_length(request.headers())?;
+        if self.tokens.is_empty() || OPEN_PATHS.contains(&request.uri().path()) {
+            return Ok(None);
+        }
+        let token = self.token(request.headers())?;
+        if !token.may_trigger && changes_something(request) {
+            return Err(Problem::TokenReadOnly);
+        }
+        Ok(Some(token))
+    }
+
+    /// The name in the request line counts before the header's (RFC 9112, section 3.2.2), so both
+    /// are checked.
+    fn check_host(&self, request: &Request) -> Result<(), Problem> {
+        let line = request.uri().authority();
+        let header = only(request.headers(), &HOST).ok_or(Problem::HostNotAllowed)?;
+        if self.hosts.allow(header) && line.is_none_or(|name| self.hosts.allow(name.as_str())) {
+            Ok(())
+        } else {
+            Err(Problem::HostNotAllowed)
+        }
+    }
+
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        if !headers.contains_key(ORIGIN) {
+            return Ok(()); // no browser
+        }
+        only(headers, &ORIGIN)
+            .filter(|origin| self.hosts.allow_origin(origin))
+            .map(|_| ())
+            .ok_or(Problem::OriginNotAllowed)
+    }
+
+    /// Every token is compared, each in constant time, so that the time tells nothing of a secret.
+    fn token(&self, headers: &HeaderMap) -> Result<Token, Problem> {
+        let shown = bearer(headers).ok_or(Problem::TokenMissing)?;
+        let mut found = None;
+        for token in &self.tokens {
+            let equal: Choice = token.secret().ct_eq(shown.as_bytes());
+            if bool::from(equal) {
+                found = Some(token.clone());
+            }
+        }
+        found.ok_or(Problem::TokenUnknown)
+    }
+}
+
+fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
+    let announced = only(headers, &CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
+    match announced {
+        Some(bytes) if bytes > MAX_BODY_BYTES => Err(Problem::BodyTooLarge),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether the method alone says so; MCP decides by tool.
+fn changes_something(request: &Request) -> bool {
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    !reads && request.uri().path() != MCP_PATH
+}
+
+/// The token of `Authorization: Bearer <token>`; the scheme's case does not count (RFC 9110).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = only(headers, &AUTHORIZATION)?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
+}
+
+/// A header's value, if it came exactly once and as text.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, Bytes};
+    use axum::http::StatusCode;
+    use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+    use axum::routing::{any, get};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    const EVERY_ROUTE: [&str; 5] = [
+        "GET /livez",
+        "POST /status",
+        "POST /mcp",
+        "GET /nowhere",
+        "PUT /livez",
+    ];
+
+    async fn shown_token(request: Request) -> &'static str {
+        match request.extensions().get::<Token>() {
+            Some(token) if token.may_trigger => "trigger",
+            Some(_) => "read",
+            None => "none",
+        }
+    }
+
+    /// Routes of the paths that matter here, without anything behind them.
+    fn routes(tokens: &[(&str, bool)]) -> Router {
+        let routes = Router::new()
+            .route("/livez", get(async || "ok"))
+            .route("/status", get(async || "ok").post(async || "ok"))
+            .route("/mcp", any(shown_token))
+            .fallback(async || Problem::NotFound)
+            .method_not_allowed_fallback(async || Problem::MethodNotAllowed);
+        let tokens = tokens
+            .iter()
+            .map(|(secret, may_trigger)| Token::new((*secret).to_owned(), *may_trigger));
+        let guards = Guards {
+            hosts: Hosts::new("127.0.0.1:8765".parse().expect("an address"), &[]),
+            tokens: tokens.collect(),
+        };
+        guard(routes, guards)
+    }
+
+    async fn ask(routes: &Router, line: &str, headers: &[(&str, &str)]) -> Response {
+        let (method, path) = line.split_once(' ').expect("a method and a path");
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).expect("a request");
+        routes.clone().oneshot(request).await.expect("infallible")
+    }
+
+    async fn body(response: Response) -> Bytes {
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await;
+        body.expect("a body")
+    }
+
+    async fn code(response: Response) -> String {
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        let problem: serde_json::Value =
+            serde_json::from_slice(&body(response).await).expect("JSON");
+        assert!(problem["remedy"].is_string());
+        problem["code"].as_str().expect("a code").to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_foreign_host_is_refused_on_every_route_even_on_none() {
+        let routes = routes(&[]);
+        for line in EVERY_ROUTE {
+            let response = ask(&routes, line, &[("host", "evil.example")]).await;
+            assert_eq!(response.status(), StatusCode::FORBIDDEN, "{line}");
+            assert_eq!(code(response).await, "HOST_NOT_ALLOWED", "{line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_host_and_two_hosts_are_refused() {
+        let twice = [("host", "localhost"), ("host", "localhost")];
+        for headers in [&[][..], &twice] {
+            let response = ask(&routes(&[]), "GET /livez", headers).await;
+            assert_eq!(code(response).await, "HOST_NOT_ALLOWED", "{headers:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_foreign_name_in_the_request_line_is_refused() {
+        let response = ask(
+            &routes(&[]),
+            "GET http://evil.example/livez",
+            &[("host", "localhost")],
+        )
+        .await;
+        assert_eq!(code(response).await, "HOST_NOT_ALLOWED");
+    }
+
+    #[tokio::test]
+    async fn a_foreign_origin_is_refused_on_every_route_even_on_none() {
+        let routes = routes(&[]);
+        for line in EVERY_ROUTE {
+            let headers = [("host", "localhost"), ("origin", "http://evil.example")];
+            let response = ask(&routes, line, &headers).await;
+            assert_eq!(response.status(), StatusCode::FORBIDDEN, "{line}");
+            assert_eq!(code(response).await, "ORIGIN_NOT_ALLOWED", "{line}");
+        }
+        let own = [("host", "localhost"), ("origin", "http://localhost:8765")];
+        assert_eq!(
+            ask(&routes, "GET /livez", &own).await.status(),
+            StatusCode::OK
+        );
+    }
+
+    #[tokio::test]
+    async fn an_unknown_route_and_a_wrong_method_are_problems_too() {
+        let routes = routes(&[]);
+        let host = [("host", "localhost")];
+        let unknown = ask(&routes, "GET /nowhere", &host).await;
+        assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
+        assert_eq!(code(unknown).await, "NOT_FOUND");
+        let wrong = ask(&routes, "DELETE /status", &host).await;
+        assert_eq!(wrong.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(wrong.headers()["allow"], "GET,HEAD,POST");
+        assert_eq!(code(wrong).await, "METHOD_NOT_ALLOWED");
+    }
+
+    #[tokio::test]
+    async fn a_body_announced_too_long_is_refused_unread() {
+        let headers = [("host", "localhost"), ("content-length", "1048577")];
+        let response = ask(&routes(&[]), "POST /status", &headers).await;
+        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[tokio::test]
+    async fn with_tokens_set_only_the_health_checks_are_open() {
+        let routes = routes(&[("r", false), ("t", true)]);
+        let host = [("host", "localhost")];
+        assert_eq!(
+            ask(&routes, "GET /livez", &host).await.status(),
+            StatusCode::OK
+        );
+        for line in ["GET /status", "POST /mcp", "GET /nowhere"] {
+            let missing = ask(&routes, line, &host).await;
+            assert_eq!(missing.status(), StatusCode::UNAUTHORIZED);
+            assert_eq!(
+                missing.headers()[WWW_AUTHENTICATE],
+                r#"Bearer realm="meter-sync""#
+            );
+            assert_eq!(code(missing).await, "TOKEN_MISSING");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_none_of_ours_is_refused() {
+        let routes = routes(&[("r", false), ("t", true)]);
+        for value in ["Bearer x", "Bearer ", "Bearer rt", "Bearer R"] {
+            let headers = [("host", "localhost"), ("authorization", value)];
+            let wrong = ask(&routes, "GET /status", &headers).await;
+            assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED, "{value}");
+            assert_eq!(code(wrong).await, "TOKEN_UNKNOWN", "{value}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_token_reads_but_does_not_change() {
+        let routes = routes(&[("r", false), ("t", true)]);
+        let read = [("host", "localhost"), ("authorization", "Bearer r")];
+        assert_eq!(
+            ask(&routes, "GET /status", &read).await.status(),
+            StatusCode::OK
+        );
+        let refused = ask(&routes, "POST /status", &read).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+        assert_eq!(code(refused).await, "READ_ONLY");
+        let trigger = [("host", "localhost"), ("authorization", "bearer t")];
+        assert_eq!(
+            ask(&routes, "POST /status", &trigger).await.status(),
+            StatusCode::OK
+        );
+    }
+
+    #[tokio::test]
+    async fn the_mcp_endpoint_learns_which_token_was_shown() {
+        let routes = routes(&[("r", false), ("t", true)]);
+        for (value, expected) in [("Bearer r", "read"), ("Bearer t", "trigger")] {
+            let headers = [("host", "localhost"), ("authorization", value)];
+            let response = ask(&routes, "POST /mcp", &headers).await;
+            assert_eq!(body(response).await, expected);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The host names this server answers to.
+//!
+//! A page that makes its own name resolve to this machine (DNS rebinding) still sends that name in
+//! `Host`, so answering only to known names keeps it out, on loopback too.
+
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use axum::http::uri::Authority;
+
+/// What a `Host` or the host of an `Origin` may be.
+#[derive(Clone, Debug)]
+pub(super) struct Hosts {
+    listen: SocketAddr,
+    named: Vec<Named>,
+}
+
+/// A host of the settings; without a port it stands for all ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    host: String,
+    port: Option<u16>,
+}
+
+impl Hosts {
+    pub(super) fn new(listen: SocketAddr, allowed: &[String]) -> Self {
+        Self {
+            listen,
+            named: allowed.iter().filter_map(|text| named(text)).collect(),
+        }
+    }
+
+    /// Whether a `Host` header's value names this server.
+    pub(super) fn allow(&self, host: &str) -> bool {
+        named(host).is_some_and(|asked| self.allow_named(&asked))
+    }
+
+    /// Whether an `Origin` header's value is a page of this server or of a host beside it.
+    pub(super) fn allow_origin(&self, origin: &str) -> bool {
+        origin
+            .strip_prefix("http://")
+            .or_else(|| origin.strip_prefix("https://"))
+            .is_some_and(|host| self.allow(host))
+    }
+
+    fn allow_named(&self, asked: &Named) -> bool {
+        let is_ours = match asked.host.parse::<IpAddr>() {
+            Ok(address) => self.allow_address(address),
+            Err(_not_an_address) => asked.host == "localhost",
+        };
+        is_ours
+            || self.named.iter().any(|known| {
+                known.host == asked.host && (known.port.is_none() || known.port == asked.port)
+            })
+    }
+
+    /// An address is no name that could be rebound, so a server on all interfaces takes any.
+    fn allow_address(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_loopback()
+            || address == self.listen.ip().to_canonical()
+            || self.listen.ip().is_unspecified()
+    }
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port`; nothing else that a URL may hold.
+fn named(text: &str) -> Option<Named> {
+    let authority = Authority::from_str(text).ok()?;
+    let port = match text.strip_prefix(authority.host())? {
+        "" => None,
+        rest => Some(rest.strip_prefix(':')?.parse().ok()?),
+    };
+    let host = authority
+        .host()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    (!host.is_empty()).then_some(Named { host, port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(listen: &str, allowed: &[&str]) -> Hosts {
+        let allowed: Vec<String> = allowed.iter().map(|&host| host.to_owned()).collect();
+        Hosts::new(listen.parse().expect("an address"), &allowed)
+    }
+
+    #[test]
+    fn loopback_is_answered_under_every_spelling_and_port() {
+        let hosts = hosts("127.0.0.1:8765", &[]);
+        for host in [
+            "localhost",
+            "LOCALHOST:1",
+            "localhost.",
+            "127.0.0.1:8765",
+            "127.9.9.9",
+            "[::1]:8765",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+        ] {
+            assert!(hosts.allow(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn any_other_name_is_refused() {
+        let hosts = hosts("127.0.0.1:8765", &["meters.example.org"]);
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "user@localhost",
+            "localhost@evil.example",
+            "10.0.0.1",
+            "0.0.0.0",
+            "localhost/x",
+            "x.meters.example.org",
+            "meters.example.org.evil.example",
+            "[::1",
+            "localhost:port",
+        ] {
+            assert!(!hosts.allow(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_address_listened_on_is_answered() {
+        assert!(hosts("10.1.2.3:80", &[]).allow("10.1.2.3"));
+        assert!(!hosts("10.1.2.3:80", &[]).allow("10.1.2.4"));
+        assert!(hosts("0.0.0.0:80", &[]).allow("10.1.2.4"));
+        assert!(!hosts("0.0.0.0:80", &[]).allow("evil.example"));
+    }
+
+    #[test]
+    fn a_named_host_with_a_port_is_answered_on_that_port_only() {
+        let hosts = hosts("127.0.0.1:80", &["a.example:8443", "b.example"]);
+        assert!(hosts.allow("a.example:8443"));
+        assert!(!hosts.allow("a.example"));
+        assert!(hosts.allow("b.example"));
+        assert!(hosts.allow("b.example:1234"));
+    }
+
+    #[test]
+    fn an_origin_is_a_web_page_of_an_allowed_host() {
+        let hosts = hosts("127.0.0.1:80", &["a.example"]);
+        for origin in [
+            "http://localhost:6274",
+            "https://a.example",
+            "http://[::1]:3000",
+        ] {
+            assert!(hosts.allow_origin(origin), "{origin}");
+        }
+        for origin in [
+            "null",
+            "",
+            "file://",
+            "http://evil.example",
+            "ftp://localhost",
+            "chrome-extension://localhost",
+            "http://localhost@evil.example",
+            "localhost",
+        ] {
+            assert!(!hosts.allow_origin(origin), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Errors of the HTTP side as problem details (RFC 9457), with our `code` and `remedy`.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// A request that reaches no handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// The `Host` is missing, or none that this server answers to.
+    HostNotAllowed,
+    /// A page of another site asks.
+    OriginNotAllowed,
+    /// No bearer token came, and one is needed.
+    TokenMissing,
+    /// The bearer token is none of ours.
+    TokenUnknown,
+    /// The bearer token allows reading only.
+    TokenReadOnly,
+    /// The body is announced as longer than any that is read.
+    BodyTooLarge,
+    /// No such route.
+    NotFound,
+    /// The route is there, but not for this method.
+    MethodNotAllowed,
+}
+
+impl Problem {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::HostNotAllowed | Self::OriginNotAllowed | Self::TokenReadOnly => {
+                StatusCode::FORBIDDEN
+            }
+            Self::TokenMissing | Self::TokenUnknown => StatusCode::UNAUTHORIZED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+
+    fn code(self) -> &'static str {
+        match self {
+            Self::HostNotAllowed => "HOST_NOT_ALLOWED",
+            Self::OriginNotAllowed => "ORIGIN_NOT_ALLOWED",
+            Self::TokenMissing => "TOKEN_MISSING",
+            Self::TokenUnknown => "TOKEN_UNKNOWN",
+            Self::TokenReadOnly => "READ_ONLY",
+            Self::BodyTooLarge => "BODY_TOO_LARGE",
+            Self::NotFound => "NOT_FOUND",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+        }
+    }
+
+    fn detail(self) -> &'static str {
+        match self {
+            Self::HostNotAllowed => "This server does not answer to the name in the Host header.",
+            Self::OriginNotAllowed => "Pages of the site in the Origin header may not ask here.",
+            Self::TokenMissing => "A bearer token is needed.",
+            Self::TokenUnknown => "The bearer token is not one of this server's.",
+            Self::TokenReadOnly => "The bearer token allows reading only.",
+            Self::BodyTooLarge => "The request body is longer than 1 MiB.",
+            Self::NotFound => "There is no such route.",
+            Self::MethodNotAllowed => "The route does not take this method.",
+        }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::HostNotAllowed | Self::OriginNotAllowed => {
+                "Use the address this server listens on, or add the host name to METER_SYNC_ALLOWED_HOSTS."
+            }
+            Self::TokenMissing => {
+                "Send `Authorization: Bearer <token>` with a token of METER_SYNC_TOKENS."
+            }
+            Self::TokenUnknown => "Send one of the tokens set in METER_SYNC_TOKENS.",
+            Self::TokenReadOnly => "Use a token with the `trigger:` scope of METER_SYNC_TOKENS.",
+            Self::BodyTooLarge => "Send a shorter body.",
+            Self::NotFound => {
+                "Try /mcp, /api/local/meter-sync-status, /api/local/meter-sync-trigger, /livez or /readyz."
+            }
+            Self::MethodNotAllowed => "The Allow header names the methods it takes.",
+        }
+    }
+
+    /// The challenge that RFC 6750 asks for beside a 401 or a missing scope.
+    fn challenge(self) -> Option<&'static str> {
+        match self {
+            Self::TokenMissing => Some(r#"Bearer realm="meter-sync""#),
+            Self::TokenUnknown => Some(r#"Bearer realm="meter-sync", error="invalid_token""#),
+            Self::TokenReadOnly => {
+                Some(r#"Bearer realm="meter-sync", error="insufficient_scope", scope="trigger""#)
+            }
+            Self::HostNotAllowed
+            | Self::OriginNotAllowed
+            | Self::BodyTooLarge
+            | Self::NotFound
+            | Self::MethodNotAllowed => None,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let body = Json(json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": self.detail(),
+            "code": self.code(),
+            "remedy": self.remedy(),
+        }));
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(challenge) = self.challenge() {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response
+    }
+}

@@ -1,0 +1,354 @@
+//! The two endpoints of the system that meter-sync grew from, with its names, shapes and statuses.
+//!
+//! That system counts three things, so a reactivated meter counts as updated here, and a
+//! deactivated one as deleted. A sync that the brake refused answers 502: the statuses of this
+//! contract are a closed set that old clients know, and what cannot be accepted is the remote's
+//! answer.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::USER_AGENT;
+use axum::http::{HeaderMap, StatusCode};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::Shared;
+use crate::error::{ErrorCode, Failure};
+use crate::meter::{Counts, Outcome, Trigger};
+use crate::runs::report::{RunReport, RunState};
+use crate::runs::status::{ActivityState, RunRecord, Status, StatusQuery};
+use crate::runs::{Request, Requested};
+
+/// As many runs as a status lists, to find the last that was not a dry run among them.
+const HISTORY: u32 = 50;
+const ACTOR_CHARS: usize = 100;
+
+/// `GET /api/local/meter-sync-status`. The `last_sync_*` fields and the counts are those of the last
+/// run that ended and was not a dry run, and null before it.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct StatusBody {
+    last_sync_at: Option<DateTime<Utc>>,
+    last_sync_success: Option<bool>,
+    last_sync_error: Option<String>,
+    inserted_count: Option<i64>,
+    updated_count: Option<i64>,
+    deleted_count: Option<i64>,
+    meter_count: Option<i64>,
+    is_syncing: bool,
+}
+
+/// `POST /api/local/meter-sync-trigger`: `{success, message}` and what else there is to say.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct TriggerBody {
+    success: bool,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<TriggerResult>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Failure>,
+}
+
+/// What the sync did.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct TriggerResult {
+    success: bool,
+    inserted: i64,
+    updated: i64,
+    deleted: i64,
+    timestamp: Option<DateTime<Utc>>,
+}
+
+/// Answers the status.
+pub(super) async fn status(
+    State(Shared { runs, .. }): State<Shared>,
+) -> Result<Json<StatusBody>, (StatusCode, Json<TriggerBody>)> {
+    let query = StatusQuery {
+        history: HISTORY,
+        ..StatusQuery::default()
+    };
+    let status = runs.status(&query).await.map_err(failed)?;
+    Ok(Json(status_body(&status)))
+}
+
+/// Starts a sync and answers when it has ended; a client that goes away does not end it.
+pub(super) async fn trigger(
+    State(Shared { runs, wait }): State<Shared>,
+    headers: HeaderMap,
+) -> (StatusCode, Json<TriggerBody>) {
+    let mut request = Request::new(Trigger::Rest);
+    request.actor = actor(&headers);
+    match runs.request(request).await {
+        Ok(Requested::Started(mut ticket)) => ended(ticket.wait(wait).await),
+        Ok(Requested::Finished(report)) => ended(*report),
+        Ok(Requested::AlreadyRunning(_)) => already_running(),
+        Err(failure) => failed(failure),
+    }
+}
+
+fn status_body(status: &Status) -> StatusBody {
+    let is_sync = |run: &&RunRecord| run.finished_at.is_some() && !run.dry_run;
+    let last = status.last_run.iter().chain(&status.history).find(is_sync);
+    let current = StatusBody {
+        meter_count: status.meters.map(|meters| meters.active),
+        is_syncing: status.activity == ActivityState::Running,
+        ..StatusBody::default()
+    };
+    let Some(run) = last else {
+        return current;
+    };
+    StatusBody {
+        last_sync_at: run.finished_at,
+        last_sync_success: run.outcome.map(Outcome::is_success),
+        last_sync_error: sync_error(run),
+        inserted_count: Some(run.counts.inserted),
+        updated_count: Some(updated(&run.counts)),
+        deleted_count: Some(run.counts.deactivated),
+        ..current
+    }
+}
+
+fn sync_error(run: &RunRecord) -> Option<String> {
+    let told = run.error.as_ref().map(|failure| failure.message.clone());
+    told.or_else(|| (run.outcome == Some(Outcome::Partial)).then(|| set_aside(&run.counts)))
+}
+
+fn ended(report: RunReport) -> (StatusCode, Json<TriggerBody>) {
+    let message = match (report.state, report.outcome) {
+        (RunState::AlreadyRunning, _) => return already_running(),
+        (RunState::Running, _) | (RunState::Finished, None) => return failed(overdue(&report)),
+        (RunState::Finished, Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun)) => {
+            report.summary.clone()
+        }
+        (RunState::Finished, Some(Outcome::Partial)) => {
+            format!("Meter sync finished, but {}", set_aside(&report.counts))
+        }
+        (RunState::Finished, Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted)) => {
+            return failed(failure_of(report));
+        }
+    };
+    let result = TriggerResult {
+        success: report.outcome.is_some_and(Outcome::is_success),
+        inserted: report.counts.inserted,
+        updated: updated(&report.counts),
+        deleted: report.counts.deactivated,
+        timestamp: report.finished_at,
+    };
+    let body = TriggerBody {
+        success: true,
+        message,
+        result: Some(result),
+        error: None,
+    };
+    (StatusCode::OK, Json(body))
+}
+
+fn already_running() -> (StatusCode, Json<TriggerBody>) {
+    let body = TriggerBody {
+        success: false,
+        message: "Meter sync is already in progress".to_owned(),
+        result: None,
+        error: None,
+    };
+    (StatusCode::CONFLICT, Json(body))
+}
+
+fn failed(failure: Failure) -> (StatusCode, Json<TriggerBody>) {
+    let status = http_status(failure.code);
+    let body = TriggerBody {
+        success: false,
+        message: failure.message.clone(),
+        result: None,
+        error: Some(failure),
+    };
+    (status, Json(body))
+}
+
+fn failure_of(report: RunReport) -> Failure {
+    report.error.unwrap_or_else(|| {
+        Failure::new(ErrorCode::Internal, report.summary).with_remedy(report.next_step)
+    })
+}
+
+fn overdue(report: &RunReport) -> Failure {
+    let message = format!("Run {} goes on beyond its time limit.", report.run_id);
+    Failure::new(ErrorCode::Internal, message)
+}
+
+/// Whose fault it is, as far as a status can say.
+fn http_status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::ConfigMissing | ErrorCode::ConfigInvalid | ErrorCode::TenantNotConfigured => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        ErrorCode::RemoteUnreachable
+        | ErrorCode::RemoteTls
+        | ErrorCode::RemoteAuth
+        | ErrorCode::RemotePermission
+        | ErrorCode::RemoteSchema
+        | ErrorCode::RemoteTimeout
+        | ErrorCode::SourceEmptyRefused
+        | ErrorCode::MassDeactivationRefused
+        | ErrorCode::DuplicateSourceKey => StatusCode::BAD_GATEWAY,
+        ErrorCode::AlreadyRunning => StatusCode::CONFLICT,
+        ErrorCode::ReadOnly => StatusCode::FORBIDDEN,
+        ErrorCode::TenantMismatch
+        | ErrorCode::LocalUnreachable
+        | ErrorCode::LocalAuth
+        | ErrorCode::LocalSchema
+        | ErrorCode::LocalConstraint
+        | ErrorCode::LocalTimeout
+        | ErrorCode::Interrupted
+        | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn updated(counts: &Counts) -> i64 {
+    counts.updated + counts.reactivated
+}
+
+fn set_aside(counts: &Counts) -> String {
+    match counts.rejected {
+        1 => "1 row was set aside; the status tool shows which and why.".to_owned(),
+        rows => format!("{rows} rows were set aside; the status tool shows which and why."),
+    }
+}
+
+/// The client's name for itself, as the log shows who asked.
+fn actor(headers: &HeaderMap) -> Option<String> {
+    let agent = headers.get(USER_AGENT)?.to_str().ok()?;
+    Some(agent.chars().take(ACTOR_CHARS).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn report(outcome: &str, error: Option<Value>) -> RunReport {
+        let mut report = json!({
+            "run_id": "0190c2f1-7a00-7000-8000-000000000001",
+            "state": "finished",
+            "outcome": outcome,
+            "dry_run": false,
+            "counts": {"inserted": 1, "updated": 2, "deactivated": 3, "reactivated": 4,
+                "unchanged": 5, "rejected": 6},
+            "changes": [], "changes_total": 10, "truncated": true,
+            "started_at": "2026-11-01T10:00:00Z", "finished_at": "2026-11-01T10:00:01Z",
+            "duration_ms": 1000, "remote_bytes": 100,
+            "summary": "10 meters changed.", "next_step": "Nothing.",
+        });
+        if let Some(error) = error {
+            report["error"] = error;
+        }
+        serde_json::from_value(report).expect("a report")
+    }
+
+    fn answer(report: RunReport) -> (u16, Value) {
+        let (status, Json(body)) = ended(report);
+        (status.as_u16(), serde_json::to_value(body).expect("JSON"))
+    }
+
+    #[test]
+    fn a_sync_that_succeeded_is_answered_in_the_old_shape() {
+        let expected = json!({
+            "success": true,
+            "message": "10 meters changed.",
+            "result": {"success": true, "inserted": 1, "updated": 6, "deleted": 3,
+                "timestamp": "2026-11-01T10:00:01Z"},
+        });
+        assert_eq!(answer(report("succeeded", None)), (200, expected));
+    }
+
+    #[test]
+    fn a_partial_sync_is_answered_with_success_but_a_result_without() {
+        let (status, body) = answer(report("partial", None));
+        assert_eq!(status, 200);
+        assert_eq!(body["success"], true);
+        assert_eq!(body["result"]["success"], false);
+        let message = body["message"].as_str().expect("a message");
+        assert!(message.contains("6 rows were set aside"), "{message}");
+    }
+
+    #[test]
+    fn a_failed_sync_is_answered_by_the_side_that_failed() {
+        for (code, status) in [
+            ("REMOTE_AUTH", 502),
+            ("SOURCE_EMPTY_REFUSED", 502),
+            ("LOCAL_UNREACHABLE", 500),
+            ("TENANT_NOT_CONFIGURED", 503),
+        ] {
+            let error = json!({"code": code, "message": "It failed.", "remedy": "Mend it."});
+            let expected = json!({"success": false, "message": "It failed.", "error": error});
+            assert_eq!(answer(report("failed", Some(error))), (status, expected));
+        }
+    }
+
+    #[test]
+    fn a_second_sync_is_answered_with_409_and_nothing_else() {
+        let running = RunReport {
+            state: RunState::AlreadyRunning,
+            outcome: None,
+            ..report("succeeded", None)
+        };
+        let expected = json!({"success": false, "message": "Meter sync is already in progress"});
+        assert_eq!(answer(running), (409, expected));
+    }
+
+    fn run(dry_run: bool, outcome: &str, inserted: i64) -> Value {
+        json!({
+            "run_id": "0190c2f1-7a00-7000-8000-000000000001", "trigger": "rest",
+            "dry_run": dry_run, "outcome": outcome,
+            "started_at": "2026-11-01T10:00:00Z", "finished_at": "2026-11-01T10:00:01Z",
+            "counts": {"inserted": inserted, "updated": 2, "deactivated": 3, "reactivated": 4,
+                "unchanged": 5, "rejected": 6},
+            "remote_bytes": 100, "changes_truncated": false,
+        })
+    }
+
+    fn body(last_run: Option<Value>, history: &[Value]) -> Value {
+        let mut status = json!({
+            "health": "never_run", "activity": "running", "summary": "", "next_step": "",
+            "schedule": {"line": "off", "timezone": "UTC"},
+            "meters": {"active": 7, "inactive": 1},
+            "connections": {"remote": {"state": "unknown"}, "local": {"state": "ok"}},
+            "history": history, "warnings": [],
+        });
+        if let Some(run) = last_run {
+            status["last_run"] = run;
+        }
+        let status: Status = serde_json::from_value(status).expect("a status");
+        serde_json::to_value(status_body(&status)).expect("JSON")
+    }
+
+    #[test]
+    fn before_any_run_the_status_holds_nulls() {
+        let expected = json!({
+            "last_sync_at": null, "last_sync_success": null, "last_sync_error": null,
+            "inserted_count": null, "updated_count": null, "deleted_count": null,
+            "meter_count": 7, "is_syncing": true,
+        });
+        assert_eq!(body(None, &[]), expected);
+    }
+
+    #[test]
+    fn a_dry_run_does_not_count_as_the_last_sync() {
+        let dry = run(true, "dry_run", 9);
+        let expected = json!({
+            "last_sync_at": "2026-11-01T10:00:01Z", "last_sync_success": true,
+            "last_sync_error": null,
+            "inserted_count": 1, "updated_count": 6, "deleted_count": 3,
+            "meter_count": 7, "is_syncing": true,
+        });
+        let history = [dry.clone(), run(false, "succeeded", 1)];
+        assert_eq!(body(Some(dry), &history), expected);
+    }
+
+    #[test]
+    fn a_partial_sync_shows_as_unsuccessful_with_its_reason() {
+        let body = body(Some(run(false, "partial", 1)), &[]);
+        assert_eq!(body["last_sync_success"], false);
+        let error = body["last_sync_error"].as_str().expect("an error");
+        assert!(error.starts_with("6 rows were set aside"), "{error}");
+    }
+}

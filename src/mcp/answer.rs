@@ -1,0 +1,96 @@
+//! What a tool gives back: structured content with the same JSON as text, or an error as text only.
+
+use rmcp::model::{CallToolResult, ContentBlock};
+use serde::Serialize;
+
+use super::arguments::BadArgument;
+use crate::error::{ErrorCode, Failure};
+use crate::meter::RunId;
+
+/// What stands where an [`ErrorCode`] would when the call itself is wrong.
+const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
+
+/// A result for programs and models alike.
+pub(super) fn structured(value: &impl Serialize) -> CallToolResult {
+    match serde_json::to_value(value) {
+        Ok(value) => CallToolResult::structured(value),
+        Err(error) => {
+            tracing::error!(%error, "a tool result could not be written as JSON");
+            let message = "The result could not be written as JSON.";
+            failure(&Failure::new(ErrorCode::Internal, message), None)
+        }
+    }
+}
+
+/// What failed, in which run, what to do next, and the code.
+pub(super) fn failure(failure: &Failure, run_id: Option<RunId>) -> CallToolResult {
+    let Failure {
+        code,
+        message,
+        remedy,
+    } = failure;
+    let message = sentence(message);
+    let run = run_id.map(|id| format!(" Run {id}.")).unwrap_or_default();
+    text_error(format!(
+        "{message}{run} Remedy: {} [{code}]",
+        sentence(remedy)
+    ))
+}
+
+/// What is wrong with the call.
+pub(super) fn bad_argument(BadArgument(message): &BadArgument) -> CallToolResult {
+    text_error(format!(
+        "{message} Nothing was done. Remedy: Correct the arguments and call again. [{INVALID_ARGUMENT}]"
+    ))
+}
+
+fn text_error(text: String) -> CallToolResult {
+    CallToolResult::error(vec![ContentBlock::text(text)])
+}
+
+fn sentence(text: &str) -> String {
+    let text = text.trim();
+    let end = if text.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
+    format!("{text}{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(result: &CallToolResult) -> String {
+        let content = serde_json::to_value(&result.content).expect("content is JSON");
+        content[0]["text"]
+            .as_str()
+            .expect("a text block")
+            .to_owned()
+    }
+
+    #[test]
+    fn a_failure_is_text_only_and_says_what_run_remedy_and_code() {
+        let id: RunId = "0190c2f1-7a00-7000-8000-000000000001"
+            .parse()
+            .expect("an id");
+        let failed = Failure::new(ErrorCode::RemoteAuth, "The remote refused the password")
+            .with_remedy("Check METER_SYNC_REMOTE_URL.");
+        let result = failure(&failed, Some(id));
+        assert_eq!(result.is_error, Some(true));
+        assert_eq!(result.structured_content, None);
+        assert_eq!(
+            text(&result),
+            "The remote refused the password. Run 0190c2f1-7a00-7000-8000-000000000001. \
+             Remedy: Check METER_SYNC_REMOTE_URL. [REMOTE_AUTH]"
+        );
+    }
+
+    #[test]
+    fn a_structured_result_carries_the_same_json_as_text() {
+        let result = structured(&serde_json::json!({"a": 1}));
+        assert_eq!(result.structured_content, Some(serde_json::json!({"a": 1})));
+        assert_eq!(text(&result), r#"{"a":1}"#);
+    }
+}

@@ -1,0 +1,220 @@
+//! The arguments of one call: taken by name, checked, and refused by name when left over.
+//!
+//! JSON Schema keywords for ranges and lengths are not enforced by clients or by rmcp, so every
+//! bound is checked here. `null` counts as absent: some clients send it for an optional argument.
+
+use std::ops::RangeInclusive;
+
+use rmcp::model::JsonObject;
+use serde_json::Value;
+
+/// How far a misspelt name may be from the one it stands for.
+const NEAREST_MIN_SIMILARITY: f64 = 0.6;
+/// How much of a caller's own text is repeated to it.
+const QUOTED_CHARS: usize = 60;
+
+/// Why a call cannot be understood, in one sentence.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BadArgument(pub(super) String);
+
+/// The arguments not taken yet, and the names taken so far.
+#[derive(Debug)]
+pub(super) struct Arguments {
+    left: JsonObject,
+    taken: Vec<&'static str>,
+}
+
+impl Arguments {
+    pub(super) fn new(given: Option<JsonObject>) -> Self {
+        Self {
+            left: given.unwrap_or_default(),
+            taken: Vec::new(),
+        }
+    }
+
+    pub(super) fn boolean(
+        &mut self,
+        name: &'static str,
+        default: bool,
+    ) -> Result<bool, BadArgument> {
+        match self.take(name) {
+            None => Ok(default),
+            Some(Value::Bool(value)) => Ok(value),
+            Some(other) => Err(wrong(name, "true or false", &other)),
+        }
+    }
+
+    /// A whole number within `range`.
+    pub(super) fn integer(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<u32>,
+        default: u32,
+    ) -> Result<u32, BadArgument> {
+        let Some(value) = self.take(name) else {
+            return Ok(default);
+        };
+        value
+            .as_u64()
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| {
+                let expected = format!("a whole number from {} to {}", range.start(), range.end());
+                wrong(name, &expected, &value)
+            })
+    }
+
+    /// Text of at most `max_chars` characters on one line; blank text counts as absent.
+    pub(super) fn text(
+        &mut self,
+        name: &'static str,
+        max_chars: usize,
+    ) -> Result<Option<String>, BadArgument> {
+        let expected = format!("text of at most {max_chars} characters");
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.chars().count() <= max_chars => {
+                let text = one_line(&text);
+                Ok((!text.is_empty()).then_some(text))
+            }
+            Some(Value::String(text)) => Err(BadArgument(format!(
+                "`{name}` must be {expected}, not {}.",
+                text.chars().count()
+            ))),
+            Some(other) => Err(wrong(name, &expected, &other)),
+        }
+    }
+
+    /// Refuses what was given and never taken.
+    pub(super) fn finish(self) -> Result<(), BadArgument> {
+        let Some(unknown) = self.left.keys().next() else {
+            return Ok(());
+        };
+        let hint = match nearest(unknown, self.taken.iter().copied()) {
+            Some(known) => format!("did you mean `{known}`?"),
+            None => format!("the arguments are {}.", self.taken.join(", ")),
+        };
+        Err(BadArgument(format!(
+            "There is no argument `{}`; {hint}",
+            shorten(unknown)
+        )))
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.taken.push(name);
+        self.left.remove(name).filter(|value| !value.is_null())
+    }
+}
+
+/// The known name that `name` probably stands for.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(similarity, _)| *similarity >= NEAREST_MIN_SIMILARITY)
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Text of a caller with control characters as spaces and no blank ends, fit for a log and for
+/// Postgres (which has no NUL).
+pub(super) fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ").trim().to_owned()
+}
+
+/// The beginning of a caller's text, to repeat it in an error.
+pub(super) fn shorten(text: &str) -> String {
+    let line = one_line(text);
+    match line.char_indices().nth(QUOTED_CHARS) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}
+
+fn wrong(name: &str, expected: &str, given: &Value) -> BadArgument {
+    BadArgument(format!(
+        "`{name}` must be {expected}, not {}.",
+        shorten(&given.to_string())
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn arguments(given: &Value) -> Arguments {
+        Arguments::new(given.as_object().cloned())
+    }
+
+    #[test]
+    fn an_absent_or_null_argument_takes_its_default() {
+        let mut given = arguments(&json!({"history": null}));
+        assert_eq!(given.integer("history", 0..=50, 5), Ok(5));
+        assert_eq!(given.boolean("dry_run", false), Ok(false));
+        assert_eq!(given.text("reason", 200), Ok(None));
+        assert_eq!(given.finish(), Ok(()));
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_refused_with_the_range_and_the_number() {
+        for given in [json!(51), json!(-1), json!(2.5), json!("5"), json!([1])] {
+            let error = arguments(&json!({"history": given}))
+                .integer("history", 0..=50, 5)
+                .expect_err("out of range");
+            assert!(
+                error
+                    .0
+                    .starts_with("`history` must be a whole number from 0 to 50, not ")
+            );
+            assert!(error.0.contains(&given.to_string()), "{}", error.0);
+        }
+    }
+
+    #[test]
+    fn text_is_counted_in_characters_and_brought_to_one_line() {
+        let snow = "雪".repeat(200);
+        assert_eq!(
+            arguments(&json!({"reason": snow})).text("reason", 200),
+            Ok(Some(snow))
+        );
+        assert_eq!(
+            arguments(&json!({"reason": " a\u{0}b\nc "})).text("reason", 200),
+            Ok(Some("a b c".to_owned()))
+        );
+        let error = arguments(&json!({"reason": "x".repeat(201)})).text("reason", 200);
+        assert_eq!(
+            error,
+            Err(BadArgument(
+                "`reason` must be text of at most 200 characters, not 201.".to_owned()
+            ))
+        );
+    }
+
+    #[test]
+    fn an_unknown_argument_is_named_together_with_its_nearest() {
+        let mut given = arguments(&json!({"dryrun": true}));
+        assert_eq!(given.boolean("dry_run", false), Ok(false));
+        assert_eq!(given.text("reason", 200), Ok(None));
+        assert_eq!(
+            given.finish(),
+            Err(BadArgument(
+                "There is no argument `dryrun`; did you mean `dry_run`?".to_owned()
+            ))
+        );
+    }
+
+    #[test]
+    fn an_argument_like_no_other_is_answered_with_all_names() {
+        let mut given = arguments(&json!({"zzzz": 1}));
+        assert_eq!(given.boolean("dry_run", false), Ok(false));
+        assert_eq!(given.text("reason", 200), Ok(None));
+        assert_eq!(
+            given.finish(),
+            Err(BadArgument(
+                "There is no argument `zzzz`; the arguments are dry_run, reason.".to_owned()
+            ))
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! MCP over streamable HTTP, as routes to mount.
+//!
+//! Host, Origin and token are checked by who mounts it, alike for every route; the token that was
+//! shown is looked for in the request's extensions, as [`crate::config::Token`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, SessionConfig};
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio_util::sync::CancellationToken;
+
+use super::Server;
+
+/// Where the endpoint is.
+const PATH: &str = "/mcp";
+const SESSION_HEADER: &str = "mcp-session-id";
+/// A message to us is a tool call of a few hundred bytes.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// An assistant left open over lunch finds its session again; one that never said goodbye is
+/// forgotten the same day.
+const SESSION_IDLE: Duration = Duration::from_secs(4 * 60 * 60);
+/// An idle session takes some 20 kB.
+const MAX_SESSIONS: usize = 1000;
+
+/// The endpoint; `shutdown` ends its open streams.
+pub fn routes(server: Server, shutdown: CancellationToken) -> Router {
+    let sessions = Arc::new(sessions());
+    // Host and Origin are guarded for all routes at once
+    let config = StreamableHttpServerConfig::default()
+        .disable_allowed_hosts()
+        .disable_allowed_origins()
+        .with_sse_retry(None) // its empty first event breaks naive clients
+        .with_max_request_body_bytes(MAX_BODY_BYTES)
+        .with_cancellation_token(shutdown);
+    let service =
+        StreamableHttpService::new(move || Ok(server.clone()), Arc::clone(&sessions), config);
+    Router::new()
+        .route_service(PATH, service)
+        .layer(middleware::from_fn_with_state(sessions, refuse_when_full))
+}
+
+fn sessions() -> LocalSessionManager {
+    let mut config = SessionConfig::default();
+    config.sse_retry = None;
+    config.keep_alive = Some(SESSION_IDLE);
+    let mut manager = LocalSessionManager::default();
+    manager.session_config = config;
+    manager
+}
+
+/// Refuses what may open one session too many; rmcp sets no bound.
+async fn refuse_when_full(
+    State(sessions): State<Arc<LocalSessionManager>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let opens = !request.headers().contains_key(SESSION_HEADER);
+    if opens && sessions.sessions.read().await.len() >= MAX_SESSIONS {
+        tracing::warn!(limit = MAX_SESSIONS, "too many MCP sessions are open");
+        let text = "Too many MCP sessions are open; close some or try again later.";
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    }
+    next.run(request).await
+}

@@ -1,0 +1,109 @@
+//! MCP on standard input and output: one client, until it closes its end or we shut down.
+//!
+//! Nothing but the protocol is written to standard output.
+
+use rmcp::ServiceExt;
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest, GetMeta, ProtocolVersion};
+use rmcp::service::{RxJsonRpcMessage, ServerInitializeError, TxJsonRpcMessage};
+use rmcp::transport::Transport;
+use rmcp::transport::async_rw::AsyncRwTransport;
+use rmcp::{RoleServer, transport};
+use tokio_util::sync::CancellationToken;
+
+use super::Server;
+
+/// Why the conversation broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum StdioError {
+    /// It never began.
+    #[error("the MCP client on standard input and output could not be answered")]
+    Start(#[source] Box<ServerInitializeError>),
+    /// A bug ended it.
+    #[error("the MCP conversation on standard input and output broke off")]
+    Broken(#[source] tokio::task::JoinError),
+}
+
+/// Serves until standard input ends or `shutdown` is cancelled; both are a good end.
+pub async fn serve(server: Server, shutdown: CancellationToken) -> Result<(), StdioError> {
+    let (input, output) = transport::stdio_pipes();
+    serve_on(server, AsyncRwTransport::new(input, output), shutdown).await
+}
+
+async fn serve_on<T>(
+    server: Server,
+    transport: T,
+    shutdown: CancellationToken,
+) -> Result<(), StdioError>
+where
+    T: Transport<RoleServer> + 'static,
+{
+    let patient = Patient {
+        inner: transport,
+        begun: false,
+    };
+    let running = match server.serve_with_ct(patient, shutdown).await {
+        Ok(running) => running,
+        Err(ServerInitializeError::ConnectionClosed(_) | ServerInitializeError::Cancelled) => {
+            return Ok(());
+        }
+        Err(error) => return Err(StdioError::Start(Box::new(error))),
+    };
+    running.waiting().await.map_err(StdioError::Broken)?;
+    Ok(())
+}
+
+/// A transport that drops what is no request until the conversation has begun: rmcp ends a server
+/// whose first message is a notification, and some clients send one after their first probe.
+struct Patient<T> {
+    inner: T,
+    begun: bool,
+}
+
+impl<T: Transport<RoleServer>> Transport<RoleServer> for Patient<T> {
+    type Error = T::Error;
+
+    fn send(
+        &mut self,
+        item: TxJsonRpcMessage<RoleServer>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
+        self.inner.send(item)
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
+        loop {
+            let message = self.inner.receive().await?;
+            self.begun = self.begun || begins(&message);
+            if self.begun || matches!(message, ClientJsonRpcMessage::Request(_)) {
+                return Some(message);
+            }
+            tracing::debug!("dropped a message that came before the client's first request");
+        }
+    }
+
+    fn close(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        self.inner.close()
+    }
+}
+
+/// Whether rmcp leaves its opening loop with this message: an `initialize`, or a request other than
+/// the probes with complete metadata of version 2026-07-28.
+fn begins(message: &RxJsonRpcMessage<RoleServer>) -> bool {
+    let ClientJsonRpcMessage::Request(request) = message else {
+        return false;
+    };
+    if matches!(request.request, ClientRequest::InitializeRequest(_)) {
+        return true;
+    }
+    let is_probe = matches!(
+        request.request,
+        ClientRequest::PingRequest(_) | ClientRequest::DiscoverRequest(_)
+    );
+    let meta = request.request.get_meta();
+    let is_complete = meta
+        .missing_required_keys(&ProtocolVersion::V_2026_07_28)
+        .is_empty();
+    let is_known = meta
+        .protocol_version()
+        .is_some_and(|version| ProtocolVersion::KNOWN_VERSIONS.contains(&version));
+    !is_probe && is_complete && is_known
+}

@@ -1,0 +1,295 @@
+//! The tool `meter_sync_trigger`: asks for a sync and waits a little for its end.
+//!
+//! The run belongs to [`Runs`]; what is dropped when a client cancels or goes away is the waiting.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use rmcp::RoleServer;
+use rmcp::model::{Implementation, JsonObject, Tool, ToolAnnotations};
+use rmcp::service::RequestContext;
+use serde_json::json;
+
+use super::arguments::{Arguments, BadArgument, one_line};
+use super::{Schema, ToolResult, answer, literal, progress, schema};
+use crate::error::{ErrorCode, Failure};
+use crate::meter::{Change, Outcome, Trigger};
+use crate::runs::report::RunReport;
+use crate::runs::{Request, Requested, Runs, Ticket};
+
+/// The tool's name.
+pub(super) const NAME: &str = "meter_sync_trigger";
+
+const TITLE: &str = "Sync meters now";
+const DESCRIPTION: &str = "Syncs this site's local meters from the central database now: inserts new \
+    meters, updates changed ones, and sets `active = false` on those gone there; no row is ever \
+    deleted and nothing is written to the central database. The tenant is the customer organisation \
+    whose meters this site mirrors, and only its rows are touched. Use it when someone wants fresh \
+    meters before the next scheduled sync, or with `dry_run` to see what a sync would change. Do not \
+    use it to learn the state (meter_sync_status does), nor again while a sync runs: one runs at a \
+    time and a second call starts nothing. Cost: one read of the organisation's meters in the \
+    central database, mostly seconds; a second sync right after changes nothing. With `state` \
+    `running`, follow it with meter_sync_status. A sync that would deactivate very many meters is \
+    refused until a person allows it; tell the user, do not retry. Act on `next_step`.";
+
+const WAIT_SECONDS: RangeInclusive<u32> = 0..=50;
+const WAIT_SECONDS_DEFAULT: u32 = 20;
+const REASON_CHARS: usize = 200;
+const IDEMPOTENCY_KEY_CHARS: usize = 200;
+const ACTOR_CHARS: usize = 100;
+/// How many changes, and how much of their JSON, a model is shown; the rest is counted.
+const SAMPLE_CHANGES: usize = 20;
+const SAMPLE_BYTES: usize = 16 * 1024;
+
+/// A call that was understood.
+#[derive(Debug)]
+struct Call {
+    request: Request,
+    wait: Duration,
+}
+
+/// The tool as `tools/list` shows it.
+pub(super) fn tool() -> Tool {
+    Tool::new(NAME, DESCRIPTION, input_schema())
+        .with_title(TITLE)
+        .with_raw_output_schema(schema::of::<RunReport>())
+        .with_annotations(
+            ToolAnnotations::with_title(TITLE)
+                .read_only(false)
+                .destructive(true)
+                .idempotent(true)
+                .open_world(true),
+        )
+}
+
+/// Answers one call.
+pub(super) async fn call(
+    runs: &Runs,
+    arguments: Option<JsonObject>,
+    context: RequestContext<RoleServer>,
+) -> ToolResult {
+    let Call { mut request, wait } = match read(arguments) {
+        Ok(call) => call,
+        Err(error) => return answer::bad_argument(&error),
+    };
+    request.actor = context.client_info().as_ref().map(actor);
+    match runs.request(request).await {
+        Ok(Requested::Started(ticket)) => report(ended(ticket, wait, &context).await),
+        Ok(Requested::AlreadyRunning(running)) => report(*running),
+        Ok(Requested::Finished(finished)) => report(*finished),
+        Err(failure) => answer::failure(&failure, None),
+    }
+}
+
+/// The run as it stands when it has ended, when `wait` is over, or when the client has gone.
+async fn ended(
+    mut ticket: Ticket,
+    wait: Duration,
+    context: &RequestContext<RoleServer>,
+) -> RunReport {
+    let token = context.meta.get_progress_token();
+    let told = progress::tell(ticket.progress(), &context.peer, token);
+    tokio::select! {
+        biased; // nothing is told after the end
+        report = ticket.wait(wait) => report,
+        () = context.ct.cancelled() => ticket.wait(Duration::ZERO).await,
+        never = told => match never {},
+    }
+}
+
+fn report(mut report: RunReport) -> ToolResult {
+    let failed = match report.outcome {
+        Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => true,
+        Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun)
+        | None => false,
+    };
+    if failed {
+        let run_id = report.run_id;
+        let failure = report.error.unwrap_or_else(|| {
+            Failure::new(ErrorCode::Internal, report.summary).with_remedy(report.next_step)
+        });
+        return answer::failure(&failure, Some(run_id));
+    }
+    let shown = sample(&report.changes);
+    report.truncated |= shown < report.changes.len();
+    report.changes.truncate(shown);
+    answer::structured(&report)
+}
+
+/// How many of the first changes to show.
+fn sample(changes: &[Change]) -> usize {
+    let mut bytes = 0;
+    changes
+        .iter()
+        .take(SAMPLE_CHANGES)
+        .take_while(|change| {
+            bytes += serde_json::to_vec(change).map_or(SAMPLE_BYTES, |json| json.len());
+            bytes <= SAMPLE_BYTES
+        })
+        .count()
+}
+
+/// The client's name and version, as the log shows who asked.
+fn actor(client: &Implementation) -> String {
+    let text = one_line(&format!("{} {}", client.name, client.version));
+    text.chars().take(ACTOR_CHARS).collect()
+}
+
+fn read(arguments: Option<JsonObject>) -> Result<Call, BadArgument> {
+    let mut given = Arguments::new(arguments);
+    let mut request = Request::new(Trigger::Mcp);
+    request.dry_run = given.boolean("dry_run", request.dry_run)?;
+    let seconds = given.integer("wait_seconds", WAIT_SECONDS, WAIT_SECONDS_DEFAULT)?;
+    request.reason = given.text("reason", REASON_CHARS)?;
+    request.idempotency_key = given.text("idempotency_key", IDEMPOTENCY_KEY_CHARS)?;
+    given.finish()?;
+    Ok(Call {
+        request,
+        wait: Duration::from_secs(seconds.into()),
+    })
+}
+
+fn input_schema() -> Schema {
+    literal(json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "dry_run": {
+                "type": "boolean",
+                "default": false,
+                "description": "Whether only to plan: reports what would change and changes nothing.",
+            },
+            "wait_seconds": {
+                "type": "integer",
+                "minimum": WAIT_SECONDS.start(),
+                "maximum": WAIT_SECONDS.end(),
+                "default": WAIT_SECONDS_DEFAULT,
+                "description": "How long to wait for the end; the sync goes on when the time is over.",
+            },
+            "reason": {
+                "type": "string",
+                "maxLength": REASON_CHARS,
+                "description": "Why the sync is asked for, in a few words; kept in the log.",
+            },
+            "idempotency_key": {
+                "type": "string",
+                "maxLength": IDEMPOTENCY_KEY_CHARS,
+                "description": "A text of your own; a second call with it within a day is answered with the first call's run.",
+            },
+        },
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn run(outcome: &str, changes: &[Value]) -> RunReport {
+        serde_json::from_value(json!({
+            "run_id": "0190c2f1-7a00-7000-8000-000000000001",
+            "state": "finished", "outcome": outcome, "dry_run": false,
+            "counts": {"inserted": 0, "updated": 0, "deactivated": 0, "reactivated": 0,
+                "unchanged": 0, "rejected": 0},
+            "changes": changes, "changes_total": changes.len(), "truncated": false,
+            "started_at": "2026-11-01T10:00:00Z", "finished_at": "2026-11-01T10:00:01Z",
+            "duration_ms": 1000, "remote_bytes": 100,
+            "error": {"code": "MASS_DEACTIVATION_REFUSED", "message": "Too many.", "remedy": "Look."},
+            "summary": "s", "next_step": "n",
+        }))
+        .expect("a report")
+    }
+
+    fn change(note: &str) -> Value {
+        json!({"action": "insert", "key": {"id": 1}, "before": {}, "after": {"notes": note}})
+    }
+
+    fn given(value: &Value) -> Result<Call, BadArgument> {
+        read(value.as_object().cloned())
+    }
+
+    #[test]
+    fn no_arguments_mean_the_defaults_of_the_contract() {
+        let call = read(None).expect("no arguments");
+        assert_eq!(call.wait, Duration::from_secs(20));
+        assert!(!call.request.dry_run);
+        assert_eq!(
+            (call.request.reason, call.request.idempotency_key),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn the_schema_names_the_arguments_that_are_read() {
+        let all =
+            json!({"dry_run": true, "idempotency_key": "k", "reason": "r", "wait_seconds": 0});
+        given(&all).expect("every argument is known");
+        let named: Vec<_> = input_schema()["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect();
+        let read: Vec<_> = all.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(named, read);
+    }
+
+    #[test]
+    fn nothing_an_argument_says_allows_what_needs_a_person() {
+        for name in ["allow_mass_deactivation", "allow", "force", "confirm"] {
+            assert!(given(&json!({name: true})).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_failed_or_was_refused_is_an_error_as_text_with_its_run() {
+        for outcome in ["failed", "refused", "interrupted"] {
+            let result = report(run(outcome, &[]));
+            assert_eq!(result.is_error, Some(true));
+            assert_eq!(result.structured_content, None);
+            let text = serde_json::to_string(&result.content).expect("JSON");
+            assert!(
+                text.contains("Too many. Run 0190c2f1-7a00-7000-8000-000000000001."),
+                "{text}"
+            );
+            assert!(text.contains("[MASS_DEACTIVATION_REFUSED]"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_partial_run_is_a_result() {
+        let result = report(run("partial", &[]));
+        assert_eq!(result.is_error, Some(false));
+        assert_eq!(
+            result.structured_content.expect("content")["outcome"],
+            "partial"
+        );
+    }
+
+    #[test]
+    fn a_model_is_shown_a_sample_of_many_or_large_changes() {
+        let many = report(run("succeeded", &vec![change("x"); 30]))
+            .structured_content
+            .expect("content");
+        assert_eq!(many["changes"].as_array().expect("a list").len(), 20);
+        assert_eq!(
+            (&many["changes_total"], &many["truncated"]),
+            (&json!(30), &json!(true))
+        );
+        let large = vec![change(&"x".repeat(10_000)); 3];
+        let large = report(run("succeeded", &large))
+            .structured_content
+            .expect("content");
+        assert_eq!(large["changes"].as_array().expect("a list").len(), 1);
+        assert_eq!(large["truncated"], true);
+    }
+
+    #[test]
+    fn an_actor_is_one_short_line() {
+        let client = Implementation::new("claude\ncode", "2.1".repeat(100));
+        let actor = actor(&client);
+        assert!(actor.starts_with("claude code 2.1"), "{actor}");
+        assert_eq!(actor.chars().count(), 100);
+    }
+}
