@@ -102,18 +102,6 @@ impl Endpoint {
     }
 }
 
-impl Endpoint {
-    /// What the driver connects with.
-    pub(crate) fn driver(&self) -> &tokio_postgres::Config {
-        &self.driver
-    }
-
-    /// How TLS is used.
-    pub(crate) fn tls(&self) -> &Tls {
-        &self.tls
-    }
-}
-
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint")

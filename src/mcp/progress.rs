@@ -8,7 +8,7 @@ use rmcp::{Peer, RoleServer};
 use tokio::sync::watch;
 
 use crate::meter::Phase;
-use crate::runs::Progress;
+use crate::meter::Progress;
 
 /// At most four notifications a second: more is noise to a client and work for both.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -43,7 +43,7 @@ fn notification(token: &ProgressToken, told: i64, now: Progress) -> ProgressNoti
     ProgressNotificationParam::new(token.clone(), told as f64).with_message(message(now))
 }
 
-fn message(Progress { phase, rows }: Progress) -> String {
+fn message(Progress { phase, rows, .. }: Progress) -> String {
     match phase {
         Phase::Prepare => "connecting".to_owned(),
         Phase::Read => format!("reading: {rows} rows"),
