@@ -29,7 +29,7 @@ impl Account {
         let uid = rustix::process::geteuid().as_raw();
         if uid != 0 {
             // initdb looks the user up, and its own message does not say what to do
-            id(&["-u", "-n", &uid.to_string()]).ok_or_else(|| EmbeddedError::Account {
+            id(&["-u", "-n"]).ok_or_else(|| EmbeddedError::Account {
                 reason: format!("user id {uid} has no entry in /etc/passwd, which initdb needs; add one, or run as another user or as root"),
             })?;
             let gid = rustix::process::getegid().as_raw();

@@ -30,6 +30,15 @@ pub(super) fn prepare(
     }
 }
 
+/// Removes a server's directory unless a server runs in it.
+pub(super) fn erase(home: &Path) -> Result<(), EmbeddedError> {
+    if !home.exists() {
+        return Ok(());
+    }
+    let _log = released_log(&Account::current()?, home)?;
+    fs::remove_dir_all(home).map_err(EmbeddedError::file(home))
+}
+
 /// A small file's text, empty when it is not there.
 pub(super) fn read(directory: &Path, name: &str) -> String {
     let bytes = fs::read(directory.join(name)).unwrap_or_default();

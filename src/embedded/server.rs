@@ -68,6 +68,14 @@ impl Data {
         };
         Ok(Self::Persistent(parent.join("meter-sync").join(name)))
     }
+
+    /// Removes persistent data, for a fresh start; an error when a server runs on it.
+    pub async fn erase(&self) -> Result<(), EmbeddedError> {
+        match self.clone() {
+            Self::Temporary => Ok(()),
+            Self::Persistent(home) => blocking(move || files::erase(&home)).await,
+        }
+    }
 }
 
 /// What server to start.
@@ -112,11 +120,8 @@ impl Server {
         // from here on only the supervisor and the server hold the lock on the log
         drop(log);
         let remembered = files::read(&server.home, "port").parse().ok();
-        for port in remembered
-            .into_iter()
-            .chain(free_ports())
-            .filter(|port| is_free(*port))
-        {
+        let ports = remembered.into_iter().chain(some_ports());
+        for port in ports.filter(|port| is_free(*port)) {
             server.port = port;
             match server.launch().await {
                 Err(_) if !is_free(port) && server.has_exited() => {}
@@ -290,7 +295,7 @@ impl Server {
 }
 
 /// Ports to try, in an order of their own for each call.
-fn free_ports() -> impl Iterator<Item = u16> {
+fn some_ports() -> impl Iterator<Item = u16> {
     (0..PORT_TRIES).map(|_| {
         let random = RandomState::new().hash_one(0) % u64::from(PORTS);
         FIRST_PORT + u16::try_from(random).unwrap_or_default()

@@ -187,6 +187,24 @@ async fn persistent_data_cannot_be_used_twice_at_once() {
 }
 
 #[tokio::test]
+async fn erased_data_starts_empty() {
+    let place = Place::new();
+    let options = place.options();
+    let binaries = binaries().await;
+    let server = Server::start(&binaries, options.clone()).await.unwrap();
+    let (url, create) = (server.url("postgres"), "create table kept (one int)");
+    connect(&url).await.batch_execute(create).await.unwrap();
+    server.stop().await.unwrap();
+
+    options.data.erase().await.unwrap();
+
+    let server = Server::start(&binaries, options).await.unwrap();
+    let client = connect(&server.url("postgres")).await;
+    client.batch_execute(create).await.unwrap();
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_setting_the_server_refuses_is_reported_with_its_log() {
     let options = ServerOptions {
         name: "refusing",

