@@ -1,9 +1,13 @@
 //! meter-sync keeps a site's local Postgres copy of its meters equal to its organisation's rows in
 //! a central Postgres.
 
+pub mod app;
+pub mod check;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod demo;
 pub mod embedded;
 pub mod error;
 pub mod http;
@@ -11,4 +15,6 @@ pub mod mcp;
 pub mod meter;
 pub mod runs;
 pub mod schedule;
+pub mod shutdown;
 pub mod sync;
+pub mod telemetry;

@@ -114,7 +114,7 @@ impl RunReport {
 }
 
 /// A run's result in one sentence.
-pub(super) fn summary(record: &RunRecord) -> String {
+pub(crate) fn summary(record: &RunRecord) -> String {
     let counts = &record.counts;
     let error = || {
         record

@@ -1,0 +1,77 @@
+//! The only wiring: settings -> databases -> runs -> {MCP, HTTP, schedule}.
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::error::{ErrorCode, Failure};
+use crate::runs::Runs;
+use crate::shutdown::Shutdown;
+use crate::{http, mcp, schedule};
+
+/// A process's parts, wired.
+#[derive(Debug)]
+pub struct App {
+    runs: Runs,
+    shutdown: Shutdown,
+}
+
+impl App {
+    /// Wires the parts. Nothing connects yet: both databases may be down.
+    pub fn build(config: Config, shutdown: Shutdown) -> anyhow::Result<Self> {
+        let runs = Runs::new(config, shutdown.tasks().clone()).context("set up the databases")?;
+        Ok(Self { runs, shutdown })
+    }
+
+    /// The one way to start a run and to learn what happened.
+    pub fn runs(&self) -> &Runs {
+        &self.runs
+    }
+
+    /// Serves MCP, REST and the schedule over HTTP until a stop is asked for.
+    pub async fn serve(self) -> anyhow::Result<()> {
+        let listen = self.runs.config().listen;
+        let listener = TcpListener::bind(listen).await.map_err(|error| {
+            let message = format!("{listen} cannot be listened on: {}.", error.kind());
+            Failure::new(ErrorCode::ConfigInvalid, message)
+                .with_remedy("Set METER_SYNC_LISTEN to a free address, such as 127.0.0.1:8766.")
+        })?;
+        self.serve_on(listener).await
+    }
+
+    /// The same on a socket that is open already.
+    pub async fn serve_on(self, listener: TcpListener) -> anyhow::Result<()> {
+        let address = listener
+            .local_addr()
+            .context("read the address listened on")?;
+        let mounted = mcp::http::routes(mcp::Server::new(self.runs.clone()), self.shutdown.token());
+        let router = http::router(self.runs.config(), self.runs.clone(), mounted);
+        self.start_schedule();
+        tracing::info!(%address, "serving MCP at /mcp and REST");
+        let served = http::serve(listener, router, self.shutdown.token()).await;
+        self.shutdown.finish().await;
+        served.context("serve HTTP")
+    }
+
+    /// Serves MCP on standard input and output, and the schedule, until the client goes.
+    pub async fn stdio(self) -> anyhow::Result<()> {
+        self.start_schedule();
+        let server = mcp::Server::new(self.runs.clone());
+        let served = mcp::stdio::serve(server, self.shutdown.token()).await;
+        self.shutdown.finish().await;
+        served.context("serve MCP on standard input and output")
+    }
+
+    fn start_schedule(&self) {
+        let config = self.runs.config();
+        if let Some(line) = config.schedule.clone() {
+            let slots = schedule::run(
+                line,
+                config.jitter,
+                self.runs.clone(),
+                self.shutdown.token(),
+            );
+            self.shutdown.tasks().spawn(slots);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The command line: which command runs what, and with which exit code it ends.
+
+use clap::{Parser, Subcommand};
+
+use crate::app::App;
+use crate::config::{Config, LogSettings, Settings};
+use crate::db::{Database, migrations};
+use crate::error::Failure;
+use crate::mcp::manifest::manifest;
+use crate::shutdown::Shutdown;
+use crate::telemetry;
+
+pub use report::Report;
+
+mod report;
+mod status;
+mod sync;
+
+/// Keeps a site's local Postgres copy of its meters equal to its organisation's rows in a central
+/// Postgres, and lets assistants, people and programs see and run that sync.
+///
+/// Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 refused by the brake, 4 already running,
+/// 5 partial (some rows were set aside).
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve MCP, REST and the schedule over HTTP
+    Serve,
+    /// Serve MCP on standard input and output, and the schedule; this is what an assistant starts
+    Stdio,
+    /// Sync once
+    Sync(sync::SyncArgs),
+    /// Show whether the meters are in sync
+    ///
+    /// Exit code 0 when they are (or the schedule is off or late), 1 when not, 2 when not configured.
+    Status(status::StatusArgs),
+    /// Check connections, privileges, tables, TLS and clocks; each line is ok or names a remedy
+    Check,
+    /// Create or update the tables of schema meter_sync in the local database
+    Migrate,
+    /// Start two real Postgres servers with sample meters and everything working
+    Demo(crate::demo::DemoArgs),
+    /// Write the MCP bundle manifest (mcp-manifest.json)
+    Manifest,
+}
+
+impl Cli {
+    /// Runs the command to its end.
+    pub fn run(self) -> Report {
+        telemetry::start(&LogSettings::load(&self.settings));
+        let runtime = match tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+        {
+            Ok(runtime) => runtime,
+            Err(error) => return Report::of_error(&error.into()),
+        };
+        let report = runtime.block_on(Box::pin(self.dispatch()));
+        // Reading standard input cannot be cancelled; do not wait for one more line.
+        runtime.shutdown_background();
+        report.unwrap_or_else(|error| Report::of_error(&error))
+    }
+
+    async fn dispatch(self) -> anyhow::Result<Report> {
+        let shutdown = Shutdown::new();
+        let load = || Config::load(&self.settings).map_err(Failure::from);
+        match self.command {
+            Command::Manifest => return Ok(Report::json(&manifest())),
+            Command::Demo(demo) => {
+                shutdown.on_signal()?;
+                return Box::pin(crate::demo::run(demo, &self.settings, shutdown)).await;
+            }
+            Command::Check => return Ok(Report::checked(&crate::check::run(&load()?).await)),
+            Command::Migrate => return migrate(&load()?).await,
+            Command::Serve => {
+                shutdown.on_signal()?;
+                App::build(load()?, shutdown)?.serve().await?;
+            }
+            Command::Stdio => {
+                shutdown.on_signal()?;
+                App::build(load()?, shutdown)?.stdio().await?;
+            }
+            Command::Sync(args) => {
+                let config = load()?;
+                config.require_databases().map_err(Failure::from)?;
+                shutdown.on_signal()?;
+                return args
+                    .run(&App::build(config, shutdown.clone())?, &shutdown)
+                    .await;
+            }
+            Command::Status(args) => return args.run(&App::build(load()?, shutdown)?).await,
+        }
+        Ok(Report::default())
+    }
+}
+
+async fn migrate(config: &Config) -> anyhow::Result<Report> {
+    let (_, local) = config.require_databases().map_err(Failure::from)?;
+    let local = Database::new(local, &config.limits)?;
+    let mut connection = local.connect().await.map_err(|error| error.failure())?;
+    Ok(Report::text(
+        match migrations::run(&mut connection).await? {
+            migrations::Migrated::Current => {
+                "The tables of schema meter_sync are up to date.\n".to_owned()
+            }
+            migrations::Migrated::Applied(steps) => {
+                format!(
+                    "The tables of schema meter_sync were brought up to date ({steps} steps).\n"
+                )
+            }
+        },
+    ))
+}

@@ -1,0 +1,104 @@
+//! `meter-sync sync`: one run from the command line.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Report;
+use crate::app::App;
+use crate::error::{ErrorCode, Failure};
+use crate::meter::{Progress, Trigger};
+use crate::runs::report::RunReport;
+use crate::runs::{Allow, Request, Requested, Ticket};
+use crate::shutdown::Shutdown;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SyncArgs {
+    /// Show what would change and write nothing to the meters
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the run as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Let this run deactivate more meters than the brake allows; look at a dry run first
+    #[arg(long)]
+    allow_mass_deactivation: bool,
+    /// Let this run turn a table that was last synced for another tenant over to this one
+    #[arg(long)]
+    allow_tenant_change: bool,
+    /// Why you sync, for the log
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl SyncArgs {
+    /// Requests a run and stays with it to its end.
+    pub(super) async fn run(self, app: &App, shutdown: &Shutdown) -> anyhow::Result<Report> {
+        let request = Request {
+            dry_run: self.dry_run,
+            reason: self.reason,
+            allow: Allow {
+                mass_deactivation: self.allow_mass_deactivation,
+                tenant_change: self.allow_tenant_change,
+            },
+            ..Request::new(Trigger::Cli)
+        };
+        let run = match app.runs().request(request).await? {
+            Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
+            Requested::Started(ticket) => {
+                let stopped = shutdown.token();
+                match stopped.run_until_cancelled(follow(ticket)).await {
+                    Some(report) => report,
+                    None => return Err(stopped_by_signal().into()),
+                }
+            }
+        };
+        Ok(Report::of_run(&run, self.json))
+    }
+}
+
+fn stopped_by_signal() -> Failure {
+    Failure::new(
+        ErrorCode::Interrupted,
+        "The sync was stopped; the meters are as before.",
+    )
+}
+
+/// How often the shown progress is brought up to date.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Waits for the end of a run; on a terminal shows how far it is.
+async fn follow(mut ticket: Ticket) -> RunReport {
+    let progress = ticket.progress();
+    let bar = if std::io::stderr().is_terminal() {
+        spinner()
+    } else {
+        ProgressBar::hidden()
+    };
+    loop {
+        let report = ticket.wait(TICK).await;
+        if report.is_over() {
+            bar.finish_and_clear();
+            return report;
+        }
+        let Progress {
+            phase,
+            rows,
+            remote_bytes,
+        } = *progress.borrow();
+        let kilobytes = remote_bytes / 1000;
+        bar.set_message(format!(
+            "{phase}: {rows} rows, {kilobytes} kB from the remote"
+        ));
+    }
+}
+
+fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(TICK);
+    bar
+}
