@@ -1,7 +1,7 @@
 //! The HTTP side: REST and health checks of our own, and whatever endpoint the caller mounts, all
 //! behind the same guards.
 //!
-//! Every route, the answer to an unknown one included, is reached only through [`guards`].
+//! Every route, the answer to an unknown one included, is reached only through the guards.
 
 use std::io;
 use std::time::Duration;

@@ -107,3 +107,61 @@ fn begins(message: &RxJsonRpcMessage<RoleServer>) -> bool {
         .is_some_and(|version| ProtocolVersion::KNOWN_VERSIONS.contains(&version));
     !is_probe && is_complete && is_known
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+    /// The methods that get through of these lines.
+    async fn received(lines: &[&str]) -> Vec<Value> {
+        let input = lines.join("\n") + "\n";
+        let mut patient = Patient {
+            inner: AsyncRwTransport::new(input.as_bytes(), tokio::io::sink()),
+            begun: false,
+        };
+        let mut methods = Vec::new();
+        while let Some(message) = patient.receive().await {
+            let message = serde_json::to_value(&message).expect("JSON");
+            methods.push(message["method"].clone());
+        }
+        methods
+    }
+
+    fn request(method: &str, params: &Value) -> String {
+        json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string()
+    }
+
+    #[tokio::test]
+    async fn a_notification_before_initialize_is_dropped_and_after_it_kept() {
+        let initialize = request(
+            "initialize",
+            &json!({"protocolVersion": "2025-06-18", "capabilities": {},
+                "clientInfo": {"name": "test", "version": "1"}}),
+        );
+        let ping = request("ping", &json!({}));
+        let lines = [INITIALIZED, &ping, INITIALIZED, &initialize, INITIALIZED];
+        assert_eq!(
+            received(&lines).await,
+            ["ping", "initialize", "notifications/initialized"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_conversation_without_initialize_begins_with_its_first_complete_request() {
+        let meta = json!({"_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }});
+        let discover = request("server/discover", &meta);
+        let list = request("tools/list", &meta);
+        let lines = [&discover, INITIALIZED, &list, INITIALIZED];
+        assert_eq!(
+            received(&lines).await,
+            ["server/discover", "tools/list", "notifications/initialized"]
+        );
+    }
+}

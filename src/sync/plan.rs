@@ -1,6 +1,6 @@
 //! Finds by set operations what differs between the staged rows and the local table.
 //!
-//! Two values differ when their stored images differ (`*<>`, record comparison,
+//! Two values differ when their stored images differ (`record_image_ne`, record comparison,
 //! <https://www.postgresql.org/docs/current/functions-comparisons.html#COMPOSITE-TYPE-COMPARISON>):
 //! that tells NULL from `''` and `1.0` from `1.00`, works for types without equality such as `json`, and
 //! lets no case-insensitive type hide a rename. The staged value has been through the local type, so
@@ -126,7 +126,7 @@ from (
            {staged_key}
     from pg_temp.meter_sync_stage s
     left join {local} l on {same_key} and {local_filter}
-    where l.{any_key} is null or {staged} *<> {here}
+    where l.{any_key} is null or record_image_ne({staged}, {here})
     union all
     select 0, 'deactivate', l.xmin, {local_key}
     from {local} l
@@ -241,7 +241,7 @@ fn record_sql(shape: &Shape) -> String {
         let column = quote::identifier(name);
         let name = quote::literal(name);
         format!(
-            "({name}, to_jsonb(l.{column}), to_jsonb(s.{column}), row(l.{column}) *<> row(s.{column}))"
+            "({name}, to_jsonb(l.{column}), to_jsonb(s.{column}), record_image_ne(row(l.{column}), row(s.{column})))"
         )
     });
     format!(

@@ -2,5 +2,7 @@
 
 mod support;
 
+#[cfg(test)]
 mod approval;
+#[cfg(test)]
 mod embedded;
