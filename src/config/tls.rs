@@ -4,18 +4,27 @@
 //! `prefer`; a `sslrootcert` is checked under `prefer` too, and a failure there is an error, not a
 //! fall back to clear text; where `verify-ca` and `verify-full` name no `sslrootcert`, the
 //! certificates of the operating system count; files below `~/.postgresql` are not read; a name is
-//! looked for in the certificate's `subjectAltName` only, never in its common name.
+//! looked for in the certificate's `subjectAltName` only, never in its common name; a certificate
+//! that is checked must be X.509 version 3.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+use x509_cert::der::{Decode, Encode};
 
 /// How TLS is used and checked.
 #[derive(Clone)]
@@ -171,7 +180,14 @@ impl ServerCertVerifier for Verifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms)
+        match self.check {
+            Check::Nothing => {
+                verify_tls13_signature_with_raw_key(message, &public_key(cert)?, dss, algorithms)
+            }
+            Check::Issuer | Check::IssuerAndName => {
+                verify_tls13_signature(message, cert, dss, algorithms)
+            }
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -179,6 +195,17 @@ impl ServerCertVerifier for Verifier {
             .signature_verification_algorithms
             .supported_schemes()
     }
+}
+
+/// The key of a certificate that is not checked otherwise. The TLS library takes none but version 3,
+/// while the Postgres manual's own commands make version 1.
+fn public_key(
+    certificate: &CertificateDer<'_>,
+) -> Result<SubjectPublicKeyInfoDer<'static>, rustls::Error> {
+    x509_cert::Certificate::from_der(certificate)
+        .and_then(|parsed| parsed.tbs_certificate.subject_public_key_info.to_der())
+        .map(SubjectPublicKeyInfoDer::from)
+        .or(Err(CertificateError::BadEncoding.into()))
 }
 
 fn system_roots() -> Result<RootCertStore, TlsError> {
