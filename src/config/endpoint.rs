@@ -1,5 +1,7 @@
 //! One database as a setting: where it is, who we are there, and how TLS is checked.
 
+use std::time::Duration;
+
 use tokio_postgres::config::Host;
 
 use super::Limits;
@@ -52,6 +54,16 @@ impl Endpoint {
         let mut driver = parameters.driver(limits)?;
         let tls = parameters.tls(&mut driver)?;
         Ok(Self { driver, tls })
+    }
+
+    /// The same, giving a connection up once what was sent stays unacknowledged for so long,
+    /// unless the string says how long.
+    #[must_use]
+    pub(super) fn with_unacknowledged_limit(mut self, limit: Duration) -> Self {
+        if self.driver.get_tcp_user_timeout().is_none() {
+            self.driver.tcp_user_timeout(limit);
+        }
+        self
     }
 
     /// What the driver connects with. Holds the password.

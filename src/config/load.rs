@@ -19,6 +19,10 @@ const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8765);
 const DEFAULT_TABLE: &str = "meter";
 
+/// How long what is sent to the remote may stay unacknowledged. Not for the local database: Linux
+/// counts a server that does not read because it is busy as well, and rows are copied into local.
+const REMOTE_UNACKNOWLEDGED: Duration = Duration::from_secs(6);
+
 impl Config {
     /// Reads flags, environment and file, and checks them together.
     pub fn load(settings: &Settings) -> Result<Self, ConfigError> {
@@ -31,7 +35,9 @@ impl Config {
         LogSettings::from_layers(&layers)?;
         let limits = limits(&layers)?;
         let config = Self {
-            remote: Side::REMOTE.endpoint(&layers, environment, &limits)?,
+            remote: Side::REMOTE
+                .endpoint(&layers, environment, &limits)?
+                .map(|remote| remote.with_unacknowledged_limit(REMOTE_UNACKNOWLEDGED)),
             local: Side::LOCAL.endpoint(&layers, environment, &limits)?,
             mapping: mapping(&layers)?,
             schedule: schedule(&layers)?,

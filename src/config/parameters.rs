@@ -54,10 +54,6 @@ const KEEPALIVES_IDLE: Duration = Duration::from_secs(3);
 const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVES_COUNT: u32 = 3;
 
-/// How much longer than a lock wait sent bytes may stay unacknowledged. Linux counts a server that
-/// does not read because it waits as well, so the bound has to lie beyond the lock timeout.
-const UNACKNOWLEDGED_BEYOND_LOCK: Duration = Duration::from_secs(5);
-
 /// The parameters of one connection string, all of them known.
 pub(super) struct Parameters(Vec<(&'static str, String)>);
 
@@ -132,12 +128,9 @@ impl Parameters {
         }
         let count = self.number("keepalives_count")?;
         driver.keepalives_retries(count.unwrap_or(KEEPALIVES_COUNT));
-        let unacknowledged = self
-            .number("tcp_user_timeout")?
-            .map(|milliseconds| Duration::from_millis(milliseconds.into()));
-        driver.tcp_user_timeout(
-            unacknowledged.unwrap_or(limits.lock_timeout + UNACKNOWLEDGED_BEYOND_LOCK),
-        );
+        if let Some(milliseconds) = self.number("tcp_user_timeout")? {
+            driver.tcp_user_timeout(Duration::from_millis(milliseconds.into()));
+        }
         Ok(())
     }
 
@@ -270,4 +263,99 @@ fn check_addresses(driver: &tokio_postgres::Config) -> Result<(), EndpointError>
         return Err(bad("port", "there are not as many as hosts"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(text: &str) -> Parameters {
+        Parameters::new(conninfo::parse(text).unwrap()).unwrap()
+    }
+
+    fn refusal(text: &str) -> String {
+        let refused = conninfo::parse(text)
+            .map_err(EndpointError::from)
+            .and_then(Parameters::new)
+            .and_then(|parameters| {
+                let mut driver = parameters.driver(&Limits::default())?;
+                parameters.tls(&mut driver)
+            });
+        match refused {
+            Ok(_) => panic!("{text} was taken"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn sslmode_means_what_libpq_means() {
+        use Check::{Issuer, IssuerAndName, Nothing};
+        use SslMode::{Prefer, Require};
+        for (text, mode) in [
+            ("", Some((Prefer, Nothing))),
+            ("sslmode=disable", None),
+            ("sslmode=allow", Some((Prefer, Nothing))),
+            ("sslmode=require", Some((Require, Nothing))),
+            ("sslmode=require sslrootcert=/r", Some((Require, Issuer))),
+            ("sslmode=verify-ca", Some((Require, Issuer))),
+            ("sslmode=verify-full", Some((Require, IssuerAndName))),
+            ("sslrootcert=system", Some((Require, IssuerAndName))),
+            ("sslmode=require sslmode=disable", None),
+        ] {
+            assert_eq!(parameters(text).mode().unwrap(), mode, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_string_leaves_open_is_completed() {
+        let limits = Limits::default();
+        let driver = parameters("host=h user=u").driver(&limits).unwrap();
+        assert_eq!(driver.get_dbname(), Some("u"));
+        assert_eq!(driver.get_application_name(), Some("meter-sync"));
+        assert_eq!(driver.get_connect_timeout(), Some(&limits.connect_timeout));
+        assert_eq!(driver.get_keepalives_idle(), KEEPALIVES_IDLE);
+        assert_eq!(driver.get_tcp_user_timeout(), None);
+        let given = "host=h dbname=m application_name=x keepalives_idle=60 keepalives_count=9 tcp_user_timeout=1500";
+        let driver = parameters(given).driver(&limits).unwrap();
+        assert_eq!(driver.get_application_name(), Some("x"));
+        assert_eq!(driver.get_keepalives_idle(), Duration::from_secs(60));
+        assert_eq!(driver.get_keepalives_retries(), Some(9));
+        assert_eq!(
+            driver.get_tcp_user_timeout(),
+            Some(&Duration::from_millis(1500))
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        for (text, part) in [
+            ("dbname=m", "host"),
+            ("host=h", "dbname"),
+            ("host=h,i dbname=m port=1,2,3", "port"),
+            ("host=h dbname=m port=0", "port"),
+            ("host=h dbname=m port=many", "port"),
+            ("host=h dbname=m hostaddr=h", "hostaddr"),
+            ("host=h,i dbname=m hostaddr=10.0.0.1", "hostaddr"),
+            ("postgres://u@v@/m?host=a@b", "host"),
+            ("host=h dbname=m tcp_user_timeout=1s", "tcp_user_timeout"),
+            ("host=h dbname=m sslmode=on", "sslmode"),
+            (
+                "host=h dbname=m sslmode=verify-ca sslrootcert=system",
+                "sslmode",
+            ),
+            ("host=h dbname=m sslcert=/c", "sslcert"),
+            ("host=h dbname=m sslkey=/k", "sslkey"),
+            (
+                "host=h dbname=m sslmode=verify-ca sslrootcert=/nowhere/r",
+                "sslrootcert",
+            ),
+            ("host=h dbname=m sslnegotiation=direct", "sslnegotiation"),
+            (
+                "host=h dbname=m sslmod=require",
+                "the nearest known one is sslmode",
+            ),
+        ] {
+            assert!(refusal(text).contains(part), "{text}: {}", refusal(text));
+        }
+    }
 }

@@ -215,7 +215,7 @@ fn argument(setting: Setting) -> Arg {
         .action(ArgAction::Set)
         .value_name(setting.value_name())
         .help_heading(setting.heading())
-        .help(setting.help().trim());
+        .help(setting.help().trim().trim_end_matches('.'));
     match setting.kind() {
         Kind::Switch => argument
             .num_args(0..=1)

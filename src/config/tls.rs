@@ -4,18 +4,27 @@
 //! `prefer`; a `sslrootcert` is checked under `prefer` too, and a failure there is an error, not a
 //! fall back to clear text; where `verify-ca` and `verify-full` name no `sslrootcert`, the
 //! certificates of the operating system count; files below `~/.postgresql` are not read; a name is
-//! looked for in the certificate's `subjectAltName` only, never in its common name.
+//! looked for in the certificate's `subjectAltName` only, never in its common name; a certificate
+//! that is checked must be X.509 version 3.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+use x509_cert::der::{Decode, Encode};
 
 /// How TLS is used and checked.
 #[derive(Clone)]
@@ -171,7 +180,14 @@ impl ServerCertVerifier for Verifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms)
+        match self.check {
+            Check::Nothing => {
+                verify_tls13_signature_with_raw_key(message, &public_key(cert)?, dss, algorithms)
+            }
+            Check::Issuer | Check::IssuerAndName => {
+                verify_tls13_signature(message, cert, dss, algorithms)
+            }
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -179,6 +195,17 @@ impl ServerCertVerifier for Verifier {
             .signature_verification_algorithms
             .supported_schemes()
     }
+}
+
+/// The key of a certificate that is not checked otherwise. The TLS library takes none but version 3,
+/// while the Postgres manual's own commands make version 1.
+fn public_key(
+    certificate: &CertificateDer<'_>,
+) -> Result<SubjectPublicKeyInfoDer<'static>, rustls::Error> {
+    x509_cert::Certificate::from_der(certificate)
+        .and_then(|parsed| parsed.tbs_certificate.subject_public_key_info.to_der())
+        .map(SubjectPublicKeyInfoDer::from)
+        .or(Err(CertificateError::BadEncoding.into()))
 }
 
 fn system_roots() -> Result<RootCertStore, TlsError> {
@@ -239,4 +266,98 @@ fn file_error(parameter: &'static str, error: &pem::Error) -> TlsError {
         "holds no certificate in PEM form"
     };
     TlsError::File { parameter, problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// 2030-01-01
+    const NOW: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(1_893_456_000));
+
+    fn data(name: &str) -> PathBuf {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls");
+        directory.join(name)
+    }
+
+    fn is_accepted(check: Check, root: &str, server: &str, name: &'static str) -> bool {
+        let wanted = Wanted {
+            check,
+            roots: Roots::File(data(root)),
+            identity: None,
+            direct: false,
+        };
+        let verifier = Verifier::new(&wanted, Arc::new(ring::default_provider())).unwrap();
+        let certificate = CertificateDer::from_pem_file(data(server)).unwrap();
+        let name = ServerName::try_from(name).unwrap();
+        verifier
+            .verify_server_cert(&certificate, &[], &name, &[], NOW)
+            .is_ok()
+    }
+
+    #[test]
+    fn a_certificate_is_checked_as_far_as_sslmode_asks() {
+        use Check::{Issuer, IssuerAndName, Nothing};
+        for (check, root, server, name, accepted) in [
+            (IssuerAndName, "root.crt", "server.crt", "db.example", true),
+            (IssuerAndName, "root.crt", "server.crt", "192.0.2.1", true),
+            (
+                IssuerAndName,
+                "root.crt",
+                "server.crt",
+                "other.example",
+                false,
+            ),
+            (IssuerAndName, "root.crt", "server.crt", "192.0.2.2", false),
+            (
+                IssuerAndName,
+                "other.crt",
+                "server.crt",
+                "db.example",
+                false,
+            ),
+            (Issuer, "root.crt", "server.crt", "other.example", true),
+            (Issuer, "other.crt", "server.crt", "db.example", false),
+            (Nothing, "other.crt", "server.crt", "other.example", true),
+            (Nothing, "other.crt", "version1.crt", "other.example", true),
+        ] {
+            let found = is_accepted(check, root, server, name);
+            assert_eq!(found, accepted, "{check:?} {root} {server} {name}");
+        }
+    }
+
+    #[test]
+    fn a_self_signed_certificate_is_taken_where_it_is_listed() {
+        use Check::{Issuer, IssuerAndName};
+        let accepted = |check, root, name| is_accepted(check, root, "selfsigned.crt", name);
+        assert!(accepted(IssuerAndName, "selfsigned.crt", "db.example"));
+        assert!(accepted(Issuer, "selfsigned.crt", "other.example"));
+        assert!(!accepted(IssuerAndName, "selfsigned.crt", "other.example"));
+        assert!(!accepted(Issuer, "root.crt", "db.example"));
+    }
+
+    #[test]
+    fn the_key_of_a_certificate_of_version_1_is_found() {
+        let key = |name| public_key(&CertificateDer::from_pem_file(data(name)).unwrap()).unwrap();
+        assert_eq!(key("version1.crt"), key("server.crt"));
+        assert!(public_key(&CertificateDer::from(vec![0x30, 0])).is_err());
+    }
+
+    #[test]
+    fn a_file_of_no_use_is_named_by_its_parameter() {
+        for (name, problem) in [
+            ("nowhere", "does not exist"),
+            ("README.md", "holds no cert"),
+        ] {
+            let error = file_roots(&data(name)).unwrap_err().to_string();
+            assert!(
+                error.contains("sslrootcert") && error.contains(problem),
+                "{error}"
+            );
+        }
+        let error = private_key(&data("root.crt")).unwrap_err().to_string();
+        assert!(error.contains("sslkey holds no unencrypted"), "{error}");
+    }
 }
