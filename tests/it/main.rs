@@ -6,3 +6,5 @@ mod support;
 mod approval;
 #[cfg(test)]
 mod embedded;
+#[cfg(test)]
+mod sync;

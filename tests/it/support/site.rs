@@ -1,0 +1,174 @@
+//! A site: a remote and a local database with meter tables of the usual shapes, and the runs over
+//! them.
+
+use std::time::Duration;
+
+use meter_sync::config::{Config, Environment, Setting, Settings};
+use meter_sync::meter::Trigger;
+use meter_sync::runs::report::RunReport;
+use meter_sync::runs::status::{Status, StatusQuery};
+use meter_sync::runs::{Request, Requested, Runs};
+use tokio_postgres::Client;
+use tokio_util::task::TaskTracker;
+
+use super::postgres::{Pair, connect, pair};
+
+/// The remote as the users have it, with three organisations: 7, 8 and 9.
+pub(crate) const REMOTE_SCHEMA: &str = "
+    create table tenant (id bigint primary key, name text);
+    insert into tenant values (7, 'Acme'), (8, 'Byte'), (9, 'Cole');
+    create table meter (
+        id bigint primary key, tenant_id bigint not null, name text, type text,
+        serial_number text, installation_date date, device_id bigint, location_id bigint,
+        ip inet, port integer, protocol text, status text, register_map jsonb, notes text,
+        active boolean not null default true,
+        created_at timestamptz, updated_at timestamptz)";
+
+/// The local side in the seed system's shape: text ids and ports, a foreign key from readings, and
+/// a column of the site's own.
+pub(crate) const LOCAL_SCHEMA: &str = "
+    create table tenant (id bigint primary key, name text);
+    insert into tenant values (7, 'Acme');
+    create table meter (
+        id varchar(40) primary key, name varchar(80), type text,
+        serial_number text, installation_date date, device_id text, location_id text,
+        ip varchar(45), port varchar(5), protocol text, status text, register_map jsonb, notes text,
+        active boolean not null default true,
+        created_at timestamptz, updated_at timestamptz,
+        site_note text default 'ours');
+    create table meter_reading (
+        id bigint generated always as identity primary key,
+        meter_id varchar(40) not null references meter, value double precision)";
+
+/// No run of a test takes longer unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A remote and a local database of one test, the runs over them, and a connection to each for the
+/// test's own eyes and hands.
+pub(crate) struct Site {
+    pub(crate) pair: Pair,
+    pub(crate) remote: Client,
+    pub(crate) local: Client,
+    pub(crate) runs: Runs,
+}
+
+impl Site {
+    /// A site with the usual schemas and no meters.
+    pub(crate) async fn new() -> Self {
+        Self::with_schemas(REMOTE_SCHEMA, LOCAL_SCHEMA).await
+    }
+
+    /// A site with schemas of the test's own.
+    pub(crate) async fn with_schemas(remote_schema: &str, local_schema: &str) -> Self {
+        let pair = pair().await;
+        let remote = connect(&pair.remote_url).await;
+        let local = connect(&pair.local_url).await;
+        remote
+            .batch_execute(remote_schema)
+            .await
+            .expect("create the remote schema");
+        local
+            .batch_execute(local_schema)
+            .await
+            .expect("create the local schema");
+        let runs = runs(&settings(&pair.remote_url, &pair.local_url));
+        Self {
+            pair,
+            remote,
+            local,
+            runs,
+        }
+    }
+
+    /// The settings of this site, to add to.
+    pub(crate) fn settings(&self) -> Settings {
+        settings(&self.pair.remote_url, &self.pair.local_url)
+    }
+
+    /// Runs with settings of the test's own in place of the usual ones.
+    pub(crate) fn reconfigure(&mut self, settings: &Settings) {
+        self.runs = runs(settings);
+    }
+
+    /// Changes the remote.
+    pub(crate) async fn on_remote(&self, sql: &str) {
+        self.remote
+            .batch_execute(sql)
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+    }
+
+    /// Changes the local database behind the sync's back.
+    pub(crate) async fn on_local(&self, sql: &str) {
+        self.local
+            .batch_execute(sql)
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+    }
+
+    /// A sync to its end.
+    pub(crate) async fn sync(&self) -> RunReport {
+        finish(&self.runs, Request::new(Trigger::Cli)).await
+    }
+
+    /// A dry run to its end.
+    pub(crate) async fn dry_run(&self) -> RunReport {
+        finish(
+            &self.runs,
+            Request {
+                dry_run: true,
+                ..Request::new(Trigger::Cli)
+            },
+        )
+        .await
+    }
+
+    /// The status with everything in it.
+    pub(crate) async fn status(&self) -> Status {
+        let query = StatusQuery {
+            include_changes: true,
+            ..StatusQuery::default()
+        };
+        self.runs.status(&query).await.expect("a status")
+    }
+}
+
+/// The settings for two databases, with the schedule off.
+pub(crate) fn settings(remote_url: &str, local_url: &str) -> Settings {
+    Settings::default()
+        .with(Setting::RemoteUrl, remote_url)
+        .with(Setting::LocalUrl, local_url)
+        .with(Setting::Schedule, "off")
+}
+
+/// The configuration for settings, whatever the environment of the test.
+pub(crate) fn config(settings: &Settings) -> Config {
+    Config::load_from(settings, &Environment::default()).expect("settings a test can use")
+}
+
+/// Runs as a process of its own would have them.
+pub(crate) fn runs(settings: &Settings) -> Runs {
+    Runs::new(config(settings), TaskTracker::new()).expect("pools")
+}
+
+/// A request to its end, whatever the answer.
+pub(crate) async fn finish(runs: &Runs, request: Request) -> RunReport {
+    match runs
+        .request(request)
+        .await
+        .expect("an answer to the request")
+    {
+        Requested::Started(mut ticket) => ticket.wait(PATIENCE).await,
+        Requested::AlreadyRunning(report) | Requested::Finished(report) => *report,
+    }
+}
+
+/// All rows of a query as one JSON array, for comparison with what a test expects.
+pub(crate) async fn rows(client: &Client, query: &str) -> serde_json::Value {
+    let sql = format!("select coalesce(jsonb_agg(to_jsonb(q)), '[]') from ({query}) q");
+    client
+        .query_one(&sql, &[])
+        .await
+        .unwrap_or_else(|e| panic!("{query}: {e:?}"))
+        .get(0)
+}
