@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::ScheduleError;
 
 /// The years a line can name: Quartz's.
-pub(super) const FIRST_YEAR: i32 = 1970;
+const FIRST_YEAR: i32 = 1970;
 pub(super) const LAST_YEAR: i32 = 2099;
 
 /// A cron line, read.

@@ -16,22 +16,21 @@
 //! real hour. Such a line does not make up a skipped slot when it fires anyway within the skipped
 //! length after the change.
 //!
-//! The calendar is our own: the `cron` crate wants Quartz numbers, joins day and weekday by "and"
-//! only, skips slots in a gap, and looking back past a year it does not name loses firings. Our
-//! messages need the parsed fields in any case, and what is left is a search in sorted sets.
+//! The `cron` crate finds the slots; what it does not do is done around it: the checks with messages
+//! that name the field (`fields`), the translation into its notation (`slots`), the clock changes (here).
 
 use chrono::{DateTime, MappedLocalTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 
-use calendar::Calendar;
 use fields::Fields;
+use slots::Slots;
 
 pub use error::ScheduleError;
 
-mod calendar;
 mod describe;
 mod error;
 mod fields;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -41,7 +40,7 @@ pub struct Schedule {
     line: String,
     zone: Tz,
     fields: Fields,
-    calendar: Calendar,
+    slots: Slots,
 }
 
 /// Which of two equal local times is meant where a clock change repeats one.
@@ -56,8 +55,8 @@ impl Schedule {
     /// `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually`.
     pub fn parse(line: &str, zone: Tz) -> Result<Self, ScheduleError> {
         let fields = Fields::parse(line)?;
-        let calendar = Calendar::new(&fields);
-        if !calendar.has_slots() {
+        let slots = Slots::new(&fields);
+        if !slots.any() {
             return Err(ScheduleError::NeverFires {
                 line: line.trim().to_owned(),
             });
@@ -66,7 +65,7 @@ impl Schedule {
             line: line.trim().to_owned(),
             zone,
             fields,
-            calendar,
+            slots,
         })
     }
 
@@ -84,7 +83,7 @@ impl Schedule {
         let (local, repeated) = self.local(instant);
         self.passes()
             .filter_map(|pass| {
-                self.calendar
+                self.slots
                     .after(local - repeated)
                     .filter_map(|slot| self.fires_at(slot, pass))
                     .find(|firing| *firing > instant)
@@ -98,7 +97,7 @@ impl Schedule {
         let (local, repeated) = self.local(instant);
         self.passes()
             .filter_map(|pass| {
-                self.calendar
+                self.slots
                     .before(local + repeated + TimeDelta::seconds(1))
                     .filter_map(|slot| self.fires_at(slot, pass))
                     .find(|firing| *firing <= instant)
@@ -158,7 +157,7 @@ impl Schedule {
         let resumes = end.naive_local();
         let fires_anyway = self.fields.runs_by_the_hour()
             && self
-                .calendar
+                .slots
                 .after(resumes - TimeDelta::seconds(1))
                 .next()
                 .is_some_and(|next| next - resumes < resumes - begin);
