@@ -5,6 +5,8 @@ mod support;
 #[cfg(test)]
 mod approval;
 #[cfg(test)]
+mod architecture;
+#[cfg(test)]
 mod embedded;
 #[cfg(test)]
 mod sync;
