@@ -27,11 +27,7 @@ const LOCAL_POINTS: &[&[&str]] = &[
     &["-- log the end of a run"],
 ];
 
-const REMOTE_POINTS: &[&[&str]] = &[
-    &["-- look up the table"],
-    &["-- look for the local database's mark"],
-    &["-- read the meters"],
-];
+const REMOTE_POINTS: &[&[&str]] = &[&["-- look up the table"], &["-- read the meters"]];
 
 /// The commit of the meters, with the end of the run in the log.
 const COMMIT: &[&str] = &["-- log the end of a run", "COMMIT"];
@@ -81,9 +77,6 @@ async fn a_remote_gone_in_the_middle_of_the_rows_deactivates_nobody() {
             .set_once(Fault::CutReply(bytes), Fault::Refuse);
         broken.fails_with(ErrorCode::RemoteUnreachable).await;
     }
-    assert_eq!(broken.remote.struck(), 1, "then it refuses");
-    broken.remote.set(Fault::CutReply(500_000));
-    broken.fails_with(ErrorCode::RemoteUnreachable).await;
     assert_eq!(broken.remote.struck(), 2);
     broken.heals().await;
 }
@@ -120,7 +113,7 @@ async fn a_lost_commit_reply_is_found_out_and_does_not_duplicate_rows() {
     assert_eq!(broken.local.struck(), 1);
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
     assert_eq!(run.error, None);
-    assert_eq!((run.changes_total, run.changes.len()), (3, 3), "{run:#?}");
+    assert_eq!((run.changes_total, run.changes.len()), (4, 4), "{run:#?}");
     let logged = broken.logged(&run).await;
     assert_eq!(
         logged,

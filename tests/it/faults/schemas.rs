@@ -258,7 +258,7 @@ async fn a_row_that_is_not_taken_is_set_aside_and_the_others_go_on() {
     assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
     assert_eq!(
         (run.counts.rejected, run.counts.inserted),
-        (2, 2),
+        (2, 3),
         "{run:#?}"
     );
     let code = run.error.as_ref().map(|error| error.code);

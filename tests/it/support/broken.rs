@@ -23,10 +23,11 @@ const METERS: &str = "
     insert into meter (id, tenant_id, name, port) values
         (1, 7, 'One', 1), (2, 7, 'Two', 2), (3, 7, 'Three', 3), (9, 8, 'Theirs', 9)";
 
-/// One of each: an update, a deactivation, an insert.
+/// One of each: an update, a deactivation, an insert; then also a reactivation.
 const CHANGES: &str = "
     update meter set name = name || '!' where id = 1;
-    update meter set tenant_id = 15 - tenant_id where id in (2, 9)";
+    update meter set tenant_id = 15 - tenant_id where id in (2, 9);
+    insert into meter (id, tenant_id, name) select max(id) + 1, 7, 'New' from meter";
 
 /// A site whose lines to both databases can be broken. What is logged is kept.
 pub(crate) struct Broken {
@@ -136,7 +137,7 @@ impl Broken {
         let remote = "select id::text, name, port::text from meter where tenant_id = 7";
         let local = "select id, name, port from meter where active";
         assert_eq!(
-            rows(&self.site.local, &format!("{local} order by id")).await,
+            rows(&self.site.local, &format!("{local} order by id::bigint")).await,
             rows(&self.site.remote, &format!("{remote} order by meter.id")).await
         );
         let again = self.site.sync().await;

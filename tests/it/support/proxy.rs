@@ -48,6 +48,8 @@ struct Line {
     struck: Arc<AtomicUsize>,
     /// What the fault turns into when it strikes; `None` leaves it as it is.
     then: watch::Sender<Option<Fault>>,
+    /// How often connections were stranded.
+    strandings: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -59,6 +61,7 @@ impl Proxy {
             fault: watch::Sender::new(Fault::None),
             struck: Arc::default(),
             then: watch::Sender::new(None),
+            strandings: Arc::default(),
         };
         spawn(accept(listener, port, line.clone()));
         Self { address, line }
@@ -89,6 +92,12 @@ impl Proxy {
         self.line.fault.send_replace(fault);
     }
 
+    /// From now on nothing passes on the connections there are, and neither end is told; new ones are
+    /// sound. So does a router that forgets what was idle.
+    pub(crate) fn strand(&self) {
+        self.line.strandings.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// How often a fault at a point or after so many bytes has struck so far.
     pub(crate) fn struck(&self) -> usize {
         self.line.struck.load(Ordering::SeqCst)
@@ -114,8 +123,11 @@ impl Line {
         drop(fault.wait_for(|fault| *fault == Fault::Refuse).await);
     }
 
-    /// Waits while nothing may pass.
-    async fn passable(&self) {
+    /// Waits while nothing may pass on a connection made after so many strandings.
+    async fn passable(&self, strandings: usize) {
+        if self.strandings.load(Ordering::SeqCst) > strandings {
+            std::future::pending::<()>().await;
+        }
         let mut fault = self.fault.subscribe();
         drop(fault.wait_for(|fault| *fault != Fault::Stall).await);
         if let Fault::Delay(delay) = self.now() {
@@ -164,6 +176,7 @@ async fn ask(
     let mut piece = vec![0; 64 * 1024];
     let mut tail = Vec::new();
     let mut texts_seen = 0;
+    let strandings = line.strandings.load(Ordering::SeqCst);
     while let Ok(length @ 1..) = from.read(&mut piece).await {
         tail.extend_from_slice(&piece[..length]);
         let fault = line.now();
@@ -183,7 +196,7 @@ async fn ask(
             }
         }
         tail.drain(..tail.len().saturating_sub(LOOK_BACK));
-        line.passable().await;
+        line.passable(strandings).await;
         if to.write_all(&piece[..length]).await.is_err() {
             return;
         }
@@ -207,6 +220,7 @@ async fn reply(
 ) {
     let mut piece = vec![0; 64 * 1024];
     let mut sent = 0;
+    let strandings = line.strandings.load(Ordering::SeqCst);
     while let Ok(length @ 1..) = from.read(&mut piece).await {
         if lose_reply.load(Ordering::SeqCst) {
             return line.strike();
@@ -217,7 +231,7 @@ async fn reply(
             Fault::StallReply(most) if sent > most => line.set_stalled(),
             _ => {}
         }
-        line.passable().await;
+        line.passable(strandings).await;
         if to.write_all(&piece[..length]).await.is_err() {
             return;
         }
