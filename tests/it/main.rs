@@ -11,4 +11,6 @@ mod embedded;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod sync;
