@@ -177,7 +177,7 @@ async fn work(
 ) -> Result<Synced, SyncError> {
     let mut connection = remote.connect().await?;
     let result = match connection.snapshot("sync").await {
-        Ok(snapshot) => sync::run(&snapshot, local, job, observer).await,
+        Ok(snapshot) => sync::run(snapshot, local, job, observer).await,
         Err(error) => Err(error.into()),
     };
     // An hour may pass till the next run; the central database need not hold a connection for it.

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use tokio_postgres::CopyInSink;
 
-use crate::db::{DbError, Local, Remote, Tx, quote};
+use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 use crate::meter::{Fields, Rejection};
 
 use super::rejected::{self, Rows, Tried};
@@ -28,33 +28,41 @@ pub(crate) struct Staged {
     pub(crate) rejected: Vec<Rejection>,
 }
 
-/// Reads the tenant's rows into the staging table.
+/// Reads the tenant's rows into the staging table, and ends the remote transaction: the central
+/// database does not keep a snapshot for us while we plan and write.
 pub(crate) async fn stage(
-    remote: &Tx<'_, Remote>,
+    remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
     observer: &Observer,
 ) -> Result<Staged, SyncError> {
     create_tables(local, shape).await?;
+    // A relay takes as long as the line does. That it goes on at all is watched row by row.
+    remote.allow_each_statement(job.limits.run_timeout).await?;
+    local.allow_each_statement(job.limits.run_timeout).await?;
     local.savepoint("typed").await?;
-    let (rows, rejected) = match relay(remote, local, shape, "meter_sync_stage", observer).await {
+    let (rows, rejected) = match relay(&remote, local, shape, "meter_sync_stage", observer).await {
         Ok(rows) => {
             local.release("typed").await?;
             (rows, Vec::new())
         }
-        Err(error) if error.is_about_a_row() && error.side() == crate::db::SideName::Local => {
+        Err(error) if error.is_about_a_row() && error.side() == SideName::Local => {
             local.back_to("typed").await?;
-            stage_as_text(remote, local, shape, job, observer).await?
+            stage_as_text(&remote, local, shape, job, observer).await?
         }
         Err(error) => return Err(error.into()),
     };
+    remote.commit().await?;
+    local
+        .allow_each_statement(job.limits.statement_timeout)
+        .await?;
     let mut staged = Staged { rows, rejected };
     staged.rejected.extend(without_key(local, shape).await?);
-    refuse_duplicates(local, shape, job).await?;
     local
         .batch("-- analyze the staged rows\nanalyze pg_temp.meter_sync_stage")
         .await?;
+    refuse_duplicates(local, shape, job).await?;
     Ok(staged)
 }
 
