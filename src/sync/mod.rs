@@ -25,6 +25,7 @@ mod plan;
 mod read;
 mod rejected;
 mod shape;
+mod swap;
 
 /// What one sync is to do.
 #[derive(Clone, Debug)]
