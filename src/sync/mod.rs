@@ -20,6 +20,7 @@ pub use shape::Shape;
 
 mod apply;
 mod brake;
+mod convert;
 mod error;
 mod plan;
 mod read;
