@@ -9,4 +9,6 @@ mod architecture;
 #[cfg(test)]
 mod embedded;
 #[cfg(test)]
+mod majors;
+#[cfg(test)]
 mod sync;
