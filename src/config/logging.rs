@@ -53,10 +53,13 @@ impl LogSettings {
     }
 }
 
+/// rmcp tells at `info` of each conversation's every step.
+const DEFAULT_FILTER: &str = "info,rmcp=warn";
+
 impl Default for LogSettings {
     fn default() -> Self {
         Self {
-            filter: "info".to_owned(),
+            filter: DEFAULT_FILTER.to_owned(),
             format: LogFormat::Text,
         }
     }
