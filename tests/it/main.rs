@@ -7,4 +7,6 @@ mod approval;
 #[cfg(test)]
 mod embedded;
 #[cfg(test)]
+mod mcp;
+#[cfg(test)]
 mod sync;
