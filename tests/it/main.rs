@@ -7,6 +7,8 @@ mod approval;
 #[cfg(test)]
 mod embedded;
 #[cfg(test)]
+mod http;
+#[cfg(test)]
 mod mcp;
 #[cfg(test)]
 mod sync;

@@ -4,5 +4,6 @@ pub(crate) mod held;
 pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod schema;
+pub(crate) mod served;
 pub(crate) mod site;
 pub(crate) mod wait;
