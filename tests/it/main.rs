@@ -5,6 +5,8 @@ mod support;
 #[cfg(test)]
 mod approval;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod embedded;
 #[cfg(test)]
 mod http;
