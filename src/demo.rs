@@ -1,11 +1,10 @@
 //! stub
-use crate::cli::Report;
 use crate::config::Settings;
 use crate::shutdown::Shutdown;
 /// .
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {}
 /// .
-pub async fn run(_a: DemoArgs, _s: &Settings, _d: Shutdown) -> anyhow::Result<Report> {
-    Ok(Report::default())
+pub async fn run(_a: DemoArgs, _s: &Settings, _d: Shutdown) -> anyhow::Result<()> {
+    Ok(())
 }

@@ -103,7 +103,7 @@ impl Cli {
             Command::Manifest => return Ok(Report::json(&manifest())),
             Command::Demo(demo) => {
                 shutdown.on_signal()?;
-                return Box::pin(crate::demo::run(demo, &self.settings, shutdown)).await;
+                Box::pin(crate::demo::run(demo, &self.settings, shutdown)).await?;
             }
             Command::Check => return Ok(Report::checked(&crate::check::run(&load()?).await)),
             Command::Migrate => return migrate(&load()?).await,

@@ -11,6 +11,8 @@ use super::status::{Health, RunRecord};
 pub(super) struct Signs<'a> {
     /// Whether both URLs are set and the tenant is known.
     pub(super) is_configured: bool,
+    /// Whether the local database did not answer just now.
+    pub(super) is_local_down: bool,
     /// The last run that ended, dry runs aside.
     pub(super) last_run: Option<&'a RunRecord>,
     pub(super) last_success_at: Option<DateTime<Utc>>,
@@ -30,6 +32,10 @@ const STALE_SLOTS: usize = 3;
 pub(super) fn derive(signs: &Signs<'_>, now: DateTime<Utc>) -> Health {
     if !signs.is_configured {
         return Health::NotConfigured;
+    }
+    // Without the local database nothing can be relied on, whatever the last run said.
+    if signs.is_local_down {
+        return Health::Failing;
     }
     let Some(last) = signs.last_run else {
         return Health::NeverRun;

@@ -44,3 +44,22 @@ pub(super) async fn wait(tx: &Tx<'_, Local>, tenant: &TenantId) -> Result<(), Db
         .await
         .map(drop)
 }
+
+const IS_HELD: &str = "\
+-- look for the run lock
+select exists (
+    select from pg_catalog.pg_locks k
+    join pg_catalog.pg_database d on d.oid = k.database
+    cross join (select hashtextextended('meter_sync run ' || $1, 0) as key) h
+    where k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = current_database()
+      and k.classid::bigint = (h.key >> 32) & 4294967295 and k.objid::bigint = h.key & 4294967295
+)";
+
+/// Whether a run of the tenant is in progress anywhere: a log row without an end may also have been
+/// left by a process that died.
+pub(super) async fn is_held(tx: &Tx<'_, Local>, tenant: &TenantId) -> Result<bool, DbError> {
+    Ok(tx
+        .query_one(IS_HELD, &[param::text(tenant.as_str())])
+        .await?
+        .get(0))
+}

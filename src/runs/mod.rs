@@ -22,14 +22,17 @@ use here::Here;
 use report::{RunReport, RunState};
 use status::RunRecord;
 
+mod begin;
 mod execute;
 mod health;
 mod here;
 mod history;
 mod lock;
 mod log;
+mod order;
 mod overview;
 pub mod report;
+mod settle;
 mod slots;
 pub mod status;
 mod tenant;
@@ -88,7 +91,7 @@ pub enum Requested {
 /// A run that was started here, to wait for or to leave alone.
 #[derive(Debug)]
 pub struct Ticket {
-    begun: RunRecord,
+    begun: Box<RunRecord>,
     progress: watch::Receiver<Progress>,
     end: watch::Receiver<Option<Box<RunReport>>>,
 }
@@ -106,10 +109,15 @@ impl Ticket {
 
     /// Waits for the end, at most `limit`; the report's `state` says whether it has come.
     pub async fn wait(&mut self, limit: Duration) -> RunReport {
-        if let Ok(end) = tokio::time::timeout(limit, self.end.wait_for(Option::is_some)).await
-            && let Ok(Some(report)) = end.as_deref()
-        {
-            return (**report).clone();
+        match tokio::time::timeout(limit, self.end.wait_for(Option::is_some)).await {
+            Ok(Ok(end)) => {
+                if let Some(report) = end.as_deref() {
+                    return report.clone();
+                }
+            }
+            // Only a bug ends a run's task without a report.
+            Ok(Err(_closed)) => return RunReport::lost(&self.begun, clock::now()),
+            Err(_elapsed) => {}
         }
         let report = RunReport::of(&self.begun, Vec::new(), clock::now());
         RunReport {

@@ -16,7 +16,7 @@ use super::status::{
     Status, StatusQuery, TenantStatus,
 };
 use super::tenant::{self, Tenant};
-use super::{Runs, history};
+use super::{Runs, history, lock};
 
 /// What the local database says.
 #[derive(Default)]
@@ -101,7 +101,9 @@ impl Runs {
             found.last_success_at = history::last_success(tx, &tenant.id)
                 .await
                 .map_err(failed)?;
-            found.running = history::running(tx, &tenant.id).await.map_err(failed)?;
+            if lock::is_held(tx, &tenant.id).await.map_err(failed)? {
+                found.running = history::running(tx, &tenant.id).await.map_err(failed)?;
+            }
             read_runs(tx, &tenant.id, query, &mut found).await?;
         } else if let Some(id) = query.run_id {
             return Err(Unfound::NoSuchRun(no_such_run(id)));
@@ -177,20 +179,13 @@ from {} where {filter}",
         let is_down = here.local.error.is_some();
         let signs = Signs {
             is_configured: self.is_configured() && (is_down || found.tenant.is_some()),
+            is_local_down: is_down,
             last_run: found.last_run.as_ref(),
             last_success_at: found.last_success_at,
             schedule: config.schedule.as_ref(),
             jitter: config.jitter,
         };
-        let health = match health::derive(&signs, now) {
-            // Without the local database nothing can be relied on, whatever the last run said.
-            Health::Ok | Health::Late | Health::NeverRun | Health::Stale | Health::Paused
-                if is_down =>
-            {
-                Health::Failing
-            }
-            health => health,
-        };
+        let health = health::derive(&signs, now);
         let running = running(&found, &here, now);
         let activity = match (&running, here.waiting_until) {
             (Some(_), _) => ActivityState::Running,

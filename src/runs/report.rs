@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Failure;
+use crate::error::{ErrorCode, Failure};
 use crate::meter::{Change, Counts, Outcome, RunId};
 
 use super::status::RunRecord;
@@ -101,6 +101,18 @@ impl RunReport {
             ),
             ..report
         }
+    }
+
+    /// The report of a run whose task broke off.
+    pub(super) fn lost(record: &RunRecord, now: DateTime<Utc>) -> Self {
+        let message = "The run broke off without a report; the log tells how it ended.";
+        let lost = RunRecord {
+            outcome: Some(Outcome::Failed),
+            finished_at: Some(now),
+            error: Some(Failure::new(ErrorCode::Internal, message)),
+            ..record.clone()
+        };
+        Self::of(&lost, Vec::new(), now)
     }
 
     /// Whether the run has ended in a way that is an error to whoever asked for it.

@@ -114,11 +114,11 @@ impl SyncError {
             Self::MassDeactivation { .. } => ErrorCode::MassDeactivationRefused,
         };
         let failure = Failure::new(code, self.to_string());
-        match self {
-            Self::SameTable(_) => failure.with_remedy(
+        if code == ErrorCode::ConfigInvalid {
+            return failure.with_remedy(
                 "Point METER_SYNC_REMOTE_URL at the central database and METER_SYNC_LOCAL_URL at the site's.",
-            ),
-            _ => failure,
+            );
         }
+        failure
     }
 }

@@ -5,11 +5,15 @@ mod support;
 #[cfg(test)]
 mod approval;
 #[cfg(test)]
+mod architecture;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod embedded;
 #[cfg(test)]
 mod http;
+#[cfg(test)]
+mod majors;
 #[cfg(test)]
 mod mcp;
 #[cfg(test)]

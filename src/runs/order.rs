@@ -1,0 +1,97 @@
+//! A request on its way to becoming a run, and the records that the log and the reports take of it.
+
+use chrono::{DateTime, Utc};
+
+use crate::clock;
+use crate::db::{Database, Local};
+use crate::error::Failure;
+use crate::meter::{Counts, Outcome, RunId};
+
+use super::log::{Beginning, Ending};
+use super::status::RunRecord;
+use super::tenant::Tenant;
+use super::{Request, Shared, report};
+
+/// A request on its way.
+pub(super) struct Order<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) local: &'a Database<Local>,
+    pub(super) request: &'a Request,
+    pub(super) run_id: RunId,
+    pub(super) started_at: DateTime<Utc>,
+}
+
+impl Order<'_> {
+    pub(super) fn beginning<'b>(&'b self, tenant: Option<&'b Tenant>) -> Beginning<'b> {
+        Beginning {
+            run_id: self.run_id,
+            tenant: tenant.map(|tenant| &tenant.id),
+            mapping: &self.shared.config.mapping,
+            request: self.request,
+            started_at: self.started_at,
+        }
+    }
+
+    pub(super) fn failed(&self, failure: Failure, refused: bool, remote_bytes: i64) -> Ending {
+        Ending {
+            outcome: if refused {
+                Outcome::Refused
+            } else {
+                Outcome::Failed
+            },
+            finished_at: clock::now(),
+            counts: Counts::default(),
+            error: Some(failure),
+            remote_bytes,
+            changes_truncated: false,
+        }
+    }
+
+    pub(super) fn record(&self) -> RunRecord {
+        RunRecord {
+            run_id: self.run_id,
+            trigger: self.request.trigger,
+            actor: self.request.actor.clone(),
+            reason: self.request.reason.clone(),
+            dry_run: self.request.dry_run,
+            started_at: self.started_at,
+            finished_at: None,
+            outcome: None,
+            counts: Counts::default(),
+            error: None,
+            remote_bytes: 0,
+            changes_truncated: false,
+        }
+    }
+
+    pub(super) fn ended(&self, ending: Ending) -> RunRecord {
+        RunRecord {
+            finished_at: Some(ending.finished_at),
+            outcome: Some(ending.outcome),
+            counts: ending.counts,
+            error: ending.error,
+            remote_bytes: ending.remote_bytes,
+            changes_truncated: ending.changes_truncated,
+            ..self.record()
+        }
+    }
+
+    /// Logs the end of a run once, and publishes it to the status.
+    pub(super) fn publish_ended(&self, record: &RunRecord) {
+        let code = record.error.as_ref().map(|error| error.code.as_str());
+        let duration = record
+            .finished_at
+            .map(|finished| finished - record.started_at);
+        tracing::info!(
+            run.id = %record.run_id,
+            run.trigger = %record.trigger,
+            run.outcome = record.outcome.map(Outcome::as_str),
+            error.code = code,
+            duration_ms = duration.map(|duration| duration.num_milliseconds()),
+            remote_bytes = record.remote_bytes,
+            "{}",
+            report::summary(record)
+        );
+        self.shared.here.send_modify(|here| here.ended(record));
+    }
+}

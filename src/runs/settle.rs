@@ -1,0 +1,118 @@
+//! The end of a run: into the log with the meters, or, where the connection was lost, as it is found.
+
+use std::time::Duration;
+
+use crate::clock;
+use crate::db::DbError;
+use crate::error::{ErrorCode, Failure};
+use crate::meter::{Change, Outcome};
+use crate::sync::Synced;
+
+use super::begin::Begun;
+use super::log::{self, Ending};
+use super::order::Order;
+use super::report::SAMPLE;
+use super::status::RunRecord;
+use super::tenant::Tenant;
+use super::{history, lock};
+
+/// Whether the end of a run stands in the log.
+pub(super) enum Settled {
+    Here(RunRecord, Vec<Change>),
+    /// The transaction can no longer tell; this is how the run ended unless it did commit.
+    NotYet(Ending),
+}
+
+/// How often and at what distance the end of a run is tried to be logged after the connection of the
+/// run was lost. A vanished machine's lock is let go within 7 s (see [`Connection::begin`]).
+const SETTLE_ATTEMPTS: usize = 4;
+const SETTLE_PAUSE: Duration = Duration::from_secs(1);
+
+impl Order<'_> {
+    pub(super) async fn succeed(
+        &self,
+        run: Begun<'_>,
+        synced: Synced,
+        remote_bytes: i64,
+    ) -> Result<Settled, DbError> {
+        let outcome = match &synced.counts {
+            _ if self.request.dry_run => Outcome::DryRun,
+            counts if counts.rejected > 0 => Outcome::Partial,
+            counts if counts.changes() > 0 => Outcome::Succeeded,
+            _ => Outcome::NoChange,
+        };
+        let error = (outcome == Outcome::Partial).then(|| set_aside(synced.counts.rejected));
+        let ending = Ending {
+            outcome,
+            finished_at: clock::now(),
+            counts: synced.counts,
+            error,
+            remote_bytes,
+            changes_truncated: synced.changes_truncated,
+        };
+        log::rejected(&run.tx, self.run_id, &synced.rejected).await?;
+        log::finish(&run.tx, self.run_id, &ending).await?;
+        let changes = history::changes(&run.tx, self.run_id, SAMPLE).await?;
+        run.tx.commit().await?;
+        self.publish_databases(&ending);
+        Ok(Settled::Here(self.ended(ending), changes))
+    }
+
+    /// Undoes what the run did and logs why, in the transaction that still holds the lock.
+    pub(super) async fn settle(&self, run: Begun<'_>, ending: &Ending) -> Result<(), DbError> {
+        run.tx.back_to("work").await?;
+        log::finish(&run.tx, self.run_id, ending).await?;
+        run.tx.commit().await
+    }
+
+    /// Finds out through a new connection how the run ended, and logs it if nobody has.
+    pub(super) async fn settle_anew(&self, tenant: &Tenant, ending: Ending) -> RunRecord {
+        for _ in 0..SETTLE_ATTEMPTS {
+            match self.try_settle_anew(tenant, &ending).await {
+                Ok(Some(record)) => return record,
+                Ok(None) => return self.ended(ending),
+                Err(error) => tracing::warn!(
+                    run.id = %self.run_id,
+                    error.code = %error.failure().code,
+                    "the end of the run could not be logged yet"
+                ),
+            }
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+        self.ended(ending)
+    }
+
+    async fn try_settle_anew(
+        &self,
+        tenant: &Tenant,
+        ending: &Ending,
+    ) -> Result<Option<RunRecord>, DbError> {
+        let mut connection = self.local.connect().await?;
+        let tx = connection.begin("settle a run").await?;
+        lock::wait(&tx, &tenant.id).await?;
+        let found = history::by_id(&tx, self.run_id).await?;
+        let committed = found.filter(|record| {
+            record
+                .outcome
+                .is_some_and(|outcome| outcome != Outcome::Interrupted)
+        });
+        if committed.is_some() {
+            return Ok(committed);
+        }
+        log::finish(&tx, self.run_id, ending).await?;
+        tx.commit().await?;
+        Ok(None)
+    }
+}
+
+fn set_aside(rejected: i64) -> Failure {
+    Failure::new(
+        ErrorCode::LocalConstraint,
+        format!(
+            "{rejected} remote rows were set aside because the local table does not take them."
+        ),
+    )
+    .with_remedy(
+        "Read the reasons in the run's rejected rows and mend the remote rows or the local table.",
+    )
+}

@@ -1,0 +1,178 @@
+//! Data flows one way: which module may use which, as ARCHITECTURE.md draws it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Each module of the library and the modules it may use.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("meter", &[]),
+    ("clock", &[]),
+    ("config", &["error", "meter", "clock"]),
+    ("db", &["config", "error", "meter"]),
+    ("sync", &["db", "config", "error", "meter"]),
+    ("runs", &["sync", "db", "config", "error", "meter", "clock"]),
+    ("schedule", &["runs", "config", "error", "meter", "clock"]),
+    ("mcp", &["runs", "config", "error", "meter"]),
+    ("http", &["runs", "config", "error", "meter"]),
+    (
+        "check",
+        &["runs", "sync", "db", "config", "error", "meter", "clock"],
+    ),
+    ("embedded", &[]),
+    ("shutdown", &[]),
+    ("telemetry", &["config"]),
+    (
+        "app",
+        &[
+            "schedule", "mcp", "http", "runs", "config", "shutdown", "error",
+        ],
+    ),
+    (
+        "demo",
+        &[
+            "app", "embedded", "runs", "config", "shutdown", "error", "meter",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "app",
+            "demo",
+            "check",
+            "mcp",
+            "runs",
+            "db",
+            "config",
+            "shutdown",
+            "telemetry",
+            "error",
+            "meter",
+        ],
+    ),
+];
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The module of the library that a file belongs to: its folder, or its own name at the top.
+fn module_of(file: &Path) -> String {
+    let first = file
+        .strip_prefix(source())
+        .unwrap()
+        .components()
+        .next()
+        .unwrap();
+    first
+        .as_os_str()
+        .to_str()
+        .unwrap()
+        .trim_end_matches(".rs")
+        .to_owned()
+}
+
+/// The modules named by `crate::module` in code (comments may speak of anything).
+fn used_by(text: &str) -> BTreeSet<String> {
+    let code = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let paths = code.flat_map(|line| line.split("crate::").skip(1));
+    let name = |path: &str| {
+        path.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect()
+    };
+    paths
+        .map(|path| name(path))
+        .filter(|name: &String| !name.is_empty())
+        .collect()
+}
+
+fn uses() -> BTreeMap<String, BTreeSet<String>> {
+    let mut files = Vec::new();
+    rust_files(&source(), &mut files);
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files {
+        let module = module_of(&file);
+        let found = used_by(&std::fs::read_to_string(&file).unwrap());
+        uses.entry(module).or_default().extend(found);
+    }
+    uses.remove("main");
+    uses.remove("lib");
+    uses
+}
+
+#[test]
+fn every_module_uses_only_what_stands_below_it() {
+    for (module, used) in uses() {
+        let (_, allowed) = MAY_USE
+            .iter()
+            .find(|(name, _)| *name == module)
+            .unwrap_or_else(|| panic!("module {module} has no place in the order yet"));
+        for name in used.into_iter().filter(|name| *name != module) {
+            assert!(
+                allowed.contains(&name.as_str()),
+                "{module} must not use {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_order_has_no_circle() {
+    let place = |name: &str| MAY_USE.iter().position(|(module, _)| *module == name);
+    for (module, allowed) in MAY_USE {
+        for name in *allowed {
+            assert!(
+                place(name) < place(module),
+                "{name} must come before {module}"
+            );
+        }
+    }
+}
+
+#[test]
+fn surfaces_hold_no_sql_and_no_pool() {
+    let mut files = Vec::new();
+    for surface in ["mcp", "http", "schedule"] {
+        rust_files(&source().join(surface), &mut files);
+    }
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for forbidden in ["tokio_postgres", "deadpool", "select ", "insert into "] {
+            let code = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
+            let found = code.filter(|line| line.contains(forbidden)).count();
+            assert_eq!(
+                found,
+                0,
+                "{} speaks to a database: {forbidden}",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_map_names_every_module() {
+    let map = std::fs::read_to_string(source().join("../ARCHITECTURE.md")).unwrap();
+    for (module, _) in MAY_USE {
+        assert!(
+            map.contains(&format!("`{module}`")),
+            "ARCHITECTURE.md does not name `{module}`"
+        );
+    }
+}
