@@ -7,9 +7,17 @@ mod approval;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod embedded;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod majors;
+#[cfg(test)]
+mod mcp;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
