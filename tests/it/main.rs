@@ -1,5 +1,6 @@
 //! The integration tests, one binary; files are named by subject.
 
+#[cfg(test)]
 mod support;
 
 #[cfg(test)]

@@ -68,6 +68,14 @@ fn already_running(requested: &Requested) -> Option<&RunReport> {
     }
 }
 
+/// A run that was started must come to a good end.
+async fn follow(requested: Requested) {
+    if let Requested::Started(mut ticket) = requested {
+        let run = ticket.wait(Duration::from_secs(30)).await;
+        assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
+    }
+}
+
 #[tokio::test]
 async fn of_many_requests_at_once_one_runs_and_the_others_learn_its_id() {
     let broken = Broken::with_changes().await;
@@ -93,12 +101,7 @@ async fn of_many_requests_at_once_one_runs_and_the_others_learn_its_id() {
         }
         holder.batch_execute("commit").await.unwrap();
         drop(holder);
-        for answer in answers {
-            if let Requested::Started(mut ticket) = answer {
-                let run = ticket.wait(Duration::from_secs(30)).await;
-                assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
-            }
-        }
+        join_all(answers.into_iter().map(follow)).await;
     }
     let logged = "select count(*) as runs from meter_sync.meter_sync_log";
     assert_eq!(

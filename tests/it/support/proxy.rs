@@ -35,6 +35,21 @@ pub(crate) enum Fault {
     StallAt(&'static [&'static str]),
 }
 
+impl Fault {
+    /// The named point at which it strikes, for those that have one.
+    fn point(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::CutBefore(point) | Self::LoseReply(point) | Self::StallAt(point) => Some(point),
+            Self::None
+            | Self::Refuse
+            | Self::Stall
+            | Self::Delay(_)
+            | Self::CutReply(_)
+            | Self::StallReply(_) => None,
+        }
+    }
+}
+
 /// The line: it listens on a port of its own until the test's runtime ends.
 pub(crate) struct Proxy {
     address: SocketAddr,
@@ -117,6 +132,12 @@ impl Line {
         }
     }
 
+    /// The stall strikes; it lasts until the test sets another fault.
+    fn stall(&self) {
+        self.then.send_replace(Some(Fault::Stall));
+        self.strike();
+    }
+
     /// Waits until connections are to be cut.
     async fn refused(&self) {
         let mut fault = self.fault.subscribe();
@@ -174,28 +195,20 @@ async fn ask(
     lose_reply: &AtomicBool,
 ) {
     let mut piece = vec![0; 64 * 1024];
-    let mut tail = Vec::new();
-    let mut texts_seen = 0;
+    let mut said = Said::default();
     let strandings = line.strandings.load(Ordering::SeqCst);
     while let Ok(length @ 1..) = from.read(&mut piece).await {
-        tail.extend_from_slice(&piece[..length]);
         let fault = line.now();
-        if let Fault::CutBefore(point) | Fault::LoseReply(point) | Fault::StallAt(point) = fault {
-            while texts_seen < point.len() && contains(&tail, point[texts_seen]) {
-                texts_seen += 1;
+        let point = fault.point();
+        if point.is_some_and(|point| said.reaches(point, &piece[..length])) {
+            if matches!(fault, Fault::CutBefore(_)) {
+                return line.strike();
             }
-            if texts_seen == point.len() {
-                texts_seen = 0;
-                match fault {
-                    Fault::CutBefore(_) => return line.strike(),
-                    Fault::LoseReply(_) => lose_reply.store(true, Ordering::SeqCst),
-                    _stall => {
-                        line.set_stalled();
-                    }
-                }
+            if matches!(fault, Fault::StallAt(_)) {
+                line.stall();
             }
+            lose_reply.store(matches!(fault, Fault::LoseReply(_)), Ordering::SeqCst);
         }
-        tail.drain(..tail.len().saturating_sub(LOOK_BACK));
         line.passable(strandings).await;
         if to.write_all(&piece[..length]).await.is_err() {
             return;
@@ -203,11 +216,28 @@ async fn ask(
     }
 }
 
-impl Line {
-    /// The stall strikes; it lasts until the test sets another fault.
-    fn set_stalled(&self) {
-        self.then.send_replace(Some(Fault::Stall));
-        self.strike();
+/// What a client has said so far, as far as a named point needs it.
+#[derive(Default)]
+struct Said {
+    /// How many texts of the point were seen.
+    texts: usize,
+    /// The end of what was sent: a text may be split between two pieces.
+    tail: Vec<u8>,
+}
+
+impl Said {
+    /// Whether the last text of the point has come; it is looked for anew then.
+    fn reaches(&mut self, point: &[&str], piece: &[u8]) -> bool {
+        self.tail.extend_from_slice(piece);
+        while self.texts < point.len() && contains(&self.tail, point[self.texts]) {
+            self.texts += 1;
+        }
+        self.tail.drain(..self.tail.len().saturating_sub(LOOK_BACK));
+        let reached = self.texts == point.len();
+        if reached {
+            *self = Self::default();
+        }
+        reached
     }
 }
 
@@ -226,10 +256,12 @@ async fn reply(
             return line.strike();
         }
         sent += length;
-        match line.now() {
-            Fault::CutReply(most) if sent > most => return line.strike(),
-            Fault::StallReply(most) if sent > most => line.set_stalled(),
-            _ => {}
+        let fault = line.now();
+        if matches!(fault, Fault::CutReply(most) if sent > most) {
+            return line.strike();
+        }
+        if matches!(fault, Fault::StallReply(most) if sent > most) {
+            line.stall();
         }
         line.passable(strandings).await;
         if to.write_all(&piece[..length]).await.is_err() {
