@@ -7,6 +7,8 @@ mod approval;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod embedded;
 #[cfg(test)]
 mod sync;

@@ -1,4 +1,5 @@
 //! What the tests share.
 
 pub(crate) mod postgres;
+pub(crate) mod processes;
 pub(crate) mod site;
