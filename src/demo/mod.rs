@@ -7,9 +7,10 @@
 //!
 //! [`Pair`] and [`sample`] are public for the examples, which want two databases to work on.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -19,6 +20,7 @@ pub use pair::Pair;
 
 use crate::app::App;
 use crate::config::{Config, Endpoint, Mapping, Setting, Settings, Source};
+use crate::embedded::{Binaries, EmbeddedError};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::Trigger;
 use crate::runs::report::RunReport;
@@ -41,10 +43,29 @@ pub struct DemoArgs {
     fresh: bool,
     /// Where the demo keeps its two databases [default: where this user's programs keep their data]
     #[arg(long, value_name = "DIR", env = "METER_SYNC_DEMO_DATA_DIR")]
-    data_dir: Option<PathBuf>,
+    data_dir: Option<OsString>,
     /// The directory that has Postgres's `initdb` and `postgres` [default: found, or installed]
     #[arg(long, value_name = "DIR", env = "METER_SYNC_POSTGRES_BIN")]
-    postgres_bin: Option<PathBuf>,
+    postgres_bin: Option<OsString>,
+}
+
+impl DemoArgs {
+    /// A package manager at work is left to end by itself when this is given up.
+    async fn binaries(&self) -> Result<Binaries, EmbeddedError> {
+        let named = given(self.postgres_bin.as_ref());
+        Binaries::find_or_install(named).await
+    }
+
+    fn place(&self) -> anyhow::Result<Place> {
+        let named = given(self.data_dir.as_ref());
+        let directory = named.map(std::path::absolute).transpose()?;
+        Ok(Place::kept(directory.as_deref())?)
+    }
+}
+
+/// An empty variable counts as not set.
+fn given(path: Option<&OsString>) -> Option<&Path> {
+    path.filter(|path| !path.is_empty()).map(Path::new)
 }
 
 /// Often enough to watch, and less often than a person reads what changed.
@@ -62,11 +83,18 @@ pub async fn run(args: DemoArgs, settings: &Settings, shutdown: Shutdown) -> any
     config.listen = listener
         .local_addr()
         .context("read the address listened on")?;
-    let place = Place::kept(args.data_dir, args.postgres_bin)?;
-    tracing::info!("starting two Postgres servers");
-    let starting = Pair::start(place, args.fresh);
-    let Some(pair) = pair::unless_stopped(starting, &shutdown.token()).await? else {
+    let stop = shutdown.token();
+    let Some(binaries) = stop.run_until_cancelled(args.binaries()).await else {
         return Ok(());
+    };
+    let (binaries, place) = (binaries?, args.place()?);
+    tracing::info!("starting two servers of Postgres {}", binaries.version());
+    // takes a second or two and has a limit; a stop in the meantime waits for it, so that what was
+    // begun is stopped in order
+    let pair = match Pair::start(&binaries, place, args.fresh).await {
+        // Ctrl-C reaches `initdb` as well, which then fails
+        Err(_) if stop.is_cancelled() => return Ok(()),
+        started => started?,
     };
     let served = Box::pin(serve(config, listener, &pair, shutdown.clone())).await;
     shutdown.finish().await;

@@ -1,15 +1,9 @@
 //! The two servers of a demo or an example.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use anyhow::Context;
-use tokio_util::sync::CancellationToken;
+use std::path::Path;
 
 use crate::embedded::{Binaries, Data, EmbeddedError, Server, ServerOptions};
 
-/// A start that is under way when a stop is asked for ends within this, and then stops in order.
-const START_PATIENCE: Duration = Duration::from_secs(5);
 /// The database of each server that holds the sample.
 const DATABASE: &str = "postgres";
 
@@ -23,35 +17,23 @@ pub struct Pair {
     version: String,
 }
 
-/// Where the two servers have their data and their programs.
+/// Where the two servers have their data.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     remote: Data,
     local: Data,
-    postgres_bin: Option<PathBuf>,
 }
 
 impl Place {
     /// Data that is kept for the next start: in `directory`, or where programs keep theirs.
-    pub(super) fn kept(
-        directory: Option<PathBuf>,
-        postgres_bin: Option<PathBuf>,
-    ) -> Result<Self, EmbeddedError> {
-        let given = |path: &PathBuf| !path.as_os_str().is_empty();
-        let directory = directory.filter(given);
-        let data = |name: &str| match &directory {
-            Some(directory) => Ok(Data::Persistent(
-                std::path::absolute(directory).map_or_else(
-                    |_error| directory.join(name),
-                    |directory| directory.join(name),
-                ),
-            )),
+    pub(super) fn kept(directory: Option<&Path>) -> Result<Self, EmbeddedError> {
+        let data = |name: &str| match directory {
+            Some(directory) => Ok(Data::Persistent(directory.join(name))),
             None => Data::kept(name),
         };
         Ok(Self {
             remote: data("remote")?,
             local: data("local")?,
-            postgres_bin: postgres_bin.filter(given),
         })
     }
 }
@@ -62,17 +44,20 @@ impl Pair {
         let place = Place {
             remote: Data::Temporary,
             local: Data::Temporary,
-            postgres_bin: None,
         };
-        Self::start(place, false).await
+        let binaries = Binaries::find_or_install(None).await?;
+        Self::start(&binaries, place, false).await
     }
 
     /// Starts both at once; `fresh` throws away what there was.
-    pub(super) async fn start(place: Place, fresh: bool) -> anyhow::Result<Self> {
-        let binaries = Binaries::find_or_install(place.postgres_bin.as_deref()).await?;
+    pub(super) async fn start(
+        binaries: &Binaries,
+        place: Place,
+        fresh: bool,
+    ) -> anyhow::Result<Self> {
         let (remote, local) = tokio::join!(
-            start(&binaries, "remote", place.remote, fresh),
-            start(&binaries, "local", place.local, fresh),
+            start(binaries, "remote", place.remote, fresh),
+            start(binaries, "local", place.local, fresh),
         );
         let (remote, local) = match (remote, local) {
             (Ok(remote), Ok(local)) => (remote, local),
@@ -107,7 +92,7 @@ impl Pair {
     }
 
     /// The directory that holds both servers' data.
-    pub(super) fn directory(&self) -> &std::path::Path {
+    pub(super) fn directory(&self) -> &Path {
         let one = self.local.directory();
         one.parent().unwrap_or(one)
     }
@@ -144,21 +129,4 @@ fn said(error: EmbeddedError) -> anyhow::Error {
     } else {
         error.context("the demo's Postgres servers did not start")
     }
-}
-
-/// Waits for a start; when a stop is asked for meanwhile, lets the start end, so that what it began
-/// is stopped in order, and gives `None`.
-pub(super) async fn unless_stopped(
-    starting: impl Future<Output = anyhow::Result<Pair>>,
-    stop: &CancellationToken,
-) -> anyhow::Result<Option<Pair>> {
-    let mut starting = std::pin::pin!(starting);
-    tokio::select! {
-        started = &mut starting => return started.map(Some),
-        () = stop.cancelled() => {}
-    }
-    if let Ok(Ok(pair)) = tokio::time::timeout(START_PATIENCE, starting).await {
-        pair.stop().await.context("stop the two Postgres servers")?;
-    }
-    Ok(None)
 }

@@ -63,7 +63,7 @@ select id::bigint, tenant_id::bigint,
     case when id % 11 = 0 then 'Access through the plant room; key at reception.'
         when id % 13 = 0 then 'Pulse output unused.'
         when id % 7 = 0 then '' end as notes,
-    id % 29 <> 0 as active,
+    id % 29 <> 0 and id <> 140 as active,
     timestamptz '2019-06-03 08:00+00' + id * interval '5 hours 7 minutes' as created_at,
     timestamptz '2026-01-12 09:30+00' + id * interval '41 minutes' as updated_at
 from named;
