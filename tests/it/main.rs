@@ -9,6 +9,8 @@ mod architecture;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod embedded;
 #[cfg(test)]
 mod sync;
