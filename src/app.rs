@@ -48,8 +48,14 @@ impl App {
         let router = http::router(self.runs.config(), self.runs.clone(), mounted);
         self.start_schedule();
         tracing::info!(%address, "serving MCP at /mcp and REST");
-        let served = http::serve(listener, router, self.shutdown.token()).await;
-        self.shutdown.finish().await;
+        let stop = self.shutdown.token().drop_guard();
+        let served = async {
+            let served = http::serve(listener, router, self.shutdown.token()).await;
+            drop(stop);
+            served
+        };
+        // Runs and open requests share the time that is left: an answer waits for its run.
+        let (served, ()) = tokio::join!(served, self.shutdown.drained());
         served.context("serve HTTP")
     }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long what is under way may go on after a stop was asked for. A run that is cut off then rolls
+/// How long what is under way may go on after a stop was asked for: the whole process then ends
+/// within the 10 s that supervisors commonly grant before they kill. A run that is cut off rolls
 /// back, and the next one marks it interrupted.
-const DRAIN: Duration = Duration::from_secs(10);
+pub const DRAIN: Duration = Duration::from_secs(8);
 
 /// Everything spawned, and the word to stop.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +53,12 @@ impl Shutdown {
     /// Asks for a stop, and waits for the tasks as long as they may still take.
     pub async fn finish(&self) {
         self.token.cancel();
+        self.drained().await;
+    }
+
+    /// Waits until a stop is asked for, and then for the tasks as long as they may still take.
+    pub async fn drained(&self) {
+        self.token.cancelled().await;
         self.tasks.close();
         if tokio::time::timeout(DRAIN, self.tasks.wait())
             .await

@@ -6,9 +6,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, LogSettings};
 
-/// Starts logging. Called once, before anything else.
-pub fn start(settings: &LogSettings) {
-    let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+/// Starts logging, with a filter for where the settings give none. Called once, before anything else.
+pub fn start(settings: &LogSettings, default_filter: &str) {
+    let filter = EnvFilter::new(settings.filter.as_deref().unwrap_or(default_filter));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -18,17 +18,29 @@ mod sync;
 
 /// Keeps a site's local Postgres copy of its meters equal to its organisation's rows in a central
 /// Postgres, and lets assistants, people and programs see and run that sync.
-///
-/// Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 refused by the brake, 4 already running,
-/// 5 partial (some rows were set aside).
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, arg_required_else_help = true)]
+#[command(version, max_term_width = 100, arg_required_else_help = true, after_help = MORE)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
     settings: Settings,
 }
+
+const MORE: &str = "\
+First steps:
+  meter-sync demo                 see it work, with databases of its own
+  meter-sync check                with METER_SYNC_REMOTE_URL and METER_SYNC_LOCAL_URL set
+  meter-sync sync --dry-run       see what a sync would change
+  meter-sync serve                sync every hour, and serve assistants and programs
+
+Exit codes:
+  0  ok
+  1  failed
+  2  usage or configuration
+  3  refused by the brake
+  4  already running
+  5  partial: some rows were set aside";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -52,10 +64,25 @@ enum Command {
     Manifest,
 }
 
+impl Command {
+    /// What is logged where no setting says: a server tells what it does, a command that prints a
+    /// report in the end leaves the telling to it.
+    fn log_filter(&self) -> &'static str {
+        match self {
+            // rmcp tells at `info` of each conversation's every step.
+            Self::Serve | Self::Stdio | Self::Demo(_) => "info,rmcp=warn",
+            Self::Sync(_) | Self::Status(_) | Self::Check | Self::Migrate | Self::Manifest => {
+                "warn"
+            }
+        }
+    }
+}
+
 impl Cli {
     /// Runs the command to its end.
     pub fn run(self) -> Report {
-        telemetry::start(&LogSettings::load(&self.settings));
+        let log = LogSettings::load(&self.settings);
+        telemetry::start(&log, self.command.log_filter());
         let runtime = match tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

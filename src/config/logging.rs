@@ -7,8 +7,8 @@ use super::settings::{Setting, Settings};
 /// What is logged and how, always on stderr.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
-    /// A level or a filter such as `info,meter_sync=debug`.
-    pub filter: String,
+    /// A level or a filter such as `info,meter_sync=debug`; absent for the command's own default.
+    pub filter: Option<String>,
     /// How a line looks.
     pub format: LogFormat,
 }
@@ -40,7 +40,7 @@ impl LogSettings {
     pub(super) fn from_layers(layers: &Layers) -> Result<Self, ConfigError> {
         let mut log = Self::default();
         if let Some(found) = layers.find(Setting::Log) {
-            log.filter = checked_filter(&found)?;
+            log.filter = Some(checked_filter(&found)?);
         }
         if let Some(found) = layers.find(Setting::LogFormat) {
             log.format = match found.text().as_str() {
@@ -56,7 +56,7 @@ impl LogSettings {
 impl Default for LogSettings {
     fn default() -> Self {
         Self {
-            filter: "info".to_owned(),
+            filter: None,
             format: LogFormat::Text,
         }
     }
@@ -98,8 +98,8 @@ mod tests {
         ]);
         let log = LogSettings::load_from(&settings, &environment);
         assert_eq!(
-            (log.filter.as_str(), log.format),
-            ("debug", LogFormat::Json)
+            (log.filter.as_deref(), log.format),
+            (Some("debug"), LogFormat::Json)
         );
     }
 }

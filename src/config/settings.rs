@@ -136,7 +136,7 @@ settings! {
         RejectedLimit = "rejected_limit" "rejected-limit" "METER_SYNC_REJECTED_LIMIT" Number "COUNT";
     }
     "Logging and file" {
-        /// What to log, on stderr: a level or a filter such as info,meter_sync=debug [default: info].
+        /// What to log, on stderr: a level or a filter such as info,meter_sync=debug [default: info,rmcp=warn for servers, warn for other commands].
         Log = "log" "log" "METER_SYNC_LOG" Text "FILTER";
         /// How to log: text or json [default: text].
         LogFormat = "log_format" "log-format" "METER_SYNC_LOG_FORMAT" Text "FORMAT";

@@ -30,6 +30,8 @@ pub struct Column {
     pub base_type: String,
     /// Whether the database computes it.
     pub is_generated: bool,
+    /// Whether it may be null.
+    pub is_nullable: bool,
 }
 
 impl Relation {
@@ -51,7 +53,7 @@ impl Relation {
 const FIND: &str = "\
 -- look up the table
 select c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'),
-       a.attname::text, format_type(a.atttypid, -1), a.attgenerated <> ''
+       a.attname::text, format_type(a.atttypid, -1), a.attgenerated <> '', not a.attnotnull
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -88,6 +90,7 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
                 name: row.get(4),
                 base_type: row.get(5),
                 is_generated: row.get(6),
+                is_nullable: row.get(7),
             })
             .collect(),
         has_primary_key: indexes.first().is_some_and(|index| index.get(0)),

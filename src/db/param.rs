@@ -36,6 +36,11 @@ pub fn bigint<'a>(value: i64) -> Param<'a> {
     param(value, Type::INT8)
 }
 
+/// A `bigint[]`.
+pub fn bigints(values: &[i64]) -> Param<'_> {
+    param(values, Type::INT8_ARRAY)
+}
+
 /// An `integer`.
 pub fn integer<'a>(value: i32) -> Param<'a> {
     param(value, Type::INT4)

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use bytes::Bytes;
 use deadpool_postgres::Transaction;
@@ -27,7 +28,7 @@ impl<'c, S: Side> Tx<'c, S> {
     }
 
     /// How long the next bytes are waited for.
-    pub fn patience(&self) -> std::time::Duration {
+    pub fn patience(&self) -> Duration {
         self.waits.answer()
     }
 
@@ -90,6 +91,15 @@ impl<'c, S: Side> Tx<'c, S> {
     /// Starts `copy .. from stdin`.
     pub async fn copy_in(&self, sql: &str) -> Result<CopyInSink<Bytes>, DbError> {
         self.answer(sql, self.inner.copy_in(sql)).await
+    }
+
+    /// Lets the server take so long for each statement that follows in this transaction.
+    pub async fn allow_each_statement(&self, limit: Duration) -> Result<(), DbError> {
+        let limit_ms = limit.as_millis();
+        self.batch(&format!(
+            "-- set the time limit\nset local statement_timeout = {limit_ms}"
+        ))
+        .await
     }
 
     /// Marks a point to come back to.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::runs::Runs;
+use crate::shutdown::DRAIN;
 use guards::{Guards, guard};
 use problem::Problem;
 
@@ -23,8 +24,6 @@ mod hosts;
 mod problem;
 mod seed;
 
-/// How long open requests may go on after a shutdown was asked for.
-const GRACE: Duration = Duration::from_secs(10);
 /// What a run may take beyond its own limit to write down its end.
 const RUN_MARGIN: Duration = Duration::from_secs(30);
 
@@ -54,7 +53,7 @@ pub fn router(config: &Config, runs: Runs, mounted: Router) -> Router {
     guard(routes, Guards::of(config))
 }
 
-/// Serves until `shutdown` is cancelled, then lets open requests end within ten seconds.
+/// Serves until `shutdown` is cancelled, then lets open requests end within [`DRAIN`].
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -70,7 +69,7 @@ pub async fn serve(
         axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let overdue = async {
         shutdown.cancelled().await;
-        tokio::time::sleep(GRACE).await;
+        tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
         ended = served => ended,

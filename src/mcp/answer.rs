@@ -7,7 +7,8 @@ use super::arguments::BadArgument;
 use crate::error::{ErrorCode, Failure};
 use crate::meter::RunId;
 
-/// What stands where an [`ErrorCode`] would when the call itself is wrong.
+/// What stands where an [`ErrorCode`] would when the call itself is wrong. It is none of them: they
+/// tell why a sync failed, and nothing was tried.
 const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
 
 /// A result for programs and models alike.

@@ -50,7 +50,11 @@ pub(super) async fn call(runs: &Runs, arguments: Option<JsonObject>) -> ToolResu
     };
     match runs.status(&query).await {
         Ok(status) => answer::structured(&status),
-        Err(failure) => answer::failure(&failure, None),
+        // the status itself never fails: what is wrong is the id
+        Err(no_such_run) => answer::bad_argument(&BadArgument(format!(
+            "{} {}",
+            no_such_run.message, no_such_run.remedy
+        ))),
     }
 }
 

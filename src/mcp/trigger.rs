@@ -12,8 +12,7 @@ use serde_json::json;
 
 use super::arguments::{Arguments, BadArgument, one_line};
 use super::{Schema, ToolResult, answer, literal, progress, schema};
-use crate::error::{ErrorCode, Failure};
-use crate::meter::{Change, Outcome, Trigger};
+use crate::meter::{Change, Trigger};
 use crate::runs::report::RunReport;
 use crate::runs::{Request, Requested, Runs, Ticket};
 
@@ -98,17 +97,8 @@ async fn ended(
 }
 
 fn report(mut report: RunReport) -> ToolResult {
-    let failed = match report.outcome {
-        Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => true,
-        Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun)
-        | None => false,
-    };
-    if failed {
-        let run_id = report.run_id;
-        let failure = report.error.unwrap_or_else(|| {
-            Failure::new(ErrorCode::Internal, report.summary).with_remedy(report.next_step)
-        });
-        return answer::failure(&failure, Some(run_id));
+    if let Some(failure) = report.failure() {
+        return answer::failure(failure, Some(report.run_id));
     }
     let shown = sample(&report.changes);
     report.truncated |= shown < report.changes.len();

@@ -28,28 +28,64 @@ pub(super) struct Begun<'c> {
     pub(super) record: RunRecord,
 }
 
-/// For how long the lock is tried again while its holder is just letting go of it.
-const LETTING_GO: Duration = Duration::from_millis(25);
-const LETTING_GO_ATTEMPTS: usize = 80;
+/// What was found at the door.
+enum Door {
+    /// Another process is starting a run, or one is just ending.
+    Busy,
+    Open(Tenant),
+    Answered(Requested),
+    NoTenant(Failure),
+}
+
+/// How long the door is tried: starting a run takes some milliseconds.
+const DOOR_PAUSE: Duration = Duration::from_millis(25);
+const DOOR_ATTEMPTS: u32 = 400;
 
 /// A repeated request is answered with the first one's run for so long.
 const IDEMPOTENCY_HOURS: i64 = 24;
 
 impl Order<'_> {
+    /// Starts the run on a connection that is put into `slot`, once it is clear that it can.
+    ///
+    /// Whoever waits at the door holds no connection meanwhile: behind a pooler that has few of them,
+    /// processes that each held one and waited for another would wait for each other.
     pub(super) async fn start<'c>(
         &self,
-        connection: &'c mut Connection<Local>,
+        slot: &'c mut Option<Connection<Local>>,
     ) -> Result<Start<'c>, Failure> {
-        migrations::run(connection).await?;
-        let tx = connection.begin("sync").await.map_err(|e| e.failure())?;
-        let tenant = match tenant::resolve(&tx, &self.shared.config.mapping).await {
+        for _ in 0..DOOR_ATTEMPTS {
+            let mut connection = self.local.connect().await.map_err(|e| e.failure())?;
+            migrations::run(&mut connection).await?;
+            let tx = connection
+                .begin("start a run")
+                .await
+                .map_err(|e| e.failure())?;
+            match self.try_the_door(&tx).await? {
+                Door::Busy => {}
+                Door::Answered(requested) => return Ok(Start::Answered(requested)),
+                Door::Open(tenant) => {
+                    return self
+                        .step_in(tx, tenant, slot)
+                        .await
+                        .map_err(|e| e.failure());
+                }
+                Door::NoTenant(failure) => {
+                    let requested = self.fail_without_tenant(tx, failure).await;
+                    return requested.map(Start::Answered).map_err(|e| e.failure());
+                }
+            }
+            drop(tx);
+            drop(connection);
+            tokio::time::sleep(DOOR_PAUSE).await;
+        }
+        Err(DbError::silence::<Local>("start a run", DOOR_PAUSE * DOOR_ATTEMPTS).failure())
+    }
+
+    async fn try_the_door(&self, tx: &Tx<'_, Local>) -> Result<Door, Failure> {
+        let tenant = match tenant::resolve(tx, &self.shared.config.mapping).await {
             Ok(tenant) => tenant,
             Err(failure) if failure.code == ErrorCode::TenantNotConfigured => {
-                let requested = self.fail_without_tenant(tx, failure);
-                return requested
-                    .await
-                    .map(Start::Answered)
-                    .map_err(|e| e.failure());
+                return Ok(Door::NoTenant(failure));
             }
             Err(failure) => return Err(failure),
         };
@@ -58,33 +94,37 @@ impl Order<'_> {
             .map_err(|e| e.failure())
     }
 
-    async fn pass_the_door<'c>(
-        &self,
-        tx: Tx<'c, Local>,
-        tenant: Tenant,
-    ) -> Result<Start<'c>, DbError> {
-        let mut second = self.local.connect().await?;
-        let door = second.begin("start a run").await?;
-        lock::door(&door, &tenant.id).await?;
-        if let Some(requested) = self.same_request(&door, &tenant).await? {
-            return Ok(Start::Answered(requested));
+    async fn pass_the_door(&self, tx: &Tx<'_, Local>, tenant: Tenant) -> Result<Door, DbError> {
+        if !lock::try_door(tx, &tenant.id).await? {
+            return Ok(Door::Busy);
         }
-        let mut attempts = 0;
-        while !lock::try_take(&tx, &tenant.id).await? {
-            if let Some(running) = history::running(&door, &tenant.id).await? {
+        let is_running = lock::is_held(tx, &tenant.id).await?;
+        if let Some(requested) = self.same_request(tx, &tenant, is_running).await? {
+            return Ok(Door::Answered(requested));
+        }
+        if !is_running {
+            return Ok(Door::Open(tenant));
+        }
+        // Without a row its run is in the log as ended; the lock follows in an instant.
+        Ok(match history::running(tx, &tenant.id).await? {
+            Some(running) => {
                 let report = RunReport::already_running(&running, clock::now());
-                return Ok(Start::Answered(Requested::AlreadyRunning(Box::new(report))));
+                Door::Answered(Requested::AlreadyRunning(Box::new(report)))
             }
-            // Its run is in the log as ended; the lock follows in an instant.
-            attempts += 1;
-            if attempts == LETTING_GO_ATTEMPTS {
-                return Err(DbError::silence::<Local>(
-                    "take the run lock",
-                    LETTING_GO * 80,
-                ));
-            }
-            tokio::time::sleep(LETTING_GO).await;
-        }
+            None => Door::Busy,
+        })
+    }
+
+    /// Takes the lock on a second connection, and logs the start while the door is held.
+    async fn step_in<'c>(
+        &self,
+        door: Tx<'_, Local>,
+        tenant: Tenant,
+        slot: &'c mut Option<Connection<Local>>,
+    ) -> Result<Start<'c>, DbError> {
+        let connection = slot.insert(self.local.connect().await?);
+        let tx = connection.begin("sync").await?;
+        lock::take(&tx, &tenant.id).await?;
         log::mark_interrupted(&door, &tenant.id, self.started_at).await?;
         let last_tenant = log::last_tenant(&door, &self.shared.config.mapping).await?;
         log::start(&door, &self.beginning(Some(&tenant))).await?;
@@ -100,21 +140,23 @@ impl Order<'_> {
 
     async fn same_request(
         &self,
-        door: &Tx<'_, Local>,
+        tx: &Tx<'_, Local>,
         tenant: &Tenant,
+        is_running: bool,
     ) -> Result<Option<Requested>, DbError> {
         let Some(key) = &self.request.idempotency_key else {
             return Ok(None);
         };
         let since = self.started_at - chrono::Duration::hours(IDEMPOTENCY_HOURS);
-        let found = history::by_idempotency_key(door, &tenant.id, key, since).await?;
+        let found = history::by_idempotency_key(tx, &tenant.id, key, since).await?;
         let Some(record) = found else { return Ok(None) };
         let now = clock::now();
         if record.outcome.is_none() {
+            // Without a holder of the lock its process died, and the request is open again.
             let report = RunReport::already_running(&record, now);
-            return Ok(Some(Requested::AlreadyRunning(Box::new(report))));
+            return Ok(is_running.then(|| Requested::AlreadyRunning(Box::new(report))));
         }
-        let changes = history::changes(door, record.run_id, SAMPLE).await?;
+        let changes = history::changes(tx, record.run_id, SAMPLE).await?;
         Ok(Some(Requested::Finished(Box::new(RunReport::of(
             &record, changes, now,
         )))))

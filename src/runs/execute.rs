@@ -37,10 +37,7 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
         run_id: RunId::at(started_at),
         started_at,
     };
-    let mut connection = match local.connect().await {
-        Ok(connection) => connection,
-        Err(error) => return answer(begun, order.never_began(error.failure())),
-    };
+    let mut connection = None;
     let run = match order.start(&mut connection).await {
         Ok(Start::Begun(run)) => *run,
         Ok(Start::Answered(requested)) => return answer(begun, requested),
@@ -61,7 +58,9 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
     let (record, changes) = match Box::pin(order.conduct(remote, run, &observer)).await {
         Settled::Here(record, changes) => (record, changes),
         Settled::NotYet(ending) => {
-            connection.discard();
+            if let Some(connection) = connection {
+                connection.discard();
+            }
             (order.settle_anew(&tenant, ending).await, Vec::new())
         }
     };
@@ -177,7 +176,7 @@ async fn work(
 ) -> Result<Synced, SyncError> {
     let mut connection = remote.connect().await?;
     let result = match connection.snapshot("sync").await {
-        Ok(snapshot) => sync::run(&snapshot, local, job, observer).await,
+        Ok(snapshot) => sync::run(snapshot, local, job, observer).await,
         Err(error) => Err(error.into()),
     };
     // An hour may pass till the next run; the central database need not hold a connection for it.

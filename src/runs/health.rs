@@ -69,3 +69,116 @@ fn missed(schedule: &Schedule, since: DateTime<Utc>, until: DateTime<Utc>) -> us
         })
         .count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::{Counts, Outcome, RunId, Trigger};
+
+    fn at(time: &str) -> DateTime<Utc> {
+        format!("2026-11-23T{time}Z").parse().expect("a time")
+    }
+
+    fn run(outcome: Outcome, time: &str) -> RunRecord {
+        RunRecord {
+            run_id: RunId::at(at(time)),
+            trigger: Trigger::Schedule,
+            actor: None,
+            reason: None,
+            dry_run: false,
+            started_at: at(time),
+            finished_at: Some(at(time)),
+            outcome: Some(outcome),
+            counts: Counts::default(),
+            error: None,
+            remote_bytes: 0,
+            changes_truncated: false,
+        }
+    }
+
+    fn hourly() -> Schedule {
+        Schedule::parse("0 * * * *", chrono_tz::UTC).expect("a schedule")
+    }
+
+    fn signs<'a>(last_run: Option<&'a RunRecord>, schedule: Option<&'a Schedule>) -> Signs<'a> {
+        let success = last_run.filter(|run| run.outcome.is_some_and(Outcome::is_success));
+        Signs {
+            is_configured: true,
+            is_local_down: false,
+            last_run,
+            last_success_at: success.and_then(|run| run.finished_at),
+            schedule,
+            jitter: std::time::Duration::from_secs(30),
+        }
+    }
+
+    #[test]
+    fn a_site_that_never_synced_is_not_green() {
+        let hourly = hourly();
+        assert_eq!(
+            derive(&signs(None, Some(&hourly)), at("10:00:00")),
+            Health::NeverRun
+        );
+    }
+
+    #[test]
+    fn every_end_but_a_success_is_failing_however_fresh() {
+        let hourly = hourly();
+        for outcome in Outcome::ALL
+            .iter()
+            .copied()
+            .filter(|outcome| !outcome.is_success())
+        {
+            let last = run(outcome, "10:00:00");
+            let health = derive(&signs(Some(&last), Some(&hourly)), at("10:00:01"));
+            assert_eq!(health, Health::Failing, "{outcome}");
+        }
+    }
+
+    #[test]
+    fn a_success_ages_from_ok_to_late_to_stale_slot_by_slot() {
+        let (hourly, last) = (hourly(), run(Outcome::NoChange, "10:00:05"));
+        let signs = signs(Some(&last), Some(&hourly));
+        for (now, health) in [
+            ("10:59:59", Health::Ok),
+            ("11:10:00", Health::Ok), // the slot of 11:00 still has its grace
+            ("11:11:00", Health::Late),
+            ("12:11:00", Health::Late),
+            ("13:11:00", Health::Stale),
+            ("23:00:00", Health::Stale),
+        ] {
+            assert_eq!(derive(&signs, at(now)), health, "{now}");
+        }
+    }
+
+    #[test]
+    fn without_a_schedule_a_success_is_paused_and_a_failure_still_failing() {
+        let (good, bad) = (
+            run(Outcome::Succeeded, "10:00:00"),
+            run(Outcome::Failed, "10:00:00"),
+        );
+        assert_eq!(
+            derive(&signs(Some(&good), None), at("23:00:00")),
+            Health::Paused
+        );
+        assert_eq!(
+            derive(&signs(Some(&bad), None), at("23:00:00")),
+            Health::Failing
+        );
+    }
+
+    #[test]
+    fn without_the_local_database_nothing_is_vouched_for() {
+        let (hourly, last) = (hourly(), run(Outcome::Succeeded, "10:00:00"));
+        let down = Signs {
+            is_local_down: true,
+            ..signs(Some(&last), Some(&hourly))
+        };
+        assert_eq!(derive(&down, at("10:00:01")), Health::Failing);
+        let bare = Signs {
+            is_configured: false,
+            ..down
+        };
+        assert_eq!(derive(&bare, at("10:00:01")), Health::NotConfigured);
+    }
+}

@@ -11,36 +11,26 @@
 use crate::db::{DbError, Local, Tx, param};
 use crate::meter::TenantId;
 
-const DOOR: &str = "\
--- wait at the door
-select pg_advisory_xact_lock(hashtextextended('meter_sync door ' || $1, 0))";
+const TRY_DOOR: &str = "\
+-- try the door
+select pg_try_advisory_xact_lock(hashtextextended('meter_sync door ' || $1, 0))";
 
-const TRY: &str = "\
+const TAKE: &str = "\
 -- take the run lock
-select pg_try_advisory_xact_lock(hashtextextended('meter_sync run ' || $1, 0))";
-
-const WAIT: &str = "\
--- wait for the run lock
 select pg_advisory_xact_lock(hashtextextended('meter_sync run ' || $1, 0))";
 
-/// Waits until no other process is starting a run of the tenant; holds till the transaction ends.
-pub(super) async fn door(tx: &Tx<'_, Local>, tenant: &TenantId) -> Result<(), DbError> {
-    tx.execute(DOOR, &[param::text(tenant.as_str())])
-        .await
-        .map(drop)
-}
-
-/// Takes the tenant's lock until the transaction ends; `false` when another run has it.
-pub(super) async fn try_take(tx: &Tx<'_, Local>, tenant: &TenantId) -> Result<bool, DbError> {
+/// Takes the door until the transaction ends; `false` while another process is starting a run.
+pub(super) async fn try_door(tx: &Tx<'_, Local>, tenant: &TenantId) -> Result<bool, DbError> {
     Ok(tx
-        .query_one(TRY, &[param::text(tenant.as_str())])
+        .query_one(TRY_DOOR, &[param::text(tenant.as_str())])
         .await?
         .get(0))
 }
 
-/// Waits for the tenant's lock: until then a transaction whose connection was lost may yet commit.
-pub(super) async fn wait(tx: &Tx<'_, Local>, tenant: &TenantId) -> Result<(), DbError> {
-    tx.execute(WAIT, &[param::text(tenant.as_str())])
+/// Takes the tenant's lock until the transaction ends, and waits for it at most `lock_timeout`:
+/// behind the door it is free; after a lost connection, until the old transaction is over.
+pub(super) async fn take(tx: &Tx<'_, Local>, tenant: &TenantId) -> Result<(), DbError> {
+    tx.execute(TAKE, &[param::text(tenant.as_str())])
         .await
         .map(drop)
 }

@@ -89,7 +89,7 @@ impl Order<'_> {
     ) -> Result<Option<RunRecord>, DbError> {
         let mut connection = self.local.connect().await?;
         let tx = connection.begin("settle a run").await?;
-        lock::wait(&tx, &tenant.id).await?;
+        lock::take(&tx, &tenant.id).await?;
         let found = history::by_id(&tx, self.run_id).await?;
         let committed = found.filter(|record| {
             record

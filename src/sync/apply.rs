@@ -6,7 +6,7 @@ use crate::meter::{Action, Rejection};
 use super::plan::{Plan, Step, count_of};
 use super::read::{Staged, fields};
 use super::rejected::{self, Rows, Tried};
-use super::{Job, Shape, SyncError, Synced};
+use super::{Job, Shape, SyncError, Synced, swap};
 
 /// How often the rows that were not taken are tried again after the others are in: a row may have
 /// waited for a unique value that another row gave up.
@@ -70,16 +70,19 @@ async fn retry(
             break;
         }
     }
+    let waiting = bad.iter().filter(|(step, _, _)| *step == Step::Change);
+    let untangled = swap::untangle(local, shape, waiting.map(|(_, n, _)| *n).collect()).await?;
+    bad.retain(|(_, n, _)| !untangled.contains(n));
     Ok(())
 }
 
 /// The statement of a step, for a range of the plan's rows.
-struct Write {
+pub(super) struct Write {
     sql: String,
 }
 
 impl Write {
-    fn new(shape: &Shape, step: Step) -> Self {
+    pub(super) fn new(shape: &Shape, step: Step) -> Self {
         let Shape {
             local,
             local_filter,
@@ -117,7 +120,7 @@ order by p.\"meter_sync n\"",
         Self { sql }
     }
 
-    async fn run(&self, local: &Tx<'_, Local>, rows: Rows) -> Result<Tried, DbError> {
+    pub(super) async fn run(&self, local: &Tx<'_, Local>, rows: Rows) -> Result<Tried, DbError> {
         let params = [param::bigint(rows.first), param::bigint(rows.last)];
         let touched = local.execute(&self.sql, &params).await?;
         if i64::try_from(touched) == Ok(rows.count()) {

@@ -20,11 +20,13 @@ pub use shape::Shape;
 
 mod apply;
 mod brake;
+mod convert;
 mod error;
 mod plan;
 mod read;
 mod rejected;
 mod shape;
+mod swap;
 
 /// What one sync is to do.
 #[derive(Clone, Debug)]
@@ -62,15 +64,15 @@ pub struct Synced {
 pub type Observer = watch::Sender<Progress>;
 
 /// Makes the local meters of the job's tenant equal to the remote's, inside the two transactions.
-/// The caller commits. Changes and rejected rows are recorded under the job's run.
+/// The remote one ends as soon as all is read; the caller commits the local one. Changes and rejected rows are recorded under the job's run.
 pub async fn run(
-    remote: &Tx<'_, Remote>,
+    remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     job: &Job<'_>,
     observer: &Observer,
 ) -> Result<Synced, SyncError> {
     enter(observer, Phase::Prepare);
-    let shape = shape::resolve(remote, local, job).await?;
+    let shape = shape::resolve(&remote, local, job).await?;
     enter(observer, Phase::Read);
     let staged = read::stage(remote, local, &shape, job, observer).await?;
     enter(observer, Phase::Plan);

@@ -12,11 +12,10 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use tokio_postgres::CopyInSink;
 
-use crate::db::{DbError, Local, Remote, Tx, quote};
+use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 use crate::meter::{Fields, Rejection};
 
-use super::rejected::{self, Rows, Tried};
-use super::{Job, Observer, Shape, SyncError};
+use super::{Job, Observer, Shape, SyncError, convert};
 
 /// The tenant's remote rows, in the temporary table `meter_sync_stage`; the keys of rows that were
 /// set aside in `meter_sync_aside`.
@@ -28,33 +27,41 @@ pub(crate) struct Staged {
     pub(crate) rejected: Vec<Rejection>,
 }
 
-/// Reads the tenant's rows into the staging table.
+/// Reads the tenant's rows into the staging table, and ends the remote transaction: the central
+/// database does not keep a snapshot for us while we plan and write.
 pub(crate) async fn stage(
-    remote: &Tx<'_, Remote>,
+    remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
     observer: &Observer,
 ) -> Result<Staged, SyncError> {
     create_tables(local, shape).await?;
+    // A relay takes as long as the line does. That it goes on at all is watched row by row.
+    remote.allow_each_statement(job.limits.run_timeout).await?;
+    local.allow_each_statement(job.limits.run_timeout).await?;
     local.savepoint("typed").await?;
-    let (rows, rejected) = match relay(remote, local, shape, "meter_sync_stage", observer).await {
+    let (rows, rejected) = match relay(&remote, local, shape, "meter_sync_stage", observer).await {
         Ok(rows) => {
             local.release("typed").await?;
             (rows, Vec::new())
         }
-        Err(error) if error.is_about_a_row() && error.side() == crate::db::SideName::Local => {
+        Err(error) if error.is_about_a_row() && error.side() == SideName::Local => {
             local.back_to("typed").await?;
-            stage_as_text(remote, local, shape, job, observer).await?
+            convert::stage_as_text(&remote, local, shape, job, observer).await?
         }
         Err(error) => return Err(error.into()),
     };
+    remote.commit().await?;
+    local
+        .allow_each_statement(job.limits.statement_timeout)
+        .await?;
     let mut staged = Staged { rows, rejected };
     staged.rejected.extend(without_key(local, shape).await?);
-    refuse_duplicates(local, shape, job).await?;
     local
         .batch("-- analyze the staged rows\nanalyze pg_temp.meter_sync_stage")
         .await?;
+    refuse_duplicates(local, shape, job).await?;
     Ok(staged)
 }
 
@@ -75,7 +82,7 @@ create temp table meter_sync_aside on commit drop as select {key} from {table} l
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// Relays the rows into a staging table; gives their number.
-async fn relay(
+pub(super) async fn relay(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     shape: &Shape,
@@ -127,118 +134,6 @@ async fn pass_on(
         .await
         .map_err(|_elapsed| DbError::silence::<Local>("stage the meters", local.patience()))?
         .map_err(|e| DbError::query::<Local>("stage the meters", e))
-}
-
-/// The second way: all values as text, converted here, rows at fault set aside.
-async fn stage_as_text(
-    remote: &Tx<'_, Remote>,
-    local: &Tx<'_, Local>,
-    shape: &Shape,
-    job: &Job<'_>,
-    observer: &Observer,
-) -> Result<(i64, Vec<Rejection>), SyncError> {
-    let columns = quote::list(&shape.names, ", ", |name| {
-        format!("{} text", quote::identifier(name))
-    });
-    local
-        .batch(&format!(
-            "-- create the text staging table
-create temp table meter_sync_text ({columns}, {ROW} bigint generated always as identity) on commit drop"
-        ))
-        .await?;
-    let rows = relay(remote, local, shape, "meter_sync_text", observer).await?;
-    let limit = job.limits.rejected_limit as usize;
-    let insert = convert(shape);
-    let all = Rows {
-        first: 1,
-        last: rows,
-    };
-    let bad = rejected::all_but_the_bad(local, all, limit, |rows| {
-        let sql = format!(
-            "{insert} where t.{ROW} between {} and {}",
-            rows.first, rows.last
-        );
-        async move { local.batch(&sql).await.map(|()| Tried::Taken) }
-    })
-    .await?
-    .map_err(|reason| SyncError::TooManyRejected {
-        tenant: job.tenant.clone(),
-        limit,
-        reason,
-    })?;
-    let mut rejections = Vec::with_capacity(bad.len());
-    for (row, reason) in bad {
-        let key = set_aside(local, shape, row).await?;
-        rejections.push(Rejection { key, reason });
-    }
-    Ok((rows, rejections))
-}
-
-/// The column that numbers the rows of the text staging table.
-const ROW: &str = "\"meter_sync row\"";
-
-/// `insert .. select ..` from text into the staging table. The cast is to the bare type; length and
-/// precision are left to the assignment, which refuses what an explicit cast would cut off
-/// (<https://www.postgresql.org/docs/current/typeconv-query.html>).
-fn convert(shape: &Shape) -> String {
-    let columns = quote::columns("", &shape.names);
-    let values: Vec<String> = shape
-        .columns
-        .iter()
-        .map(|column| {
-            format!(
-                "t.{}::{}",
-                quote::identifier(&column.name),
-                column.base_type
-            )
-        })
-        .collect();
-    format!(
-        "-- convert the staged rows
-insert into pg_temp.meter_sync_stage ({columns}) select {} from pg_temp.meter_sync_text t",
-        values.join(", ")
-    )
-}
-
-/// Remembers the key of a row that was set aside, so that its meter does not count as gone.
-async fn set_aside(local: &Tx<'_, Local>, shape: &Shape, row: i64) -> Result<Fields, DbError> {
-    let key = shape.key_json("t");
-    let found = local
-        .query_one(
-            &format!("-- name the rejected row\nselect {key}::text from pg_temp.meter_sync_text t where t.{ROW} = {row}"),
-            &[],
-        )
-        .await?;
-    let columns = quote::columns("", &shape.key);
-    let key_columns = shape
-        .columns
-        .iter()
-        .filter(|column| shape.key.contains(&column.name));
-    let mut by_name: Vec<(&String, String)> = key_columns
-        .map(|column| {
-            (
-                &column.name,
-                format!(
-                    "t.{}::{}",
-                    quote::identifier(&column.name),
-                    column.base_type
-                ),
-            )
-        })
-        .collect();
-    by_name.sort_by_key(|(name, _)| shape.key.iter().position(|key| key == *name));
-    let values: Vec<String> = by_name.into_iter().map(|(_, value)| value).collect();
-    let sql = format!(
-        "-- set a row aside
-insert into pg_temp.meter_sync_aside ({columns}) select {} from pg_temp.meter_sync_text t where t.{ROW} = {row}",
-        values.join(", ")
-    );
-    // A key that does not convert cannot be the key of any local row.
-    rejected::attempt(local, async {
-        local.batch(&sql).await.map(|()| Tried::Taken)
-    })
-    .await?;
-    Ok(fields(found.get(0)))
 }
 
 /// A JSON object that the database wrote as text.

@@ -22,6 +22,9 @@ pub struct Shape {
     pub key: Vec<String>,
     /// The active column.
     pub active: String,
+    /// The columns of unique indexes that may be null and are no key: what rows can give up for a
+    /// moment.
+    pub vacatable: Vec<String>,
     /// The condition that picks the tenant's rows on the remote, for a row named `r`.
     pub remote_filter: String,
     /// The condition that picks the tenant's rows here, for a row named `l`.
@@ -74,7 +77,12 @@ pub(super) async fn resolve(
     let columns = columns(mapping, &here, &there, &key)?;
     let tenant_literal = quote::literal(job.tenant.as_str());
     let tenant_column = quote::identifier(&mapping.tenant_column);
+    let is_unique = |name: &String| here.unique.iter().any(|index| index.contains(name));
+    let vacatable = columns.iter().filter(|column| {
+        column.is_nullable && is_unique(&column.name) && !key.contains(&column.name)
+    });
     let shape = Shape {
+        vacatable: vacatable.map(|column| column.name.clone()).collect(),
         remote_from: there.from,
         local: here.quoted(),
         names: columns.iter().map(|column| column.name.clone()).collect(),

@@ -7,10 +7,18 @@ mod approval;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod embedded;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod majors;
+#[cfg(test)]
+mod mcp;
 #[cfg(test)]
 mod sync;

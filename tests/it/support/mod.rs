@@ -1,5 +1,10 @@
 //! What the tests share.
 
+pub(crate) mod held;
 pub(crate) mod postgres;
 pub(crate) mod processes;
+pub(crate) mod program;
+pub(crate) mod schema;
+pub(crate) mod served;
 pub(crate) mod site;
+pub(crate) mod wait;

@@ -1,0 +1,175 @@
+//! Flags, variables and files, and what is said of wrong ones.
+
+use meter_sync::config::Setting;
+use serde_json::json;
+use tokio::process::Command;
+
+use super::{NOWHERE, object, run};
+use crate::support::program::{self, More};
+use crate::support::site::Site;
+
+#[tokio::test]
+async fn usage_and_settings_end_with_2_and_say_what_is_wrong() {
+    let site = Site::new().await;
+    let cases: [(&[&str], More<'_>, &str); 9] = [
+        (&[], &[], "Usage:"),
+        (&["sink"], &[], "sync"),
+        (&["sync", "--dryrun"], &[], "--dry-run"),
+        (&["sync", "--allow-mass"], &[], "--allow-mass-deactivation"),
+        (&["status", "--history", "51"], &[], "--history"),
+        (
+            &["sync"],
+            &[(Setting::LocalUrl, "")],
+            "METER_SYNC_LOCAL_URL",
+        ),
+        (
+            &["sync"],
+            &[(Setting::StatementTimeout, "soon")],
+            "METER_SYNC_STATEMENT_TIMEOUT",
+        ),
+        (&["sync", "--timezone", "Mars/Olympus"], &[], "--timezone"),
+        (
+            &["serve"],
+            &[(Setting::Schedule, "0 0 30 2 *")],
+            "METER_SYNC_SCHEDULE",
+        ),
+    ];
+    for (arguments, more, expected) in cases {
+        let ended = run(&site, arguments, more).await;
+        assert_eq!(ended.code, 2, "{arguments:?} {ended:?}");
+        assert_eq!(ended.stdout, "", "{arguments:?}");
+        assert!(
+            ended.stderr.contains(expected),
+            "{arguments:?}: {}",
+            ended.stderr
+        );
+    }
+    let same = [(Setting::RemoteUrl, site.pair.local_url.as_str())];
+    let ended = run(&site, &["sync"], &same).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("METER_SYNC_REMOTE_URL and METER_SYNC_LOCAL_URL"),
+        "{}",
+        ended.stderr
+    );
+    let ended = run(&site, &["sync"], &[(Setting::ReadOnly, "true")]).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+}
+
+#[tokio::test]
+async fn flags_go_before_variables_and_variables_before_the_file() {
+    let site = Site::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("meter-sync.toml");
+    let text = "schedule = '15 * * * *'\ntimezone = 'Asia/Tokyo'\ntenant_id = 9\n";
+    std::fs::write(&file, text).expect("write the file");
+    let config = file.to_str().expect("UTF-8");
+    let command = |arguments: &[&str], more: More<'_>| {
+        let mut command = program::over(&site, arguments, more);
+        command.env_remove(Setting::Schedule.env());
+        command
+    };
+    let schedule = async |command: Command| {
+        let status = object(&program::run(command).await);
+        (status["schedule"].clone(), status["tenant"]["id"].clone())
+    };
+    let from_file = [(Setting::Config, config)];
+    let expected = (
+        json!({"line": "15 * * * *", "timezone": "Asia/Tokyo"}),
+        json!("9"),
+    );
+    assert_eq!(
+        schedule(command(&["status", "--json"], &from_file)).await,
+        expected
+    );
+    let both = [
+        (Setting::Config, config),
+        (Setting::Timezone, "Europe/Oslo"),
+        (Setting::TenantId, "8"),
+    ];
+    let expected = (
+        json!({"line": "15 * * * *", "timezone": "Europe/Oslo"}),
+        json!("8"),
+    );
+    assert_eq!(
+        schedule(command(&["status", "--json"], &both)).await,
+        expected
+    );
+    let flags = [
+        "status",
+        "--json",
+        "--timezone",
+        "UTC",
+        "--schedule",
+        "@daily",
+        "--tenant-id",
+        "7",
+    ];
+    let expected = (json!({"line": "@daily", "timezone": "UTC"}), json!("7"));
+    assert_eq!(schedule(command(&flags, &both)).await, expected);
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_known_is_refused_with_the_nearest() {
+    let site = Site::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("meter-sync.toml");
+    std::fs::write(&file, "tenent_id = 7\n").expect("write the file");
+    let config = file.to_str().expect("UTF-8");
+    let ended = run(&site, &["sync", "--config", config], &[]).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.stderr.contains("tenent_id"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("the nearest is tenant_id"),
+        "{}",
+        ended.stderr
+    );
+    let ended = run(&site, &["sync", "--config", "/nowhere/at/all.toml"], &[]).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(
+        ended.stderr.contains("/nowhere/at/all.toml"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[tokio::test]
+async fn no_output_holds_a_secret_even_when_everything_is_logged() {
+    let site = Site::new().await;
+    site.on_remote("insert into meter (id, tenant_id) values (1, 7)")
+        .await;
+    let with_password = |url: &str| {
+        let (user, rest) = url.split_once('@').expect("a user");
+        format!("{user}:hunter2@{rest}")
+    };
+    let remote = with_password(&site.pair.remote_url);
+    let local = with_password(&site.pair.local_url);
+    let right = [
+        (Setting::RemoteUrl, remote.as_str()),
+        (Setting::LocalUrl, local.as_str()),
+        (Setting::Log, "trace"),
+    ];
+    let down = [(Setting::RemoteUrl, NOWHERE), (Setting::Log, "trace")];
+    let broken = [
+        (Setting::RemoteUrl, "postgres://u:hunter2@h:port/m"),
+        (Setting::Log, "trace"),
+    ];
+    for more in [&right[..], &down, &broken] {
+        for arguments in [
+            &["sync"][..],
+            &["sync", "--json"],
+            &["status"],
+            &["check"],
+            &["migrate"],
+        ] {
+            let ended = run(&site, arguments, more).await;
+            let all = format!("{}{}", ended.stdout, ended.stderr);
+            let line = all.lines().find(|line| line.contains("hunter2"));
+            assert_eq!(line, None, "{arguments:?}");
+        }
+    }
+    let logged = run(&site, &["sync"], &right).await;
+    assert!(logged.stderr.contains("TRACE"), "{}", logged.stderr);
+}

@@ -1,0 +1,8 @@
+//! The HTTP side over real connections and real databases.
+
+mod guards;
+mod seed;
+
+/// The two endpoints of the system that meter-sync grew from.
+const STATUS: &str = "GET /api/local/meter-sync-status";
+const TRIGGER: &str = "POST /api/local/meter-sync-trigger";

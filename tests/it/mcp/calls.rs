@@ -1,0 +1,242 @@
+//! Calls of the two tools that go well, and runs that outlive who asked for them.
+
+use rmcp::model::ProtocolVersion;
+use rmcp::service::ClientLifecycleMode;
+use serde_json::{Value, json};
+
+use super::client::{Assistant, EVERY_WAY, Way};
+use super::{METERS, STATUS, TRIGGER};
+use crate::support::held::{self, Held};
+use crate::support::site::{Site, rows};
+use crate::support::wait;
+
+/// Follows a run by the status tool to its end.
+async fn followed(assistant: &Assistant, run_id: &Value) -> Value {
+    let ended = async || {
+        let status = assistant.ask(STATUS, json!({})).await;
+        status["last_run"]["run_id"] == *run_id && status["activity"] == "idle"
+    };
+    wait::until("the run has ended", ended).await;
+    assistant.ask(STATUS, json!({})).await
+}
+
+/// Status, dry run, sync and status again: what every assistant does first.
+async fn first_steps(site: &Site, assistant: &Assistant) {
+    let before = assistant.ask(STATUS, json!({})).await;
+    assert_eq!(before["health"], "never_run");
+    assert_eq!(before["activity"], "idle");
+    assert_eq!(before["last_run"], Value::Null);
+    assert_eq!(before["tenant"], json!({"id": "7", "name": "Acme"}));
+
+    let plan = assistant.ask(TRIGGER, json!({"dry_run": true})).await;
+    assert_eq!(
+        (&plan["state"], &plan["outcome"]),
+        (&json!("finished"), &json!("dry_run"))
+    );
+    assert_eq!(plan["counts"]["inserted"], 3);
+    assert_eq!(plan["changes_total"], 3);
+    assert_eq!(rows(&site.local, "select id from meter").await, json!([]));
+    assert_eq!(
+        assistant.ask(STATUS, json!({})).await["health"],
+        "never_run"
+    );
+
+    let run = assistant.ask(TRIGGER, json!({"reason": "a test"})).await;
+    assert_eq!(
+        (&run["state"], &run["outcome"]),
+        (&json!("finished"), &json!("succeeded"))
+    );
+    assert_eq!(run["counts"]["inserted"], 3);
+    assert_eq!(run["changes"][0]["key"], json!({"id": "1"}));
+
+    let after = assistant
+        .ask(STATUS, json!({"include_changes": true}))
+        .await;
+    assert_eq!(after["health"], "paused");
+    assert_eq!(after["meters"], json!({"active": 3, "inactive": 0}));
+    assert_eq!(after["last_run"]["run_id"], run["run_id"]);
+    assert_eq!(after["last_run"]["trigger"], "mcp");
+    assert_eq!(after["last_run"]["actor"], "test assistant 1.0");
+    assert_eq!(after["last_run"]["reason"], "a test");
+    assert_eq!(after["changes"].as_array().expect("a list").len(), 3);
+    assert_eq!(after["history"].as_array().expect("a list").len(), 2);
+}
+
+#[tokio::test]
+async fn an_assistant_sees_the_state_plans_syncs_and_sees_the_new_state() {
+    for way in EVERY_WAY {
+        let site = Site::new().await;
+        site.on_remote(METERS).await;
+        let assistant = Assistant::new(way, &site, &[]).await;
+        assert_eq!(
+            assistant.tools,
+            json!(meter_sync::mcp::tools(true)),
+            "{way:?}"
+        );
+        first_steps(&site, &assistant).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_the_protocol_without_initialize_takes_the_same_steps() {
+    for way in EVERY_WAY {
+        let site = Site::new().await;
+        site.on_remote(METERS).await;
+        let modern = ClientLifecycleMode::Discover {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+        };
+        let assistant = Assistant::with_lifecycle(way, &site, &[], modern).await;
+        first_steps(&site, &assistant).await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_longer_than_the_wait_is_followed_by_the_status() {
+    for way in EVERY_WAY {
+        let site = Site::new().await;
+        site.on_remote(METERS).await;
+        let assistant = Assistant::new(way, &site, &[]).await;
+        let held = Held::new(&site).await;
+        let begun = assistant.ask(TRIGGER, json!({"wait_seconds": 0})).await;
+        assert_eq!(begun["state"], "running", "{way:?}");
+        assert_eq!(begun["outcome"], Value::Null, "{way:?}");
+        let run_id = &begun["run_id"];
+        let step = begun["next_step"].as_str().expect("text");
+        assert!(
+            step.contains(run_id.as_str().expect("an id")),
+            "{way:?}: {step}"
+        );
+
+        let second = assistant.ask(TRIGGER, json!({})).await;
+        assert_eq!(second["state"], "already_running", "{way:?}");
+        assert_eq!(&second["run_id"], run_id, "{way:?}");
+        let meanwhile = assistant.ask(STATUS, json!({})).await;
+        assert_eq!(meanwhile["activity"], "running", "{way:?}");
+        assert_eq!(&meanwhile["running"]["run_id"], run_id, "{way:?}");
+
+        held.release().await;
+        let status = followed(&assistant, run_id).await;
+        assert_eq!(status["last_run"]["outcome"], "succeeded", "{way:?}");
+        assert_eq!(held::outcomes(&site).await, json!(["succeeded"]), "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_in_another_process_is_not_run_again() {
+    let site = Site::new().await;
+    site.on_remote(METERS).await;
+    let first = Assistant::new(Way::Stdio, &site, &[]).await;
+    let second = Assistant::new(Way::Http, &site, &[]).await;
+    let held = Held::new(&site).await;
+    let begun = first.ask(TRIGGER, json!({"wait_seconds": 0})).await;
+    let answer = second.ask(TRIGGER, json!({"dry_run": true})).await;
+    assert_eq!(answer["state"], "already_running");
+    assert_eq!(answer["run_id"], begun["run_id"]);
+    let status = second.ask(STATUS, json!({})).await;
+    assert_eq!(status["running"]["run_id"], begun["run_id"]);
+    held.release().await;
+    followed(&second, &begun["run_id"]).await;
+    assert_eq!(held::outcomes(&site).await, json!(["succeeded"]));
+}
+
+#[tokio::test]
+async fn who_gave_a_token_is_told_how_far_the_run_is() {
+    for way in EVERY_WAY {
+        let site = Site::new().await;
+        site.on_remote(METERS).await;
+        let assistant = Assistant::new(way, &site, &[]).await;
+        let held = Held::new(&site).await;
+        // rmcp's client gives a token with every call
+        let call = assistant.begin(TRIGGER, &json!({"wait_seconds": 50})).await;
+        let reading = async || {
+            let told = assistant.told();
+            told.iter()
+                .any(|told| told.message.as_deref() == Some("reading: 0 rows"))
+        };
+        wait::until("the reading is told", reading).await;
+        let token = call.progress_token.clone();
+        held.release().await;
+        let answer = json!(call.await_response().await.expect("an answer"));
+        assert_eq!(
+            answer["structuredContent"]["outcome"], "succeeded",
+            "{way:?}: {answer:#}"
+        );
+        let told = assistant.told();
+        assert!(
+            told.iter().all(|told| told.progress_token == token),
+            "{way:?}: {told:?}"
+        );
+        assert!(
+            told.is_sorted_by(|one, next| one.progress < next.progress),
+            "{way:?}: {told:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_run_goes_on_when_its_call_is_cancelled() {
+    for way in EVERY_WAY {
+        let site = Site::new().await;
+        site.on_remote(METERS).await;
+        let assistant = Assistant::new(way, &site, &[]).await;
+        let held = Held::new(&site).await;
+        let call = assistant.begin(TRIGGER, &json!({"wait_seconds": 50})).await;
+        held::running(&site).await;
+        call.cancel(Some("changed my mind".to_owned()))
+            .await
+            .expect("cancelled");
+        let status = assistant.ask(STATUS, json!({})).await;
+        assert_eq!(status["activity"], "running", "{way:?}");
+        held.release().await;
+        assert_eq!(held::outcomes(&site).await, json!(["succeeded"]), "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_goes_on_when_its_client_goes_away() {
+    for way in EVERY_WAY {
+        let site = Site::new().await;
+        site.on_remote(METERS).await;
+        let assistant = Assistant::new(way, &site, &[]).await;
+        let held = Held::new(&site).await;
+        let _call = assistant.begin(TRIGGER, &json!({"wait_seconds": 50})).await;
+        held::running(&site).await;
+        let _program = assistant.leave().await;
+        held.release().await;
+        assert_eq!(held::outcomes(&site).await, json!(["succeeded"]), "{way:?}");
+        let meters = rows(&site.local, "select id from meter order by id").await;
+        assert_eq!(
+            meters,
+            json!([{"id": "1"}, {"id": "2"}, {"id": "3"}]),
+            "{way:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_idempotency_key_is_answered_with_the_first_run() {
+    for way in EVERY_WAY {
+        let site = Site::new().await;
+        site.on_remote(METERS).await;
+        let assistant = Assistant::new(way, &site, &[]).await;
+        let first = assistant
+            .ask(TRIGGER, json!({"idempotency_key": "a"}))
+            .await;
+        site.on_remote("update meter set name = 'New' where id = 1")
+            .await;
+        let again = assistant
+            .ask(TRIGGER, json!({"idempotency_key": "a"}))
+            .await;
+        assert_eq!(again, first, "{way:?}");
+        let other = assistant
+            .ask(TRIGGER, json!({"idempotency_key": "b"}))
+            .await;
+        assert_ne!(other["run_id"], first["run_id"], "{way:?}");
+        assert_eq!(other["counts"]["updated"], 1, "{way:?}");
+        assert_eq!(
+            held::outcomes(&site).await,
+            json!(["succeeded", "succeeded"]),
+            "{way:?}"
+        );
+    }
+}

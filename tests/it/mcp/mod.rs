@@ -1,0 +1,15 @@
+//! MCP as assistants meet it: rmcp's own client in one process, and over the real program's standard
+//! input and output and `/mcp`.
+
+mod calls;
+mod client;
+mod faults;
+mod process;
+
+/// The tools' names.
+const STATUS: &str = "meter_sync_status";
+const TRIGGER: &str = "meter_sync_trigger";
+
+/// Three meters of the site's tenant and one of another.
+const METERS: &str = "
+    insert into meter (id, tenant_id, name) values (1, 7, 'Main'), (2, 7, 'East'), (3, 7, 'West'), (4, 8, 'Theirs')";

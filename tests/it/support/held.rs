@@ -1,0 +1,45 @@
+//! Runs held in progress: a lock of the test's own on the remote meters keeps them from being read.
+
+use meter_sync::runs::status::ActivityState;
+use serde_json::Value;
+use tokio_postgres::Client;
+
+use super::postgres::connect;
+use super::site::{Site, rows};
+use super::wait;
+
+/// Until it is released or dropped, every run over the site stops where it would read the remote.
+pub(crate) struct Held {
+    holder: Client,
+}
+
+impl Held {
+    pub(crate) async fn new(site: &Site) -> Self {
+        let holder = connect(&site.pair.remote_url).await;
+        let lock = "begin; lock table meter in access exclusive mode";
+        holder.batch_execute(lock).await.expect("lock the meters");
+        Self { holder }
+    }
+
+    /// Lets the runs go on.
+    pub(crate) async fn release(self) {
+        let unlock = self.holder.batch_execute("commit");
+        unlock.await.expect("unlock the meters");
+    }
+}
+
+/// Waits until a run is in progress, in whatever process.
+pub(crate) async fn running(site: &Site) {
+    let running = async || site.status().await.activity == ActivityState::Running;
+    wait::until("a run is in progress", running).await;
+}
+
+/// Waits until no run is in progress, and gives the outcomes in the log, oldest first.
+pub(crate) async fn outcomes(site: &Site) -> Value {
+    let idle = async || site.status().await.activity == ActivityState::Idle;
+    wait::until("no run is in progress", idle).await;
+    let log = "select outcome from meter_sync.meter_sync_log order by started_at";
+    let log = rows(&site.local, log).await;
+    let outcomes = log.as_array().expect("rows").iter();
+    outcomes.map(|row| row["outcome"].clone()).collect()
+}

@@ -1,0 +1,148 @@
+//! The real program as a process of its own, with an environment of the test's own.
+
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use meter_sync::config::Setting;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use super::site::Site;
+use super::wait;
+
+/// No command of a test takes longer unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Settings beyond those of a site.
+pub(crate) type More<'a> = &'a [(Setting, &'a str)];
+
+/// The program with nothing in its environment but these settings.
+pub(crate) fn bare(arguments: &[&str], more: More<'_>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meter-sync"));
+    command.args(arguments).env_clear().kill_on_drop(true);
+    for (setting, value) in more {
+        command.env(setting.env(), value);
+    }
+    command
+}
+
+/// The program over a site, with the schedule off.
+pub(crate) fn over(site: &Site, arguments: &[&str], more: More<'_>) -> Command {
+    let mut command = bare(
+        arguments,
+        &[
+            (Setting::RemoteUrl, &site.pair.remote_url),
+            (Setting::LocalUrl, &site.pair.local_url),
+            (Setting::Schedule, "off"),
+        ],
+    );
+    for (setting, value) in more {
+        command.env(setting.env(), value);
+    }
+    command
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(mut command: Command) -> Ended {
+    let output = command.stdin(Stdio::null()).output();
+    let output = tokio::time::timeout(PATIENCE, output).await;
+    let output = output.expect("the command should end").expect("start it");
+    Ended {
+        code: output.status.code().expect("an exit code, and no signal"),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+/// A program that goes on until it is told to stop; killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    stderr: Arc<Mutex<String>>,
+}
+
+impl Running {
+    /// Starts it; standard input and output are the caller's.
+    pub(crate) fn start(mut command: Command) -> (Self, ChildStdin, ChildStdout) {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("start the program");
+        let input = child.stdin.take().expect("piped");
+        let output = child.stdout.take().expect("piped");
+        let stderr = Arc::new(Mutex::new(String::new()));
+        collect(child.stderr.take().expect("piped"), Arc::clone(&stderr));
+        (Self { child, stderr }, input, output)
+    }
+
+    /// Starts `serve` on a free port; gives its address once it listens.
+    pub(crate) async fn serve(mut command: Command) -> (Self, String) {
+        command.env(Setting::Listen.env(), "127.0.0.1:0");
+        let (mut running, _input, _output) = Self::start(command);
+        let listening = async || {
+            running.assert_alive();
+            address(&running.stderr()).is_some()
+        };
+        wait::until("the program listens", listening).await;
+        let address = address(&running.stderr()).expect("just seen");
+        (running, address)
+    }
+
+    /// What it has written to standard error so far.
+    pub(crate) fn stderr(&self) -> String {
+        let text = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        text.clone()
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.id().expect("it runs").cast_signed();
+        let pid = Pid::from_raw(pid).expect("a process id");
+        kill_process(pid, Signal::TERM).expect("signal it");
+    }
+
+    /// Its exit code, which comes within `limit`.
+    pub(crate) async fn code(&mut self, limit: Duration) -> i32 {
+        let ended = tokio::time::timeout(limit, self.child.wait()).await;
+        let Ok(status) = ended else {
+            panic!("the program goes on after {limit:?}: {}", self.stderr());
+        };
+        let status = status.expect("wait for it");
+        let code = status.code();
+        code.unwrap_or_else(|| panic!("{status}: {}", self.stderr()))
+    }
+
+    fn assert_alive(&mut self) {
+        let ended = self.child.try_wait().expect("look after it");
+        assert!(ended.is_none(), "{ended:?}: {}", self.stderr());
+    }
+}
+
+fn collect(from: impl AsyncRead + Send + Unpin + 'static, into: Arc<Mutex<String>>) {
+    #[expect(clippy::disallowed_methods, reason = "it ends with the program")]
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(from).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let mut text = into.lock().unwrap_or_else(PoisonError::into_inner);
+            *text += &line;
+            *text += "\n";
+        }
+    });
+}
+
+/// The address in the log line that says where is listened.
+fn address(log: &str) -> Option<String> {
+    let line = log.lines().find(|line| line.contains("serving MCP"))?;
+    let (_, rest) = line.split_once("address=")?;
+    rest.split_whitespace().next().map(str::to_owned)
+}

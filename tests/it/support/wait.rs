@@ -1,0 +1,16 @@
+//! Waiting for a condition instead of sleeping long enough.
+
+use std::time::{Duration, Instant};
+
+/// Nothing a test waits for takes longer unless it never comes.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Waits until the condition holds; fails with `what` when it does not come to.
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition().await {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
