@@ -9,6 +9,10 @@ mod architecture;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod embedded;
 #[cfg(test)]
 mod faults;
