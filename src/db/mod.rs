@@ -103,8 +103,9 @@ pub struct Connection<S> {
 impl<S: Side> Database<S> {
     /// A pool for the endpoint. Nothing connects yet.
     pub fn new(endpoint: &Endpoint, limits: &Limits) -> Result<Self, DbError> {
+        // A connection may have died since it was last used; a run must not fail of that.
         let recycling = ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
+            recycling_method: RecyclingMethod::Verified,
         };
         let driver = endpoint.driver().clone();
         let manager = match endpoint.tls() {
