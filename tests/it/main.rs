@@ -1,5 +1,6 @@
 //! The integration tests, one binary; files are named by subject.
 
+#[cfg(test)]
 mod support;
 
 #[cfg(test)]
@@ -16,5 +17,9 @@ mod http;
 mod majors;
 #[cfg(test)]
 mod mcp;
+#[cfg(test)]
+mod pinned;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod sync;
