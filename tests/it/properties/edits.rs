@@ -187,7 +187,7 @@ impl Edit {
         match self {
             Self::Change { field, pick, .. } => change(shape, &mut row.meter, (field, pick), false),
             Self::ChangeHere { field, pick, .. } => {
-                change(shape, &mut row.meter, (field, pick), true)
+                change(shape, &mut row.meter, (field, pick), true);
             }
             Self::Switch { pick, .. } | Self::SwitchHere { pick, .. } => {
                 row.meter.active = active(shape, pick);

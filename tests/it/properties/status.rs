@@ -138,20 +138,20 @@ async fn make(world: &World, trouble: Trouble) -> Runs {
         Trouble::Nothing => {}
         Trouble::NoRemoteTable => {
             site.on_remote("alter table meter rename to meter_away")
-                .await
+                .await;
         }
         Trouble::NoLocalTable => {
             site.on_local("alter table meter rename to meter_away")
-                .await
+                .await;
         }
         Trouble::NoActiveColumn => {
             site.on_remote("alter table meter rename active to away")
-                .await
+                .await;
         }
         Trouble::NoTenant => site.on_local("insert into tenant values (8, 'Byte')").await,
         Trouble::NoRemoteMeters => {
             site.on_remote("update meter set tenant_id = -tenant_id")
-                .await
+                .await;
         }
         Trouble::DuplicateKeys => site.on_remote(TWICE).await,
         Trouble::NoRemoteServer => return with_remote("postgres://127.0.0.1:1/nowhere"),
@@ -178,20 +178,20 @@ async fn mend(world: &World, trouble: Trouble) {
         Trouble::Nothing | Trouble::NoRemoteServer | Trouble::BadRemotePassword => {}
         Trouble::NoRemoteTable => {
             site.on_remote("alter table meter_away rename to meter")
-                .await
+                .await;
         }
         Trouble::NoLocalTable => {
             site.on_local("alter table meter_away rename to meter")
-                .await
+                .await;
         }
         Trouble::NoActiveColumn => {
             site.on_remote("alter table meter rename away to active")
-                .await
+                .await;
         }
         Trouble::NoTenant => site.on_local("delete from tenant where id = 8").await,
         Trouble::NoRemoteMeters => {
             site.on_remote("update meter set tenant_id = -tenant_id")
-                .await
+                .await;
         }
         Trouble::DuplicateKeys => {
             site.on_remote("drop view meter; alter table meter_away rename to meter")
