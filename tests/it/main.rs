@@ -1,5 +1,6 @@
 //! The integration tests, one binary; files are named by subject.
 
+#[cfg(test)]
 mod support;
 
 #[cfg(test)]
@@ -22,6 +23,10 @@ mod http;
 mod majors;
 #[cfg(test)]
 mod mcp;
+#[cfg(test)]
+mod pinned;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
