@@ -30,7 +30,7 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
     };
     let starting = shared.starting.lock().await;
     let started_at = clock::now();
-    let order = Order {
+    let mut order = Order {
         shared,
         local,
         request,

@@ -10,6 +10,10 @@ mod architecture;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod embedded;
 #[cfg(test)]
 mod faults;
@@ -19,6 +23,10 @@ mod http;
 mod majors;
 #[cfg(test)]
 mod mcp;
+#[cfg(test)]
+mod pinned;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

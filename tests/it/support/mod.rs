@@ -3,6 +3,7 @@
 pub(crate) mod broken;
 pub(crate) mod held;
 pub(crate) mod postgres;
+pub(crate) mod processes;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod schema;
