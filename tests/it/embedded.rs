@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use meter_sync::embedded::{Binaries, Data, EmbeddedError, Server, ServerOptions};
 
 use crate::support::postgres::{binaries, connect, freeze, pair, resume, start_pair, start_server};
+use crate::support::processes::processes_in;
 
 /// Set for the process that a test starts to kill it.
 const HOLD: &str = "METER_SYNC_TEST_HOLD";
@@ -323,18 +324,4 @@ async fn wait_until_gone(directory: &Path) {
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-/// The processes that work in a directory or name it in their command line.
-fn processes_in(directory: &Path) -> Vec<String> {
-    let directory = directory.display().to_string();
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes
-        .filter_map(|process| {
-            let place = fs::read_link(process.path().join("cwd")).unwrap_or_default();
-            let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
-            let text = format!("{} {}", place.display(), String::from_utf8_lossy(&command));
-            text.contains(&directory).then_some(text)
-        })
-        .collect()
 }

@@ -10,7 +10,13 @@ mod architecture;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod embedded;
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
@@ -21,5 +27,7 @@ mod mcp;
 mod pinned;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod sync;

@@ -1,0 +1,57 @@
+//! The library without the server: settings, one sync, its report.
+//!
+//! ```sh
+//! cargo run --example library
+//! ```
+//!
+//! It brings its own two databases. With yours, take the settings from where they are:
+//! `Config::load(&Settings::default())` reads the environment and the file it names.
+
+use std::io::Write;
+use std::time::Duration;
+
+use meter_sync::config::{Config, Environment, Setting, Settings};
+use meter_sync::demo::{Pair, sample};
+use meter_sync::error::Failure;
+use meter_sync::meter::Trigger;
+use meter_sync::runs::report::RunReport;
+use meter_sync::runs::{Request, Requested, Runs};
+use tokio_util::task::TaskTracker;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let pair = Pair::temporary().await?;
+    sample::fill(pair.remote_url(), pair.local_url()).await?;
+    let settings = Settings::default()
+        .with(Setting::RemoteUrl, pair.remote_url())
+        .with(Setting::LocalUrl, pair.local_url());
+
+    let runs = Runs::new(
+        Config::load_from(&settings, &Environment::default())?,
+        TaskTracker::new(),
+    )?;
+    let plan = sync(&runs, true).await?;
+    let run = sync(&runs, false).await?;
+    let again = sync(&runs, false).await?;
+
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "dry run: {}", plan.summary)?;
+    writeln!(out, "sync:    {}", run.summary)?;
+    writeln!(out, "again:   {}", again.summary)?;
+    writeln!(out, "{}", serde_json::to_string_pretty(&run.counts)?)?;
+    pair.stop().await?;
+    Ok(())
+}
+
+/// One run to its end. It goes on by itself; the ticket is for those who want to wait.
+async fn sync(runs: &Runs, dry_run: bool) -> Result<RunReport, Failure> {
+    let request = Request {
+        dry_run,
+        actor: Some("library example".to_owned()),
+        ..Request::new(Trigger::Cli)
+    };
+    match runs.request(request).await? {
+        Requested::Started(mut ticket) => Ok(ticket.wait(Duration::from_secs(60)).await),
+        Requested::Finished(report) | Requested::AlreadyRunning(report) => Ok(*report),
+    }
+}

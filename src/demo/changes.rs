@@ -1,0 +1,164 @@
+//! What happens at the demo's remote while one watches: a change every twenty seconds, in a cycle of
+//! six that comes back to where it was. The number of the next one is kept in the database, so a
+//! demo that is started again goes on.
+
+use std::time::Duration;
+
+use tokio_postgres::types::Type;
+use tokio_util::sync::CancellationToken;
+
+use super::owner::Owner;
+
+const INTERVAL: Duration = Duration::from_secs(20);
+
+/// One change at the remote. Each statement takes the number of the cycle and gives the names of the
+/// meters it changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// Arrives as an update.
+    Rename,
+    /// A meter of a new number arrives as an insert; one that was dismantled earlier comes back.
+    Install,
+    /// Arrives as an update.
+    MovePort,
+    /// The remote's own `active = false` arrives as an update.
+    SwitchOff,
+    /// What was switched off a cycle ago arrives as a reactivation.
+    SwitchOn,
+    /// A row that is gone arrives as a deactivation.
+    Dismantle,
+}
+
+const CYCLE: [Change; 6] = [
+    Change::Rename,
+    Change::Dismantle,
+    Change::Install,
+    Change::MovePort,
+    Change::SwitchOff,
+    Change::SwitchOn,
+];
+
+impl Change {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Rename => "renamed a meter",
+            Self::Install => "installed a meter",
+            Self::MovePort => "moved a meter to another port",
+            Self::SwitchOff => "switched a meter off",
+            Self::SwitchOn => "switched meters on again",
+            Self::Dismantle => "dismantled a meter",
+        }
+    }
+
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Rename => RENAME,
+            Self::Install => INSTALL,
+            Self::MovePort => MOVE_PORT,
+            Self::SwitchOff => SWITCH_OFF,
+            Self::SwitchOn => SWITCH_ON,
+            Self::Dismantle => DISMANTLE,
+        }
+    }
+}
+
+const RENAME: &str = "\
+-- demo: rename a meter
+update meter set updated_at = now(),
+    name = case when name like '% (old)' then left(name, -6) else name || ' (old)' end
+where id = 1 + $1 * 7 % 150 and tenant_id = 7
+returning name";
+
+/// Forty numbers in turn, so that a demo left alone for a week does not grow.
+const INSTALL: &str = "\
+-- demo: install a meter
+insert into meter (id, tenant_id, name, type, serial_number, installation_date, ip, port, protocol,
+    status, register_map)
+select 1000 + $1 % 40, 7, 'New wing, submeter ' || 1 + $1 % 40, 'electric',
+    'ELS-' || 700000 + $1 % 40, date '2026-11-02', '10.27.20.' || 10 + $1 % 40, 502, 'modbus_tcp',
+    'online', jsonb_build_object('unit_id', 1 + $1 % 40, 'registers', jsonb_build_array())
+on conflict do nothing
+returning name";
+
+const MOVE_PORT: &str = "\
+-- demo: move a meter to another port
+update meter set port = case when port = 1502 then 502 else 1502 end, updated_at = now()
+where id = 2 + $1 * 11 % 150 and tenant_id = 7
+returning name";
+
+const SWITCH_OFF: &str = "\
+-- demo: switch a meter off
+update meter set active = false, status = 'offline', updated_at = now()
+where id = 3 + $1 * 13 % 150 and tenant_id = 7
+returning name";
+
+const SWITCH_ON: &str = "\
+-- demo: switch meters on again
+update meter set active = true, status = 'online', updated_at = now()
+where id = 3 + ($1 + 149) * 13 % 150 and tenant_id = 7 and not active
+returning name";
+
+/// In the first cycles a meter of the sample, later the one that was installed three cycles ago.
+const DISMANTLE: &str = "\
+-- demo: dismantle a meter
+delete from meter
+where id = case when $1 < 3 then 160 + $1 else 1000 + ($1 + 37) % 40 end and tenant_id = 7
+returning name";
+
+const NEXT: &str = "\
+-- demo: take the number of the next change
+update demo_sample set step = step + 1 returning step - 1";
+
+/// Changes the remote a little, again and again, until a stop is asked for.
+pub(super) async fn keep_changing(remote_url: String, stop: CancellationToken) {
+    loop {
+        let pause = tokio::time::sleep(INTERVAL);
+        if stop.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+        let changed = change_once(&remote_url);
+        match stop.run_until_cancelled(changed).await {
+            None => return,
+            Some(Ok((change, names))) => {
+                tracing::info!(meters = names.join("; "), "the demo {}", change.words());
+            }
+            // somebody is playing with the database: that is what it is there for
+            Some(Err(error)) => tracing::warn!(%error, "the demo could not change its remote"),
+        }
+    }
+}
+
+async fn change_once(remote_url: &str) -> Result<(Change, Vec<String>), tokio_postgres::Error> {
+    let mut owner = Owner::connect(remote_url).await?;
+    let tx = owner.begin().await?;
+    let step: i64 = tx.query_one(NEXT, &[]).await?.try_get(0)?;
+    let (change, cycle) = place(step);
+    let rows = tx
+        .query_typed(change.sql(), &[(&cycle, Type::INT8)])
+        .await?;
+    let names: Result<_, _> = rows.iter().map(|row| row.try_get(0)).collect();
+    tx.commit().await?;
+    owner.close().await;
+    Ok((change, names?))
+}
+
+/// Which change a step is, and in which cycle.
+fn place(step: i64) -> (Change, i64) {
+    let length = CYCLE.len() as i64;
+    let index = usize::try_from(step.rem_euclid(length)).unwrap_or_default();
+    let change = CYCLE.get(index).copied().unwrap_or(Change::Rename);
+    (change, step.div_euclid(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cycle_has_every_change_once() {
+        let cycle: Vec<_> = (6..12).map(place).collect();
+        for change in CYCLE {
+            assert!(cycle.contains(&(change, 1)), "{change:?}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! `meter-sync demo`: two real Postgres servers, sample meters, and everything working.
+//!
+//! The demo reads and writes its own pair of databases and no others, whatever the settings name;
+//! other settings hold as usual, over the demo's defaults. It ends with nothing running, at any
+//! moment and by any signal, and the next start goes on with the data it left. What it changes at
+//! the remote, and when, is the same on every machine.
+//!
+//! [`Pair`] and [`sample`] are public for the examples, which want two databases to work on.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+
+pub use pair::Pair;
+
+use crate::app::App;
+use crate::config::{Config, Endpoint, Mapping, Setting, Settings, Source};
+use crate::embedded::{Binaries, EmbeddedError};
+use crate::error::{ErrorCode, Failure};
+use crate::meter::Trigger;
+use crate::runs::report::RunReport;
+use crate::runs::{Request, Requested};
+use crate::shutdown::Shutdown;
+use pair::Place;
+use welcome::Welcome;
+
+mod changes;
+mod owner;
+mod pair;
+pub mod sample;
+mod welcome;
+
+/// What `meter-sync demo` is told beside the settings.
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Throw away what an earlier demo left and start over
+    #[arg(long)]
+    fresh: bool,
+    /// Where the demo keeps its two databases [default: where this user's programs keep their data]
+    #[arg(long, value_name = "DIR", env = "METER_SYNC_DEMO_DATA_DIR")]
+    data_dir: Option<OsString>,
+    /// The directory that has Postgres's `initdb` and `postgres` [default: found, or installed]
+    #[arg(long, value_name = "DIR", env = "METER_SYNC_POSTGRES_BIN")]
+    postgres_bin: Option<OsString>,
+}
+
+impl DemoArgs {
+    /// A package manager at work is left to end by itself when this is given up.
+    async fn binaries(&self) -> Result<Binaries, EmbeddedError> {
+        let named = given(self.postgres_bin.as_ref());
+        Binaries::find_or_install(named).await
+    }
+
+    fn place(&self) -> anyhow::Result<Place> {
+        let named = given(self.data_dir.as_ref());
+        let directory = named.map(std::path::absolute).transpose()?;
+        Ok(Place::kept(directory.as_deref())?)
+    }
+}
+
+/// An empty variable counts as not set.
+fn given(path: Option<&OsString>) -> Option<&Path> {
+    path.filter(|path| !path.is_empty()).map(Path::new)
+}
+
+/// Often enough to watch, and less often than a person reads what changed.
+const SCHEDULE: &str = "* * * * *";
+/// Port 0 stands for the usual port, or another one where that is taken.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const USUAL_PORT: u16 = 8765;
+/// No run over a few hundred meters takes longer unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the demo until a stop is asked for.
+pub async fn run(args: DemoArgs, settings: &Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+    let mut config = config(settings)?;
+    let listener = listen(config.listen).await?;
+    config.listen = listener
+        .local_addr()
+        .context("read the address listened on")?;
+    let stop = shutdown.token();
+    let Some(binaries) = stop.run_until_cancelled(args.binaries()).await else {
+        return Ok(());
+    };
+    let (binaries, place) = (binaries?, args.place()?);
+    tracing::info!("starting two servers of Postgres {}", binaries.version());
+    // takes a second or two and has a limit; a stop in the meantime waits for it, so that what was
+    // begun is stopped in order
+    let pair = match Pair::start(&binaries, place, args.fresh).await {
+        // Ctrl-C reaches `initdb` as well, which then fails
+        Err(_) if stop.is_cancelled() => return Ok(()),
+        started => started?,
+    };
+    let served = Box::pin(serve(config, listener, &pair, shutdown.clone())).await;
+    shutdown.finish().await;
+    let stopped = pair.stop().await;
+    served.and(stopped.context("stop the two Postgres servers"))
+}
+
+/// Fills the pair where it is empty, syncs once, says what there is to see, and serves.
+async fn serve(
+    mut config: Config,
+    listener: TcpListener,
+    pair: &Pair,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let stop = shutdown.token();
+    let filling = sample::fill(pair.remote_url(), pair.local_url());
+    match stop.run_until_cancelled(filling).await {
+        Some(filled) => filled?,
+        None => return Ok(()),
+    }
+    config.remote = Some(Endpoint::parse(pair.remote_url(), &config.limits)?);
+    config.local = Some(Endpoint::parse(pair.local_url(), &config.limits)?);
+    let app = App::build(config, shutdown.clone())?;
+    let Some(first) = stop.run_until_cancelled(first_sync(&app)).await else {
+        return Ok(());
+    };
+    let welcome = Welcome {
+        config: app.runs().config(),
+        pair,
+        first_sync: match &first {
+            Ok(report) => &report.summary,
+            Err(failure) => &failure.message,
+        },
+    };
+    // Whoever read our output may be gone; the demo still serves.
+    drop(std::io::stdout().write_all(welcome.text().as_bytes()));
+    let changes = changes::keep_changing(pair.remote_url().to_owned(), stop);
+    shutdown.tasks().spawn(changes);
+    app.serve_on(listener).await
+}
+
+async fn first_sync(app: &App) -> Result<RunReport, Failure> {
+    let request = Request {
+        actor: Some("demo".to_owned()),
+        ..Request::new(Trigger::Startup)
+    };
+    match app.runs().request(request).await? {
+        Requested::Started(mut ticket) => Ok(ticket.wait(PATIENCE).await),
+        Requested::AlreadyRunning(report) | Requested::Finished(report) => Ok(*report),
+    }
+}
+
+/// The settings with the demo's defaults, and with nothing of what they say about databases: the
+/// demo must never write to a database of the user's.
+fn config(settings: &Settings) -> Result<Config, Failure> {
+    let settings = settings
+        .clone()
+        .with(Setting::RemoteUrl, "host=127.0.0.1 dbname=remote")
+        .with(Setting::RemoteUrlFile, "")
+        .with(Setting::LocalUrl, "host=127.0.0.1 dbname=local")
+        .with(Setting::LocalUrlFile, "")
+        .with_default(Setting::Schedule, SCHEDULE)
+        .with_default(Setting::Jitter, "0s")
+        .with_default(Setting::Listen, LISTEN.to_string());
+    let config = Config::load(&settings)?;
+    Ok(Config {
+        remote: None,
+        local: None,
+        mapping: Mapping {
+            tenant: None,
+            source: Source::Table("meter".to_owned()),
+            local_table: "meter".to_owned(),
+            columns: None,
+            key: None,
+            tenant_column: "tenant_id".to_owned(),
+            active_column: "active".to_owned(),
+        },
+        ..config
+    })
+}
+
+async fn listen(wanted: SocketAddr) -> Result<TcpListener, Failure> {
+    let usual = SocketAddr::new(wanted.ip(), USUAL_PORT);
+    let first = if wanted.port() == 0 { usual } else { wanted };
+    let mut bound = TcpListener::bind(first).await;
+    if bound.is_err() && first != wanted {
+        tracing::info!("{first} is taken; the demo listens on another port");
+        bound = TcpListener::bind(wanted).await;
+    }
+    bound.map_err(|error| {
+        let message = format!("{first} cannot be listened on: {}.", error.kind());
+        Failure::new(ErrorCode::ConfigInvalid, message)
+            .with_remedy("Set METER_SYNC_LISTEN to a free address, such as 127.0.0.1:8766.")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_setting_leads_the_demo_to_a_database_of_the_users() {
+        let settings = Settings::default()
+            .with(Setting::RemoteUrlFile, "/nowhere")
+            .with(Setting::LocalUrl, "postgres://elsewhere/site")
+            .with(Setting::TenantId, "8")
+            .with(Setting::RemoteQuery, "select 1")
+            .with(Setting::Schedule, "off");
+        let config = config(&settings).expect("settings");
+        assert!(config.remote.is_none() && config.local.is_none());
+        assert_eq!(config.mapping.tenant, None);
+        assert_eq!(config.mapping.source, Source::Table("meter".to_owned()));
+        assert!(config.schedule.is_none(), "other settings hold");
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_replaced_only_where_nobody_asked_for_it() {
+        // whether by us or by another test, the usual port is taken now
+        let _holder = TcpListener::bind((Ipv4Addr::LOCALHOST, USUAL_PORT)).await;
+        let other = listen(LISTEN).await.expect("another port");
+        let other = other.local_addr().expect("an address");
+        assert_ne!(other.port(), USUAL_PORT);
+
+        let _taken = TcpListener::bind(other).await;
+        let refused = listen(other).await.expect_err("a taken port");
+        assert_eq!(refused.code, ErrorCode::ConfigInvalid);
+    }
+}

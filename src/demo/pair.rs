@@ -1,0 +1,132 @@
+//! The two servers of a demo or an example.
+
+use std::path::Path;
+
+use crate::embedded::{Binaries, Data, EmbeddedError, Server, ServerOptions};
+
+/// The database of each server that holds the sample.
+const DATABASE: &str = "postgres";
+
+/// A remote and a local Postgres server on this machine.
+#[derive(Debug)]
+pub struct Pair {
+    remote: Server,
+    local: Server,
+    remote_url: String,
+    local_url: String,
+    version: String,
+}
+
+/// Where the two servers have their data.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    remote: Data,
+    local: Data,
+}
+
+impl Place {
+    /// Data that is kept for the next start: in `directory`, or where programs keep theirs.
+    pub(super) fn kept(directory: Option<&Path>) -> Result<Self, EmbeddedError> {
+        let data = |name: &str| match directory {
+            Some(directory) => Ok(Data::Persistent(directory.join(name))),
+            None => Data::kept(name),
+        };
+        Ok(Self {
+            remote: data("remote")?,
+            local: data("local")?,
+        })
+    }
+}
+
+impl Pair {
+    /// Two empty servers whose data goes when they stop.
+    pub async fn temporary() -> anyhow::Result<Self> {
+        let place = Place {
+            remote: Data::Temporary,
+            local: Data::Temporary,
+        };
+        let binaries = Binaries::find_or_install(None).await?;
+        Self::start(&binaries, place, false).await
+    }
+
+    /// Starts both at once; `fresh` throws away what there was.
+    pub(super) async fn start(
+        binaries: &Binaries,
+        place: Place,
+        fresh: bool,
+    ) -> anyhow::Result<Self> {
+        let (remote, local) = tokio::join!(
+            start(binaries, "remote", place.remote, fresh),
+            start(binaries, "local", place.local, fresh),
+        );
+        let (remote, local) = match (remote, local) {
+            (Ok(remote), Ok(local)) => (remote, local),
+            (Ok(started), Err(error)) | (Err(error), Ok(started)) => {
+                started.stop().await?;
+                return Err(said(error));
+            }
+            (Err(error), Err(_)) => return Err(said(error)),
+        };
+        Ok(Self {
+            remote_url: remote.url(DATABASE),
+            local_url: local.url(DATABASE),
+            version: binaries.version().to_owned(),
+            remote,
+            local,
+        })
+    }
+
+    /// The URL of the database that stands for the central one; it may be written to.
+    pub fn remote_url(&self) -> &str {
+        &self.remote_url
+    }
+
+    /// The URL of the database that stands for the site's own.
+    pub fn local_url(&self) -> &str {
+        &self.local_url
+    }
+
+    /// The servers' version, such as `15.14`.
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The directory that holds both servers' data.
+    pub(super) fn directory(&self) -> &Path {
+        let one = self.local.directory();
+        one.parent().unwrap_or(one)
+    }
+
+    /// Stops both servers and waits until they have stopped.
+    pub async fn stop(self) -> Result<(), EmbeddedError> {
+        let (remote, local) = tokio::join!(self.remote.stop(), self.local.stop());
+        remote.and(local)
+    }
+}
+
+async fn start(
+    binaries: &Binaries,
+    name: &'static str,
+    data: Data,
+    fresh: bool,
+) -> Result<Server, EmbeddedError> {
+    if fresh {
+        data.erase().await?;
+    }
+    let options = ServerOptions {
+        name,
+        data,
+        settings: Vec::new(),
+    };
+    Server::start(binaries, options).await
+}
+
+fn said(error: EmbeddedError) -> anyhow::Error {
+    let in_use = matches!(error, EmbeddedError::InUse { .. });
+    let error = anyhow::Error::new(error);
+    if in_use {
+        error.context("another demo is running; stop it, or give this one a --data-dir of its own")
+    } else {
+        error.context("the demo's Postgres servers did not start")
+    }
+}

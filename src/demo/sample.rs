@@ -1,0 +1,59 @@
+//! The sample: three organisations with 420 meters at the remote, and a site of one of them that
+//! was last synced months ago.
+
+use anyhow::Context;
+
+use super::owner::Owner;
+
+/// Raised with every change of the sample's tables, so that an older demo's data is noticed.
+const VERSION: i32 = 1;
+
+const METERS: &str = include_str!("sql/meters.sql");
+const REMOTE: &str = include_str!("sql/remote.sql");
+const LOCAL: &str = include_str!("sql/local.sql");
+
+/// Which version of the sample a database holds, and how many changes were made to it since.
+const MARK: &str = "\
+-- demo: mark the database as filled
+create table demo_sample (version integer not null, step bigint not null default 0)";
+
+const MARKED: &str = "\
+-- demo: look for the mark
+select to_regclass('demo_sample') is not null";
+
+const VERSION_FOUND: &str = "\
+-- demo: read the sample's version
+select version from demo_sample";
+
+const REMEMBER: &str = "\
+-- demo: remember the sample's version
+insert into demo_sample (version) values ($1)";
+
+/// Fills both databases where they are empty; leaves them as they are when they hold this sample.
+pub async fn fill(remote_url: &str, local_url: &str) -> anyhow::Result<()> {
+    let (remote, local) = tokio::join!(fill_one(remote_url, REMOTE), fill_one(local_url, LOCAL));
+    remote.context("fill the demo's remote database")?;
+    local.context("fill the demo's local database")
+}
+
+/// One transaction, so that a start that is killed in the middle leaves an empty database.
+async fn fill_one(url: &str, tables: &str) -> anyhow::Result<()> {
+    let mut owner = Owner::connect(url).await?;
+    let tx = owner.begin().await?;
+    if tx.query_one(MARKED, &[]).await?.try_get(0)? {
+        let found: i32 = tx.query_one(VERSION_FOUND, &[]).await?.try_get(0)?;
+        anyhow::ensure!(
+            found == VERSION,
+            "an earlier version of the demo made this data (sample {found}, this is {VERSION}); \
+             start over with `meter-sync demo --fresh`"
+        );
+    } else {
+        tx.batch_execute(MARK).await?;
+        tx.execute(REMEMBER, &[&VERSION]).await?;
+        tx.batch_execute(METERS).await?;
+        tx.batch_execute(tables).await?;
+    }
+    tx.commit().await?;
+    owner.close().await;
+    Ok(())
+}
