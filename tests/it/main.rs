@@ -17,4 +17,6 @@ mod majors;
 #[cfg(test)]
 mod mcp;
 #[cfg(test)]
+mod schedule;
+#[cfg(test)]
 mod sync;
