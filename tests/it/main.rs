@@ -28,6 +28,8 @@ mod pinned;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod schedule;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod sync;
