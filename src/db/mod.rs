@@ -185,13 +185,12 @@ const PINNED: &str = "set local datestyle = 'ISO, YMD'; set local intervalstyle 
      set local idle_in_transaction_session_timeout = 0; ";
 
 /// Lets a server in the middle of a statement look for a client that died or gave up, so that it holds
-/// neither lock nor connection for it. Postgres has it from version 14, and not on every platform;
-/// elsewhere the statement's own time limit does it.
+/// neither lock nor connection for it. Postgres has it from version 14, surely on Linux; elsewhere the
+/// statement's own time limit does it.
 const NOTICE_A_DEAD_CLIENT: &str = "\
-    do $$ begin \
-        perform set_config('client_connection_check_interval', '1000', true); \
-    exception when others then null; \
-    end $$";
+    select set_config('client_connection_check_interval', '1000', true) \
+    where current_setting('client_connection_check_interval', true) is not null \
+    and version() like '%linux%'";
 
 impl<S: Side> Connection<S> {
     /// The one door to transactions. `name` is what `pg_stat_activity` shows.
