@@ -19,6 +19,8 @@ pub struct Relation {
     pub unique: Vec<Vec<String>>,
     /// Whether the first entry of `unique` is the primary key.
     pub has_primary_key: bool,
+    /// The columns that stand in any unique index, one that holds for some rows only included.
+    pub unique_columns: Vec<String>,
 }
 
 /// A column as it is now.
@@ -26,7 +28,8 @@ pub struct Relation {
 pub struct Column {
     /// Its name.
     pub name: String,
-    /// Its type without length or precision, as a cast takes it.
+    /// Its type without length or precision and behind every domain, as a cast takes it without
+    /// cutting anything off.
     pub base_type: String,
     /// Whether the database computes it.
     pub is_generated: bool,
@@ -55,23 +58,33 @@ impl Relation {
 const FIND: &str = "\
 -- look up the table
 select c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'),
-       a.attname::text, format_type(a.atttypid, -1), a.attgenerated <> '', not a.attnotnull,
+       a.attname::text, format_type(coalesce(root.oid, a.atttypid), -1), a.attgenerated <> '', not a.attnotnull,
        a.attidentity = 'a'
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+left join lateral (
+    with recursive behind (oid, typtype, typbasetype) as (
+        select t.oid, t.typtype, t.typbasetype from pg_catalog.pg_type t where t.oid = a.atttypid
+        union all
+        select t.oid, t.typtype, t.typbasetype
+        from behind b join pg_catalog.pg_type t on t.oid = b.typbasetype
+        where b.typtype = 'd'
+    )
+    select b.oid from behind b where b.typtype <> 'd'
+) root on true
 where c.oid = to_regclass($1)::oid
 order by a.attnum";
 
 const UNIQUE: &str = "\
 -- look up the unique indexes
-select i.indisprimary, array_agg(a.attname::text order by k.position)
+select i.indisprimary, array_agg(a.attname::text order by k.position),
+       i.indpred is null and i.indexprs is null
 from pg_catalog.pg_index i
 cross join lateral unnest(i.indkey::smallint[]) with ordinality k(attnum, position)
 join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-where i.indrelid = $1 and i.indisunique and i.indisvalid
-  and i.indpred is null and i.indexprs is null and k.position <= i.indnkeyatts
-group by i.indexrelid, i.indisprimary
+where i.indrelid = $1 and i.indisunique and i.indisvalid and k.position <= i.indnkeyatts
+group by i.indexrelid, i.indisprimary, i.indpred is null, i.indexprs is null
 order by i.indisprimary desc, i.indexrelid";
 
 /// Looks a relation up by `name` or `schema.name`; `None` when there is none that we may see.
@@ -98,6 +111,14 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
             })
             .collect(),
         has_primary_key: indexes.first().is_some_and(|index| index.get(0)),
-        unique: indexes.iter().map(|index| index.get(1)).collect(),
+        unique: indexes
+            .iter()
+            .filter(|index| index.get(2))
+            .map(|index| index.get(1))
+            .collect(),
+        unique_columns: indexes
+            .iter()
+            .flat_map(|index| index.get::<_, Vec<String>>(1))
+            .collect(),
     }))
 }

@@ -96,14 +96,14 @@ impl DbError {
     }
 
     /// Whether the error speaks of one row's values and not of the statement or the server:
-    /// SQLSTATE classes 22, 23 and 44, an error raised by a trigger, an index row too large
+    /// SQLSTATE classes 22, 23 and 44, an error raised by a trigger (class P0, or one that Postgres
+    /// does not know), an index row or a value too large
     /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
     pub fn is_about_a_row(&self) -> bool {
         self.server_error().is_some_and(|error| {
-            let state = error.code().code();
-            ["22", "23", "44", "P0"]
-                .iter()
-                .any(|class| state.starts_with(class))
+            let class = error.code().code().get(..2).unwrap_or_default();
+            ["22", "23", "44", "P0"].contains(&class)
+                || !KNOWN_CLASSES.contains(&class)
                 || *error.code() == SqlState::PROGRAM_LIMIT_EXCEEDED
         })
     }
@@ -125,7 +125,13 @@ impl DbError {
         let side = self.side();
         match self {
             Self::Pool { .. } => Failure::new(ErrorCode::Internal, self.to_string()),
-            Self::Silence { .. } => Failure::new(timeout(side), self.to_string()),
+            Self::Silence { doing, waited, .. } => Failure::new(
+                timeout(side),
+                format!(
+                    "The {side} database gave no answer within {} s; it was to {doing}.",
+                    waited.as_secs()
+                ),
+            ),
             Self::Connect {
                 waited,
                 source: PoolError::Timeout(_),
@@ -138,11 +144,21 @@ impl DbError {
                 source: PoolError::Backend(source),
                 ..
             } => driver_failure(side, "connect", source),
-            Self::Connect { .. } => Failure::new(unreachable(side), self.to_string()),
+            Self::Connect { .. } => Failure::new(
+                unreachable(side),
+                format!("No connection to the {side} database could be had."),
+            ),
             Self::Query { doing, source, .. } => driver_failure(side, doing, source),
         }
     }
 }
+
+/// The classes of SQLSTATE that Postgres itself uses; any other was chosen by whoever wrote a trigger.
+const KNOWN_CLASSES: &[&str] = &[
+    "00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21", "22",
+    "23", "24", "25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "40",
+    "42", "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX",
+];
 
 fn driver_failure(side: SideName, doing: &str, source: &tokio_postgres::Error) -> Failure {
     if let Some(error) = source.as_db_error() {
@@ -209,10 +225,16 @@ fn server_failure(side: SideName, doing: &str, error: &tokio_postgres::error::Db
             side.to_string().to_uppercase()
         ));
     }
-    Failure::new(
+    let failure = Failure::new(
         server_code(side, error.code()),
         format!("The {side} database refused to {doing}: {message} (SQLSTATE {state})."),
-    )
+    );
+    if ["22021", "22P05"].contains(&state) {
+        return failure.with_remedy(
+            "A text does not fit a database's encoding: use UTF8 on both sides, or mend the text on the remote.",
+        );
+    }
+    failure
 }
 
 fn server_code(side: SideName, state: &SqlState) -> ErrorCode {

@@ -181,7 +181,7 @@ impl<S: Side> Database<S> {
 const PINNED: &str = "set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; \
      set local timezone = 'UTC'; set local extra_float_digits = 1; \
      set local bytea_output = 'hex'; set local xmloption = 'content'; \
-     set local lc_monetary = 'C'; set local standard_conforming_strings = on; \
+     set local lc_monetary = 'C'; set local array_nulls = on; set local standard_conforming_strings = on; \
      set local idle_in_transaction_session_timeout = 0; ";
 
 /// Lets a server in the middle of a statement look for a client that died or gave up, so that it holds

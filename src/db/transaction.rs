@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use deadpool_postgres::Transaction;
-use tokio_postgres::{CopyInSink, CopyOutStream, Row};
+use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage};
 
 use super::param::{Param, typed};
 use super::{DbError, Side, Waits};
@@ -86,13 +86,18 @@ impl<'c, S: Side> Tx<'c, S> {
         self.answer(sql, self.inner.batch_execute(sql)).await
     }
 
-    /// The names and types of a query's columns, found without running it.
-    pub async fn describe(&self, sql: &str) -> Result<Vec<(String, String)>, DbError> {
-        let statement = self.answer(sql, self.inner.prepare(sql)).await?;
-        let columns = statement.columns().iter();
-        Ok(columns
-            .map(|c| (c.name().to_owned(), c.type_().name().to_owned()))
-            .collect())
+    /// The names of a query's columns, without a row of it. No statement is left prepared, which a
+    /// pooler would hand to the next client.
+    pub async fn columns_of(&self, query: &str) -> Result<Vec<String>, DbError> {
+        let sql = format!("-- describe the query\nselect * from ({query}\n) q limit 0");
+        let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;
+        let mut names = Vec::new();
+        for message in messages {
+            if let SimpleQueryMessage::RowDescription(columns) = message {
+                names.extend(columns.iter().map(|column| column.name().to_owned()));
+            }
+        }
+        Ok(names)
     }
 
     /// Starts `copy .. to stdout`. Its rows are due until another statement is answered.

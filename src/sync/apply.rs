@@ -5,12 +5,16 @@ use crate::meter::{Action, Rejection};
 
 use super::plan::{Plan, Step, count_of};
 use super::read::{Staged, fields};
-use super::rejected::{self, Rows, Tried};
+use super::rejected::{self, PerRow, Rows, Tried};
 use super::{Job, Shape, SyncError, Synced, swap};
 
-/// How often the rows that were not taken are tried again after the others are in: a row may have
-/// waited for a unique value that another row gave up.
-const PASSES: usize = 5;
+/// How often the rows that were not taken are tried again, as long as it helps: a row may have waited
+/// for a value that another row gave up, or for the row that it refers to.
+const PASSES: usize = 20;
+
+/// While a set is halved, rows may be found that are not at fault but wait for others; so many times
+/// the limit of rejected rows are remembered before the run gives up.
+const WAITING_FACTOR: usize = 20;
 
 /// Carries the plan out, and records the rows that were set aside.
 pub(crate) async fn apply(
@@ -20,25 +24,30 @@ pub(crate) async fn apply(
     plan: Plan,
     staged: Staged,
 ) -> Result<Synced, SyncError> {
-    let limit = (job.limits.rejected_limit as usize).saturating_sub(staged.rejected.len());
+    let limit = job.limits.rejected_limit as usize;
     let too_many = |reason| SyncError::TooManyRejected {
         tenant: job.tenant.clone(),
-        limit: job.limits.rejected_limit as usize,
+        limit,
         reason,
     };
     // A constraint checked only at commit could not be traced to a row.
     local
         .batch("-- check constraints at once\nset constraints all immediate")
         .await?;
+    let index = index(shape);
     let mut bad = Vec::new();
     for (step, rows) in &plan.steps {
-        let write = Write::new(shape, *step);
-        let left = limit.saturating_sub(bad.len());
-        let found = rejected::all_but_the_bad(local, *rows, left, |rows| write.run(local, rows));
+        let left = (limit * WAITING_FACTOR).saturating_sub(bad.len());
+        let write = write(shape, *step);
+        let found = rejected::all_but_the_bad(local, *rows, left, &index, &write);
         let found = found.await?.map_err(too_many)?;
         bad.extend(found.into_iter().map(|(n, reason)| (*step, n, reason)));
     }
     retry(local, shape, &mut bad).await?;
+    if bad.len() + staged.rejected.len() > limit {
+        let reason = bad.pop().map(|(_, _, reason)| reason);
+        return Err(too_many(reason.unwrap_or_default()));
+    }
     let mut synced = plan.into_synced(staged.rejected);
     for (_, n, reason) in bad {
         let (action, rejection) = set_aside(local, shape, job, (n, reason)).await?;
@@ -47,6 +56,17 @@ pub(crate) async fn apply(
         synced.rejected.push(rejection);
     }
     Ok(synced)
+}
+
+/// Lets the rows of a small range be found by their number and key.
+fn index(shape: &Shape) -> String {
+    let key = quote::columns("", &shape.key);
+    format!(
+        "-- index the plan
+create index if not exists meter_sync_plan_n on pg_temp.meter_sync_plan (\"meter_sync n\");
+create index if not exists meter_sync_stage_key on pg_temp.meter_sync_stage ({key});
+analyze pg_temp.meter_sync_plan (\"meter_sync n\")"
+    )
 }
 
 async fn retry(
@@ -61,7 +81,7 @@ async fn retry(
         bad.reverse();
         let mut still_bad = Vec::new();
         for (step, n, _) in bad.drain(..) {
-            let write = Write::new(shape, step);
+            let write = write(shape, step);
             let row = Rows { first: n, last: n };
             if let Tried::NotTaken(reason) = rejected::attempt(local, write.run(local, row)).await?
             {
@@ -79,60 +99,43 @@ async fn retry(
     Ok(())
 }
 
-/// The statement of a step, for a range of the plan's rows.
-pub(super) struct Write {
-    sql: String,
-}
-
-impl Write {
-    pub(super) fn new(shape: &Shape, step: Step) -> Self {
-        let Shape {
-            local,
-            local_filter,
-            ..
-        } = shape;
-        let staged_row = shape.same_key("s", "p");
-        let local_row = shape.same_key("l", "p");
-        let range = "p.\"meter_sync n\" between $1 and $2";
-        let sql = match step {
-            Step::Deactivate => format!(
-                "-- deactivate meters
+/// The statement of a step.
+pub(super) fn write(shape: &Shape, step: Step) -> PerRow {
+    let Shape {
+        local,
+        local_filter,
+        ..
+    } = shape;
+    let staged_row = shape.same_key("s", "p");
+    let local_row = shape.same_key("l", "p");
+    let range = "p.\"meter_sync n\" between $1 and $2";
+    let sql = match step {
+        Step::Deactivate => format!(
+            "-- deactivate meters
 update {local} l set {} = false from pg_temp.meter_sync_plan p
 where {local_row} and {local_filter} and {range}",
-                quote::identifier(&shape.active)
-            ),
-            Step::Change => format!(
-                "-- update meters
+            quote::identifier(&shape.active)
+        ),
+        Step::Change => format!(
+            "-- update meters
 update {local} l set {} from pg_temp.meter_sync_plan p, pg_temp.meter_sync_stage s
 where {staged_row} and {local_row} and {local_filter} and {range}",
-                quote::list(shape.fields(), ", ", |name| {
-                    let column = quote::identifier(name);
-                    format!("{column} = s.{column}")
-                })
-            ),
-            Step::Insert => format!(
-                "-- insert meters
+            quote::list(shape.fields(), ", ", |name| {
+                let column = quote::identifier(name);
+                format!("{column} = s.{column}")
+            })
+        ),
+        Step::Insert => format!(
+            "-- insert meters
 insert into {local} ({}) overriding system value
 select {} from pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}
 where {range}
 order by p.\"meter_sync n\"",
-                quote::columns("", &shape.names),
-                quote::columns("s.", &shape.names)
-            ),
-        };
-        Self { sql }
-    }
-
-    pub(super) async fn run(&self, local: &Tx<'_, Local>, rows: Rows) -> Result<Tried, DbError> {
-        let params = [param::bigint(rows.first), param::bigint(rows.last)];
-        let touched = local.execute(&self.sql, &params).await?;
-        if i64::try_from(touched) == Ok(rows.count()) {
-            return Ok(Tried::Taken);
-        }
-        Ok(Tried::NotTaken(
-            "a trigger or rule of the local table skipped the row".to_owned(),
-        ))
-    }
+            quote::columns("", &shape.names),
+            quote::columns("s.", &shape.names)
+        ),
+    };
+    PerRow { sql }
 }
 
 /// Takes a row of the plan back from the recorded changes and says what it was.

@@ -11,7 +11,8 @@ pub(crate) fn check(plan: &Plan, staged: &Staged, job: &Job<'_>) -> Result<(), S
         return Ok(());
     }
     let (active, deactivated) = (plan.active, plan.counts.deactivated);
-    if staged.rows == 0 && active > 0 {
+    // Rows that cannot be told from each other tell of no meter.
+    if staged.rows == staged.unidentified && active > 0 {
         return Err(SyncError::SourceEmpty {
             tenant: job.tenant.clone(),
             active,

@@ -59,7 +59,7 @@ pub enum SyncError {
     Unsettled(TenantId),
     /// The brake: the remote is empty.
     #[error(
-        "The remote has no meters of tenant {tenant}, but {active} are active here; none was deactivated."
+        "The remote has no usable meters of tenant {tenant}, but {active} are active here; none was deactivated."
     )]
     SourceEmpty {
         /// The tenant.

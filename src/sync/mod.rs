@@ -24,6 +24,7 @@ mod convert;
 mod error;
 mod plan;
 mod read;
+mod record;
 mod rejected;
 mod shape;
 mod swap;

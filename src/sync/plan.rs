@@ -6,12 +6,12 @@
 //! lets no case-insensitive type hide a rename. The staged value has been through the local type, so
 //! what was written once compares equal for ever.
 
-use crate::db::{DbError, Local, Tx, param, quote};
+use crate::db::{DbError, Local, Tx, quote};
 use crate::meter::{Action, Counts, Rejection};
 
 use super::read::Staged;
 use super::rejected::Rows;
-use super::{Job, Shape, SyncError, Synced};
+use super::{Job, Shape, SyncError, Synced, record};
 
 /// What a sync would change: temporary table `meter_sync_plan` holds a numbered row a meter, and
 /// `meter_sync_change` the first of them with their old and new values.
@@ -85,8 +85,7 @@ pub(crate) async fn make(
         let limit = i64::from(job.limits.change_limit);
         plan.changes_truncated = plan.counts.changes() > limit;
         let run_id = job.run_id.as_uuid();
-        let params = [param::uuid(run_id), param::bigint(limit)];
-        local.execute(&record_sql(shape), &params).await?;
+        record::changes(local, shape, run_id, limit).await?;
     }
     Ok(plan)
 }
@@ -113,6 +112,10 @@ fn plan_sql(shape: &Shape) -> String {
         .first()
         .map(|name| quote::identifier(name))
         .unwrap_or_default();
+    // A local row without a key is no meter that the remote could name.
+    let has_key = quote::list(&shape.key, " and ", |name| {
+        format!("l.{} is not null", quote::identifier(name))
+    });
     let (staged, here) = (image("s", shape), image("l", shape));
     let staged_key = quote::columns("s.", &shape.key);
     let local_key = quote::columns("l.", &shape.key);
@@ -134,7 +137,7 @@ from (
     union all
     select 0, 'deactivate', l.xmin, {local_key}
     from {local} l
-    where {local_filter} and l.{active}
+    where {local_filter} and l.{active} and {has_key}
       and not exists (select from pg_temp.meter_sync_stage s where {same_key})
       and not exists (select from pg_temp.meter_sync_aside s where {same_key})
 ) d;
@@ -229,44 +232,3 @@ const SUMMARY: &str = "\
 -- sum up the plan
 select \"meter_sync action\", min(\"meter_sync n\"), max(\"meter_sync n\"), count(*)
 from pg_temp.meter_sync_plan group by 1";
-
-/// Records what will change, old and new, of the first `$2` rows of the plan.
-fn record_sql(shape: &Shape) -> String {
-    let Shape {
-        local,
-        local_filter,
-        ..
-    } = shape;
-    let active = quote::literal(&shape.active);
-    let key = shape.key_json("p");
-    let local_row = shape.same_key("l", "p");
-    let staged_row = shape.same_key("s", "p");
-    let values = quote::list(shape.fields(), ",\n        ", |name| {
-        let column = quote::identifier(name);
-        let name = quote::literal(name);
-        format!(
-            "({name}, to_jsonb(l.{column}), to_jsonb(s.{column}), record_image_ne(row(l.{column}), row(s.{column})))"
-        )
-    });
-    format!(
-        "-- record the changes
-insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
-select $1, p.\"meter_sync n\", p.\"meter_sync action\", {key},
-    case p.\"meter_sync action\" when 'insert' then '{{}}'::jsonb
-        when 'deactivate' then jsonb_build_object({active}, true)
-        else changed.before end,
-    case p.\"meter_sync action\" when 'deactivate' then jsonb_build_object({active}, false)
-        else changed.after end
-from pg_temp.meter_sync_plan p
-left join pg_temp.meter_sync_stage s on {staged_row}
-left join {local} l on {local_row} and {local_filter}
-cross join lateral (
-    select coalesce(jsonb_object_agg(f.name, f.old) filter (where f.differs), '{{}}') as before,
-           coalesce(jsonb_object_agg(f.name, f.new) filter (where f.differs), '{{}}') as after
-    from (values
-        {values}
-    ) f(name, old, new, differs)
-) changed
-where p.\"meter_sync n\" <= $2"
-    )
-}

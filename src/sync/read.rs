@@ -10,7 +10,7 @@ use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
-use tokio_postgres::CopyInSink;
+use tokio_postgres::{CopyInSink, Row};
 
 use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 use crate::meter::{Fields, Rejection};
@@ -25,6 +25,8 @@ pub(crate) struct Staged {
     pub(crate) rows: i64,
     /// Those that were set aside.
     pub(crate) rejected: Vec<Rejection>,
+    /// How many of these have no key that a local row could have.
+    pub(crate) unidentified: i64,
 }
 
 /// Reads the tenant's rows into the staging table, and ends the remote transaction: the central
@@ -41,10 +43,14 @@ pub(crate) async fn stage(
     remote.allow_each_statement(job.limits.run_timeout).await?;
     local.allow_each_statement(job.limits.run_timeout).await?;
     local.savepoint("typed").await?;
-    let (rows, rejected) = match relay(&remote, local, shape, "meter_sync_stage", observer).await {
+    let mut staged = match relay(&remote, local, shape, "meter_sync_stage", observer).await {
         Ok(rows) => {
             local.release("typed").await?;
-            (rows, Vec::new())
+            Staged {
+                rows,
+                rejected: Vec::new(),
+                unidentified: 0,
+            }
         }
         Err(error) if error.is_about_a_row() && error.side() == SideName::Local => {
             local.back_to("typed").await?;
@@ -56,8 +62,7 @@ pub(crate) async fn stage(
     local
         .allow_each_statement(job.limits.statement_timeout)
         .await?;
-    let mut staged = Staged { rows, rejected };
-    staged.rejected.extend(without_key(local, shape).await?);
+    set_aside_without_key(local, shape, job, &mut staged).await?;
     local
         .batch("-- analyze the staged rows\nanalyze pg_temp.meter_sync_stage")
         .await?;
@@ -142,21 +147,41 @@ pub(crate) fn fields(text: &str) -> Fields {
 }
 
 /// Takes rows without a key out of the staging table.
-async fn without_key(local: &Tx<'_, Local>, shape: &Shape) -> Result<Vec<Rejection>, DbError> {
+async fn set_aside_without_key(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    staged: &mut Staged,
+) -> Result<(), SyncError> {
     let is_null = quote::list(&shape.key, " or ", |name| {
         format!("s.{} is null", quote::identifier(name))
     });
     let key = shape.key_json("s");
+    let limit = job.limits.rejected_limit as usize;
+    let left = limit.saturating_sub(staged.rejected.len());
     let sql = format!(
         "-- set aside rows without a key
-delete from pg_temp.meter_sync_stage s where {is_null} returning {key}::text"
+with taken as (
+    delete from pg_temp.meter_sync_stage s where {is_null} returning {key}::text as key
+)
+select key from taken limit {left} + 1"
     );
     let rows = local.query(&sql, &[]).await?;
-    let reject = |row: &tokio_postgres::Row| Rejection {
+    let reason = "the key is null".to_owned();
+    if rows.len() > left {
+        return Err(SyncError::TooManyRejected {
+            tenant: job.tenant.clone(),
+            limit,
+            reason,
+        });
+    }
+    let reject = |row: &Row| Rejection {
         key: fields(row.get(0)),
-        reason: "the key is null".to_owned(),
+        reason: reason.clone(),
     };
-    Ok(rows.iter().map(reject).collect())
+    staged.rejected.extend(rows.iter().map(reject));
+    staged.unidentified += i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    Ok(())
 }
 
 /// How many duplicate keys an error names.

@@ -1,11 +1,12 @@
 //! Setting aside the rows that the local side will not take, at a cost that follows their number.
 //!
 //! A set of rows is tried as a whole. When a row in it is at fault the set is halved and each half
-//! tried, until the row stands alone: about `2 log2(n)` statements a bad row, none when all is well.
+//! tried, until the row stands alone: about `2 log2(n)` statements a bad row, each over rows found by
+//! an index, and none when all is well.
 
 use std::future::Future;
 
-use crate::db::{DbError, Local, Tx};
+use crate::db::{DbError, Local, Tx, param};
 
 /// A range of row numbers, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,24 @@ impl Rows {
                 ..self
             },
         )
+    }
+}
+
+/// A statement that touches each of the rows numbered `$1` to `$2` once.
+pub(crate) struct PerRow {
+    pub(crate) sql: String,
+}
+
+impl PerRow {
+    pub(crate) async fn run(&self, local: &Tx<'_, Local>, rows: Rows) -> Result<Tried, DbError> {
+        let params = [param::bigint(rows.first), param::bigint(rows.last)];
+        let touched = local.execute(&self.sql, &params).await?;
+        if i64::try_from(touched) == Ok(rows.count()) {
+            return Ok(Tried::Taken);
+        }
+        Ok(Tried::NotTaken(
+            "a trigger or rule of the local table skipped the row".to_owned(),
+        ))
     }
 }
 
@@ -67,27 +86,31 @@ pub(crate) async fn attempt(
     }
 }
 
-/// Brings all rows in but those at fault, which it gives back with the reason. Stops with
-/// `Err(reason)` inside when more than `limit` are at fault.
-pub(crate) async fn all_but_the_bad<F>(
+/// Brings all rows in but those at fault, which it gives back with the reason. `prepare` runs once,
+/// before a set that was not taken is halved. Stops with `Err(reason)` inside when more than `limit`
+/// are at fault.
+pub(crate) async fn all_but_the_bad(
     local: &Tx<'_, Local>,
     rows: Rows,
     limit: usize,
-    bring_in: impl Fn(Rows) -> F,
-) -> Result<Result<Vec<(i64, String)>, String>, DbError>
-where
-    F: Future<Output = Result<Tried, DbError>>,
-{
+    prepare: &str,
+    bring_in: &PerRow,
+) -> Result<Result<Vec<(i64, String)>, String>, DbError> {
+    let mut is_prepared = false;
     let mut bad = Vec::new();
     let mut waiting = vec![rows];
     while let Some(rows) = waiting.pop() {
         if rows.count() <= 0 {
             continue;
         }
-        let Tried::NotTaken(reason) = attempt(local, bring_in(rows)).await? else {
+        let Tried::NotTaken(reason) = attempt(local, bring_in.run(local, rows)).await? else {
             continue;
         };
         if rows.count() > 1 {
+            if !is_prepared {
+                local.batch(prepare).await?;
+                is_prepared = true;
+            }
             let (low, high) = rows.halves();
             waiting.extend([high, low]);
         } else if bad.len() < limit {

@@ -77,9 +77,10 @@ pub(super) async fn resolve(
     let columns = columns(mapping, &here, &there, &key)?;
     let tenant_literal = quote::literal(job.tenant.as_str());
     let tenant_column = quote::identifier(&mapping.tenant_column);
-    let is_unique = |name: &String| here.unique.iter().any(|index| index.contains(name));
     let vacatable = columns.iter().filter(|column| {
-        column.is_nullable && is_unique(&column.name) && !key.contains(&column.name)
+        column.is_nullable
+            && here.unique_columns.contains(&column.name)
+            && !key.contains(&column.name)
     });
     let shape = Shape {
         vacatable: vacatable.map(|column| column.name.clone()).collect(),
@@ -143,12 +144,9 @@ impl RemoteSide {
             }
             Source::Query(query) => {
                 let query = query.trim().trim_end_matches(';');
-                let described = remote
-                    .describe(&format!("-- describe the query\n{query}"))
-                    .await?;
                 Ok(Self {
                     from: format!("({query}\n)"),
-                    columns: described.into_iter().map(|(name, _)| name).collect(),
+                    columns: remote.columns_of(query).await?,
                     oid: None,
                     what: "query".to_owned(),
                 })
@@ -172,6 +170,12 @@ fn key(mapping: &Mapping, here: &Relation) -> Result<Vec<String>, SyncError> {
     if let Some(missing) = key.iter().find(|name| here.column(name).is_none()) {
         let table = format!("table {}", mapping.local_table);
         return Err(lacks(SyncError::LocalSchema, &table, "key column", missing));
+    }
+    if key.contains(&mapping.active_column) {
+        return Err(SyncError::LocalSchema(format!(
+            "table {} has its active column {} in the key: a meter switched off would be another meter",
+            mapping.local_table, mapping.active_column
+        )));
     }
     // In a table of several tenants a key may be unique together with the tenant only.
     let unique = here.unique.iter().any(|index| {

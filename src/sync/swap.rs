@@ -6,40 +6,41 @@
 use crate::db::{DbError, Local, Tx, param, quote};
 
 use super::Shape;
-use super::apply::Write;
+use super::apply::write;
 use super::plan::Step;
 use super::rejected::{self, Rows, Tried};
 
-/// A ring of more rows than this is left rejected; a real exchange of devices has two or three.
-const LONGEST: usize = 50;
+/// How often rows that are at fault by themselves are left out and the others tried again.
+const ATTEMPTS: usize = 5;
 
-/// Tries to update the plan's rows `waiting` together; gives back those that are in. A row that is
-/// at fault by itself is left out and the others tried again.
+/// Tries to update the plan's rows `waiting` together; gives back those that are in.
 pub(super) async fn untangle(
     local: &Tx<'_, Local>,
     shape: &Shape,
     mut waiting: Vec<i64>,
 ) -> Result<Vec<i64>, DbError> {
-    if shape.vacatable.is_empty() || waiting.len() > LONGEST {
-        return Ok(Vec::new());
-    }
-    while waiting.len() > 1 {
-        let mut at_fault = None;
+    for _ in 0..ATTEMPTS {
+        if shape.vacatable.is_empty() || waiting.len() < 2 {
+            break;
+        }
+        let mut at_fault = Vec::new();
         let tried = rejected::attempt(local, exchange(local, shape, &waiting, &mut at_fault));
-        match (tried.await?, at_fault) {
-            (Tried::Taken, _) => return Ok(waiting),
-            (Tried::NotTaken(_), Some(n)) => waiting.retain(|row| *row != n),
-            (Tried::NotTaken(_), None) => break,
+        match tried.await? {
+            Tried::Taken => return Ok(waiting),
+            Tried::NotTaken(_) if at_fault.is_empty() => break,
+            Tried::NotTaken(_) => waiting.retain(|n| !at_fault.contains(n)),
         }
     }
     Ok(Vec::new())
 }
 
+/// Takes the rows' unique values away and writes each row anew; unless all are taken, `at_fault` names
+/// those that are not and the caller undoes it.
 async fn exchange(
     local: &Tx<'_, Local>,
     shape: &Shape,
     waiting: &[i64],
-    at_fault: &mut Option<i64>,
+    at_fault: &mut Vec<i64>,
 ) -> Result<Tried, DbError> {
     let Shape {
         local: table,
@@ -56,12 +57,14 @@ update {table} l set {empty} from pg_temp.meter_sync_plan p
 where {local_row} and {local_filter} and p.\"meter_sync n\" = any ($1)"
     );
     local.execute(&vacate, &[param::bigints(waiting)]).await?;
-    let write = Write::new(shape, Step::Change);
+    let write = write(shape, Step::Change);
+    let mut tried = Tried::Taken;
     for &n in waiting {
-        *at_fault = Some(n);
-        if let Tried::NotTaken(reason) = write.run(local, Rows { first: n, last: n }).await? {
-            return Ok(Tried::NotTaken(reason));
+        let row = write.run(local, Rows { first: n, last: n });
+        if let Tried::NotTaken(reason) = rejected::attempt(local, row).await? {
+            at_fault.push(n);
+            tried = Tried::NotTaken(reason);
         }
     }
-    Ok(Tried::Taken)
+    Ok(tried)
 }
