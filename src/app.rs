@@ -6,7 +6,8 @@ use tokio::net::TcpListener;
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
 use crate::runs::Runs;
-use crate::shutdown::Shutdown;
+use crate::schedule::Pace;
+use crate::shutdown::{DRAIN, Shutdown};
 use crate::{http, mcp, schedule};
 
 /// A process's parts, wired.
@@ -50,7 +51,7 @@ impl App {
         tracing::info!(%address, "serving MCP at /mcp and REST");
         let stop = self.shutdown.token().drop_guard();
         let served = async {
-            let served = http::serve(listener, router, self.shutdown.token()).await;
+            let served = http::serve(listener, router, self.shutdown.token(), DRAIN).await;
             drop(stop);
             served
         };
@@ -73,7 +74,7 @@ impl App {
         if let Some(line) = config.schedule.clone() {
             let slots = schedule::run(
                 line,
-                config.jitter,
+                Pace::new(config.jitter),
                 self.runs.clone(),
                 self.shutdown.token(),
             );

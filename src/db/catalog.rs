@@ -30,6 +30,8 @@ pub struct Column {
     pub base_type: String,
     /// Whether the database computes it.
     pub is_generated: bool,
+    /// Whether it is an identity that takes a value of ours only when the row is new.
+    pub is_always_identity: bool,
     /// Whether it may be null.
     pub is_nullable: bool,
 }
@@ -53,7 +55,8 @@ impl Relation {
 const FIND: &str = "\
 -- look up the table
 select c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'),
-       a.attname::text, format_type(a.atttypid, -1), a.attgenerated <> '', not a.attnotnull
+       a.attname::text, format_type(a.atttypid, -1), a.attgenerated <> '', not a.attnotnull,
+       a.attidentity = 'a'
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -90,6 +93,7 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
                 name: row.get(4),
                 base_type: row.get(5),
                 is_generated: row.get(6),
+                is_always_identity: row.get(8),
                 is_nullable: row.get(7),
             })
             .collect(),

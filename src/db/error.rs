@@ -273,9 +273,15 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
 
 /// Why a connection was not made, without the address: the kind of the I/O error.
 fn io_reason(error: &tokio_postgres::Error) -> String {
-    std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<std::io::Error>())
-        .map_or_else(|| "no connection".to_owned(), |io| io.kind().to_string())
+    let source = std::error::Error::source(error);
+    let Some(io) = source.and_then(|source| source.downcast_ref::<std::io::Error>()) else {
+        return "no connection".to_owned();
+    };
+    // The standard library has no kind for it.
+    if io.to_string().starts_with("failed to lookup address") {
+        return "the host name is not known here".to_owned();
+    }
+    io.kind().to_string()
 }
 
 /// The longest text of a server that is passed on, in characters.

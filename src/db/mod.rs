@@ -7,6 +7,7 @@
 //! what notices a server that is frozen.
 
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
@@ -70,12 +71,22 @@ impl Side for Local {
     const CONNECTIONS: usize = 6;
 }
 
-/// One database: a pool of connections and the waits that hold for them.
-#[derive(Clone, Debug)]
+/// One database: a pool of connections and the waits that hold for them. Its `Debug` shows nothing of
+/// the settings.
+#[derive(Clone)]
 pub struct Database<S> {
     pool: Pool,
     waits: Waits,
     side: PhantomData<S>,
+}
+
+impl<S: Side> std::fmt::Debug for Database<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database")
+            .field("side", &S::NAME)
+            .field("pool", &self.pool.status())
+            .finish_non_exhaustive()
+    }
 }
 
 /// How long a statement, a lock and an answer are waited for.
@@ -93,18 +104,30 @@ impl Waits {
     }
 }
 
-/// A connection, given back to its pool when dropped.
+/// A connection, given back to its pool when dropped; closed instead while an answer of the server
+/// is still due, as whoever had it next would wait for that answer first.
 pub struct Connection<S> {
-    client: Object,
+    /// `None` only while it is dropped.
+    client: Option<Object>,
+    answer_due: AtomicBool,
     waits: Waits,
     side: PhantomData<S>,
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        if *self.answer_due.get_mut() {
+            drop(self.client.take().map(Object::take));
+        }
+    }
 }
 
 impl<S: Side> Database<S> {
     /// A pool for the endpoint. Nothing connects yet.
     pub fn new(endpoint: &Endpoint, limits: &Limits) -> Result<Self, DbError> {
+        // One round trip, and a connection that vanished while it was idle costs a pause and no run.
         let recycling = ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
+            recycling_method: RecyclingMethod::Verified,
         };
         let driver = endpoint.driver().clone();
         let manager = match endpoint.tls() {
@@ -145,7 +168,8 @@ impl<S: Side> Database<S> {
             source,
         })?;
         Ok(Connection {
-            client,
+            client: Some(client),
+            answer_due: AtomicBool::new(false),
             waits: self.waits,
             side: PhantomData,
         })
@@ -160,6 +184,15 @@ const PINNED: &str = "set local datestyle = 'ISO, YMD'; set local intervalstyle 
      set local lc_monetary = 'C'; set local standard_conforming_strings = on; \
      set local idle_in_transaction_session_timeout = 0; ";
 
+/// Lets a server in the middle of a statement look for a client that died or gave up, so that it holds
+/// neither lock nor connection for it. Postgres has it from version 14, and not on every platform;
+/// elsewhere the statement's own time limit does it.
+const NOTICE_A_DEAD_CLIENT: &str = "\
+    do $$ begin \
+        perform set_config('client_connection_check_interval', '1000', true); \
+    exception when others then null; \
+    end $$";
+
 impl<S: Side> Connection<S> {
     /// The one door to transactions. `name` is what `pg_stat_activity` shows.
     #[expect(
@@ -173,17 +206,21 @@ impl<S: Side> Connection<S> {
         settings: &str,
     ) -> Result<Tx<'_, S>, DbError> {
         let waits = self.waits;
-        let builder = self.client.build_transaction().isolation_level(level);
+        let Some(client) = self.client.as_mut() else {
+            return Err(DbError::silence::<S>(name, Duration::ZERO));
+        };
+        let builder = client.build_transaction().isolation_level(level);
         let builder = builder.read_only(matches!(S::NAME, SideName::Remote));
+        self.answer_due.store(true, Ordering::Relaxed);
         let opening = tokio::time::timeout(waits.answer(), builder.start());
         let inner = opening
             .await
             .map_err(|_elapsed| DbError::silence::<S>(name, waits.answer()))?
             .map_err(|source| DbError::query::<S>(name, source))?;
-        let tx = Tx::new(inner, waits);
+        let tx = Tx::new(inner, &self.answer_due, waits);
         let statement_ms = waits.statement.as_millis();
         tx.batch(&format!(
-            "-- {name}\n{PINNED}{settings}set local statement_timeout = {statement_ms}; \
+            "-- {name}\n{PINNED}{NOTICE_A_DEAD_CLIENT}; {settings}set local statement_timeout = {statement_ms}; \
              set local application_name = {}",
             quote::literal(&format!("meter-sync {name}"))
         ))
@@ -193,7 +230,7 @@ impl<S: Side> Connection<S> {
 
     /// Closes the connection instead of giving it back: what it was doing is not known to be over.
     pub fn discard(self) {
-        drop(Object::take(self.client));
+        self.answer_due.store(true, Ordering::Relaxed);
     }
 }
 
@@ -203,14 +240,6 @@ impl Connection<Remote> {
         self.open(name, IsolationLevel::RepeatableRead, "").await
     }
 }
-
-/// Lets a server in the middle of a statement look for a client that died. Postgres has it from
-/// version 14, and not on every platform; elsewhere the statement's own time limit does it.
-const NOTICE_A_DEAD_CLIENT: &str = "\
-    do $$ begin \
-        perform set_config('client_connection_check_interval', '1000', true); \
-    exception when others then null; \
-    end $$";
 
 impl Connection<Local> {
     /// A local transaction. Each statement sees what others have committed before it, so that a
@@ -223,8 +252,7 @@ impl Connection<Local> {
         let lock_ms = self.waits.lock.as_millis();
         let settings = format!(
             "set local lock_timeout = {lock_ms}; set local tcp_keepalives_idle = 3; \
-             set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 2; \
-             {NOTICE_A_DEAD_CLIENT}; "
+             set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 2; "
         );
         self.open(name, IsolationLevel::ReadCommitted, &settings)
             .await

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,14 +15,17 @@ use super::{DbError, Side, Waits};
 /// An open transaction; rolled back when dropped without [`Tx::commit`].
 pub struct Tx<'c, S> {
     inner: Transaction<'c>,
+    /// Set from a request till its answer; stays set where we stopped waiting.
+    answer_due: &'c AtomicBool,
     waits: Waits,
     side: PhantomData<S>,
 }
 
 impl<'c, S: Side> Tx<'c, S> {
-    pub(super) fn new(inner: Transaction<'c>, waits: Waits) -> Self {
+    pub(super) fn new(inner: Transaction<'c>, answer_due: &'c AtomicBool, waits: Waits) -> Self {
         Self {
             inner,
+            answer_due,
             waits,
             side: PhantomData,
         }
@@ -38,11 +42,19 @@ impl<'c, S: Side> Tx<'c, S> {
         wait: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, DbError> {
         let doing = statement_name(sql);
-        match tokio::time::timeout(self.waits.answer(), wait).await {
+        self.answer_due.store(true, Ordering::Relaxed);
+        let answer = match tokio::time::timeout(self.waits.answer(), wait).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(source)) => Err(DbError::query::<S>(doing, source)),
-            Err(_elapsed) => Err(DbError::silence::<S>(doing, self.waits.answer())),
-        }
+            Err(_elapsed) => return Err(DbError::silence::<S>(doing, self.waits.answer())),
+        };
+        self.answer_due.store(false, Ordering::Relaxed);
+        answer
+    }
+
+    /// Whether we stopped waiting for the server: nothing more can be done in this transaction.
+    pub fn is_silent(&self) -> bool {
+        self.answer_due.load(Ordering::Relaxed)
     }
 
     /// Runs a statement; gives the number of rows it touched.
@@ -83,9 +95,11 @@ impl<'c, S: Side> Tx<'c, S> {
             .collect())
     }
 
-    /// Starts `copy .. to stdout`.
+    /// Starts `copy .. to stdout`. Its rows are due until another statement is answered.
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOutStream, DbError> {
-        self.answer(sql, self.inner.copy_out(sql)).await
+        let rows = self.answer(sql, self.inner.copy_out(sql)).await?;
+        self.answer_due.store(true, Ordering::Relaxed);
+        Ok(rows)
     }
 
     /// Starts `copy .. from stdin`.
@@ -122,12 +136,20 @@ impl<'c, S: Side> Tx<'c, S> {
 
     /// Commits. After an error it is not known whether the server did.
     pub async fn commit(self) -> Result<(), DbError> {
-        let wait = self.waits.answer();
-        match tokio::time::timeout(wait, self.inner.commit()).await {
+        let Self {
+            inner,
+            answer_due,
+            waits,
+            ..
+        } = self;
+        answer_due.store(true, Ordering::Relaxed);
+        let committed = match tokio::time::timeout(waits.answer(), inner.commit()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(source)) => Err(DbError::query::<S>("commit", source)),
-            Err(_elapsed) => Err(DbError::silence::<S>("commit", wait)),
-        }
+            Err(_elapsed) => return Err(DbError::silence::<S>("commit", waits.answer())),
+        };
+        answer_due.store(false, Ordering::Relaxed);
+        committed
     }
 }
 

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::runs::Runs;
-use crate::shutdown::DRAIN;
 use guards::{Guards, guard};
 use problem::Problem;
 
@@ -53,11 +52,12 @@ pub fn router(config: &Config, runs: Runs, mounted: Router) -> Router {
     guard(routes, Guards::of(config))
 }
 
-/// Serves until `shutdown` is cancelled, then lets open requests end within [`DRAIN`].
+/// Serves until `shutdown` is cancelled, then lets open requests end within `grace`.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     shutdown: CancellationToken,
+    grace: Duration,
 ) -> io::Result<()> {
     // without it a reply waits 40 ms for the client's delayed acknowledgement
     let listener = listener.tap_io(|stream| {
@@ -69,7 +69,7 @@ pub async fn serve(
         axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let overdue = async {
         shutdown.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(grace).await;
     };
     tokio::select! {
         ended = served => ended,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::db::{Connection, DbError, Local, Tx, migrations};
 use crate::error::{ErrorCode, Failure};
+use crate::meter::RunId;
 
 use super::log::{self, Ending};
 use super::order::Order;
@@ -50,7 +51,7 @@ impl Order<'_> {
     /// Whoever waits at the door holds no connection meanwhile: behind a pooler that has few of them,
     /// processes that each held one and waited for another would wait for each other.
     pub(super) async fn start<'c>(
-        &self,
+        &mut self,
         slot: &'c mut Option<Connection<Local>>,
     ) -> Result<Start<'c>, Failure> {
         for _ in 0..DOOR_ATTEMPTS {
@@ -117,7 +118,7 @@ impl Order<'_> {
 
     /// Takes the lock on a second connection, and logs the start while the door is held.
     async fn step_in<'c>(
-        &self,
+        &mut self,
         door: Tx<'_, Local>,
         tenant: Tenant,
         slot: &'c mut Option<Connection<Local>>,
@@ -125,6 +126,9 @@ impl Order<'_> {
         let connection = slot.insert(self.local.connect().await?);
         let tx = connection.begin("sync").await?;
         lock::take(&tx, &tenant.id).await?;
+        // It may have taken a while to get here; the log is to show runs one after the other.
+        self.started_at = clock::now();
+        self.run_id = RunId::at(self.started_at);
         log::mark_interrupted(&door, &tenant.id, self.started_at).await?;
         let last_tenant = log::last_tenant(&door, &self.shared.config.mapping).await?;
         log::start(&door, &self.beginning(Some(&tenant))).await?;

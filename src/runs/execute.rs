@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use crate::clock;
 use crate::db::{Database, Local, Remote, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Outcome, Progress, RunId};
+use crate::meter::{Outcome, Phase, Progress, RunId};
 use crate::sync::{self, Job, SyncError, Synced};
 
 use super::begin::{Begun, Start};
@@ -30,7 +30,7 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
     };
     let starting = shared.starting.lock().await;
     let started_at = clock::now();
-    let order = Order {
+    let mut order = Order {
         shared,
         local,
         request,
@@ -51,7 +51,7 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
         end: end.subscribe(),
     };
     order.publish_begun(&run, &ticket);
-    let _running = Running(shared);
+    let _running = Running(shared, order.run_id);
     answer(begun, Requested::Started(ticket));
     drop(starting);
     let tenant = run.tenant.clone();
@@ -61,7 +61,7 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
             if let Some(connection) = connection {
                 connection.discard();
             }
-            (order.settle_anew(&tenant, ending).await, Vec::new())
+            order.settle_anew(&tenant, ending).await
         }
     };
     order.publish_ended(&record);
@@ -74,11 +74,13 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
 
 /// Takes the run back from the status however its task ends; otherwise a bug in one run would make
 /// the process answer "already running" for ever.
-struct Running<'a>(&'a Shared);
+struct Running<'a>(&'a Shared, RunId);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.here.send_modify(|here| here.running = None);
+        self.0
+            .here
+            .send_modify(|here| here.no_longer_running(self.1));
     }
 }
 
@@ -139,13 +141,16 @@ impl Order<'_> {
             },
             Ok(Err(error)) => {
                 let ending = self.failed(error.failure(), error.is_refusal(), remote_bytes);
-                if self.settle(run, &ending).await.is_ok() {
+                if !run.tx.is_silent() && self.settle(run, &ending).await.is_ok() {
                     self.publish_databases(&ending);
                     return Settled::Here(self.ended(ending), Vec::new());
                 }
                 ending
             }
-            Err(_elapsed) => self.failed(overtime(limits.run_timeout), false, remote_bytes),
+            Err(_elapsed) => {
+                let overtime = overtime(limits.run_timeout, observer.borrow().phase);
+                self.failed(overtime, false, remote_bytes)
+            }
         };
         self.publish_databases(&ending);
         Settled::NotYet(ending)
@@ -184,10 +189,12 @@ async fn work(
     result
 }
 
-fn overtime(limit: Duration) -> Failure {
-    Failure::new(
-        ErrorCode::LocalTimeout,
-        format!("The run did not end within {limit:?} and was given up."),
-    )
-    .with_remedy("Look at the load of both databases, or raise METER_SYNC_RUN_TIMEOUT.")
+fn overtime(limit: Duration, phase: Phase) -> Failure {
+    let code = match phase {
+        Phase::Prepare | Phase::Read => ErrorCode::RemoteTimeout,
+        Phase::Plan | Phase::Apply => ErrorCode::LocalTimeout,
+    };
+    let message = format!("The run did not end within {limit:?} and was given up at: {phase}.");
+    Failure::new(code, message)
+        .with_remedy("Look at the load of both databases, or raise METER_SYNC_RUN_TIMEOUT.")
 }

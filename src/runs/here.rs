@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use crate::error::Failure;
-use crate::meter::Progress;
+use crate::meter::{Progress, RunId};
 
 use super::status::{Connection, ConnectionState, RunRecord, TenantStatus};
 
@@ -56,9 +56,20 @@ impl Here {
         self.running.as_ref().map(|running| running.record.clone())
     }
 
+    /// The run is over; the next one may be running already.
+    pub(super) fn no_longer_running(&mut self, id: RunId) {
+        if self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.record.run_id == id)
+        {
+            self.running = None;
+        }
+    }
+
     /// Takes note of a run that ended.
     pub(super) fn ended(&mut self, record: &RunRecord) {
-        self.running = None;
+        self.no_longer_running(record.run_id);
         if record.dry_run {
             return;
         }

@@ -26,7 +26,7 @@ from meter_sync.meter_sync_log ",
 
 const NEWEST: &str = select_runs!(
     "list runs",
-    "where tenant = $1 order by started_at desc, id desc limit $2"
+    "where (tenant is null or tenant = coalesce($1, tenant)) order by started_at desc, id desc limit $2"
 );
 const BY_ID: &str = select_runs!("read a run", "where id = $1");
 const RUNNING: &str = select_runs!(
@@ -35,7 +35,8 @@ const RUNNING: &str = select_runs!(
 );
 const LAST_FINISHED: &str = select_runs!(
     "read the last run",
-    "where tenant = $1 and outcome is not null and not dry_run order by started_at desc, id desc limit 1"
+    "where (tenant is null or tenant = coalesce($1, tenant)) and outcome is not null and not dry_run
+order by started_at desc, id desc limit 1"
 );
 const BY_IDEMPOTENCY_KEY: &str = select_runs!(
     "look for the same request",
@@ -48,14 +49,16 @@ pub(super) async fn by_id(tx: &Tx<'_, Local>, id: RunId) -> Result<Option<RunRec
     Ok(tx.query_opt(BY_ID, &params).await?.as_ref().map(record))
 }
 
-/// The newest runs, newest first.
+/// The newest runs, newest first: the tenant's (all while it is not known) and those that ended
+/// because it was not known.
 pub(super) async fn newest(
     tx: &Tx<'_, Local>,
-    tenant: &TenantId,
+    tenant: Option<&TenantId>,
     limit: u32,
 ) -> Result<Vec<RunRecord>, DbError> {
     let limit = i64::from(limit);
-    let params = [param::text(tenant.as_str()), param::bigint(limit)];
+    let tenant = tenant.map(TenantId::as_str);
+    let params = [param::text(tenant), param::bigint(limit)];
     Ok(tx
         .query(NEWEST, &params)
         .await?
@@ -73,12 +76,12 @@ pub(super) async fn running(
     Ok(tx.query_opt(RUNNING, &params).await?.as_ref().map(record))
 }
 
-/// The last run that ended, dry runs aside.
+/// The last run that ended, dry runs aside, among those that [`newest`] lists.
 pub(super) async fn last_finished(
     tx: &Tx<'_, Local>,
-    tenant: &TenantId,
+    tenant: Option<&TenantId>,
 ) -> Result<Option<RunRecord>, DbError> {
-    let params = [param::text(tenant.as_str())];
+    let params = [param::text(tenant.map(TenantId::as_str))];
     Ok(tx
         .query_opt(LAST_FINISHED, &params)
         .await?
@@ -108,15 +111,15 @@ pub(super) async fn by_idempotency_key(
 const LAST_SUCCESS: &str = "\
 -- read the last success
 select finished_at from meter_sync.meter_sync_log
-where tenant = $1 and outcome in ('succeeded', 'no_change')
+where tenant = coalesce($1, tenant) and outcome in ('succeeded', 'no_change')
 order by started_at desc limit 1";
 
 /// When the last successful run ended.
 pub(super) async fn last_success(
     tx: &Tx<'_, Local>,
-    tenant: &TenantId,
+    tenant: Option<&TenantId>,
 ) -> Result<Option<DateTime<Utc>>, DbError> {
-    let params = [param::text(tenant.as_str())];
+    let params = [param::text(tenant.map(TenantId::as_str))];
     Ok(tx
         .query_opt(LAST_SUCCESS, &params)
         .await?

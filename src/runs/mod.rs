@@ -11,6 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, oneshot, watch};
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::clock;
 use crate::config::Config;
@@ -141,6 +142,8 @@ struct Shared {
     /// Held while a run is being started, so that requests cannot starve each other of connections.
     starting: Mutex<()>,
     here: watch::Sender<Here>,
+    /// Whose the slots are that this process claims; another one each time a process starts.
+    claimant: String,
     tasks: TaskTracker,
 }
 
@@ -166,6 +169,7 @@ impl Runs {
             local,
             starting: Mutex::new(()),
             here,
+            claimant: Uuid::now_v7().to_string(),
             tasks,
         };
         Ok(Self {

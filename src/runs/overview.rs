@@ -32,6 +32,20 @@ struct Found {
     warnings: Vec<String>,
 }
 
+impl Found {
+    /// A run of this process that could not be logged is known here only, and must not hide.
+    fn with(mut self, here: &Here) -> Self {
+        let is_news = |run: &&RunRecord| match &self.last_run {
+            Some(logged) => run.run_id != logged.run_id && run.started_at > logged.started_at,
+            None => true,
+        };
+        if let Some(run) = here.last.as_ref().filter(is_news) {
+            self.last_run = Some(run.clone());
+        }
+        self
+    }
+}
+
 /// Why nothing was found.
 enum Unfound {
     /// The local database did not give an answer.
@@ -52,7 +66,7 @@ impl Runs {
         let found = match asked {
             Some(Ok(found)) => {
                 here.local = here::connection(None, now);
-                found
+                found.with(&here)
             }
             Some(Err(Unfound::NoSuchRun(failure))) => return Err(failure),
             Some(Err(Unfound::Failed(failure))) => {
@@ -71,10 +85,8 @@ impl Runs {
         let asked = async {
             let tx = connection.begin("status").await.map_err(failed)?;
             let tenant = match tenant::resolve(&tx, &self.config().mapping).await {
-                Ok(tenant) => tenant,
-                Err(failure) if failure.code == ErrorCode::TenantNotConfigured => {
-                    return Ok(self.without_tenant(&failure));
-                }
+                Ok(tenant) => Ok(tenant),
+                Err(failure) if failure.code == ErrorCode::TenantNotConfigured => Err(failure),
                 Err(failure) => return Err(Unfound::Failed(failure)),
             };
             self.read(&tx, tenant, query).await
@@ -89,25 +101,35 @@ impl Runs {
     async fn read(
         &self,
         tx: &Tx<'_, Local>,
-        tenant: Tenant,
+        tenant: Result<Tenant, Failure>,
         query: &StatusQuery,
     ) -> Result<Found, Unfound> {
         let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
         let mut found = Found::default();
+        let id = tenant.as_ref().ok().map(|tenant| &tenant.id);
         if migrations::exist(tx).await.map_err(failed)? {
-            found.last_run = history::last_finished(tx, &tenant.id)
-                .await
-                .map_err(failed)?;
-            found.last_success_at = history::last_success(tx, &tenant.id)
-                .await
-                .map_err(failed)?;
-            if lock::is_held(tx, &tenant.id).await.map_err(failed)? {
-                found.running = history::running(tx, &tenant.id).await.map_err(failed)?;
-            }
-            read_runs(tx, &tenant.id, query, &mut found).await?;
+            found.last_run = history::last_finished(tx, id).await.map_err(failed)?;
+            found.last_success_at = history::last_success(tx, id).await.map_err(failed)?;
+            read_runs(tx, id, query, &mut found).await?;
         } else if let Some(id) = query.run_id {
             return Err(Unfound::NoSuchRun(no_such_run(id)));
         }
+        match tenant {
+            Ok(tenant) => self.read_meters(tx, tenant, &mut found).await?,
+            Err(failure) => found
+                .warnings
+                .push(format!("{} {}", failure.message, failure.remedy)),
+        }
+        Ok(found)
+    }
+
+    async fn read_meters(
+        &self,
+        tx: &Tx<'_, Local>,
+        tenant: Tenant,
+        found: &mut Found,
+    ) -> Result<(), Unfound> {
+        let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
         found.meters = self.count_meters(tx, &tenant.id).await.map_err(failed)?;
         if found.meters.is_none() {
             let table = &self.config().mapping.local_table;
@@ -119,7 +141,7 @@ impl Runs {
             id: tenant.id.as_str().to_owned(),
             name: tenant.name,
         });
-        Ok(found)
+        Ok(())
     }
 
     async fn count_meters(
@@ -153,13 +175,6 @@ from {} where {filter}",
             active: row.get(0),
             inactive: row.get(1),
         }))
-    }
-
-    fn without_tenant(&self, failure: &Failure) -> Found {
-        Found {
-            warnings: vec![format!("{} {}", failure.message, failure.remedy)],
-            ..Found::default()
-        }
     }
 
     fn fall_back(&self, here: &Here, failure: &Failure) -> Found {
@@ -231,11 +246,16 @@ from {} where {filter}",
 
 async fn read_runs(
     tx: &Tx<'_, Local>,
-    tenant: &TenantId,
+    tenant: Option<&TenantId>,
     query: &StatusQuery,
     found: &mut Found,
 ) -> Result<(), Unfound> {
     let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
+    if let Some(tenant) = tenant
+        && lock::is_held(tx, tenant).await.map_err(failed)?
+    {
+        found.running = history::running(tx, tenant).await.map_err(failed)?;
+    }
     found.history = match query.run_id {
         Some(id) => {
             let run = history::by_id(tx, id).await.map_err(failed)?;

@@ -66,11 +66,15 @@ impl Order<'_> {
     }
 
     /// Finds out through a new connection how the run ended, and logs it if nobody has.
-    pub(super) async fn settle_anew(&self, tenant: &Tenant, ending: Ending) -> RunRecord {
+    pub(super) async fn settle_anew(
+        &self,
+        tenant: &Tenant,
+        ending: Ending,
+    ) -> (RunRecord, Vec<Change>) {
         for _ in 0..SETTLE_ATTEMPTS {
             match self.try_settle_anew(tenant, &ending).await {
-                Ok(Some(record)) => return record,
-                Ok(None) => return self.ended(ending),
+                Ok(Some(committed)) => return committed,
+                Ok(None) => return (self.ended(ending), Vec::new()),
                 Err(error) => tracing::warn!(
                     run.id = %self.run_id,
                     error.code = %error.failure().code,
@@ -79,14 +83,14 @@ impl Order<'_> {
             }
             tokio::time::sleep(SETTLE_PAUSE).await;
         }
-        self.ended(ending)
+        (self.ended(ending), Vec::new())
     }
 
     async fn try_settle_anew(
         &self,
         tenant: &Tenant,
         ending: &Ending,
-    ) -> Result<Option<RunRecord>, DbError> {
+    ) -> Result<Option<(RunRecord, Vec<Change>)>, DbError> {
         let mut connection = self.local.connect().await?;
         let tx = connection.begin("settle a run").await?;
         lock::take(&tx, &tenant.id).await?;
@@ -96,8 +100,9 @@ impl Order<'_> {
                 .outcome
                 .is_some_and(|outcome| outcome != Outcome::Interrupted)
         });
-        if committed.is_some() {
-            return Ok(committed);
+        if let Some(record) = committed {
+            let changes = history::changes(&tx, self.run_id, SAMPLE).await?;
+            return Ok(Some((record, changes)));
         }
         log::finish(&tx, self.run_id, ending).await?;
         tx.commit().await?;

@@ -1,7 +1,7 @@
 //! The slots of the schedule: each is claimed once in the local database, whichever process wakes
 //! first.
 
-use crate::db::{Database, Local, migrations, param};
+use crate::db::{Database, DbError, Local, Tx, migrations, param};
 use crate::error::{ErrorCode, Failure};
 use chrono::{DateTime, Utc};
 
@@ -9,9 +9,12 @@ use super::{Runs, tenant};
 
 const CLAIM: &str = "\
 -- claim a slot
-insert into meter_sync.meter_sync_slot (tenant, slot, claimed_by)
-values ($1, $2, 'pid ' || pg_backend_pid()::text)
+insert into meter_sync.meter_sync_slot (tenant, slot, claimed_by) values ($1, $2, $3)
 on conflict do nothing";
+
+const CLAIMANT: &str = "\
+-- look who has the slot
+select claimed_by from meter_sync.meter_sync_slot where tenant = $1 and slot = $2";
 
 /// Claimed slots are of no use once the next one is claimed; a month of them is kept to look at.
 const PRUNE: &str = "\
@@ -19,7 +22,8 @@ const PRUNE: &str = "\
 delete from meter_sync.meter_sync_slot where tenant = $1 and slot < $2 - interval '30 days'";
 
 impl Runs {
-    /// Takes a slot upon this process; `false` when another process has it already.
+    /// Takes a slot upon this process; `false` when another process has it already. Whoever has it
+    /// may ask again, as the answer to a claim may be lost.
     pub async fn claim_slot(&self, slot: DateTime<Utc>) -> Result<bool, Failure> {
         let Some(local) = &self.shared.local else {
             let message = "The local database is not configured.";
@@ -42,11 +46,26 @@ async fn claim(local: &Database<Local>, runs: &Runs, slot: DateTime<Utc>) -> Res
         Err(failure) if failure.code == ErrorCode::TenantNotConfigured => String::new(),
         Err(failure) => return Err(failure),
     };
-    let params = [param::text(tenant.as_str()), param::timestamptz(slot)];
-    let claimed = tx.execute(CLAIM, &params).await.map_err(|e| e.failure())?;
-    if claimed == 1 {
-        tx.execute(PRUNE, &params).await.map_err(|e| e.failure())?;
-    }
+    let claimed = take(&tx, &tenant, slot, &runs.shared.claimant).await;
+    let claimed = claimed.map_err(|e| e.failure())?;
     tx.commit().await.map_err(|e| e.failure())?;
-    Ok(claimed == 1)
+    Ok(claimed)
+}
+
+async fn take(
+    tx: &Tx<'_, Local>,
+    tenant: &str,
+    slot: DateTime<Utc>,
+    claimant: &str,
+) -> Result<bool, DbError> {
+    let key = || [param::text(tenant), param::timestamptz(slot)];
+    let [tenant, slot] = key();
+    let claim = [tenant, slot, param::text(claimant)];
+    if tx.execute(CLAIM, &claim).await? == 1 {
+        tx.execute(PRUNE, &key()).await?;
+        return Ok(true);
+    }
+    // Whose claim it is that was waited for, if any, shows only to a statement of its own.
+    let found: String = tx.query_one(CLAIMANT, &key()).await?.get(0);
+    Ok(found == claimant)
 }

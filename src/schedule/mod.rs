@@ -36,11 +36,29 @@ mod slot;
 /// Short enough to notice a resumed machine or a corrected clock soon, long enough to cost nothing.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// Asks `runs` for a run at each slot until `shutdown`, each after a random delay of at most
-/// `jitter`. Returns at once where no run could be asked for: read-only, or not configured.
+/// How a slot's run is spread and retried.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The longest random delay before a run, so that many sites do not ask at once.
+    pub jitter: Duration,
+    /// The first retry comes after this and up to twice as long, by chance; then the doubles of it.
+    pub first_retry: Duration,
+}
+
+impl Pace {
+    /// The pace of a server: half a minute is what a restart takes.
+    pub fn new(jitter: Duration) -> Self {
+        Self {
+            jitter,
+            first_retry: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Asks `runs` for a run at each slot until `shutdown`. Returns at once where no run could be asked for: read-only, or not configured.
 ///
 /// A run in progress at shutdown is not waited for here; it belongs to `runs`.
-pub async fn run(schedule: Schedule, jitter: Duration, runs: Runs, shutdown: CancellationToken) {
+pub async fn run(schedule: Schedule, pace: Pace, runs: Runs, shutdown: CancellationToken) {
     if runs.is_read_only() || !runs.is_configured() {
         info!("the schedule is off: this process is read-only or not configured");
         return;
@@ -50,14 +68,14 @@ pub async fn run(schedule: Schedule, jitter: Duration, runs: Runs, shutdown: Can
         next_run_at = schedule.next_after(clock::now()).map(tracing::field::display),
         "the schedule is on"
     );
-    let slots = follow(&schedule, jitter, &runs);
+    let slots = follow(&schedule, pace, &runs);
     if shutdown.run_until_cancelled(slots).await.is_none() {
         runs.set_waiting(None);
     }
 }
 
 /// Serves slot after slot, for ever.
-async fn follow(schedule: &Schedule, jitter: Duration, runs: &Runs) {
+async fn follow(schedule: &Schedule, pace: Pace, runs: &Runs) {
     let seed = RandomState::new();
     let mut trigger = Trigger::Startup;
     let mut handled = None;
@@ -67,9 +85,9 @@ async fn follow(schedule: &Schedule, jitter: Duration, runs: &Runs) {
             let start = if trigger == Trigger::Startup {
                 slot.starts
             } else {
-                slot.delayed_start(jitter, &seed)
+                slot.delayed_start(pace.jitter, &seed)
             };
-            serve(&slot, start, trigger, runs).await;
+            serve(&slot, start, (trigger, pace), runs).await;
             handled = Some(slot.starts);
         } else {
             let next = schedule.next_after(now);
@@ -80,11 +98,11 @@ async fn follow(schedule: &Schedule, jitter: Duration, runs: &Runs) {
 }
 
 /// Waits for `start`, claims the slot and runs it, again and again while that can help.
-async fn serve(slot: &Slot, start: DateTime<Utc>, trigger: Trigger, runs: &Runs) {
-    if !sleep_within(slot, start).await || !claim(slot, runs).await {
+async fn serve(slot: &Slot, start: DateTime<Utc>, (trigger, pace): (Trigger, Pace), runs: &Runs) {
+    if !sleep_within(slot, start).await || !claim(slot, pace, runs).await {
         return;
     }
-    let mut delays = slot::retry_delays();
+    let mut delays = slot::retry_delays(pace.first_retry);
     while let Some(code) = attempt(trigger, runs).await {
         if !code.is_transient() || !wait_for_retry(slot, code, &mut delays, runs).await {
             return;
@@ -93,8 +111,8 @@ async fn serve(slot: &Slot, start: DateTime<Utc>, trigger: Trigger, runs: &Runs)
 }
 
 /// Whether the slot is ours to run; tried until the local database answers or the slot is over.
-async fn claim(slot: &Slot, runs: &Runs) -> bool {
-    let mut delays = slot::retry_delays();
+async fn claim(slot: &Slot, pace: Pace, runs: &Runs) -> bool {
+    let mut delays = slot::retry_delays(pace.first_retry);
     loop {
         match runs.claim_slot(slot.starts).await {
             Ok(ours) => return ours,

@@ -8,8 +8,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::config::Schedule;
 
-/// The first retry comes after this and up to twice as long, by chance; then the doubles of it.
-const FIRST_RETRY: Duration = Duration::from_secs(30);
 /// With chance added no two tries are more than ten minutes apart.
 const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
 /// A clock set back by less is a correction, by more another time of day.
@@ -40,10 +38,11 @@ pub(super) fn due(
     })
 }
 
-/// The delays between tries in a slot, without end: about 45 s, 90 s, 3 min, 6 min and then 7.5 min.
-pub(super) fn retry_delays() -> impl Iterator<Item = Duration> {
+/// The delays between tries in a slot, without end; from 30 s: about 45 s, 90 s, 3 min, 6 min and
+/// then 7.5 min.
+pub(super) fn retry_delays(first: Duration) -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new()
-        .with_min_delay(FIRST_RETRY)
+        .with_min_delay(first)
         .with_factor(2.0)
         .with_max_delay(LONGEST_RETRY)
         .with_jitter()
@@ -181,7 +180,7 @@ mod tests {
 
     #[test]
     fn retries_start_within_a_minute_and_go_on_at_most_ten_minutes_apart() {
-        let delays: Vec<Duration> = retry_delays().take(50).collect();
+        let delays: Vec<Duration> = retry_delays(Duration::from_secs(30)).take(50).collect();
         assert!((30..=60).contains(&delays[0].as_secs()), "{delays:?}");
         assert!((60..=120).contains(&delays[1].as_secs()), "{delays:?}");
         assert!(

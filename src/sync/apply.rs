@@ -56,6 +56,9 @@ async fn retry(
 ) -> Result<(), DbError> {
     for _ in 0..PASSES {
         let before = bad.len();
+        // Of rows that each wait for the next one, as when all numbers move up by one, the last
+        // must go first.
+        bad.reverse();
         let mut still_bad = Vec::new();
         for (step, n, _) in bad.drain(..) {
             let write = Write::new(shape, step);

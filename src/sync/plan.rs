@@ -91,9 +91,13 @@ pub(crate) async fn make(
     Ok(plan)
 }
 
-/// `row(t."a", t."b", ...)` over all columns.
+/// `row(t."a", t."b", ...)` over all columns but the key: keys that the local table takes for one, such
+/// as `a` and `A` where it is blind to case, are one meter, and its key stays as it is.
 fn image(row: &str, shape: &Shape) -> String {
-    format!("row({})", quote::columns(&format!("{row}."), &shape.names))
+    format!(
+        "row({})",
+        quote::columns(&format!("{row}."), shape.fields())
+    )
 }
 
 fn plan_sql(shape: &Shape) -> String {

@@ -169,11 +169,15 @@ async fn refuse_duplicates(
 ) -> Result<(), SyncError> {
     let key = quote::columns("", &shape.key);
     let key_json = shape.key_json("k");
+    // Rows without a key are set aside each on its own.
+    let whole = quote::list(&shape.key, " and ", |name| {
+        format!("k.{} is not null", quote::identifier(name))
+    });
     let sql = format!(
         "-- look for duplicate keys
 select {key_json}::text
 from (select {key} from pg_temp.meter_sync_stage union all select {key} from pg_temp.meter_sync_aside) k
-group by {key} having count(*) > 1 order by {key} limit {DUPLICATES_NAMED}"
+where {whole} group by {key} having count(*) > 1 order by {key} limit {DUPLICATES_NAMED}"
     );
     let rows = local.query(&sql, &[]).await?;
     if rows.is_empty() {

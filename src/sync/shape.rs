@@ -206,7 +206,10 @@ fn columns(
     let mut names: Vec<&String> = match &mapping.columns {
         Some(named) => named.iter().collect(),
         None => {
-            let shared = |column: &&Column| !column.is_generated && there.has(&column.name);
+            let is_its_own = |column: &Column| {
+                column.is_generated || column.is_always_identity && !key.contains(&column.name)
+            };
+            let shared = |column: &&Column| !is_its_own(column) && there.has(&column.name);
             here.columns
                 .iter()
                 .filter(shared)

@@ -1,5 +1,6 @@
 //! The integration tests, one binary; files are named by subject.
 
+#[cfg(test)]
 mod support;
 
 #[cfg(test)]
@@ -15,10 +16,20 @@ mod docs;
 #[cfg(test)]
 mod embedded;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod majors;
 #[cfg(test)]
 mod mcp;
+#[cfg(test)]
+mod pinned;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod schedule;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod sync;

@@ -1,9 +1,11 @@
 //! What the tests share.
 
+pub(crate) mod broken;
 pub(crate) mod held;
 pub(crate) mod postgres;
 pub(crate) mod processes;
 pub(crate) mod program;
+pub(crate) mod proxy;
 pub(crate) mod schema;
 pub(crate) mod served;
 pub(crate) mod site;

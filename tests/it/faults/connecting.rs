@@ -1,0 +1,167 @@
+//! Databases that cannot be reached, or that do not let us in.
+
+use std::time::{Duration, Instant};
+
+use meter_sync::config::{ConfigError, Environment, Setting};
+use meter_sync::error::ErrorCode;
+use meter_sync::meter::Outcome;
+
+use crate::support::broken::{Broken, SECRET};
+use crate::support::postgres::{binaries, connect, start_server};
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, rows, runs, settings};
+
+#[tokio::test]
+async fn a_remote_that_is_not_there_is_unreachable() {
+    let mut broken = Broken::with_changes().await;
+    let name = broken.site.pair.remote_url.rsplit('/').next().unwrap();
+    let name = name.to_owned();
+    for url in [
+        format!("postgres://postgres:{SECRET}@no-such-host.invalid/{name}"),
+        format!("postgres://postgres:{SECRET}@127.0.0.1:1/{name}"),
+        broken
+            .site
+            .pair
+            .remote_url
+            .replace(&name, "no_such_database"),
+    ] {
+        broken.reconfigure(&[(Setting::RemoteUrl, &url)]);
+        broken.fails_with(ErrorCode::RemoteUnreachable).await;
+    }
+    broken.reconfigure(&[]);
+    broken.heals().await;
+}
+
+#[tokio::test]
+async fn an_unreachable_remote_is_told_apart_in_words() {
+    let mut broken = Broken::with_changes().await;
+    let said = async |broken: &mut Broken, url: String| {
+        broken.reconfigure(&[(Setting::RemoteUrl, &url)]);
+        let run = broken.fails_with(ErrorCode::RemoteUnreachable).await;
+        let error = run.error.expect("an error");
+        format!("{} {}", error.message, error.remedy)
+    };
+    let refused = said(&mut broken, "postgres://postgres@127.0.0.1:1/x".to_owned()).await;
+    assert!(refused.contains("refused"), "{refused}");
+    let unknown = said(&mut broken, "postgres://h.invalid/x".to_owned()).await;
+    assert!(unknown.contains("host name"), "{unknown}");
+    let url = broken.site.pair.remote_url.replace("/test_", "/text_");
+    let database = said(&mut broken, url).await;
+    assert!(database.contains("database name"), "{database}");
+}
+
+#[tokio::test]
+async fn a_remote_without_tls_is_not_talked_to_in_clear_when_tls_is_required() {
+    let mut broken = Broken::with_changes().await;
+    let url = format!("{}?sslmode=require", broken.site.pair.remote_url);
+    broken.reconfigure(&[(Setting::RemoteUrl, &url)]);
+    broken.fails_with(ErrorCode::RemoteTls).await;
+    broken.reconfigure(&[]);
+    broken.heals().await;
+}
+
+#[tokio::test]
+async fn a_remote_that_is_silent_from_the_start_is_given_up() {
+    let mut broken = Broken::with_changes().await;
+    broken.reconfigure(&[(Setting::ConnectTimeout, "300ms")]);
+    broken.remote.set(Fault::Stall);
+    let begun = Instant::now();
+    broken.fails_with(ErrorCode::RemoteUnreachable).await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "{begun:?}");
+    broken.reconfigure(&[]);
+    broken.heals().await;
+}
+
+#[tokio::test]
+async fn databases_that_are_down_at_the_start_are_synced_once_they_are_up() {
+    let broken = Broken::with_changes().await;
+    broken.local.set(Fault::Refuse);
+    broken.remote.set(Fault::Refuse);
+    let run = broken.site.sync().await;
+    let error = run.error.expect("an error");
+    assert_eq!(error.code, ErrorCode::LocalUnreachable, "{error:?}");
+    let status = broken.site.status().await;
+    assert_eq!(status.last_run.map(|last| last.run_id), Some(run.run_id));
+
+    broken.local.set(Fault::None);
+    broken.fails_with(ErrorCode::RemoteUnreachable).await;
+    broken.heals().await;
+}
+
+#[tokio::test]
+async fn one_database_under_two_names_is_refused() {
+    let mut broken = Broken::with_changes().await;
+    let local_url = broken.site.pair.local_url.clone();
+    let by_name = local_url.replace("127.0.0.1", "localhost");
+    let error = meter_sync::config::Config::load_from(
+        &settings(&by_name, &local_url),
+        &Environment::default(),
+    );
+    assert!(matches!(error, Err(ConfigError::Invalid { .. })));
+
+    // by a name that only the database can see through
+    let (_proxy, hidden) = Proxy::before(&local_url).await;
+    broken.reconfigure(&[(Setting::RemoteUrl, &hidden)]);
+    let run = broken.fails_with(ErrorCode::ConfigInvalid).await;
+    let remedy = run.error.expect("an error").remedy;
+    assert!(remedy.contains("METER_SYNC_REMOTE_URL"), "{remedy}");
+    broken.reconfigure(&[]);
+    broken.heals().await;
+}
+
+/// Signs `METER` in by password; everyone else by trust, as before.
+async fn ask_for_a_password(server: &meter_sync::embedded::Server) {
+    let file = server.directory().join("data/pg_hba.conf");
+    let rules = std::fs::read_to_string(&file).unwrap();
+    let rule = "host all meter_sync_user 127.0.0.1/32 scram-sha-256\n";
+    std::fs::write(&file, format!("{rule}{rules}")).unwrap();
+    let role = format!(
+        "create role meter_sync_user login superuser password '{SECRET}'; select pg_reload_conf()"
+    );
+    let admin = connect(&server.url("postgres")).await;
+    admin.batch_execute(&role).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_by_its_side_and_shown_nowhere() {
+    let server = start_server(&binaries().await, "guarded").await;
+    ask_for_a_password(&server).await;
+    let admin = connect(&server.url("postgres")).await;
+    for (name, schema) in [("central", REMOTE_SCHEMA), ("site", LOCAL_SCHEMA)] {
+        let create = format!("create database {name}");
+        admin.batch_execute(&create).await.unwrap();
+        let database = connect(&server.url(name)).await;
+        database.batch_execute(schema).await.unwrap();
+    }
+    let url = |name: &str, login: &str| server.url(name).replace("postgres@", login);
+    let right = format!("meter_sync_user:{SECRET}@");
+    let wrong = format!("meter_sync_user:{SECRET}-not@");
+    for (remote, local, code) in [
+        (&wrong, &right, Some(ErrorCode::RemoteAuth)),
+        (&right, &wrong, Some(ErrorCode::LocalAuth)),
+        (
+            &"meter_sync_user@".to_owned(),
+            &right,
+            Some(ErrorCode::RemoteAuth),
+        ),
+        (&right, &right, None),
+    ] {
+        let settings = settings(&url("central", remote), &url("site", local));
+        let runs = runs(&settings.with(Setting::ConnectTimeout, "3s"));
+        let request = meter_sync::runs::Request::new(meter_sync::meter::Trigger::Cli);
+        let run = crate::support::site::finish(&runs, request).await;
+        assert_eq!(run.error.as_ref().map(|error| error.code), code, "{run:#?}");
+        let text = format!("{run:?} {runs:?}");
+        assert!(
+            !text.contains(SECRET) && !text.contains("meter_sync_user"),
+            "{text}"
+        );
+        assert_eq!(run.outcome == Some(Outcome::Failed), code.is_some());
+    }
+    let site = connect(&server.url("site")).await;
+    let logged = "select error_code from meter_sync.meter_sync_log order by started_at";
+    assert_eq!(
+        rows(&site, logged).await,
+        serde_json::json!([{"error_code": "REMOTE_AUTH"}, {"error_code": "REMOTE_AUTH"}, {"error_code": null}])
+    );
+}

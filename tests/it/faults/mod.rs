@@ -1,0 +1,9 @@
+//! Whatever goes wrong, a run ends in an error code with a remedy, a row in the log, and the meters
+//! as they were; and the process goes on serving.
+
+mod connecting;
+mod hygiene;
+mod midway;
+mod processes;
+mod schemas;
+mod waiting;

@@ -1,0 +1,30 @@
+//! Shapes and sequences that have failed, or that a sync engine is known to fail on, pinned one by one.
+
+use meter_sync::meter::Counts;
+use meter_sync::runs::report::RunReport;
+
+use crate::support::site::{Site, rows};
+
+mod constraints;
+mod shapes;
+
+/// A small pair of tables; `columns` are both sides', `local` is added to the local table only.
+pub(crate) async fn site(columns: &str, local: &str) -> Site {
+    let remote = format!(
+        "create table meter (id bigint primary key, tenant_id bigint not null, {columns}, active boolean not null)"
+    );
+    let local = format!(
+        "create table tenant (id bigint primary key, name text);
+         insert into tenant values (7, 'Acme');
+         create table meter (id bigint primary key, {columns}, active boolean not null {local})"
+    );
+    Site::with_schemas(&remote, &local).await
+}
+
+pub(crate) fn counts(report: &RunReport) -> Counts {
+    report.counts
+}
+
+pub(crate) async fn names(site: &Site) -> serde_json::Value {
+    rows(&site.local, "select id, name from meter order by id").await
+}

@@ -1,0 +1,282 @@
+//! A line between us and a server that can be broken: as a whole, after so many bytes, or at the
+//! very statement that a test names.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// What is wrong with the line. A named point is a list of texts that one connection sends one after
+/// the other; it is the last of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing.
+    None,
+    /// Connections are cut, and new ones closed as they come.
+    Refuse,
+    /// Nothing passes and nothing is closed: a frozen server, or packets that vanish.
+    Stall,
+    /// Each piece comes so much later.
+    Delay(Duration),
+    /// A connection is cut once the server has sent so many bytes on it.
+    CutReply(usize),
+    /// The line stalls once the server has sent so many bytes on a connection.
+    StallReply(usize),
+    /// The connection is cut before the named point reaches the server.
+    CutBefore(&'static [&'static str]),
+    /// The connection is cut after the server has carried out the named point, before we hear of it.
+    LoseReply(&'static [&'static str]),
+    /// The line stalls before the named point reaches the server.
+    StallAt(&'static [&'static str]),
+}
+
+impl Fault {
+    /// The named point at which it strikes, for those that have one.
+    fn point(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::CutBefore(point) | Self::LoseReply(point) | Self::StallAt(point) => Some(point),
+            Self::None
+            | Self::Refuse
+            | Self::Stall
+            | Self::Delay(_)
+            | Self::CutReply(_)
+            | Self::StallReply(_) => None,
+        }
+    }
+}
+
+/// The line: it listens on a port of its own until the test's runtime ends.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    line: Line,
+}
+
+#[derive(Clone)]
+struct Line {
+    fault: watch::Sender<Fault>,
+    /// How often a cut or a stall at a point has struck.
+    struck: Arc<AtomicUsize>,
+    /// What the fault turns into when it strikes; `None` leaves it as it is.
+    then: watch::Sender<Option<Fault>>,
+    /// How often connections were stranded.
+    strandings: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    /// A sound line to the server on this loopback port.
+    pub(crate) async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let line = Line {
+            fault: watch::Sender::new(Fault::None),
+            struck: Arc::default(),
+            then: watch::Sender::new(None),
+            strandings: Arc::default(),
+        };
+        spawn(accept(listener, port, line.clone()));
+        Self { address, line }
+    }
+
+    /// A line to the server of this URL, and the URL that leads through it.
+    pub(crate) async fn before(url: &str) -> (Self, String) {
+        let driver: tokio_postgres::Config = url.parse().expect("a URL");
+        let port = driver.get_ports()[0];
+        let proxy = Self::to(port).await;
+        let through = url.replace(&format!(":{port}/"), &format!(":{}/", proxy.port()));
+        (proxy, through)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// From now on the line has this fault.
+    pub(crate) fn set(&self, fault: Fault) {
+        self.line.then.send_replace(None);
+        self.line.fault.send_replace(fault);
+    }
+
+    /// The line has this fault until it strikes, and `then` another.
+    pub(crate) fn set_once(&self, fault: Fault, then: Fault) {
+        self.line.then.send_replace(Some(then));
+        self.line.fault.send_replace(fault);
+    }
+
+    /// From now on nothing passes on the connections there are, and neither end is told; new ones are
+    /// sound. So does a router that forgets what was idle.
+    pub(crate) fn strand(&self) {
+        self.line.strandings.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often a fault at a point or after so many bytes has struck so far.
+    pub(crate) fn struck(&self) -> usize {
+        self.line.struck.load(Ordering::SeqCst)
+    }
+}
+
+impl Line {
+    fn now(&self) -> Fault {
+        *self.fault.borrow()
+    }
+
+    /// The fault strikes, and turns into what comes after it.
+    fn strike(&self) {
+        self.struck.fetch_add(1, Ordering::SeqCst);
+        if let Some(then) = self.then.send_replace(None) {
+            self.fault.send_replace(then);
+        }
+    }
+
+    /// The stall strikes; it lasts until the test sets another fault.
+    fn stall(&self) {
+        self.then.send_replace(Some(Fault::Stall));
+        self.strike();
+    }
+
+    /// Waits until connections are to be cut.
+    async fn refused(&self) {
+        let mut fault = self.fault.subscribe();
+        drop(fault.wait_for(|fault| *fault == Fault::Refuse).await);
+    }
+
+    /// Waits while nothing may pass on a connection made after so many strandings.
+    async fn passable(&self, strandings: usize) {
+        if self.strandings.load(Ordering::SeqCst) > strandings {
+            std::future::pending::<()>().await;
+        }
+        let mut fault = self.fault.subscribe();
+        drop(fault.wait_for(|fault| *fault != Fault::Stall).await);
+        if let Fault::Delay(delay) = self.now() {
+            tokio::time::sleep(delay).await;
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, port: u16, line: Line) {
+    while let Ok((client, _)) = listener.accept().await {
+        spawn(serve(client, port, line.clone()));
+    }
+}
+
+/// One connection; both ends are closed when it is over.
+async fn serve(client: TcpStream, port: u16, line: Line) {
+    if line.now() == Fault::Refuse {
+        return;
+    }
+    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
+        return;
+    };
+    for end in [&client, &server] {
+        end.set_nodelay(true).expect("a socket option");
+    }
+    let (client_reads, client_writes) = client.into_split();
+    let (server_reads, server_writes) = server.into_split();
+    let lose_reply = AtomicBool::new(false);
+    tokio::select! {
+        () = ask(client_reads, server_writes, &line, &lose_reply) => {}
+        () = reply(server_reads, client_writes, &line, &lose_reply) => {}
+        () = line.refused() => {}
+    }
+}
+
+/// How much of what was sent is looked back at: a text may be split between two pieces.
+const LOOK_BACK: usize = 100;
+
+/// Relays what the client sends. Ends when the connection is to be cut.
+async fn ask(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    line: &Line,
+    lose_reply: &AtomicBool,
+) {
+    let mut piece = vec![0; 64 * 1024];
+    let mut said = Said::default();
+    let strandings = line.strandings.load(Ordering::SeqCst);
+    while let Ok(length @ 1..) = from.read(&mut piece).await {
+        let fault = line.now();
+        let point = fault.point();
+        if point.is_some_and(|point| said.reaches(point, &piece[..length])) {
+            if matches!(fault, Fault::CutBefore(_)) {
+                return line.strike();
+            }
+            if matches!(fault, Fault::StallAt(_)) {
+                line.stall();
+            }
+            lose_reply.store(matches!(fault, Fault::LoseReply(_)), Ordering::SeqCst);
+        }
+        line.passable(strandings).await;
+        if to.write_all(&piece[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What a client has said so far, as far as a named point needs it.
+#[derive(Default)]
+struct Said {
+    /// How many texts of the point were seen.
+    texts: usize,
+    /// The end of what was sent: a text may be split between two pieces.
+    tail: Vec<u8>,
+}
+
+impl Said {
+    /// Whether the last text of the point has come; it is looked for anew then.
+    fn reaches(&mut self, point: &[&str], piece: &[u8]) -> bool {
+        self.tail.extend_from_slice(piece);
+        while self.texts < point.len() && contains(&self.tail, point[self.texts]) {
+            self.texts += 1;
+        }
+        self.tail.drain(..self.tail.len().saturating_sub(LOOK_BACK));
+        let reached = self.texts == point.len();
+        if reached {
+            *self = Self::default();
+        }
+        reached
+    }
+}
+
+/// Relays what the server sends. Ends when the connection is to be cut.
+async fn reply(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    line: &Line,
+    lose_reply: &AtomicBool,
+) {
+    let mut piece = vec![0; 64 * 1024];
+    let mut sent = 0;
+    let strandings = line.strandings.load(Ordering::SeqCst);
+    while let Ok(length @ 1..) = from.read(&mut piece).await {
+        if lose_reply.load(Ordering::SeqCst) {
+            return line.strike();
+        }
+        sent += length;
+        let fault = line.now();
+        if matches!(fault, Fault::CutReply(most) if sent > most) {
+            return line.strike();
+        }
+        if matches!(fault, Fault::StallReply(most) if sent > most) {
+            line.stall();
+        }
+        line.passable(strandings).await;
+        if to.write_all(&piece[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes
+        .windows(text.len())
+        .any(|window| window == text.as_bytes())
+}
+
+fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
+    tokio::spawn(task);
+}
