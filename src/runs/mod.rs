@@ -2,8 +2,8 @@
 //!
 //! Every surface asks for a run in the same way, [`Runs::request`], and learns what happened from
 //! the same [`Runs::status`]. A run belongs to this module and not to who asked: it goes on when
-//! they go away. Exclusion is by a lock in the local database ([`lock`]); the log there
-//! ([`log`], [`history`]) is the memory; what only this process knows is published in one `watch`.
+//! they go away. Exclusion is by a lock in the local database (`lock`); the log there
+//! (`log`, `history`) is the memory; what only this process knows is published in one `watch`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,9 +4,9 @@
 //! writes becomes visible all at once or not at all. It knows nothing of runs, logs of runs, clocks
 //! or surfaces; it is given a [`Job`] and gives back what it did.
 //!
-//! Data flows one way: the catalogs give a [`Shape`]; [`read`] relays the tenant's rows by COPY into a
-//! staging table, undecoded; [`plan`] finds by set operations what differs; [`brake`] may refuse;
-//! [`apply`] carries the plan out, row sets first and single rows only around a row that the local
+//! Data flows one way: the catalogs give a [`Shape`]; `read` relays the tenant's rows by COPY into a
+//! staging table, undecoded; `plan` finds by set operations what differs; `brake` may refuse;
+//! `apply` carries the plan out, row sets first and single rows only around a row that the local
 //! table will not take.
 
 use tokio::sync::watch;

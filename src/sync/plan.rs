@@ -145,8 +145,8 @@ analyze pg_temp.meter_sync_plan"
     )
 }
 
-/// Locks the local rows of the plan against writers (not against readers, nor against new readings
-/// that reference them); `false` when one of them is no longer as it was planned.
+/// Locks the local rows of the plan against writers (not against readers, nor yet against new readings
+/// that refer to them); `false` when one of them is no longer as it was planned.
 async fn lock(local: &Tx<'_, Local>, shape: &Shape) -> Result<bool, DbError> {
     let Shape {
         local: table,

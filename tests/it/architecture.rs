@@ -95,7 +95,7 @@ fn used_by(text: &str) -> BTreeSet<String> {
             .collect()
     };
     paths
-        .map(|path| name(path))
+        .map(name)
         .filter(|name: &String| !name.is_empty())
         .collect()
 }
