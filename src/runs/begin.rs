@@ -6,13 +6,14 @@ use crate::clock;
 use crate::db::{Connection, DbError, Local, Tx, migrations};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::RunId;
+use crate::sync::Occupant;
 
 use super::log::{self, Ending};
 use super::order::Order;
 use super::report::{RunReport, SAMPLE};
 use super::status::RunRecord;
 use super::tenant::{self, Tenant};
-use super::{Requested, here, history, lock};
+use super::{Requested, here, history, lock, table};
 
 /// What became of the start.
 pub(super) enum Start<'c> {
@@ -25,7 +26,7 @@ pub(super) struct Begun<'c> {
     /// The transaction that holds the lock.
     pub(super) tx: Tx<'c, Local>,
     pub(super) tenant: Tenant,
-    pub(super) last_tenant: Option<String>,
+    pub(super) occupant: Occupant,
     pub(super) record: RunRecord,
 }
 
@@ -130,16 +131,31 @@ impl Order<'_> {
         self.started_at = clock::now();
         self.run_id = RunId::at(self.started_at);
         log::mark_interrupted(&door, &tenant.id, self.started_at).await?;
-        let last_tenant = log::last_tenant(&door, &self.shared.config.mapping).await?;
+        let occupant = self.occupant(&tx, &tenant).await?;
         log::start(&door, &self.beginning(Some(&tenant))).await?;
         door.commit().await?;
         tx.savepoint("work").await?;
         Ok(Start::Begun(Box::new(Begun {
             tx,
             tenant,
-            last_tenant,
+            occupant,
             record: self.record(),
         })))
+    }
+
+    /// Claims a table that holds one tenant's meters, and only then asks whose they are: the answer
+    /// stands until the transaction ends.
+    async fn occupant(&self, tx: &Tx<'_, Local>, tenant: &Tenant) -> Result<Occupant, DbError> {
+        let table = table::find(tx, &self.shared.config.mapping).await?;
+        if table.tenant_type.is_some() {
+            return Ok(Occupant::Nobody);
+        }
+        if !lock::try_table(tx, &table).await? {
+            return Ok(Occupant::Running);
+        }
+        let last = log::last_tenant(tx, &self.shared.config.mapping).await?;
+        let other = last.filter(|last| last != tenant.id.as_str());
+        Ok(other.map_or(Occupant::Nobody, Occupant::Tenant))
     }
 
     async fn same_request(

@@ -126,7 +126,7 @@ impl Order<'_> {
             tenant: &run.tenant.id,
             mapping: &self.shared.config.mapping,
             limits,
-            last_tenant: run.last_tenant.as_deref(),
+            occupant: run.occupant.clone(),
             dry_run: self.request.dry_run,
             allow_mass_deactivation: self.request.allow.mass_deactivation,
             allow_tenant_change: self.request.allow.tenant_change,

@@ -11,6 +11,8 @@
 use crate::db::{DbError, Local, Tx, param};
 use crate::meter::TenantId;
 
+use super::table::LocalTable;
+
 const TRY_DOOR: &str = "\
 -- try the door
 select pg_try_advisory_xact_lock(hashtextextended('meter_sync door ' || $1, 0))";
@@ -33,6 +35,19 @@ pub(super) async fn take(tx: &Tx<'_, Local>, tenant: &TenantId) -> Result<(), Db
     tx.execute(TAKE, &[param::text(tenant.as_str())])
         .await
         .map(drop)
+}
+
+const TRY_TABLE: &str = "\
+-- claim the table
+select pg_try_advisory_xact_lock(hashtextextended('meter_sync table ' || $1, 0))";
+
+/// Takes a table that holds one tenant's meters until the transaction ends; `false` while it is being
+/// synced for another tenant. Whose meters it holds may be asked only by who has it.
+pub(super) async fn try_table(tx: &Tx<'_, Local>, table: &LocalTable) -> Result<bool, DbError> {
+    Ok(tx
+        .query_one(TRY_TABLE, &[param::text(table.name.as_str())])
+        .await?
+        .get(0))
 }
 
 const IS_HELD: &str = "\

@@ -36,6 +36,7 @@ pub mod report;
 mod settle;
 mod slots;
 pub mod status;
+mod table;
 mod tenant;
 
 /// A wish for a run.

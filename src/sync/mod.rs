@@ -39,14 +39,25 @@ pub struct Job<'a> {
     pub mapping: &'a Mapping,
     /// How much is allowed.
     pub limits: &'a Limits,
-    /// The tenant that the local table was last synced for, if it was.
-    pub last_tenant: Option<&'a str>,
+    /// Who stands in the way if the local table has no tenant column.
+    pub occupant: Occupant,
     /// Whether to plan only.
     pub dry_run: bool,
     /// Whether a person allowed a mass deactivation.
     pub allow_mass_deactivation: bool,
     /// Whether a person allowed a change of tenant.
     pub allow_tenant_change: bool,
+}
+
+/// Whose meters a local table holds that has no tenant column, and so holds one tenant's only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Occupant {
+    /// Nobody's but the job's own tenant's.
+    Nobody,
+    /// Those of another tenant, whom it was last synced for.
+    Tenant(String),
+    /// It is being synced for another tenant right now.
+    Running,
 }
 
 /// What a sync did; for a dry run, would do.

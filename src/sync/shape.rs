@@ -5,7 +5,7 @@ use crate::db::catalog::{self, Column, Relation};
 use crate::db::{Local, Remote, Tx, param, quote};
 use crate::meter::RunId;
 
-use super::{Job, SyncError};
+use super::{Job, Occupant, SyncError};
 
 /// What takes part in a sync: quoted where it names a relation, plain where it names a column.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ pub(super) async fn resolve(
         },
     };
     if here.column(&mapping.tenant_column).is_none() {
-        claim_whole_table(local, &here, job).await?;
+        refuse_occupied(&here, job)?;
     }
     Ok(shape)
 }
@@ -275,32 +275,17 @@ select exists (
       and k.classid::bigint = ($1 >> 32) & 4294967295 and k.objid::bigint = $1 & 4294967295
 )";
 
-const CLAIM_TABLE: &str = "\
--- claim the table
-select pg_try_advisory_xact_lock(hashtextextended('meter_sync table ' || $1, 0))";
-
 /// A local table without a tenant column holds the meters of one tenant: the one it was last
 /// synced for, and no other at the same time.
-async fn claim_whole_table(
-    local: &Tx<'_, Local>,
-    here: &Relation,
-    job: &Job<'_>,
-) -> Result<(), SyncError> {
+fn refuse_occupied(here: &Relation, job: &Job<'_>) -> Result<(), SyncError> {
     let table = here.quoted();
-    let claimed = local
-        .query_one(CLAIM_TABLE, &[param::text(table.as_str())])
-        .await?;
-    if !claimed.get::<_, bool>(0) {
-        return Err(SyncError::TableBusy(table));
-    }
-    match job.last_tenant {
-        Some(found) if found != job.tenant.as_str() && !job.allow_tenant_change => {
-            Err(SyncError::TenantMismatch {
-                table,
-                found: found.to_owned(),
-                wanted: job.tenant.clone(),
-            })
-        }
-        _ => Ok(()),
+    match &job.occupant {
+        Occupant::Running => Err(SyncError::TableBusy(table)),
+        Occupant::Tenant(found) if !job.allow_tenant_change => Err(SyncError::TenantMismatch {
+            table,
+            found: found.clone(),
+            wanted: job.tenant.clone(),
+        }),
+        Occupant::Tenant(_) | Occupant::Nobody => Ok(()),
     }
 }

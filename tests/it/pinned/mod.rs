@@ -6,6 +6,7 @@ use meter_sync::runs::report::RunReport;
 use crate::support::site::{Site, rows};
 
 mod constraints;
+mod organisations;
 mod shapes;
 
 /// A small pair of tables; `columns` are both sides', `local` is added to the local table only.
