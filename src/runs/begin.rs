@@ -12,7 +12,7 @@ use super::log::{self, Ending};
 use super::order::Order;
 use super::report::{RunReport, SAMPLE};
 use super::status::RunRecord;
-use super::tenant::{self, Tenant};
+use super::tenant::{self, NoTenant, Tenant};
 use super::{Requested, here, history, lock, table};
 
 /// What became of the start.
@@ -84,16 +84,16 @@ impl Order<'_> {
     }
 
     async fn try_the_door(&self, tx: &Tx<'_, Local>) -> Result<Door, Failure> {
-        let tenant = match tenant::resolve(tx, &self.shared.config.mapping).await {
-            Ok(tenant) => tenant,
-            Err(failure) if failure.code == ErrorCode::TenantNotConfigured => {
-                return Ok(Door::NoTenant(failure));
-            }
-            Err(failure) => return Err(failure),
-        };
-        self.pass_the_door(tx, tenant)
-            .await
-            .map_err(|e| e.failure())
+        let mapping = &self.shared.config.mapping;
+        let table = table::find(tx, mapping).await.map_err(|e| e.failure())?;
+        match tenant::resolve(tx, mapping, &table).await {
+            Ok(tenant) => self
+                .pass_the_door(tx, tenant)
+                .await
+                .map_err(|e| e.failure()),
+            Err(NoTenant::Unknown(failure)) => Ok(Door::NoTenant(failure)),
+            Err(NoTenant::Database(error)) => Err(error.failure()),
+        }
     }
 
     async fn pass_the_door(&self, tx: &Tx<'_, Local>, tenant: Tenant) -> Result<Door, DbError> {

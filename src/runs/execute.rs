@@ -123,7 +123,7 @@ impl Order<'_> {
         let limits = &self.shared.config.limits;
         let job = Job {
             run_id: self.run_id,
-            tenant: &run.tenant.id,
+            tenant: &run.tenant.given,
             mapping: &self.shared.config.mapping,
             limits,
             occupant: run.occupant.clone(),

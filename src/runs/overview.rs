@@ -15,8 +15,8 @@ use super::status::{
     ActivityState, Connections, Health, MeterCounts, RunRecord, RunningStatus, ScheduleStatus,
     Status, StatusQuery, TenantStatus,
 };
-use super::tenant::{self, Tenant};
-use super::{Runs, history, lock};
+use super::tenant::{self, NoTenant, Tenant};
+use super::{Runs, history, lock, table};
 
 /// What the local database says.
 #[derive(Default)]
@@ -84,10 +84,12 @@ impl Runs {
         let mut connection = local.connect().await.map_err(failed)?;
         let asked = async {
             let tx = connection.begin("status").await.map_err(failed)?;
-            let tenant = match tenant::resolve(&tx, &self.config().mapping).await {
+            let mapping = &self.config().mapping;
+            let table = table::find(&tx, mapping).await.map_err(failed)?;
+            let tenant = match tenant::resolve(&tx, mapping, &table).await {
                 Ok(tenant) => Ok(tenant),
-                Err(failure) if failure.code == ErrorCode::TenantNotConfigured => Err(failure),
-                Err(failure) => return Err(Unfound::Failed(failure)),
+                Err(NoTenant::Unknown(failure)) => Err(failure),
+                Err(NoTenant::Database(error)) => return Err(failed(error)),
             };
             self.read(&tx, tenant, query).await
         }
@@ -130,7 +132,7 @@ impl Runs {
         found: &mut Found,
     ) -> Result<(), Unfound> {
         let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
-        found.meters = self.count_meters(tx, &tenant.id).await.map_err(failed)?;
+        found.meters = self.count_meters(tx, &tenant.given).await.map_err(failed)?;
         if found.meters.is_none() {
             let table = &self.config().mapping.local_table;
             found

@@ -5,7 +5,8 @@ use crate::db::{Database, DbError, Local, Tx, migrations, param};
 use crate::error::{ErrorCode, Failure};
 use chrono::{DateTime, Utc};
 
-use super::{Runs, tenant};
+use super::tenant::{self, NoTenant};
+use super::{Runs, table};
 
 const CLAIM: &str = "\
 -- claim a slot
@@ -41,10 +42,12 @@ async fn claim(local: &Database<Local>, runs: &Runs, slot: DateTime<Utc>) -> Res
         .await
         .map_err(|e| e.failure())?;
     // Without a tenant the run will fail and say so; one process is enough for that.
-    let tenant = match tenant::resolve(&tx, &runs.config().mapping).await {
+    let mapping = &runs.config().mapping;
+    let table = table::find(&tx, mapping).await.map_err(|e| e.failure())?;
+    let tenant = match tenant::resolve(&tx, mapping, &table).await {
         Ok(tenant) => tenant.id.as_str().to_owned(),
-        Err(failure) if failure.code == ErrorCode::TenantNotConfigured => String::new(),
-        Err(failure) => return Err(failure),
+        Err(NoTenant::Unknown(_)) => String::new(),
+        Err(NoTenant::Database(error)) => return Err(error.failure()),
     };
     let claimed = take(&tx, &tenant, slot, &runs.shared.claimant).await;
     let claimed = claimed.map_err(|e| e.failure())?;
