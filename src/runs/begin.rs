@@ -12,8 +12,9 @@ use super::log::{self, Ending};
 use super::order::Order;
 use super::report::{RunReport, SAMPLE};
 use super::status::RunRecord;
-use super::tenant::{self, NoTenant, Tenant};
-use super::{Requested, here, history, lock, table};
+use super::table::{self, LocalTable, Scope};
+use super::tenant::{self, NoTenant};
+use super::{Requested, here, history, lock};
 
 /// What became of the start.
 pub(super) enum Start<'c> {
@@ -21,11 +22,11 @@ pub(super) enum Start<'c> {
     Answered(Requested),
 }
 
-/// A run that holds its tenant's lock and has its log row.
+/// A run that holds its scope's lock and has its log row.
 pub(super) struct Begun<'c> {
     /// The transaction that holds the lock.
     pub(super) tx: Tx<'c, Local>,
-    pub(super) tenant: Tenant,
+    pub(super) scope: Scope,
     pub(super) occupant: Occupant,
     pub(super) record: RunRecord,
 }
@@ -34,9 +35,9 @@ pub(super) struct Begun<'c> {
 enum Door {
     /// Another process is starting a run, or one is just ending.
     Busy,
-    Open(Tenant),
+    Open(Scope),
     Answered(Requested),
-    NoTenant(Failure),
+    NoTenant(Failure, LocalTable),
 }
 
 /// How long the door is tried: starting a run takes some milliseconds.
@@ -65,14 +66,11 @@ impl Order<'_> {
             match self.try_the_door(&tx).await? {
                 Door::Busy => {}
                 Door::Answered(requested) => return Ok(Start::Answered(requested)),
-                Door::Open(tenant) => {
-                    return self
-                        .step_in(tx, tenant, slot)
-                        .await
-                        .map_err(|e| e.failure());
+                Door::Open(scope) => {
+                    return self.step_in(tx, scope, slot).await.map_err(|e| e.failure());
                 }
-                Door::NoTenant(failure) => {
-                    let requested = self.fail_without_tenant(tx, failure).await;
+                Door::NoTenant(failure, table) => {
+                    let requested = self.fail_without_tenant(tx, &table, failure).await;
                     return requested.map(Start::Answered).map_err(|e| e.failure());
                 }
             }
@@ -88,27 +86,27 @@ impl Order<'_> {
         let table = table::find(tx, mapping).await.map_err(|e| e.failure())?;
         match tenant::resolve(tx, mapping, &table).await {
             Ok(tenant) => self
-                .pass_the_door(tx, tenant)
+                .pass_the_door(tx, Scope { tenant, table })
                 .await
                 .map_err(|e| e.failure()),
-            Err(NoTenant::Unknown(failure)) => Ok(Door::NoTenant(failure)),
+            Err(NoTenant::Unknown(failure)) => Ok(Door::NoTenant(failure, table)),
             Err(NoTenant::Database(error)) => Err(error.failure()),
         }
     }
 
-    async fn pass_the_door(&self, tx: &Tx<'_, Local>, tenant: Tenant) -> Result<Door, DbError> {
-        if !lock::try_door(tx, &tenant.id).await? {
+    async fn pass_the_door(&self, tx: &Tx<'_, Local>, scope: Scope) -> Result<Door, DbError> {
+        if !lock::try_door(tx, &scope).await? {
             return Ok(Door::Busy);
         }
-        let is_running = lock::is_held(tx, &tenant.id).await?;
-        if let Some(requested) = self.same_request(tx, &tenant, is_running).await? {
+        let is_running = lock::is_held(tx, &scope).await?;
+        if let Some(requested) = self.same_request(tx, &scope, is_running).await? {
             return Ok(Door::Answered(requested));
         }
         if !is_running {
-            return Ok(Door::Open(tenant));
+            return Ok(Door::Open(scope));
         }
         // Without a row its run is in the log as ended; the lock follows in an instant.
-        Ok(match history::running(tx, &tenant.id).await? {
+        Ok(match history::running(tx, &scope).await? {
             Some(running) => {
                 let report = RunReport::already_running(&running, clock::now());
                 Door::Answered(Requested::AlreadyRunning(Box::new(report)))
@@ -121,54 +119,39 @@ impl Order<'_> {
     async fn step_in<'c>(
         &mut self,
         door: Tx<'_, Local>,
-        tenant: Tenant,
+        scope: Scope,
         slot: &'c mut Option<Connection<Local>>,
     ) -> Result<Start<'c>, DbError> {
         let connection = slot.insert(self.local.connect().await?);
         let tx = connection.begin("sync").await?;
-        lock::take(&tx, &tenant.id).await?;
+        lock::take(&tx, &scope).await?;
         // It may have taken a while to get here; the log is to show runs one after the other.
         self.started_at = clock::now();
         self.run_id = RunId::at(self.started_at);
-        log::mark_interrupted(&door, &tenant.id, self.started_at).await?;
-        let occupant = self.occupant(&tx, &tenant).await?;
-        log::start(&door, &self.beginning(Some(&tenant))).await?;
+        log::mark_interrupted(&door, &scope, self.started_at).await?;
+        let occupant = occupant(&tx, &scope).await?;
+        log::start(&door, &self.beginning(&scope.table, Some(&scope.tenant.id))).await?;
         door.commit().await?;
         tx.savepoint("work").await?;
         Ok(Start::Begun(Box::new(Begun {
             tx,
-            tenant,
+            scope,
             occupant,
             record: self.record(),
         })))
     }
 
-    /// Claims a table that holds one tenant's meters, and only then asks whose they are: the answer
-    /// stands until the transaction ends.
-    async fn occupant(&self, tx: &Tx<'_, Local>, tenant: &Tenant) -> Result<Occupant, DbError> {
-        let table = table::find(tx, &self.shared.config.mapping).await?;
-        if table.tenant_type.is_some() {
-            return Ok(Occupant::Nobody);
-        }
-        if !lock::try_table(tx, &table).await? {
-            return Ok(Occupant::Running);
-        }
-        let last = log::last_tenant(tx, &self.shared.config.mapping).await?;
-        let other = last.filter(|last| last != tenant.id.as_str());
-        Ok(other.map_or(Occupant::Nobody, Occupant::Tenant))
-    }
-
     async fn same_request(
         &self,
         tx: &Tx<'_, Local>,
-        tenant: &Tenant,
+        scope: &Scope,
         is_running: bool,
     ) -> Result<Option<Requested>, DbError> {
         let Some(key) = &self.request.idempotency_key else {
             return Ok(None);
         };
         let since = self.started_at - chrono::Duration::hours(IDEMPOTENCY_HOURS);
-        let found = history::by_idempotency_key(tx, &tenant.id, key, since).await?;
+        let found = history::by_idempotency_key(tx, scope, key, since).await?;
         let Some(record) = found else { return Ok(None) };
         let now = clock::now();
         if record.outcome.is_none() {
@@ -185,10 +168,11 @@ impl Order<'_> {
     async fn fail_without_tenant(
         &self,
         tx: Tx<'_, Local>,
+        table: &LocalTable,
         failure: Failure,
     ) -> Result<Requested, DbError> {
         let ending = self.failed(failure, false, 0);
-        log::start(&tx, &self.beginning(None)).await?;
+        log::start(&tx, &self.beginning(table, None)).await?;
         log::finish(&tx, self.run_id, &ending).await?;
         tx.commit().await?;
         Ok(self.ended_at_once(ending))
@@ -209,4 +193,18 @@ impl Order<'_> {
         self.publish_ended(&record);
         Requested::Finished(Box::new(RunReport::of(&record, Vec::new(), clock::now())))
     }
+}
+
+/// Claims a table that holds one tenant's meters, and only then asks whose they are: the answer
+/// stands until the transaction ends.
+async fn occupant(tx: &Tx<'_, Local>, scope: &Scope) -> Result<Occupant, DbError> {
+    if scope.table.tenant_type.is_some() {
+        return Ok(Occupant::Nobody);
+    }
+    if !lock::try_table(tx, &scope.table).await? {
+        return Ok(Occupant::Running);
+    }
+    let last = log::last_tenant(tx, &scope.table).await?;
+    let other = last.filter(|last| last != scope.tenant.id.as_str());
+    Ok(other.map_or(Occupant::Nobody, Occupant::Tenant))
 }

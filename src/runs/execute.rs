@@ -54,14 +54,14 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
     let _running = Running(shared, order.run_id);
     answer(begun, Requested::Started(ticket));
     drop(starting);
-    let tenant = run.tenant.clone();
+    let scope = run.scope.clone();
     let (record, changes) = match Box::pin(order.conduct(remote, run, &observer)).await {
         Settled::Here(record, changes) => (record, changes),
         Settled::NotYet(ending) => {
             if let Some(connection) = connection {
                 connection.discard();
             }
-            order.settle_anew(&tenant, ending).await
+            order.settle_anew(&scope, ending).await
         }
     };
     order.publish_ended(&record);
@@ -91,10 +91,10 @@ fn answer(begun: oneshot::Sender<Requested>, requested: Requested) {
 
 impl Order<'_> {
     fn publish_begun(&self, run: &Begun<'_>, ticket: &Ticket) {
-        let id = run.tenant.id.as_str().to_owned();
+        let id = run.scope.tenant.id.as_str().to_owned();
         let tenant = TenantStatus {
             id,
-            name: run.tenant.name.clone(),
+            name: run.scope.tenant.name.clone(),
         };
         let running = RunningHere {
             record: run.record.clone(),
@@ -108,7 +108,7 @@ impl Order<'_> {
         tracing::info!(
             run.id = %self.run_id,
             run.trigger = %self.request.trigger,
-            tenant.id = %run.tenant.id,
+            tenant.id = %run.scope.tenant.id,
             dry_run = self.request.dry_run,
             "sync started"
         );
@@ -123,7 +123,7 @@ impl Order<'_> {
         let limits = &self.shared.config.limits;
         let job = Job {
             run_id: self.run_id,
-            tenant: &run.tenant.given,
+            tenant: &run.scope.tenant.given,
             mapping: &self.shared.config.mapping,
             limits,
             occupant: run.occupant.clone(),

@@ -15,8 +15,9 @@ use super::status::{
     ActivityState, Connections, Health, MeterCounts, RunRecord, RunningStatus, ScheduleStatus,
     Status, StatusQuery, TenantStatus,
 };
+use super::table::{self, LocalTable, Scope};
 use super::tenant::{self, NoTenant, Tenant};
-use super::{Runs, history, lock, table};
+use super::{Runs, history, lock};
 
 /// What the local database says.
 #[derive(Default)]
@@ -91,7 +92,7 @@ impl Runs {
                 Err(NoTenant::Unknown(failure)) => Err(failure),
                 Err(NoTenant::Database(error)) => return Err(failed(error)),
             };
-            self.read(&tx, tenant, query).await
+            self.read(&tx, table, tenant, query).await
         }
         .await;
         if let Err(Unfound::Failed(_)) = asked {
@@ -103,21 +104,31 @@ impl Runs {
     async fn read(
         &self,
         tx: &Tx<'_, Local>,
+        table: LocalTable,
         tenant: Result<Tenant, Failure>,
         query: &StatusQuery,
     ) -> Result<Found, Unfound> {
         let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
         let mut found = Found::default();
         let id = tenant.as_ref().ok().map(|tenant| &tenant.id);
-        if migrations::exist(tx).await.map_err(failed)? {
-            found.last_run = history::last_finished(tx, id).await.map_err(failed)?;
-            found.last_success_at = history::last_success(tx, id).await.map_err(failed)?;
-            read_runs(tx, id, query, &mut found).await?;
+        let has_log = migrations::exist(tx).await.map_err(failed)?;
+        if has_log {
+            let last_run = history::last_finished(tx, &table, id).await;
+            found.last_run = last_run.map_err(failed)?;
+            let last_success = history::last_success(tx, &table, id).await;
+            found.last_success_at = last_success.map_err(failed)?;
+            read_runs(tx, (&table, id), query, &mut found).await?;
         } else if let Some(id) = query.run_id {
             return Err(Unfound::NoSuchRun(no_such_run(id)));
         }
         match tenant {
-            Ok(tenant) => self.read_meters(tx, tenant, &mut found).await?,
+            Ok(tenant) => {
+                let scope = Scope { tenant, table };
+                if has_log {
+                    read_running(tx, &scope, &mut found).await.map_err(failed)?;
+                }
+                self.read_meters(tx, scope.tenant, &mut found).await?;
+            }
             Err(failure) => found
                 .warnings
                 .push(format!("{} {}", failure.message, failure.remedy)),
@@ -246,24 +257,30 @@ from {} where {filter}",
     }
 }
 
+async fn read_running(
+    tx: &Tx<'_, Local>,
+    scope: &Scope,
+    found: &mut Found,
+) -> Result<(), crate::db::DbError> {
+    if lock::is_held(tx, scope).await? {
+        found.running = history::running(tx, scope).await?;
+    }
+    Ok(())
+}
+
 async fn read_runs(
     tx: &Tx<'_, Local>,
-    tenant: Option<&TenantId>,
+    (table, tenant): (&LocalTable, Option<&TenantId>),
     query: &StatusQuery,
     found: &mut Found,
 ) -> Result<(), Unfound> {
     let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
-    if let Some(tenant) = tenant
-        && lock::is_held(tx, tenant).await.map_err(failed)?
-    {
-        found.running = history::running(tx, tenant).await.map_err(failed)?;
-    }
     found.history = match query.run_id {
         Some(id) => {
             let run = history::by_id(tx, id).await.map_err(failed)?;
             vec![run.ok_or_else(|| Unfound::NoSuchRun(no_such_run(id)))?]
         }
-        None => history::newest(tx, tenant, query.history)
+        None => history::newest(tx, table, tenant, query.history)
             .await
             .map_err(failed)?,
     };

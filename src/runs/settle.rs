@@ -13,7 +13,7 @@ use super::log::{self, Ending};
 use super::order::Order;
 use super::report::SAMPLE;
 use super::status::RunRecord;
-use super::tenant::Tenant;
+use super::table::Scope;
 use super::{history, lock};
 
 /// Whether the end of a run stands in the log.
@@ -68,11 +68,11 @@ impl Order<'_> {
     /// Finds out through a new connection how the run ended, and logs it if nobody has.
     pub(super) async fn settle_anew(
         &self,
-        tenant: &Tenant,
+        scope: &Scope,
         ending: Ending,
     ) -> (RunRecord, Vec<Change>) {
         for _ in 0..SETTLE_ATTEMPTS {
-            match self.try_settle_anew(tenant, &ending).await {
+            match self.try_settle_anew(scope, &ending).await {
                 Ok(Some(committed)) => return committed,
                 Ok(None) => return (self.ended(ending), Vec::new()),
                 Err(error) => tracing::warn!(
@@ -88,12 +88,12 @@ impl Order<'_> {
 
     async fn try_settle_anew(
         &self,
-        tenant: &Tenant,
+        scope: &Scope,
         ending: &Ending,
     ) -> Result<Option<(RunRecord, Vec<Change>)>, DbError> {
         let mut connection = self.local.connect().await?;
         let tx = connection.begin("settle a run").await?;
-        lock::take(&tx, &tenant.id).await?;
+        lock::take(&tx, scope).await?;
         let found = history::by_id(&tx, self.run_id).await?;
         let committed = found.filter(|record| {
             record

@@ -5,22 +5,24 @@ use crate::db::{Database, DbError, Local, Tx, migrations, param};
 use crate::error::{ErrorCode, Failure};
 use chrono::{DateTime, Utc};
 
+use super::Runs;
+use super::table::{self, LocalTable};
 use super::tenant::{self, NoTenant};
-use super::{Runs, table};
 
 const CLAIM: &str = "\
 -- claim a slot
-insert into meter_sync.meter_sync_slot (tenant, slot, claimed_by) values ($1, $2, $3)
+insert into meter_sync.meter_sync_slot (tenant, local_table, slot, claimed_by) values ($1, $2, $3, $4)
 on conflict do nothing";
 
 const CLAIMANT: &str = "\
 -- look who has the slot
-select claimed_by from meter_sync.meter_sync_slot where tenant = $1 and slot = $2";
+select claimed_by from meter_sync.meter_sync_slot where tenant = $1 and local_table = $2 and slot = $3";
 
 /// Claimed slots are of no use once the next one is claimed; a month of them is kept to look at.
 const PRUNE: &str = "\
 -- prune old slots
-delete from meter_sync.meter_sync_slot where tenant = $1 and slot < $2 - interval '30 days'";
+delete from meter_sync.meter_sync_slot
+where tenant = $1 and local_table = $2 and slot < $3 - interval '30 days'";
 
 impl Runs {
     /// Takes a slot upon this process; `false` when another process has it already. Whoever has it
@@ -49,7 +51,7 @@ async fn claim(local: &Database<Local>, runs: &Runs, slot: DateTime<Utc>) -> Res
         Err(NoTenant::Unknown(_)) => String::new(),
         Err(NoTenant::Database(error)) => return Err(error.failure()),
     };
-    let claimed = take(&tx, &tenant, slot, &runs.shared.claimant).await;
+    let claimed = take(&tx, (&tenant, &table), slot, &runs.shared.claimant).await;
     let claimed = claimed.map_err(|e| e.failure())?;
     tx.commit().await.map_err(|e| e.failure())?;
     Ok(claimed)
@@ -57,13 +59,19 @@ async fn claim(local: &Database<Local>, runs: &Runs, slot: DateTime<Utc>) -> Res
 
 async fn take(
     tx: &Tx<'_, Local>,
-    tenant: &str,
+    (tenant, table): (&str, &LocalTable),
     slot: DateTime<Utc>,
     claimant: &str,
 ) -> Result<bool, DbError> {
-    let key = || [param::text(tenant), param::timestamptz(slot)];
-    let [tenant, slot] = key();
-    let claim = [tenant, slot, param::text(claimant)];
+    let key = || {
+        [
+            param::text(tenant),
+            param::text(table.name.as_str()),
+            param::timestamptz(slot),
+        ]
+    };
+    let [tenant, name, slot] = key();
+    let claim = [tenant, name, slot, param::text(claimant)];
     if tx.execute(CLAIM, &claim).await? == 1 {
         tx.execute(PRUNE, &key()).await?;
         return Ok(true);

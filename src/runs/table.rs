@@ -1,7 +1,26 @@
-//! The local table that a run writes to: the one name that locks and log know it by.
+//! The local table that a run writes to, and with the tenant the scope of a run.
+//!
+//! One database may hold several mirrored tables, for one tenant or for several. Lock, log and slots
+//! are kept apart by scope: what goes on in one table says nothing of another.
 
 use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx, param};
+
+use super::tenant::Tenant;
+
+/// What is synced as one: a tenant's meters in a local table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scope {
+    pub(super) tenant: Tenant,
+    pub(super) table: LocalTable,
+}
+
+impl Scope {
+    /// The scope in one text, for the locks.
+    pub(super) fn text(&self) -> String {
+        format!("{} {}", self.table.name, self.tenant.id)
+    }
+}
 
 /// The local table.
 #[derive(Clone, Debug, PartialEq, Eq)]

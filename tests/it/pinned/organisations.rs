@@ -1,12 +1,16 @@
 //! Several organisations and several tables over one local database.
 
+use std::time::Duration;
+
 use meter_sync::config::{Setting, Settings};
 use meter_sync::error::ErrorCode;
 use meter_sync::meter::{Outcome, Trigger};
-use meter_sync::runs::Request;
+use meter_sync::runs::status::{Health, StatusQuery};
+use meter_sync::runs::{Request, Requested};
 use serde_json::json;
 
 use super::site;
+use crate::support::held::Held;
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{Site, finish, rows, runs, settings};
 use crate::support::wait;
@@ -100,4 +104,55 @@ async fn an_id_that_the_local_tenant_column_refuses_is_a_wrong_setting() {
     let last = status.last_run.map(|run| run.run_id);
     assert_eq!(last, Some(run.run_id));
     assert!(status.next_step.contains("METER_SYNC_TENANT_ID"));
+}
+
+#[tokio::test]
+async fn two_tables_of_one_organisation_have_a_lock_a_log_and_slots_each() {
+    let site = site("name text", "").await;
+    site.on_local("create schema copy; create table copy.meter (like public.meter including all)")
+        .await;
+    site.on_remote("insert into meter values (1, 7, 'a', true)")
+        .await;
+    let copy = site.settings().with(Setting::LocalTable, "copy.meter");
+    let copy = runs(&copy);
+    let slot = "2026-11-23T10:00:00Z".parse().expect("a time");
+    assert_eq!(site.runs.claim_slot(slot).await, Ok(true));
+    assert_eq!(copy.claim_slot(slot).await, Ok(true));
+    let first = site.sync().await;
+    let before = copy
+        .status(&StatusQuery::default())
+        .await
+        .expect("a status");
+    assert_eq!((before.health, before.history.len()), (Health::NeverRun, 0));
+
+    let held = Held::new(&site).await;
+    let ticket = site.runs.request(Request::new(Trigger::Cli)).await;
+    assert!(matches!(ticket, Ok(Requested::Started(_))), "{ticket:?}");
+    let both = copy.request(Request::new(Trigger::Cli)).await;
+    let Ok(Requested::Started(mut both)) = both else {
+        panic!("the other table's run should start: {both:?}");
+    };
+    held.release().await;
+    let other = both.wait(Duration::from_secs(30)).await;
+    assert_eq!(other.counts, first.counts, "{other:#?}");
+    let after = copy
+        .status(&StatusQuery::default())
+        .await
+        .expect("a status");
+    assert_eq!(after.history.len(), 1);
+    assert_eq!(after.last_run.map(|run| run.run_id), Some(other.run_id));
+}
+
+#[tokio::test]
+async fn the_log_of_a_table_goes_on_while_it_is_missing_and_however_it_is_spelled() {
+    let mut site = site("name text", "").await;
+    let first = site.sync().await;
+    site.on_local("alter table meter rename to away").await;
+    let failed = site.sync().await;
+    assert_eq!(failed.outcome, Some(Outcome::Failed), "{failed:#?}");
+    site.on_local("alter table away rename to meter").await;
+    site.reconfigure(&site.settings().with(Setting::LocalTable, "public.meter"));
+    let status = site.status().await;
+    let runs: Vec<_> = status.history.iter().map(|run| run.run_id).collect();
+    assert_eq!(runs, [failed.run_id, first.run_id]);
 }
