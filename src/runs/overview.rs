@@ -223,7 +223,7 @@ from {} where {filter}",
         Status {
             health,
             activity,
-            summary: summary(health, &found, is_down),
+            summary: summary(health, &found, here.local.error.as_ref()),
             next_step: next_step(health, &found, &running),
             tenant: found.tenant,
             last_success_at: found.last_success_at,
@@ -321,7 +321,7 @@ fn running(found: &Found, here: &Here, now: DateTime<Utc>) -> Option<RunningStat
     })
 }
 
-fn summary(health: Health, found: &Found, is_down: bool) -> String {
+fn summary(health: Health, found: &Found, unanswered: Option<&Failure>) -> String {
     let last = found.last_run.as_ref();
     let when = last
         .and_then(|run| run.finished_at)
@@ -329,9 +329,13 @@ fn summary(health: Health, found: &Found, is_down: bool) -> String {
             format!(" (last run ended {})", at.format("%Y-%m-%d %H:%M:%S UTC"))
         });
     let said = last.map_or_else(String::new, report::summary);
-    if is_down {
-        return "The local database does not answer, so the meters cannot be vouched for."
-            .to_owned();
+    if let Some(failure) = unanswered {
+        let is_silent = [ErrorCode::LocalUnreachable, ErrorCode::LocalTimeout];
+        return if is_silent.contains(&failure.code) {
+            "The local database does not answer, so the meters cannot be vouched for.".to_owned()
+        } else {
+            format!("The meters cannot be vouched for. {}", failure.message)
+        };
     }
     match health {
         Health::NotConfigured => "meter-sync is not configured yet.".to_owned(),

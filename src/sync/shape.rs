@@ -66,7 +66,7 @@ pub(super) async fn resolve(
 ) -> Result<Shape, SyncError> {
     let mapping = job.mapping;
     let here = local_table(local, &mapping.local_table).await?;
-    let there = RemoteSide::find(remote, &mapping.source).await?;
+    let there = RemoteSide::find(remote, mapping).await?;
     if let Some(oid) = there.oid
         && oid == here.oid
         && is_one_database(remote, local, job.run_id).await?
@@ -75,6 +75,7 @@ pub(super) async fn resolve(
     }
     let key = key(mapping, &here)?;
     let columns = columns(mapping, &here, &there, &key)?;
+    try_tenant(remote, &there, job).await?;
     let tenant_literal = quote::literal(job.tenant.as_str());
     let tenant_column = quote::identifier(&mapping.tenant_column);
     let is_unique = |name: &String| here.unique.iter().any(|index| index.contains(name));
@@ -119,18 +120,22 @@ struct RemoteSide {
     columns: Vec<String>,
     /// Absent for a query.
     oid: Option<u32>,
+    /// The type of the tenant column; absent for a query, whose types have no full names.
+    tenant_type: Option<String>,
     what: String,
 }
 
 impl RemoteSide {
-    async fn find(remote: &Tx<'_, Remote>, source: &Source) -> Result<Self, SyncError> {
-        match source {
+    async fn find(remote: &Tx<'_, Remote>, mapping: &Mapping) -> Result<Self, SyncError> {
+        match &mapping.source {
             Source::Table(name) => {
                 let found = catalog::find(remote, name).await?;
                 let relation = found.ok_or_else(|| {
                     SyncError::RemoteSchema(format!("table or view {name} does not exist"))
                 })?;
+                let tenant = relation.column(&mapping.tenant_column);
                 Ok(Self {
+                    tenant_type: tenant.map(|column| column.base_type.clone()),
                     from: relation.quoted(),
                     columns: relation
                         .columns
@@ -150,6 +155,7 @@ impl RemoteSide {
                     from: format!("({query}\n)"),
                     columns: described.into_iter().map(|(name, _)| name).collect(),
                     oid: None,
+                    tenant_type: None,
                     what: "query".to_owned(),
                 })
             }
@@ -243,6 +249,27 @@ fn columns(
 
 fn lacks(side: fn(String) -> SyncError, what: &str, role: &str, column: &str) -> SyncError {
     side(format!("{what} has no {role} {column} that can be synced"))
+}
+
+/// Whether the remote's tenant column takes the tenant's id, said before it is used in a condition:
+/// there the same error would look like one of the remote's.
+async fn try_tenant(
+    remote: &Tx<'_, Remote>,
+    there: &RemoteSide,
+    job: &Job<'_>,
+) -> Result<(), SyncError> {
+    let Some(wanted) = &there.tenant_type else {
+        return Ok(());
+    };
+    let id = quote::literal(job.tenant.as_str());
+    let read = format!("-- read the tenant id\nselect {id}::{wanted}");
+    match remote.batch(&read).await {
+        Err(error) if error.is_about_a_row() => Err(SyncError::TenantRefused {
+            tenant: job.tenant.clone(),
+            wanted: wanted.clone(),
+        }),
+        result => Ok(result?),
+    }
 }
 
 /// Whether both transactions are in one and the same database, by whatever names: a lock that one

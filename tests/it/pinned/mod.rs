@@ -8,6 +8,7 @@ use crate::support::site::{Site, rows};
 mod constraints;
 mod organisations;
 mod shapes;
+mod told;
 
 /// A small pair of tables; `columns` are both sides', `local` is added to the local table only.
 pub(crate) async fn site(columns: &str, local: &str) -> Site {

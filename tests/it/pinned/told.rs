@@ -1,0 +1,37 @@
+//! What a caller is told, where it was wrong.
+
+use meter_sync::config::Setting;
+use meter_sync::error::ErrorCode;
+use meter_sync::runs::status::Health;
+
+use super::site;
+
+#[tokio::test]
+async fn a_local_database_that_refuses_is_not_said_to_be_silent() {
+    let mut site = site("name text", "").await;
+    site.sync().await;
+    site.on_local(
+        "create role reader login; grant usage on schema meter_sync to reader;
+         grant select on tenant to reader; grant select on all tables in schema meter_sync to reader",
+    )
+    .await;
+    let url = site.pair.local_url.replace("postgres@", "reader@");
+    site.reconfigure(&site.settings().with(Setting::LocalUrl, &url));
+    let status = site.status().await;
+    site.on_local("drop owned by reader; drop role reader")
+        .await;
+    assert_eq!(status.health, Health::Failing);
+    assert!(!status.summary.contains("does not answer"), "{status:#?}");
+    assert!(status.summary.contains("permission denied"), "{status:#?}");
+}
+
+#[tokio::test]
+async fn an_id_that_the_remote_tenant_column_refuses_is_a_wrong_setting() {
+    let mut site = site("name text", "").await;
+    site.on_local("drop table tenant").await;
+    site.reconfigure(&site.settings().with(Setting::TenantId, "Acme"));
+    let run = site.sync().await;
+    let error = run.error.as_ref().expect("an error");
+    assert_eq!(error.code, ErrorCode::ConfigInvalid, "{run:#?}");
+    assert!(error.remedy.contains("METER_SYNC_TENANT_ID"), "{error:?}");
+}
