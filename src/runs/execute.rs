@@ -12,7 +12,7 @@ use crate::clock;
 use crate::db::{Database, Local, Remote, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, Phase, Progress, RunId};
-use crate::sync::{self, Job, SyncError, Synced};
+use crate::sync::{self, Done, Job, SyncError};
 
 use super::begin::{Begun, Start};
 use super::here::{self, RunningHere};
@@ -135,7 +135,7 @@ impl Order<'_> {
         let worked = work.await;
         let remote_bytes = observer.borrow().remote_bytes;
         let ending = match worked {
-            Ok(Ok(synced)) => match self.succeed(run, synced, remote_bytes).await {
+            Ok(Ok(done)) => match self.succeed(run, done, remote_bytes).await {
                 Ok(settled) => return settled,
                 Err(error) => self.failed(error.failure(), false, remote_bytes),
             },
@@ -178,7 +178,7 @@ async fn work(
     local: &Tx<'_, Local>,
     job: &Job<'_>,
     observer: &sync::Observer,
-) -> Result<Synced, SyncError> {
+) -> Result<Done, SyncError> {
     let mut connection = remote.connect().await?;
     let result = match connection.snapshot("sync").await {
         Ok(snapshot) => sync::run(snapshot, local, job, observer).await,

@@ -6,7 +6,7 @@ use crate::clock;
 use crate::db::DbError;
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Change, Outcome};
-use crate::sync::Synced;
+use crate::sync::Done;
 
 use super::begin::Begun;
 use super::log::{self, Ending};
@@ -32,7 +32,7 @@ impl Order<'_> {
     pub(super) async fn succeed(
         &self,
         run: Begun<'_>,
-        synced: Synced,
+        Done { synced, refusal }: Done,
         remote_bytes: i64,
     ) -> Result<Settled, DbError> {
         let outcome = match &synced.counts {
@@ -41,7 +41,8 @@ impl Order<'_> {
             counts if counts.changes() > 0 => Outcome::Succeeded,
             _ => Outcome::NoChange,
         };
-        let error = (outcome == Outcome::Partial).then(|| set_aside(synced.counts.rejected));
+        let partial = (outcome == Outcome::Partial).then(|| set_aside(synced.counts.rejected));
+        let error = partial.or_else(|| refusal.map(|refusal| refusal.failure()));
         let ending = Ending {
             outcome,
             finished_at: clock::now(),

@@ -71,6 +71,15 @@ pub struct Synced {
     pub rejected: Vec<Rejection>,
 }
 
+/// How a sync ended.
+#[derive(Debug)]
+pub struct Done {
+    /// What it did; for a dry run, would do.
+    pub synced: Synced,
+    /// Why the brake would hold back what a dry run planned.
+    pub refusal: Option<SyncError>,
+}
+
 /// Where a sync tells how far it is.
 pub type Observer = watch::Sender<Progress>;
 
@@ -81,19 +90,24 @@ pub async fn run(
     local: &Tx<'_, Local>,
     job: &Job<'_>,
     observer: &Observer,
-) -> Result<Synced, SyncError> {
+) -> Result<Done, SyncError> {
     enter(observer, Phase::Prepare);
     let shape = shape::resolve(&remote, local, job).await?;
     enter(observer, Phase::Read);
     let staged = read::stage(remote, local, &shape, job, observer).await?;
     enter(observer, Phase::Plan);
     let plan = plan::make(local, &shape, job, &staged).await?;
+    let braked = brake::check(&plan, &staged, job);
     if job.dry_run {
-        return Ok(plan.into_synced(staged.rejected));
+        let synced = plan.into_synced(staged.rejected);
+        let refusal = braked.err();
+        return Ok(Done { synced, refusal });
     }
-    brake::check(&plan, &staged, job)?;
+    braked?;
     enter(observer, Phase::Apply);
-    apply::apply(local, &shape, job, plan, staged).await
+    let synced = apply::apply(local, &shape, job, plan, staged).await?;
+    let refusal = None;
+    Ok(Done { synced, refusal })
 }
 
 fn enter(observer: &Observer, phase: Phase) {

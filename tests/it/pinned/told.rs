@@ -2,6 +2,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
+use meter_sync::meter::Outcome;
 use meter_sync::runs::status::Health;
 
 use super::site;
@@ -34,4 +35,25 @@ async fn an_id_that_the_remote_tenant_column_refuses_is_a_wrong_setting() {
     let error = run.error.as_ref().expect("an error");
     assert_eq!(error.code, ErrorCode::ConfigInvalid, "{run:#?}");
     assert!(error.remedy.contains("METER_SYNC_TENANT_ID"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_dry_run_says_that_the_brake_would_refuse_the_sync() {
+    let site = site("name text", "").await;
+    site.on_remote("insert into meter values (1, 7, 'a', true)")
+        .await;
+    site.sync().await;
+    site.on_remote("delete from meter").await;
+    let dry = site.dry_run().await;
+    assert_eq!(dry.outcome, Some(Outcome::DryRun), "{dry:#?}");
+    assert_eq!(dry.counts.deactivated, 1);
+    let code = dry.error.as_ref().map(|error| error.code);
+    assert_eq!(code, Some(ErrorCode::SourceEmptyRefused));
+    assert!(dry.summary.contains("would be refused"), "{dry:#?}");
+    assert!(
+        dry.next_step.contains("--allow-mass-deactivation"),
+        "{dry:#?}"
+    );
+    let refused = site.sync().await;
+    assert_eq!(refused.outcome, Some(Outcome::Refused), "{refused:#?}");
 }
