@@ -150,9 +150,17 @@ impl Order<'_> {
         let Some(key) = &self.request.idempotency_key else {
             return Ok(None);
         };
+        let request = (key.as_str(), self.request.dry_run);
         let since = self.started_at - chrono::Duration::hours(IDEMPOTENCY_HOURS);
-        let found = history::by_idempotency_key(tx, scope, key, since).await?;
-        let Some(record) = found else { return Ok(None) };
+        let found = history::by_idempotency_key(tx, scope, request, since).await?;
+        // What failed for a reason that may pass is asked for again to be tried again.
+        let may_pass = |record: &RunRecord| {
+            let error = record.error.as_ref();
+            error.is_some_and(|error| error.code.is_transient())
+        };
+        let Some(record) = found.filter(|record| !may_pass(record)) else {
+            return Ok(None);
+        };
         let now = clock::now();
         if record.outcome.is_none() {
             // Without a holder of the lock its process died, and the request is open again.

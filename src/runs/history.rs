@@ -44,7 +44,8 @@ order by started_at desc, id desc limit 1"
 );
 const BY_IDEMPOTENCY_KEY: &str = select_runs!(
     "look for the same request",
-    "where local_table = $1 and tenant = $2 and idempotency_key = $3 and started_at > $4
+    "where local_table = $1 and tenant = $2 and idempotency_key = $3 and dry_run = $4
+    and started_at > $5
 order by started_at desc limit 1"
 );
 
@@ -103,15 +104,21 @@ pub(super) async fn last_finished(
         .map(record))
 }
 
-/// The run that a request with this key started since `since`, if any.
+/// The last run that such a request with this key started since `since`, if any.
 pub(super) async fn by_idempotency_key(
     tx: &Tx<'_, Local>,
     scope: &Scope,
-    key: &str,
+    (key, dry_run): (&str, bool),
     since: DateTime<Utc>,
 ) -> Result<Option<RunRecord>, DbError> {
     let [table, tenant] = of(&scope.table, Some(&scope.tenant.id));
-    let params = [table, tenant, param::text(key), param::timestamptz(since)];
+    let params = [
+        table,
+        tenant,
+        param::text(key),
+        param::boolean(dry_run),
+        param::timestamptz(since),
+    ];
     Ok(tx
         .query_opt(BY_IDEMPOTENCY_KEY, &params)
         .await?

@@ -52,7 +52,8 @@ pub struct Request {
     pub dry_run: bool,
     /// What a person has allowed.
     pub allow: Allow,
-    /// A second request with the same key within a day is answered with the first one's run.
+    /// A second request with the same key and `dry_run` within a day is answered with the first one's
+    /// run, unless that failed for a reason that may pass.
     pub idempotency_key: Option<String>,
 }
 

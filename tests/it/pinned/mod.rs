@@ -7,6 +7,7 @@ use crate::support::site::{Site, rows};
 
 mod constraints;
 mod organisations;
+mod repeats;
 mod shapes;
 mod told;
 
