@@ -66,8 +66,8 @@ update meter_sync.meter_sync_log
 set outcome = 'interrupted', finished_at = $2, error_code = $3, error_message = $4, error_remedy = $5
 where tenant = $1 and local_table = $6 and outcome is null";
 
-/// Marks runs whose process went away. Only the holder of the scope's lock may call it: nobody else
-/// can then be running.
+/// Marks runs whose process went away. Only who holds the scope's lock, or its door while the lock is
+/// free, may call it: nobody else can then be running.
 pub(super) async fn mark_interrupted(
     tx: &Tx<'_, Local>,
     scope: &Scope,

@@ -20,6 +20,8 @@ use crate::error::{ErrorCode, Failure};
 use crate::meter::{Progress, RunId, Trigger};
 
 use here::Here;
+pub use slots::Claim;
+
 use report::{RunReport, RunState};
 use status::RunRecord;
 

@@ -6,7 +6,7 @@ use meter_sync::config::{Setting, Settings};
 use meter_sync::error::ErrorCode;
 use meter_sync::meter::{Outcome, Trigger};
 use meter_sync::runs::status::{Health, StatusQuery};
-use meter_sync::runs::{Request, Requested};
+use meter_sync::runs::{Claim, Request, Requested};
 use serde_json::json;
 
 use super::site;
@@ -65,8 +65,8 @@ async fn spellings_of_one_number_are_one_organisation() {
     assert_eq!(rows(&site.local, TENANTS).await, json!([{"tenant": "7"}]));
     let slot = "2026-11-23T10:00:00Z".parse().expect("a time");
     let (one, other) = (runs(&of_tenant(&site, "07")), runs(&of_tenant(&site, "7")));
-    assert_eq!(one.claim_slot(slot).await, Ok(true));
-    assert_eq!(other.claim_slot(slot).await, Ok(false));
+    assert_eq!(one.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(other.claim_slot(slot).await, Ok(Claim::Pending));
 }
 
 #[tokio::test]
@@ -116,8 +116,8 @@ async fn two_tables_of_one_organisation_have_a_lock_a_log_and_slots_each() {
     let copy = site.settings().with(Setting::LocalTable, "copy.meter");
     let copy = runs(&copy);
     let slot = "2026-11-23T10:00:00Z".parse().expect("a time");
-    assert_eq!(site.runs.claim_slot(slot).await, Ok(true));
-    assert_eq!(copy.claim_slot(slot).await, Ok(true));
+    assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(copy.claim_slot(slot).await, Ok(Claim::Ours));
     let first = site.sync().await;
     let before = copy
         .status(&StatusQuery::default())

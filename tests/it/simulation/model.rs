@@ -35,7 +35,9 @@ pub(super) struct Here {
 pub(super) struct Model {
     pub(super) remote: Vec<Remote>,
     pub(super) here: BTreeMap<u8, Here>,
-    pub(super) slots: BTreeSet<u8>,
+    /// Which process claimed each slot, counted by restarts.
+    pub(super) slots: BTreeMap<u8, usize>,
+    pub(super) restarts: usize,
     notes: usize,
 }
 
