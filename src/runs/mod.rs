@@ -173,7 +173,7 @@ impl Runs {
             local,
             starting: Mutex::new(()),
             here,
-            claimant: Uuid::now_v7().to_string(),
+            claimant: claimant(),
             tasks,
         };
         Ok(Self {
@@ -227,6 +227,13 @@ impl Runs {
             Failure::new(ErrorCode::Internal, "The run ended without an answer.")
         })
     }
+}
+
+/// Host and process for people to read, and an id, as either may come again.
+fn claimant() -> String {
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    format!("{host} pid {} {}", std::process::id(), Uuid::now_v7())
 }
 
 impl RunReport {

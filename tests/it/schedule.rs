@@ -306,3 +306,17 @@ async fn a_slot_whose_local_database_is_down_gets_its_run_when_it_is_back() {
         )
     );
 }
+
+#[tokio::test]
+async fn a_claim_names_host_and_process() {
+    let site = Site::new().await;
+    let slot = "2026-11-23T10:00:00Z".parse().expect("a time");
+    assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Ours));
+    let claimed = site
+        .local
+        .query_one("select claimed_by from meter_sync.meter_sync_slot", &[]);
+    let claimed: String = claimed.await.expect("a claim").get(0);
+    let pid = format!(" pid {} ", std::process::id());
+    assert!(claimed.contains(&pid), "{claimed}");
+    assert!(!claimed.starts_with(' '), "{claimed}");
+}
