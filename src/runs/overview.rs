@@ -26,6 +26,8 @@ struct Found {
     last_run: Option<RunRecord>,
     last_success_at: Option<DateTime<Utc>>,
     running: Option<RunRecord>,
+    /// A run whose process went away, not marked yet.
+    interrupted: Option<RunRecord>,
     meters: Option<MeterCounts>,
     history: Vec<RunRecord>,
     changes: Option<Vec<Change>>,
@@ -36,6 +38,11 @@ struct Found {
 impl Found {
     /// A run of this process that could not be logged is known here only, and must not hide.
     fn with(mut self, here: &Here) -> Self {
+        let ours = [here.running_record(), here.last.clone()];
+        let is_ours = |run: &RunRecord| ours.iter().flatten().any(|our| our.run_id == run.run_id);
+        self.interrupted = self.interrupted.filter(|run| !is_ours(run));
+        self.warnings
+            .extend(self.interrupted.as_ref().map(interruption));
         let is_news = |run: &&RunRecord| match &self.last_run {
             Some(logged) => run.run_id != logged.run_id && run.started_at > logged.started_at,
             None => true,
@@ -44,6 +51,18 @@ impl Found {
             self.last_run = Some(run.clone());
         }
         self
+    }
+}
+
+impl Found {
+    /// Whether a run's process died after the last run that ended.
+    fn is_interrupted(&self) -> bool {
+        let is_newer = |run: &RunRecord| {
+            let last = self.last_run.as_ref();
+            last.is_none_or(|last| last.started_at < run.started_at)
+        };
+        let run = self.interrupted.as_ref().filter(|run| !run.dry_run);
+        run.is_some_and(is_newer)
     }
 }
 
@@ -208,6 +227,7 @@ from {} where {filter}",
         let signs = Signs {
             is_configured: self.is_configured() && (is_down || found.tenant.is_some()),
             is_local_down: is_down,
+            is_interrupted: found.is_interrupted(),
             last_run: found.last_run.as_ref(),
             last_success_at: found.last_success_at,
             schedule: config.schedule.as_ref(),
@@ -262,10 +282,24 @@ async fn read_running(
     scope: &Scope,
     found: &mut Found,
 ) -> Result<(), crate::db::DbError> {
+    let Some(run) = history::running(tx, scope).await? else {
+        return Ok(());
+    };
     if lock::is_held(tx, scope).await? {
-        found.running = history::running(tx, scope).await?;
+        found.running = Some(run);
+        return Ok(());
     }
+    // It may have ended since it was read; if it has not, nobody is left to end it.
+    let now = history::by_id(tx, run.run_id).await?;
+    found.interrupted = now.filter(|run| run.outcome.is_none());
     Ok(())
+}
+
+fn interruption(run: &RunRecord) -> String {
+    format!(
+        "Run {} was interrupted, and the next run will mark it: trigger a sync, or leave it to the schedule.",
+        run.run_id
+    )
 }
 
 async fn read_runs(
@@ -346,6 +380,9 @@ fn summary(health: Health, found: &Found, unanswered: Option<&Failure>) -> Strin
             format!("The meters are stale: no sync has succeeded for several slots{when}.")
         }
         Health::Paused => format!("The schedule is off; the last sync succeeded{when}. {said}"),
+        Health::Failing if found.is_interrupted() => {
+            "The last sync was interrupted; the meters are as they were before it.".to_owned()
+        }
         Health::Failing => match last.and_then(|run| run.outcome) {
             Some(Outcome::Partial) => format!("Most meters are in sync, but not all{when}. {said}"),
             _ => format!("The last sync did not succeed{when}. {said}"),

@@ -57,3 +57,24 @@ async fn a_dry_run_says_that_the_brake_would_refuse_the_sync() {
     let refused = site.sync().await;
     assert_eq!(refused.outcome, Some(Outcome::Refused), "{refused:#?}");
 }
+
+#[tokio::test]
+async fn a_run_whose_process_died_is_told_before_the_next_run_marks_it() {
+    let site = site("name text", "").await;
+    site.sync().await;
+    assert_eq!(site.status().await.health, Health::Paused);
+    site.on_local(
+        "insert into meter_sync.meter_sync_log (id, tenant, local_table, trigger, started_at)
+         values ('01a206b0-0000-7000-8000-000000000001', '7', 'public.meter', 'cli', now())",
+    )
+    .await;
+    let status = site.status().await;
+    assert_eq!(status.health, Health::Failing, "{status:#?}");
+    assert_eq!(status.running, None);
+    assert!(status.summary.contains("interrupted"), "{status:#?}");
+    let warning = &status.warnings[0];
+    assert!(warning.contains("01a206b0-0000"), "{warning}");
+    site.sync().await;
+    let status = site.status().await;
+    assert_eq!((status.health, status.warnings.len()), (Health::Paused, 0));
+}
