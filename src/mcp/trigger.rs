@@ -164,7 +164,7 @@ fn input_schema() -> Schema {
             "idempotency_key": {
                 "type": "string",
                 "maxLength": IDEMPOTENCY_KEY_CHARS,
-                "description": "A text of your own; a second call with it within a day is answered with the first call's run.",
+                "description": "A text of your own; a second call with it and the same `dry_run` within a day is answered with the first call's run, unless that failed for a reason that may pass.",
             },
         },
     }))

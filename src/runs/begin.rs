@@ -6,12 +6,14 @@ use crate::clock;
 use crate::db::{Connection, DbError, Local, Tx, migrations};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::RunId;
+use crate::sync::Occupant;
 
 use super::log::{self, Ending};
 use super::order::Order;
 use super::report::{RunReport, SAMPLE};
 use super::status::RunRecord;
-use super::tenant::{self, Tenant};
+use super::table::{self, LocalTable, Scope};
+use super::tenant::{self, NoTenant};
 use super::{Requested, here, history, lock};
 
 /// What became of the start.
@@ -20,12 +22,12 @@ pub(super) enum Start<'c> {
     Answered(Requested),
 }
 
-/// A run that holds its tenant's lock and has its log row.
+/// A run that holds its scope's lock and has its log row.
 pub(super) struct Begun<'c> {
     /// The transaction that holds the lock.
     pub(super) tx: Tx<'c, Local>,
-    pub(super) tenant: Tenant,
-    pub(super) last_tenant: Option<String>,
+    pub(super) scope: Scope,
+    pub(super) occupant: Occupant,
     pub(super) record: RunRecord,
 }
 
@@ -33,9 +35,9 @@ pub(super) struct Begun<'c> {
 enum Door {
     /// Another process is starting a run, or one is just ending.
     Busy,
-    Open(Tenant),
+    Open(Scope),
     Answered(Requested),
-    NoTenant(Failure),
+    NoTenant(Failure, LocalTable),
 }
 
 /// How long the door is tried: starting a run takes some milliseconds.
@@ -64,14 +66,11 @@ impl Order<'_> {
             match self.try_the_door(&tx).await? {
                 Door::Busy => {}
                 Door::Answered(requested) => return Ok(Start::Answered(requested)),
-                Door::Open(tenant) => {
-                    return self
-                        .step_in(tx, tenant, slot)
-                        .await
-                        .map_err(|e| e.failure());
+                Door::Open(scope) => {
+                    return self.step_in(tx, scope, slot).await.map_err(|e| e.failure());
                 }
-                Door::NoTenant(failure) => {
-                    let requested = self.fail_without_tenant(tx, failure).await;
+                Door::NoTenant(failure, table) => {
+                    let requested = self.fail_without_tenant(tx, &table, failure).await;
                     return requested.map(Start::Answered).map_err(|e| e.failure());
                 }
             }
@@ -83,31 +82,31 @@ impl Order<'_> {
     }
 
     async fn try_the_door(&self, tx: &Tx<'_, Local>) -> Result<Door, Failure> {
-        let tenant = match tenant::resolve(tx, &self.shared.config.mapping).await {
-            Ok(tenant) => tenant,
-            Err(failure) if failure.code == ErrorCode::TenantNotConfigured => {
-                return Ok(Door::NoTenant(failure));
-            }
-            Err(failure) => return Err(failure),
-        };
-        self.pass_the_door(tx, tenant)
-            .await
-            .map_err(|e| e.failure())
+        let mapping = &self.shared.config.mapping;
+        let table = table::find(tx, mapping).await.map_err(|e| e.failure())?;
+        match tenant::resolve(tx, mapping, &table).await {
+            Ok(tenant) => self
+                .pass_the_door(tx, Scope { tenant, table })
+                .await
+                .map_err(|e| e.failure()),
+            Err(NoTenant::Unknown(failure)) => Ok(Door::NoTenant(failure, table)),
+            Err(NoTenant::Database(error)) => Err(error.failure()),
+        }
     }
 
-    async fn pass_the_door(&self, tx: &Tx<'_, Local>, tenant: Tenant) -> Result<Door, DbError> {
-        if !lock::try_door(tx, &tenant.id).await? {
+    async fn pass_the_door(&self, tx: &Tx<'_, Local>, scope: Scope) -> Result<Door, DbError> {
+        if !lock::try_door(tx, &scope).await? {
             return Ok(Door::Busy);
         }
-        let is_running = lock::is_held(tx, &tenant.id).await?;
-        if let Some(requested) = self.same_request(tx, &tenant, is_running).await? {
+        let is_running = lock::is_held(tx, &scope).await?;
+        if let Some(requested) = self.same_request(tx, &scope, is_running).await? {
             return Ok(Door::Answered(requested));
         }
         if !is_running {
-            return Ok(Door::Open(tenant));
+            return Ok(Door::Open(scope));
         }
         // Without a row its run is in the log as ended; the lock follows in an instant.
-        Ok(match history::running(tx, &tenant.id).await? {
+        Ok(match history::running(tx, &scope).await? {
             Some(running) => {
                 let report = RunReport::already_running(&running, clock::now());
                 Door::Answered(Requested::AlreadyRunning(Box::new(report)))
@@ -120,24 +119,24 @@ impl Order<'_> {
     async fn step_in<'c>(
         &mut self,
         door: Tx<'_, Local>,
-        tenant: Tenant,
+        scope: Scope,
         slot: &'c mut Option<Connection<Local>>,
     ) -> Result<Start<'c>, DbError> {
         let connection = slot.insert(self.local.connect().await?);
         let tx = connection.begin("sync").await?;
-        lock::take(&tx, &tenant.id).await?;
+        lock::take(&tx, &scope).await?;
         // It may have taken a while to get here; the log is to show runs one after the other.
         self.started_at = clock::now();
         self.run_id = RunId::at(self.started_at);
-        log::mark_interrupted(&door, &tenant.id, self.started_at).await?;
-        let last_tenant = log::last_tenant(&door, &self.shared.config.mapping).await?;
-        log::start(&door, &self.beginning(Some(&tenant))).await?;
+        log::mark_interrupted(&door, &scope, self.started_at).await?;
+        let occupant = occupant(&tx, &scope).await?;
+        log::start(&door, &self.beginning(&scope.table, Some(&scope.tenant.id))).await?;
         door.commit().await?;
         tx.savepoint("work").await?;
         Ok(Start::Begun(Box::new(Begun {
             tx,
-            tenant,
-            last_tenant,
+            scope,
+            occupant,
             record: self.record(),
         })))
     }
@@ -145,15 +144,23 @@ impl Order<'_> {
     async fn same_request(
         &self,
         tx: &Tx<'_, Local>,
-        tenant: &Tenant,
+        scope: &Scope,
         is_running: bool,
     ) -> Result<Option<Requested>, DbError> {
         let Some(key) = &self.request.idempotency_key else {
             return Ok(None);
         };
+        let request = (key.as_str(), self.request.dry_run);
         let since = self.started_at - chrono::Duration::hours(IDEMPOTENCY_HOURS);
-        let found = history::by_idempotency_key(tx, &tenant.id, key, since).await?;
-        let Some(record) = found else { return Ok(None) };
+        let found = history::by_idempotency_key(tx, scope, request, since).await?;
+        // What failed for a reason that may pass is asked for again to be tried again.
+        let may_pass = |record: &RunRecord| {
+            let error = record.error.as_ref();
+            error.is_some_and(|error| error.code.is_transient())
+        };
+        let Some(record) = found.filter(|record| !may_pass(record)) else {
+            return Ok(None);
+        };
         let now = clock::now();
         if record.outcome.is_none() {
             // Without a holder of the lock its process died, and the request is open again.
@@ -169,10 +176,11 @@ impl Order<'_> {
     async fn fail_without_tenant(
         &self,
         tx: Tx<'_, Local>,
+        table: &LocalTable,
         failure: Failure,
     ) -> Result<Requested, DbError> {
         let ending = self.failed(failure, false, 0);
-        log::start(&tx, &self.beginning(None)).await?;
+        log::start(&tx, &self.beginning(table, None)).await?;
         log::finish(&tx, self.run_id, &ending).await?;
         tx.commit().await?;
         Ok(self.ended_at_once(ending))
@@ -193,4 +201,18 @@ impl Order<'_> {
         self.publish_ended(&record);
         Requested::Finished(Box::new(RunReport::of(&record, Vec::new(), clock::now())))
     }
+}
+
+/// Claims a table that holds one tenant's meters, and only then asks whose they are: the answer
+/// stands until the transaction ends.
+async fn occupant(tx: &Tx<'_, Local>, scope: &Scope) -> Result<Occupant, DbError> {
+    if scope.table.tenant_type.is_some() {
+        return Ok(Occupant::Nobody);
+    }
+    if !lock::try_table(tx, &scope.table).await? {
+        return Ok(Occupant::Running);
+    }
+    let last = log::last_tenant(tx, &scope.table).await?;
+    let other = last.filter(|last| last != scope.tenant.id.as_str());
+    Ok(other.map_or(Occupant::Nobody, Occupant::Tenant))
 }

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::db::{Database, Local, Remote, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, Phase, Progress, RunId};
-use crate::sync::{self, Job, SyncError, Synced};
+use crate::sync::{self, Done, Job, SyncError};
 
 use super::begin::{Begun, Start};
 use super::here::{self, RunningHere};
@@ -54,14 +54,14 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
     let _running = Running(shared, order.run_id);
     answer(begun, Requested::Started(ticket));
     drop(starting);
-    let tenant = run.tenant.clone();
+    let scope = run.scope.clone();
     let (record, changes) = match Box::pin(order.conduct(remote, run, &observer)).await {
         Settled::Here(record, changes) => (record, changes),
         Settled::NotYet(ending) => {
             if let Some(connection) = connection {
                 connection.discard();
             }
-            order.settle_anew(&tenant, ending).await
+            order.settle_anew(&scope, ending).await
         }
     };
     order.publish_ended(&record);
@@ -91,10 +91,10 @@ fn answer(begun: oneshot::Sender<Requested>, requested: Requested) {
 
 impl Order<'_> {
     fn publish_begun(&self, run: &Begun<'_>, ticket: &Ticket) {
-        let id = run.tenant.id.as_str().to_owned();
+        let id = run.scope.tenant.id.as_str().to_owned();
         let tenant = TenantStatus {
             id,
-            name: run.tenant.name.clone(),
+            name: run.scope.tenant.name.clone(),
         };
         let running = RunningHere {
             record: run.record.clone(),
@@ -108,7 +108,7 @@ impl Order<'_> {
         tracing::info!(
             run.id = %self.run_id,
             run.trigger = %self.request.trigger,
-            tenant.id = %run.tenant.id,
+            tenant.id = %run.scope.tenant.id,
             dry_run = self.request.dry_run,
             "sync started"
         );
@@ -123,10 +123,10 @@ impl Order<'_> {
         let limits = &self.shared.config.limits;
         let job = Job {
             run_id: self.run_id,
-            tenant: &run.tenant.id,
+            tenant: &run.scope.tenant.given,
             mapping: &self.shared.config.mapping,
             limits,
-            last_tenant: run.last_tenant.as_deref(),
+            occupant: run.occupant.clone(),
             dry_run: self.request.dry_run,
             allow_mass_deactivation: self.request.allow.mass_deactivation,
             allow_tenant_change: self.request.allow.tenant_change,
@@ -135,7 +135,7 @@ impl Order<'_> {
         let worked = work.await;
         let remote_bytes = observer.borrow().remote_bytes;
         let ending = match worked {
-            Ok(Ok(synced)) => match self.succeed(run, synced, remote_bytes).await {
+            Ok(Ok(done)) => match self.succeed(run, done, remote_bytes).await {
                 Ok(settled) => return settled,
                 Err(error) => self.failed(error.failure(), false, remote_bytes),
             },
@@ -178,7 +178,7 @@ async fn work(
     local: &Tx<'_, Local>,
     job: &Job<'_>,
     observer: &sync::Observer,
-) -> Result<Synced, SyncError> {
+) -> Result<Done, SyncError> {
     let mut connection = remote.connect().await?;
     let result = match connection.snapshot("sync").await {
         Ok(snapshot) => sync::run(snapshot, local, job, observer).await,

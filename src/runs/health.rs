@@ -13,6 +13,8 @@ pub(super) struct Signs<'a> {
     pub(super) is_configured: bool,
     /// Whether the local database did not answer just now.
     pub(super) is_local_down: bool,
+    /// Whether the process of a later run than the last that ended died in it.
+    pub(super) is_interrupted: bool,
     /// The last run that ended, dry runs aside.
     pub(super) last_run: Option<&'a RunRecord>,
     pub(super) last_success_at: Option<DateTime<Utc>>,
@@ -34,7 +36,7 @@ pub(super) fn derive(signs: &Signs<'_>, now: DateTime<Utc>) -> Health {
         return Health::NotConfigured;
     }
     // Without the local database nothing can be relied on, whatever the last run said.
-    if signs.is_local_down {
+    if signs.is_local_down || signs.is_interrupted {
         return Health::Failing;
     }
     let Some(last) = signs.last_run else {
@@ -105,6 +107,7 @@ mod tests {
         Signs {
             is_configured: true,
             is_local_down: false,
+            is_interrupted: false,
             last_run,
             last_success_at: success.and_then(|run| run.finished_at),
             schedule,
@@ -165,6 +168,18 @@ mod tests {
             derive(&signs(Some(&bad), None), at("23:00:00")),
             Health::Failing
         );
+    }
+
+    #[test]
+    fn a_run_whose_process_died_is_failing_whatever_the_run_before_it_said() {
+        let (hourly, last) = (hourly(), run(Outcome::Succeeded, "10:00:00"));
+        for last_run in [Some(&last), None] {
+            let died = Signs {
+                is_interrupted: true,
+                ..signs(last_run, Some(&hourly))
+            };
+            assert_eq!(derive(&died, at("10:00:01")), Health::Failing);
+        }
     }
 
     #[test]

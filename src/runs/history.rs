@@ -1,5 +1,6 @@
 //! The run log as the status reads it.
 
+use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Action, Change, Counts, Fields, Outcome, Rejection, RunId, TenantId, Trigger};
@@ -8,6 +9,7 @@ use serde_json::Value;
 use tokio_postgres::Row;
 
 use super::status::RunRecord;
+use super::table::{LocalTable, Scope};
 
 macro_rules! select_runs {
     ($name:literal, $condition:literal) => {
@@ -26,22 +28,33 @@ from meter_sync.meter_sync_log ",
 
 const NEWEST: &str = select_runs!(
     "list runs",
-    "where (tenant is null or tenant = coalesce($1, tenant)) order by started_at desc, id desc limit $2"
+    "where local_table = $1 and (tenant is null or tenant = coalesce($2, tenant))
+order by started_at desc, id desc limit $3"
 );
 const BY_ID: &str = select_runs!("read a run", "where id = $1");
 const RUNNING: &str = select_runs!(
     "read the running run",
-    "where tenant = $1 and outcome is null order by started_at desc limit 1"
+    "where local_table = $1 and tenant = $2 and outcome is null order by started_at desc limit 1"
 );
 const LAST_FINISHED: &str = select_runs!(
     "read the last run",
-    "where (tenant is null or tenant = coalesce($1, tenant)) and outcome is not null and not dry_run
+    "where local_table = $1 and (tenant is null or tenant = coalesce($2, tenant))
+    and outcome is not null and not dry_run
 order by started_at desc, id desc limit 1"
 );
 const BY_IDEMPOTENCY_KEY: &str = select_runs!(
     "look for the same request",
-    "where tenant = $1 and idempotency_key = $2 and started_at > $3 order by started_at desc limit 1"
+    "where local_table = $1 and tenant = $2 and idempotency_key = $3 and dry_run = $4
+    and started_at > $5
+order by started_at desc limit 1"
 );
+
+fn of<'a>(table: &'a LocalTable, tenant: Option<&'a TenantId>) -> [Param<'a>; 2] {
+    [
+        param::text(table.name.as_str()),
+        param::text(tenant.map(TenantId::as_str)),
+    ]
+}
 
 /// A run by its id.
 pub(super) async fn by_id(tx: &Tx<'_, Local>, id: RunId) -> Result<Option<RunRecord>, DbError> {
@@ -49,16 +62,17 @@ pub(super) async fn by_id(tx: &Tx<'_, Local>, id: RunId) -> Result<Option<RunRec
     Ok(tx.query_opt(BY_ID, &params).await?.as_ref().map(record))
 }
 
-/// The newest runs, newest first: the tenant's (all while it is not known) and those that ended
-/// because it was not known.
+/// The newest runs over the table, newest first: the tenant's (all while it is not known) and those
+/// that ended because it was not known.
 pub(super) async fn newest(
     tx: &Tx<'_, Local>,
+    table: &LocalTable,
     tenant: Option<&TenantId>,
     limit: u32,
 ) -> Result<Vec<RunRecord>, DbError> {
     let limit = i64::from(limit);
-    let tenant = tenant.map(TenantId::as_str);
-    let params = [param::text(tenant), param::bigint(limit)];
+    let [table, tenant] = of(table, tenant);
+    let params = [table, tenant, param::bigint(limit)];
     Ok(tx
         .query(NEWEST, &params)
         .await?
@@ -70,18 +84,19 @@ pub(super) async fn newest(
 /// The run that has not ended, if any.
 pub(super) async fn running(
     tx: &Tx<'_, Local>,
-    tenant: &TenantId,
+    scope: &Scope,
 ) -> Result<Option<RunRecord>, DbError> {
-    let params = [param::text(tenant.as_str())];
+    let params = of(&scope.table, Some(&scope.tenant.id));
     Ok(tx.query_opt(RUNNING, &params).await?.as_ref().map(record))
 }
 
 /// The last run that ended, dry runs aside, among those that [`newest`] lists.
 pub(super) async fn last_finished(
     tx: &Tx<'_, Local>,
+    table: &LocalTable,
     tenant: Option<&TenantId>,
 ) -> Result<Option<RunRecord>, DbError> {
-    let params = [param::text(tenant.map(TenantId::as_str))];
+    let params = of(table, tenant);
     Ok(tx
         .query_opt(LAST_FINISHED, &params)
         .await?
@@ -89,16 +104,19 @@ pub(super) async fn last_finished(
         .map(record))
 }
 
-/// The run that a request with this key started since `since`, if any.
+/// The last run that such a request with this key started since `since`, if any.
 pub(super) async fn by_idempotency_key(
     tx: &Tx<'_, Local>,
-    tenant: &TenantId,
-    key: &str,
+    scope: &Scope,
+    (key, dry_run): (&str, bool),
     since: DateTime<Utc>,
 ) -> Result<Option<RunRecord>, DbError> {
+    let [table, tenant] = of(&scope.table, Some(&scope.tenant.id));
     let params = [
-        param::text(tenant.as_str()),
+        table,
+        tenant,
         param::text(key),
+        param::boolean(dry_run),
         param::timestamptz(since),
     ];
     Ok(tx
@@ -111,15 +129,16 @@ pub(super) async fn by_idempotency_key(
 const LAST_SUCCESS: &str = "\
 -- read the last success
 select finished_at from meter_sync.meter_sync_log
-where tenant = coalesce($1, tenant) and outcome in ('succeeded', 'no_change')
+where local_table = $1 and tenant = coalesce($2, tenant) and outcome in ('succeeded', 'no_change')
 order by started_at desc limit 1";
 
 /// When the last successful run ended.
 pub(super) async fn last_success(
     tx: &Tx<'_, Local>,
+    table: &LocalTable,
     tenant: Option<&TenantId>,
 ) -> Result<Option<DateTime<Utc>>, DbError> {
-    let params = [param::text(tenant.map(TenantId::as_str))];
+    let params = of(table, tenant);
     Ok(tx
         .query_opt(LAST_SUCCESS, &params)
         .await?

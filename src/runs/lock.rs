@@ -1,4 +1,4 @@
-//! One run a tenant at a time, among all processes and hosts.
+//! One run a scope (a tenant's meters in a local table) at a time, among all processes and hosts.
 //!
 //! The lock is an advisory lock of the local database, held by the very transaction that changes
 //! the meters (<https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS>): it is
@@ -9,7 +9,8 @@
 //! taken looks at the log behind the door, and there the running run's row is sure to be.
 
 use crate::db::{DbError, Local, Tx, param};
-use crate::meter::TenantId;
+
+use super::table::{LocalTable, Scope};
 
 const TRY_DOOR: &str = "\
 -- try the door
@@ -20,19 +21,32 @@ const TAKE: &str = "\
 select pg_advisory_xact_lock(hashtextextended('meter_sync run ' || $1, 0))";
 
 /// Takes the door until the transaction ends; `false` while another process is starting a run.
-pub(super) async fn try_door(tx: &Tx<'_, Local>, tenant: &TenantId) -> Result<bool, DbError> {
+pub(super) async fn try_door(tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
     Ok(tx
-        .query_one(TRY_DOOR, &[param::text(tenant.as_str())])
+        .query_one(TRY_DOOR, &[param::text(scope.text().as_str())])
         .await?
         .get(0))
 }
 
-/// Takes the tenant's lock until the transaction ends, and waits for it at most `lock_timeout`:
+/// Takes the scope's lock until the transaction ends, and waits for it at most `lock_timeout`:
 /// behind the door it is free; after a lost connection, until the old transaction is over.
-pub(super) async fn take(tx: &Tx<'_, Local>, tenant: &TenantId) -> Result<(), DbError> {
-    tx.execute(TAKE, &[param::text(tenant.as_str())])
+pub(super) async fn take(tx: &Tx<'_, Local>, scope: &Scope) -> Result<(), DbError> {
+    tx.execute(TAKE, &[param::text(scope.text().as_str())])
         .await
         .map(drop)
+}
+
+const TRY_TABLE: &str = "\
+-- claim the table
+select pg_try_advisory_xact_lock(hashtextextended('meter_sync table ' || $1, 0))";
+
+/// Takes a table that holds one tenant's meters until the transaction ends; `false` while it is being
+/// synced for another tenant. Whose meters it holds may be asked only by who has it.
+pub(super) async fn try_table(tx: &Tx<'_, Local>, table: &LocalTable) -> Result<bool, DbError> {
+    Ok(tx
+        .query_one(TRY_TABLE, &[param::text(table.name.as_str())])
+        .await?
+        .get(0))
 }
 
 const IS_HELD: &str = "\
@@ -45,11 +59,11 @@ select exists (
       and k.classid::bigint = (h.key >> 32) & 4294967295 and k.objid::bigint = h.key & 4294967295
 )";
 
-/// Whether a run of the tenant is in progress anywhere: a log row without an end may also have been
+/// Whether a run of the scope is in progress anywhere: a log row without an end may also have been
 /// left by a process that died.
-pub(super) async fn is_held(tx: &Tx<'_, Local>, tenant: &TenantId) -> Result<bool, DbError> {
+pub(super) async fn is_held(tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
     Ok(tx
-        .query_one(IS_HELD, &[param::text(tenant.as_str())])
+        .query_one(IS_HELD, &[param::text(scope.text().as_str())])
         .await?
         .get(0))
 }

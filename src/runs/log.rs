@@ -1,12 +1,12 @@
 //! The run log: `meter_sync.meter_sync_log` and `meter_sync_rejected`, as a run writes them.
 
-use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Counts, Outcome, Rejection, RunId, TenantId};
 use chrono::{DateTime, Utc};
 
 use super::Request;
+use super::table::{LocalTable, Scope};
 
 /// A run at its start, as the log takes it.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub(super) struct Beginning<'a> {
     pub(super) run_id: RunId,
     /// Absent when it could not be found out; the run then ends at once.
     pub(super) tenant: Option<&'a TenantId>,
-    pub(super) mapping: &'a Mapping,
+    pub(super) table: &'a LocalTable,
     pub(super) request: &'a Request,
     pub(super) started_at: DateTime<Utc>,
 }
@@ -30,36 +30,18 @@ pub(super) struct Ending {
     pub(super) changes_truncated: bool,
 }
 
-/// The local table's full name where it exists, so that the log knows it by one name only.
-macro_rules! full_name {
-    ($parameter:literal) => {
-        concat!(
-            "coalesce((select format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_class c ",
-            "join pg_catalog.pg_namespace n on n.oid = c.relnamespace ",
-            "where c.oid = to_regclass(",
-            $parameter,
-            ")::oid), ",
-            $parameter,
-            ")"
-        )
-    };
-}
-
-const START: &str = concat!(
-    "-- log the start of a run
+const START: &str = "\
+-- log the start of a run
 insert into meter_sync.meter_sync_log
     (id, tenant, local_table, trigger, actor, reason, idempotency_key, dry_run, started_at)
-values ($1, $2, ",
-    full_name!("$3"),
-    ", $4, $5, $6, $7, $8, $9)"
-);
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 /// Writes the row of a run that starts.
 pub(super) async fn start(tx: &Tx<'_, Local>, run: &Beginning<'_>) -> Result<(), DbError> {
     let Beginning {
         run_id,
         tenant,
-        mapping,
+        table,
         request,
         started_at,
     } = run;
@@ -67,7 +49,7 @@ pub(super) async fn start(tx: &Tx<'_, Local>, run: &Beginning<'_>) -> Result<(),
     let params = [
         param::uuid(run_id.as_uuid()),
         param::text(tenant),
-        param::text(mapping.local_table.as_str()),
+        param::text(table.name.as_str()),
         param::text(request.trigger.as_str()),
         param::text(request.actor.as_deref()),
         param::text(request.reason.as_deref()),
@@ -82,13 +64,13 @@ const INTERRUPTED: &str = "\
 -- mark interrupted runs
 update meter_sync.meter_sync_log
 set outcome = 'interrupted', finished_at = $2, error_code = $3, error_message = $4, error_remedy = $5
-where tenant = $1 and outcome is null";
+where tenant = $1 and local_table = $6 and outcome is null";
 
-/// Marks runs whose process went away. Only the holder of the tenant's lock may call it: nobody else
-/// can then be running.
+/// Marks runs whose process went away. Only who holds the scope's lock, or its door while the lock is
+/// free, may call it: nobody else can then be running.
 pub(super) async fn mark_interrupted(
     tx: &Tx<'_, Local>,
-    tenant: &TenantId,
+    scope: &Scope,
     now: DateTime<Utc>,
 ) -> Result<u64, DbError> {
     let failure = Failure::new(
@@ -96,11 +78,12 @@ pub(super) async fn mark_interrupted(
         "The process that ran it went away before it ended; the meters were left as they were.",
     );
     let params = [
-        param::text(tenant.as_str()),
+        param::text(scope.tenant.id.as_str()),
         param::timestamptz(now),
         param::text(failure.code.as_str()),
         param::text(failure.message.as_str()),
         param::text(failure.remedy.as_str()),
+        param::text(scope.table.name.as_str()),
     ];
     tx.execute(INTERRUPTED, &params).await
 }
@@ -161,21 +144,18 @@ pub(super) async fn rejected(
     tx.execute(REJECTED, &params).await.map(drop)
 }
 
-const LAST_TENANT: &str = concat!(
-    "-- read whose meters the table holds
+const LAST_TENANT: &str = "\
+-- read whose meters the table holds
 select tenant from meter_sync.meter_sync_log
-where local_table = ",
-    full_name!("$1"),
-    " and outcome in ('succeeded', 'no_change', 'partial')
-order by started_at desc limit 1"
-);
+where local_table = $1 and outcome in ('succeeded', 'no_change', 'partial')
+order by started_at desc limit 1";
 
 /// The tenant that the local table was last synced for.
 pub(super) async fn last_tenant(
     tx: &Tx<'_, Local>,
-    mapping: &Mapping,
+    table: &LocalTable,
 ) -> Result<Option<String>, DbError> {
-    let params = [param::text(mapping.local_table.as_str())];
+    let params = [param::text(table.name.as_str())];
     Ok(tx
         .query_opt(LAST_TENANT, &params)
         .await?

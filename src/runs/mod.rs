@@ -20,6 +20,8 @@ use crate::error::{ErrorCode, Failure};
 use crate::meter::{Progress, RunId, Trigger};
 
 use here::Here;
+pub use slots::Claim;
+
 use report::{RunReport, RunState};
 use status::RunRecord;
 
@@ -36,6 +38,7 @@ pub mod report;
 mod settle;
 mod slots;
 pub mod status;
+mod table;
 mod tenant;
 
 /// A wish for a run.
@@ -51,7 +54,8 @@ pub struct Request {
     pub dry_run: bool,
     /// What a person has allowed.
     pub allow: Allow,
-    /// A second request with the same key within a day is answered with the first one's run.
+    /// A second request with the same key and `dry_run` within a day is answered with the first one's
+    /// run, unless that failed for a reason that may pass.
     pub idempotency_key: Option<String>,
 }
 
@@ -169,7 +173,7 @@ impl Runs {
             local,
             starting: Mutex::new(()),
             here,
-            claimant: Uuid::now_v7().to_string(),
+            claimant: claimant(),
             tasks,
         };
         Ok(Self {
@@ -223,6 +227,13 @@ impl Runs {
             Failure::new(ErrorCode::Internal, "The run ended without an answer.")
         })
     }
+}
+
+/// Host and process for people to read, and an id, as either may come again.
+fn claimant() -> String {
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    format!("{host} pid {} {}", std::process::id(), Uuid::now_v7())
 }
 
 impl RunReport {

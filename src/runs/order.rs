@@ -5,11 +5,11 @@ use chrono::{DateTime, Utc};
 use crate::clock;
 use crate::db::{Database, Local};
 use crate::error::Failure;
-use crate::meter::{Counts, Outcome, RunId};
+use crate::meter::{Counts, Outcome, RunId, TenantId};
 
 use super::log::{Beginning, Ending};
 use super::status::RunRecord;
-use super::tenant::Tenant;
+use super::table::LocalTable;
 use super::{Request, Shared, report};
 
 /// A request on its way.
@@ -22,11 +22,15 @@ pub(super) struct Order<'a> {
 }
 
 impl Order<'_> {
-    pub(super) fn beginning<'b>(&'b self, tenant: Option<&'b Tenant>) -> Beginning<'b> {
+    pub(super) fn beginning<'b>(
+        &'b self,
+        table: &'b LocalTable,
+        tenant: Option<&'b TenantId>,
+    ) -> Beginning<'b> {
         Beginning {
             run_id: self.run_id,
-            tenant: tenant.map(|tenant| &tenant.id),
-            mapping: &self.shared.config.mapping,
+            tenant,
+            table,
             request: self.request,
             started_at: self.started_at,
         }

@@ -15,7 +15,8 @@ use super::status::{
     ActivityState, Connections, Health, MeterCounts, RunRecord, RunningStatus, ScheduleStatus,
     Status, StatusQuery, TenantStatus,
 };
-use super::tenant::{self, Tenant};
+use super::table::{self, LocalTable, Scope};
+use super::tenant::{self, NoTenant, Tenant};
 use super::{Runs, history, lock};
 
 /// What the local database says.
@@ -25,6 +26,8 @@ struct Found {
     last_run: Option<RunRecord>,
     last_success_at: Option<DateTime<Utc>>,
     running: Option<RunRecord>,
+    /// A run whose process went away, not marked yet.
+    interrupted: Option<RunRecord>,
     meters: Option<MeterCounts>,
     history: Vec<RunRecord>,
     changes: Option<Vec<Change>>,
@@ -35,6 +38,11 @@ struct Found {
 impl Found {
     /// A run of this process that could not be logged is known here only, and must not hide.
     fn with(mut self, here: &Here) -> Self {
+        let ours = [here.running_record(), here.last.clone()];
+        let is_ours = |run: &RunRecord| ours.iter().flatten().any(|our| our.run_id == run.run_id);
+        self.interrupted = self.interrupted.filter(|run| !is_ours(run));
+        self.warnings
+            .extend(self.interrupted.as_ref().map(interruption));
         let is_news = |run: &&RunRecord| match &self.last_run {
             Some(logged) => run.run_id != logged.run_id && run.started_at > logged.started_at,
             None => true,
@@ -43,6 +51,18 @@ impl Found {
             self.last_run = Some(run.clone());
         }
         self
+    }
+}
+
+impl Found {
+    /// Whether a run's process died after the last run that ended.
+    fn is_interrupted(&self) -> bool {
+        let is_newer = |run: &RunRecord| {
+            let last = self.last_run.as_ref();
+            last.is_none_or(|last| last.started_at < run.started_at)
+        };
+        let run = self.interrupted.as_ref().filter(|run| !run.dry_run);
+        run.is_some_and(is_newer)
     }
 }
 
@@ -84,12 +104,14 @@ impl Runs {
         let mut connection = local.connect().await.map_err(failed)?;
         let asked = async {
             let tx = connection.begin("status").await.map_err(failed)?;
-            let tenant = match tenant::resolve(&tx, &self.config().mapping).await {
+            let mapping = &self.config().mapping;
+            let table = table::find(&tx, mapping).await.map_err(failed)?;
+            let tenant = match tenant::resolve(&tx, mapping, &table).await {
                 Ok(tenant) => Ok(tenant),
-                Err(failure) if failure.code == ErrorCode::TenantNotConfigured => Err(failure),
-                Err(failure) => return Err(Unfound::Failed(failure)),
+                Err(NoTenant::Unknown(failure)) => Err(failure),
+                Err(NoTenant::Database(error)) => return Err(failed(error)),
             };
-            self.read(&tx, tenant, query).await
+            self.read(&tx, table, tenant, query).await
         }
         .await;
         if let Err(Unfound::Failed(_)) = asked {
@@ -101,21 +123,31 @@ impl Runs {
     async fn read(
         &self,
         tx: &Tx<'_, Local>,
+        table: LocalTable,
         tenant: Result<Tenant, Failure>,
         query: &StatusQuery,
     ) -> Result<Found, Unfound> {
         let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
         let mut found = Found::default();
         let id = tenant.as_ref().ok().map(|tenant| &tenant.id);
-        if migrations::exist(tx).await.map_err(failed)? {
-            found.last_run = history::last_finished(tx, id).await.map_err(failed)?;
-            found.last_success_at = history::last_success(tx, id).await.map_err(failed)?;
-            read_runs(tx, id, query, &mut found).await?;
+        let has_log = migrations::exist(tx).await.map_err(failed)?;
+        if has_log {
+            let last_run = history::last_finished(tx, &table, id).await;
+            found.last_run = last_run.map_err(failed)?;
+            let last_success = history::last_success(tx, &table, id).await;
+            found.last_success_at = last_success.map_err(failed)?;
+            read_runs(tx, (&table, id), query, &mut found).await?;
         } else if let Some(id) = query.run_id {
             return Err(Unfound::NoSuchRun(no_such_run(id)));
         }
         match tenant {
-            Ok(tenant) => self.read_meters(tx, tenant, &mut found).await?,
+            Ok(tenant) => {
+                let scope = Scope { tenant, table };
+                if has_log {
+                    read_running(tx, &scope, &mut found).await.map_err(failed)?;
+                }
+                self.read_meters(tx, scope.tenant, &mut found).await?;
+            }
             Err(failure) => found
                 .warnings
                 .push(format!("{} {}", failure.message, failure.remedy)),
@@ -130,7 +162,7 @@ impl Runs {
         found: &mut Found,
     ) -> Result<(), Unfound> {
         let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
-        found.meters = self.count_meters(tx, &tenant.id).await.map_err(failed)?;
+        found.meters = self.count_meters(tx, &tenant.given).await.map_err(failed)?;
         if found.meters.is_none() {
             let table = &self.config().mapping.local_table;
             found
@@ -195,6 +227,7 @@ from {} where {filter}",
         let signs = Signs {
             is_configured: self.is_configured() && (is_down || found.tenant.is_some()),
             is_local_down: is_down,
+            is_interrupted: found.is_interrupted(),
             last_run: found.last_run.as_ref(),
             last_success_at: found.last_success_at,
             schedule: config.schedule.as_ref(),
@@ -210,7 +243,7 @@ from {} where {filter}",
         Status {
             health,
             activity,
-            summary: summary(health, &found, is_down),
+            summary: summary(health, &found, here.local.error.as_ref()),
             next_step: next_step(health, &found, &running),
             tenant: found.tenant,
             last_success_at: found.last_success_at,
@@ -244,24 +277,44 @@ from {} where {filter}",
     }
 }
 
+async fn read_running(
+    tx: &Tx<'_, Local>,
+    scope: &Scope,
+    found: &mut Found,
+) -> Result<(), crate::db::DbError> {
+    let Some(run) = history::running(tx, scope).await? else {
+        return Ok(());
+    };
+    if lock::is_held(tx, scope).await? {
+        found.running = Some(run);
+        return Ok(());
+    }
+    // It may have ended since it was read; if it has not, nobody is left to end it.
+    let now = history::by_id(tx, run.run_id).await?;
+    found.interrupted = now.filter(|run| run.outcome.is_none());
+    Ok(())
+}
+
+fn interruption(run: &RunRecord) -> String {
+    format!(
+        "Run {} was interrupted, and the next run will mark it: trigger a sync, or leave it to the schedule.",
+        run.run_id
+    )
+}
+
 async fn read_runs(
     tx: &Tx<'_, Local>,
-    tenant: Option<&TenantId>,
+    (table, tenant): (&LocalTable, Option<&TenantId>),
     query: &StatusQuery,
     found: &mut Found,
 ) -> Result<(), Unfound> {
     let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
-    if let Some(tenant) = tenant
-        && lock::is_held(tx, tenant).await.map_err(failed)?
-    {
-        found.running = history::running(tx, tenant).await.map_err(failed)?;
-    }
     found.history = match query.run_id {
         Some(id) => {
             let run = history::by_id(tx, id).await.map_err(failed)?;
             vec![run.ok_or_else(|| Unfound::NoSuchRun(no_such_run(id)))?]
         }
-        None => history::newest(tx, tenant, query.history)
+        None => history::newest(tx, table, tenant, query.history)
             .await
             .map_err(failed)?,
     };
@@ -302,7 +355,7 @@ fn running(found: &Found, here: &Here, now: DateTime<Utc>) -> Option<RunningStat
     })
 }
 
-fn summary(health: Health, found: &Found, is_down: bool) -> String {
+fn summary(health: Health, found: &Found, unanswered: Option<&Failure>) -> String {
     let last = found.last_run.as_ref();
     let when = last
         .and_then(|run| run.finished_at)
@@ -310,9 +363,13 @@ fn summary(health: Health, found: &Found, is_down: bool) -> String {
             format!(" (last run ended {})", at.format("%Y-%m-%d %H:%M:%S UTC"))
         });
     let said = last.map_or_else(String::new, report::summary);
-    if is_down {
-        return "The local database does not answer, so the meters cannot be vouched for."
-            .to_owned();
+    if let Some(failure) = unanswered {
+        let is_silent = [ErrorCode::LocalUnreachable, ErrorCode::LocalTimeout];
+        return if is_silent.contains(&failure.code) {
+            "The local database does not answer, so the meters cannot be vouched for.".to_owned()
+        } else {
+            format!("The meters cannot be vouched for. {}", failure.message)
+        };
     }
     match health {
         Health::NotConfigured => "meter-sync is not configured yet.".to_owned(),
@@ -323,6 +380,9 @@ fn summary(health: Health, found: &Found, is_down: bool) -> String {
             format!("The meters are stale: no sync has succeeded for several slots{when}.")
         }
         Health::Paused => format!("The schedule is off; the last sync succeeded{when}. {said}"),
+        Health::Failing if found.is_interrupted() => {
+            "The last sync was interrupted; the meters are as they were before it.".to_owned()
+        }
         Health::Failing => match last.and_then(|run| run.outcome) {
             Some(Outcome::Partial) => format!("Most meters are in sync, but not all{when}. {said}"),
             _ => format!("The last sync did not succeed{when}. {said}"),

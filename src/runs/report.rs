@@ -51,7 +51,7 @@ pub struct RunReport {
     pub duration_ms: i64,
     /// Bytes of row data read from the remote.
     pub remote_bytes: i64,
-    /// Why it did not succeed; absent when it did.
+    /// Why it did not succeed, or why the brake would refuse what a dry run planned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
     /// The result in one sentence.
@@ -144,6 +144,11 @@ pub(crate) fn summary(record: &RunRecord) -> String {
         }
         Some(Outcome::Succeeded) => format!("Synced: {}.", changed(counts)),
         Some(Outcome::Partial) => format!("Synced in part: {}.", changed(counts)),
+        Some(Outcome::DryRun) if record.error.is_some() => format!(
+            "A sync would give: {}. Nothing was written, and a sync would be refused: {}",
+            changed(counts),
+            error()
+        ),
         Some(Outcome::DryRun) => format!(
             "A sync would give: {}. Nothing was written.",
             changed(counts)
@@ -180,8 +185,11 @@ fn next_step(record: &RunRecord) -> String {
         Some(Outcome::Partial) => {
             "Read why rows were rejected (status with include_changes), and mend the remote rows or the local table.".to_owned()
         }
-        Some(Outcome::DryRun) if record.counts.changes() == 0 => "Nothing to do.".to_owned(),
-        Some(Outcome::DryRun) => "Trigger a sync without dry_run to make these changes.".to_owned(),
+        Some(Outcome::DryRun) => match &record.error {
+            Some(refusal) => refusal.remedy.clone(),
+            None if record.counts.changes() == 0 => "Nothing to do.".to_owned(),
+            None => "Trigger a sync without dry_run to make these changes.".to_owned(),
+        },
         Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => {
             record.error.as_ref().map_or_else(String::new, |error| error.remedy.clone())
         }

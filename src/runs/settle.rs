@@ -6,14 +6,14 @@ use crate::clock;
 use crate::db::DbError;
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Change, Outcome};
-use crate::sync::Synced;
+use crate::sync::Done;
 
 use super::begin::Begun;
 use super::log::{self, Ending};
 use super::order::Order;
 use super::report::SAMPLE;
 use super::status::RunRecord;
-use super::tenant::Tenant;
+use super::table::Scope;
 use super::{history, lock};
 
 /// Whether the end of a run stands in the log.
@@ -32,7 +32,7 @@ impl Order<'_> {
     pub(super) async fn succeed(
         &self,
         run: Begun<'_>,
-        synced: Synced,
+        Done { synced, refusal }: Done,
         remote_bytes: i64,
     ) -> Result<Settled, DbError> {
         let outcome = match &synced.counts {
@@ -41,7 +41,8 @@ impl Order<'_> {
             counts if counts.changes() > 0 => Outcome::Succeeded,
             _ => Outcome::NoChange,
         };
-        let error = (outcome == Outcome::Partial).then(|| set_aside(synced.counts.rejected));
+        let partial = (outcome == Outcome::Partial).then(|| set_aside(synced.counts.rejected));
+        let error = partial.or_else(|| refusal.map(|refusal| refusal.failure()));
         let ending = Ending {
             outcome,
             finished_at: clock::now(),
@@ -68,11 +69,11 @@ impl Order<'_> {
     /// Finds out through a new connection how the run ended, and logs it if nobody has.
     pub(super) async fn settle_anew(
         &self,
-        tenant: &Tenant,
+        scope: &Scope,
         ending: Ending,
     ) -> (RunRecord, Vec<Change>) {
         for _ in 0..SETTLE_ATTEMPTS {
-            match self.try_settle_anew(tenant, &ending).await {
+            match self.try_settle_anew(scope, &ending).await {
                 Ok(Some(committed)) => return committed,
                 Ok(None) => return (self.ended(ending), Vec::new()),
                 Err(error) => tracing::warn!(
@@ -88,12 +89,12 @@ impl Order<'_> {
 
     async fn try_settle_anew(
         &self,
-        tenant: &Tenant,
+        scope: &Scope,
         ending: &Ending,
     ) -> Result<Option<(RunRecord, Vec<Change>)>, DbError> {
         let mut connection = self.local.connect().await?;
         let tx = connection.begin("settle a run").await?;
-        lock::take(&tx, &tenant.id).await?;
+        lock::take(&tx, scope).await?;
         let found = history::by_id(&tx, self.run_id).await?;
         let committed = found.filter(|record| {
             record

@@ -1,74 +1,225 @@
 //! Whose meters this site mirrors: the setting, or the single row of the local `tenant` table.
+//!
+//! `1` and `01`, or a UUID in capitals and in small letters, name one tenant to a database that keeps
+//! numbers or UUIDs. To lock, log and slots they are one as well: an id is read by the local type
+//! where there is one, and by its looks otherwise. The databases themselves are given the id as it
+//! came, since the remote's type may be another.
+
+use uuid::Uuid;
 
 use crate::config::Mapping;
-use crate::db::{Local, Tx, param};
+use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::TenantId;
+
+use super::table::LocalTable;
 
 /// The organisation whose meters are mirrored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tenant {
+    /// The id in its one spelling, for lock, log and slots.
     pub(super) id: TenantId,
+    /// The id as it was given, for the databases to read.
+    pub(super) given: TenantId,
     pub(super) name: Option<String>,
 }
 
-const HAS_TABLE: &str = "\
+/// Why the tenant is not known.
+pub(super) enum NoTenant {
+    /// It is not set, or not as the local table wants it.
+    Unknown(Failure),
+    /// The local database failed.
+    Database(DbError),
+}
+
+impl From<DbError> for NoTenant {
+    fn from(error: DbError) -> Self {
+        Self::Database(error)
+    }
+}
+
+const TABLE: &str = "\
 -- look for the tenant table
-select coalesce(has_table_privilege(to_regclass('tenant')::oid, 'select'), false)";
+select coalesce(has_table_privilege(t.oid, 'select'), false), format_type(a.atttypid, -1)
+from (select to_regclass('tenant')::oid as oid) t
+left join pg_catalog.pg_attribute a
+    on a.attrelid = t.oid and a.attname = 'id' and a.attnum > 0 and not a.attisdropped";
 
 // Through jsonb, as the table need not have a name and its id may be of any type.
 const ROWS: &str = "\
 -- read the tenant
 select to_jsonb(t)->>'id', to_jsonb(t)->>'name' from tenant t
-where $1::text is null or to_jsonb(t)->>'id' = $1
+where $1::text is null or to_jsonb(t)->>'id' in ($1, $2)
 limit 2";
 
 /// Finds the tenant; read at each run, as the row may come later than the process.
-pub(super) async fn resolve(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<Tenant, Failure> {
-    let set = mapping.tenant.as_ref();
-    let has_table = tx
-        .query_one(HAS_TABLE, &[])
-        .await
-        .map_err(|e| e.failure())?;
-    let rows = if has_table.get(0) {
-        let id = set.map(TenantId::as_str);
-        tx.query(ROWS, &[param::text(id)])
-            .await
-            .map_err(|e| e.failure())?
+pub(super) async fn resolve(
+    tx: &Tx<'_, Local>,
+    mapping: &Mapping,
+    table: &LocalTable,
+) -> Result<Tenant, NoTenant> {
+    let found = tx.query_one(TABLE, &[]).await?;
+    let (is_readable, id_type): (bool, Option<String>) = (found.get(0), found.get(1));
+    let types = Types {
+        column: table.tenant_type.as_deref(),
+        id: id_type.as_deref(),
+    };
+    let Some(given) = mapping.tenant.clone() else {
+        let rows = if is_readable {
+            rows(tx, None).await?
+        } else {
+            Vec::new()
+        };
+        let (given, name) = single(rows)?;
+        let id = types.read(tx, &given).await?;
+        return Ok(Tenant { id, given, name });
+    };
+    let id = types.read(tx, &given).await?;
+    let rows = if is_readable {
+        rows(tx, Some((&given, &id))).await?
     } else {
         Vec::new()
     };
-    let found: Vec<(Option<String>, Option<String>)> =
-        rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    match (set, found.as_slice()) {
-        (Some(id), rows) => {
-            let name = rows.first().and_then(|(_, name)| name.clone());
-            Ok(Tenant {
-                id: id.clone(),
-                name,
-            })
-        }
-        (None, [(Some(id), name)]) => TenantId::new(id.as_str())
-            .map(|id| Tenant {
-                id,
-                name: name.clone(),
-            })
-            .ok_or_else(|| {
-                not_configured("The single row of the local tenant table has an empty id")
-            }),
-        (None, []) => Err(not_configured(
+    let name = rows.into_iter().next().and_then(|(_, name)| name);
+    Ok(Tenant { id, given, name })
+}
+
+type Row = (Option<String>, Option<String>);
+
+async fn rows(tx: &Tx<'_, Local>, of: Option<(&TenantId, &TenantId)>) -> Result<Vec<Row>, DbError> {
+    let params = [
+        param::text(of.map(|(given, _)| given.as_str())),
+        param::text(of.map(|(_, id)| id.as_str())),
+    ];
+    let rows = tx.query(ROWS, &params).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+fn single(rows: Vec<Row>) -> Result<(TenantId, Option<String>), NoTenant> {
+    let mut rows = rows.into_iter();
+    match (rows.next(), rows.next()) {
+        (Some((Some(id), name)), None) => match TenantId::new(id) {
+            Some(id) => Ok((id, name)),
+            None => Err(not_configured(
+                "The single row of the local tenant table has an empty id",
+            )),
+        },
+        (None, _) => Err(not_configured(
             "The local tenant table is missing, unreadable or empty",
         )),
-        (None, [_]) => Err(not_configured(
+        (Some((None, _)), None) => Err(not_configured(
             "The single row of the local tenant table has no id",
         )),
-        (None, _) => Err(not_configured(
+        (Some(_), Some(_)) => Err(not_configured(
             "The local tenant table holds more than one row",
         )),
     }
 }
 
-fn not_configured(why: &str) -> Failure {
+fn not_configured(why: &str) -> NoTenant {
     let message = format!("{why}, and METER_SYNC_TENANT_ID is not set.");
-    Failure::new(ErrorCode::TenantNotConfigured, message)
+    NoTenant::Unknown(Failure::new(ErrorCode::TenantNotConfigured, message))
+}
+
+/// The local types that tell which spellings are one id.
+struct Types<'a> {
+    /// Of the meters' tenant column: what it does not take is no id here.
+    column: Option<&'a str>,
+    /// Of the key of table `tenant`, which need not be the remote's.
+    id: Option<&'a str>,
+}
+
+impl Types<'_> {
+    /// The one spelling of an id.
+    async fn read(&self, tx: &Tx<'_, Local>, given: &TenantId) -> Result<TenantId, NoTenant> {
+        let read = match (self.column, self.id) {
+            (Some(column), _) if keeps_any_text(column) => Some(given.as_str().to_owned()),
+            (Some(column), _) => match cast(tx, given, column).await? {
+                Some(read) => Some(read),
+                None => return Err(refused(given, column)),
+            },
+            (None, Some(id)) if !keeps_any_text(id) => cast(tx, given, id).await?,
+            (None, _) => None,
+        };
+        let read = read.unwrap_or_else(|| by_its_looks(given.as_str()));
+        Ok(TenantId::new(read).unwrap_or_else(|| given.clone()))
+    }
+}
+
+fn keeps_any_text(name: &str) -> bool {
+    ["text", "character varying", "bpchar", "name"].contains(&name)
+}
+
+/// The id as the type writes it; `None` when the type refuses it.
+async fn cast(
+    tx: &Tx<'_, Local>,
+    given: &TenantId,
+    type_: &str,
+) -> Result<Option<String>, DbError> {
+    tx.savepoint("tenant").await?;
+    let sql = format!("-- read the tenant id\nselect $1::{type_}::text");
+    match tx.query_one(&sql, &[param::text(given.as_str())]).await {
+        Ok(row) => {
+            tx.release("tenant").await?;
+            Ok(row.get(0))
+        }
+        Err(error) if error.is_about_a_row() => {
+            tx.back_to("tenant").await?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn refused(given: &TenantId, type_: &str) -> NoTenant {
+    let message =
+        format!("The tenant id {given} is not of type {type_}, as the local tenant column is.");
+    let remedy = "Set METER_SYNC_TENANT_ID to the organisation's id as the databases hold it.";
+    NoTenant::Unknown(Failure::new(ErrorCode::ConfigInvalid, message).with_remedy(remedy))
+}
+
+/// Small letters for a UUID, no needless sign or zeros for a whole number.
+fn by_its_looks(given: &str) -> String {
+    let given = given.trim();
+    if given.len() == uuid::fmt::Hyphenated::LENGTH && Uuid::try_parse(given).is_ok() {
+        return given.to_lowercase();
+    }
+    let digits = given.trim_start_matches(['+', '-']);
+    let is_number = !digits.is_empty()
+        && given.len() - digits.len() <= 1
+        && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number {
+        return given.to_owned();
+    }
+    match (digits.trim_start_matches('0'), given.starts_with('-')) {
+        ("", _) => "0".to_owned(),
+        (digits, true) => format!("-{digits}"),
+        (digits, false) => digits.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::by_its_looks;
+
+    #[test]
+    fn spellings_of_one_number_or_uuid_look_alike_and_others_stay_as_they_are() {
+        for (given, one) in [
+            ("7", "7"),
+            (" 007 ", "7"),
+            ("+7", "7"),
+            ("-07", "-7"),
+            ("-0", "0"),
+            ("+-7", "+-7"),
+            ("+", "+"),
+            ("7a", "7a"),
+            ("Acme", "Acme"),
+            (
+                "0190A1B2-C3D4-7E5F-8A9B-0C1D2E3F4A5B",
+                "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
+            ),
+        ] {
+            assert_eq!(by_its_looks(given), one, "{given}");
+        }
+    }
 }

@@ -4,7 +4,8 @@
 //! number of processes one runs it. The random delay comes before the claim: a process that dies
 //! while it waits has taken nothing, and the process with the shortest delay goes first. At start
 //! the latest slot is made up if nobody claimed it, at once and only that one; so is it after a
-//! suspend or a clock that jumped.
+//! suspend or a clock that jumped. The others look again until the slot's run has ended: if its
+//! process dies before, one of them takes the slot over.
 //!
 //! **Inside a slot** a claim that fails for any reason is tried again (a local database that comes
 //! back still gets this slot's run), and so is a run that fails for a transient reason; other
@@ -28,7 +29,7 @@ use crate::config::Schedule;
 use crate::error::ErrorCode;
 use crate::meter::Trigger;
 use crate::runs::report::RunState;
-use crate::runs::{Request, Requested, Runs, Ticket};
+use crate::runs::{Claim, Request, Requested, Runs, Ticket};
 use slot::Slot;
 
 mod slot;
@@ -104,18 +105,30 @@ async fn serve(slot: &Slot, start: DateTime<Utc>, (trigger, pace): (Trigger, Pac
     }
     let mut delays = slot::retry_delays(pace.first_retry);
     while let Some(code) = attempt(trigger, runs).await {
-        if !code.is_transient() || !wait_for_retry(slot, code, &mut delays, runs).await {
+        let again = code.is_transient() && wait_for_retry(slot, code, &mut delays, runs).await;
+        // Whoever took us for dead meanwhile has the slot now.
+        if !again || !claim(slot, pace, runs).await {
             return;
         }
     }
 }
 
-/// Whether the slot is ours to run; tried until the local database answers or the slot is over.
+/// Whether the slot is ours to run; tried until the local database answers or the slot is over, and
+/// until it is plain that the process that has it is alive or gone.
 async fn claim(slot: &Slot, pace: Pace, runs: &Runs) -> bool {
     let mut delays = slot::retry_delays(pace.first_retry);
     loop {
         match runs.claim_slot(slot.starts).await {
-            Ok(ours) => return ours,
+            Ok(Claim::Ours) => return true,
+            Ok(Claim::Served) => return false,
+            Ok(Claim::Pending) => {
+                let next = delays.next();
+                let next = next.and_then(|delay| slot.next_try(clock::now(), delay));
+                let Some(next) = next else { return false };
+                if !sleep_within(slot, next).await {
+                    return false;
+                }
+            }
             Err(failure) => {
                 warn!(slot = %slot.starts, error = %failure, "the slot could not be claimed");
                 if !wait_for_retry(slot, failure.code, &mut delays, runs).await {

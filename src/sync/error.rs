@@ -19,6 +19,14 @@ pub enum SyncError {
     /// Remote and local are the same table.
     #[error("The remote and the local settings lead to one and the same table {0}.")]
     SameTable(String),
+    /// The remote keeps tenant ids of another type.
+    #[error("The tenant id {tenant} is not of type {wanted}, as the remote tenant column is.")]
+    TenantRefused {
+        /// The tenant as set.
+        tenant: TenantId,
+        /// The type of the remote column.
+        wanted: String,
+    },
     /// The local table, which holds one tenant's meters, was last synced for another tenant.
     #[error(
         "The local table {table} holds the meters of tenant {found}; this run is for {wanted}."
@@ -92,6 +100,7 @@ impl SyncError {
             | Self::RemoteSchema(_)
             | Self::LocalSchema(_)
             | Self::SameTable(_)
+            | Self::TenantRefused { .. }
             | Self::TableBusy(_)
             | Self::DuplicateSourceKey { .. }
             | Self::TooManyRejected { .. }
@@ -105,7 +114,7 @@ impl SyncError {
             Self::Database(error) => return error.failure(),
             Self::RemoteSchema(_) => ErrorCode::RemoteSchema,
             Self::LocalSchema(_) => ErrorCode::LocalSchema,
-            Self::SameTable(_) => ErrorCode::ConfigInvalid,
+            Self::SameTable(_) | Self::TenantRefused { .. } => ErrorCode::ConfigInvalid,
             Self::TenantMismatch { .. } | Self::TableBusy(_) => ErrorCode::TenantMismatch,
             Self::DuplicateSourceKey { .. } => ErrorCode::DuplicateSourceKey,
             Self::TooManyRejected { .. } => ErrorCode::LocalConstraint,
@@ -114,9 +123,14 @@ impl SyncError {
             Self::MassDeactivation { .. } => ErrorCode::MassDeactivationRefused,
         };
         let failure = Failure::new(code, self.to_string());
-        if code == ErrorCode::ConfigInvalid {
+        if let Self::SameTable(_) = self {
             return failure.with_remedy(
                 "Point METER_SYNC_REMOTE_URL at the central database and METER_SYNC_LOCAL_URL at the site's.",
+            );
+        }
+        if let Self::TenantRefused { .. } = self {
+            return failure.with_remedy(
+                "Set METER_SYNC_TENANT_ID to the organisation's id as the remote holds it.",
             );
         }
         failure

@@ -40,14 +40,25 @@ pub struct Job<'a> {
     pub mapping: &'a Mapping,
     /// How much is allowed.
     pub limits: &'a Limits,
-    /// The tenant that the local table was last synced for, if it was.
-    pub last_tenant: Option<&'a str>,
+    /// Who stands in the way if the local table has no tenant column.
+    pub occupant: Occupant,
     /// Whether to plan only.
     pub dry_run: bool,
     /// Whether a person allowed a mass deactivation.
     pub allow_mass_deactivation: bool,
     /// Whether a person allowed a change of tenant.
     pub allow_tenant_change: bool,
+}
+
+/// Whose meters a local table holds that has no tenant column, and so holds one tenant's only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Occupant {
+    /// Nobody's but the job's own tenant's.
+    Nobody,
+    /// Those of another tenant, whom it was last synced for.
+    Tenant(String),
+    /// It is being synced for another tenant right now.
+    Running,
 }
 
 /// What a sync did; for a dry run, would do.
@@ -61,6 +72,15 @@ pub struct Synced {
     pub rejected: Vec<Rejection>,
 }
 
+/// How a sync ended.
+#[derive(Debug)]
+pub struct Done {
+    /// What it did; for a dry run, would do.
+    pub synced: Synced,
+    /// Why the brake would hold back what a dry run planned.
+    pub refusal: Option<SyncError>,
+}
+
 /// Where a sync tells how far it is.
 pub type Observer = watch::Sender<Progress>;
 
@@ -71,19 +91,24 @@ pub async fn run(
     local: &Tx<'_, Local>,
     job: &Job<'_>,
     observer: &Observer,
-) -> Result<Synced, SyncError> {
+) -> Result<Done, SyncError> {
     enter(observer, Phase::Prepare);
     let shape = shape::resolve(&remote, local, job).await?;
     enter(observer, Phase::Read);
     let staged = read::stage(remote, local, &shape, job, observer).await?;
     enter(observer, Phase::Plan);
     let plan = plan::make(local, &shape, job, &staged).await?;
+    let braked = brake::check(&plan, &staged, job);
     if job.dry_run {
-        return Ok(plan.into_synced(staged.rejected));
+        let synced = plan.into_synced(staged.rejected);
+        let refusal = braked.err();
+        return Ok(Done { synced, refusal });
     }
-    brake::check(&plan, &staged, job)?;
+    braked?;
     enter(observer, Phase::Apply);
-    apply::apply(local, &shape, job, plan, staged).await
+    let synced = apply::apply(local, &shape, job, plan, staged).await?;
+    let refusal = None;
+    Ok(Done { synced, refusal })
 }
 
 fn enter(observer: &Observer, phase: Phase) {

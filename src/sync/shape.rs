@@ -5,7 +5,7 @@ use crate::db::catalog::{self, Column, Relation};
 use crate::db::{Local, Remote, Tx, param, quote};
 use crate::meter::RunId;
 
-use super::{Job, SyncError};
+use super::{Job, Occupant, SyncError};
 
 /// What takes part in a sync: quoted where it names a relation, plain where it names a column.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ pub(super) async fn resolve(
 ) -> Result<Shape, SyncError> {
     let mapping = job.mapping;
     let here = local_table(local, &mapping.local_table).await?;
-    let there = RemoteSide::find(remote, &mapping.source).await?;
+    let there = RemoteSide::find(remote, mapping).await?;
     if let Some(oid) = there.oid
         && oid == here.oid
         && is_one_database(remote, local, job.run_id).await?
@@ -75,6 +75,7 @@ pub(super) async fn resolve(
     }
     let key = key(mapping, &here)?;
     let columns = columns(mapping, &here, &there, &key)?;
+    try_tenant(remote, &there, job).await?;
     let tenant_literal = quote::literal(job.tenant.as_str());
     let tenant_column = quote::identifier(&mapping.tenant_column);
     let vacatable = columns.iter().filter(|column| {
@@ -97,7 +98,7 @@ pub(super) async fn resolve(
         },
     };
     if here.column(&mapping.tenant_column).is_none() {
-        claim_whole_table(local, &here, job).await?;
+        refuse_occupied(&here, job)?;
     }
     Ok(shape)
 }
@@ -120,18 +121,22 @@ struct RemoteSide {
     columns: Vec<String>,
     /// Absent for a query.
     oid: Option<u32>,
+    /// The type of the tenant column; absent for a query, whose types have no full names.
+    tenant_type: Option<String>,
     what: String,
 }
 
 impl RemoteSide {
-    async fn find(remote: &Tx<'_, Remote>, source: &Source) -> Result<Self, SyncError> {
-        match source {
+    async fn find(remote: &Tx<'_, Remote>, mapping: &Mapping) -> Result<Self, SyncError> {
+        match &mapping.source {
             Source::Table(name) => {
                 let found = catalog::find(remote, name).await?;
                 let relation = found.ok_or_else(|| {
                     SyncError::RemoteSchema(format!("table or view {name} does not exist"))
                 })?;
+                let tenant = relation.column(&mapping.tenant_column);
                 Ok(Self {
+                    tenant_type: tenant.map(|column| column.base_type.clone()),
                     from: relation.quoted(),
                     columns: relation
                         .columns
@@ -148,6 +153,7 @@ impl RemoteSide {
                     from: format!("({query}\n)"),
                     columns: remote.columns_of(query).await?,
                     oid: None,
+                    tenant_type: None,
                     what: "query".to_owned(),
                 })
             }
@@ -249,6 +255,27 @@ fn lacks(side: fn(String) -> SyncError, what: &str, role: &str, column: &str) ->
     side(format!("{what} has no {role} {column} that can be synced"))
 }
 
+/// Whether the remote's tenant column takes the tenant's id, said before it is used in a condition:
+/// there the same error would look like one of the remote's.
+async fn try_tenant(
+    remote: &Tx<'_, Remote>,
+    there: &RemoteSide,
+    job: &Job<'_>,
+) -> Result<(), SyncError> {
+    let Some(wanted) = &there.tenant_type else {
+        return Ok(());
+    };
+    let id = quote::literal(job.tenant.as_str());
+    let read = format!("-- read the tenant id\nselect {id}::{wanted}");
+    match remote.batch(&read).await {
+        Err(error) if error.is_about_a_row() => Err(SyncError::TenantRefused {
+            tenant: job.tenant.clone(),
+            wanted: wanted.clone(),
+        }),
+        result => Ok(result?),
+    }
+}
+
 /// Whether both transactions are in one and the same database, by whatever names: a lock that one
 /// of them takes is one that the other sees.
 async fn is_one_database(
@@ -279,32 +306,17 @@ select exists (
       and k.classid::bigint = ($1 >> 32) & 4294967295 and k.objid::bigint = $1 & 4294967295
 )";
 
-const CLAIM_TABLE: &str = "\
--- claim the table
-select pg_try_advisory_xact_lock(hashtextextended('meter_sync table ' || $1, 0))";
-
 /// A local table without a tenant column holds the meters of one tenant: the one it was last
 /// synced for, and no other at the same time.
-async fn claim_whole_table(
-    local: &Tx<'_, Local>,
-    here: &Relation,
-    job: &Job<'_>,
-) -> Result<(), SyncError> {
+fn refuse_occupied(here: &Relation, job: &Job<'_>) -> Result<(), SyncError> {
     let table = here.quoted();
-    let claimed = local
-        .query_one(CLAIM_TABLE, &[param::text(table.as_str())])
-        .await?;
-    if !claimed.get::<_, bool>(0) {
-        return Err(SyncError::TableBusy(table));
-    }
-    match job.last_tenant {
-        Some(found) if found != job.tenant.as_str() && !job.allow_tenant_change => {
-            Err(SyncError::TenantMismatch {
-                table,
-                found: found.to_owned(),
-                wanted: job.tenant.clone(),
-            })
-        }
-        _ => Ok(()),
+    match &job.occupant {
+        Occupant::Running => Err(SyncError::TableBusy(table)),
+        Occupant::Tenant(found) if !job.allow_tenant_change => Err(SyncError::TenantMismatch {
+            table,
+            found: found.clone(),
+            wanted: job.tenant.clone(),
+        }),
+        Occupant::Tenant(_) | Occupant::Nobody => Ok(()),
     }
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use meter_sync::config::{Schedule, Setting, Settings};
 use meter_sync::embedded::Server;
-use meter_sync::runs::Runs;
+use meter_sync::meter::Trigger;
 use meter_sync::runs::status::{ActivityState, Status, StatusQuery};
+use meter_sync::runs::{Claim, Request, Requested, Runs};
 use meter_sync::schedule::{self, Pace};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::held;
+use crate::support::held::{self, Held};
 use crate::support::postgres::{connect, start_pair};
 use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, rows, runs, settings};
 use crate::support::wait;
@@ -70,8 +71,8 @@ async fn of_three_processes_one_makes_up_the_slot_that_passed_before_they_starte
     let site = Site::new().await;
     site.sync().await;
     count_claims(&site).await;
-    let _loops: Vec<_> = (0..3).map(|_| start(YEARLY, &site.settings())).collect();
-    let all_claimed = async || number(&site, CLAIMS).await == Some(3);
+    let loops: Vec<_> = (0..3).map(|_| start(YEARLY, &site.settings())).collect();
+    let all_claimed = async || number(&site, CLAIMS).await >= Some(3);
     wait::until("all three have tried", all_claimed).await;
     let ran = async || number(&site, RUNS).await == Some(2);
     wait::until("the slot's run is there", ran).await;
@@ -89,8 +90,10 @@ async fn of_three_processes_one_makes_up_the_slot_that_passed_before_they_starte
     );
 
     // and a process that starts later finds it done
+    drop(loops);
+    let before = number(&site, CLAIMS).await;
     let (_late, _stop) = start(YEARLY, &site.settings());
-    let claimed = async || number(&site, CLAIMS).await == Some(4);
+    let claimed = async || number(&site, CLAIMS).await > before;
     wait::until("the late one has tried", claimed).await;
     held::outcomes(&site).await;
     assert_eq!(number(&site, RUNS).await, Some(2));
@@ -129,11 +132,61 @@ async fn a_claim_may_be_repeated_by_its_claimant_alone() {
     let site = Site::new().await;
     let slot = "2026-11-23T10:00:00Z".parse().expect("a time");
     let other = runs(&site.settings());
-    assert_eq!(site.runs.claim_slot(slot).await, Ok(true));
-    assert_eq!(site.runs.clone().claim_slot(slot).await, Ok(true));
-    assert_eq!(other.claim_slot(slot).await, Ok(false));
-    assert_eq!(site.runs.claim_slot(slot).await, Ok(true));
+    assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(site.runs.clone().claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(other.claim_slot(slot).await, Ok(Claim::Pending));
+    assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Ours));
     assert_eq!(number(&site, SLOTS).await, Some(1));
+}
+
+/// A run of the tenant that its process left behind.
+const LEFT_BEHIND: &str =
+    "insert into meter_sync.meter_sync_log (id, tenant, local_table, trigger, started_at)
+     values (gen_random_uuid(), '7', 'public.meter', 'schedule', now())";
+
+#[tokio::test]
+async fn a_slot_whose_process_died_in_its_run_is_taken_over_once() {
+    let site = Site::new().await;
+    let slot = "2026-11-23T00:00:00Z".parse().expect("a time");
+    let (dead, late) = (runs(&site.settings()), runs(&site.settings()));
+    assert_eq!(dead.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Pending));
+    site.on_local(LEFT_BEHIND).await;
+    assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(dead.claim_slot(slot).await, Ok(Claim::Pending));
+    assert_eq!(late.claim_slot(slot).await, Ok(Claim::Pending));
+    site.sync().await;
+    assert_eq!(late.claim_slot(slot).await, Ok(Claim::Served));
+}
+
+#[tokio::test]
+async fn a_slot_whose_process_died_before_its_run_is_taken_over_after_a_while() {
+    let site = Site::new().await;
+    let slot = "2026-11-23T00:00:00Z".parse().expect("a time");
+    let dead = runs(&site.settings());
+    assert_eq!(dead.claim_slot(slot).await, Ok(Claim::Ours));
+    site.dry_run().await;
+    assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Pending));
+    let later = "update meter_sync.meter_sync_slot set claimed_at = claimed_at - interval '31 s'";
+    site.on_local(later).await;
+    assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Ours));
+}
+
+#[tokio::test]
+async fn a_slot_whose_run_goes_on_is_left_alone() {
+    let site = Site::new().await;
+    let slot = "2026-11-23T00:00:00Z".parse().expect("a time");
+    let other = runs(&site.settings());
+    assert_eq!(other.claim_slot(slot).await, Ok(Claim::Ours));
+    site.on_local("update meter_sync.meter_sync_slot set claimed_at = '2026-01-01'")
+        .await;
+    let held = Held::new(&site).await;
+    let run = other.request(Request::new(Trigger::Schedule)).await;
+    assert!(matches!(run, Ok(Requested::Started(_))), "{run:?}");
+    assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Pending));
+    held.release().await;
+    held::outcomes(&site).await;
+    assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Served));
 }
 
 #[tokio::test]
@@ -145,7 +198,7 @@ async fn slots_of_more_than_a_month_ago_are_forgotten() {
         ("2026-10-05T00:00:00Z", 2),
     ] {
         let slot = slot.parse().expect("a time");
-        assert_eq!(site.runs.claim_slot(slot).await, Ok(true));
+        assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Ours));
         assert_eq!(number(&site, SLOTS).await, Some(held));
     }
 }
@@ -252,4 +305,18 @@ async fn a_slot_whose_local_database_is_down_gets_its_run_when_it_is_back() {
             json!([{"trigger": "startup", "outcome": "no_change", "error_code": null}])
         )
     );
+}
+
+#[tokio::test]
+async fn a_claim_names_host_and_process() {
+    let site = Site::new().await;
+    let slot = "2026-11-23T10:00:00Z".parse().expect("a time");
+    assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Ours));
+    let claimed = site
+        .local
+        .query_one("select claimed_by from meter_sync.meter_sync_slot", &[]);
+    let claimed: String = claimed.await.expect("a claim").get(0);
+    let pid = format!(" pid {} ", std::process::id());
+    assert!(claimed.contains(&pid), "{claimed}");
+    assert!(!claimed.starts_with(' '), "{claimed}");
 }

@@ -29,10 +29,10 @@ create table meter_sync.meter_sync_log (
     changes_truncated boolean not null default false,
     check ((outcome is null) = (finished_at is null))
 );
-create index meter_sync_log_by_start on meter_sync.meter_sync_log (tenant, started_at desc);
+create index meter_sync_log_by_start on meter_sync.meter_sync_log (tenant, local_table, started_at desc);
 create index meter_sync_log_by_table on meter_sync.meter_sync_log (local_table, started_at desc);
-create index meter_sync_log_unfinished on meter_sync.meter_sync_log (tenant) where outcome is null;
-create index meter_sync_log_by_key on meter_sync.meter_sync_log (tenant, idempotency_key)
+create index meter_sync_log_unfinished on meter_sync.meter_sync_log (tenant, local_table) where outcome is null;
+create index meter_sync_log_by_key on meter_sync.meter_sync_log (tenant, local_table, idempotency_key)
     where idempotency_key is not null;
 
 comment on table meter_sync.meter_sync_log is 'One row per sync run of meter-sync.';
@@ -62,8 +62,9 @@ create table meter_sync.meter_sync_rejected (
 -- The slots of the schedule that a process has taken upon itself.
 create table meter_sync.meter_sync_slot (
     tenant text not null,
+    local_table text not null,
     slot timestamptz not null,
     claimed_at timestamptz not null default now(),
     claimed_by text not null,
-    primary key (tenant, slot)
+    primary key (tenant, local_table, slot)
 );

@@ -7,7 +7,10 @@ use crate::support::site::{Site, rows};
 
 mod constraints;
 mod hostile;
+mod organisations;
+mod repeats;
 mod shapes;
+mod told;
 
 /// A small pair of tables; `columns` are both sides', `local` is added to the local table only.
 pub(crate) async fn site(columns: &str, local: &str) -> Site {

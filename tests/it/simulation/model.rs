@@ -35,7 +35,9 @@ pub(super) struct Here {
 pub(super) struct Model {
     pub(super) remote: Vec<Remote>,
     pub(super) here: BTreeMap<u8, Here>,
-    pub(super) slots: BTreeSet<u8>,
+    /// Which process claimed each slot, counted by restarts.
+    pub(super) slots: BTreeMap<u8, usize>,
+    pub(super) restarts: usize,
     notes: usize,
 }
 
@@ -131,15 +133,17 @@ impl Model {
             let code = ErrorCode::DuplicateSourceKey;
             return Expected::without_effect(Outcome::Failed, code, self);
         }
-        if !dry && !allowed {
-            if ours.is_empty() && active > 0 {
-                let code = ErrorCode::SourceEmptyRefused;
-                return Expected::without_effect(Outcome::Refused, code, self);
-            }
-            if gone.len() > 5 && gone.len() * 5 > active {
-                let code = ErrorCode::MassDeactivationRefused;
-                return Expected::without_effect(Outcome::Refused, code, self);
-            }
+        let refusal = if allowed {
+            None
+        } else if ours.is_empty() && active > 0 {
+            Some(ErrorCode::SourceEmptyRefused)
+        } else if gone.len() > 5 && gone.len() * 5 > active {
+            Some(ErrorCode::MassDeactivationRefused)
+        } else {
+            None
+        };
+        if let Some(code) = refusal.filter(|_| !dry) {
+            return Expected::without_effect(Outcome::Refused, code, self);
         }
         let mut here = self.here.clone();
         let mut counts = Counts::default();
@@ -151,7 +155,7 @@ impl Model {
             counts.deactivated += 1;
         }
         let (outcome, code) = match &counts {
-            _ if dry => (Outcome::DryRun, None),
+            _ if dry => (Outcome::DryRun, refusal),
             counts if counts.rejected > 0 => (Outcome::Partial, Some(ErrorCode::LocalConstraint)),
             counts if counts.changes() > 0 => (Outcome::Succeeded, None),
             _ => (Outcome::NoChange, None),

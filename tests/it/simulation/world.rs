@@ -7,7 +7,7 @@ use meter_sync::config::Settings;
 use meter_sync::error::ErrorCode;
 use meter_sync::meter::{Outcome, Trigger};
 use meter_sync::runs::report::{RunReport, RunState};
-use meter_sync::runs::{Allow, Request, Runs};
+use meter_sync::runs::{Allow, Claim, Request, Runs};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -109,7 +109,10 @@ impl World {
             }
             Op::TwoAtOnce => self.two_at_once().await,
             Op::Broken(broken) => self.sync_broken(broken).await,
-            Op::Restart => self.site.reconfigure(&self.settings),
+            Op::Restart => {
+                self.site.reconfigure(&self.settings);
+                self.model.restarts += 1;
+            }
             Op::Tick(slot) => self.tick(slot).await,
             Op::Put { .. }
             | Op::PutAll(_)
@@ -252,10 +255,12 @@ impl World {
     async fn tick(&mut self, slot: u8) {
         let start = DateTime::<Utc>::UNIX_EPOCH + TimeDelta::hours(slot.into());
         let claimed = self.site.runs.claim_slot(start).await.expect("an answer");
-        assert_eq!(claimed, self.model.slots.insert(slot));
+        let restarts = self.model.restarts;
+        let claimant = *self.model.slots.entry(slot).or_insert(restarts);
+        assert_eq!(claimed == Claim::Ours, claimant == restarts);
         let again = self.other.claim_slot(start).await.expect("an answer");
-        assert!(!again, "a slot is claimed once");
-        if claimed {
+        assert_ne!(again, Claim::Ours, "a slot is claimed once");
+        if claimed == Claim::Ours {
             self.sync(Request::new(Trigger::Schedule)).await;
         }
     }

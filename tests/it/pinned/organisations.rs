@@ -1,0 +1,158 @@
+//! Several organisations and several tables over one local database.
+
+use std::time::Duration;
+
+use meter_sync::config::{Setting, Settings};
+use meter_sync::error::ErrorCode;
+use meter_sync::meter::{Outcome, Trigger};
+use meter_sync::runs::status::{Health, StatusQuery};
+use meter_sync::runs::{Claim, Request, Requested};
+use serde_json::json;
+
+use super::site;
+use crate::support::held::Held;
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::site::{Site, finish, rows, runs, settings};
+use crate::support::wait;
+
+fn of_tenant(site: &Site, tenant: &str) -> Settings {
+    site.settings().with(Setting::TenantId, tenant)
+}
+
+#[tokio::test]
+async fn of_two_organisations_that_start_at_once_one_gets_the_table() {
+    let site = site("name text", "").await;
+    site.on_remote("insert into meter values (1, 7, 'ours', true), (2, 8, 'theirs', true)")
+        .await;
+    let (remote, remote_url) = Proxy::before(&site.pair.remote_url).await;
+    let slow = settings(&remote_url, &site.pair.local_url).with(Setting::TenantId, "8");
+    let slow = runs(&slow);
+    remote.set(Fault::Stall);
+    let others = async {
+        let logged = "select tenant from meter_sync.meter_sync_log";
+        let started = async || {
+            let exists = "select to_regclass('meter_sync.meter_sync_log') is not null as yes";
+            rows(&site.local, exists).await == json!([{"yes": true}])
+                && rows(&site.local, logged).await == json!([{"tenant": "8"}])
+        };
+        wait::until("the other organisation's run has begun", started).await;
+        let ours = runs(&of_tenant(&site, "7"));
+        let ours = finish(&ours, Request::new(Trigger::Cli)).await;
+        remote.set(Fault::None);
+        ours
+    };
+    let (theirs, ours) = tokio::join!(finish(&slow, Request::new(Trigger::Cli)), others);
+    let code = ours.error.as_ref().map(|error| error.code);
+    assert_eq!(code, Some(ErrorCode::TenantMismatch), "{ours:#?}");
+    assert_eq!(theirs.outcome, Some(Outcome::Succeeded), "{theirs:#?}");
+    let meters = rows(&site.local, "select name from meter").await;
+    assert_eq!(meters, json!([{"name": "theirs"}]));
+}
+
+const TENANTS: &str = "select distinct tenant from meter_sync.meter_sync_log";
+
+#[tokio::test]
+async fn spellings_of_one_number_are_one_organisation() {
+    let site = site("name text", "").await;
+    site.on_remote("insert into meter values (1, 7, 'a', true)")
+        .await;
+    for tenant in ["7", "007", "+7"] {
+        let runs = runs(&of_tenant(&site, tenant));
+        let run = finish(&runs, Request::new(Trigger::Cli)).await;
+        assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
+        assert_eq!(run.counts.changes() + run.counts.unchanged, 1, "{run:#?}");
+    }
+    assert_eq!(rows(&site.local, TENANTS).await, json!([{"tenant": "7"}]));
+    let slot = "2026-11-23T10:00:00Z".parse().expect("a time");
+    let (one, other) = (runs(&of_tenant(&site, "07")), runs(&of_tenant(&site, "7")));
+    assert_eq!(one.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(other.claim_slot(slot).await, Ok(Claim::Pending));
+}
+
+#[tokio::test]
+async fn a_uuid_in_capitals_is_the_same_organisation() {
+    let id = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
+    let meters = "name text, active boolean not null";
+    let site = Site::with_schemas(
+        &format!(
+            "create table meter (id bigint primary key, tenant_id uuid, {meters});
+             insert into meter values (1, '{id}', 'a', true)"
+        ),
+        &format!("create table meter (id bigint primary key, {meters})"),
+    )
+    .await;
+    for tenant in [id, &id.to_uppercase()] {
+        let runs = runs(&of_tenant(&site, tenant));
+        let run = finish(&runs, Request::new(Trigger::Cli)).await;
+        assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
+    }
+    assert_eq!(rows(&site.local, TENANTS).await, json!([{"tenant": id}]));
+}
+
+#[tokio::test]
+async fn an_id_that_the_local_tenant_column_refuses_is_a_wrong_setting() {
+    let meters = "id bigint primary key, tenant_id bigint, active boolean";
+    let create = format!("create table meter ({meters})");
+    let mut site = Site::with_schemas(&create, &create).await;
+    site.reconfigure(&of_tenant(&site, "Acme"));
+    let run = site.sync().await;
+    let error = run.error.as_ref().expect("an error");
+    assert_eq!(error.code, ErrorCode::ConfigInvalid, "{run:#?}");
+    assert!(error.message.contains("Acme"), "{error:?}");
+    assert!(error.remedy.contains("METER_SYNC_TENANT_ID"), "{error:?}");
+    let status = site.status().await;
+    let last = status.last_run.map(|run| run.run_id);
+    assert_eq!(last, Some(run.run_id));
+    assert!(status.next_step.contains("METER_SYNC_TENANT_ID"));
+}
+
+#[tokio::test]
+async fn two_tables_of_one_organisation_have_a_lock_a_log_and_slots_each() {
+    let site = site("name text", "").await;
+    site.on_local("create schema copy; create table copy.meter (like public.meter including all)")
+        .await;
+    site.on_remote("insert into meter values (1, 7, 'a', true)")
+        .await;
+    let copy = site.settings().with(Setting::LocalTable, "copy.meter");
+    let copy = runs(&copy);
+    let slot = "2026-11-23T10:00:00Z".parse().expect("a time");
+    assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(copy.claim_slot(slot).await, Ok(Claim::Ours));
+    let first = site.sync().await;
+    let before = copy
+        .status(&StatusQuery::default())
+        .await
+        .expect("a status");
+    assert_eq!((before.health, before.history.len()), (Health::NeverRun, 0));
+
+    let held = Held::new(&site).await;
+    let ticket = site.runs.request(Request::new(Trigger::Cli)).await;
+    assert!(matches!(ticket, Ok(Requested::Started(_))), "{ticket:?}");
+    let both = copy.request(Request::new(Trigger::Cli)).await;
+    let Ok(Requested::Started(mut both)) = both else {
+        panic!("the other table's run should start: {both:?}");
+    };
+    held.release().await;
+    let other = both.wait(Duration::from_secs(30)).await;
+    assert_eq!(other.counts, first.counts, "{other:#?}");
+    let after = copy
+        .status(&StatusQuery::default())
+        .await
+        .expect("a status");
+    assert_eq!(after.history.len(), 1);
+    assert_eq!(after.last_run.map(|run| run.run_id), Some(other.run_id));
+}
+
+#[tokio::test]
+async fn the_log_of_a_table_goes_on_while_it_is_missing_and_however_it_is_spelled() {
+    let mut site = site("name text", "").await;
+    let first = site.sync().await;
+    site.on_local("alter table meter rename to away").await;
+    let failed = site.sync().await;
+    assert_eq!(failed.outcome, Some(Outcome::Failed), "{failed:#?}");
+    site.on_local("alter table away rename to meter").await;
+    site.reconfigure(&site.settings().with(Setting::LocalTable, "public.meter"));
+    let status = site.status().await;
+    let runs: Vec<_> = status.history.iter().map(|run| run.run_id).collect();
+    assert_eq!(runs, [failed.run_id, first.run_id]);
+}
