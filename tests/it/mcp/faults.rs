@@ -85,9 +85,15 @@ async fn the_brake_is_told_as_text_and_no_argument_lets_it_go() {
     }
 }
 
-#[tokio::test]
-async fn a_bad_argument_is_named_and_nothing_is_done() {
-    let cases: [(&str, Value, &str); 12] = [
+/// A tool, arguments it must refuse, and what it must say of them.
+fn bad_arguments() -> Vec<(&'static str, Value, &'static str)> {
+    let mut cases = bad_arguments_of_status();
+    cases.extend(bad_arguments_of_trigger());
+    cases
+}
+
+fn bad_arguments_of_status() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
         (
             STATUS,
             json!({"history": 51}),
@@ -113,6 +119,11 @@ async fn a_bad_argument_is_named_and_nothing_is_done() {
             json!({"include_change": true}),
             "did you mean `include_changes`?",
         ),
+    ]
+}
+
+fn bad_arguments_of_trigger() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
         (
             TRIGGER,
             json!({"dryrun": true}),
@@ -148,7 +159,12 @@ async fn a_bad_argument_is_named_and_nothing_is_done() {
             json!({"zzz": 1}),
             "the arguments are dry_run, wait_seconds, reason, idempotency_key.",
         ),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn a_bad_argument_is_named_and_nothing_is_done() {
+    let cases = bad_arguments();
     for way in EVERY_WAY {
         let site = Site::new().await;
         site.on_remote(METERS).await;
