@@ -135,7 +135,7 @@ impl Model {
         }
         let refusal = if allowed {
             None
-        } else if ours.is_empty() && active > 0 {
+        } else if keys.is_empty() && active > 0 {
             Some(ErrorCode::SourceEmptyRefused)
         } else if gone.len() > 5 && gone.len() * 5 > active {
             Some(ErrorCode::MassDeactivationRefused)
