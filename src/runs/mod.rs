@@ -36,7 +36,7 @@ pub mod report;
 mod settle;
 mod slots;
 pub mod status;
-mod tenant;
+pub(crate) mod tenant;
 
 /// A wish for a run.
 #[derive(Clone, Debug)]

@@ -7,9 +7,9 @@ use crate::meter::TenantId;
 
 /// The organisation whose meters are mirrored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Tenant {
-    pub(super) id: TenantId,
-    pub(super) name: Option<String>,
+pub(crate) struct Tenant {
+    pub(crate) id: TenantId,
+    pub(crate) name: Option<String>,
 }
 
 const HAS_TABLE: &str = "\
@@ -24,7 +24,7 @@ where $1::text is null or to_jsonb(t)->>'id' = $1
 limit 2";
 
 /// Finds the tenant; read at each run, as the row may come later than the process.
-pub(super) async fn resolve(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<Tenant, Failure> {
+pub(crate) async fn resolve(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<Tenant, Failure> {
     let set = mapping.tenant.as_ref();
     let has_table = tx
         .query_one(HAS_TABLE, &[])

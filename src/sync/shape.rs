@@ -3,7 +3,7 @@
 use crate::config::{Mapping, Source};
 use crate::db::catalog::{self, Column, Relation};
 use crate::db::{Local, Remote, Tx, param, quote};
-use crate::meter::RunId;
+use crate::meter::{RunId, TenantId};
 
 use super::{Job, SyncError};
 
@@ -64,18 +64,33 @@ pub(super) async fn resolve(
     local: &Tx<'_, Local>,
     job: &Job<'_>,
 ) -> Result<Shape, SyncError> {
-    let mapping = job.mapping;
+    let (shape, here) = look(remote, local, job.mapping, job.tenant, job.run_id).await?;
+    if here.column(&job.mapping.tenant_column).is_none() {
+        claim_whole_table(local, &here, job).await?;
+    }
+    Ok(shape)
+}
+
+/// The shape and the local table as they are, with nothing claimed: what a check may look at. `mark`
+/// is what the two transactions tell by whether they are in one database.
+pub(crate) async fn look(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    mapping: &Mapping,
+    tenant: &TenantId,
+    mark: RunId,
+) -> Result<(Shape, Relation), SyncError> {
     let here = local_table(local, &mapping.local_table).await?;
     let there = RemoteSide::find(remote, &mapping.source).await?;
     if let Some(oid) = there.oid
         && oid == here.oid
-        && is_one_database(remote, local, job.run_id).await?
+        && is_one_database(remote, local, mark).await?
     {
         return Err(SyncError::SameTable(here.quoted()));
     }
     let key = key(mapping, &here)?;
     let columns = columns(mapping, &here, &there, &key)?;
-    let tenant_literal = quote::literal(job.tenant.as_str());
+    let tenant_literal = quote::literal(tenant.as_str());
     let tenant_column = quote::identifier(&mapping.tenant_column);
     let is_unique = |name: &String| here.unique.iter().any(|index| index.contains(name));
     let vacatable = columns.iter().filter(|column| {
@@ -95,10 +110,7 @@ pub(super) async fn resolve(
             None => "true".to_owned(),
         },
     };
-    if here.column(&mapping.tenant_column).is_none() {
-        claim_whole_table(local, &here, job).await?;
-    }
-    Ok(shape)
+    Ok((shape, here))
 }
 
 async fn local_table(local: &Tx<'_, Local>, name: &str) -> Result<Relation, SyncError> {
