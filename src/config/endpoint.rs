@@ -99,6 +99,17 @@ impl Endpoint {
                 .any(|one| others.contains(&one))
     }
 
+    /// Whether no connection to it leaves this machine.
+    pub fn is_on_this_machine(&self) -> bool {
+        self.addresses().all(|(host, _)| match host {
+            Host::Tcp(name) => match name.parse::<std::net::IpAddr>() {
+                Ok(address) => address.to_canonical().is_loopback(),
+                Err(_a_name) => name.eq_ignore_ascii_case("localhost"),
+            },
+            Host::Unix(_) => true,
+        })
+    }
+
     fn database(&self) -> &str {
         self.driver.get_dbname().unwrap_or_default()
     }
@@ -171,6 +182,19 @@ mod tests {
             ("postgres://u@localhost", false),
         ] {
             assert_eq!(one.same_database(&endpoint(other)), same, "{other}");
+        }
+    }
+
+    #[test]
+    fn sockets_and_loopback_stay_on_this_machine() {
+        for (text, stays) in [
+            ("postgres://u@localhost/m", true),
+            ("postgres://u@127.0.0.2,[::1]/m", true),
+            ("host=/run/pg dbname=m", true),
+            ("postgres://u@localhost,db.example/m", false),
+            ("postgres://u@10.0.0.1/m", false),
+        ] {
+            assert_eq!(endpoint(text).is_on_this_machine(), stays, "{text}");
         }
     }
 

@@ -15,7 +15,7 @@ pub use layers::Environment;
 pub use logging::{LogFormat, LogSettings};
 pub use schedule::{Schedule, ScheduleError};
 pub use settings::{Setting, Settings};
-pub use tls::Tls;
+pub use tls::{Check, Tls};
 pub use tokens::Token;
 
 use crate::meter::TenantId;

@@ -174,7 +174,10 @@ impl Parameters {
             identity: self.identity()?,
             direct,
         };
-        Ok(Tls::Rustls(Arc::new(tls::client_config(&wanted)?)))
+        Ok(Tls::Rustls(
+            Arc::new(tls::client_config(&wanted)?),
+            wanted.check,
+        ))
     }
 
     /// `sslmode` as what the driver and the certificate check make of it; `None` without TLS.

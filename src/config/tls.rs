@@ -31,8 +31,9 @@ use x509_cert::der::{Decode, Encode};
 pub enum Tls {
     /// Never.
     Disable,
-    /// With this client configuration; the driver's own `ssl_mode` says whether it may be left out.
-    Rustls(Arc<ClientConfig>),
+    /// With this client configuration, which checks so much of the server's certificate; the
+    /// driver's own `ssl_mode` says whether it may be left out.
+    Rustls(Arc<ClientConfig>, Check),
 }
 
 /// What a connection string asks of a TLS connection.
@@ -47,7 +48,7 @@ pub(super) struct Wanted {
 
 /// How much of the server's certificate is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
+pub enum Check {
     /// Nothing: what is sent is secret from listeners, but the server may be anyone.
     Nothing,
     /// That it was issued by one of the roots.

@@ -18,6 +18,19 @@ pub enum Migrated {
     Applied(usize),
 }
 
+/// How the sync tables stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There are none yet.
+    Absent,
+    /// So many steps are missing.
+    Behind(usize),
+    /// They are as this version wants them.
+    Current,
+    /// A newer version made them.
+    Newer,
+}
+
 const EXISTS: &str = "\
 -- look for the sync tables
 select to_regclass('meter_sync.meter_sync_migration') is not null";
@@ -57,16 +70,28 @@ async fn version(tx: &Tx<'_, Local>) -> Result<usize, DbError> {
     Ok(usize::try_from(version).unwrap_or_default())
 }
 
+/// How the sync tables stand, without touching them.
+pub async fn standing(tx: &Tx<'_, Local>) -> Result<Standing, DbError> {
+    Ok(match version(tx).await? {
+        0 => Standing::Absent,
+        found if found > STEPS.len() => Standing::Newer,
+        found if found == STEPS.len() => Standing::Current,
+        found => Standing::Behind(STEPS.len() - found),
+    })
+}
+
+/// The failure of a database that a newer version has migrated.
+pub fn too_new() -> Failure {
+    let message = "The sync tables in the local database were made by a newer meter-sync.";
+    Failure::new(ErrorCode::LocalSchema, message).with_remedy("Update meter-sync on this machine.")
+}
+
 /// Brings the sync tables to this version. A database that a newer version has migrated is refused.
 pub async fn run(connection: &mut Connection<Local>) -> Result<Migrated, Failure> {
     let tx = connection.begin("migrate").await.map_err(|e| e.failure())?;
     let found = version(&tx).await.map_err(|e| e.failure())?;
     if found > STEPS.len() {
-        return Err(Failure::new(
-            ErrorCode::LocalSchema,
-            "The sync tables in the local database were made by a newer meter-sync.",
-        )
-        .with_remedy("Update meter-sync on this machine."));
+        return Err(too_new());
     }
     if found == STEPS.len() {
         return Ok(Migrated::Current);

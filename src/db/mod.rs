@@ -132,7 +132,7 @@ impl<S: Side> Database<S> {
         let driver = endpoint.driver().clone();
         let manager = match endpoint.tls() {
             Tls::Disable => Manager::from_config(driver, NoTls, recycling),
-            Tls::Rustls(config) => {
+            Tls::Rustls(config, _) => {
                 let tls = MakeRustlsConnect::new((**config).clone());
                 Manager::from_config(driver, tls, recycling)
             }

@@ -39,7 +39,7 @@ mod settle;
 mod slots;
 pub mod status;
 mod table;
-mod tenant;
+pub(crate) mod tenant;
 
 /// A wish for a run.
 #[derive(Clone, Debug)]

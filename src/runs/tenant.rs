@@ -12,7 +12,7 @@ use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::TenantId;
 
-use super::table::LocalTable;
+use super::table::{self, LocalTable};
 
 /// The organisation whose meters are mirrored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,19 @@ pub(super) struct Tenant {
     /// The id as it was given, for the databases to read.
     pub(super) given: TenantId,
     pub(super) name: Option<String>,
+}
+
+/// The tenant as it was given, and its name: what a check shows.
+pub(crate) async fn look(
+    tx: &Tx<'_, Local>,
+    mapping: &Mapping,
+) -> Result<(TenantId, Option<String>), Failure> {
+    let table = table::find(tx, mapping).await.map_err(|e| e.failure())?;
+    match resolve(tx, mapping, &table).await {
+        Ok(tenant) => Ok((tenant.given, tenant.name)),
+        Err(NoTenant::Unknown(failure)) => Err(failure),
+        Err(NoTenant::Database(error)) => Err(error.failure()),
+    }
 }
 
 /// Why the tenant is not known.

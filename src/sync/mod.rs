@@ -17,6 +17,7 @@ use crate::meter::{Counts, Phase, Progress, Rejection, RunId, TenantId};
 
 pub use error::SyncError;
 pub use shape::Shape;
+pub(crate) use shape::look;
 
 mod apply;
 mod brake;

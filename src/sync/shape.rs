@@ -3,7 +3,7 @@
 use crate::config::{Mapping, Source};
 use crate::db::catalog::{self, Column, Relation};
 use crate::db::{Local, Remote, Tx, param, quote};
-use crate::meter::RunId;
+use crate::meter::{RunId, TenantId};
 
 use super::{Job, Occupant, SyncError};
 
@@ -64,19 +64,34 @@ pub(super) async fn resolve(
     local: &Tx<'_, Local>,
     job: &Job<'_>,
 ) -> Result<Shape, SyncError> {
-    let mapping = job.mapping;
+    let (shape, here) = look(remote, local, job.mapping, job.tenant, job.run_id).await?;
+    if here.column(&job.mapping.tenant_column).is_none() {
+        refuse_occupied(&here, job)?;
+    }
+    Ok(shape)
+}
+
+/// The shape and the local table as they are, with nothing claimed: what a check may look at. `mark`
+/// is what the two transactions tell by whether they are in one database.
+pub(crate) async fn look(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    mapping: &Mapping,
+    tenant: &TenantId,
+    mark: RunId,
+) -> Result<(Shape, Relation), SyncError> {
     let here = local_table(local, &mapping.local_table).await?;
     let there = RemoteSide::find(remote, mapping).await?;
     if let Some(oid) = there.oid
         && oid == here.oid
-        && is_one_database(remote, local, job.run_id).await?
+        && is_one_database(remote, local, mark).await?
     {
         return Err(SyncError::SameTable(here.quoted()));
     }
     let key = key(mapping, &here)?;
     let columns = columns(mapping, &here, &there, &key)?;
-    try_tenant(remote, &there, job).await?;
-    let tenant_literal = quote::literal(job.tenant.as_str());
+    try_tenant(remote, &there, tenant).await?;
+    let tenant_literal = quote::literal(tenant.as_str());
     let tenant_column = quote::identifier(&mapping.tenant_column);
     let vacatable = columns.iter().filter(|column| {
         column.is_nullable
@@ -97,10 +112,7 @@ pub(super) async fn resolve(
             None => "true".to_owned(),
         },
     };
-    if here.column(&mapping.tenant_column).is_none() {
-        refuse_occupied(&here, job)?;
-    }
-    Ok(shape)
+    Ok((shape, here))
 }
 
 async fn local_table(local: &Tx<'_, Local>, name: &str) -> Result<Relation, SyncError> {
@@ -260,16 +272,16 @@ fn lacks(side: fn(String) -> SyncError, what: &str, role: &str, column: &str) ->
 async fn try_tenant(
     remote: &Tx<'_, Remote>,
     there: &RemoteSide,
-    job: &Job<'_>,
+    tenant: &TenantId,
 ) -> Result<(), SyncError> {
     let Some(wanted) = &there.tenant_type else {
         return Ok(());
     };
-    let id = quote::literal(job.tenant.as_str());
+    let id = quote::literal(tenant.as_str());
     let read = format!("-- read the tenant id\nselect {id}::{wanted}");
     match remote.batch(&read).await {
         Err(error) if error.is_about_a_row() => Err(SyncError::TenantRefused {
-            tenant: job.tenant.clone(),
+            tenant: tenant.clone(),
             wanted: wanted.clone(),
         }),
         result => Ok(result?),

@@ -1,0 +1,166 @@
+//! What our roles may do.
+
+use super::reached::Reached;
+use super::{Finding, Verdict};
+use crate::config::{Mapping, Source};
+use crate::db::catalog::{self, Relation};
+use crate::db::{DbError, Local, Remote, Side, Tx, param};
+use crate::error::{ErrorCode, Failure};
+use crate::sync::{Shape, SyncError};
+
+const REMOTE_READ_ONLY: &str = "\
+-- look whether we only read
+select current_setting('transaction_read_only') = 'on'";
+
+/// That the remote refuses whatever we might write.
+pub(super) async fn remote_is_only_read(remote: &mut Reached<Remote>) -> Finding {
+    let looked = async {
+        let tx = remote.look().await?;
+        let read_only: bool = tx.query_one(REMOTE_READ_ONLY, &[]).await?.get(0);
+        Ok(if read_only {
+            Verdict::Ok("its transactions are read-only".to_owned())
+        } else {
+            let message = "The remote does not keep our transactions read-only.";
+            Verdict::Failed(Failure::new(ErrorCode::RemotePermission, message))
+        })
+    };
+    let looked: Result<Verdict, DbError> = looked.await;
+    Finding::of("remote is only read", looked.map_err(|e| e.failure()))
+}
+
+const TEMPORARY: &str = "\
+-- look whether we may make temporary tables
+select has_database_privilege(current_database(), 'temporary')";
+
+/// That rows can be staged.
+pub(super) async fn temporary_tables(local: &mut Reached<Local>) -> Finding {
+    let looked = async {
+        let tx = local.look().await?;
+        let may: bool = tx.query_one(TEMPORARY, &[]).await?.get(0);
+        Ok(if may {
+            Verdict::Ok("may be made, to stage the remote rows".to_owned())
+        } else {
+            let message = "The local role may not make temporary tables, in which rows are staged.";
+            let remedy =
+                "As the owner of the local database: grant temporary on database <name> to <role>.";
+            Verdict::Failed(Failure::new(ErrorCode::LocalAuth, message).with_remedy(remedy))
+        })
+    };
+    let looked: Result<Verdict, DbError> = looked.await;
+    Finding::of("local temporary tables", looked.map_err(|e| e.failure()))
+}
+
+const LACKING: &str = "\
+-- look at our privileges on the table
+select p.name, a.attname::text
+from pg_catalog.pg_attribute a cross join unnest(string_to_array($2, ',')) p(name)
+where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+  and not has_column_privilege(a.attrelid, a.attnum, p.name)
+order by p.name, a.attnum";
+
+/// The privileges we lack, each with its columns.
+async fn lacking<S: Side>(
+    tx: &Tx<'_, S>,
+    relation: &Relation,
+    privileges: &str,
+) -> Result<Vec<(String, String)>, DbError> {
+    let params = [param::oid(relation.oid), param::text(privileges)];
+    let rows = tx.query(LACKING, &params).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// That the remote rows may be read.
+pub(super) async fn remote_table(
+    remote: &mut Reached<Remote>,
+    mapping: &Mapping,
+    shape: Option<&Shape>,
+) -> Finding {
+    let looked = look_at_remote(remote, mapping, shape).await;
+    Finding::of("remote privileges", looked.map_err(|e| e.failure()))
+}
+
+async fn look_at_remote(
+    remote: &mut Reached<Remote>,
+    mapping: &Mapping,
+    shape: Option<&Shape>,
+) -> Result<Verdict, SyncError> {
+    let tx = remote.look().await?;
+    let name = match &mapping.source {
+        Source::Table(name) => name,
+        Source::Query(query) => {
+            let query = query.trim().trim_end_matches(';');
+            let none = format!("-- try the query\nselect from ({query}\n) q limit 0");
+            tx.query(&none, &[]).await?;
+            return Ok(Verdict::Ok("the query may be run".to_owned()));
+        }
+    };
+    let relation = catalog::find(&tx, name)
+        .await?
+        .ok_or_else(|| SyncError::RemoteSchema(format!("table or view {name} does not exist")))?;
+    let mut lacking = lacking(&tx, &relation, "select").await?;
+    if let Some(shape) = shape {
+        lacking
+            .retain(|(_, column)| shape.names.contains(column) || *column == mapping.tenant_column);
+    }
+    if lacking.is_empty() {
+        return Ok(Verdict::Ok(format!("select on {}", relation.quoted())));
+    }
+    let columns: Vec<_> = lacking.iter().map(|(_, column)| column.as_str()).collect();
+    let message = format!(
+        "The remote role may not read {} of table {name}.",
+        columns.join(", ")
+    );
+    let remedy = format!(
+        "On the remote: grant select on {} to <role>, where <role> is the user of METER_SYNC_REMOTE_URL.",
+        relation.quoted()
+    );
+    let failure = Failure::new(ErrorCode::RemotePermission, message);
+    Ok(Verdict::Failed(failure.with_remedy(remedy)))
+}
+
+/// That the local rows may be read and written.
+pub(super) async fn local_table(
+    local: &mut Reached<Local>,
+    mapping: &Mapping,
+    shape: Option<&Shape>,
+) -> Finding {
+    let looked = look_at_local(local, mapping, shape).await;
+    Finding::of("local privileges", looked.map_err(|e| e.failure()))
+}
+
+async fn look_at_local(
+    local: &mut Reached<Local>,
+    mapping: &Mapping,
+    shape: Option<&Shape>,
+) -> Result<Verdict, SyncError> {
+    let tx = local.look().await?;
+    let name = &mapping.local_table;
+    let relation = catalog::find(&tx, name).await?;
+    let relation =
+        relation.ok_or_else(|| SyncError::LocalSchema(format!("table {name} does not exist")))?;
+    let mut lacking = lacking(&tx, &relation, "select,insert,update").await?;
+    if let Some(shape) = shape {
+        lacking.retain(|(privilege, column)| {
+            shape.names.contains(column) && !(privilege == "update" && shape.key.contains(column))
+        });
+    }
+    if lacking.is_empty() {
+        let text = format!("select, insert and update on {}", relation.quoted());
+        return Ok(Verdict::Ok(text));
+    }
+    let mut privileges: Vec<_> = lacking
+        .into_iter()
+        .map(|(privilege, _)| privilege)
+        .collect();
+    privileges.dedup();
+    let message = format!(
+        "The local role lacks {} on table {name}.",
+        privileges.join(", ")
+    );
+    let remedy = format!(
+        "As the table's owner: grant select, insert, update on {} to <role>, where <role> is the user of METER_SYNC_LOCAL_URL.",
+        relation.quoted()
+    );
+    let failure = Failure::new(ErrorCode::LocalAuth, message);
+    Ok(Verdict::Failed(failure.with_remedy(remedy)))
+}

@@ -1,0 +1,208 @@
+//! The two connections: whether they come about, how they are protected, and the clocks at their
+//! ends.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Finding, Verdict, missing};
+use crate::clock;
+use crate::config::{Check, Endpoint, Limits, Setting, Tls};
+use crate::db::{Connection, Database, DbError, Local, Remote, Side, SideName, Tx};
+use crate::error::Failure;
+
+/// A schedule and a log that are read side by side mislead when the clocks differ by more.
+const SKEW: TimeDelta = TimeDelta::seconds(5);
+
+/// A database that answers.
+pub(super) struct Reached<S> {
+    connection: Connection<S>,
+    server: Server,
+    connected_in: Duration,
+}
+
+/// What a server says of itself and of the connection.
+struct Server {
+    version: String,
+    /// The protocol's version; `None` in clear text.
+    tls: Option<String>,
+    clock_ahead: TimeDelta,
+}
+
+const SERVER: &str = "\
+-- look at the server
+select current_setting('server_version'), clock_timestamp(), case when s.ssl then s.version end
+from (select pg_backend_pid() as pid) me left join pg_catalog.pg_stat_ssl s on s.pid = me.pid";
+
+impl Reached<Remote> {
+    /// Connects to the central database.
+    pub(super) async fn new(endpoint: Option<&Endpoint>, limits: &Limits) -> Result<Self, Failure> {
+        let endpoint = endpoint.ok_or_else(|| missing(Setting::RemoteUrl))?;
+        let (mut connection, connected_in) = connect(endpoint, limits).await?;
+        let tx = connection
+            .snapshot("check")
+            .await
+            .map_err(|e| e.failure())?;
+        let server = Server::ask(&tx).await.map_err(|e| e.failure())?;
+        drop(tx);
+        Ok(Self {
+            connection,
+            server,
+            connected_in,
+        })
+    }
+
+    /// A read-only transaction, rolled back when dropped.
+    pub(super) async fn look(&mut self) -> Result<Tx<'_, Remote>, DbError> {
+        self.connection.snapshot("check").await
+    }
+}
+
+impl Reached<Local> {
+    /// Connects to the site's database.
+    pub(super) async fn new(endpoint: Option<&Endpoint>, limits: &Limits) -> Result<Self, Failure> {
+        let endpoint = endpoint.ok_or_else(|| missing(Setting::LocalUrl))?;
+        let (mut connection, connected_in) = connect(endpoint, limits).await?;
+        let tx = connection.begin("check").await.map_err(|e| e.failure())?;
+        let server = Server::ask(&tx).await.map_err(|e| e.failure())?;
+        drop(tx);
+        Ok(Self {
+            connection,
+            server,
+            connected_in,
+        })
+    }
+
+    /// A read-only transaction, rolled back when dropped.
+    pub(super) async fn look(&mut self) -> Result<Tx<'_, Local>, DbError> {
+        let tx = self.connection.begin("check").await?;
+        tx.batch("-- only look\nset transaction read only").await?;
+        Ok(tx)
+    }
+}
+
+async fn connect<S: Side>(
+    endpoint: &Endpoint,
+    limits: &Limits,
+) -> Result<(Connection<S>, Duration), Failure> {
+    let begun = Instant::now();
+    let database = Database::new(endpoint, limits).map_err(|e| e.failure())?;
+    let connection = database.connect().await.map_err(|e| e.failure())?;
+    Ok((connection, begun.elapsed()))
+}
+
+impl Server {
+    async fn ask<S: Side>(tx: &Tx<'_, S>) -> Result<Self, DbError> {
+        let asked = clock::now();
+        let row = tx.query_one(SERVER, &[]).await?;
+        let answered = clock::now();
+        let there: DateTime<Utc> = row.get(1);
+        Ok(Self {
+            version: row.get(0),
+            tls: row.get(2),
+            clock_ahead: there - (asked + (answered - asked) / 2),
+        })
+    }
+}
+
+/// What is found of one connection, and the connection if there is one.
+pub(super) fn findings<S: Side>(
+    reached: Result<Reached<S>, Failure>,
+    endpoint: Option<&Endpoint>,
+) -> (Vec<Finding>, Option<Reached<S>>) {
+    let side = S::NAME;
+    let subject = format!("{side} connection");
+    let (reached, endpoint) = match (reached, endpoint) {
+        (Ok(reached), Some(endpoint)) => (reached, endpoint),
+        (Err(failure), endpoint) => {
+            let failure = at(failure, endpoint);
+            return (vec![Finding::new(&subject, Verdict::Failed(failure))], None);
+        }
+        (Ok(_), None) => return (Vec::new(), None),
+    };
+    let text = format!(
+        "{}, Postgres {}, connected in {} ms",
+        endpoint.place(),
+        reached.server.version,
+        reached.connected_in.as_millis()
+    );
+    let connection = Finding::new(&subject, Verdict::Ok(text));
+    let verdict = tls(side, endpoint, reached.server.tls.as_deref());
+    let tls = Finding::new(&format!("{side} TLS"), verdict);
+    (vec![connection, tls], Some(reached))
+}
+
+/// The failure with the place it happened at.
+fn at(failure: Failure, endpoint: Option<&Endpoint>) -> Failure {
+    let Some(endpoint) = endpoint else {
+        return failure;
+    };
+    Failure {
+        message: format!("{} ({})", failure.message, endpoint.place()),
+        ..failure
+    }
+}
+
+fn tls(side: SideName, endpoint: &Endpoint, used: Option<&str>) -> Verdict {
+    let url = match side {
+        SideName::Remote => Setting::RemoteUrl.env(),
+        SideName::Local => Setting::LocalUrl.env(),
+    };
+    let checked = match endpoint.tls() {
+        Tls::Rustls(_, check) => *check,
+        Tls::Disable => Check::Nothing,
+    };
+    match (used, checked) {
+        (Some(version), Check::IssuerAndName) => {
+            Verdict::Ok(format!("{version}, certificate and host name checked"))
+        }
+        (Some(version), Check::Issuer) => {
+            Verdict::Ok(format!("{version}, certificate checked, host name not"))
+        }
+        (used, Check::Nothing) if endpoint.is_on_this_machine() => {
+            let how = used.unwrap_or("clear text");
+            Verdict::Ok(format!("{how}; the connection stays on this machine"))
+        }
+        (Some(version), Check::Nothing) => Verdict::Warning(format!(
+            "{version}, but the server's certificate is not checked: whoever answers in its place is believed. \
+             Set sslmode=verify-full (and sslrootcert) in {url}."
+        )),
+        (None, _) => Verdict::Warning(format!(
+            "in clear text: password and rows can be read and changed on the way. \
+             Set sslmode=verify-full (and sslrootcert) in {url}."
+        )),
+    }
+}
+
+/// How far the servers' clocks are from ours.
+pub(super) fn clocks(
+    remote: Option<&Reached<Remote>>,
+    local: Option<&Reached<Local>>,
+) -> Option<Finding> {
+    let ahead = [
+        remote.map(|reached| (SideName::Remote, reached.server.clock_ahead)),
+        local.map(|reached| (SideName::Local, reached.server.clock_ahead)),
+    ];
+    let ahead: Vec<_> = ahead.into_iter().flatten().collect();
+    let worst = ahead.iter().map(|(_, ahead)| ahead.abs()).max()?;
+    let each = ahead.iter().map(|(side, ahead)| {
+        let milliseconds = ahead.num_milliseconds();
+        format!(
+            "{side} {:+}.{:03} s",
+            milliseconds / 1000,
+            milliseconds.abs() % 1000
+        )
+    });
+    let text = format!(
+        "against this machine: {}",
+        each.collect::<Vec<_>>().join(", ")
+    );
+    let verdict = if worst > SKEW {
+        Verdict::Warning(format!(
+            "{text}. Set the clocks by NTP; times in logs and schedules do not match."
+        ))
+    } else {
+        Verdict::Ok(text)
+    };
+    Some(Finding::new("clocks", verdict))
+}

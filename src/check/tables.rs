@@ -1,0 +1,180 @@
+//! The tables: our own in schema `meter_sync`, and what of the two meter tables takes part.
+
+use super::reached::Reached;
+use super::{Finding, Verdict};
+use crate::clock;
+use crate::config::{Mapping, Source};
+use crate::db::catalog::{self, Relation};
+use crate::db::migrations::{self, Standing};
+use crate::db::{DbError, Local, Remote, Tx, param};
+use crate::error::{ErrorCode, Failure};
+use crate::meter::{RunId, TenantId};
+use crate::sync::{self, Shape, SyncError};
+
+/// How the tables of schema `meter_sync` stand, and whether we may make or write them.
+pub(super) async fn of_our_own(local: &mut Reached<Local>) -> Finding {
+    let looked = async {
+        let tx = local.look().await?;
+        Ok(match migrations::standing(&tx).await? {
+            Standing::Newer => Verdict::Failed(migrations::too_new()),
+            Standing::Absent => may_make(&tx, "not there yet; the first sync makes them").await?,
+            Standing::Behind(steps) => {
+                let text = format!("{steps} steps behind; the next sync makes them");
+                may_make(&tx, &text).await?
+            }
+            Standing::Current => may_write(&tx).await?,
+        })
+    };
+    let looked: Result<Verdict, DbError> = looked.await;
+    Finding::of("sync tables", looked.map_err(|e| e.failure()))
+}
+
+const MAY_MAKE: &str = "\
+-- look whether we may make the sync tables
+select case when to_regnamespace('meter_sync') is null
+            then has_database_privilege(current_database(), 'create')
+            else has_schema_privilege('meter_sync', 'create') end";
+
+async fn may_make(tx: &Tx<'_, Local>, text: &str) -> Result<Verdict, DbError> {
+    let may: bool = tx.query_one(MAY_MAKE, &[]).await?.get(0);
+    if may {
+        return Ok(Verdict::Ok(text.to_owned()));
+    }
+    let message = "The local role may not create schema meter_sync and its tables.";
+    let remedy = "As the owner of the local database: create schema meter_sync authorization <role>, where <role> is the user of METER_SYNC_LOCAL_URL.";
+    let failure = Failure::new(ErrorCode::LocalAuth, message);
+    Ok(Verdict::Failed(failure.with_remedy(remedy)))
+}
+
+const NOT_WRITABLE: &str = "\
+-- look for sync tables that we may not write
+select c.relname::text from pg_catalog.pg_class c
+where c.relnamespace = to_regnamespace('meter_sync')::oid and c.relkind = 'r'
+  and c.relname <> 'meter_sync_migration'
+  and not (has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert')
+       and has_table_privilege(c.oid, 'update') and has_table_privilege(c.oid, 'delete'))
+order by c.relname";
+
+async fn may_write(tx: &Tx<'_, Local>) -> Result<Verdict, DbError> {
+    let rows = tx.query(NOT_WRITABLE, &[]).await?;
+    if rows.is_empty() {
+        return Ok(Verdict::Ok("up to date, and may be written".to_owned()));
+    }
+    let tables: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let message = format!("The local role may not write {}.", tables.join(", "));
+    let remedy = "As the owner of schema meter_sync: grant select, insert, update, delete on all tables in schema meter_sync to <role>, where <role> is the user of METER_SYNC_LOCAL_URL.";
+    let failure = Failure::new(ErrorCode::LocalAuth, message);
+    Ok(Verdict::Failed(failure.with_remedy(remedy)))
+}
+
+/// What takes part in a sync, what does not, and what will be converted on the way.
+pub(super) async fn shape(
+    remote: &mut Reached<Remote>,
+    local: &mut Reached<Local>,
+    mapping: &Mapping,
+    tenant: &TenantId,
+) -> (Vec<Finding>, Option<Shape>) {
+    match look_at_both(remote, local, mapping, tenant).await {
+        Ok((findings, shape)) => (findings, Some(shape)),
+        Err(error) => {
+            let failed = Verdict::Failed(error.failure());
+            (vec![Finding::new("columns", failed)], None)
+        }
+    }
+}
+
+async fn look_at_both(
+    remote: &mut Reached<Remote>,
+    local: &mut Reached<Local>,
+    mapping: &Mapping,
+    tenant: &TenantId,
+) -> Result<(Vec<Finding>, Shape), SyncError> {
+    let there = remote.look().await?;
+    let here = local.look().await?;
+    let mark = RunId::at(clock::now());
+    let (shape, table) = sync::look(&there, &here, mapping, tenant, mark).await?;
+    let remote_table = match &mapping.source {
+        Source::Table(name) => catalog::find(&there, name).await?,
+        Source::Query(_) => None,
+    };
+    let mut findings = vec![synced(&shape)];
+    findings.extend(only_here(&here, &table, &shape).await?);
+    if let Some(remote_table) = &remote_table {
+        findings.extend(only_there(remote_table, &shape, mapping));
+        findings.extend(converted(remote_table, &shape));
+    }
+    Ok((findings, shape))
+}
+
+fn synced(shape: &Shape) -> Finding {
+    let text = format!(
+        "{} are synced by key ({}): {}",
+        shape.names.len(),
+        shape.key.join(", "),
+        shape.names.join(", ")
+    );
+    Finding::new("columns", Verdict::Ok(text))
+}
+
+const REQUIRED: &str = "\
+-- look for columns that every new row must give
+select a.attname::text from pg_catalog.pg_attribute a
+where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+  and a.attnotnull and not a.atthasdef and a.attidentity = ''
+order by a.attnum";
+
+/// The local columns that a sync never touches; without a default and not null they keep new meters
+/// out.
+async fn only_here(
+    tx: &Tx<'_, Local>,
+    table: &Relation,
+    shape: &Shape,
+) -> Result<Option<Finding>, DbError> {
+    let untouched = |name: &String| !shape.names.contains(name);
+    let names = table.columns.iter().map(|column| &column.name);
+    let names: Vec<_> = names.filter(|name| untouched(name)).cloned().collect();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let rows = tx.query(REQUIRED, &[param::oid(table.oid)]).await?;
+    let required: Vec<String> = rows
+        .iter()
+        .map(|row| row.get(0))
+        .filter(untouched)
+        .collect();
+    let verdict = if required.is_empty() {
+        Verdict::Ok(format!("{}: never touched", names.join(", ")))
+    } else {
+        let required = required.join(", ");
+        Verdict::Warning(format!(
+            "{required} must not be null and has no default, so the local table takes no new meter. \
+             Give it a default: alter table {} alter column .. set default ..",
+            table.quoted()
+        ))
+    };
+    Ok(Some(Finding::new("columns only here", verdict)))
+}
+
+fn only_there(remote: &Relation, shape: &Shape, mapping: &Mapping) -> Option<Finding> {
+    let names = remote.columns.iter().map(|column| column.name.as_str());
+    let unread = names.filter(|name| {
+        *name != mapping.tenant_column && !shape.names.iter().any(|synced| synced == name)
+    });
+    let names: Vec<_> = unread.collect();
+    let text = format!("{}: not synced", names.join(", "));
+    (!names.is_empty()).then(|| Finding::new("columns only there", Verdict::Ok(text)))
+}
+
+fn converted(remote: &Relation, shape: &Shape) -> Option<Finding> {
+    let differing = shape.columns.iter().filter_map(|here| {
+        let there = remote.column(&here.name)?;
+        let differs = there.base_type != here.base_type;
+        differs.then(|| format!("{} {} -> {}", here.name, there.base_type, here.base_type))
+    });
+    let differing: Vec<_> = differing.collect();
+    let text = format!(
+        "{}: converted by their text; a row with a value that does not fit is set aside",
+        differing.join(", ")
+    );
+    (!differing.is_empty()).then(|| Finding::new("types that differ", Verdict::Ok(text)))
+}
