@@ -1,0 +1,164 @@
+//! `meter-sync check` on real databases: what is well, what deserves attention, what is wrong, and that
+//! nothing is written.
+
+use meter_sync::check::{self, Finding, Verdict};
+use meter_sync::config::{Setting, Settings};
+use meter_sync::error::ErrorCode;
+use serde_json::json;
+
+use crate::support::site::{Site, config, rows};
+
+async fn check(settings: &Settings) -> Vec<Finding> {
+    check::run(&config(settings)).await
+}
+
+fn verdict<'a>(findings: &'a [Finding], subject: &str) -> &'a Verdict {
+    let found = findings.iter().find(|finding| finding.subject == subject);
+    &found
+        .unwrap_or_else(|| panic!("no finding of {subject}: {findings:#?}"))
+        .verdict
+}
+
+fn failure(findings: &[Finding], subject: &str) -> (ErrorCode, String) {
+    match verdict(findings, subject) {
+        Verdict::Failed(failure) => (failure.code, failure.remedy.clone()),
+        other => panic!("{subject} should fail: {other:?}"),
+    }
+}
+
+fn failed(findings: &[Finding]) -> Vec<&str> {
+    let failed = findings
+        .iter()
+        .filter(|f| matches!(f.verdict, Verdict::Failed(_)));
+    failed.map(|finding| finding.subject.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_site_that_can_sync_is_well_in_every_line_and_left_untouched() {
+    let site = Site::new().await;
+    site.on_remote("insert into meter (id, tenant_id) values (1, 7), (2, 7), (3, 8)")
+        .await;
+    let findings = check(&site.settings()).await;
+    assert_eq!(failed(&findings), Vec::<&str>::new(), "{findings:#?}");
+    let Verdict::Ok(meters) = verdict(&findings, "remote meters") else {
+        panic!("{findings:#?}")
+    };
+    assert_eq!(meters, "2 of tenant 7");
+    let Verdict::Ok(ours) = verdict(&findings, "columns only here") else {
+        panic!("{findings:#?}")
+    };
+    assert!(ours.starts_with("site_note"), "{ours}");
+    let left =
+        "select to_regclass('meter_sync.meter_sync_log') is null as none, count(*) as n from meter";
+    assert_eq!(
+        rows(&site.local, left).await,
+        json!([{"none": true, "n": 0}])
+    );
+}
+
+#[tokio::test]
+async fn what_fails_on_one_side_does_not_keep_the_other_from_being_looked_at() {
+    let site = Site::new().await;
+    let settings = site
+        .settings()
+        .with(Setting::RemoteUrl, "postgres://u:hunter2@127.0.0.1:1/m");
+    let findings = check(&settings).await;
+    assert_eq!(
+        failure(&findings, "remote connection").0,
+        ErrorCode::RemoteUnreachable
+    );
+    assert!(matches!(
+        verdict(&findings, "local connection"),
+        Verdict::Ok(_)
+    ));
+    assert!(matches!(verdict(&findings, "tenant"), Verdict::Ok(_)));
+    assert!(!format!("{findings:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_do_what_a_sync_does_is_told_which_grant_it_lacks() {
+    let site = Site::new().await;
+    let role = format!("poor_{}", std::process::id());
+    for client in [&site.remote, &site.local] {
+        let create = format!("drop role if exists {role}; create role {role} login");
+        // Roles belong to the whole server, which other tests share.
+        client.batch_execute(&create).await.unwrap();
+    }
+    site.on_local(&format!(
+        "grant select on meter to {role}; grant select on tenant to {role}"
+    ))
+    .await;
+    let poor = |url: &str| url.replace("postgres@", &format!("{role}@"));
+    let settings = site
+        .settings()
+        .with(Setting::RemoteUrl, poor(&site.pair.remote_url))
+        .with(Setting::LocalUrl, poor(&site.pair.local_url));
+    let findings = check(&settings).await;
+    let (code, remedy) = failure(&findings, "remote privileges");
+    assert_eq!(code, ErrorCode::RemotePermission);
+    assert!(remedy.contains("grant select on"), "{remedy}");
+    let (code, remedy) = failure(&findings, "local privileges");
+    assert_eq!(code, ErrorCode::LocalAuth);
+    assert!(
+        remedy.contains("grant select, insert, update on"),
+        "{remedy}"
+    );
+    let (code, remedy) = failure(&findings, "sync tables");
+    assert_eq!(code, ErrorCode::LocalAuth);
+    assert!(remedy.contains("create schema meter_sync"), "{remedy}");
+    site.on_local(&format!("drop owned by {role}")).await;
+    for client in [&site.remote, &site.local] {
+        client
+            .batch_execute(&format!("drop role {role}"))
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn missing_tables_columns_and_tenants_are_named() {
+    let site = Site::new().await;
+    let missing = check(&site.settings().with(Setting::LocalTable, "nowhere")).await;
+    assert_eq!(failure(&missing, "columns").0, ErrorCode::LocalSchema);
+    site.on_remote("alter table meter drop column active").await;
+    let without = check(&site.settings()).await;
+    assert_eq!(failure(&without, "columns").0, ErrorCode::RemoteSchema);
+    site.on_local("delete from tenant").await;
+    let nobody = check(&site.settings()).await;
+    assert_eq!(failure(&nobody, "tenant").0, ErrorCode::TenantNotConfigured);
+}
+
+#[tokio::test]
+async fn a_shared_local_table_without_an_index_on_the_tenant_is_a_warning_with_the_statement() {
+    let local = "create table meter (id bigint primary key, tenant_id bigint not null, name text,
+        active boolean not null default true);
+        insert into meter values (1, 7, 'ours', true), (2, 8, 'theirs', true)";
+    let site = Site::with_schemas(crate::support::site::REMOTE_SCHEMA, local).await;
+    let settings = site.settings().with(Setting::TenantId, "7");
+    let subject = "index on the local tenant";
+    let findings = check(&settings).await;
+    let Verdict::Warning(text) = verdict(&findings, subject) else {
+        panic!("{findings:#?}")
+    };
+    assert!(text.contains("create index concurrently"), "{text}");
+    site.on_local("create index on meter (tenant_id)").await;
+    assert!(matches!(
+        verdict(&check(&settings).await, subject),
+        Verdict::Ok(_)
+    ));
+}
+
+#[tokio::test]
+async fn remote_and_local_leading_to_one_table_are_refused_by_whatever_name() {
+    let site = Site::new().await;
+    let by_name = site.pair.local_url.replace("127.0.0.1", "localhost");
+    let settings = site
+        .settings()
+        .with(Setting::RemoteUrl, by_name + "?application_name=x");
+    let refused = meter_sync::config::Config::load_from(
+        &settings,
+        &meter_sync::config::Environment::default(),
+    );
+    let failure = meter_sync::error::Failure::from(refused.expect_err("one database"));
+    assert_eq!(failure.code, ErrorCode::ConfigInvalid);
+}
