@@ -9,13 +9,13 @@ use crate::runs::status::{Health, RunRecord, Status, StatusQuery};
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
     /// Print the status as one JSON object
-    #[arg(long)]
+    #[arg(long, env = "METER_SYNC_JSON", value_parser = clap::builder::BoolishValueParser::new())]
     json: bool,
     /// How many past runs to list
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=50))]
+    #[arg(long, env = "METER_SYNC_HISTORY", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=50))]
     history: u32,
     /// Show this run and its changes
-    #[arg(long, value_name = "RUN_ID")]
+    #[arg(long, value_name = "RUN_ID", env = "METER_SYNC_RUN")]
     run: Option<RunId>,
 }
 

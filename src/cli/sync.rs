@@ -16,11 +16,12 @@ use crate::shutdown::Shutdown;
 #[derive(Debug, clap::Args)]
 pub(super) struct SyncArgs {
     /// Show what would change and write nothing to the meters
-    #[arg(long)]
+    #[arg(long, env = "METER_SYNC_DRY_RUN", value_parser = clap::builder::BoolishValueParser::new())]
     dry_run: bool,
     /// Print the run as one JSON object
-    #[arg(long)]
+    #[arg(long, env = "METER_SYNC_JSON", value_parser = clap::builder::BoolishValueParser::new())]
     json: bool,
+    // No variables for the next two: what a person allows once must not stay allowed.
     /// Let this run deactivate more meters than the brake allows; look at a dry run first
     #[arg(long)]
     allow_mass_deactivation: bool,
@@ -28,7 +29,7 @@ pub(super) struct SyncArgs {
     #[arg(long)]
     allow_tenant_change: bool,
     /// Why you sync, for the log
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", env = "METER_SYNC_REASON")]
     reason: Option<String>,
 }
 

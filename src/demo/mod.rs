@@ -39,7 +39,7 @@ mod welcome;
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
     /// Throw away what an earlier demo left and start over
-    #[arg(long)]
+    #[arg(long, env = "METER_SYNC_DEMO_FRESH", value_parser = clap::builder::BoolishValueParser::new())]
     fresh: bool,
     /// Where the demo keeps its two databases [default: where this user's programs keep their data]
     #[arg(long, value_name = "DIR", env = "METER_SYNC_DEMO_DATA_DIR")]

@@ -250,7 +250,8 @@ from {} where {filter}",
             last_run: found.last_run,
             next_run_at: here
                 .waiting_until
-                .or_else(|| config.schedule.as_ref().and_then(|s| s.next_after(now))),
+                .or_else(|| config.schedule.as_ref().and_then(|s| s.next_after(now)))
+                .filter(|_| self.is_configured()),
             schedule: ScheduleStatus {
                 line: config
                     .schedule
