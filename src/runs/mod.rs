@@ -40,6 +40,7 @@ mod slots;
 pub mod status;
 mod table;
 pub(crate) mod tenant;
+mod words;
 
 /// A wish for a run.
 #[derive(Clone, Debug)]

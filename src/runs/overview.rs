@@ -6,33 +6,32 @@ use chrono::{DateTime, Utc};
 use crate::clock;
 use crate::db::{Database, Local, Tx, catalog, migrations, quote};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Change, Outcome, Rejection, TenantId};
+use crate::meter::{Change, Rejection, TenantId};
 
 use super::health::{self, Signs};
 use super::here::{self, Here};
-use super::report;
 use super::status::{
-    ActivityState, Connections, Health, MeterCounts, RunRecord, RunningStatus, ScheduleStatus,
-    Status, StatusQuery, TenantStatus,
+    ActivityState, Connections, MeterCounts, RunRecord, RunningStatus, ScheduleStatus, Status,
+    StatusQuery, TenantStatus,
 };
 use super::table::{self, LocalTable, Scope};
 use super::tenant::{self, NoTenant, Tenant};
-use super::{Runs, history, lock};
+use super::{Runs, history, lock, words};
 
 /// What the local database says.
 #[derive(Default)]
-struct Found {
-    tenant: Option<TenantStatus>,
-    last_run: Option<RunRecord>,
-    last_success_at: Option<DateTime<Utc>>,
-    running: Option<RunRecord>,
+pub(super) struct Found {
+    pub(super) tenant: Option<TenantStatus>,
+    pub(super) last_run: Option<RunRecord>,
+    pub(super) last_success_at: Option<DateTime<Utc>>,
+    pub(super) running: Option<RunRecord>,
     /// A run whose process went away, not marked yet.
-    interrupted: Option<RunRecord>,
-    meters: Option<MeterCounts>,
-    history: Vec<RunRecord>,
-    changes: Option<Vec<Change>>,
-    rejected: Option<Vec<Rejection>>,
-    warnings: Vec<String>,
+    pub(super) interrupted: Option<RunRecord>,
+    pub(super) meters: Option<MeterCounts>,
+    pub(super) history: Vec<RunRecord>,
+    pub(super) changes: Option<Vec<Change>>,
+    pub(super) rejected: Option<Vec<Rejection>>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Found {
@@ -56,7 +55,7 @@ impl Found {
 
 impl Found {
     /// Whether a run's process died after the last run that ended.
-    fn is_interrupted(&self) -> bool {
+    pub(super) fn is_interrupted(&self) -> bool {
         let is_newer = |run: &RunRecord| {
             let last = self.last_run.as_ref();
             last.is_none_or(|last| last.started_at < run.started_at)
@@ -243,8 +242,8 @@ from {} where {filter}",
         Status {
             health,
             activity,
-            summary: summary(health, &found, here.local.error.as_ref()),
-            next_step: next_step(health, &found, &running),
+            summary: words::summary(health, &found, here.local.error.as_ref()),
+            next_step: words::next_step(health, &found, running.as_ref()),
             tenant: found.tenant,
             last_success_at: found.last_success_at,
             last_run: found.last_run,
@@ -354,65 +353,4 @@ fn running(found: &Found, here: &Here, now: DateTime<Utc>) -> Option<RunningStat
         elapsed_ms: (now - record.started_at).num_milliseconds(),
         rows: ours.map(|progress| progress.rows),
     })
-}
-
-fn summary(health: Health, found: &Found, unanswered: Option<&Failure>) -> String {
-    let last = found.last_run.as_ref();
-    let when = last
-        .and_then(|run| run.finished_at)
-        .map_or_else(String::new, |at| {
-            format!(" (last run ended {})", at.format("%Y-%m-%d %H:%M:%S UTC"))
-        });
-    let said = last.map_or_else(String::new, report::summary);
-    if let Some(failure) = unanswered {
-        let is_silent = [ErrorCode::LocalUnreachable, ErrorCode::LocalTimeout];
-        return if is_silent.contains(&failure.code) {
-            "The local database does not answer, so the meters cannot be vouched for.".to_owned()
-        } else {
-            format!("The meters cannot be vouched for. {}", failure.message)
-        };
-    }
-    match health {
-        Health::NotConfigured => "meter-sync is not configured yet.".to_owned(),
-        Health::NeverRun => "No sync has run yet.".to_owned(),
-        Health::Ok => format!("The meters are in sync{when}. {said}"),
-        Health::Late => format!("The meters were in sync, but a scheduled sync is overdue{when}."),
-        Health::Stale => {
-            format!("The meters are stale: no sync has succeeded for several slots{when}.")
-        }
-        Health::Paused => format!("The schedule is off; the last sync succeeded{when}. {said}"),
-        Health::Failing if found.is_interrupted() => {
-            "The last sync was interrupted; the meters are as they were before it.".to_owned()
-        }
-        Health::Failing => match last.and_then(|run| run.outcome) {
-            Some(Outcome::Partial) => format!("Most meters are in sync, but not all{when}. {said}"),
-            _ => format!("The last sync did not succeed{when}. {said}"),
-        },
-    }
-}
-
-fn next_step(health: Health, found: &Found, running: &Option<RunningStatus>) -> String {
-    if let Some(running) = running {
-        return format!("Ask again to follow run {}.", running.run_id);
-    }
-    if let Some(warning) = found.warnings.first() {
-        return warning.clone();
-    }
-    let remedy = found
-        .last_run
-        .as_ref()
-        .and_then(|run| run.error.as_ref())
-        .map(|e| &e.remedy);
-    match (health, remedy) {
-        (Health::Ok, _) => "Nothing to do.".to_owned(),
-        (Health::NotConfigured, _) => ErrorCode::ConfigMissing.remedy().to_owned(),
-        (Health::NeverRun, _) => {
-            "Trigger a sync, first with dry_run to see what it would do.".to_owned()
-        }
-        (Health::Failing, Some(remedy)) => remedy.clone(),
-        (Health::Paused, _) => {
-            "Trigger a sync when the remote has changed, or set METER_SYNC_SCHEDULE.".to_owned()
-        }
-        (Health::Failing | Health::Late | Health::Stale, _) => "Trigger a sync.".to_owned(),
-    }
 }
