@@ -95,6 +95,7 @@ mod tests {
             error: None,
             remote_bytes: 0,
             changes_truncated: false,
+            warning: None,
         }
     }
 

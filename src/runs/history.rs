@@ -19,7 +19,7 @@ macro_rules! select_runs {
             "
 select id, trigger, actor, reason, dry_run, started_at, finished_at, outcome,
        inserted, updated, deactivated, reactivated, unchanged, rejected,
-       error_code, error_message, error_remedy, remote_bytes, changes_truncated
+       error_code, error_message, error_remedy, remote_bytes, changes_truncated, warning
 from meter_sync.meter_sync_log ",
             $condition
         )
@@ -221,6 +221,7 @@ fn record(row: &Row) -> RunRecord {
         error: failure(row),
         remote_bytes: row.get("remote_bytes"),
         changes_truncated: row.get("changes_truncated"),
+        warning: row.get("warning"),
     }
 }
 

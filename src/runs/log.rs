@@ -28,6 +28,8 @@ pub(super) struct Ending {
     pub(super) error: Option<Failure>,
     pub(super) remote_bytes: i64,
     pub(super) changes_truncated: bool,
+    /// What deserves attention though the run did what it was to do.
+    pub(super) warning: Option<String>,
 }
 
 const START: &str = "\
@@ -94,7 +96,7 @@ update meter_sync.meter_sync_log
 set outcome = $2, finished_at = $3,
     inserted = $4, updated = $5, deactivated = $6, reactivated = $7, unchanged = $8, rejected = $9,
     error_code = $10, error_message = $11, error_remedy = $12,
-    remote_bytes = $13, changes_truncated = $14
+    remote_bytes = $13, changes_truncated = $14, warning = $15
 where id = $1 and (outcome is null or outcome = 'interrupted')";
 
 /// Writes how a run ended. Called once a run, in the transaction that changes the meters where there
@@ -121,6 +123,7 @@ pub(super) async fn finish(
         param::text(error.map(|e| e.remedy.as_str())),
         param::bigint(ending.remote_bytes),
         param::boolean(ending.changes_truncated),
+        param::text(ending.warning.as_deref()),
     ];
     tx.execute(FINISH, &params).await.map(drop)
 }

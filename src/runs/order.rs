@@ -48,6 +48,7 @@ impl Order<'_> {
             error: Some(failure),
             remote_bytes,
             changes_truncated: false,
+            warning: None,
         }
     }
 
@@ -65,6 +66,7 @@ impl Order<'_> {
             error: None,
             remote_bytes: 0,
             changes_truncated: false,
+            warning: None,
         }
     }
 
@@ -76,6 +78,7 @@ impl Order<'_> {
             error: ending.error,
             remote_bytes: ending.remote_bytes,
             changes_truncated: ending.changes_truncated,
+            warning: ending.warning,
             ..self.record()
         }
     }

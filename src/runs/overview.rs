@@ -133,6 +133,8 @@ impl Runs {
         if has_log {
             let last_run = history::last_finished(tx, &table, id).await;
             found.last_run = last_run.map_err(failed)?;
+            let warning = found.last_run.as_ref().and_then(|run| run.warning.clone());
+            found.warnings.extend(warning);
             let last_success = history::last_success(tx, &table, id).await;
             found.last_success_at = last_success.map_err(failed)?;
             read_runs(tx, (&table, id), query, &mut found).await?;

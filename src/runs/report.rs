@@ -181,7 +181,9 @@ fn changed(counts: &Counts) -> String {
 fn next_step(record: &RunRecord) -> String {
     match record.outcome {
         None => format!("Ask for the status with run_id {} to follow it.", record.run_id),
-        Some(Outcome::Succeeded | Outcome::NoChange) => "Nothing to do.".to_owned(),
+        Some(Outcome::Succeeded | Outcome::NoChange) => {
+            record.warning.clone().unwrap_or_else(|| "Nothing to do.".to_owned())
+        }
         Some(Outcome::Partial) => {
             "Read why rows were rejected (status with include_changes), and mend the remote rows or the local table.".to_owned()
         }

@@ -50,6 +50,7 @@ impl Order<'_> {
             error,
             remote_bytes,
             changes_truncated: synced.changes_truncated,
+            warning: altered(&synced.altered),
         };
         log::rejected(&run.tx, self.run_id, &synced.rejected).await?;
         log::finish(&run.tx, self.run_id, &ending).await?;
@@ -109,6 +110,16 @@ impl Order<'_> {
         tx.commit().await?;
         Ok(None)
     }
+}
+
+fn altered(columns: &[String]) -> Option<String> {
+    (!columns.is_empty()).then(|| {
+        format!(
+            "The local table changes what is written to {} (a trigger?), so these rows will be written again at each run. \
+             Let the trigger leave them alone, or leave them out of METER_SYNC_COLUMNS.",
+            columns.join(", ")
+        )
+    })
 }
 
 fn set_aside(rejected: i64) -> Failure {

@@ -227,4 +227,7 @@ pub struct RunRecord {
     pub remote_bytes: i64,
     /// Whether the log kept fewer changes than were made, by `METER_SYNC_CHANGE_LIMIT`.
     pub changes_truncated: bool,
+    /// What deserves attention though the run did what it was to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }

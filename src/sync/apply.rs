@@ -48,7 +48,12 @@ pub(crate) async fn apply(
         let reason = bad.pop().map(|(_, _, reason)| reason);
         return Err(too_many(reason.unwrap_or_default()));
     }
-    let mut synced = plan.into_synced(staged.rejected);
+    let out: Vec<i64> = bad.iter().map(|(_, n, _)| *n).collect();
+    let altered = altered(local, shape, &out).await?;
+    let mut synced = Synced {
+        altered,
+        ..plan.into_synced(staged.rejected)
+    };
     for (_, n, reason) in bad {
         let (action, rejection) = set_aside(local, shape, job, (n, reason)).await?;
         *count_of(&mut synced.counts, action) -= 1;
@@ -56,6 +61,44 @@ pub(crate) async fn apply(
         synced.rejected.push(rejection);
     }
     Ok(synced)
+}
+
+/// How many of the written rows are looked at again.
+const LOOKED_AT: usize = 200;
+
+/// The columns that do not hold what was written to them, as where a trigger has a will of its own:
+/// the next run would find the same difference again. `out` are the rows that were set aside.
+async fn altered(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    out: &[i64],
+) -> Result<Vec<String>, DbError> {
+    let Shape {
+        local: table,
+        local_filter,
+        ..
+    } = shape;
+    let staged_row = shape.same_key("s", "p");
+    let local_row = shape.same_key("l", "p");
+    let values = quote::list(shape.fields(), ", ", |name| {
+        let column = quote::identifier(name);
+        let name = quote::literal(name);
+        format!("({name}, record_image_ne(row(l.{column}), row(s.{column})))")
+    });
+    let sql = format!(
+        "-- look at what was written
+select distinct f.name
+from (
+    select * from pg_temp.meter_sync_plan
+    where \"meter_sync step\" > 0 and \"meter_sync n\" <> all ($1) limit {LOOKED_AT}
+) p
+join pg_temp.meter_sync_stage s on {staged_row}
+join {table} l on {local_row} and {local_filter}
+cross join lateral (values {values}) f(name, differs)
+where f.differs order by 1"
+    );
+    let rows = local.query(&sql, &[param::bigints(out)]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Lets the rows of a small range be found by their number and key.

@@ -71,6 +71,8 @@ pub struct Synced {
     pub changes_truncated: bool,
     /// The rows that were set aside.
     pub rejected: Vec<Rejection>,
+    /// The columns whose values the local table changed as they were written.
+    pub altered: Vec<String>,
 }
 
 /// How a sync ended.

@@ -51,6 +51,7 @@ impl Plan {
             counts: self.counts,
             changes_truncated: self.changes_truncated,
             rejected,
+            altered: Vec::new(),
         }
     }
 }

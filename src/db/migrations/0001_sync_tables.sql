@@ -27,6 +27,7 @@ create table meter_sync.meter_sync_log (
     error_remedy text,
     remote_bytes bigint not null default 0,
     changes_truncated boolean not null default false,
+    warning text,
     check ((outcome is null) = (finished_at is null))
 );
 create index meter_sync_log_by_start on meter_sync.meter_sync_log (tenant, local_table, started_at desc);

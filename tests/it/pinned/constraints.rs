@@ -88,7 +88,7 @@ async fn a_serial_number_passes_from_a_meter_that_is_gone_to_a_new_one() {
 }
 
 #[tokio::test]
-async fn a_local_trigger_that_alters_rows_does_not_stop_the_sync() {
+async fn a_local_trigger_that_alters_rows_does_not_stop_the_sync_and_is_told_of() {
     let site = site("name text", "").await;
     site.on_local("create function f() returns trigger language plpgsql as $$ begin new.name = upper(new.name); return new; end $$; create trigger t before insert or update on meter for each row execute function f()").await;
     site.on_remote("insert into meter values (1, 7, 'a', true)")
@@ -103,6 +103,12 @@ async fn a_local_trigger_that_alters_rows_does_not_stop_the_sync() {
         "{run:#?}"
     );
     assert_eq!(names(&site).await, json!([{"id": 1, "name": "A"}]));
+    assert!(
+        run.next_step.contains("what is written to name"),
+        "{run:#?}"
+    );
+    let status = site.status().await;
+    assert_eq!(status.warnings, [run.next_step]);
 }
 
 #[tokio::test]
