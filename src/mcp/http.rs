@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, SessionConfig};
@@ -42,6 +42,7 @@ pub fn routes(server: Server, shutdown: CancellationToken) -> Router {
         StreamableHttpService::new(move || Ok(server.clone()), Arc::clone(&sessions), config);
     Router::new()
         .route_service(PATH, service)
+        .layer(middleware::from_fn(answer_the_end))
         .layer(middleware::from_fn_with_state(sessions, refuse_when_full))
 }
 
@@ -67,4 +68,15 @@ async fn refuse_when_full(
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
     next.run(request).await
+}
+
+/// rmcp accepts the end of a session (202) that is over by then; the official Python client warns of
+/// any answer but 200 and 204.
+async fn answer_the_end(request: Request, next: Next) -> Response {
+    let ends = request.method() == Method::DELETE;
+    let response = next.run(request).await;
+    if ends && response.status() == StatusCode::ACCEPTED {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    response
 }

@@ -2,6 +2,7 @@
 
 mod guards;
 mod seed;
+mod sessions;
 
 /// The two endpoints of the system that meter-sync grew from.
 const STATUS: &str = "GET /api/local/meter-sync-status";
