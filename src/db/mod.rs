@@ -1,10 +1,11 @@
 //! The two databases: pools, the one door to transactions, catalogs, quoting.
 //!
 //! Which side a connection belongs to is part of its type, so a statement meant for the local
-//! database cannot reach the remote. Every statement is sent unnamed and typed and every setting is
-//! transaction-local, so a `PgBouncer` in transaction mode on either side is no obstacle. Every wait
-//! has an end: the server's by `statement_timeout`, ours by a deadline a little longer, which is
-//! what notices a server that is frozen.
+//! database cannot reach the remote. Statements are sent unnamed and typed (the driver names those of
+//! COPY, and closes them again) and every setting is transaction-local, so a `PgBouncer` in
+//! transaction mode on either side is no obstacle. Every wait has an end: the server's by
+//! `statement_timeout`, ours by a deadline a little longer, which is what notices a server that is
+//! frozen.
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
