@@ -230,6 +230,11 @@ fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
             default.max_deactivated_rows,
             1_000_000_000,
         )?,
+        full_compare: wait(
+            S::FullCompare,
+            default.full_compare,
+            Duration::ZERO..=HOUR * 24 * 31,
+        )?,
         change_limit: count(S::ChangeLimit, default.change_limit, 10_000_000)?,
         rejected_limit: count(S::RejectedLimit, default.rejected_limit, 10_000_000)?,
     })

@@ -117,6 +117,8 @@ pub struct Limits {
     pub max_deactivated_percent: u8,
     /// ... and above this number are refused.
     pub max_deactivated_rows: u32,
+    /// How often a run compares everything, and not only what the digests tell apart.
+    pub full_compare: Duration,
     /// How many changes of one run the log keeps.
     pub change_limit: u32,
     /// How many rows one run may set aside before it gives up.
@@ -132,6 +134,7 @@ impl Default for Limits {
             run_timeout: Duration::from_secs(15 * 60),
             max_deactivated_percent: 20,
             max_deactivated_rows: 5,
+            full_compare: Duration::from_secs(24 * 60 * 60),
             change_limit: 10_000,
             rejected_limit: 1000,
         }

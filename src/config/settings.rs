@@ -130,6 +130,8 @@ settings! {
         MaxDeactivatedPercent = "max_deactivated_percent" "max-deactivated-percent" "METER_SYNC_MAX_DEACTIVATED_PERCENT" Number "PERCENT";
         /// ... and more than this number of meters is refused until a person allows it [default: 5].
         MaxDeactivatedRows = "max_deactivated_rows" "max-deactivated-rows" "METER_SYNC_MAX_DEACTIVATED_ROWS" Number "COUNT";
+        /// How often a run compares every value of every meter, and not only those that the digests of both sides tell apart; 0s for each run [default: 1d].
+        FullCompare = "full_compare" "full-compare" "METER_SYNC_FULL_COMPARE" Text "DURATION";
         /// How many changes of one run the log keeps [default: 10000].
         ChangeLimit = "change_limit" "change-limit" "METER_SYNC_CHANGE_LIMIT" Number "COUNT";
         /// How many rows one run may set aside before it gives up [default: 1000].

@@ -1,5 +1,7 @@
 //! What the catalogs say of a relation, read anew at each run.
 
+use tokio_postgres::Row;
+
 use super::{DbError, Side, Tx, param, quote};
 
 /// A table or view as it is now.
@@ -13,6 +15,14 @@ pub struct Relation {
     pub name: String,
     /// Whether it is a table, plain or partitioned, and not a view.
     pub is_table: bool,
+    /// Whether its rows surely are what is written to them: a plain table without triggers, rules or
+    /// row security.
+    pub is_plain: bool,
+    /// Which file of which running server holds its rows. `None` where it is not one plain file, or the
+    /// server is older than version 14.
+    pub file: Option<String>,
+    /// How many rows it holds, as of the last vacuum or analyze; less than 0 before the first.
+    pub estimated_rows: f64,
     /// Its columns, in order.
     pub columns: Vec<Column>,
     /// The columns of each unique index that holds for every row, the primary key's first.
@@ -28,9 +38,17 @@ pub struct Relation {
 pub struct Column {
     /// Its name.
     pub name: String,
+    /// Its number, which no other column of the relation ever had; 0 in a query.
+    pub number: i16,
     /// Its type without length or precision and behind every domain, as a cast takes it without
     /// cutting anything off.
     pub base_type: String,
+    /// The same with length or precision; without where these are not known.
+    pub exact_type: String,
+    /// The function that writes its values as text, as COPY does; a cast to text may write others.
+    pub output: String,
+    /// Whether every server has the type.
+    pub is_builtin: bool,
     /// Whether the database computes it.
     pub is_generated: bool,
     /// Whether it is an identity that takes a value of ours only when the row is new.
@@ -55,26 +73,51 @@ impl Relation {
     }
 }
 
-const FIND: &str = "\
+/// The type behind every domain of `v.type_oid` with the modifier `v.modifier`, as `t`.
+macro_rules! behind_domains {
+    () => {
+        "
+join lateral (
+    with recursive behind (oid, modifier) as (
+        select v.type_oid, v.modifier
+        union all
+        select d.typbasetype, case when b.modifier >= 0 then b.modifier else d.typtypmod end
+        from behind b join pg_catalog.pg_type d on d.oid = b.oid and d.typtype = 'd'
+    )
+    select format_type(t.oid, -1) as base_type, format_type(t.oid, b.modifier) as exact_type,
+           format('%I.%I', ns.nspname, p.proname) as output,
+           t.typnamespace = 'pg_catalog'::regnamespace as is_builtin
+    from behind b
+    join pg_catalog.pg_type t on t.oid = b.oid and t.typtype <> 'd'
+    join pg_catalog.pg_proc p on p.oid = t.typoutput
+    join pg_catalog.pg_namespace ns on ns.oid = p.pronamespace
+) t on true"
+    };
+}
+
+const FIND: &str = concat!(
+    "\
 -- look up the table
-select c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'),
-       a.attname::text, format_type(coalesce(root.oid, a.atttypid), -1), a.attgenerated <> '', not a.attnotnull,
-       a.attidentity = 'a'
+select t.base_type, t.exact_type, t.output, t.is_builtin, a.attname::text, a.attgenerated <> '',
+       a.attidentity = 'a', not a.attnotnull, a.attnum,
+       c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'), c.reltuples::float8,
+       c.relkind = 'r' and not c.relhasrules and not c.relrowsecurity and not exists (
+           select from pg_catalog.pg_trigger g where g.tgrelid = c.oid and not g.tgisinternal),
+       case when c.relkind = 'r' and not c.relhassubclass
+                 and current_setting('server_version_num')::integer >= 140000
+                 and (select m.amname = 'heap' from pg_catalog.pg_am m where m.oid = c.relam)
+            then concat_ws(' ', extract(epoch from pg_postmaster_start_time()),
+                 (select d.oid from pg_catalog.pg_database d where d.datname = current_database()),
+                 c.oid, pg_relation_filenode(c.oid)) end
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-left join lateral (
-    with recursive behind (oid, typtype, typbasetype) as (
-        select t.oid, t.typtype, t.typbasetype from pg_catalog.pg_type t where t.oid = a.atttypid
-        union all
-        select t.oid, t.typtype, t.typbasetype
-        from behind b join pg_catalog.pg_type t on t.oid = b.typbasetype
-        where b.typtype = 'd'
-    )
-    select b.oid from behind b where b.typtype <> 'd'
-) root on true
+cross join lateral (select a.atttypid as type_oid, a.atttypmod as modifier) v",
+    behind_domains!(),
+    "
 where c.oid = to_regclass($1)::oid
-order by a.attnum";
+order by a.attnum"
+);
 
 const UNIQUE: &str = "\
 -- look up the unique indexes
@@ -93,23 +136,17 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
     let Some(first) = rows.first() else {
         return Ok(None);
     };
-    let oid: u32 = first.get(0);
+    let oid: u32 = first.get(9);
     let indexes = tx.query(UNIQUE, &[param::oid(oid)]).await?;
     Ok(Some(Relation {
         oid,
-        schema: first.get(1),
-        name: first.get(2),
-        is_table: first.get(3),
-        columns: rows
-            .iter()
-            .map(|row| Column {
-                name: row.get(4),
-                base_type: row.get(5),
-                is_generated: row.get(6),
-                is_always_identity: row.get(8),
-                is_nullable: row.get(7),
-            })
-            .collect(),
+        schema: first.get(10),
+        name: first.get(11),
+        is_table: first.get(12),
+        estimated_rows: first.get(13),
+        is_plain: first.get(14),
+        file: first.get(15),
+        columns: rows.iter().map(column).collect(),
         has_primary_key: indexes.first().is_some_and(|index| index.get(0)),
         unique: indexes
             .iter()
@@ -121,4 +158,48 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
             .flat_map(|index| index.get::<_, Vec<String>>(1))
             .collect(),
     }))
+}
+
+fn column(row: &Row) -> Column {
+    Column {
+        base_type: row.get(0),
+        exact_type: row.get(1),
+        output: row.get(2),
+        is_builtin: row.get(3),
+        name: row.get(4),
+        is_generated: row.get(5),
+        is_always_identity: row.get(6),
+        is_nullable: row.get(7),
+        number: row.get(8),
+    }
+}
+
+/// The columns of a query, without running it for a row.
+pub async fn of_query<S: Side>(tx: &Tx<'_, S>, query: &str) -> Result<Vec<Column>, DbError> {
+    let names = tx.columns_of(query).await?;
+    let types = quote::list(&names, ", ", |name| {
+        format!("pg_typeof(q.{})::oid", quote::identifier(name))
+    });
+    let find = concat!(
+        "
+select t.base_type, t.exact_type, t.output, t.is_builtin, v.name, false, false, true, 0::smallint
+from types
+cross join lateral (
+    select u.type_oid, -1 as modifier, u.name, u.n
+    from unnest(types.oids, $1) with ordinality u(type_oid, name, n)
+) v",
+        behind_domains!(),
+        "
+order by v.n"
+    );
+    // One row of nulls, which have types all the same.
+    let sql = format!(
+        "-- look up the query's types
+with types as (
+    select array[{types}]::oid[] as oids
+    from (select) one left join (select * from ({query}\n) q limit 0) q on true
+) {find}"
+    );
+    let rows = tx.query(&sql, &[param::texts(&names)]).await?;
+    Ok(rows.iter().map(column).collect())
 }

@@ -179,11 +179,14 @@ impl<S: Side> Database<S> {
 
 /// Settings that make the text of a value mean the same on both sides, whatever a role or a
 /// database has set (<https://www.postgresql.org/docs/current/runtime-config-client.html>).
+///
+/// Compiling our statements costs more than it gains: it doubled the time of a digest of 200,000 rows.
 const PINNED: &str = "set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; \
      set local timezone = 'UTC'; set local extra_float_digits = 1; \
      set local bytea_output = 'hex'; set local xmloption = 'content'; \
      set local lc_monetary = 'C'; set local array_nulls = on; set local standard_conforming_strings = on; \
-     set local idle_in_transaction_session_timeout = 0; ";
+     set local idle_in_transaction_session_timeout = 0; \
+     set local jit = off; ";
 
 /// Lets a server in the middle of a statement look for a client that died or gave up, so that it holds
 /// neither lock nor connection for it. Postgres has it from version 14, surely on Linux; elsewhere the

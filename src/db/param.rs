@@ -31,6 +31,11 @@ pub fn text<'a>(value: impl Into<Option<&'a str>>) -> Param<'a> {
     param(value.into(), Type::TEXT)
 }
 
+/// A `text[]`.
+pub fn texts(values: &[String]) -> Param<'_> {
+    param(values, Type::TEXT_ARRAY)
+}
+
 /// A `bigint`.
 pub fn bigint<'a>(value: i64) -> Param<'a> {
     param(value, Type::INT8)

@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use deadpool_postgres::Transaction;
-use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage};
+use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use super::param::{Param, typed};
 use super::{DbError, Side, Waits};
@@ -18,8 +18,15 @@ pub struct Tx<'c, S> {
     /// Set from a request till its answer; stays set where we stopped waiting.
     answer_due: &'c AtomicBool,
     waits: Waits,
+    /// How many bytes of rows the server sent, each with the head of its message.
+    bytes_read: AtomicU64,
     side: PhantomData<S>,
 }
+
+/// What comes before the values of a row: type and length of the message, and the number of values.
+const ROW_HEAD: usize = 7;
+/// What comes before each value.
+const VALUE_HEAD: usize = 4;
 
 impl<'c, S: Side> Tx<'c, S> {
     pub(super) fn new(inner: Transaction<'c>, answer_due: &'c AtomicBool, waits: Waits) -> Self {
@@ -27,8 +34,19 @@ impl<'c, S: Side> Tx<'c, S> {
             inner,
             answer_due,
             waits,
+            bytes_read: AtomicU64::new(0),
             side: PhantomData,
         }
+    }
+
+    /// How many bytes of rows the server has sent in this transaction.
+    pub fn bytes_read(&self) -> i64 {
+        i64::try_from(self.bytes_read.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
+    }
+
+    /// Counts bytes of rows that were read from a COPY.
+    pub fn count_bytes(&self, bytes: usize) {
+        self.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// How long the next bytes are waited for.
@@ -65,25 +83,42 @@ impl<'c, S: Side> Tx<'c, S> {
 
     /// Runs a query; gives its rows.
     pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, DbError> {
-        self.answer(sql, self.inner.query_typed(sql, &typed(params)))
-            .await
+        let rows = self
+            .answer(sql, self.inner.query_typed(sql, &typed(params)))
+            .await?;
+        self.count_bytes(rows.iter().map(|row| ROW_HEAD + row.raw_size_bytes()).sum());
+        Ok(rows)
     }
 
     /// Runs a query that gives one row.
     pub async fn query_one(&self, sql: &str, params: &[Param<'_>]) -> Result<Row, DbError> {
-        self.answer(sql, self.inner.query_typed_one(sql, &typed(params)))
-            .await
+        let row = self
+            .answer(sql, self.inner.query_typed_one(sql, &typed(params)))
+            .await?;
+        self.count_bytes(ROW_HEAD + row.raw_size_bytes());
+        Ok(row)
     }
 
     /// Runs a query that gives one row or none.
     pub async fn query_opt(&self, sql: &str, params: &[Param<'_>]) -> Result<Option<Row>, DbError> {
-        self.answer(sql, self.inner.query_typed_opt(sql, &typed(params)))
-            .await
+        let row = self
+            .answer(sql, self.inner.query_typed_opt(sql, &typed(params)))
+            .await?;
+        self.count_bytes(row.iter().map(|row| ROW_HEAD + row.raw_size_bytes()).sum());
+        Ok(row)
     }
 
     /// Runs statements without parameters or rows.
     pub async fn batch(&self, sql: &str) -> Result<(), DbError> {
         self.answer(sql, self.inner.batch_execute(sql)).await
+    }
+
+    /// Runs statements without parameters; gives all their rows, whose values are text.
+    pub async fn simple(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, DbError> {
+        let messages = self.answer(sql, self.inner.simple_query(sql)).await?;
+        let rows: Vec<SimpleQueryRow> = messages.into_iter().filter_map(row).collect();
+        self.count_bytes(rows.iter().map(size).sum());
+        Ok(rows)
     }
 
     /// The names of a query's columns, without a row of it. No statement is left prepared, which a
@@ -155,6 +190,18 @@ impl<'c, S: Side> Tx<'c, S> {
         };
         answer_due.store(false, Ordering::Relaxed);
         committed
+    }
+}
+
+fn size(row: &SimpleQueryRow) -> usize {
+    let value = |n| VALUE_HEAD + row.get(n).map_or(0, str::len);
+    ROW_HEAD + (0..row.len()).map(value).sum::<usize>()
+}
+
+fn row(message: SimpleQueryMessage) -> Option<SimpleQueryRow> {
+    match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        SimpleQueryMessage::CommandComplete(_) | SimpleQueryMessage::RowDescription(_) | _ => None,
     }
 }
 

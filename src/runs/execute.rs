@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock;
-use crate::db::{Database, Local, Remote, Tx};
+use crate::db::{Database, DbError, Local, Remote, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, Phase, Progress, RunId};
-use crate::sync::{self, Done, Job, SyncError};
+use crate::sync::{self, Compare, Done, Job, SyncError};
 
 use super::begin::{Begun, Start};
 use super::here::{self, RunningHere};
@@ -21,7 +21,7 @@ use super::order::Order;
 use super::report::RunReport;
 use super::settle::Settled;
 use super::status::TenantStatus;
-use super::{Request, Requested, Shared, Ticket};
+use super::{Request, Requested, Shared, Ticket, history};
 
 /// Carries out a request; `begun` is answered as soon as it is known what becomes of it.
 pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Sender<Requested>) {
@@ -121,12 +121,21 @@ impl Order<'_> {
         observer: &sync::Observer,
     ) -> Settled {
         let limits = &self.shared.config.limits;
+        let compare = self.how_much(&run).await;
+        let compare = match compare {
+            Ok(compare) => compare,
+            Err(error) => {
+                return Settled::NotYet(self.failed(error.failure(), false, 0));
+            }
+        };
         let job = Job {
             run_id: self.run_id,
             tenant: &run.scope.tenant.given,
             mapping: &self.shared.config.mapping,
             limits,
             occupant: run.occupant.clone(),
+            compare,
+            hash_bits: u64::BITS,
             dry_run: self.request.dry_run,
             allow_mass_deactivation: self.request.allow.mass_deactivation,
             allow_tenant_change: self.request.allow.tenant_change,
@@ -154,6 +163,19 @@ impl Order<'_> {
         };
         self.publish_databases(&ending);
         Settled::NotYet(ending)
+    }
+
+    /// Now and then everything is compared. A dry run costs no more than it must.
+    async fn how_much(&self, run: &Begun<'_>) -> Result<Compare, DbError> {
+        if self.request.dry_run {
+            return Ok(Compare::Differences);
+        }
+        let since = self.started_at - self.shared.config.limits.full_compare;
+        let was = history::was_compared_since(&run.tx, &run.scope, since).await?;
+        Ok(match was {
+            true => Compare::Differences,
+            false => Compare::Everything,
+        })
     }
 
     /// Publishes how the databases stood when the run ended.

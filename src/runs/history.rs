@@ -145,6 +145,24 @@ pub(super) async fn last_success(
         .and_then(|row| row.get(0)))
 }
 
+const WAS_COMPARED: &str = "\
+-- look for a full comparison
+select exists (
+    select from meter_sync.meter_sync_log
+    where local_table = $1 and tenant = $2 and started_at > $3 and compared = 'everything'
+)";
+
+/// Whether a run that started after `since` compared everything, and ended.
+pub(super) async fn was_compared_since(
+    tx: &Tx<'_, Local>,
+    scope: &Scope,
+    since: DateTime<Utc>,
+) -> Result<bool, DbError> {
+    let [table, tenant] = of(&scope.table, Some(&scope.tenant.id));
+    let params = [table, tenant, param::timestamptz(since)];
+    Ok(tx.query_one(WAS_COMPARED, &params).await?.get(0))
+}
+
 const CHANGES: &str = "\
 -- list changes
 select action, key, before, after from meter_sync.meter_sync_change

@@ -5,6 +5,8 @@ use crate::error::{ErrorCode, Failure};
 use crate::meter::{Counts, Outcome, Rejection, RunId, TenantId};
 use chrono::{DateTime, Utc};
 
+use crate::sync::Compare;
+
 use super::Request;
 use super::table::{LocalTable, Scope};
 
@@ -28,6 +30,9 @@ pub(super) struct Ending {
     pub(super) error: Option<Failure>,
     pub(super) remote_bytes: i64,
     pub(super) changes_truncated: bool,
+    /// How much was compared; `None` for a run that did not get to its end, and for a dry run, whose
+    /// plan nobody carried out.
+    pub(super) compared: Option<Compare>,
     /// What deserves attention though the run did what it was to do.
     pub(super) warning: Option<String>,
 }
@@ -96,7 +101,7 @@ update meter_sync.meter_sync_log
 set outcome = $2, finished_at = $3,
     inserted = $4, updated = $5, deactivated = $6, reactivated = $7, unchanged = $8, rejected = $9,
     error_code = $10, error_message = $11, error_remedy = $12,
-    remote_bytes = $13, changes_truncated = $14, warning = $15
+    remote_bytes = $13, changes_truncated = $14, warning = $15, compared = $16
 where id = $1 and (outcome is null or outcome = 'interrupted')";
 
 /// Writes how a run ended. Called once a run, in the transaction that changes the meters where there
@@ -124,8 +129,17 @@ pub(super) async fn finish(
         param::bigint(ending.remote_bytes),
         param::boolean(ending.changes_truncated),
         param::text(ending.warning.as_deref()),
+        param::text(compared(ending.compared)),
     ];
     tx.execute(FINISH, &params).await.map(drop)
+}
+
+fn compared(compared: Option<Compare>) -> &'static str {
+    match compared {
+        None => "nothing",
+        Some(Compare::Differences) => "differences",
+        Some(Compare::Everything) => "everything",
+    }
 }
 
 const REJECTED: &str = "\

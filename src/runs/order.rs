@@ -48,6 +48,7 @@ impl Order<'_> {
             error: Some(failure),
             remote_bytes,
             changes_truncated: false,
+            compared: None,
             warning: None,
         }
     }

@@ -32,7 +32,11 @@ impl Order<'_> {
     pub(super) async fn succeed(
         &self,
         run: Begun<'_>,
-        Done { synced, refusal }: Done,
+        Done {
+            synced,
+            refusal,
+            compared,
+        }: Done,
         remote_bytes: i64,
     ) -> Result<Settled, DbError> {
         let outcome = match &synced.counts {
@@ -50,6 +54,7 @@ impl Order<'_> {
             error,
             remote_bytes,
             changes_truncated: synced.changes_truncated,
+            compared: (!self.request.dry_run).then_some(compared),
             warning: altered(&synced.altered),
         };
         log::rejected(&run.tx, self.run_id, &synced.rejected).await?;

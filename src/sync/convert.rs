@@ -6,7 +6,7 @@ use crate::meter::{Fields, Rejection};
 
 use super::read::{Staged, fields, relay};
 use super::rejected::{self, PerRow, Rows, Tried};
-use super::{Job, Observer, Shape, SyncError};
+use super::{Extent, Job, Observer, Shape, SyncError};
 
 /// The column that numbers the rows of the text staging table.
 const ROW: &str = "\"meter_sync row\"";
@@ -15,7 +15,7 @@ const ROW: &str = "\"meter_sync row\"";
 pub(super) async fn stage_as_text(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    shape: &Shape,
+    (shape, extent): (&Shape, &Extent),
     job: &Job<'_>,
     observer: &Observer,
 ) -> Result<Staged, SyncError> {
@@ -28,7 +28,8 @@ pub(super) async fn stage_as_text(
 create temp table meter_sync_text ({columns}, {ROW} bigint generated always as identity) on commit drop"
         ))
         .await?;
-    let rows = relay(remote, local, shape, "meter_sync_text", observer).await?;
+    let to = "pg_temp.meter_sync_text";
+    let rows = relay((remote, local), (shape, extent), to, job, observer).await?;
     let columns = quote::columns("", &shape.names);
     let values = casts(shape, &shape.names);
     let limit = job.limits.rejected_limit as usize;
@@ -50,7 +51,7 @@ where t.{ROW} between $1 and $2"
         reason,
     })?;
     let mut staged = Staged {
-        rows,
+        rows: extent.remote_rows.unwrap_or(rows),
         rejected: Vec::with_capacity(bad.len()),
         unidentified: 0,
     };

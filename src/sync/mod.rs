@@ -4,7 +4,8 @@
 //! writes becomes visible all at once or not at all. It knows nothing of runs, logs of runs, clocks
 //! or surfaces; it is given a [`Job`] and gives back what it did.
 //!
-//! Data flows one way: the catalogs give a [`Shape`]; `read` relays the tenant's rows by COPY into a
+//! Data flows one way: the catalogs give a [`Shape`]; `load` relays the rows straight into the table where
+//! it has none yet; else `digest` finds which rows can differ; `read` relays these by COPY into a
 //! staging table, undecoded; `plan` finds by set operations what differs; `brake` may refuse;
 //! `apply` carries the plan out, row sets first and single rows only around a row that the local
 //! table will not take.
@@ -15,6 +16,7 @@ use crate::config::{Limits, Mapping};
 use crate::db::{Local, Remote, Tx};
 use crate::meter::{Counts, Phase, Progress, Rejection, RunId, TenantId};
 
+use digest::Difference;
 pub use error::SyncError;
 pub use shape::Shape;
 pub(crate) use shape::look;
@@ -22,7 +24,9 @@ pub(crate) use shape::look;
 mod apply;
 mod brake;
 mod convert;
+mod digest;
 mod error;
+mod load;
 mod plan;
 mod read;
 mod record;
@@ -43,12 +47,47 @@ pub struct Job<'a> {
     pub limits: &'a Limits,
     /// Who stands in the way if the local table has no tenant column.
     pub occupant: Occupant,
+    /// How much is compared.
+    pub compare: Compare,
+    /// How many bits of the rows' hashes are kept: 64, but in tests that want rows to be mistaken for
+    /// each other.
+    pub hash_bits: u32,
     /// Whether to plan only.
     pub dry_run: bool,
     /// Whether a person allowed a mass deactivation.
     pub allow_mass_deactivation: bool,
     /// Whether a person allowed a change of tenant.
     pub allow_tenant_change: bool,
+}
+
+/// How much of the rows is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compare {
+    /// Those that the digests of both sides tell apart.
+    Differences,
+    /// All of them, value by value.
+    Everything,
+}
+
+/// The rows that are staged and compared value by value; the others are known to be equal.
+#[derive(Clone, Debug)]
+pub(crate) struct Extent {
+    /// How many meters the remote holds within it and without; not known yet where all are read.
+    pub(crate) remote_rows: Option<i64>,
+    /// The condition that picks them on the remote, for a row named `r`.
+    pub(crate) remote: String,
+    /// The same here, for a row named `l`.
+    pub(crate) local: String,
+}
+
+impl Extent {
+    fn everything() -> Self {
+        Self {
+            remote_rows: None,
+            remote: "true".to_owned(),
+            local: "true".to_owned(),
+        }
+    }
 }
 
 /// Whose meters a local table holds that has no tenant column, and so holds one tenant's only.
@@ -82,13 +121,16 @@ pub struct Done {
     pub synced: Synced,
     /// Why the brake would hold back what a dry run planned.
     pub refusal: Option<SyncError>,
+    /// How much was compared in the end.
+    pub compared: Compare,
 }
 
 /// Where a sync tells how far it is.
 pub type Observer = watch::Sender<Progress>;
 
 /// Makes the local meters of the job's tenant equal to the remote's, inside the two transactions.
-/// The remote one ends as soon as all is read; the caller commits the local one. Changes and rejected rows are recorded under the job's run.
+/// The remote one ends as soon as all is read; the caller commits the local one. Changes and rejected
+/// rows are recorded under the job's run.
 pub async fn run(
     remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -98,20 +140,64 @@ pub async fn run(
     enter(observer, Phase::Prepare);
     let shape = shape::resolve(&remote, local, job).await?;
     enter(observer, Phase::Read);
-    let staged = read::stage(remote, local, &shape, job, observer).await?;
+    if !job.dry_run
+        && let Some(loaded) = load::load(&remote, local, &shape, job, observer).await?
+    {
+        remote.commit().await?;
+        return Ok(Done::of(loaded, Compare::Everything));
+    }
+    let (difference, versions) = digest::find(&remote, local, &shape, job).await?;
+    observer.send_modify(|progress| progress.remote_bytes = remote.bytes_read());
+    let (extent, compared) = match difference {
+        Difference::None(rows) => {
+            remote.commit().await?;
+            let synced = Synced::unchanged(rows);
+            digest::remember(local, &shape, job, versions, &synced).await?;
+            return Ok(Done::of(synced, Compare::Differences));
+        }
+        Difference::Within(extent) => (extent, Compare::Differences),
+        Difference::Unclear => (Extent::everything(), Compare::Everything),
+    };
+    let staged = read::stage(remote, local, (&shape, &extent), job, observer).await?;
     enter(observer, Phase::Plan);
-    let plan = plan::make(local, &shape, job, &staged).await?;
-    let braked = brake::check(&plan, &staged, job);
+    let plan = plan::make(local, &shape, job, &extent, &staged).await?;
+    let braked = brake::check(local, &shape, job, &plan, &staged).await;
     if job.dry_run {
-        let synced = plan.into_synced(staged.rejected);
-        let refusal = braked.err();
-        return Ok(Done { synced, refusal });
+        let refusal = match braked {
+            Err(error) if !error.is_refusal() => return Err(error),
+            braked => braked.err(),
+        };
+        let done = Done::of(plan.into_synced(staged.rejected), compared);
+        return Ok(Done { refusal, ..done });
     }
     braked?;
     enter(observer, Phase::Apply);
     let synced = apply::apply(local, &shape, job, plan, staged).await?;
-    let refusal = None;
-    Ok(Done { synced, refusal })
+    digest::gone::remember(local, &shape, job, &extent).await?;
+    digest::remember(local, &shape, job, versions, &synced).await?;
+    Ok(Done::of(synced, compared))
+}
+
+impl Done {
+    fn of(synced: Synced, compared: Compare) -> Self {
+        Self {
+            synced,
+            refusal: None,
+            compared,
+        }
+    }
+}
+
+impl Synced {
+    fn unchanged(rows: i64) -> Self {
+        Self {
+            counts: Counts {
+                unchanged: rows,
+                ..Counts::default()
+            },
+            ..Self::default()
+        }
+    }
 }
 
 fn enter(observer: &Observer, phase: Phase) {

@@ -11,15 +11,13 @@ use crate::meter::{Action, Counts, Rejection};
 
 use super::read::Staged;
 use super::rejected::Rows;
-use super::{Job, Shape, SyncError, Synced, record};
+use super::{Extent, Job, Shape, SyncError, Synced, record};
 
 /// What a sync would change: temporary table `meter_sync_plan` holds a numbered row a meter, and
 /// `meter_sync_change` the first of them with their old and new values.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) counts: Counts,
-    /// How many meters are active here.
-    pub(crate) active: i64,
     /// The rows of each step, in the order in which they are applied.
     pub(crate) steps: Vec<(Step, Rows)>,
     pub(crate) changes_truncated: bool,
@@ -65,11 +63,12 @@ pub(crate) async fn make(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
+    extent: &Extent,
     staged: &Staged,
 ) -> Result<Plan, SyncError> {
     let mut attempt = 1;
     loop {
-        local.batch(&plan_sql(shape)).await?;
+        local.batch(&plan_sql(shape, extent)).await?;
         if job.dry_run || lock(local, shape).await? {
             break;
         }
@@ -81,7 +80,7 @@ pub(crate) async fn make(
             .batch("-- drop the outdated plan\ndrop table pg_temp.meter_sync_plan")
             .await?;
     }
-    let mut plan = summary(local, shape, staged).await?;
+    let mut plan = summary(local, staged).await?;
     if plan.counts.changes() > 0 {
         let limit = i64::from(job.limits.change_limit);
         plan.changes_truncated = plan.counts.changes() > limit;
@@ -100,7 +99,7 @@ fn image(row: &str, shape: &Shape) -> String {
     )
 }
 
-fn plan_sql(shape: &Shape) -> String {
+fn plan_sql(shape: &Shape, extent: &Extent) -> String {
     let Shape {
         local,
         local_filter,
@@ -114,9 +113,8 @@ fn plan_sql(shape: &Shape) -> String {
         .map(|name| quote::identifier(name))
         .unwrap_or_default();
     // A local row without a key is no meter that the remote could name.
-    let has_key = quote::list(&shape.key, " and ", |name| {
-        format!("l.{} is not null", quote::identifier(name))
-    });
+    let has_key = shape.has_key("l");
+    let within = &extent.local;
     let (staged, here) = (image("s", shape), image("l", shape));
     let staged_key = quote::columns("s.", &shape.key);
     let local_key = quote::columns("l.", &shape.key);
@@ -130,15 +128,15 @@ from (
            case when l.{any_key} is null then 'insert'
                 when l.{active} is not true and s.{active} then 'reactivate'
                 else 'update' end as \"meter_sync action\",
-           l.xmin as \"meter_sync version\",
+           l.xmin as \"meter_sync version\", l.ctid as \"meter_sync place\",
            {staged_key}
     from pg_temp.meter_sync_stage s
     left join {local} l on {same_key} and {local_filter}
     where l.{any_key} is null or record_image_ne({staged}, {here})
     union all
-    select 0, 'deactivate', l.xmin, {local_key}
+    select 0, 'deactivate', l.xmin, l.ctid, {local_key}
     from {local} l
-    where {local_filter} and l.{active} and {has_key}
+    where {local_filter} and l.{active} and {has_key} and {within}
       and not exists (select from pg_temp.meter_sync_stage s where {same_key})
       and not exists (select from pg_temp.meter_sync_aside s where {same_key})
 ) d;
@@ -172,21 +170,9 @@ select (select count(*) from pg_temp.meter_sync_plan where \"meter_sync action\"
     Ok(local.query_one(&sql, &[]).await?.get(0))
 }
 
-async fn summary(local: &Tx<'_, Local>, shape: &Shape, staged: &Staged) -> Result<Plan, SyncError> {
-    let Shape {
-        local: table,
-        local_filter,
-        ..
-    } = shape;
-    let active = quote::identifier(&shape.active);
-    let count_active = format!(
-        "-- count the active meters
-select count(*) from {table} l where {local_filter} and l.{active}"
-    );
-    let active: i64 = local.query_one(&count_active, &[]).await?.get(0);
+async fn summary(local: &Tx<'_, Local>, staged: &Staged) -> Result<Plan, SyncError> {
     let mut plan = Plan {
         counts: Counts::default(),
-        active,
         steps: Vec::new(),
         changes_truncated: false,
     };

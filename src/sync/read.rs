@@ -15,7 +15,7 @@ use tokio_postgres::{CopyInSink, Row};
 use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 use crate::meter::{Fields, Rejection};
 
-use super::{Job, Observer, Shape, SyncError, convert};
+use super::{Extent, Job, Observer, Shape, SyncError, convert};
 
 /// The tenant's remote rows, in the temporary table `meter_sync_stage`; the keys of rows that were
 /// set aside in `meter_sync_aside`.
@@ -34,37 +34,35 @@ pub(crate) struct Staged {
 pub(crate) async fn stage(
     remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    shape: &Shape,
+    (shape, extent): (&Shape, &Extent),
     job: &Job<'_>,
     observer: &Observer,
 ) -> Result<Staged, SyncError> {
     create_tables(local, shape).await?;
-    // A relay takes as long as the line does. That it goes on at all is watched row by row.
-    remote.allow_each_statement(job.limits.run_timeout).await?;
-    local.allow_each_statement(job.limits.run_timeout).await?;
     local.savepoint("typed").await?;
-    let mut staged = match relay(&remote, local, shape, "meter_sync_stage", observer).await {
+    let to = "pg_temp.meter_sync_stage";
+    let mut staged = match relay((&remote, local), (shape, extent), to, job, observer).await {
         Ok(rows) => {
             local.release("typed").await?;
             Staged {
-                rows,
+                rows: extent.remote_rows.unwrap_or(rows),
                 rejected: Vec::new(),
                 unidentified: 0,
             }
         }
         Err(error) if error.is_about_a_row() && error.side() == SideName::Local => {
             local.back_to("typed").await?;
-            convert::stage_as_text(&remote, local, shape, job, observer).await?
+            convert::stage_as_text(&remote, local, (shape, extent), job, observer).await?
         }
         Err(error) => return Err(error.into()),
     };
     remote.commit().await?;
-    local
-        .allow_each_statement(job.limits.statement_timeout)
-        .await?;
     set_aside_without_key(local, shape, job, &mut staged).await?;
+    let key = quote::columns("", &shape.key);
     local
-        .batch("-- analyze the staged rows\nanalyze pg_temp.meter_sync_stage")
+        .batch(&format!(
+            "-- analyze the staged rows\nanalyze pg_temp.meter_sync_stage ({key})"
+        ))
         .await?;
     refuse_duplicates(local, shape, job).await?;
     Ok(staged)
@@ -86,21 +84,27 @@ create temp table meter_sync_aside on commit drop as select {key} from {table} l
 /// How many bytes are passed on at a time.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Relays the rows into a staging table; gives their number.
+/// What comes before each row: type and length of the message.
+const COPY_HEAD: usize = 5;
+
+/// Relays the rows into the local table `to`; gives their number.
 pub(super) async fn relay(
-    remote: &Tx<'_, Remote>,
-    local: &Tx<'_, Local>,
-    shape: &Shape,
-    stage: &str,
+    (remote, local): (&Tx<'_, Remote>, &Tx<'_, Local>),
+    (shape, extent): (&Shape, &Extent),
+    to: &str,
+    job: &Job<'_>,
     observer: &Observer,
 ) -> Result<i64, DbError> {
-    let (from, filter) = (&shape.remote_from, &shape.remote_filter);
+    // A relay takes as long as the line does. That it goes on at all is watched row by row.
+    remote.allow_each_statement(job.limits.run_timeout).await?;
+    local.allow_each_statement(job.limits.run_timeout).await?;
+    let (from, filter, within) = (&shape.remote_from, &shape.remote_filter, &extent.remote);
     let columns = quote::columns("r.", &shape.names);
     let read = format!(
-        "-- read the meters\ncopy (select {columns} from {from} r where {filter}) to stdout"
+        "-- read the meters\ncopy (select {columns} from {from} r where {filter} and {within}) to stdout"
     );
     let columns = quote::columns("", &shape.names);
-    let write = format!("-- stage the meters\ncopy pg_temp.{stage} ({columns}) from stdin");
+    let write = format!("-- stage the meters\ncopy {to} ({columns}) from stdin");
     let mut source = pin!(remote.copy_out(&read).await?);
     let mut sink = pin!(local.copy_in(&write).await?);
     let mut batch = BytesMut::with_capacity(BATCH_BYTES);
@@ -111,16 +115,22 @@ pub(super) async fn relay(
     {
         let row = row.map_err(|e| DbError::query::<Remote>("read the meters", e))?;
         rows += 1;
+        remote.count_bytes(COPY_HEAD + row.len());
         batch.extend_from_slice(&row);
         if batch.len() >= BATCH_BYTES {
-            pass_on(local, &mut sink, batch.split().freeze(), (rows, observer)).await?;
+            let progress = (rows, remote.bytes_read(), observer);
+            pass_on(local, &mut sink, batch.split().freeze(), progress).await?;
         }
     }
-    pass_on(local, &mut sink, batch.freeze(), (rows, observer)).await?;
+    let progress = (rows, remote.bytes_read(), observer);
+    pass_on(local, &mut sink, batch.freeze(), progress).await?;
     tokio::time::timeout(local.patience(), sink.finish())
         .await
         .map_err(|_elapsed| DbError::silence::<Local>("stage the meters", local.patience()))?
         .map_err(|e| DbError::query::<Local>("stage the meters", e))?;
+    local
+        .allow_each_statement(job.limits.statement_timeout)
+        .await?;
     Ok(rows)
 }
 
@@ -128,12 +138,11 @@ async fn pass_on(
     local: &Tx<'_, Local>,
     sink: &mut std::pin::Pin<&mut CopyInSink<Bytes>>,
     batch: Bytes,
-    (rows, observer): (i64, &Observer),
+    (rows, bytes, observer): (i64, i64, &Observer),
 ) -> Result<(), DbError> {
-    let bytes = i64::try_from(batch.len()).unwrap_or(i64::MAX);
     observer.send_modify(|progress| {
         progress.rows = rows;
-        progress.remote_bytes += bytes;
+        progress.remote_bytes = bytes;
     });
     tokio::time::timeout(local.patience(), sink.send(batch))
         .await

@@ -16,6 +16,8 @@ pub struct Shape {
     pub local: String,
     /// The columns to sync, key and active column among them, as the local table has them.
     pub columns: Vec<Column>,
+    /// The same columns as the remote has them.
+    pub remote_columns: Vec<Column>,
     /// The names of `columns`.
     pub names: Vec<String>,
     /// The key.
@@ -25,6 +27,14 @@ pub struct Shape {
     /// The columns of unique indexes that may be null and are no key: what rows can give up for a
     /// moment.
     pub vacatable: Vec<String>,
+    /// Whether rows can be copied straight into the local table: it keeps them as they are, and
+    /// refuses a row without a key.
+    pub takes_copies: bool,
+    /// What has to stay as it is for the versions of rows to tell whether the rows changed; `None` where
+    /// they do not tell it.
+    pub versions: Option<String>,
+    /// How many rows the local table holds, roughly.
+    pub estimated_rows: f64,
     /// The condition that picks the tenant's rows on the remote, for a row named `r`.
     pub remote_filter: String,
     /// The condition that picks the tenant's rows here, for a row named `l`.
@@ -42,6 +52,13 @@ impl Shape {
         quote::list(&self.key, " and ", |name| {
             let name = quote::identifier(name);
             format!("{a}.{name} = {b}.{name}")
+        })
+    }
+
+    /// `row."k" is not null and ...` over the key.
+    pub fn has_key(&self, row: &str) -> String {
+        quote::list(&self.key, " and ", |name| {
+            format!("{row}.{} is not null", quote::identifier(name))
         })
     }
 
@@ -98,11 +115,26 @@ pub(crate) async fn look(
             && here.unique_columns.contains(&column.name)
             && !key.contains(&column.name)
     });
+    let remote_columns: Vec<Column> = columns
+        .iter()
+        .filter_map(|column| there.column(&column.name).cloned())
+        .collect();
+    let versions = basis(
+        &there,
+        &here,
+        (&columns, &remote_columns),
+        (tenant, mapping),
+    );
+    let may_lack_key = |column: &Column| column.is_nullable && key.contains(&column.name);
     let shape = Shape {
         vacatable: vacatable.map(|column| column.name.clone()).collect(),
+        versions,
+        takes_copies: here.is_plain && !here.columns.iter().any(may_lack_key),
+        estimated_rows: here.estimated_rows,
         remote_from: there.from,
         local: here.quoted(),
         names: columns.iter().map(|column| column.name.clone()).collect(),
+        remote_columns,
         columns,
         key,
         active: mapping.active_column.clone(),
@@ -130,9 +162,11 @@ async fn local_table(local: &Tx<'_, Local>, name: &str) -> Result<Relation, Sync
 /// What the remote offers.
 struct RemoteSide {
     from: String,
-    columns: Vec<String>,
+    columns: Vec<Column>,
     /// Absent for a query.
     oid: Option<u32>,
+    /// See [`Relation::file`]; absent for a query.
+    file: Option<String>,
     /// The type of the tenant column; absent for a query, whose types have no full names.
     tenant_type: Option<String>,
     what: String,
@@ -150,12 +184,9 @@ impl RemoteSide {
                 Ok(Self {
                     tenant_type: tenant.map(|column| column.base_type.clone()),
                     from: relation.quoted(),
-                    columns: relation
-                        .columns
-                        .iter()
-                        .map(|column| column.name.clone())
-                        .collect(),
                     oid: Some(relation.oid),
+                    file: relation.file,
+                    columns: relation.columns,
                     what: format!("table {name}"),
                 })
             }
@@ -163,8 +194,9 @@ impl RemoteSide {
                 let query = query.trim().trim_end_matches(';');
                 Ok(Self {
                     from: format!("({query}\n)"),
-                    columns: remote.columns_of(query).await?,
+                    columns: catalog::of_query(remote, query).await?,
                     oid: None,
+                    file: None,
                     tenant_type: None,
                     what: "query".to_owned(),
                 })
@@ -172,8 +204,12 @@ impl RemoteSide {
         }
     }
 
+    fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
     fn has(&self, column: &str) -> bool {
-        self.columns.iter().any(|name| name == column)
+        self.column(column).is_some()
     }
 }
 
@@ -265,6 +301,20 @@ fn columns(
 
 fn lacks(side: fn(String) -> SyncError, what: &str, role: &str, column: &str) -> SyncError {
     side(format!("{what} has no {role} {column} that can be synced"))
+}
+
+/// The files that hold the rows, and all that decides what of them is synced. Labels of enumerations and
+/// what stands behind other types of one's own can change and leave the rows as they are.
+fn basis(
+    there: &RemoteSide,
+    here: &Relation,
+    (columns, remote_columns): (&[Column], &[Column]),
+    (tenant, mapping): (&TenantId, &Mapping),
+) -> Option<String> {
+    let (there, here) = (there.file.as_ref()?, here.file.as_ref()?);
+    let mut all = columns.iter().chain(remote_columns);
+    all.all(|column| column.is_builtin)
+        .then(|| format!("{there} {here} {tenant} {mapping:?} {columns:?} {remote_columns:?}"))
 }
 
 /// Whether the remote's tenant column takes the tenant's id, said before it is used in a condition:

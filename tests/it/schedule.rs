@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::support::held::{self, Held};
 use crate::support::postgres::{connect, start_pair};
 use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, rows, runs, settings};
-use crate::support::wait;
+use crate::support::wait::{self, recently};
 
 /// One slot for as long as any test runs.
 const YEARLY: &str = "0 0 1 1 *";
@@ -130,7 +130,7 @@ async fn each_slot_is_run_by_one_of_three_processes() {
 #[tokio::test]
 async fn a_claim_may_be_repeated_by_its_claimant_alone() {
     let site = Site::new().await;
-    let slot = "2026-11-23T10:00:00Z".parse().expect("a time");
+    let slot = recently();
     let other = runs(&site.settings());
     assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Ours));
     assert_eq!(site.runs.clone().claim_slot(slot).await, Ok(Claim::Ours));
@@ -147,7 +147,7 @@ const LEFT_BEHIND: &str =
 #[tokio::test]
 async fn a_slot_whose_process_died_in_its_run_is_taken_over_once() {
     let site = Site::new().await;
-    let slot = "2026-11-23T00:00:00Z".parse().expect("a time");
+    let slot = recently();
     let (dead, late) = (runs(&site.settings()), runs(&site.settings()));
     assert_eq!(dead.claim_slot(slot).await, Ok(Claim::Ours));
     assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Pending));
@@ -162,7 +162,7 @@ async fn a_slot_whose_process_died_in_its_run_is_taken_over_once() {
 #[tokio::test]
 async fn a_slot_whose_process_died_before_its_run_is_taken_over_after_a_while() {
     let site = Site::new().await;
-    let slot = "2026-11-23T00:00:00Z".parse().expect("a time");
+    let slot = recently();
     let dead = runs(&site.settings());
     assert_eq!(dead.claim_slot(slot).await, Ok(Claim::Ours));
     site.dry_run().await;
@@ -175,7 +175,7 @@ async fn a_slot_whose_process_died_before_its_run_is_taken_over_after_a_while() 
 #[tokio::test]
 async fn a_slot_whose_run_goes_on_is_left_alone() {
     let site = Site::new().await;
-    let slot = "2026-11-23T00:00:00Z".parse().expect("a time");
+    let slot = recently();
     let other = runs(&site.settings());
     assert_eq!(other.claim_slot(slot).await, Ok(Claim::Ours));
     site.on_local("update meter_sync.meter_sync_slot set claimed_at = '2026-01-01'")
@@ -310,7 +310,7 @@ async fn a_slot_whose_local_database_is_down_gets_its_run_when_it_is_back() {
 #[tokio::test]
 async fn a_claim_names_host_and_process() {
     let site = Site::new().await;
-    let slot = "2026-11-23T10:00:00Z".parse().expect("a time");
+    let slot = recently();
     assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Ours));
     let claimed = site
         .local

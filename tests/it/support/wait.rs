@@ -14,3 +14,8 @@ pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) 
         tokio::time::sleep(PAUSE).await;
     }
 }
+
+/// A slot of the schedule that is still to be taken.
+pub(crate) fn recently() -> chrono::DateTime<chrono::Utc> {
+    meter_sync::clock::now() - chrono::Duration::minutes(1)
+}

@@ -1,0 +1,91 @@
+//! The meters that are inactive here because the remote has them no more.
+//!
+//! The remote's digest knows nothing of them, so the local one must leave them out, and for that they are
+//! remembered by the hash of their key. It is memory and not truth: a bucket whose digest differs
+//! because the memory is wrong is compared row by row, and its memory made right.
+
+use crate::db::catalog::Column;
+use crate::db::{DbError, Local, Tx, param, quote};
+
+use super::image::{HashFunction, Hasher, Row};
+use crate::sync::{Extent, Job, Shape};
+
+/// Whether any are remembered.
+pub(super) async fn is_known(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+) -> Result<bool, DbError> {
+    let params = [
+        param::text(job.tenant.as_str()),
+        param::text(shape.local.as_str()),
+    ];
+    Ok(local.query_one(IS_KNOWN, &params).await?.get(0))
+}
+
+const IS_KNOWN: &str = "\
+-- look for gone meters
+select exists (select from meter_sync.meter_sync_gone where tenant = $1 and local_table = $2)";
+
+/// Holds for a local row `l` that is remembered as gone.
+pub(super) fn condition(shape: &Shape, job: &Job<'_>) -> String {
+    format!(
+        "(l.{} is not true and {} in (select g.key_hash from meter_sync.meter_sync_gone g where {}))",
+        quote::identifier(&shape.active),
+        key_hash(shape),
+        of(shape, job)
+    )
+}
+
+/// Remembers the meters that the run found gone within the extent, and forgets those that are back.
+pub(in crate::sync) async fn remember(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    extent: &Extent,
+) -> Result<(), DbError> {
+    let Shape {
+        local: table,
+        local_filter,
+        ..
+    } = shape;
+    let (active, same_key) = (quote::identifier(&shape.active), shape.same_key("l", "s"));
+    let (hash, has_key, within) = (key_hash(shape), shape.has_key("l"), &extent.local);
+    local
+        .batch(&format!(
+            "-- forget meters that are back
+delete from meter_sync.meter_sync_gone g using {table} l, pg_temp.meter_sync_stage s
+where {} and {same_key} and {local_filter} and g.key_hash = {hash};
+-- remember gone meters
+insert into meter_sync.meter_sync_gone (tenant, local_table, key_hash)
+select {}, {}, {hash} from {table} l
+where {local_filter} and {has_key} and l.{active} is not true and {within}
+  and not exists (select from pg_temp.meter_sync_stage s where {same_key})
+  and not exists (select from pg_temp.meter_sync_aside s where {same_key})
+on conflict do nothing",
+            of(shape, job),
+            quote::literal(job.tenant.as_str()),
+            quote::literal(table),
+        ))
+        .await
+}
+
+fn of(shape: &Shape, job: &Job<'_>) -> String {
+    format!(
+        "g.tenant = {} and g.local_table = {}",
+        quote::literal(job.tenant.as_str()),
+        quote::literal(&shape.local)
+    )
+}
+
+/// The hash by which a local row's key is remembered: the same in every run.
+fn key_hash(shape: &Shape) -> String {
+    let hasher = Hasher {
+        seed: 0,
+        bits: 64,
+        function: HashFunction::Server,
+    };
+    hasher.hash(shape, Row::Local, |column: &Column| {
+        shape.key.contains(&column.name)
+    })
+}

@@ -1,0 +1,226 @@
+//! What of a row is hashed, so that both servers come to the same number exactly when a sync would
+//! call the rows equal.
+//!
+//! A row's hash is the exclusive or of a term per column, each with a seed of its own, stirred once
+//! more as a whole; otherwise two rows that change places with a value would cancel out. The
+//! hash functions are those of Postgres's hash indexes
+//! (<https://www.postgresql.org/docs/current/hash-index.html>), but they are asked only what they tell
+//! exactly: some fold 64 bits to 32 (`bigint`, `timestamp`), and some call different images equal
+//! (`numeric` with another scale, `jsonb`, `-0`, case-insensitive text). A `bigint` therefore enters as the
+//! seed, a time as seconds in floating point as far as these tell microseconds apart, and what has no
+//! exact function as its text.
+//!
+//! Where the types of the sides differ, the remote value takes the way that COPY would send it:
+//! through its text into the local type.
+
+use crate::db::catalog::Column;
+use crate::db::quote;
+
+use crate::sync::Shape;
+
+/// How rows are hashed in one run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hasher {
+    /// Another for each run, so that rows whose hashes meet by chance do not meet again.
+    pub(super) seed: u64,
+    /// How many bits of the hash are kept.
+    pub(super) bits: u32,
+    pub(super) function: HashFunction,
+}
+
+/// Which function makes the hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HashFunction {
+    /// The functions of the servers, where both have the same.
+    Server,
+    /// The first half of an MD5 of the row's text: the same everywhere, at five times the cost.
+    Md5,
+}
+
+/// Which side's row an expression is for, and the name it goes by there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Row {
+    /// A remote row `r`.
+    Remote,
+    /// A local row `l`.
+    Local,
+}
+
+/// An array that differs between servers whose hash functions differ, by their version or by the
+/// order of their processors' bytes.
+pub(super) const PROBE: &str = "array[hashtextextended('meter' collate \"C\", 1), hashint4extended(1, 2), \
+     hashfloat8extended(0.5, 3), hashinetextended('10.0.0.1', 4), \
+     uuid_hash_extended('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 5), \
+     hash_array_extended(array['\\x6d65746572'::bytea], 6)]";
+
+impl Hasher {
+    /// A `bigint` expression: the hash of the columns of a row for which `is_in` holds.
+    pub(super) fn hash(self, shape: &Shape, row: Row, is_in: impl Fn(&Column) -> bool) -> String {
+        let both = shape.remote_columns.iter().zip(&shape.columns);
+        let values = both
+            .filter(|(_, here)| is_in(here))
+            .map(|(there, here)| value(row, there, here));
+        let hash = match self.function {
+            HashFunction::Server => {
+                let terms: Vec<String> = values
+                    .enumerate()
+                    .map(|(n, value)| self.term(n as u64 + 1, &value))
+                    .collect();
+                format!(
+                    "hashint4extended({}, {})",
+                    self.number(0),
+                    terms.join(" # ")
+                )
+            }
+            HashFunction::Md5 => {
+                let values: Vec<String> = values.map(|value| value.sql).collect();
+                format!(
+                    "('x' || left(md5({} || row({})::text), 16))::bit(64)::bigint",
+                    quote::literal(&self.seed.to_string()),
+                    values.join(", ")
+                )
+            }
+        };
+        match self.bits {
+            64.. => hash,
+            bits => format!("({hash} & {})", (1_u64 << bits) - 1),
+        }
+    }
+
+    /// The term of the `n`th column; 0 for NULL.
+    fn term(self, n: u64, value: &Value) -> String {
+        let (sql, seed, number) = (&value.sql, self.seed(n), self.number(n));
+        match value.kind {
+            Kind::Integer => format!("coalesce(hashint4extended({number}, {sql}), 0)"),
+            Kind::Boolean => {
+                format!("case when {sql} then {seed} when {sql} is null then 0 else ~{seed} end")
+            }
+            Kind::Text => format!("coalesce(hashtextextended({sql} collate \"C\", {seed}), 0)"),
+            Kind::Inet => format!("coalesce(hashinetextended({sql}, {seed}), 0)"),
+            Kind::Uuid => format!("coalesce(uuid_hash_extended({sql}, {seed}), 0)"),
+            Kind::Date => format!(
+                "coalesce(hashfloat8extended(daterange_subdiff({sql}, '2000-01-01'), {seed}), 0)"
+            ),
+            // Within these years a double tells microseconds apart.
+            Kind::Time { range, send } => format!(
+                "case when {sql} >= '1800-01-01' and {sql} < '2200-01-01' \
+                 then hashfloat8extended({range}({sql}, '2000-01-01'), {seed}) \
+                 when {sql} is null then 0 \
+                 else hash_array_extended(array[{send}({sql})], {seed}) end"
+            ),
+        }
+    }
+
+    fn seed(self, n: u64) -> String {
+        let seed = i64::from_ne_bytes(self.seed.wrapping_add(n).to_ne_bytes());
+        format!("'{seed}'::bigint")
+    }
+
+    fn number(self, n: u64) -> String {
+        let [a, b, c, d, ..] = self.seed.wrapping_add(n).to_le_bytes();
+        format!("'{}'::integer", i32::from_le_bytes([a, b, c, d]))
+    }
+}
+
+/// A value as it is hashed.
+struct Value {
+    sql: String,
+    kind: Kind,
+}
+
+/// What is asked of a value.
+#[derive(Clone, Copy)]
+enum Kind {
+    Integer,
+    Boolean,
+    Text,
+    Inet,
+    Uuid,
+    Date,
+    Time {
+        /// Gives seconds between two times.
+        range: &'static str,
+        /// Gives all eight bytes.
+        send: &'static str,
+    },
+}
+
+impl Kind {
+    /// How a value of a built-in type is hashed as it is; `None` where its text is.
+    fn of(base_type: &str) -> Option<Self> {
+        Some(match base_type {
+            "smallint" | "integer" | "bigint" => Self::Integer,
+            "boolean" => Self::Boolean,
+            "text" | "character varying" => Self::Text,
+            "inet" => Self::Inet,
+            "uuid" => Self::Uuid,
+            "date" => Self::Date,
+            "timestamp without time zone" => Self::Time {
+                range: "tsrange_subdiff",
+                send: "timestamp_send",
+            },
+            "timestamp with time zone" => Self::Time {
+                range: "tstzrange_subdiff",
+                send: "timestamptz_send",
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// The value of a column in a row of a side, as the local table would store it.
+fn value(row: Row, there: &Column, here: &Column) -> Value {
+    let name = quote::identifier(&here.name);
+    let (plain, own) = match row {
+        Row::Remote => (format!("r.{name}"), there),
+        Row::Local => (format!("l.{name}"), here),
+    };
+    if !here.is_builtin {
+        let sql = text(&plain, own);
+        return Value {
+            sql,
+            kind: Kind::Text,
+        };
+    }
+    let is_rounded = rounds(here) && there.exact_type != here.exact_type;
+    let to = match is_rounded {
+        true => &here.exact_type,
+        false => &here.base_type,
+    };
+    let typed = match row {
+        Row::Local => plain,
+        Row::Remote if there.base_type != here.base_type => format!("{}::{to}", text(&plain, own)),
+        Row::Remote if is_rounded => format!("{plain}::{to}"),
+        Row::Remote => plain,
+    };
+    let kind = Kind::of(&here.base_type);
+    let sql = match kind {
+        Some(Kind::Integer) => format!("{typed}::bigint"),
+        // Filled with blanks to its length, which the remote value may not have.
+        None if here.base_type == "bpchar" && here.exact_type != "bpchar" => {
+            format!("rtrim({}, ' ')", text(&typed, here))
+        }
+        None => text(&typed, here),
+        Some(_) => typed,
+    };
+    Value {
+        sql,
+        kind: kind.unwrap_or(Kind::Text),
+    }
+}
+
+/// The text that COPY writes for a value.
+fn text(sql: &str, column: &Column) -> String {
+    match column.base_type.as_str() {
+        "text" | "character varying" if column.is_builtin => sql.to_owned(),
+        base_type => format!("{}({sql}::{base_type})::text", column.output),
+    }
+}
+
+/// Whether the type rounds what is assigned to it, as a cast does too. (A text that is too long is
+/// refused instead, and a cast would hide that.)
+fn rounds(column: &Column) -> bool {
+    column.base_type == "numeric"
+        || column.base_type == "interval"
+        || column.base_type.starts_with("time")
+}
