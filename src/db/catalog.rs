@@ -18,8 +18,8 @@ pub struct Relation {
     /// Whether its rows surely are what is written to them: a plain table without triggers, rules or
     /// row security.
     pub is_plain: bool,
-    /// Which file of which running server holds its rows. `None` where it is not one plain file, or the
-    /// server is older than version 14.
+    /// Which file of which running server holds its rows; of the server it tells the start and the background processes, which are others
+    /// after it recovered from a crash. `None` where it is not one plain file, or the server is older than version 14.
     pub file: Option<String>,
     /// How many rows it holds, as of the last vacuum or analyze; less than 0 before the first.
     pub estimated_rows: f64,
@@ -49,6 +49,8 @@ pub struct Column {
     pub output: String,
     /// Whether every server has the type.
     pub is_builtin: bool,
+    /// Whether texts in it are equal only if they are the same, byte by byte.
+    pub is_deterministic: bool,
     /// Whether the database computes it.
     pub is_generated: bool,
     /// Whether it is an identity that takes a value of ours only when the row is new.
@@ -100,6 +102,7 @@ const FIND: &str = concat!(
 -- look up the table
 select t.base_type, t.exact_type, t.output, t.is_builtin, a.attname::text, a.attgenerated <> '',
        a.attidentity = 'a', not a.attnotnull, a.attnum,
+       coalesce((select o.collisdeterministic from pg_catalog.pg_collation o where o.oid = a.attcollation), true),
        c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'), c.reltuples::float8,
        c.relkind = 'r' and not c.relhasrules and not c.relrowsecurity and not exists (
            select from pg_catalog.pg_trigger g where g.tgrelid = c.oid and not g.tgisinternal),
@@ -108,7 +111,9 @@ select t.base_type, t.exact_type, t.output, t.is_builtin, a.attname::text, a.att
                  and (select m.amname = 'heap' from pg_catalog.pg_am m where m.oid = c.relam)
             then concat_ws(' ', extract(epoch from pg_postmaster_start_time()),
                  (select d.oid from pg_catalog.pg_database d where d.datname = current_database()),
-                 c.oid, pg_relation_filenode(c.oid)) end
+                 c.oid, pg_relation_filenode(c.oid),
+                 (select string_agg(b.pid::text, ' ' order by b.pid) from pg_catalog.pg_stat_activity b
+                  where b.datid is null and b.usesysid is null)) end
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -136,16 +141,16 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
     let Some(first) = rows.first() else {
         return Ok(None);
     };
-    let oid: u32 = first.get(9);
+    let oid: u32 = first.get(10);
     let indexes = tx.query(UNIQUE, &[param::oid(oid)]).await?;
     Ok(Some(Relation {
         oid,
-        schema: first.get(10),
-        name: first.get(11),
-        is_table: first.get(12),
-        estimated_rows: first.get(13),
-        is_plain: first.get(14),
-        file: first.get(15),
+        schema: first.get(11),
+        name: first.get(12),
+        is_table: first.get(13),
+        estimated_rows: first.get(14),
+        is_plain: first.get(15),
+        file: first.get(16),
         columns: rows.iter().map(column).collect(),
         has_primary_key: indexes.first().is_some_and(|index| index.get(0)),
         unique: indexes
@@ -171,6 +176,7 @@ fn column(row: &Row) -> Column {
         is_always_identity: row.get(6),
         is_nullable: row.get(7),
         number: row.get(8),
+        is_deterministic: row.get(9),
     }
 }
 
@@ -182,7 +188,7 @@ pub async fn of_query<S: Side>(tx: &Tx<'_, S>, query: &str) -> Result<Vec<Column
     });
     let find = concat!(
         "
-select t.base_type, t.exact_type, t.output, t.is_builtin, v.name, false, false, true, 0::smallint
+select t.base_type, t.exact_type, t.output, t.is_builtin, v.name, false, false, true, 0::smallint, true
 from types
 cross join lateral (
     select u.type_oid, -1 as modifier, u.name, u.n

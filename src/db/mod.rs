@@ -196,6 +196,10 @@ const NOTICE_A_DEAD_CLIENT: &str = "\
     where current_setting('client_connection_check_interval', true) is not null \
     and version() like '%linux%'";
 
+/// The rows of a run are few among many, and what a disk takes to find one is no reason to read them all;
+/// those of a first comparison are many, and are to be joined in memory.
+const PLANNING: &str = "set local random_page_cost = 1.1; set local work_mem = '16MB'; ";
+
 impl<S: Side> Connection<S> {
     /// The one door to transactions. `name` is what `pg_stat_activity` shows.
     #[expect(
@@ -255,7 +259,7 @@ impl Connection<Local> {
         let lock_ms = self.waits.lock.as_millis();
         let settings = format!(
             "set local lock_timeout = {lock_ms}; set local tcp_keepalives_idle = 3; \
-             set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 2; "
+             set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 2; {PLANNING}"
         );
         self.open(name, IsolationLevel::ReadCommitted, &settings)
             .await

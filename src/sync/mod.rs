@@ -17,6 +17,7 @@ use crate::db::{Local, Remote, Tx};
 use crate::meter::{Counts, Phase, Progress, Rejection, RunId, TenantId};
 
 use digest::Difference;
+pub use digest::sums;
 pub use error::SyncError;
 pub use shape::Shape;
 pub(crate) use shape::look;
@@ -152,7 +153,9 @@ pub async fn run(
         Difference::None(rows) => {
             remote.commit().await?;
             let synced = Synced::unchanged(rows);
-            digest::remember(local, &shape, job, versions, &synced).await?;
+            if !job.dry_run {
+                digest::remember(local, &shape, job, versions, (None, &synced)).await?;
+            }
             return Ok(Done::of(synced, Compare::Differences));
         }
         Difference::Within(extent) => (extent, Compare::Differences),
@@ -173,8 +176,7 @@ pub async fn run(
     braked?;
     enter(observer, Phase::Apply);
     let synced = apply::apply(local, &shape, job, plan, staged).await?;
-    digest::gone::remember(local, &shape, job, &extent).await?;
-    digest::remember(local, &shape, job, versions, &synced).await?;
+    digest::remember(local, &shape, job, versions, (Some(&extent), &synced)).await?;
     Ok(Done::of(synced, compared))
 }
 

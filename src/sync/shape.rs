@@ -119,12 +119,14 @@ pub(crate) async fn look(
         .iter()
         .filter_map(|column| there.column(&column.name).cloned())
         .collect();
+    let is_inexact = |column: &Column| key.contains(&column.name) && !is_exact(column);
     let versions = basis(
         &there,
         &here,
         (&columns, &remote_columns),
         (tenant, mapping),
-    );
+    )
+    .filter(|_| !columns.iter().any(is_inexact));
     let may_lack_key = |column: &Column| column.is_nullable && key.contains(&column.name);
     let shape = Shape {
         vacatable: vacatable.map(|column| column.name.clone()).collect(),
@@ -315,6 +317,24 @@ fn basis(
     let mut all = columns.iter().chain(remote_columns);
     all.all(|column| column.is_builtin)
         .then(|| format!("{there} {here} {tenant} {mapping:?} {columns:?} {remote_columns:?}"))
+}
+
+/// Whether keys in the column are equal only if they are the same: else a meter may be found under
+/// another key than the remote's, in another bucket.
+fn is_exact(column: &Column) -> bool {
+    const EXACT: &[&str] = &[
+        "smallint",
+        "integer",
+        "bigint",
+        "text",
+        "character varying",
+        "uuid",
+        "date",
+        "inet",
+        "timestamp without time zone",
+        "timestamp with time zone",
+    ];
+    column.is_deterministic && EXACT.contains(&column.base_type.as_str())
 }
 
 /// Whether the remote's tenant column takes the tenant's id, said before it is used in a condition:

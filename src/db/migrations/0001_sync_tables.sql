@@ -86,6 +86,8 @@ create table meter_sync.meter_sync_seen_chunk (
     tenant text not null,
     local_table text not null,
     chunk bigint not null,
+    remote_sum bigint not null,
+    local_sum bigint not null,
     remote_sums bytea not null,
     local_sums bytea not null,
     primary key (tenant, local_table, chunk)

@@ -6,8 +6,6 @@ use super::Extent;
 use super::image::{Hasher, Row};
 use crate::sync::Shape;
 
-/// How many buckets share a chunk.
-pub(super) const CHUNK: u32 = 64;
 /// How many rows a bucket is to hold, roughly: few, since a row that differs makes its neighbours
 /// travel too, but not too few, since the servers keep about 100 bytes for each bucket.
 const BUCKET_ROWS: f64 = 12.0;

@@ -8,9 +8,9 @@ use crate::meter::RunId;
 use crate::sync::{Job, Shape, SyncError};
 
 use super::buckets::Buckets;
-use super::cursor::{self, Cursor, unequal};
+use super::cursor::{self, CHUNKS_AT_A_TIME, Cursor};
 use super::image::{HashFunction, Hasher, Row};
-use super::{Difference, gone};
+use super::{Difference, gone, sums};
 
 /// Compares the rows of both sides.
 pub(super) async fn compare(
@@ -58,9 +58,11 @@ async fn difference(
         return Ok(Difference::None(remote_rows));
     }
     let (chunks_there, chunks_here) = tokio::try_join!(there.chunks(), here.chunks())?;
-    let chunks = unequal(&chunks_there, &chunks_here);
-    let (sums_there, sums_here) = tokio::try_join!(there.buckets(&chunks), here.buckets(&chunks))?;
-    let numbers = unequal(&sums_there, &sums_here);
+    let mut numbers = Vec::new();
+    for chunks in sums::unequal(&chunks_there, &chunks_here).chunks(CHUNKS_AT_A_TIME) {
+        let (there, here) = tokio::try_join!(there.buckets(chunks), here.buckets(chunks))?;
+        numbers.extend(sums::unequal(&there, &here));
+    }
     tokio::try_join!(there.close(), here.close())?;
     // Rows that the remote gives twice cancel out, and none seems to differ.
     let extent = buckets

@@ -3,12 +3,12 @@
 //! One statement sums every row once and keeps the sums of buckets, chunks and all behind a cursor; what is
 //! not fetched does not travel.
 
-use std::collections::BTreeMap;
+use tokio_postgres::SimpleQueryRow;
 
 use crate::db::{DbError, Side, Tx};
 
-use super::buckets::CHUNK;
 use super::image::PROBE;
+use super::sums::{self, CHUNK, Sums};
 
 /// Opens one on each side at once; `None`, with nothing open, if one of them cannot be.
 pub(super) async fn both<'t, 'c, 'u, 'd, R: Side, L: Side>(
@@ -42,13 +42,44 @@ pub(super) struct Total {
     pub(super) probe: String,
 }
 
+impl Total {
+    /// Sums the rows without keeping more: a third of the cost where the hash costs little.
+    pub(super) async fn read<S: Side>(
+        tx: &Tx<'_, S>,
+        hash: &str,
+        rows: &str,
+    ) -> Result<Self, DbError> {
+        let sql = format!(
+            "-- sum up the meters\nselect count(*), coalesce(bit_xor({hash}), 0), {PROBE} from {rows}"
+        );
+        Ok(Self::of(tx.simple(&sql).await?.first()))
+    }
+
+    fn of(row: Option<&SimpleQueryRow>) -> Self {
+        let text = |n| row.and_then(|row| row.get(n)).unwrap_or_default();
+        Self {
+            rows: text(0).parse().unwrap_or_default(),
+            sum: text(1).parse().unwrap_or_default(),
+            probe: text(2).to_owned(),
+        }
+    }
+}
+
 /// The sums of one side, behind its cursor.
 pub(super) struct Cursor<'t, 'c, S> {
     pub(super) tx: &'t Tx<'c, S>,
     pub(super) total: Total,
     /// The chunks, in the order in which the cursor gives them.
     order: Vec<u32>,
+    /// How many of them it has passed.
+    passed: usize,
 }
+
+/// The column of the cursor that holds sums.
+const SUMS: usize = 3;
+
+/// How many chunks are fetched at a time; their sums take 200 kilobytes on the way.
+pub(super) const CHUNKS_AT_A_TIME: usize = 128;
 
 impl<'t, 'c, S: Side> Cursor<'t, 'c, S> {
     /// Sums the rows that `rows` gives to `from`, by bucket. `None` if a value in them cannot be
@@ -67,20 +98,11 @@ impl<'t, 'c, S: Side> Cursor<'t, 'c, S> {
             }
             Err(error) => return Err(error),
         };
-        let text = |n| {
-            answer
-                .first()
-                .and_then(|row| row.get(n))
-                .unwrap_or_default()
-        };
         Ok(Some(Self {
             tx,
-            total: Total {
-                rows: text(0).parse().unwrap_or_default(),
-                sum: text(1).parse().unwrap_or_default(),
-                probe: text(2).to_owned(),
-            },
+            total: Total::of(answer.first()),
             order: Vec::new(),
+            passed: 0,
         }))
     }
 
@@ -88,35 +110,41 @@ impl<'t, 'c, S: Side> Cursor<'t, 'c, S> {
     pub(super) async fn chunks(&mut self) -> Result<Sums, DbError> {
         let sql = "-- compare the chunks\nfetch 1 from meter_sync_digest";
         let rows = self.tx.simple(sql).await?;
-        let chunks = sums(rows.iter().filter_map(|row| row.get(3)));
-        self.order = chunks.keys().copied().collect();
+        let chunks = sums::read(rows.iter().filter_map(|row| row.get(SUMS)));
+        self.order = chunks.iter().map(|(n, _)| *n).collect();
         Ok(chunks)
     }
 
-    /// The sums of the buckets in these chunks, which are in order.
+    /// The sums of the buckets in some chunks; these are in order, and come after those asked for
+    /// before.
     pub(super) async fn buckets(&mut self, chunks: &[u32]) -> Result<Sums, DbError> {
-        if chunks.is_empty() {
-            return Ok(Sums::new());
-        }
         let mut sql = "-- compare the buckets\n".to_owned();
-        let mut passed = 0;
-        for (n, _) in (0_usize..)
-            .zip(&self.order)
-            .filter(|(_, chunk)| chunks.binary_search(chunk).is_ok())
-        {
-            if n > passed {
-                sql += &format!("move {} from meter_sync_digest; ", n - passed);
+        let mut is_any = false;
+        for (place, chunk) in self.order.iter().enumerate().skip(self.passed) {
+            if chunks.binary_search(chunk).is_err() {
+                continue;
+            }
+            if place > self.passed {
+                sql += &format!("move {} from meter_sync_digest; ", place - self.passed);
             }
             sql += "fetch 1 from meter_sync_digest; ";
-            passed = n + 1;
+            self.passed = place + 1;
+            is_any = true;
+        }
+        if !is_any {
+            return Ok(Sums::new());
         }
         let rows = self.tx.simple(&sql).await?;
-        Ok(sums(rows.iter().filter_map(|row| row.get(3))))
+        Ok(sums::read(rows.iter().filter_map(|row| row.get(SUMS))))
     }
 
-    /// Undoes what opening it did to the transaction.
+    /// Closes it, and keeps what was done meanwhile.
     pub(super) async fn close(self) -> Result<(), DbError> {
-        self.tx.back_to(SAVEPOINT).await
+        let sql = format!(
+            "-- close the digest\nclose meter_sync_digest; set local enable_sort to default; \
+             release savepoint {SAVEPOINT}"
+        );
+        self.tx.batch(&sql).await
     }
 }
 
@@ -143,37 +171,4 @@ union all
 select null, null, null, sums from (select sums from chunks order by n) c;
 fetch 1 from meter_sync_digest"
     )
-}
-
-/// How many bytes a number and its sum take.
-const ENTRY: usize = 12;
-
-/// Numbers and their sums, as `int4send(n) || int8send(sum)`, in hexadecimal digits after `\x`.
-pub(super) fn sums<'a>(texts: impl Iterator<Item = &'a str>) -> Sums {
-    let mut sums = Sums::new();
-    for text in texts {
-        let digits = text.trim_start_matches("\\x").as_bytes();
-        for entry in digits.chunks_exact(2 * ENTRY) {
-            let (n, sum) = entry.split_at(8);
-            let number = |digits| u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok();
-            if let (Some(n), Some(sum)) = (number(n), number(sum)) {
-                let sum = i64::from_ne_bytes(sum.to_ne_bytes());
-                sums.insert(u32::try_from(n).unwrap_or(u32::MAX), sum);
-            }
-        }
-    }
-    sums
-}
-
-/// Sums by number; what is not there is 0.
-pub(super) type Sums = BTreeMap<u32, i64>;
-
-/// The numbers whose sums differ, in order.
-pub(super) fn unequal(a: &Sums, b: &Sums) -> Vec<u32> {
-    let sum = |sums: &Sums, n| sums.get(&n).copied().unwrap_or_default();
-    let mut all: Vec<u32> = a.keys().chain(b.keys()).copied().collect();
-    all.sort_unstable();
-    all.dedup();
-    all.retain(|&n| sum(a, n) != sum(b, n));
-    all
 }

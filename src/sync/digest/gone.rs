@@ -38,7 +38,7 @@ pub(super) fn condition(shape: &Shape, job: &Job<'_>) -> String {
 }
 
 /// Remembers the meters that the run found gone within the extent, and forgets those that are back.
-pub(in crate::sync) async fn remember(
+pub(super) async fn remember(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,

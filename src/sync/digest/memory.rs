@@ -3,14 +3,10 @@
 //! They are kept in the transaction that makes the sides equal, a row a chunk of buckets, so that what is
 //! written follows what changed.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
-
 use crate::db::{DbError, Local, Tx, param};
 use crate::sync::{Job, Shape};
 
-use super::buckets::CHUNK;
-use super::cursor::{self, Sums};
+use super::sums::{self, Sums};
 
 /// The same of the remote and the local side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,21 +36,46 @@ pub(super) async fn totals(
     }))
 }
 
-const SUMS: &str = "\
--- read the versions last seen
-select encode(remote_sums, 'hex'), encode(local_sums, 'hex') from meter_sync.meter_sync_seen_chunk
-where tenant = $1 and local_table = $2";
+const CHUNKS: &str = "\
+-- look up the chunks last seen
+select chunk, remote_sum, local_sum from meter_sync.meter_sync_seen_chunk
+where tenant = $1 and local_table = $2 order by chunk";
 
-/// The sums of all buckets.
-pub(super) async fn sums(
+/// The sums of all chunks.
+pub(super) async fn chunks(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
 ) -> Result<Both<Sums>, DbError> {
-    let rows = local.query(SUMS, &scope(shape, job)).await?;
+    let mut chunks = Both::<Sums>::default();
+    for row in local.query(CHUNKS, &scope(shape, job)).await? {
+        let n = u32::try_from(row.get::<_, i64>(0)).unwrap_or(u32::MAX);
+        chunks.remote.push((n, row.get(1)));
+        chunks.local.push((n, row.get(2)));
+    }
+    Ok(chunks)
+}
+
+const SUMS: &str = "\
+-- look up the buckets last seen
+select encode(remote_sums, 'hex'), encode(local_sums, 'hex') from meter_sync.meter_sync_seen_chunk
+where tenant = $1 and local_table = $2 and chunk = any ($3)";
+
+/// The sums of the buckets in some chunks.
+pub(super) async fn sums(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    chunks: &[u32],
+) -> Result<Both<Sums>, DbError> {
+    let [tenant, table] = scope(shape, job);
+    let chunks: Vec<i64> = chunks.iter().copied().map(i64::from).collect();
+    let rows = local
+        .query(SUMS, &[tenant, table, param::bigints(&chunks)])
+        .await?;
     Ok(Both {
-        remote: cursor::sums(rows.iter().map(|row| row.get(0))),
-        local: cursor::sums(rows.iter().map(|row| row.get(1))),
+        remote: sums::read(rows.iter().map(|row| row.get(0))),
+        local: sums::read(rows.iter().map(|row| row.get(1))),
     })
 }
 
@@ -67,20 +88,12 @@ on conflict (tenant, local_table) do update set
     basis = excluded.basis, remote_rows = excluded.remote_rows, remote_sum = excluded.remote_sum,
     local_rows = excluded.local_rows, local_sum = excluded.local_sum";
 
-const KEEP_SUMS: &str = "\
--- remember the versions by bucket
-insert into meter_sync.meter_sync_seen_chunk (tenant, local_table, chunk, remote_sums, local_sums)
-select $1, $2, c.n, decode(c.remote, 'hex'), decode(c.local, 'hex')
-from unnest($3::bigint[], $4::text[], $5::text[]) c(n, remote, local)
-on conflict (tenant, local_table, chunk) do update set
-    remote_sums = excluded.remote_sums, local_sums = excluded.local_sums";
-
-/// Keeps the totals, and the sums of the chunks that are in `sums`.
-pub(super) async fn keep(
+/// Keeps the totals, without which nothing is known.
+pub(super) async fn keep_totals(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
-    (basis, totals, sums): (&str, &Both<(i64, i64)>, &Both<Sums>),
+    (basis, totals): (&str, &Both<(i64, i64)>),
 ) -> Result<(), DbError> {
     let [tenant, table] = scope(shape, job);
     let params = [
@@ -92,26 +105,52 @@ pub(super) async fn keep(
         param::bigint(totals.local.0),
         param::bigint(totals.local.1),
     ];
-    local.execute(KEEP_TOTALS, &params).await?;
-    let (mut numbers, mut remote, mut here) = (Vec::new(), Vec::new(), Vec::new());
-    for (chunk, texts) in by_chunk(sums) {
-        numbers.push(i64::from(chunk));
-        remote.push(texts.remote);
-        here.push(texts.local);
+    local.execute(KEEP_TOTALS, &params).await.map(drop)
+}
+
+const KEEP: &str = "\
+-- remember the buckets
+insert into meter_sync.meter_sync_seen_chunk
+    (tenant, local_table, chunk, remote_sum, local_sum, remote_sums, local_sums)
+select $1, $2, c.n, c.remote_sum, c.local_sum, decode(c.remote, 'hex'), decode(c.local, 'hex')
+from unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[])
+    c(n, remote_sum, local_sum, remote, local)
+on conflict (tenant, local_table, chunk) do update set
+    remote_sum = excluded.remote_sum, local_sum = excluded.local_sum,
+    remote_sums = excluded.remote_sums, local_sums = excluded.local_sums";
+
+/// Keeps the sums of the buckets in some chunks.
+pub(super) async fn keep(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    (chunks, sums): (&[u32], &Both<Sums>),
+) -> Result<(), DbError> {
+    let (mut totals, mut digits) = (Both::<Vec<i64>>::default(), Both::<Vec<String>>::default());
+    for chunk in chunks {
+        let remote = sums::in_chunk(&sums.remote, *chunk);
+        let here = sums::in_chunk(&sums.local, *chunk);
+        totals.remote.push(sums::total(remote));
+        totals.local.push(sums::total(here));
+        digits.remote.push(sums::digits(remote));
+        digits.local.push(sums::digits(here));
     }
+    let chunks: Vec<i64> = chunks.iter().copied().map(i64::from).collect();
     let [tenant, table] = scope(shape, job);
     let params = [
         tenant,
         table,
-        param::bigints(&numbers),
-        param::texts(&remote),
-        param::texts(&here),
+        param::bigints(&chunks),
+        param::bigints(&totals.remote),
+        param::bigints(&totals.local),
+        param::texts(&digits.remote),
+        param::texts(&digits.local),
     ];
-    local.execute(KEEP_SUMS, &params).await.map(drop)
+    local.execute(KEEP, &params).await.map(drop)
 }
 
 /// Forgets them: the next run compares what the rows hold.
-pub(in crate::sync) async fn forget(
+pub(super) async fn forget(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
@@ -129,23 +168,4 @@ fn scope<'a>(shape: &'a Shape, job: &'a Job<'_>) -> [param::Param<'a>; 2] {
         param::text(job.tenant.as_str()),
         param::text(shape.local.as_str()),
     ]
-}
-
-/// The sums of each chunk as hexadecimal digits.
-fn by_chunk(sums: &Both<Sums>) -> BTreeMap<u32, Both<String>> {
-    let mut chunks: BTreeMap<u32, Both<String>> = BTreeMap::new();
-    for (n, sum) in &sums.remote {
-        append(&mut chunks.entry(n / CHUNK).or_default().remote, *n, *sum);
-    }
-    for (n, sum) in &sums.local {
-        append(&mut chunks.entry(n / CHUNK).or_default().local, *n, *sum);
-    }
-    chunks
-}
-
-fn append(text: &mut String, n: u32, sum: i64) {
-    // Writing to a string does not fail.
-    if write!(text, "{n:08x}{sum:016x}").is_err() {
-        text.clear();
-    }
 }

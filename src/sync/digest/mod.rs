@@ -19,9 +19,10 @@ pub(super) use versions::Versions;
 mod buckets;
 mod content;
 mod cursor;
-pub(super) mod gone;
+mod gone;
 mod image;
 mod memory;
+pub mod sums;
 mod versions;
 
 /// Where the sides can differ.
@@ -59,22 +60,25 @@ pub(super) async fn find(
     Ok((difference, versions))
 }
 
-/// Remembers what is settled now. Where rows were set aside, or do not hold what was written to them, the sides are not
-/// equal, and what was remembered of them before is no longer of use.
+/// Remembers what was settled: within the extent if there was something to compare.
 pub(super) async fn remember(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
     versions: Option<Versions>,
-    synced: &Synced,
+    (extent, synced): (Option<&Extent>, &Synced),
 ) -> Result<(), SyncError> {
-    if job.dry_run {
-        return Ok(());
+    let are_known = versions.as_ref().is_some_and(Versions::is_known);
+    let is_by_content = job.compare == Compare::Everything || !are_known;
+    if let Some(extent) = extent.filter(|_| is_by_content) {
+        gone::remember(local, shape, job, extent).await?;
     }
+    // Where rows were set aside, or do not hold what was written to them, the sides are not equal.
+    let are_equal = synced.rejected.is_empty() && synced.altered.is_empty();
     match versions {
-        Some(mut versions) if synced.rejected.is_empty() && synced.altered.is_empty() => {
-            let is_planned = synced.counts.changes() > 0;
-            versions.remember(local, shape, job, is_planned).await?;
+        Some(mut versions) if are_equal => {
+            let written = synced.counts.changes();
+            versions.remember(local, shape, job, written).await?;
         }
         _ => memory::forget(local, shape, job).await?,
     }

@@ -8,8 +8,8 @@
 //! else will ever be written under its number within the next four billion. Unlike a mark such as "newer than the last one seen" the
 //! set also tells rows that are gone, and rows that were written early and committed late.
 //!
-//! Proof ends where that sentence does. After a restart, a restore or a failover (each starts a
-//! server anew), after the table was rewritten or its columns changed, for views, queries, partitions, other
+//! Proof ends where that sentence does. After a restart, a crash, a restore or a failover (each starts a
+//! server or its processes anew), after the table was rewritten or its columns changed, for views, queries, partitions, other
 //! storage and types of one's own, the rows are compared by what they hold. So they are after a run that set rows aside.
 //!
 //! What is remembered was always seen before the rows were compared, never after: whatever others or the run itself wrote
@@ -20,9 +20,10 @@ use crate::sync::{Compare, Job, Shape, SyncError};
 
 use super::Difference;
 use super::buckets::Buckets;
-use super::cursor::{self, Cursor, Sums, unequal};
+use super::cursor::{self, CHUNKS_AT_A_TIME, Cursor, Total};
 use super::image::{HashFunction, Hasher, Row};
 use super::memory::{self, Both};
+use super::sums::{self, CHUNK, Sums};
 
 /// The versions that both sides hold, as they were before anything was compared.
 #[derive(Debug)]
@@ -32,16 +33,17 @@ pub(in crate::sync) struct Versions {
     buckets: Buckets,
     /// How many rows, and the sum of their versions.
     totals: Both<(i64, i64)>,
-    /// Whether there is something to compare them with.
+    /// Whether there was something to compare them with.
     is_known: bool,
-    /// The buckets that are not as they were; all of them if that is not known.
+    /// Whether they are as they were.
+    is_same: bool,
+    /// The buckets that are not as they were.
     differing: Vec<u32>,
-    /// The sums to remember: of all buckets in the chunks that differ.
-    sums: Both<Sums>,
 }
 
 impl Versions {
-    /// Reads the versions of both sides; `None` where they prove nothing.
+    /// Reads the versions of both sides; `None` where they prove nothing. But for a dry run, those that
+    /// are not as they were are kept at once: what comes of the run decides whether for good.
     pub(super) async fn read(
         remote: &Tx<'_, Remote>,
         local: &Tx<'_, Local>,
@@ -52,6 +54,29 @@ impl Versions {
             return Ok(None);
         };
         let buckets = Buckets::of(shape, HASHER);
+        let (there, here) = (version_of("r"), version_of("l"));
+        let (there_rows, here_rows) = (rows(shape, Row::Remote), rows(shape, Row::Local));
+        let (there, here) = tokio::try_join!(
+            Total::read(remote, &there, &there_rows),
+            Total::read(local, &here, &here_rows),
+        )?;
+        if there.probe != here.probe {
+            return Ok(None);
+        }
+        let mut versions = Self {
+            basis: format!("{basis} {} {}", buckets.count(), there.probe),
+            buckets,
+            totals: totals(&there, &here),
+            is_known: false,
+            is_same: false,
+            differing: Vec::new(),
+        };
+        let known = memory::totals(local, shape, job, &versions.basis).await?;
+        versions.is_known = known.is_some();
+        versions.is_same = known.as_ref() == Some(&versions.totals);
+        if versions.is_same || job.dry_run && !versions.is_known {
+            return Ok(Some(versions));
+        }
         let opened = cursor::both(
             open(remote, buckets, shape, Row::Remote),
             open(local, buckets, shape, Row::Local),
@@ -59,28 +84,9 @@ impl Versions {
         let Some((mut there, mut here)) = opened.await? else {
             return Ok(None);
         };
-        if there.total.probe != here.total.probe {
-            tokio::try_join!(there.close(), here.close())?;
-            return Ok(None);
-        }
-        let mut versions = Self {
-            basis: format!("{basis} {} {}", buckets.count(), there.total.probe),
-            buckets,
-            totals: Both {
-                remote: (there.total.rows, there.total.sum),
-                local: (here.total.rows, here.total.sum),
-            },
-            is_known: false,
-            differing: Vec::new(),
-            sums: Both::default(),
-        };
-        let known = memory::totals(local, shape, job, &versions.basis).await?;
-        versions.is_known = known.is_some();
-        if known.as_ref() != Some(&versions.totals) {
-            versions.compare(&mut there, &mut here, shape, job).await?;
-            there.close().await?;
-        }
-        here.close().await?;
+        versions.totals = totals(&there.total, &here.total);
+        versions.compare(&mut there, &mut here, shape, job).await?;
+        tokio::try_join!(there.close(), here.close())?;
         Ok(Some(versions))
     }
 
@@ -91,27 +97,39 @@ impl Versions {
         shape: &Shape,
         job: &Job<'_>,
     ) -> Result<(), DbError> {
-        let known = match self.is_known {
-            true => memory::sums(here.tx, shape, job).await?,
-            false => Both::default(),
-        };
+        let local = here.tx;
+        if !self.is_known {
+            memory::forget(local, shape, job).await?;
+        }
+        let known = memory::chunks(local, shape, job).await?;
         let (chunks_there, chunks_here) = tokio::try_join!(there.chunks(), here.chunks())?;
-        let mut chunks = unequal(&chunks_there, &chunks_of(&known.remote));
-        chunks.extend(unequal(&chunks_here, &chunks_of(&known.local)));
-        chunks.sort_unstable();
-        chunks.dedup();
-        let (remote, local) = tokio::try_join!(there.buckets(&chunks), here.buckets(&chunks))?;
-        let is_in = |n: &u32| chunks.binary_search(&chunk_of(*n)).is_ok();
-        let known = Both {
-            remote: known.remote.into_iter().filter(|(n, _)| is_in(n)).collect(),
-            local: known.local.into_iter().filter(|(n, _)| is_in(n)).collect(),
-        };
-        self.differing = unequal(&remote, &known.remote);
-        self.differing.extend(unequal(&local, &known.local));
-        self.differing.sort_unstable();
-        self.differing.dedup();
-        self.sums = Both { remote, local };
+        let chunks = sums::union(
+            sums::unequal(&chunks_there, &known.remote),
+            sums::unequal(&chunks_here, &known.local),
+        );
+        for chunks in chunks.chunks(CHUNKS_AT_A_TIME) {
+            let (remote, here) = tokio::try_join!(there.buckets(chunks), here.buckets(chunks))?;
+            let now = Both {
+                remote,
+                local: here,
+            };
+            if self.is_known {
+                let was = memory::sums(local, shape, job, chunks).await?;
+                self.differing.extend(sums::union(
+                    sums::unequal(&now.remote, &was.remote),
+                    sums::unequal(&now.local, &was.local),
+                ));
+            }
+            if !job.dry_run {
+                memory::keep(local, shape, job, (chunks, &now)).await?;
+            }
+        }
         Ok(())
+    }
+
+    /// Whether there was something to compare them with.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known
     }
 
     /// Where the sides can differ, if they were known to be equal before.
@@ -120,19 +138,44 @@ impl Versions {
         if !self.is_known {
             return None;
         }
-        if self.differing.is_empty() {
+        if self.is_same || self.differing.is_empty() {
             return Some(Difference::None(remote_rows));
         }
         let extent = self.buckets.extent(shape, &self.differing, remote_rows);
         Some(extent.map_or(Difference::Unclear, Difference::Within))
     }
 
-    /// Puts the new versions of the rows in the plan in the place of the old ones, which is not the same as reading the table once
-    /// more: what others wrote meanwhile was not compared.
+    /// Keeps them for good: where they differed the rows have been compared since. `written` is how many
+    /// rows a plan changed.
+    pub(super) async fn remember(
+        &mut self,
+        local: &Tx<'_, Local>,
+        shape: &Shape,
+        job: &Job<'_>,
+        written: i64,
+    ) -> Result<(), DbError> {
+        // Differences where there were none to be, or too many to follow: begin anew with what the rows
+        // hold.
+        let is_surprise = self.is_known && job.compare == Compare::Everything;
+        if written > MOST_FOLLOWED || written > 0 && is_surprise {
+            return memory::forget(local, shape, job).await;
+        }
+        if self.is_same {
+            return Ok(());
+        }
+        if written > 0 {
+            self.add_what_was_written(local, shape, job).await?;
+        }
+        memory::keep_totals(local, shape, job, (&self.basis, &self.totals)).await
+    }
+
+    /// Puts the new versions of the rows in the plan in the place of the old ones. That is not the same
+    /// as reading the table once more: what others wrote meanwhile was not compared.
     async fn add_what_was_written(
         &mut self,
         local: &Tx<'_, Local>,
         shape: &Shape,
+        job: &Job<'_>,
     ) -> Result<(), DbError> {
         let Shape {
             local: table,
@@ -148,43 +191,29 @@ impl Versions {
 select {bucket}, count(*) filter (where p.\"meter_sync place\" is null), bit_xor({new} # coalesce({old}, 0))
 from pg_temp.meter_sync_plan p
 join {table} l on {same_key} and {local_filter}
-group by 1"
+group by 1 order by 1"
         );
+        let mut written = Sums::new();
         for row in local.query(&sql, &[]).await? {
-            let (n, inserted, change): (i32, i64, i64) = (row.get(0), row.get(1), row.get(2));
-            let n = u32::try_from(n).unwrap_or_default();
-            *self.sums.local.entry(n).or_default() ^= change;
+            let (n, inserted, sum): (i32, i64, i64) = (row.get(0), row.get(1), row.get(2));
+            written.push((u32::try_from(n).unwrap_or_default(), sum));
             self.totals.local.0 += inserted;
-            self.totals.local.1 ^= change;
+            self.totals.local.1 ^= sum;
+        }
+        let chunks = sums::union(written.iter().map(|(n, _)| n / CHUNK).collect(), Vec::new());
+        for chunks in chunks.chunks(CHUNKS_AT_A_TIME) {
+            let mut sums = memory::sums(local, shape, job, chunks).await?;
+            for chunk in chunks {
+                sums.local = sums::added(&sums.local, sums::in_chunk(&written, *chunk));
+            }
+            memory::keep(local, shape, job, (chunks, &sums)).await?;
         }
         Ok(())
     }
-
-    /// Remembers them: where they differed the rows have been compared since. `is_planned` tells whether a
-    /// plan was carried out.
-    pub(super) async fn remember(
-        &mut self,
-        local: &Tx<'_, Local>,
-        shape: &Shape,
-        job: &Job<'_>,
-        is_planned: bool,
-    ) -> Result<(), DbError> {
-        // What differs where nothing was to differ: begin anew with what the rows hold.
-        if is_planned && self.is_known && job.compare == Compare::Everything {
-            return memory::forget(local, shape, job).await;
-        }
-        if self.is_known && self.differing.is_empty() {
-            return Ok(());
-        }
-        if is_planned {
-            self.add_what_was_written(local, shape).await?;
-        }
-        if !self.is_known {
-            memory::forget(local, shape, job).await?;
-        }
-        memory::keep(local, shape, job, (&self.basis, &self.totals, &self.sums)).await
-    }
 }
+
+/// Of so many written rows the new versions are looked up; they take some megabytes at most.
+const MOST_FOLLOWED: i64 = 20_000;
 
 /// The same in every run: what is remembered is to be compared.
 const HASHER: Hasher = Hasher {
@@ -199,14 +228,30 @@ async fn open<'t, 'c, S: Side>(
     shape: &Shape,
     row: Row,
 ) -> Result<Option<Cursor<'t, 'c, S>>, DbError> {
-    let (name, from, filter) = match row {
-        Row::Remote => ("r", &shape.remote_from, &shape.remote_filter),
-        Row::Local => ("l", &shape.local, &shape.local_filter),
+    let version = match row {
+        Row::Remote => version_of("r"),
+        Row::Local => version_of("l"),
     };
-    let version = version(&format!("{name}.ctid"), &format!("{name}.xmin"));
-    let bucket = buckets.number(shape, row);
-    let rows = format!("{from} {name} where {filter}");
-    Cursor::open(tx, (bucket, version), &rows).await
+    Cursor::open(tx, (buckets.number(shape, row), version), &rows(shape, row)).await
+}
+
+fn totals(there: &Total, here: &Total) -> Both<(i64, i64)> {
+    Both {
+        remote: (there.rows, there.sum),
+        local: (here.rows, here.sum),
+    }
+}
+
+/// The tenant's rows of a side.
+fn rows(shape: &Shape, row: Row) -> String {
+    match row {
+        Row::Remote => format!("{} r where {}", shape.remote_from, shape.remote_filter),
+        Row::Local => format!("{} l where {}", shape.local, shape.local_filter),
+    }
+}
+
+fn version_of(row: &str) -> String {
+    version(&format!("{row}.ctid"), &format!("{row}.xmin"))
 }
 
 /// A `bigint` expression: the hash of a place and a transaction. A transaction's number is had
@@ -216,16 +261,4 @@ fn version(place: &str, transaction: &str) -> String {
         "hashtidextended({place}, \
          ((select age('3'::xid)::bigint) - age({transaction})) & 4294967295)"
     )
-}
-
-fn chunk_of(bucket: u32) -> u32 {
-    bucket / super::buckets::CHUNK
-}
-
-fn chunks_of(buckets: &Sums) -> Sums {
-    let mut chunks = Sums::new();
-    for (n, sum) in buckets {
-        *chunks.entry(chunk_of(*n)).or_default() ^= sum;
-    }
-    chunks
 }

@@ -1,0 +1,70 @@
+//! What a sync would change, without changing a meter: a dry run and its plan, line by line.
+//!
+//! ```sh
+//! cargo run --example plan_only
+//! ```
+//!
+//! It brings its own two databases. Where `METER_SYNC_REMOTE_URL` is set it looks at yours instead; the
+//! dry run is then written to your run log, and nothing else is.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Context;
+use meter_sync::config::{Config, Environment, Setting, Settings};
+use meter_sync::demo::{Pair, sample};
+use meter_sync::meter::{Change, Trigger};
+use meter_sync::runs::status::StatusQuery;
+use meter_sync::runs::{Request, Requested, Runs};
+use tokio_util::task::TaskTracker;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    if std::env::var_os("METER_SYNC_REMOTE_URL").is_some() {
+        return print_plan(Config::load(&Settings::default())?).await;
+    }
+    let pair = Pair::temporary().await?;
+    sample::fill(pair.remote_url(), pair.local_url()).await?;
+    let settings = Settings::default()
+        .with(Setting::RemoteUrl, pair.remote_url())
+        .with(Setting::LocalUrl, pair.local_url());
+    let config = Config::load_from(&settings, &Environment::default())?;
+    let printed = print_plan(config).await;
+    pair.stop().await?;
+    printed
+}
+
+async fn print_plan(config: Config) -> anyhow::Result<()> {
+    let runs = Runs::new(config, TaskTracker::new())?;
+    let request = Request {
+        dry_run: true,
+        actor: Some("plan_only example".to_owned()),
+        ..Request::new(Trigger::Cli)
+    };
+    let report = match runs.request(request).await? {
+        Requested::Started(mut ticket) => ticket.wait(Duration::from_secs(600)).await,
+        Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
+    };
+    let query = StatusQuery {
+        run_id: Some(report.run_id),
+        include_changes: true,
+        changes_limit: 200,
+        ..StatusQuery::default()
+    };
+    let status = runs.status(&query).await?;
+    let mut out = std::io::stdout().lock();
+    for change in status.changes.context("the plan is in the run log")? {
+        writeln!(out, "{}", line(&change)?)?;
+    }
+    writeln!(out, "{}", report.summary)?;
+    Ok(())
+}
+
+fn line(change: &Change) -> anyhow::Result<String> {
+    let key = serde_json::to_string(&change.key)?;
+    let (before, after) = (
+        serde_json::to_string(&change.before)?,
+        serde_json::to_string(&change.after)?,
+    );
+    Ok(format!("{:?} {key} {before} -> {after}", change.action).to_lowercase())
+}

@@ -1,0 +1,149 @@
+//! Sums by number, in order: of buckets, or of chunks of them. What is not there is 0.
+
+use std::cmp::Ordering;
+use std::fmt::Write;
+
+/// Numbers and their sums, in the order of the numbers.
+pub type Sums = Vec<(u32, i64)>;
+
+/// How many buckets share a chunk.
+pub const CHUNK: u32 = 64;
+
+/// How many hexadecimal digits a number takes, and a sum.
+const NUMBER_DIGITS: usize = 8;
+const SUM_DIGITS: usize = 16;
+
+/// Reads numbers and sums from hexadecimal digits, as Postgres writes `int4send(n) || int8send(sum)` after
+/// `\x`. What is not of that form is left out.
+pub fn read<'a>(texts: impl IntoIterator<Item = &'a str>) -> Sums {
+    let mut sums = Sums::new();
+    for text in texts {
+        let digits = text.trim_start_matches("\\x").as_bytes();
+        for entry in digits.chunks_exact(NUMBER_DIGITS + SUM_DIGITS) {
+            let (n, sum) = entry.split_at(NUMBER_DIGITS);
+            let number = |digits| u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok();
+            if let (Some(n), Some(sum)) = (number(n), number(sum)) {
+                let n = u32::try_from(n).unwrap_or(u32::MAX);
+                sums.push((n, i64::from_ne_bytes(sum.to_ne_bytes())));
+            }
+        }
+    }
+    sums.sort_unstable();
+    sums
+}
+
+/// The digits that [`read`] reads.
+pub fn digits(sums: &[(u32, i64)]) -> String {
+    let mut digits = String::with_capacity(sums.len() * (NUMBER_DIGITS + SUM_DIGITS));
+    for (n, sum) in sums {
+        if write!(digits, "{n:08x}{sum:016x}").is_err() {
+            break;
+        }
+    }
+    digits
+}
+
+/// The numbers whose sums are not the same.
+pub fn unequal(a: &[(u32, i64)], b: &[(u32, i64)]) -> Vec<u32> {
+    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
+    let mut unequal = Vec::new();
+    loop {
+        let (n, here, there) = match (a.peek(), b.peek()) {
+            (None, None) => return unequal,
+            (Some(&&(n, sum)), None) => (n, sum, 0),
+            (None, Some(&&(n, sum))) => (n, 0, sum),
+            (Some(&&(n, here)), Some(&&(m, there))) => match n.cmp(&m) {
+                Ordering::Less => (n, here, 0),
+                Ordering::Equal => (n, here, there),
+                Ordering::Greater => (m, 0, there),
+            },
+        };
+        a.next_if(|&&(m, _)| m == n);
+        b.next_if(|&&(m, _)| m == n);
+        if here != there {
+            unequal.push(n);
+        }
+    }
+}
+
+/// The numbers of either, in order.
+pub fn union(a: Vec<u32>, b: Vec<u32>) -> Vec<u32> {
+    let mut all = a;
+    all.extend(b);
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The sums in either, added to each other.
+pub fn added(a: &[(u32, i64)], b: &[(u32, i64)]) -> Sums {
+    let mut all: Sums = a.iter().chain(b).copied().collect();
+    all.sort_unstable_by_key(|(n, _)| *n);
+    all.dedup_by(|next, kept| {
+        let is_same = next.0 == kept.0;
+        if is_same {
+            kept.1 ^= next.1;
+        }
+        is_same
+    });
+    all
+}
+
+/// The sums of one chunk.
+pub fn in_chunk(sums: &[(u32, i64)], chunk: u32) -> &[(u32, i64)] {
+    let first = sums.partition_point(|(n, _)| n / CHUNK < chunk);
+    let end = sums.partition_point(|(n, _)| n / CHUNK <= chunk);
+    sums.get(first..end).unwrap_or_default()
+}
+
+/// The sum of sums.
+pub fn total(sums: &[(u32, i64)]) -> i64 {
+    sums.iter().fold(0, |total, (_, sum)| total ^ sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use quickcheck::quickcheck;
+
+    use super::*;
+
+    type Map = BTreeMap<u32, i64>;
+
+    fn sums(map: &Map) -> Sums {
+        map.iter().map(|(n, sum)| (*n, *sum)).collect()
+    }
+
+    quickcheck! {
+        fn what_is_written_is_read_again(map: Map) -> bool {
+            read([format!("\\x{}", digits(&sums(&map))).as_str()]) == sums(&map)
+        }
+
+        fn numbers_are_unequal_where_a_map_says_so(a: Map, b: Map) -> bool {
+            let of = |map: &Map, n| map.get(n).copied().unwrap_or(0);
+            let mut expected: Vec<u32> = a.keys().chain(b.keys()).copied().collect();
+            expected.retain(|n| of(&a, n) != of(&b, n));
+            expected.sort_unstable();
+            expected.dedup();
+            unequal(&sums(&a), &sums(&b)) == expected
+        }
+
+        fn adding_twice_takes_away_again(a: Map, b: Map) -> bool {
+            let back = added(&added(&sums(&a), &sums(&b)), &sums(&b));
+            unequal(&back, &sums(&a)).is_empty()
+        }
+
+        fn chunks_hold_all_sums_between_them(map: Map) -> bool {
+            let all = sums(&map);
+            let chunks: Vec<u32> = union(map.keys().map(|n| n / CHUNK).collect(), Vec::new());
+            let parts = chunks.iter().flat_map(|chunk| in_chunk(&all, *chunk));
+            parts.copied().collect::<Sums>() == all
+        }
+    }
+
+    #[test]
+    fn what_is_no_sum_is_left_out() {
+        assert_eq!(read(["\\x00", "", "zz"]), Sums::new());
+    }
+}
