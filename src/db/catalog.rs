@@ -22,7 +22,7 @@ pub struct Relation {
     /// after it recovered from a crash. `None` where it is not one plain file, or the server is older than version 14.
     pub file: Option<String>,
     /// How many rows it holds, as of the last vacuum or analyze; less than 0 before the first.
-    pub estimated_rows: f64,
+    pub estimated_rows: i64,
     /// Its columns, in order.
     pub columns: Vec<Column>,
     /// The columns of each unique index that holds for every row, the primary key's first.
@@ -103,7 +103,7 @@ const FIND: &str = concat!(
 select t.base_type, t.exact_type, t.output, t.is_builtin, a.attname::text, a.attgenerated <> '',
        a.attidentity = 'a', not a.attnotnull, a.attnum,
        coalesce((select o.collisdeterministic from pg_catalog.pg_collation o where o.oid = a.attcollation), true),
-       c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'), c.reltuples::float8,
+       c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'), c.reltuples::bigint,
        c.relkind = 'r' and not c.relhasrules and not c.relrowsecurity and not exists (
            select from pg_catalog.pg_trigger g where g.tgrelid = c.oid and not g.tgisinternal),
        case when c.relkind = 'r' and not c.relhassubclass

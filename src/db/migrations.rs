@@ -7,7 +7,10 @@ use super::{Connection, DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 
 /// The steps, oldest first.
-const STEPS: &[&str] = &[include_str!("migrations/0001_sync_tables.sql")];
+const STEPS: &[&str] = &[
+    include_str!("migrations/0001_sync_tables.sql"),
+    include_str!("migrations/0002_digests.sql"),
+];
 
 /// What the migrations found or did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

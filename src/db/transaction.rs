@@ -2,11 +2,13 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use deadpool_postgres::Transaction;
+use futures_util::StreamExt;
 use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use super::param::{Param, typed};
@@ -23,6 +25,8 @@ pub struct Tx<'c, S> {
     side: PhantomData<S>,
 }
 
+/// What comes before a row of a COPY: type and length of the message.
+const COPY_HEAD: usize = 5;
 /// What comes before the values of a row: type and length of the message, and the number of values.
 const ROW_HEAD: usize = 7;
 /// What comes before each value.
@@ -44,9 +48,23 @@ impl<'c, S: Side> Tx<'c, S> {
         i64::try_from(self.bytes_read.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
     }
 
-    /// Counts bytes of rows that were read from a COPY.
-    pub fn count_bytes(&self, bytes: usize) {
+    fn count_bytes(&self, bytes: usize) {
         self.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The next row of a COPY; what comes of it is told of under the name of the statement.
+    pub async fn next(
+        &self,
+        rows: &mut Pin<&mut CopyOutStream>,
+        doing: &str,
+    ) -> Result<Option<Bytes>, DbError> {
+        let row = match tokio::time::timeout(self.patience(), rows.next()).await {
+            Ok(Some(row)) => row.map_err(|source| DbError::query::<S>(doing, source))?,
+            Ok(None) => return Ok(None),
+            Err(_elapsed) => return Err(DbError::silence::<S>(doing, self.patience())),
+        };
+        self.count_bytes(COPY_HEAD + row.len());
+        Ok(Some(row))
     }
 
     /// How long the next bytes are waited for.

@@ -9,7 +9,7 @@
 use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::SinkExt;
 use tokio_postgres::{CopyInSink, Row};
 
 use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
@@ -84,9 +84,6 @@ create temp table meter_sync_aside on commit drop as select {key} from {table} l
 /// How many bytes are passed on at a time.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// What comes before each row: type and length of the message.
-const COPY_HEAD: usize = 5;
-
 /// Relays the rows into the local table `to`; gives their number.
 pub(super) async fn relay(
     (remote, local): (&Tx<'_, Remote>, &Tx<'_, Local>),
@@ -109,13 +106,8 @@ pub(super) async fn relay(
     let mut sink = pin!(local.copy_in(&write).await?);
     let mut batch = BytesMut::with_capacity(BATCH_BYTES);
     let mut rows = 0;
-    while let Some(row) = tokio::time::timeout(remote.patience(), source.next())
-        .await
-        .map_err(|_elapsed| DbError::silence::<Remote>("read the meters", remote.patience()))?
-    {
-        let row = row.map_err(|e| DbError::query::<Remote>("read the meters", e))?;
+    while let Some(row) = remote.next(&mut source, "read the meters").await? {
         rows += 1;
-        remote.count_bytes(COPY_HEAD + row.len());
         batch.extend_from_slice(&row);
         if batch.len() >= BATCH_BYTES {
             let progress = (rows, remote.bytes_read(), observer);

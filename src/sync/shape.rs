@@ -30,11 +30,13 @@ pub struct Shape {
     /// Whether rows can be copied straight into the local table: it keeps them as they are, and
     /// refuses a row without a key.
     pub takes_copies: bool,
+    /// Whether keys are equal only if they are the same.
+    pub has_exact_key: bool,
     /// What has to stay as it is for the versions of rows to tell whether the rows changed; `None` where
     /// they do not tell it.
     pub versions: Option<String>,
     /// How many rows the local table holds, roughly.
-    pub estimated_rows: f64,
+    pub estimated_rows: i64,
     /// The condition that picks the tenant's rows on the remote, for a row named `r`.
     pub remote_filter: String,
     /// The condition that picks the tenant's rows here, for a row named `l`.
@@ -120,17 +122,19 @@ pub(crate) async fn look(
         .filter_map(|column| there.column(&column.name).cloned())
         .collect();
     let is_inexact = |column: &Column| key.contains(&column.name) && !is_exact(column);
+    let has_exact_key = !columns.iter().any(is_inexact);
     let versions = basis(
         &there,
         &here,
         (&columns, &remote_columns),
         (tenant, mapping),
     )
-    .filter(|_| !columns.iter().any(is_inexact));
+    .filter(|_| has_exact_key);
     let may_lack_key = |column: &Column| column.is_nullable && key.contains(&column.name);
     let shape = Shape {
         vacatable: vacatable.map(|column| column.name.clone()).collect(),
         versions,
+        has_exact_key,
         takes_copies: here.is_plain && !here.columns.iter().any(may_lack_key),
         estimated_rows: here.estimated_rows,
         remote_from: there.from,

@@ -26,7 +26,6 @@ create table meter_sync.meter_sync_log (
     error_message text,
     error_remedy text,
     remote_bytes bigint not null default 0,
-    compared text not null default 'nothing' check (compared in ('nothing', 'differences', 'everything')),
     changes_truncated boolean not null default false,
     warning text,
     check ((outcome is null) = (finished_at is null))
@@ -59,38 +58,6 @@ create table meter_sync.meter_sync_rejected (
     key jsonb not null,
     reason text not null,
     primary key (run_id, n)
-);
-
--- The meters that are inactive here because the remote has them no more, by a hash of their keys: what
--- the comparison with the remote leaves out. A wrong row costs time and does no harm.
-create table meter_sync.meter_sync_gone (
-    tenant text not null,
-    local_table text not null,
-    key_hash bigint not null,
-    primary key (tenant, local_table, key_hash)
-);
-
--- Which versions of rows both sides held when they were last found equal: sums over all rows, and over
--- the rows of each bucket, a row a chunk of buckets. Without a row here the next run compares what the rows hold.
-create table meter_sync.meter_sync_seen (
-    tenant text not null,
-    local_table text not null,
-    basis text not null,
-    remote_rows bigint not null,
-    remote_sum bigint not null,
-    local_rows bigint not null,
-    local_sum bigint not null,
-    primary key (tenant, local_table)
-);
-create table meter_sync.meter_sync_seen_chunk (
-    tenant text not null,
-    local_table text not null,
-    chunk bigint not null,
-    remote_sum bigint not null,
-    local_sum bigint not null,
-    remote_sums bytea not null,
-    local_sums bytea not null,
-    primary key (tenant, local_table, chunk)
 );
 
 -- The slots of the schedule that a process has taken upon itself.

@@ -4,58 +4,69 @@
 //! two rows that meet once do not meet again; and now and then everything is compared.
 
 use crate::db::{DbError, Local, Remote, Tx};
-use crate::meter::RunId;
 use crate::sync::{Job, Shape, SyncError};
 
-use super::buckets::Buckets;
-use super::cursor::{self, CHUNKS_AT_A_TIME, Cursor};
+use super::buckets::{Buckets, Differing};
+use super::cursor::{self, CHUNKS_AT_A_TIME, Cursor, Summed};
 use super::image::{HashFunction, Hasher, Row};
-use super::{Difference, gone, sums};
+use super::{Found, gone, sums};
 
-/// Compares the rows of both sides.
+/// Compares the rows of both sides, of which the local one has about so many.
 pub(super) async fn compare(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
-) -> Result<Difference, SyncError> {
-    let mut hasher = Hasher {
-        seed: seed(job.run_id),
-        bits: job.hash_bits,
-        function: HashFunction::Server,
-    };
+    rows: i64,
+) -> Result<Found, SyncError> {
     let here_rows = local_rows(local, shape, job).await?;
     let there_rows = format!("{} r where {}", shape.remote_from, shape.remote_filter);
+    let mut function = HashFunction::Server;
     loop {
-        let buckets = Buckets::of(shape, hasher);
-        let sum = |row| hasher.hash(shape, row, |_| true);
-        let bucket = |row| buckets.number(shape, row);
-        let opened = cursor::both(
-            Cursor::open(remote, (bucket(Row::Remote), sum(Row::Remote)), &there_rows),
-            Cursor::open(local, (bucket(Row::Local), sum(Row::Local)), &here_rows),
-        );
-        let Some((there, here)) = opened.await? else {
-            return Ok(Difference::Unclear);
+        let hasher = hasher(job, function);
+        let buckets = Buckets::of(rows, hasher);
+        let summed = |row, rows: &str| Summed {
+            bucket: buckets.number(shape, row),
+            hash: hasher.hash(shape, row, |_| true),
+            // Rows that are given twice cancel out; their number does not.
+            besides: hasher.pair("b.n", "b.rows"),
+            rows: rows.to_owned(),
         };
-        if there.total.probe != here.total.probe && hasher.function == HashFunction::Server {
-            hasher.function = HashFunction::Md5;
+        let there = summed(Row::Remote, &there_rows);
+        let here = summed(Row::Local, &here_rows);
+        let opened = cursor::both(Cursor::open(remote, &there), Cursor::open(local, &here));
+        let Some((there, here)) = opened.await? else {
+            return Ok(Found::Unclear);
+        };
+        if there.total.probe != here.total.probe && function == HashFunction::Server {
+            function = HashFunction::Md5;
             tokio::try_join!(there.close(), here.close())?;
             continue;
         }
-        return Ok(difference(buckets, shape, there, here).await?);
+        return Ok(differing(buckets, shape, there, here).await?);
     }
 }
 
-async fn difference(
+/// How rows are hashed in the job's run.
+pub(super) fn hasher(job: &Job<'_>, function: HashFunction) -> Hasher {
+    Hasher {
+        // The second half of a UUIDv7 is random.
+        seed: job.run_id.as_uuid().as_u64_pair().1,
+        bits: job.hash_bits,
+        function,
+    }
+}
+
+async fn differing(
     buckets: Buckets,
     shape: &Shape,
     mut there: Cursor<'_, '_, Remote>,
     mut here: Cursor<'_, '_, Local>,
-) -> Result<Difference, DbError> {
+) -> Result<Found, DbError> {
     let remote_rows = there.total.rows;
     if there.total == here.total {
-        here.close().await?;
-        return Ok(Difference::None(remote_rows));
+        tokio::try_join!(there.close(), here.close())?;
+        return Ok(Found::Equal(remote_rows));
     }
     let (chunks_there, chunks_here) = tokio::try_join!(there.chunks(), here.chunks())?;
     let mut numbers = Vec::new();
@@ -64,11 +75,15 @@ async fn difference(
         numbers.extend(sums::unequal(&there, &here));
     }
     tokio::try_join!(there.close(), here.close())?;
-    // Rows that the remote gives twice cancel out, and none seems to differ.
-    let extent = buckets
-        .extent(shape, &numbers, remote_rows)
-        .filter(|_| !numbers.is_empty());
-    Ok(extent.map_or(Difference::Unclear, Difference::Within))
+    // Keys that are equal and not the same may lie in different buckets, and be one meter.
+    if !shape.has_exact_key || numbers.is_empty() {
+        return Ok(Found::Unclear);
+    }
+    Ok(Found::Differing(Differing {
+        buckets,
+        numbers,
+        remote_rows,
+    }))
 }
 
 /// The local rows that a remote row could answer to. A row without a key is no meter that the remote
@@ -84,9 +99,4 @@ async fn local_rows(
         true => format!("{rows} and not {}", gone::condition(shape, job)),
         false => rows,
     })
-}
-
-/// The second half of a UUIDv7 is random.
-fn seed(run_id: RunId) -> u64 {
-    run_id.as_uuid().as_u64_pair().1
 }

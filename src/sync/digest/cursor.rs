@@ -29,9 +29,12 @@ where
     Ok(None)
 }
 
-const SAVEPOINT: &str = "meter_sync_digest";
-/// Enough for [`MOST_BUCKETS`].
-const WORK_MEM: &str = "16MB";
+pub(super) const SAVEPOINT: &str = "meter_sync_digest";
+/// Sorting rows for the groups, which the planner would do where it takes an expression of a unique
+/// column for unique, costs more than all the hashing. The memory is enough for the most buckets there are.
+pub(super) const GROUP_BY_HASH: &str = "set local enable_sort = off; set local work_mem = '16MB'";
+/// Ends [`GROUP_BY_HASH`].
+pub(super) const GROUP_AS_USUAL: &str = "set local enable_sort to default";
 
 /// The totals of a side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +68,18 @@ impl Total {
     }
 }
 
+/// What is summed up, as SQL over the rows of a side.
+pub(super) struct Summed {
+    /// The number of a row's bucket.
+    pub(super) bucket: String,
+    /// The hash of a row.
+    pub(super) hash: String,
+    /// What goes into the sum of bucket `b.n` besides, with its number of rows `b.rows`.
+    pub(super) besides: String,
+    /// Where the rows are.
+    pub(super) rows: String,
+}
+
 /// The sums of one side, behind its cursor.
 pub(super) struct Cursor<'t, 'c, S> {
     pub(super) tx: &'t Tx<'c, S>,
@@ -82,14 +97,10 @@ const SUMS: usize = 3;
 pub(super) const CHUNKS_AT_A_TIME: usize = 128;
 
 impl<'t, 'c, S: Side> Cursor<'t, 'c, S> {
-    /// Sums the rows that `rows` gives to `from`, by bucket. `None` if a value in them cannot be
-    /// what it is to be, such as a text that is no number where the local column is one; nothing is open then.
-    pub(super) async fn open(
-        tx: &'t Tx<'c, S>,
-        bucket_and_hash: (String, String),
-        rows: &str,
-    ) -> Result<Option<Self>, DbError> {
-        let answered = tx.simple(&statement(bucket_and_hash, rows)).await;
+    /// Sums the rows by bucket. `None` if a value in them cannot be what it is to be, such as a text that
+    /// is no number where the local column is one; nothing is open then.
+    pub(super) async fn open(tx: &'t Tx<'c, S>, summed: &Summed) -> Result<Option<Self>, DbError> {
+        let answered = tx.simple(&statement(summed)).await;
         let answer = match answered {
             Ok(answer) => answer,
             Err(error) if error.is_about_a_row() => {
@@ -141,24 +152,28 @@ impl<'t, 'c, S: Side> Cursor<'t, 'c, S> {
     /// Closes it, and keeps what was done meanwhile.
     pub(super) async fn close(self) -> Result<(), DbError> {
         let sql = format!(
-            "-- close the digest\nclose meter_sync_digest; set local enable_sort to default; \
+            "-- close the digest\nclose meter_sync_digest; {GROUP_AS_USUAL}; \
              release savepoint {SAVEPOINT}"
         );
         self.tx.batch(&sql).await
     }
 }
 
-/// Sorting rows for the groups, which the planner would do where it takes an expression of a unique
-/// column for unique, costs more than all the hashing.
-fn statement((bucket, hash): (String, String), rows: &str) -> String {
+fn statement(summed: &Summed) -> String {
+    let Summed {
+        bucket,
+        hash,
+        besides,
+        rows,
+    } = summed;
     format!(
         "-- compare the meters
 savepoint {SAVEPOINT};
-set local enable_sort = off;
-set local work_mem = '{WORK_MEM}';
+{GROUP_BY_HASH};
 declare meter_sync_digest no scroll cursor for
 with buckets as materialized (
-    select {bucket} as n, count(*) as rows, bit_xor({hash}) as sum from {rows} group by 1
+    select b.n, b.rows, b.sum # {besides} as sum
+    from (select {bucket} as n, count(*) as rows, bit_xor({hash}) as sum from {rows} group by 1) b
 ), chunks as materialized (
     select n / {CHUNK} as n, bit_xor(sum) as sum,
            string_agg(int4send(n) || int8send(sum), '') as sums

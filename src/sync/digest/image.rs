@@ -87,6 +87,16 @@ impl Hasher {
         }
     }
 
+    /// A `bigint` expression that tells two bigints apart that are not both the same.
+    pub(super) fn pair(self, a: &str, b: &str) -> String {
+        match self.function {
+            HashFunction::Server => format!("hashint4extended({a}, {b})"),
+            HashFunction::Md5 => {
+                format!("('x' || left(md5({a} || ' ' || {b}), 16))::bit(64)::bigint")
+            }
+        }
+    }
+
     /// The term of the `n`th column; 0 for NULL.
     fn term(self, n: u64, value: &Value) -> String {
         let (sql, seed, number) = (&value.sql, self.seed(n), self.number(n));

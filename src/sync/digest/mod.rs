@@ -2,9 +2,9 @@
 //!
 //! Rows fall into buckets by their key (`buckets`), and each server sums its own rows by bucket
 //! (`cursor`). What is fetched of the sums follows the difference: those of all rows; if they are not
-//! as expected, those of chunks of buckets, then those of the buckets in the chunks that differ. The
-//! rows in the buckets that differ are then read and compared value by value, so a difference found here
-//! is never believed unseen.
+//! as expected, those of chunks of buckets, then those of the buckets in the chunks that differ, then the
+//! hashes of the rows in these buckets (`rows`). The rows that differ are then read and compared value by
+//! value, so a difference found here is never believed unseen.
 //!
 //! There are two things to sum. What the rows hold (`content`, hashed as `image` says) compares one
 //! side with the other. Which versions of rows there are (`versions`) compares each side with itself at
@@ -14,6 +14,8 @@ use crate::db::{Local, Remote, Tx};
 
 use super::{Compare, Extent, Job, Shape, SyncError, Synced};
 
+use buckets::Differing;
+
 pub(super) use versions::Versions;
 
 mod buckets;
@@ -22,6 +24,7 @@ mod cursor;
 mod gone;
 mod image;
 mod memory;
+mod rows;
 pub mod sums;
 mod versions;
 
@@ -37,6 +40,17 @@ pub(super) enum Difference {
     Unclear,
 }
 
+/// What the sums tell.
+#[derive(Debug)]
+enum Found {
+    /// Both sides hold the same meters, and this many.
+    Equal(i64),
+    /// They differ in these buckets at most.
+    Differing(Differing),
+    /// Nothing.
+    Unclear,
+}
+
 /// Finds where the sides can differ, and what there is to remember of it once it is settled.
 pub(super) async fn find(
     remote: &Tx<'_, Remote>,
@@ -44,18 +58,24 @@ pub(super) async fn find(
     shape: &Shape,
     job: &Job<'_>,
 ) -> Result<(Difference, Option<Versions>), SyncError> {
-    let versions = Versions::read(remote, local, shape, job).await?;
-    let difference = match job.compare {
-        Compare::Everything => Difference::Unclear,
-        Compare::Differences => {
-            match versions
-                .as_ref()
-                .and_then(|versions| versions.difference(shape))
-            {
-                Some(difference) => difference,
-                None => content::compare(remote, local, shape, job).await?,
-            }
+    let mut versions = Versions::read(remote, local, shape, job).await?;
+    let told = versions.as_mut().and_then(Versions::tell);
+    let found = match (job.compare, told) {
+        (Compare::Everything, _) => Found::Unclear,
+        (Compare::Differences, Some(found)) => found,
+        (Compare::Differences, None) => {
+            let counted = versions.as_ref().map(Versions::local_rows);
+            let rows = counted.unwrap_or(shape.estimated_rows);
+            content::compare(remote, local, shape, job, rows).await?
         }
+    };
+    let difference = match found {
+        Found::Equal(rows) => Difference::None(rows),
+        Found::Differing(differing) => {
+            let extent = rows::narrow(remote, local, shape, job, &differing).await?;
+            extent.map_or(Difference::Unclear, Difference::Within)
+        }
+        Found::Unclear => Difference::Unclear,
     };
     Ok((difference, versions))
 }

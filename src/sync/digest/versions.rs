@@ -18,9 +18,9 @@
 use crate::db::{DbError, Local, Remote, Side, Tx};
 use crate::sync::{Compare, Job, Shape, SyncError};
 
-use super::Difference;
-use super::buckets::Buckets;
-use super::cursor::{self, CHUNKS_AT_A_TIME, Cursor, Total};
+use super::Found;
+use super::buckets::{Buckets, Differing};
+use super::cursor::{self, CHUNKS_AT_A_TIME, Cursor, Summed, Total};
 use super::image::{HashFunction, Hasher, Row};
 use super::memory::{self, Both};
 use super::sums::{self, CHUNK, Sums};
@@ -53,7 +53,6 @@ impl Versions {
         let Some(basis) = &shape.versions else {
             return Ok(None);
         };
-        let buckets = Buckets::of(shape, HASHER);
         let (there, here) = (version_of("r"), version_of("l"));
         let (there_rows, here_rows) = (rows(shape, Row::Remote), rows(shape, Row::Local));
         let (there, here) = tokio::try_join!(
@@ -63,6 +62,7 @@ impl Versions {
         if there.probe != here.probe {
             return Ok(None);
         }
+        let buckets = Buckets::of(here.rows, HASHER);
         let mut versions = Self {
             basis: format!("{basis} {} {}", buckets.count(), there.probe),
             buckets,
@@ -132,17 +132,25 @@ impl Versions {
         self.is_known
     }
 
-    /// Where the sides can differ, if they were known to be equal before.
-    pub(super) fn difference(&self, shape: &Shape) -> Option<Difference> {
+    /// How many rows the local table holds of the tenant.
+    pub(super) fn local_rows(&self) -> i64 {
+        self.totals.local.0
+    }
+
+    /// Where the sides can differ, if they were known to be equal before. Told once.
+    pub(super) fn tell(&mut self) -> Option<Found> {
         let remote_rows = self.totals.remote.0;
         if !self.is_known {
             return None;
         }
         if self.is_same || self.differing.is_empty() {
-            return Some(Difference::None(remote_rows));
+            return Some(Found::Equal(remote_rows));
         }
-        let extent = self.buckets.extent(shape, &self.differing, remote_rows);
-        Some(extent.map_or(Difference::Unclear, Difference::Within))
+        Some(Found::Differing(Differing {
+            buckets: self.buckets,
+            numbers: std::mem::take(&mut self.differing),
+            remote_rows,
+        }))
     }
 
     /// Keeps them for good: where they differed the rows have been compared since. `written` is how many
@@ -228,11 +236,17 @@ async fn open<'t, 'c, S: Side>(
     shape: &Shape,
     row: Row,
 ) -> Result<Option<Cursor<'t, 'c, S>>, DbError> {
-    let version = match row {
-        Row::Remote => version_of("r"),
-        Row::Local => version_of("l"),
+    let summed = Summed {
+        bucket: buckets.number(shape, row),
+        hash: match row {
+            Row::Remote => version_of("r"),
+            Row::Local => version_of("l"),
+        },
+        // No two rows of a table are of the same version.
+        besides: "0".to_owned(),
+        rows: rows(shape, row),
     };
-    Cursor::open(tx, (buckets.number(shape, row), version), &rows(shape, row)).await
+    Cursor::open(tx, &summed).await
 }
 
 fn totals(there: &Total, here: &Total) -> Both<(i64, i64)> {

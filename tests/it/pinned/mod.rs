@@ -6,6 +6,7 @@ use meter_sync::runs::report::RunReport;
 use crate::support::site::{Site, rows};
 
 mod constraints;
+mod duplicates;
 mod hostile;
 mod organisations;
 mod repeats;

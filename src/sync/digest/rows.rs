@@ -1,0 +1,124 @@
+//! Finds which rows of the buckets differ, so that their neighbours need not travel.
+//!
+//! Both sides list their rows in these buckets, each by a tag of its key and the hash of what it holds; what
+//! one lists and the other does not is in rows of that tag. A row with the key of another is found with it, so
+//! keys that the remote gives twice come together.
+
+use std::pin::pin;
+
+use crate::db::{DbError, Local, Remote, Side, Tx};
+use crate::sync::{Extent, Job, Shape, SyncError};
+
+use super::buckets::Differing;
+use super::content;
+use super::cursor::{GROUP_AS_USUAL, GROUP_BY_HASH, SAVEPOINT};
+use super::image::Row;
+use super::sums::{self, Sums};
+
+/// Of so few buckets the rows are read at once: asking twice takes longer.
+const FEW_BUCKETS: usize = 16;
+/// The most rows that are listed: their entries take some megabytes.
+const MOST_LISTED: i64 = 200_000;
+
+/// The rows that differ, or all in the buckets where that is the shorter way; `None` where all rows are to be
+/// read.
+pub(super) async fn narrow(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    differing: &Differing,
+) -> Result<Option<Extent>, SyncError> {
+    let Some(extent) = differing.extent(shape) else {
+        return Ok(None);
+    };
+    if differing.numbers.len() <= FEW_BUCKETS || differing.rows() > MOST_LISTED {
+        return Ok(Some(extent));
+    }
+    let sql = |row| statement(shape, job, differing, (&extent, row));
+    let (there, here) = (sql(Row::Remote), sql(Row::Local));
+    let (there, here) = tokio::try_join!(list(remote, &there), list(local, &here))?;
+    let (Some(there), Some(here)) = (there, here) else {
+        return Ok(Some(extent));
+    };
+    let tags = sums::unmatched(&there, &here);
+    let tags: Vec<String> = tags
+        .iter()
+        .map(|tag| tag.cast_signed().to_string())
+        .collect();
+    let tags = tags.join(",");
+    Ok(Some(differing.pick(|row| {
+        let tag = differing.buckets.tag(shape, row);
+        format!("{tag} in (select unnest('{{{tags}}}'::integer[]))")
+    })))
+}
+
+/// Into how many groups the entries are put, so that they come in pieces of some kilobytes.
+const GROUPS: u32 = 256;
+
+fn statement(
+    shape: &Shape,
+    job: &Job<'_>,
+    differing: &Differing,
+    (extent, row): (&Extent, Row),
+) -> String {
+    let (from, filter, within) = match row {
+        Row::Remote => (
+            format!("{} r", shape.remote_from),
+            &shape.remote_filter,
+            &extent.remote,
+        ),
+        Row::Local => (
+            format!("{} l", shape.local),
+            &shape.local_filter,
+            &extent.local,
+        ),
+    };
+    let tag = differing.buckets.tag(shape, row);
+    let hash = content::hasher(job, differing.buckets.function()).hash(shape, row, |_| true);
+    format!(
+        "-- compare the rows
+copy (
+    select encode(string_agg(int4send(t.tag) || int8send(t.hash), ''), 'hex')
+    from (select {tag} as tag, {hash} as hash from {from} where {filter} and {within}) t
+    group by t.tag & {}
+) to stdout",
+        GROUPS - 1
+    )
+}
+
+/// The entries that a statement lists, in order; `None` if a value cannot be what it is to be, with that
+/// undone.
+async fn list<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {
+    tx.batch(&format!(
+        "-- compare the rows\nsavepoint {SAVEPOINT}; {GROUP_BY_HASH}"
+    ))
+    .await?;
+    let listed = match entries(tx, sql).await {
+        Err(error) if error.is_about_a_row() => {
+            tx.back_to(SAVEPOINT).await?;
+            return Ok(None);
+        }
+        listed => listed?,
+    };
+    tx.batch(&format!(
+        "-- compare the rows\n{GROUP_AS_USUAL}; release savepoint {SAVEPOINT}"
+    ))
+    .await?;
+    Ok(listed)
+}
+
+async fn entries<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {
+    let mut pieces = pin!(tx.copy_out(sql).await?);
+    let mut entries = Sums::new();
+    let mut digits = 0;
+    while let Some(piece) = tx.next(&mut pieces, "compare the rows").await? {
+        let text = str::from_utf8(&piece).unwrap_or_default().trim_end();
+        digits += text.len();
+        entries.extend(sums::read([text]));
+    }
+    entries.sort_unstable();
+    // An entry that could not be read would pass for one that no side has.
+    let are_whole = entries.len() * sums::ENTRY_DIGITS == digits;
+    Ok(are_whole.then_some(entries))
+}
