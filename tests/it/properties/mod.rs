@@ -5,11 +5,14 @@
 //! maps and a loop. A failure prints its seed; `METER_SYNC_TEST_SEED=<seed> cargo test <name>` brings
 //! it again, and the smallest failing case that was found stands beside it.
 
+mod collisions;
+mod digests;
 mod edits;
 mod harness;
 mod model;
 mod pools;
 mod shapes;
+mod tables;
 mod values;
 mod world;
 
