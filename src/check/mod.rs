@@ -103,7 +103,7 @@ async fn tables_and_rows(
             findings.push(privileges::local_table(local, mapping, shape).await);
             if let Some(shape) = shape {
                 findings.push(rows::remote(remote, shape, tenant).await);
-                findings.extend(rows::local_tenant_index(local, mapping, shape).await);
+                findings.extend(rows::tenant_indexes(remote, local, mapping, shape).await);
             }
         }
         (remote, local, _) => {

@@ -2,8 +2,8 @@
 
 use super::reached::Reached;
 use super::{Finding, Verdict};
-use crate::config::Mapping;
-use crate::db::{DbError, Local, Remote, param, quote};
+use crate::config::{Mapping, Source};
+use crate::db::{DbError, Local, Remote, Side, Tx, param, quote};
 use crate::meter::TenantId;
 use crate::sync::Shape;
 
@@ -35,47 +35,80 @@ pub(super) async fn remote(
     Finding::of("remote meters", looked.map_err(|e| e.failure()))
 }
 
+/// That the tables can be read by tenant where they are shared by several.
+pub(super) async fn tenant_indexes(
+    remote: &mut Reached<Remote>,
+    local: &mut Reached<Local>,
+    mapping: &Mapping,
+    shape: &Shape,
+) -> Vec<Finding> {
+    let column = &mapping.tenant_column;
+    let mut findings = Vec::new();
+    if let Source::Table(_) = mapping.source {
+        let there = ByTenant {
+            table: &shape.remote_from,
+            row: "r",
+            filter: &shape.remote_filter,
+        };
+        findings.extend(tenant_index(remote.look().await, column, there).await);
+    }
+    let here = ByTenant {
+        table: &shape.local,
+        row: "l",
+        filter: &shape.local_filter,
+    };
+    findings.extend(tenant_index(local.look().await, column, here).await);
+    findings
+}
+
+/// A table that is read by tenant.
+struct ByTenant<'a> {
+    /// Its name, quoted.
+    table: &'a str,
+    /// The name its rows go by in `filter`.
+    row: &'a str,
+    /// The condition that picks the tenant's rows.
+    filter: &'a str,
+}
+
+/// Nothing where it is not shared, or no table.
+async fn tenant_index<S: Side>(
+    tx: Result<Tx<'_, S>, DbError>,
+    column: &str,
+    read: ByTenant<'_>,
+) -> Option<Finding> {
+    let looked = async { look_for_index(&tx?, column, &read).await };
+    let looked = looked.await.map_err(|e| e.failure()).transpose()?;
+    let subject = format!("index on the {} tenant", S::NAME);
+    Some(Finding::of(&subject, looked))
+}
+
 const INDEXED: &str = "\
 -- look for an index on the tenant
 select exists (
     select from pg_catalog.pg_index i
     join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
-    where i.indrelid = to_regclass($1)::oid and i.indisvalid and i.indpred is null and a.attname = $2
-)";
+    where i.indrelid = c.oid and i.indisvalid and i.indpred is null and a.attname = $2
+)
+from pg_catalog.pg_class c where c.oid = to_regclass($1)::oid and c.relkind in ('r', 'p')";
 
-/// That a local table shared by several tenants can be read by tenant; nothing where it is not
-/// shared.
-pub(super) async fn local_tenant_index(
-    local: &mut Reached<Local>,
-    mapping: &Mapping,
-    shape: &Shape,
-) -> Option<Finding> {
-    let looked = look_for_index(local, mapping, shape).await;
-    let looked = looked.map_err(|e| e.failure()).transpose()?;
-    Some(Finding::of("index on the local tenant", looked))
-}
-
-async fn look_for_index(
-    local: &mut Reached<Local>,
-    mapping: &Mapping,
-    shape: &Shape,
+async fn look_for_index<S: Side>(
+    tx: &Tx<'_, S>,
+    column: &str,
+    read: &ByTenant<'_>,
 ) -> Result<Option<Verdict>, DbError> {
-    let tx = local.look().await?;
-    let Shape {
-        local: table,
-        local_filter,
-        ..
-    } = shape;
+    let ByTenant { table, row, filter } = read;
+    let params = [param::text(*table), param::text(column)];
+    let Some(found) = tx.query_opt(INDEXED, &params).await? else {
+        return Ok(None);
+    };
     let others = format!(
-        "-- look for other tenants\nselect exists (select from {table} l where ({local_filter}) is not true)"
+        "-- look for other tenants\nselect exists (select from {table} {row} where ({filter}) is not true)"
     );
     if !tx.query_one(&others, &[]).await?.get::<_, bool>(0) {
         return Ok(None);
     }
-    let column = &mapping.tenant_column;
-    let params = [param::text(table.as_str()), param::text(column.as_str())];
-    let indexed: bool = tx.query_one(INDEXED, &params).await?.get(0);
-    Ok(Some(if indexed {
+    Ok(Some(if found.get(0) {
         Verdict::Ok("there is one; the table holds several tenants".to_owned())
     } else {
         Verdict::Warning(format!(

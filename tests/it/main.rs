@@ -12,6 +12,8 @@ mod check;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod costs;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod docs;

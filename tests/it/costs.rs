@@ -1,0 +1,211 @@
+//! What a run costs, in bytes and rows, which unlike time are the same on every machine.
+
+use meter_sync::config::Setting;
+use meter_sync::embedded::Server;
+use meter_sync::meter::{Counts, Outcome, Trigger};
+use meter_sync::runs::Request;
+use meter_sync::runs::report::RunReport;
+use tokio_postgres::Client;
+
+use crate::support::postgres::{connect, start_pair};
+use crate::support::site::{REMOTE_SCHEMA, finish, runs, settings};
+use crate::support::wait::until;
+
+/// A pair of servers that no other test writes to.
+struct Quiet {
+    remote: Client,
+    local: Client,
+    urls: [String; 2],
+    _servers: [Server; 2],
+}
+
+/// Rows of the remote, shared by tenants 7 and 8.
+const ROWS: &str = "
+    insert into meter (id, tenant_id, name, type, serial_number, ip, port, register_map, notes, updated_at)
+    select n, case when n % 50 = 0 then 7 else 8 end, 'meter ' || n, 'electric', 'SN-' || n,
+           '10.0.0.1', 502, '{\"unit\": 1, \"registers\": [1, 2, 3]}', repeat('note ', 20), now()
+    from generate_series(1, 20000) n";
+
+impl Quiet {
+    async fn start(local_schema: &str) -> Self {
+        let (remote_server, local_server) = start_pair().await;
+        let urls = [remote_server.url("postgres"), local_server.url("postgres")];
+        prepare(
+            &urls[0],
+            &[REMOTE_SCHEMA, ROWS, "create index on meter (tenant_id)"],
+        )
+        .await;
+        prepare(&urls[1], &[local_schema]).await;
+        let quiet = Self {
+            remote: connect(&urls[0]).await,
+            local: connect(&urls[1]).await,
+            urls,
+            _servers: [remote_server, local_server],
+        };
+        quiet.settle().await;
+        quiet
+    }
+
+    async fn on_remote(&self, sql: &str) {
+        self.remote.batch_execute(sql).await.unwrap();
+    }
+
+    async fn sync(&self, request: Request) -> RunReport {
+        let settings = settings(&self.urls[0], &self.urls[1]).with(Setting::TenantId, "7");
+        let report = finish(&runs(&settings), request).await;
+        self.settle().await;
+        report
+    }
+
+    /// What a connection did is counted when it ends.
+    async fn settle(&self) {
+        let others = "select count(*) from pg_stat_activity
+                      where backend_type = 'client backend' and pid <> pg_backend_pid()";
+        for client in [&self.remote, &self.local] {
+            until("the other connections have ended", async || {
+                number(client, others).await == 0
+            })
+            .await;
+        }
+    }
+
+    /// How many rows of `meter` have been read so far, on each side.
+    async fn touched(&self) -> [i64; 2] {
+        let read = "select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
+                    from pg_stat_user_tables where relname = 'meter'";
+        [
+            number(&self.remote, read).await,
+            number(&self.local, read).await,
+        ]
+    }
+
+    async fn local_wal(&self) -> i64 {
+        let place = "select (pg_current_wal_insert_lsn() - '0/0')::bigint";
+        number(&self.local, place).await
+    }
+}
+
+/// Statements of a connection of their own, and fresh figures for the planner.
+async fn prepare(url: &str, sql: &[&str]) {
+    let client = connect(url).await;
+    for sql in sql.iter().chain(&["vacuum analyze meter"]) {
+        client.batch_execute(sql).await.unwrap();
+    }
+}
+
+async fn number(client: &Client, sql: &str) -> i64 {
+    client.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+fn request() -> Request {
+    Request::new(Trigger::Cli)
+}
+
+/// A local table of all tenants.
+const SHARED: &str = "
+    create table meter (id bigint primary key, tenant_id bigint not null, name text, type text,
+        serial_number text, ip inet, port integer, register_map jsonb, notes text,
+        active boolean not null default true, updated_at timestamptz);
+    create index on meter (tenant_id);
+    insert into meter (id, tenant_id, name) select n, 8, 'meter ' || n from generate_series(1, 20000) n where n % 50 <> 0";
+
+#[tokio::test]
+async fn in_a_table_of_many_tenants_a_run_touches_its_own_rows_only() {
+    let quiet = Quiet::start(SHARED).await;
+    let edits = [
+        (
+            "select",
+            Counts {
+                inserted: 400,
+                ..Counts::default()
+            },
+        ),
+        (
+            "select",
+            Counts {
+                unchanged: 400,
+                ..Counts::default()
+            },
+        ),
+        (
+            "select",
+            Counts {
+                unchanged: 400,
+                ..Counts::default()
+            },
+        ),
+        (
+            "update meter set name = 'new' where tenant_id = 7 and id % 500 = 0",
+            Counts {
+                updated: 40,
+                unchanged: 360,
+                ..Counts::default()
+            },
+        ),
+        (
+            "delete from meter where id = 500",
+            Counts {
+                deactivated: 1,
+                unchanged: 399,
+                ..Counts::default()
+            },
+        ),
+    ];
+    for (sql, counts) in edits {
+        quiet.on_remote(sql).await;
+        let before = quiet.touched().await;
+        let run = quiet.sync(request()).await;
+        assert_eq!(run.counts, counts, "{run:#?}");
+        for (before, after) in before.into_iter().zip(quiet.touched().await) {
+            // It may look at each of its 400 rows some times.
+            assert!(after - before < 19_600, "{sql}: {before} {after}");
+        }
+    }
+}
+
+/// A local table of one tenant's meters, as the remote has them.
+fn of_one_tenant() -> String {
+    REMOTE_SCHEMA.replace("tenant_id bigint not null, ", "")
+}
+
+#[tokio::test]
+async fn what_travels_and_what_is_written_follows_what_changed() {
+    let quiet = Quiet::start(&of_one_tenant()).await;
+    quiet.on_remote("update meter set tenant_id = 7").await;
+    let load = quiet.sync(request()).await;
+    assert_eq!(load.counts.inserted, 20_000, "{load:#?}");
+    quiet.sync(request()).await;
+    let wal = quiet.local_wal().await;
+    let unchanged = quiet.sync(request()).await;
+    let wal = quiet.local_wal().await - wal;
+    assert_eq!(unchanged.outcome, Some(Outcome::NoChange));
+    assert!(unchanged.remote_bytes < 32 * 1024, "{unchanged:#?}");
+    assert!(wal < 32 * 1024, "{wal} bytes of WAL");
+    let row_bytes = load.remote_bytes / 20_000;
+    for (one_in, changed) in [(2000, 10), (100, 200)] {
+        quiet
+            .on_remote(&format!(
+                "update meter set name = name || '!' where id % {one_in} = 0"
+            ))
+            .await;
+        let preview = quiet
+            .sync(Request {
+                dry_run: true,
+                ..request()
+            })
+            .await;
+        let run = quiet.sync(request()).await;
+        assert_eq!((preview.counts, run.counts.updated), (run.counts, changed));
+        // The sums of its chunk, the hashes of its neighbours, the row: some rows' worth for each.
+        let bound = 64 * 1024 + changed * row_bytes * 6;
+        assert!(
+            run.remote_bytes < bound,
+            "{} of {bound}: {run:#?}",
+            run.remote_bytes
+        );
+        assert!(
+            preview.remote_bytes <= run.remote_bytes + 1024,
+            "{preview:#?}"
+        );
+    }
+}
