@@ -25,12 +25,17 @@ pub struct Relation {
     pub estimated_rows: i64,
     /// Its columns, in order.
     pub columns: Vec<Column>,
-    /// The columns of each unique index that holds for every row, the primary key's first.
-    pub unique: Vec<Vec<String>>,
-    /// Whether the first entry of `unique` is the primary key.
-    pub has_primary_key: bool,
-    /// The columns that stand in any unique index, one that holds for some rows only included.
-    pub unique_columns: Vec<String>,
+}
+
+/// The unique indexes of a table as they are now.
+#[derive(Clone, Debug)]
+pub struct UniqueIndexes {
+    /// The columns of the primary key.
+    pub primary: Option<Vec<String>>,
+    /// The columns of each index that holds for every row.
+    pub whole: Vec<Vec<String>>,
+    /// The columns that stand in any of them, one that holds for some rows only included.
+    pub columns: Vec<String>,
 }
 
 /// A column as it is now.
@@ -133,7 +138,28 @@ cross join lateral unnest(i.indkey::smallint[]) with ordinality k(attnum, positi
 join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
 where i.indrelid = $1 and i.indisunique and i.indisvalid and k.position <= i.indnkeyatts
 group by i.indexrelid, i.indisprimary, i.indpred is null, i.indexprs is null
-order by i.indisprimary desc, i.indexrelid";
+order by i.indexrelid";
+
+/// Looks up the unique indexes of a table.
+pub async fn unique_indexes<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<UniqueIndexes, DbError> {
+    let mut found = UniqueIndexes {
+        primary: None,
+        whole: Vec::new(),
+        columns: Vec::new(),
+    };
+    for row in tx.query(UNIQUE, &[param::oid(oid)]).await? {
+        let (is_primary, columns, is_whole): (bool, Vec<String>, bool) =
+            (row.get(0), row.get(1), row.get(2));
+        if is_primary {
+            found.primary = Some(columns.clone());
+        }
+        if is_whole {
+            found.whole.push(columns.clone());
+        }
+        found.columns.extend(columns);
+    }
+    Ok(found)
+}
 
 /// Looks a relation up by `name` or `schema.name`; `None` when there is none that we may see.
 pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation>, DbError> {
@@ -141,10 +167,8 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
     let Some(first) = rows.first() else {
         return Ok(None);
     };
-    let oid: u32 = first.get(10);
-    let indexes = tx.query(UNIQUE, &[param::oid(oid)]).await?;
     Ok(Some(Relation {
-        oid,
+        oid: first.get(10),
         schema: first.get(11),
         name: first.get(12),
         is_table: first.get(13),
@@ -152,16 +176,6 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
         is_plain: first.get(15),
         file: first.get(16),
         columns: rows.iter().map(column).collect(),
-        has_primary_key: indexes.first().is_some_and(|index| index.get(0)),
-        unique: indexes
-            .iter()
-            .filter(|index| index.get(2))
-            .map(|index| index.get(1))
-            .collect(),
-        unique_columns: indexes
-            .iter()
-            .flat_map(|index| index.get::<_, Vec<String>>(1))
-            .collect(),
     }))
 }
 

@@ -31,6 +31,7 @@ mod load;
 mod plan;
 mod read;
 mod record;
+mod refusals;
 mod rejected;
 mod shape;
 mod swap;

@@ -1,11 +1,12 @@
 //! Which tables, columns and keys take part, from the settings and the catalogs of both sides.
 
 use crate::config::{Mapping, Source};
-use crate::db::catalog::{self, Column, Relation};
-use crate::db::{Local, Remote, Tx, param, quote};
+use crate::db::catalog::{self, Column, Relation, UniqueIndexes};
+use crate::db::{Local, Remote, Tx, quote};
 use crate::meter::{RunId, TenantId};
 
-use super::{Job, Occupant, SyncError};
+use super::refusals::{is_one_database, refuse_occupied, try_tenant};
+use super::{Job, SyncError};
 
 /// What takes part in a sync: quoted where it names a relation, plain where it names a column.
 #[derive(Clone, Debug)]
@@ -107,15 +108,16 @@ pub(crate) async fn look(
     {
         return Err(SyncError::SameTable(here.quoted()));
     }
-    let key = key(mapping, &here)?;
+    let unique = catalog::unique_indexes(local, here.oid).await?;
+    let key = key(mapping, &here, &unique)?;
     let columns = columns(mapping, &here, &there, &key)?;
-    try_tenant(remote, &there, tenant).await?;
+    if let Some(wanted) = &there.tenant_type {
+        try_tenant(remote, wanted, tenant).await?;
+    }
     let tenant_literal = quote::literal(tenant.as_str());
     let tenant_column = quote::identifier(&mapping.tenant_column);
     let vacatable = columns.iter().filter(|column| {
-        column.is_nullable
-            && here.unique_columns.contains(&column.name)
-            && !key.contains(&column.name)
+        column.is_nullable && unique.columns.contains(&column.name) && !key.contains(&column.name)
     });
     let remote_columns: Vec<Column> = columns
         .iter()
@@ -219,9 +221,12 @@ impl RemoteSide {
     }
 }
 
-fn key(mapping: &Mapping, here: &Relation) -> Result<Vec<String>, SyncError> {
-    let primary = here.unique.first().filter(|_| here.has_primary_key);
-    let Some(key) = mapping.key.as_ref().or(primary) else {
+fn key(
+    mapping: &Mapping,
+    here: &Relation,
+    unique: &UniqueIndexes,
+) -> Result<Vec<String>, SyncError> {
+    let Some(key) = mapping.key.as_ref().or(unique.primary.as_ref()) else {
         return Err(SyncError::LocalSchema(format!(
             "table {} has no primary key, and METER_SYNC_KEY names no key",
             mapping.local_table
@@ -238,12 +243,12 @@ fn key(mapping: &Mapping, here: &Relation) -> Result<Vec<String>, SyncError> {
         )));
     }
     // In a table of several tenants a key may be unique together with the tenant only.
-    let unique = here.unique.iter().any(|index| {
+    let is_unique = unique.whole.iter().any(|index| {
         index
             .iter()
             .all(|name| key.contains(name) || *name == mapping.tenant_column)
     });
-    if !unique {
+    if !is_unique {
         return Err(SyncError::LocalSchema(format!(
             "table {} has no unique index on its key ({})",
             mapping.local_table,
@@ -339,70 +344,4 @@ fn is_exact(column: &Column) -> bool {
         "timestamp with time zone",
     ];
     column.is_deterministic && EXACT.contains(&column.base_type.as_str())
-}
-
-/// Whether the remote's tenant column takes the tenant's id, said before it is used in a condition:
-/// there the same error would look like one of the remote's.
-async fn try_tenant(
-    remote: &Tx<'_, Remote>,
-    there: &RemoteSide,
-    tenant: &TenantId,
-) -> Result<(), SyncError> {
-    let Some(wanted) = &there.tenant_type else {
-        return Ok(());
-    };
-    let id = quote::literal(tenant.as_str());
-    let read = format!("-- read the tenant id\nselect {id}::{wanted}");
-    match remote.batch(&read).await {
-        Err(error) if error.is_about_a_row() => Err(SyncError::TenantRefused {
-            tenant: tenant.clone(),
-            wanted: wanted.clone(),
-        }),
-        result => Ok(result?),
-    }
-}
-
-/// Whether both transactions are in one and the same database, by whatever names: a lock that one
-/// of them takes is one that the other sees.
-async fn is_one_database(
-    remote: &Tx<'_, Remote>,
-    local: &Tx<'_, Local>,
-    run_id: RunId,
-) -> Result<bool, SyncError> {
-    // The second half of a UUIDv7 is random.
-    let (_, low) = run_id.as_uuid().as_u64_pair();
-    let mark = i64::from_ne_bytes(low.to_ne_bytes());
-    local.execute(MARK, &[param::bigint(mark)]).await?;
-    let seen = remote
-        .query_one(LOOK_FOR_MARK, &[param::bigint(mark)])
-        .await?;
-    Ok(seen.get(0))
-}
-
-const MARK: &str = "\
--- mark the local database
-select pg_advisory_xact_lock($1)";
-
-const LOOK_FOR_MARK: &str = "\
--- look for the local database's mark
-select exists (
-    select from pg_catalog.pg_locks k
-    join pg_catalog.pg_database d on d.oid = k.database
-    where k.locktype = 'advisory' and k.objsubid = 1 and d.datname = current_database()
-      and k.classid::bigint = ($1 >> 32) & 4294967295 and k.objid::bigint = $1 & 4294967295
-)";
-
-/// A local table without a tenant column holds the meters of one tenant: the one it was last
-/// synced for, and no other at the same time.
-fn refuse_occupied(here: &Relation, job: &Job<'_>) -> Result<(), SyncError> {
-    let table = here.quoted();
-    match &job.occupant {
-        Occupant::Running => Err(SyncError::TableBusy(table)),
-        Occupant::Tenant(found) if !job.allow_tenant_change => Err(SyncError::TenantMismatch {
-            table,
-            found: found.clone(),
-            wanted: job.tenant.clone(),
-        }),
-        Occupant::Tenant(_) | Occupant::Nobody => Ok(()),
-    }
 }
