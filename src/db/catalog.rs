@@ -19,7 +19,7 @@ pub struct Relation {
     /// row security.
     pub is_plain: bool,
     /// Which file of which running server holds its rows; of the server it tells the start and the background processes, which are others
-    /// after it recovered from a crash. `None` where it is not one plain file, or the server is older than version 14.
+    /// after it recovered from a crash. `None` where it is not one plain file whose rows we may all see, or the server is older than version 14.
     pub file: Option<String>,
     /// How many rows it holds, as of the last vacuum or analyze; less than 0 before the first.
     pub estimated_rows: i64,
@@ -111,7 +111,7 @@ select t.base_type, t.exact_type, t.output, t.is_builtin, a.attname::text, a.att
        c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'), c.reltuples::bigint,
        c.relkind = 'r' and not c.relhasrules and not c.relrowsecurity and not exists (
            select from pg_catalog.pg_trigger g where g.tgrelid = c.oid and not g.tgisinternal),
-       case when c.relkind = 'r' and not c.relhassubclass
+       case when c.relkind = 'r' and not c.relhassubclass and not row_security_active(c.oid)
                  and current_setting('server_version_num')::integer >= 140000
                  and (select m.amname = 'heap' from pg_catalog.pg_am m where m.oid = c.relam)
             then concat_ws(' ', extract(epoch from pg_postmaster_start_time()),

@@ -16,8 +16,8 @@ use crate::config::{Limits, Mapping};
 use crate::db::{Local, Remote, Tx};
 use crate::meter::{Counts, Phase, Progress, Rejection, RunId, TenantId};
 
-use digest::Difference;
 pub use digest::sums;
+use digest::{Difference, Versions};
 pub use error::SyncError;
 pub use shape::Shape;
 pub(crate) use shape::look;
@@ -90,6 +90,14 @@ impl Extent {
             local: "true".to_owned(),
         }
     }
+
+    fn nothing(remote_rows: i64) -> Self {
+        Self {
+            remote_rows: Some(remote_rows),
+            remote: "false".to_owned(),
+            local: "false".to_owned(),
+        }
+    }
 }
 
 /// Whose meters a local table holds that has no tenant column, and so holds one tenant's only.
@@ -142,13 +150,16 @@ pub async fn run(
     enter(observer, Phase::Prepare);
     let shape = shape::resolve(&remote, local, job).await?;
     enter(observer, Phase::Read);
+    let versions = Versions::read(&remote, local, &shape, job).await?;
     if !job.dry_run
         && let Some(loaded) = load::load(&remote, local, &shape, job, observer).await?
     {
         remote.commit().await?;
+        let rows = loaded.counts.inserted;
+        digest::remember_load(local, &shape, job, versions, rows).await?;
         return Ok(Done::of(loaded, Compare::Everything));
     }
-    let (difference, versions) = digest::find(&remote, local, &shape, job).await?;
+    let difference = digest::find(&remote, local, &shape, job, versions.as_ref()).await?;
     observer.send_modify(|progress| progress.remote_bytes = remote.bytes_read());
     let (extent, compared) = match difference {
         Difference::None(rows) => {

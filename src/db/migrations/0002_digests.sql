@@ -13,8 +13,9 @@ create table meter_sync.meter_sync_gone (
     primary key (tenant, local_table, key_hash)
 );
 
--- Which versions of rows both sides held when they were last found equal: sums over all rows, and over
--- the rows of each bucket, a row a chunk of buckets. Without a row here the next run compares what the rows hold.
+-- Which versions of rows both sides held when they were last found equal: how many, and a sum over them; of
+-- the remote the oldest transaction that was running then, too. Without a row here the next run compares what
+-- the rows hold.
 create table meter_sync.meter_sync_seen (
     tenant text not null,
     local_table text not null,
@@ -23,15 +24,6 @@ create table meter_sync.meter_sync_seen (
     remote_sum bigint not null,
     local_rows bigint not null,
     local_sum bigint not null,
+    remote_horizon bigint not null,
     primary key (tenant, local_table)
-);
-create table meter_sync.meter_sync_seen_chunk (
-    tenant text not null,
-    local_table text not null,
-    chunk bigint not null,
-    remote_sum bigint not null,
-    local_sum bigint not null,
-    remote_sums bytea not null,
-    local_sums bytea not null,
-    primary key (tenant, local_table, chunk)
 );

@@ -3,6 +3,7 @@
 use crate::db::catalog::Column;
 
 use super::Extent;
+use super::compare::What;
 use super::image::{HashFunction, Hasher, Row};
 use crate::sync::Shape;
 
@@ -15,6 +16,7 @@ const MOST_BUCKETS: u32 = 65_536;
 /// The buckets in which the sides differ.
 #[derive(Debug)]
 pub(super) struct Differing {
+    pub(super) what: What,
     pub(super) buckets: Buckets,
     /// In order.
     pub(super) numbers: Vec<u32>,
@@ -75,11 +77,6 @@ impl Buckets {
         }
         let hasher = Hasher { bits: 64, ..hasher };
         Self { count, hasher }
-    }
-
-    /// How many there are.
-    pub(super) fn count(self) -> u32 {
-        self.count
     }
 
     /// An `integer` expression: the number of a row's bucket.

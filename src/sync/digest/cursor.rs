@@ -36,6 +36,20 @@ pub(super) const GROUP_BY_HASH: &str = "set local enable_sort = off; set local w
 /// Ends [`GROUP_BY_HASH`].
 pub(super) const GROUP_AS_USUAL: &str = "set local enable_sort to default";
 
+/// An error that speaks of a row is undone, and there is nothing.
+pub(super) async fn undone_if_about_a_row<S: Side, T>(
+    tx: &Tx<'_, S>,
+    answered: Result<T, DbError>,
+) -> Result<Option<T>, DbError> {
+    match answered {
+        Err(error) if error.is_about_a_row() => {
+            tx.back_to(SAVEPOINT).await?;
+            Ok(None)
+        }
+        answered => answered.map(Some),
+    }
+}
+
 /// The totals of a side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Total {
@@ -46,16 +60,21 @@ pub(super) struct Total {
 }
 
 impl Total {
-    /// Sums the rows without keeping more: a third of the cost where the hash costs little.
+    /// Sums the rows and keeps no more: a third of the cost where the hash costs little. `None` if a value in
+    /// them cannot be what it is to be.
     pub(super) async fn read<S: Side>(
         tx: &Tx<'_, S>,
         hash: &str,
         rows: &str,
-    ) -> Result<Self, DbError> {
+    ) -> Result<Option<Self>, DbError> {
         let sql = format!(
-            "-- sum up the meters\nselect count(*), coalesce(bit_xor({hash}), 0), {PROBE} from {rows}"
+            "-- sum up the keys
+savepoint {SAVEPOINT};
+select count(*), coalesce(bit_xor({hash}), 0), {PROBE} from {rows};
+release savepoint {SAVEPOINT}"
         );
-        Ok(Self::of(tx.simple(&sql).await?.first()))
+        let answer = undone_if_about_a_row(tx, tx.simple(&sql).await).await?;
+        Ok(answer.map(|rows| Self::of(rows.first())))
     }
 
     fn of(row: Option<&SimpleQueryRow>) -> Self {
@@ -74,8 +93,8 @@ pub(super) struct Summed {
     pub(super) bucket: String,
     /// The hash of a row.
     pub(super) hash: String,
-    /// What goes into the sum of bucket `b.n` besides, with its number of rows `b.rows`.
-    pub(super) besides: String,
+    /// What goes into the sum of bucket `b.n` for its number of rows `b.rows`.
+    pub(super) number: String,
     /// Where the rows are.
     pub(super) rows: String,
 }
@@ -101,17 +120,10 @@ impl<'t, 'c, S: Side> Cursor<'t, 'c, S> {
     /// is no number where the local column is one; nothing is open then.
     pub(super) async fn open(tx: &'t Tx<'c, S>, summed: &Summed) -> Result<Option<Self>, DbError> {
         let answered = tx.simple(&statement(summed)).await;
-        let answer = match answered {
-            Ok(answer) => answer,
-            Err(error) if error.is_about_a_row() => {
-                tx.back_to(SAVEPOINT).await?;
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(Some(Self {
+        let answer = undone_if_about_a_row(tx, answered).await?;
+        Ok(answer.map(|rows| Self {
             tx,
-            total: Total::of(answer.first()),
+            total: Total::of(rows.first()),
             order: Vec::new(),
             passed: 0,
         }))
@@ -163,7 +175,7 @@ fn statement(summed: &Summed) -> String {
     let Summed {
         bucket,
         hash,
-        besides,
+        number,
         rows,
     } = summed;
     format!(
@@ -172,7 +184,7 @@ savepoint {SAVEPOINT};
 {GROUP_BY_HASH};
 declare meter_sync_digest no scroll cursor for
 with buckets as materialized (
-    select b.n, b.rows, b.sum # {besides} as sum
+    select b.n, b.rows, b.sum # {number} as sum
     from (select {bucket} as n, count(*) as rows, bit_xor({hash}) as sum from {rows} group by 1) b
 ), chunks as materialized (
     select n / {CHUNK} as n, bit_xor(sum) as sum,

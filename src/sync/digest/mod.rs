@@ -6,20 +6,22 @@
 //! hashes of the rows in these buckets (`rows`). The rows that differ are then read and compared value by
 //! value, so a difference found here is never believed unseen.
 //!
-//! There are two things to sum. What the rows hold (`content`, hashed as `image` says) compares one
+//! There are two things to sum. What the rows hold (`compare`, hashed as `image` says) compares one
 //! side with the other. Which versions of rows there are (`versions`) compares each side with itself at
-//! the last run (`memory`), at a fifth of the cost, where that is proof.
+//! the last run (`memory`), at a fifth of the cost, and tells which rows are new, where that is proof; of the
+//! others then only the keys are compared.
 
 use crate::db::{Local, Remote, Tx};
 
 use super::{Compare, Extent, Job, Shape, SyncError, Synced};
 
 use buckets::Differing;
-
+use compare::What;
+use versions::Told;
 pub(super) use versions::Versions;
 
 mod buckets;
-mod content;
+mod compare;
 mod cursor;
 mod gone;
 mod image;
@@ -43,7 +45,7 @@ pub(super) enum Difference {
 /// What the sums tell.
 #[derive(Debug)]
 enum Found {
-    /// Both sides hold the same meters, and this many.
+    /// Both sides hold the same, in this many rows.
     Equal(i64),
     /// They differ in these buckets at most.
     Differing(Differing),
@@ -51,33 +53,42 @@ enum Found {
     Unclear,
 }
 
-/// Finds where the sides can differ, and what there is to remember of it once it is settled.
+/// Finds where the sides can differ.
 pub(super) async fn find(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
-) -> Result<(Difference, Option<Versions>), SyncError> {
-    let mut versions = Versions::read(remote, local, shape, job).await?;
-    let told = versions.as_mut().and_then(Versions::tell);
-    let found = match (job.compare, told) {
-        (Compare::Everything, _) => Found::Unclear,
-        (Compare::Differences, Some(found)) => found,
-        (Compare::Differences, None) => {
-            let counted = versions.as_ref().map(Versions::local_rows);
-            let rows = counted.unwrap_or(shape.estimated_rows);
-            content::compare(remote, local, shape, job, rows).await?
+    versions: Option<&Versions<'_>>,
+) -> Result<Difference, SyncError> {
+    if job.compare == Compare::Everything {
+        return Ok(Difference::Unclear);
+    }
+    let counted = versions.map(Versions::rows);
+    let (what, since) = match versions.and_then(Versions::tell) {
+        Some(Told::Same) => {
+            return Ok(Difference::None(counted.map_or(0, |rows| rows.remote)));
         }
+        Some(Told::Since(transaction)) => (What::Keys, Some(transaction)),
+        None => (What::Rows, None),
     };
-    let difference = match found {
-        Found::Equal(rows) => Difference::None(rows),
-        Found::Differing(differing) => {
-            let extent = rows::narrow(remote, local, shape, job, &differing).await?;
-            extent.map_or(Difference::Unclear, Difference::Within)
-        }
-        Found::Unclear => Difference::Unclear,
+    let rows = counted.map_or(shape.estimated_rows, |rows| rows.local);
+    let extent = match compare::compare(remote, local, shape, job, (what, rows)).await? {
+        Found::Equal(rows) if since.is_none() => return Ok(Difference::None(rows)),
+        Found::Equal(rows) => Some(Extent::nothing(rows)),
+        Found::Differing(differing) => rows::narrow(remote, local, shape, job, &differing).await?,
+        Found::Unclear => None,
     };
-    Ok((difference, versions))
+    let Some(extent) = extent else {
+        return Ok(Difference::Unclear);
+    };
+    Ok(Difference::Within(match since {
+        Some(transaction) => Extent {
+            remote: format!("({} or {})", extent.remote, versions::is_new(transaction)),
+            ..extent
+        },
+        None => extent,
+    }))
 }
 
 /// Remembers what was settled: within the extent if there was something to compare.
@@ -85,22 +96,34 @@ pub(super) async fn remember(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
-    versions: Option<Versions>,
+    versions: Option<Versions<'_>>,
     (extent, synced): (Option<&Extent>, &Synced),
 ) -> Result<(), SyncError> {
-    let are_known = versions.as_ref().is_some_and(Versions::is_known);
-    let is_by_content = job.compare == Compare::Everything || !are_known;
-    if let Some(extent) = extent.filter(|_| is_by_content) {
+    if let Some(extent) = extent {
         gone::remember(local, shape, job, extent).await?;
     }
     // Where rows were set aside, or do not hold what was written to them, the sides are not equal.
     let are_equal = synced.rejected.is_empty() && synced.altered.is_empty();
     match versions {
-        Some(mut versions) if are_equal => {
+        Some(versions) if are_equal => {
             let written = synced.counts.changes();
             versions.remember(local, shape, job, written).await?;
         }
         _ => memory::forget(local, shape, job).await?,
+    }
+    Ok(())
+}
+
+/// Remembers a first load.
+pub(super) async fn remember_load(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    versions: Option<Versions<'_>>,
+    loaded: i64,
+) -> Result<(), SyncError> {
+    if let Some(versions) = versions {
+        versions.remember_load(local, shape, job, loaded).await?;
     }
     Ok(())
 }

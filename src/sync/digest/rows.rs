@@ -10,8 +10,8 @@ use crate::db::{DbError, Local, Remote, Side, Tx};
 use crate::sync::{Extent, Job, Shape, SyncError};
 
 use super::buckets::Differing;
-use super::content;
-use super::cursor::{GROUP_AS_USUAL, GROUP_BY_HASH, SAVEPOINT};
+use super::compare;
+use super::cursor::{GROUP_AS_USUAL, GROUP_BY_HASH, SAVEPOINT, undone_if_about_a_row};
 use super::image::Row;
 use super::sums::{self, Sums};
 
@@ -75,7 +75,8 @@ fn statement(
         ),
     };
     let tag = differing.buckets.tag(shape, row);
-    let hash = content::hasher(job, differing.buckets.function()).hash(shape, row, |_| true);
+    let hasher = compare::hasher(job, differing.buckets.function());
+    let hash = differing.what.hash(hasher, shape, row);
     format!(
         "-- compare the rows
 copy (
@@ -94,12 +95,8 @@ async fn list<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbErro
         "-- compare the rows\nsavepoint {SAVEPOINT}; {GROUP_BY_HASH}"
     ))
     .await?;
-    let listed = match entries(tx, sql).await {
-        Err(error) if error.is_about_a_row() => {
-            tx.back_to(SAVEPOINT).await?;
-            return Ok(None);
-        }
-        listed => listed?,
+    let Some(listed) = undone_if_about_a_row(tx, entries(tx, sql).await).await? else {
+        return Ok(None);
     };
     tx.batch(&format!(
         "-- compare the rows\n{GROUP_AS_USUAL}; release savepoint {SAVEPOINT}"

@@ -5,267 +5,191 @@
 //! (<https://www.postgresql.org/docs/current/ddl-system-columns.html>). So while a table is the same
 //! file of the same running server, the set of visible pairs of place and transaction is the same
 //! exactly when the rows are: once a version is visible its transaction has committed, and nothing
-//! else will ever be written under its number within the next four billion. Unlike a mark such as "newer than the last one seen" the
-//! set also tells rows that are gone, and rows that were written early and committed late.
+//! else will ever be written under its number within the next four billion.
 //!
-//! Proof ends where that sentence does. After a restart, a crash, a restore or a failover (each starts a
-//! server or its processes anew), after the table was rewritten or its columns changed, for views, queries, partitions, other
-//! storage and types of one's own, the rows are compared by what they hold. So they are after a run that set rows aside.
+//! Where the set is another one, a mark tells which versions are new. It is not the newest transaction
+//! seen, which would lose what was written early and committed late, but the oldest one that was still
+//! running when the last run took its snapshot
+//! (<https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT>): what is visible
+//! now and older than that was visible then. It says nothing of rows that are gone; their keys do.
+//!
+//! Proof ends where those sentences do. After a restart, a crash, a restore or a failover (each starts a
+//! server or its processes anew), after the table was rewritten or its columns changed, for views, queries, partitions,
+//! row security, other storage and types of one's own, the rows are compared by what they hold. So they are after a run that set
+//! rows aside, and where somebody else wrote to the local table.
 //!
 //! What is remembered was always seen before the rows were compared, never after: whatever others or the run itself wrote
 //! since then stands out as a difference in the next run, and is compared then.
 
 use crate::db::{DbError, Local, Remote, Side, Tx};
-use crate::sync::{Compare, Job, Shape, SyncError};
+use crate::sync::{Job, Shape};
 
-use super::Found;
-use super::buckets::{Buckets, Differing};
-use super::cursor::{self, CHUNKS_AT_A_TIME, Cursor, Summed, Total};
-use super::image::{HashFunction, Hasher, Row};
-use super::memory::{self, Both};
-use super::sums::{self, CHUNK, Sums};
+use super::memory::{self, Both, Seen};
 
 /// The versions that both sides hold, as they were before anything was compared.
 #[derive(Debug)]
-pub(in crate::sync) struct Versions {
+pub(in crate::sync) struct Versions<'s> {
     /// What has to stay as it is for the versions to tell anything.
-    basis: String,
-    buckets: Buckets,
-    /// How many rows, and the sum of their versions.
-    totals: Both<(i64, i64)>,
-    /// Whether there was something to compare them with.
-    is_known: bool,
-    /// Whether they are as they were.
-    is_same: bool,
-    /// The buckets that are not as they were.
-    differing: Vec<u32>,
+    basis: &'s str,
+    now: Seen,
+    /// The transaction that the remote server will give out next.
+    next: i64,
+    /// When they were last found equal, on the same basis.
+    known: Option<Seen>,
 }
 
-impl Versions {
-    /// Reads the versions of both sides; `None` where they prove nothing. But for a dry run, those that
-    /// are not as they were are kept at once: what comes of the run decides whether for good.
-    pub(super) async fn read(
+/// What the versions tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Nothing changed.
+    Same,
+    /// The local table is as it was; the remote has versions that are new since this transaction.
+    Since(i64),
+}
+
+/// Marks and transactions are told apart within this distance.
+const FARTHEST: i64 = 1 << 31;
+
+impl<'s> Versions<'s> {
+    /// Reads the versions of both sides; `None` where they prove nothing.
+    pub(in crate::sync) async fn read(
         remote: &Tx<'_, Remote>,
         local: &Tx<'_, Local>,
-        shape: &Shape,
+        shape: &'s Shape,
         job: &Job<'_>,
-    ) -> Result<Option<Self>, SyncError> {
+    ) -> Result<Option<Self>, DbError> {
         let Some(basis) = &shape.versions else {
             return Ok(None);
         };
-        let (there, here) = (version_of("r"), version_of("l"));
-        let (there_rows, here_rows) = (rows(shape, Row::Remote), rows(shape, Row::Local));
+        let known = memory::seen(local, shape, job, basis).await?;
         let (there, here) = tokio::try_join!(
-            Total::read(remote, &there, &there_rows),
-            Total::read(local, &here, &here_rows),
+            total(remote, "r", (&shape.remote_from, &shape.remote_filter)),
+            total(local, "l", (&shape.local, &shape.local_filter)),
         )?;
-        if there.probe != here.probe {
-            return Ok(None);
-        }
-        let buckets = Buckets::of(here.rows, HASHER);
-        let mut versions = Self {
-            basis: format!("{basis} {} {}", buckets.count(), there.probe),
-            buckets,
-            totals: totals(&there, &here),
-            is_known: false,
-            is_same: false,
-            differing: Vec::new(),
-        };
-        let known = memory::totals(local, shape, job, &versions.basis).await?;
-        versions.is_known = known.is_some();
-        versions.is_same = known.as_ref() == Some(&versions.totals);
-        if versions.is_same || job.dry_run && !versions.is_known {
-            return Ok(Some(versions));
-        }
-        let opened = cursor::both(
-            open(remote, buckets, shape, Row::Remote),
-            open(local, buckets, shape, Row::Local),
-        );
-        let Some((mut there, mut here)) = opened.await? else {
-            return Ok(None);
-        };
-        versions.totals = totals(&there.total, &here.total);
-        versions.compare(&mut there, &mut here, shape, job).await?;
-        tokio::try_join!(there.close(), here.close())?;
-        Ok(Some(versions))
-    }
-
-    async fn compare(
-        &mut self,
-        there: &mut Cursor<'_, '_, Remote>,
-        here: &mut Cursor<'_, '_, Local>,
-        shape: &Shape,
-        job: &Job<'_>,
-    ) -> Result<(), DbError> {
-        let local = here.tx;
-        if !self.is_known {
-            memory::forget(local, shape, job).await?;
-        }
-        let known = memory::chunks(local, shape, job).await?;
-        let (chunks_there, chunks_here) = tokio::try_join!(there.chunks(), here.chunks())?;
-        let chunks = sums::union(
-            sums::unequal(&chunks_there, &known.remote),
-            sums::unequal(&chunks_here, &known.local),
-        );
-        for chunks in chunks.chunks(CHUNKS_AT_A_TIME) {
-            let (remote, here) = tokio::try_join!(there.buckets(chunks), here.buckets(chunks))?;
-            let now = Both {
-                remote,
-                local: here,
-            };
-            if self.is_known {
-                let was = memory::sums(local, shape, job, chunks).await?;
-                self.differing.extend(sums::union(
-                    sums::unequal(&now.remote, &was.remote),
-                    sums::unequal(&now.local, &was.local),
-                ));
-            }
-            if !job.dry_run {
-                memory::keep(local, shape, job, (chunks, &now)).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether there was something to compare them with.
-    pub(super) fn is_known(&self) -> bool {
-        self.is_known
-    }
-
-    /// How many rows the local table holds of the tenant.
-    pub(super) fn local_rows(&self) -> i64 {
-        self.totals.local.0
-    }
-
-    /// Where the sides can differ, if they were known to be equal before. Told once.
-    pub(super) fn tell(&mut self) -> Option<Found> {
-        let remote_rows = self.totals.remote.0;
-        if !self.is_known {
-            return None;
-        }
-        if self.is_same || self.differing.is_empty() {
-            return Some(Found::Equal(remote_rows));
-        }
-        Some(Found::Differing(Differing {
-            buckets: self.buckets,
-            numbers: std::mem::take(&mut self.differing),
-            remote_rows,
+        Ok(Some(Self {
+            basis,
+            now: Seen {
+                totals: Both {
+                    remote: there.versions,
+                    local: here.versions,
+                },
+                horizon: there.horizon,
+            },
+            next: there.next,
+            known,
         }))
     }
 
-    /// Keeps them for good: where they differed the rows have been compared since. `written` is how many
-    /// rows a plan changed.
+    /// How many meters of the tenant both sides hold.
+    pub(super) fn rows(&self) -> Both<i64> {
+        Both {
+            remote: self.now.totals.remote.0,
+            local: self.now.totals.local.0,
+        }
+    }
+
+    /// Where the sides can differ, if they were known to be equal before.
+    pub(super) fn tell(&self) -> Option<Told> {
+        let known = self.known.as_ref()?;
+        if known.totals == self.now.totals {
+            return Some(Told::Same);
+        }
+        let is_ours_alone = known.totals.local == self.now.totals.local;
+        let is_near = self.next - known.horizon < FARTHEST;
+        (is_ours_alone && is_near).then_some(Told::Since(known.horizon))
+    }
+
+    /// Keeps them for the next run, after the sides were made equal. `written` is how many rows a plan
+    /// changed.
     pub(super) async fn remember(
-        &mut self,
+        mut self,
         local: &Tx<'_, Local>,
         shape: &Shape,
         job: &Job<'_>,
         written: i64,
     ) -> Result<(), DbError> {
-        // Differences where there were none to be, or too many to follow: begin anew with what the rows
-        // hold.
-        let is_surprise = self.is_known && job.compare == Compare::Everything;
-        if written > MOST_FOLLOWED || written > 0 && is_surprise {
+        let is_same = self.tell() == Some(Told::Same);
+        if is_same && written > 0 {
+            // Everything was compared, and they had proved nothing.
             return memory::forget(local, shape, job).await;
         }
-        if self.is_same {
+        if is_same {
             return Ok(());
         }
         if written > 0 {
-            self.add_what_was_written(local, shape, job).await?;
+            let (inserted, changed) = written_since(local, shape).await?;
+            self.now.totals.local.0 += inserted;
+            self.now.totals.local.1 ^= changed;
         }
-        memory::keep_totals(local, shape, job, (&self.basis, &self.totals)).await
+        memory::keep(local, shape, job, (self.basis, &self.now)).await
     }
 
-    /// Puts the new versions of the rows in the plan in the place of the old ones. That is not the same
-    /// as reading the table once more: what others wrote meanwhile was not compared.
-    async fn add_what_was_written(
-        &mut self,
+    /// Keeps them for the next run, after so many rows were copied into a table that had none.
+    pub(super) async fn remember_load(
+        mut self,
         local: &Tx<'_, Local>,
         shape: &Shape,
         job: &Job<'_>,
+        loaded: i64,
     ) -> Result<(), DbError> {
-        let Shape {
-            local: table,
-            local_filter,
-            ..
-        } = shape;
-        let bucket = self.buckets.number(shape, Row::Local);
-        let same_key = shape.same_key("l", "p");
-        let new = version("l.ctid", "l.xmin");
-        let old = version("p.\"meter_sync place\"", "p.\"meter_sync version\"");
-        let sql = format!(
-            "-- look up the versions written
-select {bucket}, count(*) filter (where p.\"meter_sync place\" is null), bit_xor({new} # coalesce({old}, 0))
+        let here = total(local, "l", (&shape.local, &shape.local_filter)).await?;
+        // With more rows than were copied, one is somebody else's.
+        if here.versions.0 != loaded {
+            return Ok(());
+        }
+        self.now.totals.local = here.versions;
+        memory::keep(local, shape, job, (self.basis, &self.now)).await
+    }
+}
+
+/// The versions that a side holds.
+struct Total {
+    /// How many, and the exclusive or of their hashes.
+    versions: (i64, i64),
+    horizon: i64,
+    next: i64,
+}
+
+async fn total<S: Side>(
+    tx: &Tx<'_, S>,
+    row: &str,
+    (from, filter): (&str, &str),
+) -> Result<Total, DbError> {
+    let version = version(&format!("{row}.ctid"), &format!("{row}.xmin"));
+    let sql = format!(
+        "-- sum up the versions
+select count(*), coalesce(bit_xor({version}), 0),
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+from {from} {row} where {filter}"
+    );
+    let found = tx.query_one(&sql, &[]).await?;
+    Ok(Total {
+        versions: (found.get(0), found.get(1)),
+        horizon: found.get(2),
+        next: found.get(3),
+    })
+}
+
+/// The new versions of the rows in the plan instead of the old ones: how many are inserted, and what makes
+/// the sum of the old versions that of the new ones. That is not the same as reading the table once more:
+/// what others wrote meanwhile was not compared.
+async fn written_since(local: &Tx<'_, Local>, shape: &Shape) -> Result<(i64, i64), DbError> {
+    let Shape {
+        local: table,
+        local_filter,
+        ..
+    } = shape;
+    let same_key = shape.same_key("l", "p");
+    let new = version("l.ctid", "l.xmin");
+    let old = version("p.\"meter_sync place\"", "p.\"meter_sync version\"");
+    let sql = format!(
+        "-- look up the versions written
+select count(*) filter (where p.\"meter_sync place\" is null), coalesce(bit_xor({new} # coalesce({old}, 0)), 0)
 from pg_temp.meter_sync_plan p
-join {table} l on {same_key} and {local_filter}
-group by 1 order by 1"
-        );
-        let mut written = Sums::new();
-        for row in local.query(&sql, &[]).await? {
-            let (n, inserted, sum): (i32, i64, i64) = (row.get(0), row.get(1), row.get(2));
-            written.push((u32::try_from(n).unwrap_or_default(), sum));
-            self.totals.local.0 += inserted;
-            self.totals.local.1 ^= sum;
-        }
-        let chunks = sums::union(written.iter().map(|(n, _)| n / CHUNK).collect(), Vec::new());
-        for chunks in chunks.chunks(CHUNKS_AT_A_TIME) {
-            let mut sums = memory::sums(local, shape, job, chunks).await?;
-            for chunk in chunks {
-                sums.local = sums::added(&sums.local, sums::in_chunk(&written, *chunk));
-            }
-            memory::keep(local, shape, job, (chunks, &sums)).await?;
-        }
-        Ok(())
-    }
-}
-
-/// Of so many written rows the new versions are looked up; they take some megabytes at most.
-const MOST_FOLLOWED: i64 = 20_000;
-
-/// The same in every run: what is remembered is to be compared.
-const HASHER: Hasher = Hasher {
-    seed: 0,
-    bits: 64,
-    function: HashFunction::Server,
-};
-
-async fn open<'t, 'c, S: Side>(
-    tx: &'t Tx<'c, S>,
-    buckets: Buckets,
-    shape: &Shape,
-    row: Row,
-) -> Result<Option<Cursor<'t, 'c, S>>, DbError> {
-    let summed = Summed {
-        bucket: buckets.number(shape, row),
-        hash: match row {
-            Row::Remote => version_of("r"),
-            Row::Local => version_of("l"),
-        },
-        // No two rows of a table are of the same version.
-        besides: "0".to_owned(),
-        rows: rows(shape, row),
-    };
-    Cursor::open(tx, &summed).await
-}
-
-fn totals(there: &Total, here: &Total) -> Both<(i64, i64)> {
-    Both {
-        remote: (there.rows, there.sum),
-        local: (here.rows, here.sum),
-    }
-}
-
-/// The tenant's rows of a side.
-fn rows(shape: &Shape, row: Row) -> String {
-    match row {
-        Row::Remote => format!("{} r where {}", shape.remote_from, shape.remote_filter),
-        Row::Local => format!("{} l where {}", shape.local, shape.local_filter),
-    }
-}
-
-fn version_of(row: &str) -> String {
-    version(&format!("{row}.ctid"), &format!("{row}.xmin"))
+join {table} l on {same_key} and {local_filter}"
+    );
+    let found = local.query_one(&sql, &[]).await?;
+    Ok((found.get(0), found.get(1)))
 }
 
 /// A `bigint` expression: the hash of a place and a transaction. A transaction's number is had
@@ -275,4 +199,11 @@ fn version(place: &str, transaction: &str) -> String {
         "hashtidextended({place}, \
          ((select age('3'::xid)::bigint) - age({transaction})) & 4294967295)"
     )
+}
+
+/// Holds for the remote rows `r` whose version may be new since the transaction: for some more, where it was a
+/// long time ago.
+pub(super) fn is_new(since: i64) -> String {
+    let number = since & 0xffff_ffff;
+    format!("age(r.xmin) <= (select age('{number}'::xid))")
 }

@@ -12,6 +12,7 @@ mod organisations;
 mod repeats;
 mod shapes;
 mod told;
+mod versions;
 
 /// A small pair of tables; `columns` are both sides', `local` is added to the local table only.
 pub(crate) async fn site(columns: &str, local: &str) -> Site {

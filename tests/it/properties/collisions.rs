@@ -143,11 +143,10 @@ fn rows_whose_hashes_meet_heal() {
         }
         if planted.is_view && planted.bits > 0 {
             // Each run hashes with another seed.
-            for _ in 0..RUNS {
-                if stale(site).await == 0 {
-                    break;
-                }
+            let mut runs = 0;
+            while stale(site).await > 0 && runs < RUNS {
                 sync(&config, planted, Compare::Differences).await;
+                runs += 1;
             }
         } else {
             let healed = sync(&config, planted, Compare::Everything).await;
