@@ -16,7 +16,7 @@ use tokio_postgres::{IsolationLevel, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use error::DbError;
-pub use transaction::Tx;
+pub use transaction::{Tx, both};
 
 use crate::config::{Endpoint, Limits, Tls};
 

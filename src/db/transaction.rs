@@ -211,6 +211,16 @@ impl<'c, S: Side> Tx<'c, S> {
     }
 }
 
+/// What both sides answer, asked at once. If one fails the other is still waited for, so that no answer is
+/// left due and its transaction can go on.
+pub async fn both<A, B, E>(
+    there: impl Future<Output = Result<A, E>>,
+    here: impl Future<Output = Result<B, E>>,
+) -> Result<(A, B), E> {
+    let (there, here) = tokio::join!(there, here);
+    Ok((there?, here?))
+}
+
 fn size(row: &SimpleQueryRow) -> usize {
     let value = |n| VALUE_HEAD + row.get(n).map_or(0, str::len);
     ROW_HEAD + (0..row.len()).map(value).sum::<usize>()

@@ -2,7 +2,7 @@
 
 use crate::config::{Mapping, Source};
 use crate::db::catalog::{self, Column, Relation, UniqueIndexes};
-use crate::db::{Local, Remote, Tx, quote};
+use crate::db::{Local, Remote, Tx, both, quote};
 use crate::meter::{RunId, TenantId};
 
 use super::refusals::{is_one_database, refuse_occupied, try_tenant};
@@ -100,8 +100,11 @@ pub(crate) async fn look(
     tenant: &TenantId,
     mark: RunId,
 ) -> Result<(Shape, Relation), SyncError> {
-    let here = local_table(local, &mapping.local_table).await?;
-    let there = RemoteSide::find(remote, mapping).await?;
+    let (there, here) = both(
+        RemoteSide::find(remote, mapping),
+        local_table(local, &mapping.local_table),
+    )
+    .await?;
     if let Some(oid) = there.oid
         && oid == here.oid
         && is_one_database(remote, local, mark).await?

@@ -4,7 +4,7 @@
 //! two rows that meet once do not meet again; and now and then everything is compared.
 
 use crate::db::catalog::Column;
-use crate::db::{DbError, Local, Remote, Tx};
+use crate::db::{DbError, Local, Remote, Tx, both};
 use crate::sync::{Job, Shape, SyncError};
 
 use super::buckets::{Buckets, Differing};
@@ -47,10 +47,11 @@ pub(super) async fn compare(
         // Keys seldom differ, and so cost a third.
         let hash = |row| what.hash(hasher(job, function), shape, row);
         let (there, here) = (hash(Row::Remote), hash(Row::Local));
-        let (there, here) = tokio::try_join!(
+        let (there, here) = both(
             Total::read(remote, &there, &there_rows),
             Total::read(local, &here, &here_rows),
-        )?;
+        )
+        .await?;
         match (there, here) {
             (Some(there), Some(here)) if there == here => return Ok(Found::Equal(there.rows)),
             (Some(_), Some(_)) => {}
@@ -69,13 +70,13 @@ pub(super) async fn compare(
         };
         let there = summed(Row::Remote, &there_rows);
         let here = summed(Row::Local, &here_rows);
-        let opened = cursor::both(Cursor::open(remote, &there), Cursor::open(local, &here));
+        let opened = cursor::open_both(Cursor::open(remote, &there), Cursor::open(local, &here));
         let Some((there, here)) = opened.await? else {
             return Ok(Found::Unclear);
         };
         if there.total.probe != here.total.probe && function == HashFunction::Server {
             function = HashFunction::Md5;
-            tokio::try_join!(there.close(), here.close())?;
+            both(there.close(), here.close()).await?;
             continue;
         }
         return Ok(differing((buckets, what), shape, there, here).await?);
@@ -100,16 +101,16 @@ async fn differing(
 ) -> Result<Found, DbError> {
     let remote_rows = there.total.rows;
     if there.total == here.total {
-        tokio::try_join!(there.close(), here.close())?;
+        both(there.close(), here.close()).await?;
         return Ok(Found::Equal(remote_rows));
     }
-    let (chunks_there, chunks_here) = tokio::try_join!(there.chunks(), here.chunks())?;
+    let (chunks_there, chunks_here) = both(there.chunks(), here.chunks()).await?;
     let mut numbers = Vec::new();
     for chunks in sums::unequal(&chunks_there, &chunks_here).chunks(CHUNKS_AT_A_TIME) {
-        let (there, here) = tokio::try_join!(there.buckets(chunks), here.buckets(chunks))?;
+        let (there, here) = both(there.buckets(chunks), here.buckets(chunks)).await?;
         numbers.extend(sums::unequal(&there, &here));
     }
-    tokio::try_join!(there.close(), here.close())?;
+    both(there.close(), here.close()).await?;
     // Keys that are equal and not the same may lie in different buckets, and be one meter.
     if !shape.has_exact_key || numbers.is_empty() {
         return Ok(Found::Unclear);

@@ -11,7 +11,7 @@ use super::image::PROBE;
 use super::sums::{self, CHUNK, Sums};
 
 /// Opens one on each side at once; `None`, with nothing open, if one of them cannot be.
-pub(super) async fn both<'t, 'c, 'u, 'd, R: Side, L: Side>(
+pub(super) async fn open_both<'t, 'c, 'u, 'd, R: Side, L: Side>(
     there: impl Future<Output = Result<Option<Cursor<'t, 'c, R>>, DbError>>,
     here: impl Future<Output = Result<Option<Cursor<'u, 'd, L>>, DbError>>,
 ) -> Result<Option<(Cursor<'t, 'c, R>, Cursor<'u, 'd, L>)>, DbError>

@@ -6,7 +6,7 @@
 
 use std::pin::pin;
 
-use crate::db::{DbError, Local, Remote, Side, Tx};
+use crate::db::{DbError, Local, Remote, Side, Tx, both};
 use crate::sync::{Extent, Job, Shape, SyncError};
 
 use super::buckets::Differing;
@@ -37,7 +37,7 @@ pub(super) async fn narrow(
     }
     let sql = |row| statement(shape, job, differing, (&extent, row));
     let (there, here) = (sql(Row::Remote), sql(Row::Local));
-    let (there, here) = tokio::try_join!(list(remote, &there), list(local, &here))?;
+    let (there, here) = both(list(remote, &there), list(local, &here)).await?;
     let (Some(there), Some(here)) = (there, here) else {
         return Ok(Some(extent));
     };

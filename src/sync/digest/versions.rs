@@ -21,7 +21,7 @@
 //! What is remembered was always seen before the rows were compared, never after: whatever others or the run itself wrote
 //! since then stands out as a difference in the next run, and is compared then.
 
-use crate::db::{DbError, Local, Remote, Side, Tx};
+use crate::db::{DbError, Local, Remote, Side, Tx, both};
 use crate::sync::{Job, Shape};
 
 use super::memory::{self, Both, Seen};
@@ -62,10 +62,11 @@ impl<'s> Versions<'s> {
             return Ok(None);
         };
         let known = memory::seen(local, shape, job, basis).await?;
-        let (there, here) = tokio::try_join!(
+        let (there, here) = both(
             total(remote, "r", (&shape.remote_from, &shape.remote_filter)),
             total(local, "l", (&shape.local, &shape.local_filter)),
-        )?;
+        )
+        .await?;
         Ok(Some(Self {
             basis,
             now: Seen {
