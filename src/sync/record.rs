@@ -68,24 +68,25 @@ fn of_plan(shape: &Shape, form: Form) -> String {
     let key = shape.key_json("p");
     let local_row = shape.same_key("l", "p");
     let staged_row = shape.same_key("s", "p");
-    let differs = |name: &str| {
+    let is_same = |name: &str| {
         let name = quote::identifier(name);
-        format!("record_image_ne(row(l.{name}), row(s.{name}))")
+        format!("record_image_eq(row(l.{name}), row(s.{name}))")
     };
-    let before = fields(shape, "l", form, differs);
-    let after = fields(shape, "s", form, differs);
+    let left_out = left_out(shape, is_same);
+    let (before, after) = (fields(shape, "l", form), fields(shape, "s", form));
     format!(
         "-- record the changes
 insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
 select $1, p.\"meter_sync n\", p.\"meter_sync action\", {key},
     case p.\"meter_sync action\" when 'insert' then '{{}}'::jsonb
         when 'deactivate' then jsonb_build_object({active}, true)
-        else {before} end,
+        else {before} - o.names end,
     case p.\"meter_sync action\" when 'deactivate' then jsonb_build_object({active}, false)
-        else {after} end
+        else {after} - o.names end
 from pg_temp.meter_sync_plan p
 left join pg_temp.meter_sync_stage s on {staged_row}
 left join {local} l on {local_row} and {local_filter}
+{left_out}
 where p.\"meter_sync n\" <= $2"
     )
 }
@@ -97,52 +98,75 @@ fn of_load(shape: &Shape, form: Form) -> String {
         ..
     } = shape;
     let (key, order) = (shape.key_json("l"), quote::columns("l.", &shape.key));
-    let is_set = |name: &str| format!("l.{} is not null", quote::identifier(name));
-    let after = fields(shape, "l", form, is_set);
+    let left_out = left_out(shape, |name| {
+        format!("l.{} is null", quote::identifier(name))
+    });
+    let after = fields(shape, "l", form);
     format!(
         "-- record the load
 insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
-select $1, row_number() over (order by {order}), 'insert', {key}, '{{}}', {after}
-from (select * from {local} l where {local_filter} order by {order} limit $2) l"
+select $1, row_number() over (order by {order}), 'insert', {key}, '{{}}', {after} - o.names
+from (select * from {local} l where {local_filter} order by {order} limit $2) l
+{left_out}"
     )
+}
+
+/// The names of the fields for which a condition holds, as `o.names`; found out once a row.
+fn left_out(shape: &Shape, condition: impl Fn(&str) -> String) -> String {
+    let names = quote::list(shape.fields(), ", ", |name| {
+        format!(
+            "case when {} then {} end",
+            condition(name),
+            quote::literal(name)
+        )
+    });
+    format!("cross join lateral (select array_remove(array[{names}], null) as names offset 0) o")
 }
 
 /// Longer values are cut in the recorded changes, in characters; the meters have them whole.
 const LONGEST_RECORDED: u32 = 10_000;
 /// What takes no more bytes than this is no longer than that, however well it was compressed.
 const SURELY_SHORT: u32 = 100;
+/// Types whose values are always shorter.
+const SHORT: &[&str] = &[
+    "smallint",
+    "integer",
+    "bigint",
+    "boolean",
+    "real",
+    "double precision",
+    "date",
+    "timestamp without time zone",
+    "timestamp with time zone",
+    "uuid",
+    "inet",
+];
 
-/// The fields of a row for which `is_in` holds, as one JSON object. Where none is too long, the row as a
-/// whole becomes JSON, which takes a third of the time.
-fn fields(shape: &Shape, row: &str, form: Form, is_in: impl Fn(&str) -> String) -> String {
+/// The fields of a row as one JSON object. Where none is too long, the row as a whole becomes JSON, which
+/// takes a third of the time.
+fn fields(shape: &Shape, row: &str, form: Form) -> String {
     let each = quote::list(shape.fields(), ", ", |name| {
         let value = recorded(&format!("{row}.{}", quote::identifier(name)), form);
-        format!("({}, {value}, {})", quote::literal(name), is_in(name))
+        format!("({}, {value})", quote::literal(name))
     });
-    let one_by_one = format!(
-        "(select coalesce(jsonb_object_agg(f.name, f.value) filter (where f.is_in), '{{}}') \
-         from (values {each}) f(name, value, is_in))"
-    );
+    let one_by_one =
+        format!("(select jsonb_object_agg(f.name, f.value) from (values {each}) f(name, value))");
     if matches!(form, Form::Text) {
         return one_by_one;
     }
-    let columns = quote::columns(&format!("{row}."), shape.fields());
-    let out = quote::list(shape.fields(), ", ", |name| {
-        format!(
-            "case when not {} then {} end",
-            is_in(name),
-            quote::literal(name)
-        )
+    let may_be_long = shape.columns.iter().filter(|column| {
+        !shape.key.contains(&column.name) && !SHORT.contains(&column.base_type.as_str())
     });
-    let is_long = quote::list(shape.fields(), " or ", |name| {
+    let may_be_long = may_be_long.map(|column| &column.name);
+    let is_long = quote::list(may_be_long, "", |name| {
         let column = format!("{row}.{}", quote::identifier(name));
         format!(
-            "pg_column_size({column}) > {SURELY_SHORT} and length({column}::text) > {LONGEST_RECORDED}"
+            " or pg_column_size({column}) > {SURELY_SHORT} and length({column}::text) > {LONGEST_RECORDED}"
         )
     });
+    let columns = quote::columns(&format!("{row}."), shape.fields());
     format!(
-        "case when {is_long} then {one_by_one} \
-         else (select to_jsonb(f) from (select {columns}) f) - array_remove(array[{out}], null) end"
+        "case when false{is_long} then {one_by_one} else (select to_jsonb(f) from (select {columns}) f) end"
     )
 }
 
