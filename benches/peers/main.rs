@@ -1,0 +1,87 @@
+//! `cargo bench --bench peers`: meter-sync against other ways to keep a table equal.
+//!
+//! Everything runs on this machine: two Postgres servers, a line between them, and each peer on a local
+//! database of its own that starts from the same rows. A result counts as right only when an oracle
+//! that no peer has a part in finds no difference. The report (`docs/performance.md`) is written
+//! from the figures of one run, and says what was left out.
+
+use std::io::Write;
+
+use anyhow::Result;
+use clap::Parser;
+
+use options::{Command, Options, Part};
+use results::Results;
+use rounds::Series;
+use servers::Servers;
+
+mod case;
+mod data;
+mod dlt;
+mod fdw;
+mod limits;
+mod line;
+mod logical;
+mod options;
+mod oracle;
+mod ours;
+mod peer;
+mod process;
+mod profile;
+mod psql_relay;
+mod python;
+mod results;
+mod rounds;
+mod row_by_row;
+mod runs;
+mod servers;
+mod sling;
+
+fn main() -> Result<()> {
+    let Command { part, options } = Command::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    match part {
+        Some(Part::RowByRow { remote, local }) => {
+            runtime.block_on(row_by_row::run(&remote, &local))
+        }
+        None => runtime.block_on(Box::pin(measure(&options))),
+    }
+}
+
+async fn measure(options: &Options) -> Result<()> {
+    let mut results = Results::default();
+    for peer in &options.peers {
+        say(&format!("installing {}", peer.title()));
+        if let Err(error) = peer.install() {
+            results.absent.insert(*peer, format!("{error:#}"));
+        }
+    }
+    let mut servers = Servers::start().await?;
+    let done = all(options, &mut servers, &mut results).await;
+    servers.stop().await?;
+    done
+}
+
+async fn all(options: &Options, servers: &mut Servers, results: &mut Results) -> Result<()> {
+    let mut turn = 0;
+    for (line, size) in options.series() {
+        let mut series = Series {
+            options,
+            servers,
+            results,
+            line,
+            size,
+            turn,
+        };
+        Box::pin(series.run()).await?;
+        turn = series.turn;
+    }
+    Ok(())
+}
+
+/// Tells how far it is.
+pub(crate) fn say(text: &str) {
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
