@@ -27,6 +27,7 @@ const STRIDE: u64 = 1024;
 pub(crate) struct Changed {
     pub(crate) inserted: u64,
     pub(crate) updated: u64,
+    /// Gone, and active before.
     pub(crate) gone: u64,
 }
 
@@ -123,11 +124,14 @@ on conflict do nothing",
     let inserted = remote.execute(&insert, &[]).await?;
     let picked = "id in (select id from picked where n % 20 > 1)";
     let updated = remote.execute(&update(turn, picked), &[]).await?;
-    let delete = "delete from meter where id in (select id from picked where n % 20 = 0)";
+    let delete = "with gone as (
+    delete from meter where id in (select id from picked where n % 20 = 0) returning active
+) select count(*) filter (where active) from gone";
+    let gone: i64 = remote.query_one(delete, &[]).await?.try_get(0)?;
     Ok(Changed {
         inserted,
         updated,
-        gone: remote.execute(delete, &[]).await?,
+        gone: gone.unsigned_abs(),
     })
 }
 

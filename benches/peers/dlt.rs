@@ -13,7 +13,7 @@ pub(crate) const METHOD: &str = "dlt 1.31.0 from PyPI: `sql_table` of the tenant
      primary key (it has no mode that keeps rows that are gone and marks them)";
 
 const TOOL: &str = "dlt";
-const PACKAGES: [&str; 3] = ["dlt[postgres]==1.31.0", "sqlalchemy==2.0.51", "numpy"];
+const PACKAGES: [&str; 2] = ["dlt[postgres,sql-database]==1.31.0", "numpy"];
 const SCRIPT: &str = "dlt_sync.py";
 
 pub(crate) fn install() -> Result<()> {
@@ -21,7 +21,10 @@ pub(crate) fn install() -> Result<()> {
 }
 
 pub(crate) fn prepare(site: Site<'_>) -> Result<()> {
-    Ok(fs::write(site.scratch.join(SCRIPT), include_str!("dlt_sync.py"))?)
+    Ok(fs::write(
+        site.scratch.join(SCRIPT),
+        include_str!("dlt_sync.py"),
+    )?)
 }
 
 pub(crate) fn command(site: Site<'_>) -> Command {

@@ -19,16 +19,29 @@ pub(crate) async fn measure(servers: &Servers, size: u64, results: &mut Results)
     remote
         .batch_execute(&format!("copy ({rows}) to '{file}'"))
         .await?;
-    let mut add = |limit, seconds| results.limits.entry((size, limit)).or_default().push(seconds);
-    add(Limit::Read, seconds(&remote, &format!("copy ({rows}) to '/dev/null'")).await?);
-    for (limit, extra) in [(Limit::Write, ""), (Limit::WriteWithKey, ", primary key (id)")] {
+    let mut add = |limit, seconds| {
+        results
+            .limits
+            .entry((size, limit))
+            .or_default()
+            .push(seconds)
+    };
+    add(
+        Limit::Read,
+        seconds(&remote, &format!("copy ({rows}) to '/dev/null'")).await?,
+    );
+    for (limit, extra) in [
+        (Limit::Write, ""),
+        (Limit::WriteWithKey, ", primary key (id)"),
+    ] {
         let table = format!("create unlogged table target (like meter{extra})");
         blank.batch_execute(&table).await?;
         let copy = format!("copy target from '{file}'");
         add(limit, seconds(&blank, &copy).await?);
         blank.batch_execute("drop table target").await?;
     }
-    let digest = format!("select count(*), bit_xor(hash_record_extended(row({COLUMNS}), 0)) from meter");
+    let digest =
+        format!("select count(*), bit_xor(hash_record_extended(row({COLUMNS}), 0)) from meter");
     let of_tenant = format!("{digest} where tenant_id = {TENANT}");
     add(Limit::DigestRemote, seconds(&remote, &of_tenant).await?);
     if let Ok(ours) = servers.connect(Side::Local, Peer::Ours.database()).await {

@@ -138,7 +138,11 @@ impl Direction {
                 self.passed.fetch_add(length as u64, Ordering::Relaxed);
                 let through = self.through(length, thin).await;
                 let bytes = piece.get(..length).unwrap_or_default().to_vec();
-                if queue.send((through + thin.round_trip / 2, bytes)).await.is_err() {
+                if queue
+                    .send((through + thin.round_trip / 2, bytes))
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -167,6 +171,9 @@ impl Direction {
 }
 
 fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-    #[expect(clippy::disallowed_methods, reason = "it ends with the bench's runtime")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it ends with the bench's runtime"
+    )]
     tokio::spawn(task);
 }

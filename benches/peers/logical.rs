@@ -49,5 +49,7 @@ pub(crate) async fn copy(site: Site<'_>) -> Result<Duration> {
 /// Ends the subscription, and with it the slot on the remote.
 pub(crate) async fn unsubscribe(site: Site<'_>) -> Result<()> {
     let local = servers::connect(site.local_url).await?;
-    Ok(local.batch_execute("drop subscription if exists meters").await?)
+    Ok(local
+        .batch_execute("drop subscription if exists meters")
+        .await?)
 }

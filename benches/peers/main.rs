@@ -10,7 +10,8 @@ use std::io::Write;
 use anyhow::Result;
 use clap::Parser;
 
-use options::{Command, Options, Part};
+use options::{Command, LineKind, Options, Part};
+use peer::Peer;
 use results::Results;
 use rounds::Series;
 use servers::Servers;
@@ -30,6 +31,7 @@ mod process;
 mod profile;
 mod psql_relay;
 mod python;
+mod report;
 mod results;
 mod rounds;
 mod row_by_row;
@@ -59,9 +61,14 @@ async fn measure(options: &Options) -> Result<()> {
         }
     }
     let mut servers = Servers::start().await?;
+    let machine = report::Machine::this(&servers.version)?;
     let done = all(options, &mut servers, &mut results).await;
     servers.stop().await?;
-    done
+    done?;
+    if let Some(folder) = options.output() {
+        report::write(&results, &machine, folder)?;
+    }
+    Ok(())
 }
 
 async fn all(options: &Options, servers: &mut Servers, results: &mut Results) -> Result<()> {
@@ -78,7 +85,16 @@ async fn all(options: &Options, servers: &mut Servers, results: &mut Results) ->
         Box::pin(series.run()).await?;
         turn = series.turn;
     }
-    Ok(())
+    match options
+        .series()
+        .into_iter()
+        .rfind(|(line, _)| *line == LineKind::Lan)
+    {
+        Some((_, size)) if options.peers.contains(&Peer::Ours) => {
+            Box::pin(profile::all(servers, results, size, turn)).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Tells how far it is.

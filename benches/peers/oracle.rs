@@ -57,10 +57,16 @@ impl Truth {
         let remote = servers.connect(Side::Remote, REMOTE_DATABASE).await?;
         let mut rows = HashMap::new();
         let mine = format!("tenant_id = {TENANT}");
-        each(&remote, &mine, |row| drop(rows.insert(row.id, row.hash))).await?;
+        each(&remote, &mine, |row| {
+            rows.insert(row.id, row.hash);
+        })
+        .await?;
         let mut others = HashSet::new();
         let theirs = format!("tenant_id <> {TENANT}");
-        each(&remote, &theirs, |row| drop(others.insert(row.id))).await?;
+        each(&remote, &theirs, |row| {
+            others.insert(row.id);
+        })
+        .await?;
         let mut ever = self.ever;
         ever.extend(rows.keys());
         Ok(Self { rows, others, ever })

@@ -1,6 +1,7 @@
 //! Runs a tool as a process and tells what it took, from what Linux says in `/proc`.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::say;
 
 /// What a process and those it started took.
 #[derive(Debug)]
@@ -44,8 +47,6 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Runs a command to its end. No other child may end meanwhile, since their processor time would count.
 pub(crate) fn run(mut command: Command) -> Result<Ran> {
-    use std::os::unix::process::CommandExt;
-
     command.stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0);
@@ -89,8 +90,9 @@ fn watch(child: Child, start: Instant) -> Result<(std::process::Output, Duration
 }
 
 fn end(pid: u32) {
-    if let Some(group) = Pid::from_raw(pid.cast_signed()) {
-        drop(kill_process_group(group, Signal::KILL));
+    let group = Pid::from_raw(pid.cast_signed());
+    if group.is_some_and(|group| kill_process_group(group, Signal::KILL).is_err()) {
+        say("a tool that took too long had just ended");
     }
 }
 

@@ -8,7 +8,13 @@ use anyhow::Result;
 use chrono::NaiveDateTime;
 
 use crate::case::Case;
+use crate::data::{self, Changed};
+use crate::options::LineKind;
+use crate::oracle::Truth;
+use crate::peer::Peer;
+use crate::results::Results;
 use crate::runs::{Expected, Place};
+use crate::say;
 use crate::servers::{MAINTENANCE, Servers, Side};
 
 /// The statements of one run.
@@ -22,12 +28,40 @@ pub(crate) struct Profile {
     pub(crate) busy_ms: f64,
 }
 
-/// Runs ours once with every statement logged.
-pub(crate) async fn take(
+/// One run each of a first load, unchanged, and 1 % changed.
+pub(crate) async fn all(
     servers: &Servers,
-    place: &Place,
-    expected: Expected<'_>,
-) -> Result<Profile> {
+    results: &mut Results,
+    size: u64,
+    turn: u64,
+) -> Result<()> {
+    say(&format!("{size} meters: profile"));
+    data::fill(servers, size).await?;
+    results.profile_size = size;
+    let place = Place::of(servers, Peer::Ours, LineKind::Lan)?;
+    place.empty(servers).await?;
+    let mut truth = Truth::default();
+    for case in Case::TARGETS {
+        let changed = match case {
+            Case::Hundredth => data::change(servers, case.thousandths(), turn + 1).await?,
+            _ => Changed::default(),
+        };
+        truth = truth.read(servers).await?;
+        let expected = Expected {
+            case,
+            changed,
+            truth: &truth,
+        };
+        results
+            .profiles
+            .push(take(servers, &place, expected).await?);
+        place.settle().await?;
+    }
+    Ok(())
+}
+
+/// Runs ours once with every statement logged.
+async fn take(servers: &Servers, place: &Place, expected: Expected<'_>) -> Result<Profile> {
     log_statements(servers, true).await?;
     let from = [Side::Remote, Side::Local].map(|side| (side, length(servers, side)));
     let sample = place.run(servers, expected).await;

@@ -7,7 +7,9 @@ use anyhow::{Context, Result, ensure};
 
 /// Where the packages of a tool are.
 pub(crate) fn directory(tool: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers").join(tool)
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("peers")
+        .join(tool)
 }
 
 /// Installs packages for a tool, unless it was done before.
@@ -18,7 +20,15 @@ pub(crate) fn install(tool: &str, packages: &[&str]) -> Result<()> {
         return Ok(());
     }
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--upgrade", "--only-binary=:all:", "--target"]);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--upgrade",
+        "--only-binary=:all:",
+        "--target",
+    ]);
     pip.arg(&directory).args(packages);
     pip.env("PIP_ROOT_USER_ACTION", "ignore")
         .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");

@@ -56,7 +56,8 @@ impl Series<'_> {
             match self.expected_seconds(peer) {
                 Some((seconds, size)) if seconds > TOO_LONG && peer != Peer::Ours => {
                     let took = seconds * size as f64 / self.size as f64;
-                    let why = format!("over {TOO_LONG:.0} s expected: {took:.1} s at {size} meters");
+                    let why =
+                        format!("over {TOO_LONG:.0} s expected: {took:.1} s at {size} meters");
                     self.leave_out(peer, &Case::SHARED, &why);
                 }
                 Some((seconds, _)) if seconds > LONG && !peer.is_principal() => {
@@ -106,7 +107,11 @@ impl Series<'_> {
             .filter(|(_, is_long)| !is_long || round < ROUNDS_OF_LONG);
         let mut peers: Vec<(Peer, bool)> = peers.copied().collect();
         for case in Case::of_round(&self.options.cases, self.line) {
-            say(&format!("{} meters, round {}: {case}", self.size, round + 1));
+            say(&format!(
+                "{} meters, round {}: {case}",
+                self.size,
+                round + 1
+            ));
             let changed = match case.thousandths() {
                 0 => Changed::default(),
                 thousandths => {
@@ -136,7 +141,11 @@ impl Series<'_> {
         }
         // all that was updated left the table twice as large
         self.servers
-            .batch(Side::Remote, REMOTE_DATABASE, "vacuum (full, analyze) meter")
+            .batch(
+                Side::Remote,
+                REMOTE_DATABASE,
+                "vacuum (full, analyze) meter",
+            )
             .await
     }
 
@@ -156,7 +165,10 @@ impl Series<'_> {
         for (peer, is_long) in peers.iter().copied() {
             let key = self.key(peer, case);
             let is_skipped = is_long && !Case::TARGETS.contains(&case);
-            let has_failed = self.results.left_out.contains_key(&self.key(peer, Case::First));
+            let has_failed = self
+                .results
+                .left_out
+                .contains_key(&self.key(peer, Case::First));
             if is_skipped || has_failed || !case.is_for(peer) {
                 continue;
             }
@@ -186,7 +198,11 @@ impl Series<'_> {
             "  {:<20} {:>8.3} s{}",
             peer.title(),
             sample.wall,
-            if sample.wrong.is_right() { "" } else { "  wrong" }
+            if sample.wrong.is_right() {
+                ""
+            } else {
+                "  wrong"
+            }
         ));
         Ok(sample)
     }

@@ -16,14 +16,31 @@ pub(crate) const METHOD: &str = "one connection a side, prepared statements: sel
      one, compare, insert or update; then set inactive what is gone";
 
 const TYPES: [&str; 16] = [
-    "bigint", "text", "text", "text", "date", "bigint", "bigint", "inet", "integer", "text", "text",
-    "jsonb", "text", "boolean", "timestamptz", "timestamptz",
+    "bigint",
+    "text",
+    "text",
+    "text",
+    "date",
+    "bigint",
+    "bigint",
+    "inet",
+    "integer",
+    "text",
+    "text",
+    "jsonb",
+    "text",
+    "boolean",
+    "timestamptz",
+    "timestamptz",
 ];
 
 /// This program, in its other part.
 pub(crate) fn command(site: Site<'_>) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("row-by-row").arg(site.remote_url).arg(site.local_url);
+    command
+        .arg("row-by-row")
+        .arg(site.remote_url)
+        .arg(site.local_url);
     command.env_clear();
     Ok(command)
 }
@@ -36,7 +53,10 @@ struct Statements {
 
 impl Statements {
     async fn prepare(local: &Client) -> Result<Self> {
-        let values: Vec<String> = (1..).zip(TYPES).map(|(n, of)| format!("${n}::text::{of}")).collect();
+        let values: Vec<String> = (1..)
+            .zip(TYPES)
+            .map(|(n, of)| format!("${n}::text::{of}"))
+            .collect();
         let set: Vec<String> = COLUMNS
             .split(", ")
             .zip(&values)
@@ -45,7 +65,11 @@ impl Statements {
             .collect();
         let prepare = async |sql: String| local.prepare(&sql).await;
         Ok(Self {
-            select: prepare(format!("select {} from meter where id = $1::text::bigint", as_text())).await?,
+            select: prepare(format!(
+                "select {} from meter where id = $1::text::bigint",
+                as_text()
+            ))
+            .await?,
             insert: prepare(format!(
                 "insert into meter ({COLUMNS}) values ({})",
                 values.join(", ")
@@ -61,7 +85,10 @@ impl Statements {
 }
 
 fn as_text() -> String {
-    let columns: Vec<String> = COLUMNS.split(", ").map(|column| format!("{column}::text")).collect();
+    let columns: Vec<String> = COLUMNS
+        .split(", ")
+        .map(|column| format!("{column}::text"))
+        .collect();
     columns.join(", ")
 }
 
@@ -81,7 +108,10 @@ pub(crate) async fn run(remote_url: &str, local_url: &str) -> Result<()> {
     let deactivate = local
         .prepare("update meter set active = false where id = $1::text::bigint")
         .await?;
-    for row in local.query("select id::text from meter where active", &[]).await? {
+    for row in local
+        .query("select id::text from meter where active", &[])
+        .await?
+    {
         let key: String = row.try_get(0)?;
         if !seen.contains(&key) {
             local.execute(&deactivate, &[&key]).await?;

@@ -44,10 +44,6 @@ impl Place {
         let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join("peers/scratch")
             .join(peer.database());
-        if scratch.exists() {
-            std::fs::remove_dir_all(&scratch)?;
-        }
-        std::fs::create_dir_all(&scratch)?;
         let remote_port = servers.line(line).port();
         Ok(Self {
             peer,
@@ -72,6 +68,10 @@ impl Place {
 
     /// Gives the peer an empty table, and all that is no part of a run.
     pub(crate) async fn empty(&self, servers: &Servers) -> Result<()> {
+        if self.scratch.exists() {
+            std::fs::remove_dir_all(&self.scratch)?;
+        }
+        std::fs::create_dir_all(&self.scratch)?;
         servers.recreate(self.peer.database(), BLANK).await?;
         self.peer.prepare(self.site()).await
     }
@@ -98,7 +98,10 @@ impl Place {
             _ => 0,
         };
         self.vacuum(servers).await?;
-        let wrong = expected.truth.compare(servers, self.peer.database()).await?;
+        let wrong = expected
+            .truth
+            .compare(servers, self.peer.database())
+            .await?;
         ensure!(
             self.peer != Peer::Ours || wrong.is_right(),
             "meter-sync is not right after {}: {wrong:?}",

@@ -25,7 +25,10 @@ pub(crate) fn install() -> Result<()> {
     );
     python::install(TOOL, &[PACKAGE])?;
     let program = python::directory(TOOL).join(PROGRAM);
-    Ok(fs::set_permissions(program, fs::Permissions::from_mode(0o755))?)
+    Ok(fs::set_permissions(
+        program,
+        fs::Permissions::from_mode(0o755),
+    )?)
 }
 
 pub(crate) fn prepare(site: Site<'_>) -> Result<()> {
@@ -52,7 +55,13 @@ pub(crate) fn command(site: Site<'_>) -> Command {
     command.args(["run", "-r", REPLICATION]);
     command.env("SLING_HOME_DIR", site.scratch.join("sling"));
     command.env("SLING_DISABLE_TELEMETRY", "true");
-    command.env("METERS_REMOTE", format!("{}?sslmode=disable", site.remote_url));
-    command.env("METERS_LOCAL", format!("{}?sslmode=disable", site.local_url));
+    command.env(
+        "METERS_REMOTE",
+        format!("{}?sslmode=disable", site.remote_url),
+    );
+    command.env(
+        "METERS_LOCAL",
+        format!("{}?sslmode=disable", site.local_url),
+    );
     command
 }
