@@ -4,20 +4,16 @@ import os
 import sys
 
 import dlt
-import sqlalchemy
 from dlt.sources.sql_database import sql_table
 
 columns, tenant = sys.argv[1].split(", "), int(sys.argv[2])
 remote = os.environ["METERS_REMOTE"].replace("postgres://", "postgresql+psycopg2://", 1)
-local = os.environ["METERS_LOCAL"].replace("postgres://", "postgresql://", 1)
+# dlt wants a password, though the server asks for none
+local = os.environ["METERS_LOCAL"].replace("postgres://postgres@", "postgresql://postgres:none@", 1)
 
 
 def of_tenant(query, table):
     return query.where(table.c.tenant_id == tenant)
-
-
-def inet_as_text(kind):
-    return sqlalchemy.Text() if kind.__class__.__name__ == "INET" else kind
 
 
 meters = sql_table(
@@ -26,7 +22,6 @@ meters = sql_table(
     schema="public",
     included_columns=columns + ["tenant_id"],
     query_adapter_callback=of_tenant,
-    type_adapter_callback=inet_as_text,
     chunk_size=50_000,
 )
 meters.add_map(lambda row: {key: value for key, value in row.items() if key != "tenant_id"})

@@ -24,7 +24,7 @@ pub(crate) async fn measure(servers: &Servers, size: u64, results: &mut Results)
             .limits
             .entry((size, limit))
             .or_default()
-            .push(seconds)
+            .push(seconds);
     };
     add(
         Limit::Read,

@@ -127,36 +127,30 @@ impl Direction {
 
     async fn pass_later(
         &self,
-        mut from: impl AsyncRead + Unpin,
-        mut to: impl AsyncWrite + Unpin,
+        from: impl AsyncRead + Unpin,
+        to: impl AsyncWrite + Unpin,
         thin: Thinness,
     ) {
-        let (queue, mut queued) = mpsc::channel::<(Instant, Vec<u8>)>(QUEUE);
-        let receive = async move {
-            let mut piece = vec![0; THIN_PIECE];
-            while let Ok(length @ 1..) = from.read(&mut piece).await {
-                self.passed.fetch_add(length as u64, Ordering::Relaxed);
-                let through = self.through(length, thin).await;
-                let bytes = piece.get(..length).unwrap_or_default().to_vec();
-                if queue
-                    .send((through + thin.round_trip / 2, bytes))
-                    .await
-                    .is_err()
-                {
-                    return;
-                }
+        let (queue, queued) = mpsc::channel(QUEUE);
+        tokio::join!(self.hold_back(from, queue, thin), deliver(queued, to));
+    }
+
+    /// Notes of each piece when it is due at the other end.
+    async fn hold_back(
+        &self,
+        mut from: impl AsyncRead + Unpin,
+        queue: mpsc::Sender<(Instant, Vec<u8>)>,
+        thin: Thinness,
+    ) {
+        let mut piece = vec![0; THIN_PIECE];
+        while let Ok(length @ 1..) = from.read(&mut piece).await {
+            self.passed.fetch_add(length as u64, Ordering::Relaxed);
+            let due = self.through(length, thin).await + thin.round_trip / 2;
+            let bytes = piece.get(..length).unwrap_or_default().to_vec();
+            if queue.send((due, bytes)).await.is_err() {
+                return;
             }
-        };
-        let deliver = async move {
-            while let Some((due, bytes)) = queued.recv().await {
-                sleep_until(due).await;
-                if to.write_all(&bytes).await.is_err() {
-                    return;
-                }
-            }
-            drop(to.shutdown().await);
-        };
-        tokio::join!(receive, deliver);
+        }
     }
 
     /// When a piece of this length is through. The queue makes the sender wait.
@@ -168,6 +162,16 @@ impl Direction {
         *free_at = Some(through);
         through
     }
+}
+
+async fn deliver(mut queued: mpsc::Receiver<(Instant, Vec<u8>)>, mut to: impl AsyncWrite + Unpin) {
+    while let Some((due, bytes)) = queued.recv().await {
+        sleep_until(due).await;
+        if to.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+    drop(to.shutdown().await);
 }
 
 fn spawn(task: impl Future<Output = ()> + Send + 'static) {

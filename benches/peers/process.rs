@@ -71,22 +71,25 @@ fn watch(child: Child, start: Instant) -> Result<(std::process::Output, Duration
     let pid = child.id();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let poller = scope.spawn(|| {
-            let mut peak = 0;
-            while !is_over.load(Ordering::Relaxed) {
-                peak = peak.max(memory_kib(pid));
-                if start.elapsed() > LIMIT {
-                    end(pid);
-                }
-                thread::sleep(POLL);
-            }
-            peak
-        });
+        let poller = scope.spawn(|| poll(pid, start, &is_over));
         let output = child.wait_with_output();
         let wall = start.elapsed();
         is_over.store(true, Ordering::Relaxed);
         Ok((output?, wall, poller.join().unwrap_or_default()))
     })
+}
+
+/// Looks at a process until it is over; gives what it held in memory at most.
+fn poll(pid: u32, start: Instant, is_over: &AtomicBool) -> u64 {
+    let mut peak = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        peak = peak.max(memory_kib(pid));
+        if start.elapsed() > LIMIT {
+            end(pid);
+        }
+        thread::sleep(POLL);
+    }
+    peak
 }
 
 fn end(pid: u32) {

@@ -23,7 +23,7 @@ const TYPES: [&str; 16] = [
     "date",
     "bigint",
     "bigint",
-    "inet",
+    "text",
     "integer",
     "text",
     "text",

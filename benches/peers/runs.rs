@@ -86,16 +86,15 @@ impl Place {
         if self.peer == Peer::Logical {
             logical::unsubscribe(self.site()).await?;
         }
-        let reported = match self.peer {
-            Peer::Ours => {
-                let Expected {
-                    case,
-                    changed,
-                    truth,
-                } = expected;
-                ours::check(&ran.stdout, case, truth.meters(), changed)?
-            }
-            _ => 0,
+        let reported = if self.peer == Peer::Ours {
+            let Expected {
+                case,
+                changed,
+                truth,
+            } = expected;
+            ours::check(&ran.stdout, case, truth.meters(), changed)?
+        } else {
+            0
         };
         self.vacuum(servers).await?;
         let wrong = expected
@@ -141,10 +140,16 @@ impl Place {
         if ran.status.success() {
             return Ok(ran);
         }
-        let lines = [ran.stdout.as_str(), ran.stderr.as_str()].join("\n");
-        let last: Vec<&str> = lines.trim_end().lines().rev().take(3).collect();
-        let last: Vec<&str> = last.into_iter().rev().collect();
-        bail!("{}: {}", ran.status, last.join(" / "))
+        let text = [ran.stdout.as_str(), ran.stderr.as_str()].join("\n");
+        let last = text
+            .lines()
+            .rev()
+            .map(str::trim)
+            .find(|line| !line.is_empty());
+        let last = last
+            .unwrap_or_default()
+            .replace(|letter: char| letter.is_control(), "");
+        bail!("{}: {last}", ran.status)
     }
 }
 

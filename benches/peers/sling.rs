@@ -1,4 +1,5 @@
-//! sling, in the mode that compares by primary key and marks what is gone.
+//! sling, in the mode that updates and inserts by primary key. What marks rows that are gone
+//! (`delete_missing`) is refused without a paid token.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +12,7 @@ use crate::peer::Site;
 use crate::python;
 
 pub(crate) const METHOD: &str = "sling 1.4.11 from PyPI (the last whose package holds the program): `mode: incremental` with a \
-     primary key and `delete_missing: soft`";
+     primary key (`delete_missing`, which would mark what is gone, needs a paid token)";
 
 const TOOL: &str = "sling";
 const PACKAGE: &str = "sling-linux-amd64==1.4.11";
@@ -42,8 +43,6 @@ streams:
   public.meter:
     sql: select {COLUMNS} from public.meter where tenant_id = {TENANT}
     object: public.meter
-    target_options:
-      delete_missing: soft
 "
     );
     Ok(fs::write(site.scratch.join(REPLICATION), replication)?)

@@ -19,8 +19,9 @@ pub(super) fn all(results: &Results, of: LineKind) -> String {
         line(
             &mut text,
             format!(
-                "### {} meters\n\nMedians of {rounds} rounds; seconds, and in brackets how many times ours.\n",
-                count(size)
+                "### {} meters\n\nMedians of {} rounds, in seconds; in brackets how many times ours.\n",
+                count(size),
+                rounds
             ),
         );
         text += &walls(results, of, size);
@@ -48,7 +49,7 @@ fn walls(results: &Results, of: LineKind, size: u64) -> String {
             wall(results, key)
         });
         let cells: Vec<String> = cells.collect();
-        if cells.iter().any(|cell| !cell.is_empty()) {
+        if cells.iter().any(|cell| !cell.is_empty() && cell != "-") {
             table.row(std::iter::once(peer.title().to_owned()).chain(cells));
         }
     }
@@ -62,11 +63,18 @@ fn has_any(results: &Results, of: LineKind, size: u64, case: Case) -> bool {
 
 fn wall(results: &Results, key: Key) -> String {
     let Some(wall) = results.median(key, |sample| sample.wall) else {
-        return match results.left_out.get(&key) {
+        let first = Key {
+            case: Case::First,
+            ..key
+        };
+        let is_for = key.case.is_for(key.peer);
+        let why = results.left_out.get(&key).or(results.left_out.get(&first));
+        return match why {
             Some(why) if why.starts_with("failed") => "failed".to_owned(),
-            Some(_) => "left out".to_owned(),
-            None if !key.case.is_for(key.peer) => "-".to_owned(),
-            None => String::new(),
+            Some(_) if is_for => "left out".to_owned(),
+            None if results.absent.contains_key(&key.peer) => "not installed".to_owned(),
+            Some(_) | None if !is_for => "-".to_owned(),
+            Some(_) | None => String::new(),
         };
     };
     let is_wrong = results.wrong(key).is_some_and(|wrong| !wrong.is_right());
