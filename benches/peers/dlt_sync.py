@@ -4,6 +4,7 @@ import os
 import sys
 
 import dlt
+import sqlalchemy
 from dlt.sources.sql_database import sql_table
 
 columns, tenant = sys.argv[1].split(", "), int(sys.argv[2])
@@ -13,18 +14,17 @@ local = os.environ["METERS_LOCAL"].replace("postgres://postgres@", "postgresql:/
 
 
 def of_tenant(query, table):
-    return query.where(table.c.tenant_id == tenant)
+    return query.where(sqlalchemy.text(f"tenant_id = {tenant}"))
 
 
 meters = sql_table(
     credentials=remote,
     table="meter",
     schema="public",
-    included_columns=columns + ["tenant_id"],
+    included_columns=columns,
     query_adapter_callback=of_tenant,
     chunk_size=50_000,
 )
-meters.add_map(lambda row: {key: value for key, value in row.items() if key != "tenant_id"})
 meters.apply_hints(write_disposition="merge", primary_key="id")
 pipeline = dlt.pipeline(
     pipeline_name="meters",

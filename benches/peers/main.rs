@@ -9,6 +9,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use clap::Parser;
+use tokio::runtime::Builder;
 
 use options::{Command, LineKind, Options, Part};
 use peer::Peer;
@@ -41,14 +42,17 @@ mod sling;
 
 fn main() -> Result<()> {
     let Command { part, options } = Command::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let mut one_thread = Builder::new_current_thread();
+    let mut threads = Builder::new_multi_thread();
     match part {
         Some(Part::RowByRow { remote, local }) => {
+            let runtime = one_thread.enable_all().build()?;
             runtime.block_on(row_by_row::run(&remote, &local))
         }
-        None => runtime.block_on(Box::pin(measure(&options))),
+        None => {
+            let runtime = threads.enable_all().build()?;
+            runtime.block_on(Box::pin(measure(&options)))
+        }
     }
 }
 

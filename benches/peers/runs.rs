@@ -141,16 +141,22 @@ impl Place {
             return Ok(ran);
         }
         let text = [ran.stdout.as_str(), ran.stderr.as_str()].join("\n");
-        let last = text
-            .lines()
-            .rev()
-            .map(str::trim)
-            .find(|line| !line.is_empty());
-        let last = last
-            .unwrap_or_default()
-            .replace(|letter: char| letter.is_control(), "");
-        bail!("{}: {last}", ran.status)
+        std::fs::write(self.scratch.join("output.log"), &text)?;
+        bail!("{}: {}", ran.status, telling_line(&text))
     }
+}
+
+/// The last line that speaks of an error, or else the last one.
+fn telling_line(text: &str) -> String {
+    let mut lines = text.lines().rev().map(str::trim);
+    let last = lines.clone().find(|line| !line.is_empty());
+    let line = lines
+        .find(|line| line.to_lowercase().contains("error"))
+        .or(last);
+    let line = line.unwrap_or_default().chars();
+    line.filter(|letter| !letter.is_control())
+        .take(200)
+        .collect()
 }
 
 fn sample(ran: &Ran, before: Spent, after: Spent) -> Sample {
