@@ -24,8 +24,9 @@ create server central foreign data wrapper postgres_fdw
 create user mapping for current_user server central options (user 'postgres');
 create schema central;
 import foreign schema public limit to (meter) from server central into central;
-analyze central.meter",
-        site.remote_port
+analyze central.meter;
+alter server central options (set port '{}')",
+        site.direct_port, site.remote_port
     );
     local.batch_execute(&sql).await?;
     let script = format!(

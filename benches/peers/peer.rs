@@ -33,6 +33,8 @@ pub(crate) enum Peer {
 pub(crate) struct Site<'a> {
     pub(crate) remote_url: &'a str,
     pub(crate) remote_port: u16,
+    /// The remote past the line, for what is no part of a run.
+    pub(crate) direct_port: u16,
     pub(crate) local_url: &'a str,
     pub(crate) psql: &'a Path,
     /// A directory for its files.
@@ -101,6 +103,11 @@ impl Peer {
     /// Ours, and those with which it is compared in every case and at every size.
     pub(crate) fn is_principal(self) -> bool {
         matches!(self, Self::Ours | Self::PsqlRelay | Self::Fdw)
+    }
+
+    /// Whether it is measured over the thin line, where whoever reads all rows takes the same half minute.
+    pub(crate) fn is_on_the_thin_line(self) -> bool {
+        self.is_principal() || self == Self::Logical
     }
 
     /// Installs what it needs beside Postgres, once; the error says why it cannot be had.

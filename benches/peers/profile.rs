@@ -1,6 +1,6 @@
 //! Where the time of one run of ours goes, by what the servers write into their logs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
@@ -75,13 +75,17 @@ async fn take(servers: &Servers, place: &Place, expected: Expected<'_>) -> Resul
     };
     let mut spans = Vec::new();
     for (side, from) in from {
-        for entry in entries(&written_since(servers, side, from)?) {
-            // what belongs to a run names itself; all else is the bench's
-            let Some(name) = entry.name else { continue };
-            let statement = profile.statements.entry((side, name)).or_default();
-            statement.0 += u32::from(entry.is_execution);
-            statement.1 += entry.ms;
-            spans.push((entry.end_ms - entry.ms, entry.end_ms));
+        let entries = entries(&written_since(servers, side, from)?);
+        // what belongs to a run names itself; processes where nothing does are the bench's
+        let named = entries.iter().filter(|entry| entry.is_named);
+        let processes: BTreeSet<String> = named.map(|entry| entry.process.clone()).collect();
+        for entry in entries {
+            if processes.contains(&entry.process) {
+                spans.push((entry.end_ms - entry.ms, entry.end_ms));
+                let statement = profile.statements.entry((side, entry.name)).or_default();
+                statement.0 += u32::from(entry.is_execution);
+                statement.1 += entry.ms;
+            }
         }
     }
     profile.busy_ms = covered(spans);
@@ -118,10 +122,12 @@ fn written_since(servers: &Servers, side: Side, from: u64) -> Result<String> {
 
 /// A statement that has ended.
 struct Entry {
+    process: String,
     end_ms: f64,
     ms: f64,
-    /// The comment in its first line.
-    name: Option<String>,
+    /// The comment in its first line, or else its first word.
+    name: String,
+    is_named: bool,
     /// And not the parsing or binding of it, which is logged by itself.
     is_execution: bool,
 }
@@ -130,15 +136,21 @@ struct Entry {
 fn entries(log: &str) -> Vec<Entry> {
     let parse = |line: &str| {
         let (stamp, rest) = line.split_once(" UTC [")?;
-        let (_, rest) = rest.split_once("LOG:  duration: ")?;
+        let (process, rest) = rest.split_once("] LOG:  duration: ")?;
         let (ms, rest) = rest.split_once(" ms")?;
         let (kind, sql) = rest.trim_start().split_once(": ")?;
         let end = NaiveDateTime::parse_from_str(stamp, "%Y-%m-%d %H:%M:%S%.f").ok()?;
         let name = sql.trim_start().strip_prefix("-- ");
+        let first_word = || sql.split([' ', ';']).next().unwrap_or_default();
         Some(Entry {
+            process: process.to_owned(),
             end_ms: end.and_utc().timestamp_micros() as f64 / 1000.0,
             ms: ms.parse().ok()?,
-            name: name.map(str::to_owned),
+            is_named: name.is_some(),
+            name: name.map_or_else(
+                || format!("`{}`", first_word().to_lowercase()),
+                str::to_owned,
+            ),
             is_execution: !kind.starts_with("parse") && !kind.starts_with("bind"),
         })
     };

@@ -91,10 +91,13 @@ impl Results {
         of_peer.all(|(_, samples)| samples.iter().all(|sample| sample.wrong.is_right()))
     }
 
-    /// The longest run of a peer at a size over a line.
+    /// The longest run of a peer at a size over a line, among the cases that every peer runs.
     pub(crate) fn longest(&self, line: LineKind, size: u64, peer: Peer) -> Option<f64> {
         let cells = self.samples.iter();
-        let of_peer = cells.filter(|(key, _)| (key.line, key.size, key.peer) == (line, size, peer));
+        let of_peer = cells.filter(|(key, _)| {
+            (key.line, key.size, key.peer) == (line, size, peer)
+                && Case::TARGETS.contains(&key.case)
+        });
         let walls = of_peer.flat_map(|(_, samples)| samples.iter().map(|sample| sample.wall));
         walls.max_by(f64::total_cmp)
     }

@@ -9,7 +9,8 @@ use crate::limits;
 use crate::options::{LineKind, Options};
 use crate::oracle::Truth;
 use crate::peer::Peer;
-use crate::results::{Key, Results};
+use crate::report::count;
+use crate::results::{Key, Results, Sample};
 use crate::runs::{self, Expected, Place};
 use crate::servers::{REMOTE_DATABASE, Servers, Side};
 use crate::{logical, say};
@@ -53,19 +54,22 @@ impl Series<'_> {
             if self.results.absent.contains_key(&peer) {
                 continue;
             }
+            if self.line == LineKind::Thin && !peer.is_on_the_thin_line() {
+                self.leave_out(peer, &Case::TARGETS, "to save time");
+                continue;
+            }
             match self.expected_seconds(peer) {
                 Some((seconds, size)) if seconds > TOO_LONG && peer != Peer::Ours => {
                     let took = seconds * size as f64 / self.size as f64;
-                    let why =
-                        format!("over {TOO_LONG:.0} s expected: {took:.1} s at {size} meters");
+                    let why = format!(
+                        "over {TOO_LONG:.0} s a run expected ({took:.1} s at {} meters)",
+                        count(size)
+                    );
                     self.leave_out(peer, &Case::SHARED, &why);
                 }
                 Some((seconds, _)) if seconds > LONG && !peer.is_principal() => {
-                    let others = Case::SHARED.map(|case| (case, Case::TARGETS.contains(&case)));
-                    let others: Vec<Case> = others
-                        .into_iter()
-                        .filter_map(|(case, is_target)| (!is_target).then_some(case))
-                        .collect();
+                    let mut others = self.options.cases.clone();
+                    others.retain(|case| !Case::TARGETS.contains(case));
                     self.leave_out(peer, &others, "to save time");
                     taking_part.push((peer, true));
                 }
@@ -185,7 +189,7 @@ impl Series<'_> {
         Ok(())
     }
 
-    async fn one(&self, peer: Peer, expected: Expected<'_>) -> Result<crate::results::Sample> {
+    async fn one(&self, peer: Peer, expected: Expected<'_>) -> Result<Sample> {
         let place = Place::of(self.servers, peer, self.line)?;
         if expected.case == Case::First {
             place.empty(self.servers).await.context("preparing")?;

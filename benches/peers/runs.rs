@@ -26,6 +26,7 @@ pub(crate) struct Place {
     line: LineKind,
     remote_url: String,
     remote_port: u16,
+    direct_port: u16,
     local_url: String,
     psql: PathBuf,
     scratch: PathBuf,
@@ -50,6 +51,7 @@ impl Place {
             line,
             remote_url: format!("postgres://postgres@127.0.0.1:{remote_port}/{REMOTE_DATABASE}"),
             remote_port,
+            direct_port: servers.remote.port(),
             local_url: servers.local.url(peer.database()),
             psql: servers.psql.clone(),
             scratch,
@@ -60,6 +62,7 @@ impl Place {
         Site {
             remote_url: &self.remote_url,
             remote_port: self.remote_port,
+            direct_port: self.direct_port,
             local_url: &self.local_url,
             psql: &self.psql,
             scratch: &self.scratch,

@@ -142,20 +142,27 @@ fn costs(results: &Results, of: LineKind, size: u64) -> String {
 
 /// The runs of ours that no other peer has, beside its shared ones.
 pub(super) fn of_ours(results: &Results) -> String {
-    let sizes = results.sizes(LineKind::Lan);
-    let header = ["".to_owned()]
-        .into_iter()
-        .chain(sizes.iter().map(|size| format!("{} meters", count(*size))));
-    let mut table = Table::new(header);
+    let over = |line| {
+        results
+            .sizes(line)
+            .into_iter()
+            .map(move |size| (line, size))
+    };
+    let columns: Vec<(LineKind, u64)> = over(LineKind::Lan).chain(over(LineKind::Thin)).collect();
+    let header = columns.iter().map(|(line, size)| match line {
+        LineKind::Lan => format!("{} meters", count(*size)),
+        LineKind::Thin => format!("{}, thin line", count(*size)),
+    });
+    let mut table = Table::new(std::iter::once(String::new()).chain(header));
     for case in [
         Case::AfterLoad,
         Case::Unchanged,
         Case::FullCompare,
         Case::AfterRestart,
     ] {
-        let cells = sizes.iter().map(|size| {
+        let cells = columns.iter().map(|(line, size)| {
             let key = Key {
-                line: LineKind::Lan,
+                line: *line,
                 size: *size,
                 peer: Peer::Ours,
                 case,

@@ -119,9 +119,9 @@ fn profile(profile: &Profile) -> String {
     let wall = profile.wall_ms;
     let neither = (wall - profile.busy_ms).max(0.0);
     for (name, ms) in [
-        ("all other named statements", rest),
+        ("all other statements", rest),
         (
-            "neither server in a named statement: the process, its connections, and waiting",
+            "neither server at work: the process, its connections, and waiting",
             neither,
         ),
         ("**the whole run**", wall),

@@ -9,7 +9,8 @@ use crate::peer::Peer;
 use crate::results::Results;
 use crate::servers::SETTINGS;
 
-use format::{count, line};
+pub(crate) use format::count;
+use format::line;
 
 mod figures;
 mod format;
