@@ -21,6 +21,8 @@ const TOO_LONG: f64 = 60.0;
 /// every round.
 const LONG: f64 = 6.0;
 const ROUNDS_OF_LONG: u32 = 2;
+/// What a tool takes at most before it reads its first row; of a short run, half.
+const START_UP: f64 = 2.0;
 
 /// One size over one line.
 #[derive(Debug)]
@@ -58,9 +60,17 @@ impl Series<'_> {
                 self.leave_out(peer, &Case::TARGETS, "to save time");
                 continue;
             }
+            if let Some(size) = self.failed_at(peer) {
+                let why = format!("failed at {} meters", count(size));
+                self.leave_out(peer, &Case::SHARED, &why);
+                continue;
+            }
             match self.expected_seconds(peer) {
                 Some((seconds, size)) if seconds > TOO_LONG && peer != Peer::Ours => {
-                    let took = seconds * size as f64 / self.size as f64;
+                    let took = self
+                        .results
+                        .longest(self.line, size, peer)
+                        .unwrap_or(seconds);
                     let why = format!(
                         "over {TOO_LONG:.0} s a run expected ({took:.1} s at {} meters)",
                         count(size)
@@ -92,16 +102,22 @@ impl Series<'_> {
         let smaller = sizes.filter(|size| *size < self.size).rev();
         smaller
             .filter_map(|size| Some((self.results.longest(self.line, size, peer)?, size)))
-            .map(|(seconds, size)| (seconds * self.size as f64 / size as f64, size))
+            .map(|(seconds, size)| {
+                let start_up = START_UP.min(seconds / 2.0);
+                let ratio = self.size as f64 / size as f64;
+                (start_up + (seconds - start_up) * ratio, size)
+            })
             .next()
-            .or_else(|| self.left_out_before(peer))
     }
 
-    /// What was too long for a smaller size is too long for this one.
-    fn left_out_before(&self, peer: Peer) -> Option<(f64, u64)> {
-        let mut keys = self.results.left_out.keys();
-        keys.find(|key| key.line == self.line && key.peer == peer && key.case == Case::First)
-            .map(|key| (TOO_LONG * 2.0, key.size))
+    /// The smaller size at which a peer failed to load anything.
+    fn failed_at(&self, peer: Peer) -> Option<u64> {
+        let mut cells = self.results.left_out.iter();
+        let failed = cells.find(|(key, why)| {
+            let is_first = key.case == Case::First && key.size < self.size;
+            is_first && key.peer == peer && why.starts_with("failed")
+        });
+        failed.map(|(key, _)| key.size)
     }
 
     async fn round(&mut self, round: u32, peers: &[(Peer, bool)]) -> Result<()> {
