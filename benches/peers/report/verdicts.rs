@@ -67,7 +67,7 @@ pub(super) fn left_out(results: &Results) -> String {
     }
     line(
         &mut text,
-        "- pgsync (a Ruby gem): not installable from PyPI, npm, crates.io or Debian; PyPI's `pgsync` is another program.",
+        "- pgsync (a Ruby gem): in none of the package registries of Python, JavaScript, Rust and Debian; the `pgsync` on PyPI is another program.",
     );
     // one line for what is left out of a size for one reason
     let mut cases: BTreeMap<(Peer, LineKind, u64, &str), Vec<String>> = BTreeMap::new();
