@@ -49,7 +49,7 @@ pub(crate) async fn fill(servers: &Servers, meters: u64) -> Result<()> {
         "create table meter (id bigint primary key, tenant_id bigint not null, {TYPES});
 insert into meter
 select n * {STRIDE}, case when n % 11 > 0 then {TENANT} else 2 + n % 2 end, {}
-from generate_series(1, {all}) n;
+from generate_series(1::bigint, {all}) n;
 create index on meter (tenant_id);
 vacuum (freeze, analyze) meter",
         values("n")
