@@ -63,8 +63,8 @@ impl Binaries {
         &self.version
     }
 
-    /// One of the programs.
-    pub(super) fn program(&self, name: &str) -> PathBuf {
+    /// Where one of the programs is, such as `psql`.
+    pub fn program(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 

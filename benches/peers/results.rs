@@ -1,0 +1,121 @@
+//! What was measured.
+
+use std::collections::BTreeMap;
+
+use crate::case::Case;
+use crate::options::LineKind;
+use crate::oracle::Wrong;
+use crate::peer::Peer;
+use crate::profile::Profile;
+
+/// One run of one peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(crate) wall: f64,
+    /// Of the tool's own processes; 0 where there are none.
+    pub(crate) tool_cpu: f64,
+    pub(crate) remote_cpu: f64,
+    pub(crate) local_cpu: f64,
+    /// What the remote sent.
+    pub(crate) received: f64,
+    /// How much write-ahead log the local server wrote.
+    pub(crate) wal: f64,
+    /// Of the tool's own processes, in bytes; 0 where there are none.
+    pub(crate) memory: f64,
+    /// What the remote sent, as ours reports it; 0 for other peers.
+    pub(crate) reported: f64,
+    pub(crate) wrong: Wrong,
+}
+
+/// What is measured in a cell of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) line: LineKind,
+    pub(crate) size: u64,
+    pub(crate) peer: Peer,
+    pub(crate) case: Case,
+}
+
+/// Statements that bound what any way could do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Limit {
+    /// `copy (select ..) to '/dev/null'` on the remote.
+    Read,
+    /// `copy from` a file into an unlogged table without a key.
+    Write,
+    /// The same with a primary key.
+    WriteWithKey,
+    /// `select count(*), bit_xor(hash)` on the remote.
+    DigestRemote,
+    /// The same here.
+    DigestLocal,
+}
+
+/// All that was measured, and what was not.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    pub(crate) samples: BTreeMap<Key, Vec<Sample>>,
+    pub(crate) limits: BTreeMap<(u64, Limit), Vec<f64>>,
+    /// What was left out in a cell, or failed there.
+    pub(crate) left_out: BTreeMap<Key, String>,
+    /// Peers that could not be had at all.
+    pub(crate) absent: BTreeMap<Peer, String>,
+    pub(crate) profiles: Vec<Profile>,
+    /// The size of the profiles.
+    pub(crate) profile_size: u64,
+}
+
+impl Results {
+    pub(crate) fn add(&mut self, key: Key, sample: Sample) {
+        self.samples.entry(key).or_default().push(sample);
+    }
+
+    /// The median of what `of` takes from the samples of a cell.
+    pub(crate) fn median(&self, key: Key, of: impl Fn(&Sample) -> f64) -> Option<f64> {
+        median(self.samples.get(&key)?.iter().map(of))
+    }
+
+    pub(crate) fn limit(&self, size: u64, limit: Limit) -> Option<f64> {
+        median(self.limits.get(&(size, limit))?.iter().copied())
+    }
+
+    /// What was ever wrong in a cell.
+    pub(crate) fn wrong(&self, key: Key) -> Option<Wrong> {
+        let samples = self.samples.get(&key)?.iter();
+        samples.map(|sample| sample.wrong).reduce(Wrong::or)
+    }
+
+    /// Whether a peer was right in all that it ran.
+    pub(crate) fn is_right(&self, peer: Peer) -> bool {
+        let mut of_peer = self.samples.iter().filter(|(key, _)| key.peer == peer);
+        of_peer.all(|(_, samples)| samples.iter().all(|sample| sample.wrong.is_right()))
+    }
+
+    /// The longest run of a peer at a size over a line, among the cases that every peer runs.
+    pub(crate) fn longest(&self, line: LineKind, size: u64, peer: Peer) -> Option<f64> {
+        let cells = self.samples.iter();
+        let of_peer = cells.filter(|(key, _)| {
+            (key.line, key.size, key.peer) == (line, size, peer)
+                && Case::TARGETS.contains(&key.case)
+        });
+        let walls = of_peer.flat_map(|(_, samples)| samples.iter().map(|sample| sample.wall));
+        walls.max_by(f64::total_cmp)
+    }
+
+    /// The sizes measured over a line, ascending.
+    pub(crate) fn sizes(&self, line: LineKind) -> Vec<u64> {
+        let keys = self.samples.keys().filter(|key| key.line == line);
+        let mut sizes: Vec<u64> = keys.map(|key| key.size).collect();
+        sizes.dedup();
+        sizes
+    }
+}
+
+/// The middle value, or the mean of the two in the middle.
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1)?;
+    let middle = (sorted.get(last / 2)?, sorted.get(last.div_ceil(2))?);
+    Some((middle.0 + middle.1) / 2.0)
+}
