@@ -12,7 +12,7 @@ use crate::peer::Peer;
 pub(crate) enum Case {
     /// The local table is empty.
     First,
-    /// Ours only: the first run after the load, which has no row versions to go by yet.
+    /// Ours only: the first run after the load.
     #[value(skip)]
     AfterLoad,
     /// Nothing has changed.

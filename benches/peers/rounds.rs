@@ -135,7 +135,6 @@ impl Series<'_> {
             let changed = match case.thousandths() {
                 0 => Changed::default(),
                 thousandths => {
-                    self.settle(&peers).await?;
                     self.turn += 1;
                     data::change(self.servers, thousandths, self.turn).await?
                 }
@@ -167,17 +166,6 @@ impl Series<'_> {
                 "vacuum (full, analyze) meter",
             )
             .await
-    }
-
-    /// Lets ours run once more, as it would in the next hour: what it had to forget after a great change
-    /// it finds out anew then. What that costs is shown as the first run after a load.
-    async fn settle(&self, peers: &[(Peer, bool)]) -> Result<()> {
-        if peers.iter().any(|(peer, _)| *peer == Peer::Ours) {
-            let place = Place::of(self.servers, Peer::Ours, self.line)?;
-            place.settle().await?;
-            place.vacuum(self.servers).await?;
-        }
-        Ok(())
     }
 
     async fn case(&mut self, peers: &[(Peer, bool)], expected: Expected<'_>) -> Result<()> {

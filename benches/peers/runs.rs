@@ -116,12 +116,7 @@ impl Place {
         })
     }
 
-    /// A run that nobody looks at.
-    pub(crate) async fn settle(&self) -> Result<()> {
-        self.start(Case::Unchanged).await.map(drop)
-    }
-
-    pub(crate) async fn vacuum(&self, servers: &Servers) -> Result<()> {
+    async fn vacuum(&self, servers: &Servers) -> Result<()> {
         let database = self.peer.database();
         servers
             .batch(Side::Local, database, "vacuum (analyze) meter")

@@ -115,9 +115,9 @@ The line passes 10 Mbit/s each way and takes 50 ms there and back; to connect ta
 ";
 
 const OURS: &str = "\
-*Unchanged* above is a run after one that found nothing to do. These are the other runs that change nothing: the one after a first
-load or a great change (it compares what rows hold, since it knows no row versions yet), the daily one that compares
-every value, and the one after a restart of the local server. Seconds, and bytes from the remote.
+*Unchanged* above is a run after one that found nothing to do. These are the other runs that change nothing: the one after a
+first load, the daily one that compares every value, and the one after a restart of the local server, when row versions
+prove nothing and what the rows hold is compared. Seconds, and bytes from the remote.
 
 ";
 
@@ -152,8 +152,6 @@ const METHOD: &str = "\
   of a second. Memory is the sum over the tool's processes.
 - Everything between a tool and the remote passes a proxy of the bench on the same machine, for each peer alike. It counts what the remote
   sends, protocol and all.
-- Before each change meter-sync runs once unmeasured, as it would an hour later. What that run costs is shown below as the first run after
-  a load.
 
 The peers:
 
