@@ -68,11 +68,11 @@ async fn measure(options: &Options) -> Result<()> {
     let machine = report::Machine::this(&servers.version)?;
     let done = all(options, &mut servers, &mut results).await;
     servers.stop().await?;
-    done?;
+    // what was measured before something failed is not thrown away; the command fails all the same
     if let Some(folder) = options.output() {
         report::write(&results, &machine, folder)?;
     }
-    Ok(())
+    done
 }
 
 async fn all(options: &Options, servers: &mut Servers, results: &mut Results) -> Result<()> {
