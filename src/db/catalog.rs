@@ -50,8 +50,6 @@ pub struct Column {
     pub base_type: String,
     /// The same with length or precision; without where these are not known.
     pub exact_type: String,
-    /// The function that writes its values as text, as COPY does; a cast to text may write others.
-    pub output: String,
     /// Whether every server has the type.
     pub is_builtin: bool,
     /// Whether texts in it are equal only if they are the same, byte by byte.
@@ -92,12 +90,9 @@ join lateral (
         from behind b join pg_catalog.pg_type d on d.oid = b.oid and d.typtype = 'd'
     )
     select format_type(t.oid, -1) as base_type, format_type(t.oid, b.modifier) as exact_type,
-           format('%I.%I', ns.nspname, p.proname) as output,
            t.typnamespace = 'pg_catalog'::regnamespace as is_builtin
     from behind b
     join pg_catalog.pg_type t on t.oid = b.oid and t.typtype <> 'd'
-    join pg_catalog.pg_proc p on p.oid = t.typoutput
-    join pg_catalog.pg_namespace ns on ns.oid = p.pronamespace
 ) t on true"
     };
 }
@@ -105,13 +100,14 @@ join lateral (
 const FIND: &str = concat!(
     "\
 -- look up the table
-select t.base_type, t.exact_type, t.output, t.is_builtin, a.attname::text, a.attgenerated <> '',
+select t.base_type, t.exact_type, t.is_builtin, a.attname::text, a.attgenerated <> '',
        a.attidentity = 'a', not a.attnotnull, a.attnum,
        coalesce((select o.collisdeterministic from pg_catalog.pg_collation o where o.oid = a.attcollation), true),
        c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'), c.reltuples::bigint,
        c.relkind = 'r' and not c.relhasrules and not c.relrowsecurity and not exists (
            select from pg_catalog.pg_trigger g where g.tgrelid = c.oid and not g.tgisinternal),
        case when c.relkind = 'r' and not c.relhassubclass and not row_security_active(c.oid)
+                 and has_table_privilege(c.oid, 'select')
                  and current_setting('server_version_num')::integer >= 140000
                  and (select m.amname = 'heap' from pg_catalog.pg_am m where m.oid = c.relam)
             then concat_ws(' ', extract(epoch from pg_postmaster_start_time()),
@@ -168,13 +164,13 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
         return Ok(None);
     };
     Ok(Some(Relation {
-        oid: first.get(10),
-        schema: first.get(11),
-        name: first.get(12),
-        is_table: first.get(13),
-        estimated_rows: first.get(14),
-        is_plain: first.get(15),
-        file: first.get(16),
+        oid: first.get(9),
+        schema: first.get(10),
+        name: first.get(11),
+        is_table: first.get(12),
+        estimated_rows: first.get(13),
+        is_plain: first.get(14),
+        file: first.get(15),
         columns: rows.iter().map(column).collect(),
     }))
 }
@@ -183,14 +179,13 @@ fn column(row: &Row) -> Column {
     Column {
         base_type: row.get(0),
         exact_type: row.get(1),
-        output: row.get(2),
-        is_builtin: row.get(3),
-        name: row.get(4),
-        is_generated: row.get(5),
-        is_always_identity: row.get(6),
-        is_nullable: row.get(7),
-        number: row.get(8),
-        is_deterministic: row.get(9),
+        is_builtin: row.get(2),
+        name: row.get(3),
+        is_generated: row.get(4),
+        is_always_identity: row.get(5),
+        is_nullable: row.get(6),
+        number: row.get(7),
+        is_deterministic: row.get(8),
     }
 }
 
@@ -202,7 +197,7 @@ pub async fn of_query<S: Side>(tx: &Tx<'_, S>, query: &str) -> Result<Vec<Column
     });
     let find = concat!(
         "
-select t.base_type, t.exact_type, t.output, t.is_builtin, v.name, false, false, true, 0::smallint, true
+select t.base_type, t.exact_type, t.is_builtin, v.name, false, false, true, 0::smallint, true
 from types
 cross join lateral (
     select u.type_oid, -1 as modifier, u.name, u.n

@@ -108,6 +108,14 @@ impl DbError {
         })
     }
 
+    /// Whether the server gave up on a computation that it may do without: it took longer than
+    /// `statement_timeout`, or takes a function that the server does not have.
+    pub fn is_too_much_to_compute(&self) -> bool {
+        self.server_error().is_some_and(|error| {
+            [SqlState::QUERY_CANCELED, SqlState::UNDEFINED_FUNCTION].contains(error.code())
+        })
+    }
+
     /// What the server says of a row, message and detail.
     pub fn reason(&self) -> String {
         let Some(error) = self.server_error() else {

@@ -27,6 +27,7 @@ mod brake;
 mod convert;
 mod digest;
 mod error;
+mod key;
 mod load;
 mod plan;
 mod read;

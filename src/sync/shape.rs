@@ -6,7 +6,7 @@ use crate::db::{Local, Remote, Tx, both, quote};
 use crate::meter::{RunId, TenantId};
 
 use super::refusals::{is_one_database, refuse_occupied, try_tenant};
-use super::{Job, SyncError};
+use super::{Job, SyncError, key};
 
 /// What takes part in a sync: quoted where it names a relation, plain where it names a column.
 #[derive(Clone, Debug)]
@@ -31,8 +31,12 @@ pub struct Shape {
     /// Whether rows can be copied straight into the local table: it keeps them as they are, and
     /// refuses a row without a key.
     pub takes_copies: bool,
-    /// Whether keys are equal only if they are the same.
+    /// Whether keys that are equal here are the same.
     pub has_exact_key: bool,
+    /// Whether remote keys that become the same here are written in the same way there.
+    pub has_one_text_a_key: bool,
+    /// Whether the local table keeps rows as they are written: it has no triggers, rules or row security.
+    pub keeps_what_is_written: bool,
     /// What has to stay as it is for the versions of rows to tell whether the rows changed; `None` where
     /// they do not tell it.
     pub versions: Option<String>,
@@ -126,8 +130,11 @@ pub(crate) async fn look(
         .iter()
         .filter_map(|column| there.column(&column.name).cloned())
         .collect();
-    let is_inexact = |column: &Column| key.contains(&column.name) && !is_exact(column);
-    let has_exact_key = !columns.iter().any(is_inexact);
+    let keys = || {
+        let both = remote_columns.iter().zip(&columns);
+        both.filter(|(_, here)| key.contains(&here.name))
+    };
+    let has_exact_key = keys().all(|(there, here)| key::is_exact(there, here));
     let versions = basis(
         &there,
         &here,
@@ -140,6 +147,8 @@ pub(crate) async fn look(
         vacatable: vacatable.map(|column| column.name.clone()).collect(),
         versions,
         has_exact_key,
+        has_one_text_a_key: keys().all(|(there, here)| key::has_one_text(there, here)),
+        keeps_what_is_written: here.is_plain,
         takes_copies: here.is_plain && !here.columns.iter().any(may_lack_key),
         estimated_rows: here.estimated_rows,
         remote_from: there.from,
@@ -327,24 +336,6 @@ fn basis(
 ) -> Option<String> {
     let (there, here) = (there.file.as_ref()?, here.file.as_ref()?);
     let mut all = columns.iter().chain(remote_columns);
-    all.all(|column| column.is_builtin)
+    all.all(|column| column.is_builtin && !column.is_generated)
         .then(|| format!("{there} {here} {tenant} {mapping:?} {columns:?} {remote_columns:?}"))
-}
-
-/// Whether keys in the column are equal only if they are the same: else a meter may be found under
-/// another key than the remote's, in another bucket.
-fn is_exact(column: &Column) -> bool {
-    const EXACT: &[&str] = &[
-        "smallint",
-        "integer",
-        "bigint",
-        "text",
-        "character varying",
-        "uuid",
-        "date",
-        "inet",
-        "timestamp without time zone",
-        "timestamp with time zone",
-    ];
-    column.is_deterministic && EXACT.contains(&column.base_type.as_str())
 }

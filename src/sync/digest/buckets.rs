@@ -4,7 +4,7 @@ use crate::db::catalog::Column;
 
 use super::Extent;
 use super::compare::What;
-use super::image::{HashFunction, Hasher, Row};
+use super::image::{Hasher, Row, Way};
 use crate::sync::Shape;
 
 /// How many rows a bucket is to hold, roughly: few, since a row that differs makes its neighbours
@@ -93,9 +93,9 @@ impl Buckets {
         format!("({} >> 32)::integer", self.key_hash(shape, row))
     }
 
-    /// The function that its hashes are made by.
-    pub(super) fn function(self) -> HashFunction {
-        self.hasher.function
+    /// The way in which its hashes are made.
+    pub(super) fn way(self) -> Way {
+        self.hasher.way
     }
 
     fn key_hash(self, shape: &Shape, row: Row) -> String {

@@ -36,13 +36,17 @@ pub(super) const GROUP_BY_HASH: &str = "set local enable_sort = off; set local w
 /// Ends [`GROUP_BY_HASH`].
 pub(super) const GROUP_AS_USUAL: &str = "set local enable_sort to default";
 
-/// An error that speaks of a row is undone, and there is nothing.
-pub(super) async fn undone_if_about_a_row<S: Side, T>(
+/// What a digest fails on that reading the rows does not: it is undone, and there is nothing.
+///
+/// That is a value that cannot be what it is to be, such as a text that is no number where the local column is
+/// one; a function that an older server does not have; and a statement that takes longer than one may, where
+/// a COPY may take as long as a run.
+pub(super) async fn or_nothing<S: Side, T>(
     tx: &Tx<'_, S>,
     answered: Result<T, DbError>,
 ) -> Result<Option<T>, DbError> {
     match answered {
-        Err(error) if error.is_about_a_row() => {
+        Err(error) if error.is_about_a_row() || error.is_too_much_to_compute() => {
             tx.back_to(SAVEPOINT).await?;
             Ok(None)
         }
@@ -51,7 +55,7 @@ pub(super) async fn undone_if_about_a_row<S: Side, T>(
 }
 
 /// The totals of a side.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Total {
     pub(super) rows: i64,
     pub(super) sum: i64,
@@ -60,8 +64,8 @@ pub(super) struct Total {
 }
 
 impl Total {
-    /// Sums the rows and keeps no more: a third of the cost where the hash costs little. `None` if a value in
-    /// them cannot be what it is to be.
+    /// Sums the rows and keeps no more: a third of the cost where the hash costs little. `None` where
+    /// [`or_nothing`] says so.
     pub(super) async fn read<S: Side>(
         tx: &Tx<'_, S>,
         hash: &str,
@@ -73,17 +77,21 @@ savepoint {SAVEPOINT};
 select count(*), coalesce(bit_xor({hash}), 0), {PROBE} from {rows};
 release savepoint {SAVEPOINT}"
         );
-        let answer = undone_if_about_a_row(tx, tx.simple(&sql).await).await?;
-        Ok(answer.map(|rows| Self::of(rows.first())))
+        let answer = or_nothing(tx, tx.simple(&sql).await).await?;
+        Ok(answer.and_then(|rows| Self::of(rows.first()?)))
     }
 
-    fn of(row: Option<&SimpleQueryRow>) -> Self {
-        let text = |n| row.and_then(|row| row.get(n)).unwrap_or_default();
-        Self {
-            rows: text(0).parse().unwrap_or_default(),
-            sum: text(1).parse().unwrap_or_default(),
-            probe: text(2).to_owned(),
-        }
+    fn of(row: &SimpleQueryRow) -> Option<Self> {
+        Some(Self {
+            rows: row.get(0)?.parse().ok()?,
+            sum: row.get(1)?.parse().ok()?,
+            probe: row.get(2)?.to_owned(),
+        })
+    }
+
+    /// Whether both hold the same, if they hash alike.
+    pub(super) fn is_of_same_rows(&self, other: &Self) -> bool {
+        (self.rows, self.sum) == (other.rows, other.sum)
     }
 }
 
@@ -116,14 +124,19 @@ const SUMS: usize = 3;
 pub(super) const CHUNKS_AT_A_TIME: usize = 128;
 
 impl<'t, 'c, S: Side> Cursor<'t, 'c, S> {
-    /// Sums the rows by bucket. `None` if a value in them cannot be what it is to be, such as a text that
-    /// is no number where the local column is one; nothing is open then.
+    /// Sums the rows by bucket. `None` where [`or_nothing`] says so; nothing is open then.
     pub(super) async fn open(tx: &'t Tx<'c, S>, summed: &Summed) -> Result<Option<Self>, DbError> {
         let answered = tx.simple(&statement(summed)).await;
-        let answer = undone_if_about_a_row(tx, answered).await?;
-        Ok(answer.map(|rows| Self {
+        let Some(rows) = or_nothing(tx, answered).await? else {
+            return Ok(None);
+        };
+        let Some(total) = rows.first().and_then(Total::of) else {
+            tx.back_to(SAVEPOINT).await?;
+            return Ok(None);
+        };
+        Ok(Some(Self {
             tx,
-            total: Total::of(rows.first()),
+            total,
             order: Vec::new(),
             passed: 0,
         }))

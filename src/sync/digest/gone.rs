@@ -7,7 +7,7 @@
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, param, quote};
 
-use super::image::{HashFunction, Hasher, Row};
+use super::image::{Hasher, Row, Way};
 use crate::sync::{Extent, Job, Shape};
 
 /// Whether any are remembered.
@@ -83,7 +83,7 @@ fn key_hash(shape: &Shape) -> String {
     let hasher = Hasher {
         seed: 0,
         bits: 64,
-        function: HashFunction::Server,
+        way: Way::USUAL,
     };
     hasher.hash(shape, Row::Local, |column: &Column| {
         shape.key.contains(&column.name)

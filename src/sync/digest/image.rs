@@ -2,16 +2,18 @@
 //! call the rows equal.
 //!
 //! A row's hash is the exclusive or of a term per column, each with a seed of its own, stirred once
-//! more as a whole; otherwise two rows that change places with a value would cancel out. The
-//! hash functions are those of Postgres's hash indexes
+//! more as a whole; otherwise two rows that change places with a value would cancel out. Each term has been
+//! through a hash function that mixes value and seed: a term that the seed enters as it is would cancel out
+//! against another of that kind. The hash functions are those of Postgres's hash indexes
 //! (<https://www.postgresql.org/docs/current/hash-index.html>), but they are asked only what they tell
-//! exactly: some fold 64 bits to 32 (`bigint`, `timestamp`), and some call different images equal
-//! (`numeric` with another scale, `jsonb`, `-0`, case-insensitive text). A `bigint` therefore enters as the
-//! seed, a time as seconds in floating point as far as these tell microseconds apart, and what has no
-//! exact function as its text.
+//! exactly: some fold 64 bits to 32 (`bigint`, `timestamp`), some call different images equal
+//! (`numeric` with another scale, `jsonb`, `-0`, case-insensitive text), and that of floating point gives the
+//! bare seed for 0. A `bigint` therefore enters as the seed, a time as seconds in floating point as far as
+//! these tell microseconds apart and are not 0, and what has no exact function as its text.
 //!
 //! Where the types of the sides differ, the remote value takes the way that COPY would send it:
-//! through its text into the local type.
+//! through its text into the local type. Where a value does not take that way, the texts are compared: if they
+//! are the same, COPY comes to the same, too.
 
 use crate::db::catalog::Column;
 use crate::db::quote;
@@ -25,7 +27,23 @@ pub(super) struct Hasher {
     pub(super) seed: u64,
     /// How many bits of the hash are kept.
     pub(super) bits: u32,
+    pub(super) way: Way,
+}
+
+/// How hashes are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way {
     pub(super) function: HashFunction,
+    /// Whether remote values of other types than the local ones are cast, and not compared as texts.
+    pub(super) casts: bool,
+}
+
+impl Way {
+    /// The cheapest one.
+    pub(super) const USUAL: Self = Self {
+        function: HashFunction::Server,
+        casts: true,
+    };
 }
 
 /// Which function makes the hash.
@@ -33,8 +51,8 @@ pub(super) struct Hasher {
 pub(super) enum HashFunction {
     /// The functions of the servers, where both have the same.
     Server,
-    /// The first half of an MD5 of the row's text: the same everywhere, at five times the cost.
-    Md5,
+    /// The beginning of a SHA-256 of the row's text in UTF-8: the same everywhere, at some times the cost.
+    Portable,
 }
 
 /// Which side's row an expression is for, and the name it goes by there.
@@ -46,12 +64,13 @@ pub(super) enum Row {
     Local,
 }
 
-/// An array that differs between servers whose hash functions differ, by their version or by the
-/// order of their processors' bytes.
+/// An array that differs between servers whose hashes differ, by their version, by the order of their
+/// processors' bytes, or by the encoding of their texts.
 pub(super) const PROBE: &str = "array[hashtextextended('meter' collate \"C\", 1), hashint4extended(1, 2), \
      hashfloat8extended(0.5, 3), hashinetextended('10.0.0.1', 4), \
      uuid_hash_extended('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 5), \
-     hash_array_extended(array['\\x6d65746572'::bytea], 6)]";
+     hash_array_extended(array['\\x6d65746572'::bytea], 6), \
+     hashtextextended(getdatabaseencoding()::text collate \"C\", 7)]";
 
 impl Hasher {
     /// A `bigint` expression: the hash of the columns of a row for which `is_in` holds.
@@ -59,8 +78,8 @@ impl Hasher {
         let both = shape.remote_columns.iter().zip(&shape.columns);
         let values = both
             .filter(|(_, here)| is_in(here))
-            .map(|(there, here)| value(row, there, here));
-        let hash = match self.function {
+            .map(|(there, here)| value(row, there, here, self.way.casts));
+        let hash = match self.way.function {
             HashFunction::Server => {
                 let terms: Vec<String> = values
                     .enumerate()
@@ -72,13 +91,10 @@ impl Hasher {
                     terms.join(" # ")
                 )
             }
-            HashFunction::Md5 => {
+            HashFunction::Portable => {
                 let values: Vec<String> = values.map(|value| value.sql).collect();
-                format!(
-                    "('x' || left(md5({} || row({})::text), 16))::bit(64)::bigint",
-                    quote::literal(&self.seed.to_string()),
-                    values.join(", ")
-                )
+                let seed = quote::literal(&self.seed.to_string());
+                portable(&format!("{seed} || row({})::text", values.join(", ")))
             }
         };
         match self.bits {
@@ -89,11 +105,9 @@ impl Hasher {
 
     /// A `bigint` expression that tells two bigints apart that are not both the same.
     pub(super) fn pair(self, a: &str, b: &str) -> String {
-        match self.function {
+        match self.way.function {
             HashFunction::Server => format!("hashint4extended({a}, {b})"),
-            HashFunction::Md5 => {
-                format!("('x' || left(md5({a} || ' ' || {b}), 16))::bit(64)::bigint")
-            }
+            HashFunction::Portable => portable(&format!("{a} || ' ' || {b}")),
         }
     }
 
@@ -103,18 +117,20 @@ impl Hasher {
         match value.kind {
             Kind::Integer => format!("coalesce(hashint4extended({number}, {sql}), 0)"),
             Kind::Boolean => {
-                format!("case when {sql} then {seed} when {sql} is null then 0 else ~{seed} end")
+                let of = |flag| format!("hashint4extended({number}, {flag})");
+                let (yes, no) = (of(1), of(2));
+                format!("case when {sql} then {yes} when {sql} is null then 0 else {no} end")
             }
             Kind::Text => format!("coalesce(hashtextextended({sql} collate \"C\", {seed}), 0)"),
             Kind::Inet => format!("coalesce(hashinetextended({sql}, {seed}), 0)"),
             Kind::Uuid => format!("coalesce(uuid_hash_extended({sql}, {seed}), 0)"),
             Kind::Date => format!(
-                "coalesce(hashfloat8extended(daterange_subdiff({sql}, '2000-01-01'), {seed}), 0)"
+                "coalesce(hashint4extended({number}, daterange_subdiff({sql}, '2000-01-01')::bigint), 0)"
             ),
-            // Within these years a double tells microseconds apart.
+            // Within these years a double tells microseconds since 1890 apart, and is not 0.
             Kind::Time { range, send } => format!(
-                "case when {sql} >= '1800-01-01' and {sql} < '2200-01-01' \
-                 then hashfloat8extended({range}({sql}, '2000-01-01'), {seed}) \
+                "case when {sql} >= '1900-01-01' and {sql} < '2150-01-01' \
+                 then hashfloat8extended({range}({sql}, '1890-01-01'), {seed}) \
                  when {sql} is null then 0 \
                  else hash_array_extended(array[{send}({sql})], {seed}) end"
             ),
@@ -122,14 +138,28 @@ impl Hasher {
     }
 
     fn seed(self, n: u64) -> String {
-        let seed = i64::from_ne_bytes(self.seed.wrapping_add(n).to_ne_bytes());
+        let seed = i64::from_ne_bytes(mixed(self.seed, n).to_ne_bytes());
         format!("'{seed}'::bigint")
     }
 
     fn number(self, n: u64) -> String {
-        let [a, b, c, d, ..] = self.seed.wrapping_add(n).to_le_bytes();
+        let [a, b, c, d, ..] = mixed(self.seed, n).to_le_bytes();
         format!("'{}'::integer", i32::from_le_bytes([a, b, c, d]))
     }
+}
+
+/// A `bigint` expression: a hash of a text that every server comes to.
+fn portable(text: &str) -> String {
+    format!("('x' || left(encode(sha256(convert_to({text}, 'UTF8')), 'hex'), 16))::bit(64)::bigint")
+}
+
+/// The `n`th number that follows from a seed, unlike its neighbours: `SplitMix64`
+/// (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+fn mixed(seed: u64, n: u64) -> u64 {
+    let mut z = seed.wrapping_add(n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// A value as it is hashed.
@@ -178,21 +208,23 @@ impl Kind {
     }
 }
 
-/// The value of a column in a row of a side, as the local table would store it.
-fn value(row: Row, there: &Column, here: &Column) -> Value {
+/// The value of a column in a row of a side, as the local table would store it; as its text where that may take
+/// a cast, and casts are not wanted.
+fn value(row: Row, there: &Column, here: &Column, casts: bool) -> Value {
     let name = quote::identifier(&here.name);
     let (plain, own) = match row {
         Row::Remote => (format!("r.{name}"), there),
         Row::Local => (format!("l.{name}"), here),
     };
-    if !here.is_builtin {
+    let is_rounded = rounds(here) && there.exact_type != here.exact_type;
+    let is_cast = there.base_type != here.base_type || is_rounded;
+    if !here.is_builtin || is_cast && !casts {
         let sql = text(&plain, own);
         return Value {
             sql,
             kind: Kind::Text,
         };
     }
-    let is_rounded = rounds(here) && there.exact_type != here.exact_type;
     let to = match is_rounded {
         true => &here.exact_type,
         false => &here.base_type,
@@ -219,11 +251,12 @@ fn value(row: Row, there: &Column, here: &Column) -> Value {
     }
 }
 
-/// The text that COPY writes for a value.
+/// The text that COPY writes for a value: by the type's output function, which unlike a cast may be used
+/// without a right to the schema of the type.
 fn text(sql: &str, column: &Column) -> String {
     match column.base_type.as_str() {
         "text" | "character varying" if column.is_builtin => sql.to_owned(),
-        base_type => format!("{}({sql}::{base_type})::text", column.output),
+        _ => format!("case when {sql} is not null then format('%s', {sql}) end"),
     }
 }
 

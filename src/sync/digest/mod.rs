@@ -64,15 +64,12 @@ pub(super) async fn find(
     if job.compare == Compare::Everything {
         return Ok(Difference::Unclear);
     }
-    let counted = versions.map(Versions::rows);
     let (what, since) = match versions.and_then(Versions::tell) {
-        Some(Told::Same) => {
-            return Ok(Difference::None(counted.map_or(0, |rows| rows.remote)));
-        }
+        Some(Told::Same(rows)) => return Ok(Difference::None(rows)),
         Some(Told::Since(transaction)) => (What::Keys, Some(transaction)),
         None => (What::Rows, None),
     };
-    let rows = counted.map_or(shape.estimated_rows, |rows| rows.local);
+    let rows = versions.map_or(shape.estimated_rows, Versions::local_rows);
     let extent = match compare::compare(remote, local, shape, job, (what, rows)).await? {
         Found::Equal(rows) if since.is_none() => return Ok(Difference::None(rows)),
         Found::Equal(rows) => Some(Extent::nothing(rows)),

@@ -11,7 +11,7 @@ use crate::sync::{Extent, Job, Shape, SyncError};
 
 use super::buckets::Differing;
 use super::compare;
-use super::cursor::{GROUP_AS_USUAL, GROUP_BY_HASH, SAVEPOINT, undone_if_about_a_row};
+use super::cursor::{GROUP_AS_USUAL, GROUP_BY_HASH, SAVEPOINT, or_nothing};
 use super::image::Row;
 use super::sums::{self, Sums};
 
@@ -75,7 +75,7 @@ fn statement(
         ),
     };
     let tag = differing.buckets.tag(shape, row);
-    let hasher = compare::hasher(job, differing.buckets.function());
+    let hasher = compare::hasher(job, differing.buckets.way());
     let hash = differing.what.hash(hasher, shape, row);
     format!(
         "-- compare the rows
@@ -92,14 +92,14 @@ copy (
 /// undone.
 async fn list<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {
     tx.batch(&format!(
-        "-- compare the rows\nsavepoint {SAVEPOINT}; {GROUP_BY_HASH}"
+        "-- begin to compare the rows\nsavepoint {SAVEPOINT}; {GROUP_BY_HASH}"
     ))
     .await?;
-    let Some(listed) = undone_if_about_a_row(tx, entries(tx, sql).await).await? else {
+    let Some(listed) = or_nothing(tx, entries(tx, sql).await).await? else {
         return Ok(None);
     };
     tx.batch(&format!(
-        "-- compare the rows\n{GROUP_AS_USUAL}; release savepoint {SAVEPOINT}"
+        "-- end comparing the rows\n{GROUP_AS_USUAL}; release savepoint {SAVEPOINT}"
     ))
     .await?;
     Ok(listed)

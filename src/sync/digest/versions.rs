@@ -15,8 +15,11 @@
 //!
 //! Proof ends where those sentences do. After a restart, a crash, a restore or a failover (each starts a
 //! server or its processes anew), after the table was rewritten or its columns changed, for views, queries, partitions,
-//! row security, other storage and types of one's own, the rows are compared by what they hold. So they are after a run that set
-//! rows aside, and where somebody else wrote to the local table.
+//! row security, other storage, generated columns, types of one's own and for roles that may not read all columns, the rows are compared by what they hold. So they are after a run that set
+//! rows aside, or wrote to a table with triggers or rules, and where somebody else wrote to the local table.
+//!
+//! Of a set the sum of 64-bit hashes is compared, so a change goes unseen with a chance of 2^-64, until everything
+//! is compared.
 //!
 //! What is remembered was always seen before the rows were compared, never after: whatever others or the run itself wrote
 //! since then stands out as a difference in the next run, and is compared then.
@@ -24,6 +27,7 @@
 use crate::db::{DbError, Local, Remote, Side, Tx, both};
 use crate::sync::{Job, Shape};
 
+use super::cursor::{SAVEPOINT, or_nothing};
 use super::memory::{self, Both, Seen};
 
 /// The versions that both sides hold, as they were before anything was compared.
@@ -41,8 +45,8 @@ pub(in crate::sync) struct Versions<'s> {
 /// What the versions tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
-    /// Nothing changed.
-    Same,
+    /// Nothing changed; the remote holds so many meters.
+    Same(i64),
     /// The local table is as it was; the remote has versions that are new since this transaction.
     Since(i64),
 }
@@ -67,6 +71,9 @@ impl<'s> Versions<'s> {
             total(local, "l", (&shape.local, &shape.local_filter)),
         )
         .await?;
+        let (Some(there), Some(here)) = (there, here) else {
+            return Ok(None);
+        };
         Ok(Some(Self {
             basis,
             now: Seen {
@@ -81,27 +88,24 @@ impl<'s> Versions<'s> {
         }))
     }
 
-    /// How many meters of the tenant both sides hold.
-    pub(super) fn rows(&self) -> Both<i64> {
-        Both {
-            remote: self.now.totals.remote.0,
-            local: self.now.totals.local.0,
-        }
+    /// How many meters of the tenant the local table holds.
+    pub(super) fn local_rows(&self) -> i64 {
+        self.now.totals.local.0
     }
 
     /// Where the sides can differ, if they were known to be equal before.
     pub(super) fn tell(&self) -> Option<Told> {
         let known = self.known.as_ref()?;
         if known.totals == self.now.totals {
-            return Some(Told::Same);
+            return Some(Told::Same(self.now.totals.remote.0));
         }
         let is_ours_alone = known.totals.local == self.now.totals.local;
-        let is_near = self.next - known.horizon < FARTHEST;
+        let is_near = (0..FARTHEST).contains(&(self.next - known.horizon));
         (is_ours_alone && is_near).then_some(Told::Since(known.horizon))
     }
 
     /// Keeps them for the next run, after the sides were made equal. `written` is how many rows a plan
-    /// changed.
+    /// changed; where the local table may keep something else, they are not known to be equal.
     pub(super) async fn remember(
         mut self,
         local: &Tx<'_, Local>,
@@ -109,9 +113,9 @@ impl<'s> Versions<'s> {
         job: &Job<'_>,
         written: i64,
     ) -> Result<(), DbError> {
-        let is_same = self.tell() == Some(Told::Same);
-        if is_same && written > 0 {
-            // Everything was compared, and they had proved nothing.
+        let is_same = matches!(self.tell(), Some(Told::Same(_)));
+        // Where everything was compared, they may have proved nothing.
+        if written > 0 && (is_same || !shape.keeps_what_is_written) {
             return memory::forget(local, shape, job).await;
         }
         if is_same {
@@ -133,11 +137,11 @@ impl<'s> Versions<'s> {
         job: &Job<'_>,
         loaded: i64,
     ) -> Result<(), DbError> {
-        let here = total(local, "l", (&shape.local, &shape.local_filter)).await?;
         // With more rows than were copied, one is somebody else's.
-        if here.versions.0 != loaded {
+        let here = total(local, "l", (&shape.local, &shape.local_filter)).await?;
+        let Some(here) = here.filter(|here| here.versions.0 == loaded) else {
             return Ok(());
-        }
+        };
         self.now.totals.local = here.versions;
         memory::keep(local, shape, job, (self.basis, &self.now)).await
     }
@@ -155,20 +159,26 @@ async fn total<S: Side>(
     tx: &Tx<'_, S>,
     row: &str,
     (from, filter): (&str, &str),
-) -> Result<Total, DbError> {
+) -> Result<Option<Total>, DbError> {
     let version = version(&format!("{row}.ctid"), &format!("{row}.xmin"));
     let sql = format!(
         "-- sum up the versions
+savepoint {SAVEPOINT};
 select count(*), coalesce(bit_xor({version}), 0),
-       pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint
-from {from} {row} where {filter}"
+       pg_snapshot_xmin(pg_current_snapshot()), pg_snapshot_xmax(pg_current_snapshot())
+from {from} {row} where {filter};
+release savepoint {SAVEPOINT}"
     );
-    let found = tx.query_one(&sql, &[]).await?;
-    Ok(Total {
-        versions: (found.get(0), found.get(1)),
-        horizon: found.get(2),
-        next: found.get(3),
-    })
+    let found = or_nothing(tx, tx.simple(&sql).await).await?;
+    let number = |n| found.as_ref()?.first()?.get(n)?.parse().ok();
+    let total = || {
+        Some(Total {
+            versions: (number(0)?, number(1)?),
+            horizon: number(2)?,
+            next: number(3)?,
+        })
+    };
+    Ok(total())
 }
 
 /// The new versions of the rows in the plan instead of the old ones: how many are inserted, and what makes

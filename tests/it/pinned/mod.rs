@@ -8,6 +8,7 @@ use crate::support::site::{Site, rows};
 mod constraints;
 mod duplicates;
 mod hostile;
+mod missed;
 mod organisations;
 mod repeats;
 mod shapes;

@@ -35,7 +35,29 @@ const FIELDS: &[(&str, &str, Kind)] = &[
     ("interval", "interval", SPANS),
     ("text[]", "text[]", LISTS),
     ("char(4)", "char(4)", PADDED),
+    ("boolean", "boolean", FLAGS),
+    ("boolean", "boolean", FLAGS),
+    ("date", "date", MIDNIGHTS),
+    ("timestamp", "timestamp", MIDNIGHTS),
+    ("text", "integer", PORTS),
 ];
+
+const FLAGS: Kind = Kind::Listed(
+    &[("true", "true", "true"), ("false", "false", "false")],
+    &[],
+);
+/// Where counting from some day or other comes to 0, or ends.
+const MIDNIGHTS: Kind = Kind::Listed(
+    &[
+        ("2000-01-01", "2000-01-01", ""),
+        ("2000-01-02", "2000-01-02", ""),
+        ("1970-01-01", "1970-01-01", ""),
+        ("1890-01-01", "1890-01-01", ""),
+        ("infinity", "infinity", ""),
+        ("-infinity", "-infinity", ""),
+    ],
+    &[],
+);
 
 /// The types of a key on the remote and here; of the last one equal keys need not be the same.
 const KEYS: &[(&str, &str)] = &[
