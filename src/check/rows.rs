@@ -89,7 +89,7 @@ select exists (
     select from pg_catalog.pg_index i
     join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
     where i.indrelid = c.oid and i.indisvalid and i.indpred is null and a.attname = $2
-)
+), c.relkind = 'p'
 from pg_catalog.pg_class c where c.oid = to_regclass($1)::oid and c.relkind in ('r', 'p')";
 
 async fn look_for_index<S: Side>(
@@ -108,12 +108,17 @@ async fn look_for_index<S: Side>(
     if !tx.query_one(&others, &[]).await?.get::<_, bool>(0) {
         return Ok(None);
     }
+    // An index on a partitioned table cannot be made beside other work.
+    let create = match found.get(1) {
+        true => "create index",
+        false => "create index concurrently",
+    };
     Ok(Some(if found.get(0) {
         Verdict::Ok("there is one; the table holds several tenants".to_owned())
     } else {
         Verdict::Warning(format!(
             "the table holds several tenants, and each sync reads all of their rows. \
-             create index concurrently on {table} ({})",
+             {create} on {table} ({})",
             quote::identifier(column)
         ))
     }))

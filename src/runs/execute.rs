@@ -121,12 +121,9 @@ impl Order<'_> {
         observer: &sync::Observer,
     ) -> Settled {
         let limits = &self.shared.config.limits;
-        let compare = self.how_much(&run).await;
-        let compare = match compare {
+        let compare = match self.how_much(&run).await {
             Ok(compare) => compare,
-            Err(error) => {
-                return Settled::NotYet(self.failed(error.failure(), false, 0));
-            }
+            Err(error) => return Settled::NotYet(self.failed(error.failure(), false, 0)),
         };
         let job = Job {
             run_id: self.run_id,

@@ -121,11 +121,26 @@ pub(crate) async fn look(
     if let Some(wanted) = &there.tenant_type {
         try_tenant(remote, wanted, tenant).await?;
     }
-    let tenant_literal = quote::literal(tenant.as_str());
-    let tenant_column = quote::identifier(&mapping.tenant_column);
     let vacatable = columns.iter().filter(|column| {
         column.is_nullable && unique.columns.contains(&column.name) && !key.contains(&column.name)
     });
+    let vacatable = vacatable.map(|column| column.name.clone()).collect();
+    let shape = Shape {
+        vacatable,
+        ..of_both((there, &here), (columns, key), mapping, tenant)
+    };
+    Ok((shape, here))
+}
+
+/// The shape but for what only the indexes tell.
+fn of_both(
+    (there, here): (RemoteSide, &Relation),
+    (columns, key): (Vec<Column>, Vec<String>),
+    mapping: &Mapping,
+    tenant: &TenantId,
+) -> Shape {
+    let tenant_literal = quote::literal(tenant.as_str());
+    let tenant_column = quote::identifier(&mapping.tenant_column);
     let remote_columns: Vec<Column> = columns
         .iter()
         .filter_map(|column| there.column(&column.name).cloned())
@@ -135,16 +150,11 @@ pub(crate) async fn look(
         both.filter(|(_, here)| key.contains(&here.name))
     };
     let has_exact_key = keys().all(|(there, here)| key::is_exact(there, here));
-    let versions = basis(
-        &there,
-        &here,
-        (&columns, &remote_columns),
-        (tenant, mapping),
-    )
-    .filter(|_| has_exact_key);
+    let versions = basis(&there, here, (&columns, &remote_columns), (tenant, mapping))
+        .filter(|_| has_exact_key);
     let may_lack_key = |column: &Column| column.is_nullable && key.contains(&column.name);
-    let shape = Shape {
-        vacatable: vacatable.map(|column| column.name.clone()).collect(),
+    Shape {
+        vacatable: Vec::new(),
         versions,
         has_exact_key,
         has_one_text_a_key: keys().all(|(there, here)| key::has_one_text(there, here)),
@@ -163,8 +173,7 @@ pub(crate) async fn look(
             Some(_) => format!("l.{tenant_column} = {tenant_literal}"),
             None => "true".to_owned(),
         },
-    };
-    Ok((shape, here))
+    }
 }
 
 async fn local_table(local: &Tx<'_, Local>, name: &str) -> Result<Relation, SyncError> {

@@ -167,6 +167,61 @@ async fn a_remote_table_that_is_written_anew_is_compared_by_what_it_holds() {
 }
 
 #[tokio::test]
+async fn once_a_day_everything_is_compared() {
+    let site = settled().await;
+    let compared = async || {
+        site.sync().await;
+        let last =
+            "select compared from meter_sync.meter_sync_log order by started_at desc limit 1";
+        rows(&site.local, last).await[0]["compared"].clone()
+    };
+    assert_eq!(compared().await, "differences");
+    site.on_local("update meter_sync.meter_sync_log set started_at = started_at - interval '25 hours', finished_at = finished_at - interval '25 hours'")
+        .await;
+    assert_eq!(compared().await, "everything");
+    assert_eq!(compared().await, "differences");
+}
+
+#[tokio::test]
+async fn what_is_remembered_wrongly_does_no_harm() {
+    let site = settled().await;
+    site.on_remote(
+        "delete from meter where id in (5, 6); update meter set active = false where id = 7",
+    )
+    .await;
+    let counts = Counts {
+        deactivated: 2,
+        updated: 1,
+        unchanged: METERS - 3,
+        ..Counts::default()
+    };
+    assert_arrives(&site, counts).await;
+    let swaps = [
+        "delete from meter_sync.meter_sync_gone",
+        "update meter_sync.meter_sync_gone set key_hash = key_hash + 1",
+        "insert into meter_sync.meter_sync_gone
+         select distinct g.tenant, g.local_table, n from meter_sync.meter_sync_gone g, generate_series(1, 100) n",
+    ];
+    for (n, swap) in (10..).zip(swaps) {
+        site.on_local(swap).await;
+        // What the rows hold decides.
+        site.on_local("delete from meter_sync.meter_sync_seen")
+            .await;
+        site.on_remote(&format!(
+            "update meter set name = 'new' where id = {n}; delete from meter where id = {n} + 50"
+        ))
+        .await;
+        let counts = Counts {
+            updated: 1,
+            deactivated: 1,
+            unchanged: METERS - 4 - (n - 10),
+            ..Counts::default()
+        };
+        assert_arrives(&site, counts).await;
+    }
+}
+
+#[tokio::test]
 async fn rows_that_a_policy_shows_and_hides_come_and_go() {
     let site = settled().await;
     let role = format!("reader_{}", std::process::id());
