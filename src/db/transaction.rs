@@ -4,7 +4,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use deadpool_postgres::Transaction;
@@ -20,6 +20,8 @@ pub struct Tx<'c, S> {
     /// Set from a request till its answer; stays set where we stopped waiting.
     answer_due: &'c AtomicBool,
     waits: Waits,
+    /// The shortest time that an answer took so far, in microseconds.
+    shortest_us: AtomicU64,
     /// How many bytes of rows the server sent, each with the head of its message.
     bytes_read: AtomicU64,
     side: PhantomData<S>,
@@ -38,9 +40,16 @@ impl<'c, S: Side> Tx<'c, S> {
             inner,
             answer_due,
             waits,
+            shortest_us: AtomicU64::new(u64::MAX),
             bytes_read: AtomicU64::new(0),
             side: PhantomData,
         }
+    }
+
+    /// How long a question and its answer are on the way, at most: the shortest time that one took in this
+    /// transaction.
+    pub fn round_trip(&self) -> Duration {
+        Duration::from_micros(self.shortest_us.load(Ordering::Relaxed))
     }
 
     /// How many bytes of rows the server has sent in this transaction.
@@ -79,11 +88,14 @@ impl<'c, S: Side> Tx<'c, S> {
     ) -> Result<T, DbError> {
         let doing = statement_name(sql);
         self.answer_due.store(true, Ordering::Relaxed);
+        let asked = Instant::now();
         let answer = match tokio::time::timeout(self.waits.answer(), wait).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(source)) => Err(DbError::query::<S>(doing, source)),
             Err(_elapsed) => return Err(DbError::silence::<S>(doing, self.waits.answer())),
         };
+        let took_us = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.shortest_us.fetch_min(took_us, Ordering::Relaxed);
         self.answer_due.store(false, Ordering::Relaxed);
         answer
     }

@@ -23,16 +23,23 @@ pub(super) async fn check(
     if job.allow_mass_deactivation || are_few && !is_empty {
         return Ok(());
     }
-    let active = count_active(local, shape).await?;
+    let percent = i64::from(job.limits.max_deactivated_percent);
+    // Of so many active ones this is a small enough share, however many more there are.
+    let enough = match percent {
+        0 => i64::MAX,
+        percent => (deactivated * 100 + percent - 1) / percent,
+    };
+    if !is_empty && count_active(local, shape, enough).await? == enough {
+        return Ok(());
+    }
+    let active = count_active(local, shape, i64::MAX).await?;
     if is_empty && active > 0 {
         return Err(SyncError::SourceEmpty {
             tenant: job.tenant.clone(),
             active,
         });
     }
-    let too_large_a_share =
-        deactivated * 100 > active * i64::from(job.limits.max_deactivated_percent);
-    if too_large_a_share && !are_few {
+    if deactivated * 100 > active * percent && !are_few {
         return Err(SyncError::MassDeactivation {
             tenant: job.tenant.clone(),
             deactivated,
@@ -42,10 +49,11 @@ pub(super) async fn check(
     Ok(())
 }
 
-async fn count_active(local: &Tx<'_, Local>, shape: &Shape) -> Result<i64, DbError> {
+/// How many active meters there are, counted no further than `most`.
+async fn count_active(local: &Tx<'_, Local>, shape: &Shape, most: i64) -> Result<i64, DbError> {
     let sql = format!(
         "-- count the active meters
-select count(*) from {} l where {} and l.{}",
+select count(*) from (select from {} l where {} and l.{} limit {most}) l",
         shape.local,
         shape.local_filter,
         quote::identifier(&shape.active)

@@ -93,8 +93,9 @@ async fn set_aside(
         "-- set a row aside
 insert into pg_temp.meter_sync_aside as a ({key})
 select {values} from pg_temp.meter_sync_text t where t.{ROW} = $1
-returning {}::text",
-        shape.key_json("a")
+returning {}::text, {}",
+        shape.key_json("a"),
+        shape.has_key("a")
     );
     let mut found = None;
     let tried = rejected::attempt(local, async {
@@ -102,7 +103,7 @@ returning {}::text",
         Ok(Tried::Taken)
     });
     if let (Tried::Taken, Some(key)) = (tried.await?, found) {
-        return Ok((fields(key.get(0)), true));
+        return Ok((fields(key.get(0)), key.get(1)));
     }
     // A key that does not convert cannot be the key of any local row; it is named as it came.
     let name = format!(

@@ -167,7 +167,7 @@ pub async fn run(
             remote.commit().await?;
             let synced = Synced::unchanged(rows);
             if !job.dry_run {
-                digest::remember(local, &shape, job, versions, (None, &synced)).await?;
+                digest::remember(local, &shape, job, versions, (false, &synced)).await?;
             }
             return Ok(Done::of(synced, Compare::Differences));
         }
@@ -189,7 +189,7 @@ pub async fn run(
     braked?;
     enter(observer, Phase::Apply);
     let synced = apply::apply(local, &shape, job, plan, staged).await?;
-    digest::remember(local, &shape, job, versions, (Some(&extent), &synced)).await?;
+    digest::remember(local, &shape, job, versions, (true, &synced)).await?;
     Ok(Done::of(synced, compared))
 }
 

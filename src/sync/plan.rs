@@ -13,7 +13,8 @@ use super::read::Staged;
 use super::rejected::Rows;
 use super::{Extent, Job, Shape, SyncError, Synced, record};
 
-/// What a sync would change: temporary table `meter_sync_plan` holds a numbered row a meter, and
+/// What a sync would change: temporary table `meter_sync_plan` holds a numbered row a meter,
+/// `meter_sync_unmatched` the meters within the extent that the remote has not (any more), and
 /// `meter_sync_change` the first of them with their old and new values.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -77,7 +78,9 @@ pub(crate) async fn make(
         }
         attempt += 1;
         local
-            .batch("-- drop the outdated plan\ndrop table pg_temp.meter_sync_plan")
+            .batch(
+                "-- drop the outdated plan\ndrop table pg_temp.meter_sync_plan, pg_temp.meter_sync_unmatched",
+            )
             .await?;
     }
     let mut plan = summary(local, staged).await?;
@@ -121,6 +124,13 @@ fn plan_sql(shape: &Shape, extent: &Extent) -> String {
     let key = quote::columns("d.", &shape.key);
     format!(
         "-- plan the changes
+create temp table meter_sync_unmatched on commit drop as
+select l.xmin as \"meter_sync version\", l.ctid as \"meter_sync place\", l.{active} is true as \"meter_sync active\",
+       {local_key}
+from {local} l
+where {local_filter} and {has_key} and {within}
+  and not exists (select from pg_temp.meter_sync_stage s where {same_key})
+  and not exists (select from pg_temp.meter_sync_aside s where {same_key});
 create temp table meter_sync_plan on commit drop as
 select row_number() over (order by d.\"meter_sync step\", {key}) as \"meter_sync n\", d.*
 from (
@@ -134,11 +144,8 @@ from (
     left join {local} l on {same_key} and {local_filter}
     where l.{any_key} is null or record_image_ne({staged}, {here})
     union all
-    select 0, 'deactivate', l.xmin, l.ctid, {local_key}
-    from {local} l
-    where {local_filter} and l.{active} and {has_key} and {within}
-      and not exists (select from pg_temp.meter_sync_stage s where {same_key})
-      and not exists (select from pg_temp.meter_sync_aside s where {same_key})
+    select 0, 'deactivate', l.\"meter_sync version\", l.\"meter_sync place\", {local_key}
+    from pg_temp.meter_sync_unmatched l where l.\"meter_sync active\"
 ) d;
 analyze pg_temp.meter_sync_plan"
     )

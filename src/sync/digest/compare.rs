@@ -8,7 +8,7 @@ use crate::db::{DbError, Local, Remote, Tx, both};
 use crate::sync::{Job, Shape, SyncError};
 
 use super::buckets::{Buckets, Differing};
-use super::cursor::{self, CHUNKS_AT_A_TIME, Cursor, Summed, Total};
+use super::cursor::{self, CHUNKS_AT_A_TIME, Cursor, Summed};
 use super::image::{HashFunction, Hasher, Row, Way};
 use super::{Found, gone, sums};
 
@@ -40,16 +40,9 @@ pub(super) async fn compare(
     job: &Job<'_>,
     (what, rows): (What, i64),
 ) -> Result<Found, SyncError> {
-    let sides = Sides {
-        there: format!("{} r where {}", shape.remote_from, shape.remote_filter),
-        here: local_rows(local, shape, job).await?,
-    };
+    let there_rows = format!("{} r where {}", shape.remote_from, shape.remote_filter);
+    let here_rows = local_rows(local, shape, job).await?;
     let mut way = Way::USUAL;
-    if what == What::Keys
-        && let Some(rows) = sides.same_keys((remote, local), shape, job).await?
-    {
-        return Ok(Found::Equal(rows));
-    }
     loop {
         let hasher = hasher(job, way);
         let buckets = Buckets::of(rows, hasher);
@@ -60,8 +53,8 @@ pub(super) async fn compare(
             number: hasher.pair("b.n", "b.rows"),
             rows: rows.to_owned(),
         };
-        let there = summed(Row::Remote, &sides.there);
-        let here = summed(Row::Local, &sides.here);
+        let there = summed(Row::Remote, &there_rows);
+        let here = summed(Row::Local, &here_rows);
         let opened = cursor::open_both(Cursor::open(remote, &there), Cursor::open(local, &here));
         match opened.await? {
             Some((there, here))
@@ -77,35 +70,6 @@ pub(super) async fn compare(
             None if way.casts && shape.has_one_text_a_key => way.casts = false,
             None => return Ok(Found::Unclear),
         }
-    }
-}
-
-/// Where the rows of both sides are.
-struct Sides {
-    there: String,
-    here: String,
-}
-
-impl Sides {
-    /// How many keys both have, if they have the same; at a third of the cost of finding out which they have
-    /// not.
-    async fn same_keys(
-        &self,
-        (remote, local): (&Tx<'_, Remote>, &Tx<'_, Local>),
-        shape: &Shape,
-        job: &Job<'_>,
-    ) -> Result<Option<i64>, DbError> {
-        let hash = |row| What::Keys.hash(hasher(job, Way::USUAL), shape, row);
-        let (there, here) = (hash(Row::Remote), hash(Row::Local));
-        let (there, here) = both(
-            Total::read(remote, &there, &self.there),
-            Total::read(local, &here, &self.here),
-        )
-        .await?;
-        let same = there
-            .zip(here)
-            .filter(|(there, here)| there.probe == here.probe && there.is_of_same_rows(here));
-        Ok(same.map(|(there, _)| there.rows))
     }
 }
 

@@ -64,23 +64,6 @@ pub(super) struct Total {
 }
 
 impl Total {
-    /// Sums the rows and keeps no more: a third of the cost where the hash costs little. `None` where
-    /// [`or_nothing`] says so.
-    pub(super) async fn read<S: Side>(
-        tx: &Tx<'_, S>,
-        hash: &str,
-        rows: &str,
-    ) -> Result<Option<Self>, DbError> {
-        let sql = format!(
-            "-- sum up the keys
-savepoint {SAVEPOINT};
-select count(*), coalesce(bit_xor({hash}), 0), {PROBE} from {rows};
-release savepoint {SAVEPOINT}"
-        );
-        let answer = or_nothing(tx, tx.simple(&sql).await).await?;
-        Ok(answer.and_then(|rows| Self::of(rows.first()?)))
-    }
-
     fn of(row: &SimpleQueryRow) -> Option<Self> {
         Some(Self {
             rows: row.get(0)?.parse().ok()?,

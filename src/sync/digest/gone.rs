@@ -8,7 +8,7 @@ use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, param, quote};
 
 use super::image::{Hasher, Row, Way};
-use crate::sync::{Extent, Job, Shape};
+use crate::sync::{Job, Shape};
 
 /// Whether any are remembered.
 pub(super) async fn is_known(
@@ -37,31 +37,29 @@ pub(super) fn condition(shape: &Shape, job: &Job<'_>) -> String {
     )
 }
 
-/// Remembers the meters that the run found gone within the extent, and forgets those that are back.
+/// Remembers the meters that the plan found gone, and forgets those that are back.
 pub(super) async fn remember(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
-    extent: &Extent,
 ) -> Result<(), DbError> {
     let Shape {
         local: table,
         local_filter,
         ..
     } = shape;
-    let (active, same_key) = (quote::identifier(&shape.active), shape.same_key("l", "s"));
-    let (hash, has_key, within) = (key_hash(shape), shape.has_key("l"), &extent.local);
+    let (hash, same_key) = (key_hash(shape), shape.same_key("l", "s"));
+    // As an array the hashes are worked out once, whatever the planner thinks of a table that it has no
+    // figures of.
     local
         .batch(&format!(
             "-- forget meters that are back
-delete from meter_sync.meter_sync_gone g using {table} l, pg_temp.meter_sync_stage s
-where {} and {same_key} and {local_filter} and g.key_hash = {hash};
+delete from meter_sync.meter_sync_gone g
+where {} and g.key_hash = any (array(
+    select {hash} from pg_temp.meter_sync_stage s join {table} l on {same_key} and {local_filter}));
 -- remember gone meters
 insert into meter_sync.meter_sync_gone (tenant, local_table, key_hash)
-select {}, {}, {hash} from {table} l
-where {local_filter} and {has_key} and l.{active} is not true and {within}
-  and not exists (select from pg_temp.meter_sync_stage s where {same_key})
-  and not exists (select from pg_temp.meter_sync_aside s where {same_key})
+select {}, {}, {hash} from pg_temp.meter_sync_unmatched l
 on conflict do nothing",
             of(shape, job),
             quote::literal(job.tenant.as_str()),

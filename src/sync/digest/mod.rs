@@ -88,16 +88,16 @@ pub(super) async fn find(
     }))
 }
 
-/// Remembers what was settled: within the extent if there was something to compare.
+/// Remembers what was settled; `is_planned` tells whether there was something to compare.
 pub(super) async fn remember(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
     versions: Option<Versions<'_>>,
-    (extent, synced): (Option<&Extent>, &Synced),
+    (is_planned, synced): (bool, &Synced),
 ) -> Result<(), SyncError> {
-    if let Some(extent) = extent {
-        gone::remember(local, shape, job, extent).await?;
+    if is_planned {
+        gone::remember(local, shape, job).await?;
     }
     // Where rows were set aside, or do not hold what was written to them, the sides are not equal.
     let are_equal = synced.rejected.is_empty() && synced.altered.is_empty();

@@ -5,6 +5,7 @@
 //! keys that the remote gives twice come together.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use crate::db::{DbError, Local, Remote, Side, Tx, both};
 use crate::sync::{Extent, Job, Shape, SyncError};
@@ -15,8 +16,12 @@ use super::cursor::{GROUP_AS_USUAL, GROUP_BY_HASH, SAVEPOINT, or_nothing};
 use super::image::Row;
 use super::sums::{self, Sums};
 
-/// Of so few buckets the rows are read at once: asking twice takes longer.
+/// Of so few buckets the rows are read at once, since asking twice takes longer: over a long line, which is taken
+/// for a thin one, by the round trip; over a short one by the work of looking through the table once more.
 const FEW_BUCKETS: usize = 16;
+const FEW_BUCKETS_NEAR: usize = 1024;
+/// What is no farther than this is near: a packet and its answer take less within a building.
+const NEAR: Duration = Duration::from_millis(3);
 /// The most rows that are listed: their entries take some megabytes.
 const MOST_LISTED: i64 = 200_000;
 
@@ -32,7 +37,11 @@ pub(super) async fn narrow(
     let Some(extent) = differing.extent(shape) else {
         return Ok(None);
     };
-    if differing.numbers.len() <= FEW_BUCKETS || differing.rows() > MOST_LISTED {
+    let few = match remote.round_trip() < NEAR {
+        true => FEW_BUCKETS_NEAR,
+        false => FEW_BUCKETS,
+    };
+    if differing.numbers.len() <= few || differing.rows() > MOST_LISTED {
         return Ok(Some(extent));
     }
     let sql = |row| statement(shape, job, differing, (&extent, row));

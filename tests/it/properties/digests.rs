@@ -1,5 +1,7 @@
 //! What the digests find is what comparing everything finds.
 
+use std::time::Duration;
+
 use meter_sync::config::Setting;
 use meter_sync::meter::{Outcome, Trigger};
 use meter_sync::runs::report::RunReport;
@@ -9,19 +11,49 @@ use tokio::sync::OnceCell;
 use super::harness::{Verdict, check};
 use super::tables::Tables;
 use super::world::request;
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{Site, finish, rows, runs};
 
 const FAST: &str = "meter_fast";
 const NAIVE: &str = "meter_naive";
 
-/// Two local tables of one site: one is synced as usual, the other with everything compared in each run.
-async fn both(site: &Site) -> [RunReport; 2] {
-    let naive = Tables::settings(site, NAIVE).with(Setting::FullCompare, "0s");
-    let mut reports = Vec::new();
-    for settings in [Tables::settings(site, FAST), naive] {
-        reports.push(finish(&runs(&settings), request(Trigger::Cli)).await);
+/// A site, and a long line to its remote.
+struct Lines {
+    site: Site,
+    far_url: String,
+    _line: Proxy,
+}
+
+/// What makes a line a long one.
+const LATE: Duration = Duration::from_millis(3);
+
+impl Lines {
+    async fn new() -> Self {
+        let site = prepared().await;
+        let (line, far_url) = Proxy::before(&site.pair.remote_url).await;
+        line.set(Fault::Delay(LATE));
+        Self {
+            site,
+            far_url,
+            _line: line,
+        }
     }
-    reports.try_into().expect("two of them")
+
+    /// A sync as usual.
+    async fn fast(&self, tables: &Tables) -> RunReport {
+        let settings = Tables::settings(&self.site, FAST);
+        let settings = match tables.is_far {
+            true => settings.with(Setting::RemoteUrl, &self.far_url),
+            false => settings,
+        };
+        finish(&runs(&settings), request(Trigger::Cli)).await
+    }
+
+    /// A sync of another local table, with everything compared.
+    async fn naive(&self) -> RunReport {
+        let settings = Tables::settings(&self.site, NAIVE).with(Setting::FullCompare, "0s");
+        finish(&runs(&settings), request(Trigger::Cli)).await
+    }
 }
 
 /// How much the run compared.
@@ -68,24 +100,24 @@ async fn assert_alike(site: &Site, [fast, naive]: [&RunReport; 2]) {
 
 #[test]
 fn the_digests_lead_to_what_comparing_everything_leads_to() {
-    let site = OnceCell::new();
+    let lines = OnceCell::new();
     check(async move |_worlds, tables: &Tables| {
-        let site = site.get_or_init(prepared).await;
+        let lines = lines.get_or_init(Lines::new).await;
+        let site = &lines.site;
         tables.make(site, &[FAST, NAIVE]).await;
         tables.fill(site).await;
-        let [fast, naive] = both(site).await;
-        assert_alike(site, [&fast, &naive]).await;
+        assert_alike(site, [&lines.fast(tables).await, &lines.naive().await]).await;
         let mut is_by_digest = false;
         for round in 0..tables.rounds.len() {
             // Once nothing is left to do it is known what versions of rows are equal.
-            finish(&runs(&Tables::settings(site, FAST)), request(Trigger::Cli)).await;
+            lines.fast(tables).await;
             tables.change(site, round, &[FAST, NAIVE]).await;
-            let [fast, naive] = both(site).await;
+            let (fast, naive) = (lines.fast(tables).await, lines.naive().await);
             assert_alike(site, [&fast, &naive]).await;
             assert_eq!(compared(site, &naive).await, "everything");
             is_by_digest |= compared(site, &fast).await == "differences";
         }
-        let again = finish(&runs(&Tables::settings(site, FAST)), request(Trigger::Cli)).await;
+        let again = lines.fast(tables).await;
         let is_settled = again.outcome == Some(Outcome::NoChange) || again.counts.rejected > 0;
         assert!(is_settled && again.counts.changes() == 0, "{again:#?}");
         if is_by_digest {

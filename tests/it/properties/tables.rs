@@ -87,6 +87,8 @@ const SESSIONS: &[&str] = &[
 pub(crate) struct Tables {
     key: usize,
     fields: Vec<usize>,
+    /// Whether the line to the remote is a long one, over which less is to travel.
+    pub(crate) is_far: bool,
     /// Whether the remote shows its table through a view, and so no versions of rows.
     is_view: bool,
     sessions: [usize; 2],
@@ -105,6 +107,7 @@ impl Arbitrary for Tables {
         Self {
             key: *g.choose(&[0, 0, 0, 1, 1, 2, 2, 3, 3, 4]).unwrap(),
             fields: (0..1 + any(g, 5)).map(|_| any(g, FIELDS.len())).collect(),
+            is_far: bool::arbitrary(g),
             is_view: bool::arbitrary(g),
             sessions: [any(g, SESSIONS.len()), any(g, SESSIONS.len())],
             rows: u32::try_from(any(g, 500)).unwrap(),

@@ -11,3 +11,18 @@ fn rows_without_a_key_are_no_duplicates_of_each_other_though_they_do_not_convert
         Op::Sync,
     ]);
 }
+
+#[test]
+fn a_row_without_a_key_that_does_not_convert_is_no_meter_that_the_remote_still_has() {
+    World::live(&[
+        Op::Put {
+            key: 4,
+            name: Name::Plain(0),
+            active: true,
+        },
+        Op::Sync,
+        Op::PutUnkeyed(Name::TooLong),
+        Op::Remove(4),
+        Op::Sync,
+    ]);
+}
