@@ -3,8 +3,8 @@
 use meter_sync::config::Setting;
 use meter_sync::embedded::Server;
 use meter_sync::meter::{Counts, Outcome, Trigger};
-use meter_sync::runs::Request;
 use meter_sync::runs::report::RunReport;
+use meter_sync::runs::{Allow, Request};
 use tokio_postgres::Client;
 
 use crate::support::postgres::{connect, start_pair};
@@ -208,4 +208,31 @@ async fn what_travels_and_what_is_written_follows_what_changed() {
             "{preview:#?}"
         );
     }
+}
+
+#[tokio::test]
+async fn many_meters_that_are_gone_make_no_run_look_at_the_others_again_and_again() {
+    let quiet = Quiet::start(&of_one_tenant()).await;
+    quiet.on_remote("update meter set tenant_id = 7").await;
+    quiet.sync(request()).await;
+    quiet.on_remote("delete from meter where id % 10 = 0").await;
+    let allowed = Allow {
+        mass_deactivation: true,
+        ..Allow::default()
+    };
+    let run = quiet
+        .sync(Request {
+            allow: allowed,
+            ..request()
+        })
+        .await;
+    assert_eq!(run.counts.deactivated, 2000, "{run:#?}");
+    quiet
+        .on_remote("update meter set name = name || '!' where id % 10 = 1")
+        .await;
+    let [_, before] = quiet.touched().await;
+    let run = quiet.sync(request()).await;
+    assert_eq!(run.counts.updated, 2000, "{run:#?}");
+    let [_, after] = quiet.touched().await;
+    assert!(after - before < 20 * 20_000, "{}", after - before);
 }
