@@ -34,6 +34,9 @@ const ROW_HEAD: usize = 7;
 /// What comes before each value.
 const VALUE_HEAD: usize = 4;
 
+/// What is farther than this, there and back, is not near.
+const NEAR: Duration = Duration::from_millis(3);
+
 impl<'c, S: Side> Tx<'c, S> {
     pub(super) fn new(inner: Transaction<'c>, answer_due: &'c AtomicBool, waits: Waits) -> Self {
         Self {
@@ -46,10 +49,10 @@ impl<'c, S: Side> Tx<'c, S> {
         }
     }
 
-    /// How long a question and its answer are on the way, at most: the shortest time that one took in this
-    /// transaction.
-    pub fn round_trip(&self) -> Duration {
-        Duration::from_micros(self.shortest_us.load(Ordering::Relaxed))
+    /// Whether a question and its answer are on the way for as short a time as within a building, by the
+    /// shortest time that one took in this transaction.
+    pub fn is_near(&self) -> bool {
+        Duration::from_micros(self.shortest_us.load(Ordering::Relaxed)) < NEAR
     }
 
     /// How many bytes of rows the server has sent in this transaction.

@@ -4,6 +4,7 @@
 use crate::db::{DbError, Local, Remote, Tx, param, quote};
 use crate::meter::{Fields, Rejection};
 
+use super::format::Format;
 use super::read::{Staged, fields, relay};
 use super::rejected::{self, PerRow, Rows, Tried};
 use super::{Extent, Job, Observer, Shape, SyncError};
@@ -28,7 +29,7 @@ pub(super) async fn stage_as_text(
 create temp table meter_sync_text ({columns}, {ROW} bigint generated always as identity) on commit drop"
         ))
         .await?;
-    let to = "pg_temp.meter_sync_text";
+    let to = ("pg_temp.meter_sync_text", Format::Text);
     let rows = relay((remote, local), (shape, extent), to, job, observer).await?;
     let columns = quote::columns("", &shape.names);
     let values = casts(shape, &shape.names);

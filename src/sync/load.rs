@@ -8,6 +8,7 @@
 use crate::db::{DbError, Local, Remote, SideName, Tx};
 use crate::meter::Counts;
 
+use super::format::Format;
 use super::{Extent, Job, Observer, Shape, SyncError, Synced, read, record};
 
 /// Loads the meters, if they can be loaded so; `None` if not, with nothing changed.
@@ -30,7 +31,7 @@ pub(super) async fn load(
     let rows = read::relay(
         (remote, local),
         (shape, &everything),
-        &shape.local,
+        (&shape.local, Format::quickest(remote, shape)),
         job,
         observer,
     );

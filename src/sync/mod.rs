@@ -27,6 +27,7 @@ mod brake;
 mod convert;
 mod digest;
 mod error;
+mod format;
 mod key;
 mod load;
 mod plan;

@@ -1,8 +1,8 @@
 //! Relays the tenant's rows from the remote snapshot into a local staging table by COPY.
 //!
 //! The bytes are passed on undecoded. The staging table has the local columns' types, so a value is
-//! parsed once, by the local server, from the text the remote wrote: that is what makes types that
-//! differ meet. A value that the local type will not take fails the whole COPY; the rows are then
+//! read once, by the local server, from what the remote wrote; where types differ that is text, of
+//! which either can be made. A value that the local type will not take fails the whole COPY; the rows are then
 //! fetched again from the same snapshot as plain text and converted set by set, and the rows at
 //! fault are set aside.
 
@@ -15,6 +15,7 @@ use tokio_postgres::{CopyInSink, Row};
 use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 use crate::meter::{Fields, Rejection};
 
+use super::format::Format;
 use super::{Extent, Job, Observer, Shape, SyncError, convert};
 
 /// The tenant's remote rows, in the temporary table `meter_sync_stage`; the keys of rows that were
@@ -40,7 +41,7 @@ pub(crate) async fn stage(
 ) -> Result<Staged, SyncError> {
     create_tables(local, shape).await?;
     local.savepoint("typed").await?;
-    let to = "pg_temp.meter_sync_stage";
+    let to = ("pg_temp.meter_sync_stage", Format::quickest(&remote, shape));
     let mut staged = match relay((&remote, local), (shape, extent), to, job, observer).await {
         Ok(rows) => {
             local.release("typed").await?;
@@ -84,11 +85,11 @@ create temp table meter_sync_aside on commit drop as select {key} from {table} l
 /// How many bytes are passed on at a time.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Relays the rows into the local table `to`; gives their number.
+/// Relays the rows into the local table `to`, in that format; gives their number.
 pub(super) async fn relay(
     (remote, local): (&Tx<'_, Remote>, &Tx<'_, Local>),
     (shape, extent): (&Shape, &Extent),
-    to: &str,
+    (to, format): (&str, Format),
     job: &Job<'_>,
     observer: &Observer,
 ) -> Result<i64, DbError> {
@@ -96,34 +97,35 @@ pub(super) async fn relay(
     remote.allow_each_statement(job.limits.run_timeout).await?;
     local.allow_each_statement(job.limits.run_timeout).await?;
     let (from, filter, within) = (&shape.remote_from, &shape.remote_filter, &extent.remote);
-    let columns = quote::columns("r.", &shape.names);
+    let (columns, format) = (quote::columns("r.", &shape.names), format.name());
     let read = format!(
-        "-- read the meters\ncopy (select {columns} from {from} r where {filter} and {within}) to stdout"
+        "-- read the meters
+copy (select {columns} from {from} r where {filter} and {within}) to stdout (format {format})"
     );
     let columns = quote::columns("", &shape.names);
-    let write = format!("-- stage the meters\ncopy {to} ({columns}) from stdin");
+    let write = format!("-- stage the meters\ncopy {to} ({columns}) from stdin (format {format})");
     let mut source = pin!(remote.copy_out(&read).await?);
     let mut sink = pin!(local.copy_in(&write).await?);
     let mut batch = BytesMut::with_capacity(BATCH_BYTES);
-    let mut rows = 0;
+    let mut seen = 0;
     while let Some(row) = remote.next(&mut source, "read the meters").await? {
-        rows += 1;
+        seen += 1;
         batch.extend_from_slice(&row);
         if batch.len() >= BATCH_BYTES {
-            let progress = (rows, remote.bytes_read(), observer);
+            let progress = (seen, remote.bytes_read(), observer);
             pass_on(local, &mut sink, batch.split().freeze(), progress).await?;
         }
     }
-    let progress = (rows, remote.bytes_read(), observer);
+    let progress = (seen, remote.bytes_read(), observer);
     pass_on(local, &mut sink, batch.freeze(), progress).await?;
-    tokio::time::timeout(local.patience(), sink.finish())
+    let rows = tokio::time::timeout(local.patience(), sink.finish())
         .await
         .map_err(|_elapsed| DbError::silence::<Local>("stage the meters", local.patience()))?
         .map_err(|e| DbError::query::<Local>("stage the meters", e))?;
     local
         .allow_each_statement(job.limits.statement_timeout)
         .await?;
-    Ok(rows)
+    Ok(i64::try_from(rows).unwrap_or(i64::MAX))
 }
 
 async fn pass_on(

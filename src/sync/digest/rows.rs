@@ -5,7 +5,6 @@
 //! keys that the remote gives twice come together.
 
 use std::pin::pin;
-use std::time::Duration;
 
 use crate::db::{DbError, Local, Remote, Side, Tx, both};
 use crate::sync::{Extent, Job, Shape, SyncError};
@@ -20,8 +19,6 @@ use super::sums::{self, Sums};
 /// for a thin one, by the round trip; over a short one by the work of looking through the table once more.
 const FEW_BUCKETS: usize = 16;
 const FEW_BUCKETS_NEAR: usize = 1024;
-/// What is no farther than this is near: a packet and its answer take less within a building.
-const NEAR: Duration = Duration::from_millis(3);
 /// The most rows that are listed: their entries take some megabytes.
 const MOST_LISTED: i64 = 200_000;
 
@@ -37,7 +34,7 @@ pub(super) async fn narrow(
     let Some(extent) = differing.extent(shape) else {
         return Ok(None);
     };
-    let few = match remote.round_trip() < NEAR {
+    let few = match remote.is_near() {
         true => FEW_BUCKETS_NEAR,
         false => FEW_BUCKETS,
     };

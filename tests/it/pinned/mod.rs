@@ -7,6 +7,7 @@ use crate::support::site::{Site, rows};
 
 mod constraints;
 mod duplicates;
+mod formats;
 mod hostile;
 mod missed;
 mod organisations;
