@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use meter_sync::error::ErrorCode;
 use meter_sync::meter::{Outcome, Trigger};
 use meter_sync::runs::report::{RunReport, RunState};
+use meter_sync::runs::status::ActivityState;
 use meter_sync::runs::{Request, Requested, Runs};
 use serde_json::json;
 
@@ -127,8 +128,10 @@ async fn a_request_whose_asker_goes_away_still_becomes_a_run() {
     assert!(asked.is_err(), "it cannot have started yet");
     let succeeded = async || {
         let log = "select outcome from meter_sync.meter_sync_log order by started_at";
+        // The log tells a moment before the process knows.
         rows(&broken.site.local, log).await
             == json!([{"outcome": "succeeded"}, {"outcome": "succeeded"}])
+            && broken.site.status().await.activity == ActivityState::Idle
     };
     wait::until("the run has ended", succeeded).await;
     broken.heals().await;
