@@ -10,6 +10,7 @@ use crate::error::{ErrorCode, Failure};
 const STEPS: &[&str] = &[
     include_str!("migrations/0001_sync_tables.sql"),
     include_str!("migrations/0002_digests.sql"),
+    include_str!("migrations/0003_changes_without_lookup.sql"),
 ];
 
 /// What the migrations found or did.

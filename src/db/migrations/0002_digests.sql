@@ -4,10 +4,6 @@
 alter table meter_sync.meter_sync_log add column compared text not null default 'nothing'
     check (compared in ('nothing', 'differences', 'everything'));
 
--- Looking up its run for each change took a third of the time of recording it. Runs and their changes are
--- written in one transaction, and go together.
-alter table meter_sync.meter_sync_change drop constraint meter_sync_change_run_id_fkey;
-
 -- The meters that are inactive here because the remote has them no more, by a hash of their keys: what
 -- the comparison with the remote leaves out. A wrong row costs time and does no harm.
 create table meter_sync.meter_sync_gone (
