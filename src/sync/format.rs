@@ -14,7 +14,8 @@ pub(super) enum Format {
     Binary,
 }
 
-/// Types that every server since version 14 sends and takes in one form.
+/// Types that every server since version 14 sends and takes in one form. `interval` is none: servers before
+/// version 17 take its infinity for some number of days and say nothing.
 const ONE_FORM: &[&str] = &[
     "boolean",
     "smallint",

@@ -8,9 +8,9 @@
 
 use std::pin::pin;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures_util::SinkExt;
-use tokio_postgres::{CopyInSink, Row};
+use tokio_postgres::Row;
 
 use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 use crate::meter::{Fields, Rejection};
@@ -107,41 +107,42 @@ copy (select {columns} from {from} r where {filter} and {within}) to stdout (for
     let mut source = pin!(remote.copy_out(&read).await?);
     let mut sink = pin!(local.copy_in(&write).await?);
     let mut batch = BytesMut::with_capacity(BATCH_BYTES);
-    let mut seen = 0;
-    while let Some(row) = remote.next(&mut source, "read the meters").await? {
-        seen += 1;
-        batch.extend_from_slice(&row);
+    let tell = |rows| {
+        observer.send_modify(|progress| {
+            progress.rows = rows;
+            progress.remote_bytes = remote.bytes_read();
+        });
+    };
+    let mut pieces = 0;
+    while let Some(piece) = remote.next(&mut source, "read the meters").await? {
+        pieces += 1;
+        batch.extend_from_slice(&piece);
         if batch.len() >= BATCH_BYTES {
-            let progress = (seen, remote.bytes_read(), observer);
-            pass_on(local, &mut sink, batch.split().freeze(), progress).await?;
+            tell(pieces);
+            patiently(local, sink.send(batch.split().freeze())).await?;
         }
     }
-    let progress = (seen, remote.bytes_read(), observer);
-    pass_on(local, &mut sink, batch.freeze(), progress).await?;
-    let rows = tokio::time::timeout(local.patience(), sink.finish())
-        .await
-        .map_err(|_elapsed| DbError::silence::<Local>("stage the meters", local.patience()))?
-        .map_err(|e| DbError::query::<Local>("stage the meters", e))?;
+    patiently(local, sink.send(batch.freeze())).await?;
+    let rows = patiently(local, sink.finish()).await?;
+    // A piece is a row, but for the end of the binary format.
+    let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+    tell(rows);
     local
         .allow_each_statement(job.limits.statement_timeout)
         .await?;
-    Ok(i64::try_from(rows).unwrap_or(i64::MAX))
+    Ok(rows)
 }
 
-async fn pass_on(
+/// What the local server makes of what it is given, waited for no longer than for any answer.
+async fn patiently<T>(
     local: &Tx<'_, Local>,
-    sink: &mut std::pin::Pin<&mut CopyInSink<Bytes>>,
-    batch: Bytes,
-    (rows, bytes, observer): (i64, i64, &Observer),
-) -> Result<(), DbError> {
-    observer.send_modify(|progress| {
-        progress.rows = rows;
-        progress.remote_bytes = bytes;
-    });
-    tokio::time::timeout(local.patience(), sink.send(batch))
-        .await
-        .map_err(|_elapsed| DbError::silence::<Local>("stage the meters", local.patience()))?
-        .map_err(|e| DbError::query::<Local>("stage the meters", e))
+    taken: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, DbError> {
+    let doing = "stage the meters";
+    match tokio::time::timeout(local.patience(), taken).await {
+        Ok(taken) => taken.map_err(|error| DbError::query::<Local>(doing, error)),
+        Err(_elapsed) => Err(DbError::silence::<Local>(doing, local.patience())),
+    }
 }
 
 /// A JSON object that the database wrote as text.

@@ -8,7 +8,8 @@ use meter_sync::runs::{Allow, Request};
 use tokio_postgres::Client;
 
 use crate::support::postgres::{connect, start_pair};
-use crate::support::site::{REMOTE_SCHEMA, finish, runs, settings};
+use crate::support::program::{self, Running};
+use crate::support::site::{REMOTE_SCHEMA, Site, finish, runs, settings};
 use crate::support::wait::until;
 
 /// A pair of servers that no other test writes to.
@@ -235,4 +236,44 @@ async fn many_meters_that_are_gone_make_no_run_look_at_the_others_again_and_agai
     assert_eq!(run.counts.updated, 2000, "{run:#?}");
     let [_, after] = quiet.touched().await;
     assert!(after - before < 20 * 20_000, "{}", after - before);
+}
+
+/// What the process holds at most so far, in bytes.
+#[cfg(target_os = "linux")]
+fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let mut lines = status.lines();
+    let peak = lines.find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+    kilobytes.expect("a size").parse::<u64>().expect("a number") * 1024
+}
+
+/// Fifty thousand rows are some 15 MiB, of which a run that kept them would hold a part.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn memory_does_not_follow_the_table() {
+    let site = Site::new().await;
+    let more = "insert into meter (id, tenant_id, name, serial_number, notes) \
+        select n, 7, 'meter ' || n, 'SN-' || n, repeat('note ', 40) from generate_series";
+    site.on_remote(&format!("{more}(1, 500) n")).await;
+    let (program, address) = Running::serve(program::over(&site, &["serve"], &[])).await;
+    let client = reqwest::Client::new();
+    let trigger = format!("http://{address}/api/local/meter-sync-trigger");
+    let sync = async || {
+        let answer = client.post(&trigger).send().await.expect("an answer");
+        let body: serde_json::Value = answer.json().await.expect("JSON");
+        assert_eq!(body["success"], true, "{body}");
+    };
+    sync().await;
+    sync().await;
+    let before = peak_memory(program.pid());
+    site.on_remote(&format!("{more}(501, 50500) n")).await;
+    sync().await;
+    site.on_remote("update meter set name = name || '!' where id % 20 = 0")
+        .await;
+    sync().await;
+    site.on_remote("update meter set name = name || '!'").await;
+    sync().await;
+    let grown = peak_memory(program.pid()) - before;
+    assert!(grown < 4 * 1024 * 1024, "{grown} bytes");
 }

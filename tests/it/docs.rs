@@ -8,7 +8,9 @@ use clap::CommandFactory;
 use meter_sync::cli::Cli;
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::support::site::{Site, rows};
 
 /// Variables of one command alone; every other one is a setting.
 const COMMAND_VARIABLES: [&str; 8] = [
@@ -209,4 +211,30 @@ fn headings(text: &str) -> BTreeSet<String> {
         kept.collect::<String>().replace(' ', "-")
     };
     titles.map(anchor).collect()
+}
+
+#[tokio::test]
+async fn the_statement_that_prunes_the_history_leaves_nothing_of_old_runs() {
+    let operating = document("docs/operating.md");
+    let (_, after) = operating
+        .split_once("```sql\nwith pruned")
+        .expect("the statement");
+    let (prune, _) = after.split_once("```").expect("its end");
+    let site = Site::new().await;
+    site.on_remote("insert into meter (id, tenant_id, name) values (1, 7, 'old')")
+        .await;
+    site.sync().await;
+    site.on_local(
+        "update meter_sync.meter_sync_log set started_at = started_at - interval '3 years'",
+    )
+    .await;
+    site.on_remote("insert into meter (id, tenant_id, name) values (2, 7, 'new')")
+        .await;
+    site.sync().await;
+    site.on_local(&format!("with pruned{prune}")).await;
+    let left = "select after->>'name' as name from meter_sync.meter_sync_change c
+        join meter_sync.meter_sync_log l on l.id = c.run_id";
+    assert_eq!(rows(&site.local, left).await, json!([{"name": "new"}]));
+    let all = "select count(*) from meter_sync.meter_sync_change";
+    assert_eq!(rows(&site.local, all).await, json!([{"count": 1}]));
 }

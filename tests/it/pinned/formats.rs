@@ -1,6 +1,9 @@
 //! Rows of types that both sides share travel as the servers hold them, and others as text.
 
-use meter_sync::meter::{Counts, Outcome};
+use std::time::Duration;
+
+use meter_sync::meter::{Counts, Outcome, Trigger};
+use meter_sync::runs::{Request, Requested};
 use serde_json::json;
 
 use crate::support::site::rows;
@@ -126,4 +129,21 @@ async fn a_value_that_a_shared_type_limits_here_is_set_aside_alone() {
     assert_eq!(aside, json!([{"key": {"id": 2}}, {"key": {"id": 3}}]));
     let here = rows(&site.local, "select id, name, load::text from meter").await;
     assert_eq!(here, json!([{"id": 1, "name": "short", "load": "1.50"}]));
+}
+
+#[tokio::test]
+async fn the_rows_told_of_are_those_that_were_read() {
+    // The first travel as they are held, the others as text.
+    for columns in [TIMES, "tags text[]"] {
+        let site = site(columns, "").await;
+        site.on_remote("insert into meter (id, tenant_id, active) select n, 7, true from generate_series(1, 1000) n")
+            .await;
+        let requested = site.runs.request(Request::new(Trigger::Cli)).await;
+        let Ok(Requested::Started(mut ticket)) = requested else {
+            panic!("{requested:?}");
+        };
+        let run = ticket.wait(Duration::from_secs(60)).await;
+        assert_eq!(run.counts.inserted, 1000, "{run:#?}");
+        assert_eq!(ticket.progress().borrow().rows, 1000, "{columns}");
+    }
 }

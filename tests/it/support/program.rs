@@ -104,10 +104,14 @@ impl Running {
         text.clone()
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Asks it to stop.
     pub(crate) fn terminate(&self) {
-        let pid = self.child.id().expect("it runs").cast_signed();
-        let pid = Pid::from_raw(pid).expect("a process id");
+        let pid = Pid::from_raw(self.pid().cast_signed()).expect("a process id");
         kill_process(pid, Signal::TERM).expect("signal it");
     }
 
