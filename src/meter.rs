@@ -250,3 +250,28 @@ impl Progress {
         remote_bytes: 0,
     };
 }
+
+/// A plan that the brake held back, for a person to decide about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldBack {
+    /// What tells it from any other plan.
+    pub digest: String,
+    /// How many meters it would deactivate.
+    pub deactivated: i64,
+    /// How many meters are active now.
+    pub active: i64,
+    /// The first of those it would deactivate: the key, and `name` where the local table has it.
+    pub first: Vec<Fields>,
+}
+
+/// Which plans a person lets pass the brake.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Permission {
+    /// None that it holds back.
+    #[default]
+    None,
+    /// The one with this digest.
+    Plan(String),
+    /// Every one.
+    Any,
+}

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::Report;
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Progress, Trigger};
+use crate::meter::{Permission, Progress, Trigger};
 use crate::runs::report::RunReport;
 use crate::runs::{Allow, Request, Requested, Ticket};
 use crate::shutdown::Shutdown;
@@ -40,7 +40,10 @@ impl SyncArgs {
             dry_run: self.dry_run,
             reason: self.reason,
             allow: Allow {
-                mass_deactivation: self.allow_mass_deactivation,
+                mass_deactivation: match self.allow_mass_deactivation {
+                    true => Permission::Any,
+                    false => Permission::None,
+                },
                 tenant_change: self.allow_tenant_change,
             },
             ..Request::new(Trigger::Cli)

@@ -11,6 +11,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0001_sync_tables.sql"),
     include_str!("migrations/0002_digests.sql"),
     include_str!("migrations/0003_changes_without_lookup.sql"),
+    include_str!("migrations/0004_meter_history.sql"),
 ];
 
 /// What the migrations found or did.

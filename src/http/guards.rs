@@ -21,7 +21,7 @@ use crate::config::{Config, Token};
 /// No request of ours needs a thousandth of it.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Where a POST is no wish to change anything by itself.
-const MCP_PATH: &str = "/mcp";
+const MCP_PATHS: [&str; 2] = ["/mcp", "/messages"];
 /// What an orchestrator asks, which holds no token.
 const OPEN_PATHS: [&str; 2] = [health::LIVE_PATH, health::READY_PATH];
 
@@ -128,7 +128,7 @@ fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
 /// Whether the method alone says so; MCP decides by tool.
 fn changes_something(request: &Request) -> bool {
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-    !reads && request.uri().path() != MCP_PATH
+    !reads && !MCP_PATHS.contains(&request.uri().path())
 }
 
 /// The token of `Authorization: Bearer <token>`; the scheme's case does not count (RFC 9110).

@@ -1,4 +1,4 @@
-//! MCP over streamable HTTP, as routes to mount.
+//! MCP over HTTP, as routes to mount: streamable HTTP here, its predecessor in `sse`.
 //!
 //! Host, Origin and token are checked by who mounts it, alike for every route; the token that was
 //! shown is looked for in the request's extensions, as [`crate::config::Token`].
@@ -15,7 +15,7 @@ use rmcp::transport::streamable_http_server::session::local::{LocalSessionManage
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
-use super::Server;
+use super::{Server, sse};
 
 /// Where the endpoint is.
 const PATH: &str = "/mcp";
@@ -24,12 +24,16 @@ const SESSION_HEADER: &str = "mcp-session-id";
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// An assistant left open over lunch finds its session again; one that never said goodbye is
 /// forgotten the same day.
-const SESSION_IDLE: Duration = Duration::from_secs(4 * 60 * 60);
+pub(super) const SESSION_IDLE: Duration = Duration::from_secs(4 * 60 * 60);
 /// An idle session takes some 20 kB.
-const MAX_SESSIONS: usize = 1000;
+pub(super) const MAX_SESSIONS: usize = 1000;
 
-/// The endpoint; `shutdown` ends its open streams.
+/// The endpoints; `shutdown` ends their open streams.
 pub fn routes(server: Server, shutdown: CancellationToken) -> Router {
+    streamable(server.clone(), shutdown.clone()).merge(sse::routes(server, shutdown))
+}
+
+fn streamable(server: Server, shutdown: CancellationToken) -> Router {
     let sessions = Arc::new(sessions());
     // Host and Origin are guarded for all routes at once
     let config = StreamableHttpServerConfig::default()
@@ -39,7 +43,7 @@ pub fn routes(server: Server, shutdown: CancellationToken) -> Router {
         .with_max_request_body_bytes(MAX_BODY_BYTES)
         .with_cancellation_token(shutdown);
     let service =
-        StreamableHttpService::new(move || Ok(server.clone()), Arc::clone(&sessions), config);
+        StreamableHttpService::new(move || Ok(server.for_a_client()), Arc::clone(&sessions), config);
     Router::new()
         .route_service(PATH, service)
         .layer(middleware::from_fn(answer_the_end))
@@ -63,11 +67,16 @@ async fn refuse_when_full(
 ) -> Response {
     let opens = !request.headers().contains_key(SESSION_HEADER);
     if opens && sessions.sessions.read().await.len() >= MAX_SESSIONS {
-        tracing::warn!(limit = MAX_SESSIONS, "too many MCP sessions are open");
-        let text = "Too many MCP sessions are open; close some or try again later.";
-        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+        return full();
     }
     next.run(request).await
+}
+
+/// The answer to one client too many.
+pub(super) fn full() -> Response {
+    tracing::warn!(limit = MAX_SESSIONS, "too many MCP sessions are open");
+    let text = "Too many MCP sessions are open; close some or try again later.";
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 /// rmcp accepts the end of a session (202) that is over by then; the official Python client warns of

@@ -4,14 +4,14 @@
 use rmcp::model::ProtocolVersion;
 use serde_json::{Value, json};
 
-use super::{TITLE, tools};
+use super::{TITLE, whole_tools};
 
 /// Where data of ours stands that the format has no place for.
 const META_KEY: &str = "io.github.meter-sync";
 
 /// The manifest, whole.
 pub fn manifest() -> Value {
-    let tools = tools(true);
+    let tools = whole_tools();
     let named: Vec<Value> = tools
         .iter()
         .map(|tool| json!({"name": tool.name, "description": tool.description}))
@@ -43,7 +43,7 @@ pub fn manifest() -> Value {
         "compatibility": {"platforms": ["darwin", "linux"]},
         "_meta": {
             META_KEY: {
-                "transports": ["stdio", "streamable-http"],
+                "transports": ["stdio", "streamable-http", "sse"],
                 "protocol_versions": ProtocolVersion::KNOWN_VERSIONS,
                 "tools": tools,
             },

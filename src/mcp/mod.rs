@@ -9,27 +9,39 @@ use std::sync::Arc;
 
 use axum::http::request::Parts;
 use rmcp::model::{
-    CallToolRequestMethod, CallToolRequestParams, CallToolResponse, CallToolResult,
-    CompleteRequestMethod, CompleteRequestParams, CompleteResult, ConstString, CustomRequest,
-    CustomResult, Implementation, ListPromptsRequestMethod, ListPromptsResult,
-    ListResourceTemplatesRequestMethod, ListResourceTemplatesResult, ListResourcesRequestMethod,
-    ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion,
-    ServerCapabilities, ServerConfig, Tool,
+    CacheScope, CallToolRequestMethod, CancelTaskParams, CallToolRequestParams, CallToolResponse, CallToolResult,
+    CompleteRequestParams, CompleteResult, ConstString, CustomRequest, CustomResult,
+    GetPromptRequestParams, GetPromptResponse, GetTaskParams, GetTaskResult, Implementation, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, MetaObject,
+    PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
+    ServerCapabilities, ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool,
+    UnsubscribeRequestParams, UpdateTaskParams,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::runs::Runs;
+use approval::Approvals;
+use subscriptions::Subscriptions;
 
 mod status;
 mod trigger;
 
+mod completion;
+mod prompts;
+mod resources;
+mod subscriptions;
+
 mod answer;
+mod approval;
 mod arguments;
+mod patient;
 mod progress;
 mod schema;
+mod sse;
+mod tasks;
 
 pub mod http;
 pub mod manifest;
@@ -46,16 +58,32 @@ const INSTRUCTIONS: &str = "meter-sync keeps this site's local Postgres copy of 
 /// Where protocol version 2026-07-28 and later look for who answered, as there is no `initialize`.
 const SERVER_INFO_KEY: &str = "io.modelcontextprotocol/serverInfo";
 
-/// The MCP server; clones share the runs.
+/// The MCP server; clones serve the same client.
 #[derive(Clone, Debug)]
 pub struct Server {
     runs: Runs,
+    /// The process's.
+    approvals: Arc<Approvals>,
+    /// The client's.
+    subscriptions: Arc<Subscriptions>,
 }
 
 impl Server {
     /// A server over these runs.
     pub fn new(runs: Runs) -> Self {
-        Self { runs }
+        Self {
+            runs,
+            approvals: Arc::default(),
+            subscriptions: Arc::default(),
+        }
+    }
+
+    /// The same server for one more client.
+    fn for_a_client(&self) -> Self {
+        Self {
+            subscriptions: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// Whether this caller may start syncs: the process may, and so may the token, if one was asked.
@@ -77,18 +105,51 @@ impl Server {
     }
 }
 
-/// The tools in the order of `tools/list`; a caller who may not trigger is not shown the trigger.
+/// The tools as `tools/list` shows them, in its order; a caller who may not trigger is not shown the trigger.
 pub fn tools(may_trigger: bool) -> Vec<Tool> {
-    let mut tools = vec![status::tool()];
+    let mut tools = vec![status::tool(schema::outline(&status::output()))];
     if may_trigger {
-        tools.push(trigger::tool());
+        tools.push(trigger::tool(schema::outline(&trigger::output())));
     }
     tools
 }
 
+/// The same with the schemas of their results whole, for those who build on them.
+pub fn whole_tools() -> Vec<Tool> {
+    vec![
+        status::tool(status::output()),
+        trigger::tool(trigger::output()),
+    ]
+}
+
+/// How long a client may keep a list: for one caller it is the same as long as the process runs.
+const LISTS_LAST_MS: u64 = 60 * 60 * 1000;
+
+/// A list as the version of the request has it.
+macro_rules! listed {
+    ($list:ident of $items:expr, for $context:expr) => {{
+        let mut list = $list::with_all_items($items);
+        if let Some(meta) = modern_meta(&$context) {
+            list = list
+                .with_ttl_ms(LISTS_LAST_MS)
+                .with_cache_scope(CacheScope::Private);
+            list.meta = Some(meta);
+        }
+        Ok(list)
+    }};
+}
+
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_resources()
+            .enable_resources_subscribe()
+            .enable_prompts()
+            .enable_completions()
+            .enable_tasks()
+            .build();
+        ServerConfig::new(capabilities)
             .with_server_info(server_info())
             .with_instructions(INSTRUCTIONS)
     }
@@ -98,9 +159,8 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let mut result = ListToolsResult::with_all_items(tools(self.may_trigger(&context).is_ok()));
-        result.meta = modern_meta(&context);
-        Ok(result)
+        let tools = tools(self.may_trigger(&context).is_ok());
+        listed!(ListToolsResult of tools, for context)
     }
 
     async fn call_tool(
@@ -109,15 +169,21 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let meta = modern_meta(&context);
-        let result = match request.name.as_ref() {
-            status::NAME => status::call(&self.runs, request.arguments).await,
+        let mut response = match request.name.as_ref() {
+            status::NAME => status::call(&self.runs, request.arguments).await.into(),
             trigger::NAME => match self.may_trigger(&context) {
-                Ok(()) => trigger::call(&self.runs, request.arguments, context).await,
-                Err(failure) => answer::failure(&failure, None),
+                Ok(()) => trigger::call(&self.runs, &self.approvals, &request, &context).await?,
+                Err(failure) => answer::failure(&failure, None).into(),
             },
             unknown => return Err(unknown_tool(unknown)),
         };
-        Ok(CallToolResponse::Complete(result.with_meta(meta)))
+        match &mut response {
+            CallToolResponse::Complete(result) => result.meta = meta,
+            CallToolResponse::InputRequired(result) => result.meta = meta,
+            CallToolResponse::Task(result) => result.meta = meta,
+            _ => {}
+        }
+        Ok(response)
     }
 
     /// rmcp hands a `tools/call` whose parameters have the wrong shape here, as a method it does not
@@ -139,40 +205,112 @@ impl ServerHandler for Server {
         ))
     }
 
-    // Undeclared capabilities: rmcp's defaults would answer these with success.
-
     async fn list_prompts(
         &self,
         _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
+        let prompts = prompts::list(self.may_trigger(&context).is_ok());
+        listed!(ListPromptsResult of prompts, for context)
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        let may_trigger = self.may_trigger(&context).is_ok();
+        let mut result = prompts::get(&request, may_trigger)?;
+        result.meta = modern_meta(&context);
+        Ok(result.into())
     }
 
     async fn list_resources(
         &self,
         _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourcesRequestMethod>())
+        listed!(ListResourcesResult of resources::list(), for context)
     }
 
     async fn list_resource_templates(
         &self,
         _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<
-            ListResourceTemplatesRequestMethod,
-        >())
+        listed!(ListResourceTemplatesResult of resources::templates(), for context)
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let mut result = resources::read(&self.runs, &request.uri).await?;
+        result.meta = modern_meta(&context);
+        Ok(result.into())
+    }
+
+    fn accepted_subscription_filter(&self, wanted: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        Some(subscriptions::accepted(wanted))
+    }
+
+    async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
+        subscriptions::listen(&self.runs, &subscription).await;
+        Ok(())
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.subscriptions.add(request.uri, &self.runs, &context.peer)
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.subscriptions.remove(&request.uri);
+        Ok(())
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        tasks::get(&self.runs, &request.task_id).await
+    }
+
+    async fn update_task(
+        &self,
+        _request: UpdateTaskParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        Err(ErrorData::invalid_params("The task asks for nothing.", None))
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.may_trigger(&context)
+            .map_err(|failure| ErrorData::invalid_request(failure.to_string(), None))?;
+        tasks::cancel(&self.runs, &request.task_id)
     }
 
     async fn complete(
         &self,
-        _request: CompleteRequestParams,
-        _context: RequestContext<RoleServer>,
+        request: CompleteRequestParams,
+        context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        Err(ErrorData::method_not_found::<CompleteRequestMethod>())
+        let mut result = completion::complete(&self.runs, &request).await?;
+        result.meta = modern_meta(&context);
+        Ok(result)
     }
 }
 

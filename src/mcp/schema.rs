@@ -1,8 +1,12 @@
 //! Output schemas that every host accepts, from our own types.
 //!
+//! The list of tools shows their outlines; the manifest has them whole.
+//!
 //! schemars writes `type: [T, "null"]` for an optional field, `format: "int64"` for an integer and
 //! `oneOf` of constants for an enum; some hosts refuse a server for any of these. Our optional
 //! fields are left out rather than null, so `null` can be dropped from every schema.
+
+use std::sync::Arc;
 
 use rmcp::model::JsonObject;
 use schemars::JsonSchema;
@@ -27,6 +31,43 @@ pub(super) fn of<T: JsonSchema>() -> Schema {
         object.remove("title");
     }
     literal(schema)
+}
+
+/// The outline of a schema: its members and what they are, but not what those hold. A model pays for every
+/// word of a list of tools and fills in none of these.
+pub(super) fn outline(schema: &Schema) -> Schema {
+    let mut outline = JsonObject::new();
+    for keyword in ["type", "additionalProperties", "required"] {
+        if let Some(value) = schema.get(keyword) {
+            outline.insert(keyword.to_owned(), value.clone());
+        }
+    }
+    let members = schema.get("properties").and_then(Value::as_object);
+    let members = members.into_iter().flatten();
+    let members: JsonObject = members
+        .map(|(name, member)| (name.clone(), sketch(member, schema)))
+        .collect();
+    outline.insert("properties".to_owned(), Value::Object(members));
+    Arc::new(outline)
+}
+
+/// What a member is, with what it refers to in its place.
+fn sketch(member: &Value, whole: &Schema) -> Value {
+    let name = member.get("$ref").and_then(Value::as_str);
+    let name = name.and_then(|pointer| pointer.strip_prefix("#/$defs/"));
+    if let Some(target) = name.and_then(|name| whole.get("$defs")?.get(name)) {
+        return sketch(target, whole);
+    }
+    let mut sketch = JsonObject::new();
+    for keyword in ["type", "format", "enum"] {
+        if let Some(value) = member.get(keyword) {
+            sketch.insert(keyword.to_owned(), value.clone());
+        }
+    }
+    if let Some(items) = member.get("items") {
+        sketch.insert("items".to_owned(), self::sketch(items, whole));
+    }
+    Value::Object(sketch)
 }
 
 /// Brings a schema, and every schema within it, to the form all hosts accept.
@@ -134,7 +175,7 @@ fn is_number_format(format: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mcp::tools;
+    use crate::mcp::{tools, whole_tools};
 
     /// Every JSON object within a value, with its path.
     fn objects(value: &Value, path: &str) -> Vec<(String, JsonObject)> {
@@ -159,7 +200,7 @@ mod tests {
     }
 
     fn every_schema() -> Vec<Value> {
-        let tools = tools(true);
+        let tools = [tools(true), whole_tools()].concat();
         let inputs = tools
             .iter()
             .map(|tool| Value::Object(tool.input_schema.as_ref().clone()));

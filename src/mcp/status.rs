@@ -28,11 +28,16 @@ const CHANGES_LIMIT: RangeInclusive<u32> = 1..=200;
 /// More than any spelling of a UUID needs.
 const RUN_ID_CHARS: usize = 64;
 
-/// The tool as `tools/list` shows it.
-pub(super) fn tool() -> Tool {
+/// The schema of its results, whole.
+pub(super) fn output() -> Schema {
+    schema::of::<Status>()
+}
+
+/// The tool, with so much of the schema of its results.
+pub(super) fn tool(output: Schema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
-        .with_raw_output_schema(schema::of::<Status>())
+        .with_raw_output_schema(output)
         .with_annotations(
             ToolAnnotations::with_title(TITLE)
                 .read_only(true)

@@ -5,16 +5,20 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use rmcp::RoleServer;
-use rmcp::model::{Implementation, JsonObject, Tool, ToolAnnotations};
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, Implementation, JsonObject, Tool, ToolAnnotations,
+};
 use rmcp::service::RequestContext;
+use rmcp::{ErrorData, RoleServer};
 use serde_json::json;
 
+use super::approval::{self, Answer, Approvals, Returned, Way};
 use super::arguments::{Arguments, BadArgument, one_line};
-use super::{Schema, ToolResult, answer, literal, progress, schema};
-use crate::meter::{Change, Trigger};
-use crate::runs::report::RunReport;
-use crate::runs::{Request, Requested, Runs, Ticket};
+use super::{Schema, ToolResult, answer, literal, progress, schema, tasks};
+use crate::error::{ErrorCode, Failure};
+use crate::meter::{Change, Permission, Trigger};
+use crate::runs::report::{RunReport, RunState};
+use crate::runs::{Allow, Request, Requested, Runs, Ticket};
 
 /// The tool's name.
 pub(super) const NAME: &str = "meter_sync_trigger";
@@ -47,11 +51,16 @@ struct Call {
     wait: Duration,
 }
 
-/// The tool as `tools/list` shows it.
-pub(super) fn tool() -> Tool {
+/// The schema of its results, whole.
+pub(super) fn output() -> Schema {
+    schema::of::<RunReport>()
+}
+
+/// The tool, with so much of the schema of its results.
+pub(super) fn tool(output: Schema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
-        .with_raw_output_schema(schema::of::<RunReport>())
+        .with_raw_output_schema(output)
         .with_annotations(
             ToolAnnotations::with_title(TITLE)
                 .read_only(false)
@@ -61,23 +70,88 @@ pub(super) fn tool() -> Tool {
         )
 }
 
+/// A plan that others keep changing under the question is asked about so often, at most.
+const QUESTIONS: u32 = 3;
+
 /// Answers one call.
 pub(super) async fn call(
     runs: &Runs,
-    arguments: Option<JsonObject>,
-    context: RequestContext<RoleServer>,
-) -> ToolResult {
-    let Call { mut request, wait } = match read(arguments) {
+    approvals: &Approvals,
+    call: &CallToolRequestParams,
+    context: &RequestContext<RoleServer>,
+) -> Result<CallToolResponse, ErrorData> {
+    let Call { mut request, wait } = match read(call.arguments.clone()) {
         Ok(call) => call,
-        Err(error) => return answer::bad_argument(&error),
+        Err(error) => return Ok(answer::bad_argument(&error).into()),
     };
     request.actor = context.client_info().as_ref().map(actor);
-    match runs.request(request).await {
-        Ok(Requested::Started(ticket)) => report(ended(ticket, wait, &context).await),
-        Ok(Requested::AlreadyRunning(running)) => report(*running),
-        Ok(Requested::Finished(finished)) => report(*finished),
-        Err(failure) => answer::failure(&failure, None),
+    match approvals.returned(context, call)? {
+        Returned::Nothing => {}
+        Returned::Yes(digest) => request = approved(request, digest),
+        Returned::No => return Ok(declined().into()),
     }
+    for _ in 0..QUESTIONS {
+        let run = match run(runs, request.clone(), wait, context).await {
+            Ok(run) => run,
+            Err(failure) => return Ok(answer::failure(&failure, None).into()),
+        };
+        let held = run.held_back.as_ref().filter(|_| !run.dry_run);
+        match (held, Way::of(context)) {
+            (None, _) if run.state == RunState::Running && tasks::are_known(context) => {
+                return Ok(tasks::begun(&run).into());
+            }
+            (None, _) | (Some(_), Way::None) => return Ok(report(run).into()),
+            (Some(held), Way::SecondCall) => {
+                return Ok(approvals.question(held, context, call)?.into());
+            }
+            (Some(held), Way::Meanwhile) => match approval::ask(context, held).await {
+                Answer::Yes => request = approved(request, held.digest.clone()),
+                Answer::No => return Ok(declined().into()),
+            },
+        }
+    }
+    Ok(answer::failure(&unsettled(), None).into())
+}
+
+async fn run(
+    runs: &Runs,
+    request: Request,
+    wait: Duration,
+    context: &RequestContext<RoleServer>,
+) -> Result<RunReport, Failure> {
+    Ok(match runs.request(request).await? {
+        Requested::Started(ticket) => ended(ticket, wait, context).await,
+        Requested::AlreadyRunning(running) => *running,
+        Requested::Finished(finished) => *finished,
+    })
+}
+
+/// The same request with one plan let pass. It is another request than the one that was refused, so its
+/// key is another one as well.
+fn approved(request: Request, digest: String) -> Request {
+    let key = request.idempotency_key;
+    let reason = request.reason.as_deref().unwrap_or_default();
+    Request {
+        idempotency_key: key.map(|key| format!("{key} {digest}")),
+        reason: Some(format!("{reason} (the user let the deactivations pass)").trim().to_owned()),
+        allow: Allow {
+            mass_deactivation: Permission::Plan(digest),
+            ..request.allow
+        },
+        ..request
+    }
+}
+
+fn declined() -> ToolResult {
+    let message = "The sync was refused, and the user does not let it go on; no meter was changed.";
+    let remedy = "Leave it at that, and sync again only when the user asks for it.";
+    let failure = Failure::new(ErrorCode::MassDeactivationRefused, message).with_remedy(remedy);
+    answer::failure(&failure, None)
+}
+
+fn unsettled() -> Failure {
+    let message = "The sync was refused: the central database changed each time while the user was asked.";
+    Failure::new(ErrorCode::MassDeactivationRefused, message)
 }
 
 /// The run as it stands when it has ended, when `wait` is over, or when the client has gone.
@@ -96,7 +170,8 @@ async fn ended(
     }
 }
 
-fn report(mut report: RunReport) -> ToolResult {
+/// A run as the tool tells of it.
+pub(super) fn report(mut report: RunReport) -> ToolResult {
     if let Some(failure) = report.failure() {
         return answer::failure(failure, Some(report.run_id));
     }

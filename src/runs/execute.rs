@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::db::{Database, DbError, Local, Remote, Tx};
@@ -18,8 +19,7 @@ use super::begin::{Begun, Start};
 use super::here::{self, RunningHere};
 use super::log::Ending;
 use super::order::Order;
-use super::report::RunReport;
-use super::settle::Settled;
+use super::settle::{End, Settled};
 use super::status::TenantStatus;
 use super::{Request, Requested, Shared, Ticket, history};
 
@@ -50,13 +50,14 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
         progress: observer.subscribe(),
         end: end.subscribe(),
     };
-    order.publish_begun(&run, &ticket);
+    let cancel = CancellationToken::new();
+    order.publish_begun(&run, &ticket, &cancel);
     let _running = Running(shared, order.run_id);
     answer(begun, Requested::Started(ticket));
     drop(starting);
     let scope = run.scope.clone();
-    let (record, changes) = match Box::pin(order.conduct(remote, run, &observer)).await {
-        Settled::Here(record, changes) => (record, changes),
+    let end_of_run = match Box::pin(order.conduct(remote, run, (&observer, &cancel))).await {
+        Settled::Here(end_of_run) => end_of_run,
         Settled::NotYet(ending) => {
             if let Some(connection) = connection {
                 connection.discard();
@@ -64,12 +65,8 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
             order.settle_anew(&scope, ending).await
         }
     };
-    order.publish_ended(&record);
-    end.send_replace(Some(Box::new(RunReport::of(
-        &record,
-        changes,
-        clock::now(),
-    ))));
+    order.publish_ended(&end_of_run.record);
+    end.send_replace(Some(Box::new(end_of_run.report())));
 }
 
 /// Takes the run back from the status however its task ends; otherwise a bug in one run would make
@@ -90,7 +87,7 @@ fn answer(begun: oneshot::Sender<Requested>, requested: Requested) {
 }
 
 impl Order<'_> {
-    fn publish_begun(&self, run: &Begun<'_>, ticket: &Ticket) {
+    fn publish_begun(&self, run: &Begun<'_>, ticket: &Ticket, cancel: &CancellationToken) {
         let id = run.scope.tenant.id.as_str().to_owned();
         let tenant = TenantStatus {
             id,
@@ -99,6 +96,7 @@ impl Order<'_> {
         let running = RunningHere {
             record: run.record.clone(),
             progress: ticket.progress(),
+            cancel: cancel.clone(),
         };
         self.shared.here.send_modify(|here| {
             here.running = Some(running);
@@ -118,7 +116,7 @@ impl Order<'_> {
         &self,
         remote: &Database<Remote>,
         run: Begun<'_>,
-        observer: &sync::Observer,
+        (observer, cancel): (&sync::Observer, &CancellationToken),
     ) -> Settled {
         let limits = &self.shared.config.limits;
         let compare = match self.how_much(&run).await {
@@ -134,29 +132,37 @@ impl Order<'_> {
             compare,
             hash_bits: u64::BITS,
             dry_run: self.request.dry_run,
-            allow_mass_deactivation: self.request.allow.mass_deactivation,
+            mass_deactivation: &self.request.allow.mass_deactivation,
             allow_tenant_change: self.request.allow.tenant_change,
         };
-        let work = tokio::time::timeout(limits.run_timeout, work(remote, &run.tx, &job, observer));
-        let worked = work.await;
+        let work = work(remote, &run.tx, &job, observer);
+        let work = tokio::time::timeout(limits.run_timeout, work);
+        let worked = cancel.run_until_cancelled(work).await;
         let remote_bytes = observer.borrow().remote_bytes;
         let ending = match worked {
-            Ok(Ok(done)) => match self.succeed(run, done, remote_bytes).await {
+            Some(Ok(Ok(done))) => match self.succeed(run, done, remote_bytes).await {
                 Ok(settled) => return settled,
                 Err(error) => self.failed(error.failure(), false, remote_bytes),
             },
-            Ok(Err(error)) => {
+            Some(Ok(Err(error))) => {
                 let ending = self.failed(error.failure(), error.is_refusal(), remote_bytes);
                 if !run.tx.is_silent() && self.settle(run, &ending).await.is_ok() {
                     self.publish_databases(&ending);
-                    return Settled::Here(self.ended(ending), Vec::new());
+                    return Settled::Here(End {
+                        held_back: error.held_back().cloned(),
+                        ..End::of(self.ended(ending))
+                    });
                 }
                 ending
             }
-            Err(_elapsed) => {
+            Some(Err(_elapsed)) => {
                 let overtime = overtime(limits.run_timeout, observer.borrow().phase);
                 self.failed(overtime, false, remote_bytes)
             }
+            None => Ending {
+                outcome: Outcome::Interrupted,
+                ..self.failed(cancelled(), false, remote_bytes)
+            },
         };
         self.publish_databases(&ending);
         Settled::NotYet(ending)
@@ -206,6 +212,12 @@ async fn work(
     // An hour may pass till the next run; the central database need not hold a connection for it.
     connection.discard();
     result
+}
+
+fn cancelled() -> Failure {
+    let message = "The run was cancelled before its end; no meter was changed.";
+    Failure::new(ErrorCode::Interrupted, message)
+        .with_remedy("Sync again when it is wanted; the schedule goes on by itself.")
 }
 
 fn overtime(limit: Duration, phase: Phase) -> Failure {

@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::Failure;
 use crate::meter::{Progress, RunId};
@@ -28,6 +29,8 @@ pub(super) struct Here {
 pub(super) struct RunningHere {
     pub(super) record: RunRecord,
     pub(super) progress: watch::Receiver<Progress>,
+    /// Ends it before its end.
+    pub(super) cancel: CancellationToken,
 }
 
 impl Here {

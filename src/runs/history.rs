@@ -208,7 +208,8 @@ pub(super) async fn rejected(
         .collect())
 }
 
-fn object(value: Value) -> Fields {
+/// A JSON object that the log holds.
+pub(super) fn object(value: Value) -> Fields {
     match value {
         Value::Object(fields) => fields,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {

@@ -17,13 +17,14 @@ use crate::clock;
 use crate::config::Config;
 use crate::db::{Database, DbError, Local, Remote};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Progress, RunId, Trigger};
+use crate::meter::{Permission, Progress, RunId, Trigger};
 
 use here::Here;
+pub use news::News;
 pub use slots::Claim;
 
 use report::{RunReport, RunState};
-use status::RunRecord;
+use status::{RunRecord, StatusQuery};
 
 mod begin;
 mod execute;
@@ -32,6 +33,8 @@ mod here;
 mod history;
 mod lock;
 mod log;
+pub mod meters;
+mod news;
 mod order;
 mod overview;
 pub mod report;
@@ -75,10 +78,10 @@ impl Request {
 }
 
 /// What a person has allowed beyond the brake.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allow {
     /// To deactivate more meters than the brake lets pass.
-    pub mass_deactivation: bool,
+    pub mass_deactivation: Permission,
     /// To sync a table that was last synced for another tenant.
     pub tenant_change: bool,
 }
@@ -195,6 +198,46 @@ impl Runs {
     /// The settings that the runs follow.
     pub fn config(&self) -> &Config {
         &self.shared.config
+    }
+
+    fn local(&self) -> Result<&Database<Local>, Failure> {
+        self.shared.local.as_ref().ok_or_else(|| {
+            Failure::new(ErrorCode::ConfigMissing, "METER_SYNC_LOCAL_URL is not set.")
+        })
+    }
+
+    /// Ends a run of this process before its end, which then is `interrupted` and has changed nothing; `false`
+    /// if it does not run here.
+    pub fn cancel(&self, id: RunId) -> bool {
+        let here = self.shared.here.borrow();
+        let running = here.running.as_ref();
+        let running = running.filter(|running| running.record.run_id == id);
+        running.inspect(|running| running.cancel.cancel()).is_some()
+    }
+
+    /// What whoever asked for a run would be told of it now. An error if the log has no such run.
+    pub async fn report(&self, id: RunId) -> Result<RunReport, Failure> {
+        let query = StatusQuery {
+            run_id: Some(id),
+            include_changes: true,
+            changes_limit: report::SAMPLE,
+            ..StatusQuery::default()
+        };
+        let status = self.status(&query).await?;
+        let now = clock::now();
+        let record = status.history.into_iter().find(|run| run.run_id == id);
+        let Some(record) = record else {
+            // With the local database down only the last run of this process is known.
+            let why = status.connections.local.error;
+            return Err(why.unwrap_or_else(|| {
+                Failure::new(ErrorCode::Internal, format!("Nothing is known of run {id}."))
+            }));
+        };
+        let is_running = status.running.is_some_and(|running| running.run_id == id);
+        Ok(match record.outcome {
+            None if !is_running => RunReport::abandoned(&record, now),
+            _ => RunReport::of(&record, status.changes.unwrap_or_default(), now),
+        })
     }
 
     /// Says that a failed scheduled run waits until then for its retry, or no longer does.

@@ -183,25 +183,19 @@ impl Runs {
         tenant: &TenantId,
     ) -> Result<Option<MeterCounts>, crate::db::DbError> {
         let mapping = &self.config().mapping;
-        let Some(table) = catalog::find(tx, &mapping.local_table).await? else {
+        let Some(relation) = catalog::find(tx, &mapping.local_table).await? else {
             return Ok(None);
         };
-        if table.column(&mapping.active_column).is_none() {
+        if relation.column(&mapping.active_column).is_none() {
             return Ok(None);
         }
         let active = quote::identifier(&mapping.active_column);
-        let filter = match table.column(&mapping.tenant_column) {
-            Some(_) => {
-                let column = quote::identifier(&mapping.tenant_column);
-                format!("{column} = {}", quote::literal(tenant.as_str()))
-            }
-            None => "true".to_owned(),
-        };
+        let filter = table::of_tenant(&relation, mapping, tenant);
         let sql = format!(
             "-- count the meters
-select count(*) filter (where {active}), count(*) filter (where {active} is not true)
-from {} where {filter}",
-            table.quoted()
+select count(*) filter (where l.{active}), count(*) filter (where l.{active} is not true)
+from {} l where {filter}",
+            relation.quoted()
         );
         let row = tx.query_one(&sql, &[]).await?;
         Ok(Some(MeterCounts {

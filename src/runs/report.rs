@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Change, Counts, Outcome, RunId};
+use crate::meter::{Change, Counts, HeldBack, Outcome, RunId};
 
 use super::status::RunRecord;
 
@@ -58,6 +58,9 @@ pub struct RunReport {
     pub summary: String,
     /// What to do next, in one sentence.
     pub next_step: String,
+    /// The plan that the brake held back, for a surface that can ask a person; not part of the object.
+    #[serde(skip)]
+    pub held_back: Option<HeldBack>,
 }
 
 /// How many changes a report of a run carries.
@@ -87,6 +90,7 @@ impl RunReport {
             error: record.error.clone(),
             summary: summary(record),
             next_step: next_step(record),
+            held_back: None,
         }
     }
 
@@ -113,6 +117,17 @@ impl RunReport {
             ..record.clone()
         };
         Self::of(&lost, Vec::new(), now)
+    }
+
+    /// The report of a run whose process went away, and which the next run will mark.
+    pub(super) fn abandoned(record: &RunRecord, now: DateTime<Utc>) -> Self {
+        let message = "The process that ran it went away before its end; no meter was changed.";
+        let abandoned = RunRecord {
+            outcome: Some(Outcome::Interrupted),
+            error: Some(Failure::new(ErrorCode::Interrupted, message)),
+            ..record.clone()
+        };
+        Self::of(&abandoned, Vec::new(), now)
     }
 
     /// Whether the run has ended in a way that is an error to whoever asked for it.

@@ -5,20 +5,48 @@ use std::time::Duration;
 use crate::clock;
 use crate::db::DbError;
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Change, Outcome};
-use crate::sync::Done;
+use crate::meter::{Change, HeldBack, Outcome};
+use crate::sync::{Done, SyncError};
 
 use super::begin::Begun;
 use super::log::{self, Ending};
 use super::order::Order;
-use super::report::SAMPLE;
+use super::report::{RunReport, SAMPLE};
 use super::status::RunRecord;
 use super::table::Scope;
 use super::{history, lock};
 
+/// The end of a run.
+pub(super) struct End {
+    pub(super) record: RunRecord,
+    /// The first changes.
+    pub(super) changes: Vec<Change>,
+    /// The plan, if the brake held it back.
+    pub(super) held_back: Option<HeldBack>,
+}
+
+impl End {
+    /// An end with nothing changed.
+    pub(super) fn of(record: RunRecord) -> Self {
+        Self {
+            record,
+            changes: Vec::new(),
+            held_back: None,
+        }
+    }
+
+    /// What whoever waits is told.
+    pub(super) fn report(self) -> RunReport {
+        RunReport {
+            held_back: self.held_back,
+            ..RunReport::of(&self.record, self.changes, clock::now())
+        }
+    }
+}
+
 /// Whether the end of a run stands in the log.
 pub(super) enum Settled {
-    Here(RunRecord, Vec<Change>),
+    Here(End),
     /// The transaction can no longer tell; this is how the run ended unless it did commit.
     NotYet(Ending),
 }
@@ -45,6 +73,7 @@ impl Order<'_> {
             counts if counts.changes() > 0 => Outcome::Succeeded,
             _ => Outcome::NoChange,
         };
+        let held_back = refusal.as_ref().and_then(SyncError::held_back).cloned();
         let partial = (outcome == Outcome::Partial).then(|| set_aside(synced.counts.rejected));
         let error = partial.or_else(|| refusal.map(|refusal| refusal.failure()));
         let ending = Ending {
@@ -62,7 +91,11 @@ impl Order<'_> {
         let changes = history::changes(&run.tx, self.run_id, SAMPLE).await?;
         run.tx.commit().await?;
         self.publish_databases(&ending);
-        Ok(Settled::Here(self.ended(ending), changes))
+        Ok(Settled::Here(End {
+            record: self.ended(ending),
+            changes,
+            held_back,
+        }))
     }
 
     /// Undoes what the run did and logs why, in the transaction that still holds the lock.
@@ -73,15 +106,11 @@ impl Order<'_> {
     }
 
     /// Finds out through a new connection how the run ended, and logs it if nobody has.
-    pub(super) async fn settle_anew(
-        &self,
-        scope: &Scope,
-        ending: Ending,
-    ) -> (RunRecord, Vec<Change>) {
+    pub(super) async fn settle_anew(&self, scope: &Scope, ending: Ending) -> End {
         for _ in 0..SETTLE_ATTEMPTS {
             match self.try_settle_anew(scope, &ending).await {
                 Ok(Some(committed)) => return committed,
-                Ok(None) => return (self.ended(ending), Vec::new()),
+                Ok(None) => return End::of(self.ended(ending)),
                 Err(error) => tracing::warn!(
                     run.id = %self.run_id,
                     error.code = %error.failure().code,
@@ -90,14 +119,14 @@ impl Order<'_> {
             }
             tokio::time::sleep(SETTLE_PAUSE).await;
         }
-        (self.ended(ending), Vec::new())
+        End::of(self.ended(ending))
     }
 
     async fn try_settle_anew(
         &self,
         scope: &Scope,
         ending: &Ending,
-    ) -> Result<Option<(RunRecord, Vec<Change>)>, DbError> {
+    ) -> Result<Option<End>, DbError> {
         let mut connection = self.local.connect().await?;
         let tx = connection.begin("settle a run").await?;
         lock::take(&tx, scope).await?;
@@ -109,7 +138,10 @@ impl Order<'_> {
         });
         if let Some(record) = committed {
             let changes = history::changes(&tx, self.run_id, SAMPLE).await?;
-            return Ok(Some((record, changes)));
+            return Ok(Some(End {
+                changes,
+                ..End::of(record)
+            }));
         }
         log::finish(&tx, self.run_id, ending).await?;
         tx.commit().await?;

@@ -4,7 +4,9 @@
 //! are kept apart by scope: what goes on in one table says nothing of another.
 
 use crate::config::Mapping;
-use crate::db::{DbError, Local, Tx, param};
+use crate::db::catalog::Relation;
+use crate::db::{DbError, Local, Tx, param, quote};
+use crate::meter::TenantId;
 
 use super::tenant::Tenant;
 
@@ -59,4 +61,16 @@ pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
         name: row.get(0),
         tenant_type: row.get(1),
     })
+}
+
+/// The condition that picks the tenant's rows of the local table, for a row named `l`.
+pub(super) fn of_tenant(table: &Relation, mapping: &Mapping, tenant: &TenantId) -> String {
+    match table.column(&mapping.tenant_column) {
+        Some(column) => format!(
+            "l.{} = {}",
+            quote::identifier(&column.name),
+            quote::literal(tenant.as_str())
+        ),
+        None => "true".to_owned(),
+    }
 }

@@ -1,13 +1,16 @@
 //! Holds back a plan that looks like the remote's mistake rather than its will.
 
+use tokio_postgres::Row;
+
 use crate::db::{DbError, Local, Tx, quote};
+use crate::meter::{Fields, HeldBack, Permission};
 
 use super::plan::Plan;
-use super::read::Staged;
+use super::read::{self, Staged};
 use super::{Job, Shape, SyncError};
 
 /// Refuses a plan that empties the site, or that deactivates more meters than the settings let pass,
-/// unless a person allowed it.
+/// unless a person allowed it. Who allowed one plan allowed no other, however alike.
 pub(super) async fn check(
     local: &Tx<'_, Local>,
     shape: &Shape,
@@ -20,7 +23,7 @@ pub(super) async fn check(
     let deactivated = plan.counts.deactivated;
     let are_few = deactivated <= i64::from(job.limits.max_deactivated_rows);
     // Counting the meters takes a look at all of them, so it waits till it matters.
-    if job.allow_mass_deactivation || are_few && !is_empty {
+    if *job.mass_deactivation == Permission::Any || are_few && !is_empty {
         return Ok(());
     }
     let percent = i64::from(job.limits.max_deactivated_percent);
@@ -33,20 +36,64 @@ pub(super) async fn check(
         return Ok(());
     }
     let active = count_active(local, shape, i64::MAX).await?;
-    if is_empty && active > 0 {
-        return Err(SyncError::SourceEmpty {
-            tenant: job.tenant.clone(),
-            active,
-        });
+    let is_emptied = is_empty && active > 0;
+    let are_many = deactivated * 100 > active * percent && !are_few;
+    if !is_emptied && !are_many {
+        return Ok(());
     }
-    if deactivated * 100 > active * percent && !are_few {
-        return Err(SyncError::MassDeactivation {
-            tenant: job.tenant.clone(),
-            deactivated,
-            active,
-        });
+    let held = HeldBack {
+        digest: digest(local, shape).await?,
+        deactivated,
+        active,
+        first: first(local, shape).await?,
+    };
+    if *job.mass_deactivation == Permission::Plan(held.digest.clone()) {
+        return Ok(());
     }
-    Ok(())
+    let (tenant, held) = (job.tenant.clone(), Box::new(held));
+    Err(match is_emptied {
+        true => SyncError::SourceEmpty { tenant, held },
+        false => SyncError::MassDeactivation { tenant, held },
+    })
+}
+
+/// What tells the plan from another one: how many rows it has, and two sums over what each is and becomes.
+async fn digest(local: &Tx<'_, Local>, shape: &Shape) -> Result<String, DbError> {
+    let key = shape.key_json("p");
+    let same_key = shape.same_key("s", "p");
+    let sql = format!(
+        "-- digest the plan
+select concat_ws('-', count(*), sum(hashtextextended(t.line, 1)::numeric), sum(hashtextextended(t.line, 2)::numeric))
+from (
+    select concat_ws(' ', p.\"meter_sync action\", {key}, s::text) collate \"C\" as line
+    from pg_temp.meter_sync_plan p
+    left join pg_temp.meter_sync_stage s on {same_key}
+) t"
+    );
+    Ok(local.query_one(&sql, &[]).await?.get(0))
+}
+
+/// How many of the meters are named.
+const NAMED: u32 = 5;
+
+/// The first meters that the plan deactivates.
+async fn first(local: &Tx<'_, Local>, shape: &Shape) -> Result<Vec<Fields>, DbError> {
+    let key = shape.key_json("l");
+    let same_key = shape.same_key("l", "p");
+    let name = match shape.names.iter().any(|name| name == "name") {
+        true => "jsonb_build_object('name', l.name)",
+        false => "'{}'::jsonb",
+    };
+    let sql = format!(
+        "-- name the first meters to be deactivated
+select ({key} || {name})::text
+from pg_temp.meter_sync_plan p
+join {} l on {same_key} and {}
+where p.\"meter_sync action\" = 'deactivate' order by p.\"meter_sync n\" limit {NAMED}",
+        shape.local, shape.local_filter
+    );
+    let rows = local.query(&sql, &[]).await?;
+    Ok(rows.iter().map(|row: &Row| read::fields(row.get(0))).collect())
 }
 
 /// How many active meters there are, counted no further than `most`.

@@ -2,7 +2,7 @@
 
 use crate::db::DbError;
 use crate::error::{ErrorCode, Failure};
-use crate::meter::TenantId;
+use crate::meter::{HeldBack, TenantId};
 
 /// Why a sync did not happen. The local meters are as before.
 #[derive(Debug, thiserror::Error)]
@@ -67,25 +67,26 @@ pub enum SyncError {
     Unsettled(TenantId),
     /// The brake: the remote is empty.
     #[error(
-        "The remote has no usable meters of tenant {tenant}, but {active} are active here; none was deactivated."
+        "The remote has no usable meters of tenant {tenant}, but {} are active here; none was deactivated.",
+        held.active
     )]
     SourceEmpty {
         /// The tenant.
         tenant: TenantId,
-        /// How many meters are active here.
-        active: i64,
+        /// What would have been done.
+        held: Box<HeldBack>,
     },
     /// The brake: too many would go.
     #[error(
-        "{deactivated} of {active} active meters of tenant {tenant} would be deactivated; none was."
+        "{} of {} active meters of tenant {tenant} would be deactivated; none was.",
+        held.deactivated,
+        held.active
     )]
     MassDeactivation {
         /// The tenant.
         tenant: TenantId,
-        /// How many would be deactivated.
-        deactivated: i64,
-        /// How many meters are active here.
-        active: i64,
+        /// What would have been done.
+        held: Box<HeldBack>,
     },
 }
 
@@ -105,6 +106,23 @@ impl SyncError {
             | Self::DuplicateSourceKey { .. }
             | Self::TooManyRejected { .. }
             | Self::Unsettled(_) => false,
+        }
+    }
+
+    /// The plan that the brake held back, if it did.
+    pub fn held_back(&self) -> Option<&HeldBack> {
+        match self {
+            Self::SourceEmpty { held, .. } | Self::MassDeactivation { held, .. } => Some(held),
+            Self::Database(_)
+            | Self::RemoteSchema(_)
+            | Self::LocalSchema(_)
+            | Self::SameTable(_)
+            | Self::TenantRefused { .. }
+            | Self::TenantMismatch { .. }
+            | Self::TableBusy(_)
+            | Self::DuplicateSourceKey { .. }
+            | Self::TooManyRejected { .. }
+            | Self::Unsettled(_) => None,
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::config::{Limits, Mapping};
 use crate::db::{Local, Remote, Tx};
-use crate::meter::{Counts, Phase, Progress, Rejection, RunId, TenantId};
+use crate::meter::{Counts, Permission, Phase, Progress, Rejection, RunId, TenantId};
 
 pub use digest::sums;
 use digest::{Difference, Versions};
@@ -58,8 +58,8 @@ pub struct Job<'a> {
     pub hash_bits: u32,
     /// Whether to plan only.
     pub dry_run: bool,
-    /// Whether a person allowed a mass deactivation.
-    pub allow_mass_deactivation: bool,
+    /// Which mass deactivation a person allowed.
+    pub mass_deactivation: &'a Permission,
     /// Whether a person allowed a change of tenant.
     pub allow_tenant_change: bool,
 }

@@ -27,6 +27,14 @@ fn tools_list_is_as_approved() {
     assert_approved("tests/approval/tools_list.json", &tools);
 }
 
+/// Every conversation pays for the list, whether or not a tool is called.
+#[test]
+fn tools_list_takes_fewer_than_1500_tokens() {
+    let tools = json!({"tools": meter_sync::mcp::tools(true)}).to_string();
+    let tokens = tiktoken_rs::o200k_base_singleton().encode_ordinary(&tools).len();
+    assert!((500..1500).contains(&tokens), "{tokens} tokens");
+}
+
 #[test]
 fn a_caller_who_may_not_trigger_is_shown_the_status_alone() {
     let names: Vec<_> = meter_sync::mcp::tools(false)
@@ -52,5 +60,6 @@ fn the_manifest_names_the_tools_of_tools_list() {
         .map(|tool| json!({"name": tool["name"], "description": tool["description"]}))
         .collect();
     assert_eq!(manifest["tools"], json!(listed));
-    assert_eq!(manifest["_meta"]["io.github.meter-sync"]["tools"], tools);
+    let whole = json!(meter_sync::mcp::whole_tools());
+    assert_eq!(manifest["_meta"]["io.github.meter-sync"]["tools"], whole);
 }

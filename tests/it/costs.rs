@@ -2,7 +2,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::embedded::Server;
-use meter_sync::meter::{Counts, Outcome, Trigger};
+use meter_sync::meter::{Counts, Outcome, Permission, Trigger};
 use meter_sync::runs::report::RunReport;
 use meter_sync::runs::{Allow, Request};
 use tokio_postgres::Client;
@@ -218,7 +218,7 @@ async fn many_meters_that_are_gone_make_no_run_look_at_the_others_again_and_agai
     quiet.sync(request()).await;
     quiet.on_remote("delete from meter where id % 10 = 0").await;
     let allowed = Allow {
-        mass_deactivation: true,
+        mass_deactivation: Permission::Any,
         ..Allow::default()
     };
     let run = quiet

@@ -28,7 +28,7 @@ fn object(ended: &Ended) -> Value {
 
 /// Holds an object against the schema of the tool that gives the same.
 fn assert_as_shown(tool: &str, value: &Value) {
-    let tools = json!(meter_sync::mcp::tools(true));
+    let tools = json!(meter_sync::mcp::whole_tools());
     let mut tools = tools.as_array().expect("tools").iter();
     let tool = tools.find(|listed| listed["name"] == tool);
     assert_fits(value, &tool.expect("a tool")["outputSchema"]);

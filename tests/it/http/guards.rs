@@ -9,7 +9,7 @@ use crate::support::program;
 use crate::support::served::{Served, answer, send};
 use crate::support::site::{Site, rows};
 
-const EVERY_ROUTE: [&str; 9] = [
+const EVERY_ROUTE: [&str; 11] = [
     "GET /livez",
     "GET /readyz",
     STATUS,
@@ -17,6 +17,8 @@ const EVERY_ROUTE: [&str; 9] = [
     "GET /mcp",
     "POST /mcp",
     "DELETE /mcp",
+    "GET /sse",
+    "POST /messages",
     "GET /",
     "PUT /no/such/route",
 ];
@@ -218,7 +220,7 @@ async fn a_body_too_long_is_refused_whether_announced_or_not() {
     let site = Site::new().await;
     let served = Served::new(&site.settings()).await;
     let long = vec![b' '; 1024 * 1024 + 1];
-    for line in [TRIGGER, "POST /mcp", "POST /no/such/route"] {
+    for line in [TRIGGER, "POST /mcp", "POST /messages", "POST /no/such/route"] {
         let announced = send(served.request(line).body(long.clone())).await;
         assert_eq!(announced.status(), 413, "{line}");
     }

@@ -4,7 +4,7 @@ use rmcp::model::ProtocolVersion;
 use rmcp::service::ClientLifecycleMode;
 use serde_json::{Value, json};
 
-use super::client::{Assistant, EVERY_WAY, Way};
+use super::client::{Assistant, EVERY_WAY, Way, modern};
 use super::{METERS, STATUS, TRIGGER};
 use crate::support::held::{self, Held};
 use crate::support::site::{Site, rows};
@@ -82,10 +82,7 @@ async fn a_client_of_the_protocol_without_initialize_takes_the_same_steps() {
     for way in EVERY_WAY {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let modern = ClientLifecycleMode::Discover {
-            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
-        };
-        let assistant = Assistant::with_lifecycle(way, &site, &[], modern).await;
+        let assistant = Assistant::with_lifecycle(way, &site, &[], modern()).await;
         first_steps(&site, &assistant).await;
     }
 }

@@ -1,22 +1,25 @@
 //! rmcp's own client in the place of an assistant, over every way that leads to the server.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::BoxFuture;
 use meter_sync::mcp::Server;
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, ClientConfig, ClientRequest, Implementation,
-    ProgressNotificationParam,
+    CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientConfig, ClientRequest,
+    ElicitRequestParams, ElicitResult, ElicitationCapability, Implementation,
+    ProgressNotificationParam, ProtocolVersion, ResourceUpdatedNotificationParam,
 };
 use rmcp::service::{
-    ClientLifecycleMode, ClientServiceExt, NotificationContext, PeerRequestOptions, RequestHandle,
-    RunningService,
+    ClientLifecycleMode, ClientServiceExt, NotificationContext, PeerRequestOptions, RequestContext,
+    RequestHandle, RunningService,
 };
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::transport::{IntoTransport, StreamableHttpClientTransport};
-use rmcp::{ClientHandler, RoleClient, ServiceExt};
+use rmcp::{ClientHandler, ErrorData, RoleClient, ServiceExt};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use super::sse;
 use crate::support::program::{self, More, Running};
 use crate::support::schema::assert_fits;
 use crate::support::site::{Site, runs};
@@ -30,13 +33,15 @@ pub(super) enum Way {
     Stdio,
     /// The real program's `/mcp`.
     Http,
+    /// The real program's `/sse` and `/messages`.
+    Sse,
 }
 
-pub(super) const EVERY_WAY: [Way; 3] = [Way::Memory, Way::Stdio, Way::Http];
+pub(super) const EVERY_WAY: [Way; 4] = [Way::Memory, Way::Stdio, Way::Http, Way::Sse];
 
 /// An assistant in conversation with a server of its own.
 pub(super) struct Assistant {
-    client: RunningService<RoleClient, Listener>,
+    pub(super) client: RunningService<RoleClient, Listener>,
     /// Ends with the assistant.
     pub(super) program: Option<Running>,
     /// `tools/list` as it was at the start.
@@ -44,15 +49,54 @@ pub(super) struct Assistant {
     told: Told,
 }
 
-type Told = Arc<Mutex<Vec<ProgressNotificationParam>>>;
+/// What a user answers to a question.
+pub(super) type Answers = Arc<dyn Fn(String) -> BoxFuture<'static, ElicitResult> + Send + Sync>;
 
-/// Notes what the server tells of progress.
-struct Listener(Told);
+/// What a client can do beyond asking.
+#[derive(Clone, Default)]
+pub(super) struct Abilities {
+    pub(super) answers: Option<Answers>,
+    pub(super) tasks: bool,
+}
+
+impl Abilities {
+    fn capabilities(&self) -> ClientCapabilities {
+        let mut capabilities = ClientCapabilities::default();
+        if self.tasks {
+            capabilities = ClientCapabilities::builder().enable_tasks().build();
+        }
+        capabilities.elicitation = self.answers.as_ref().map(|_| ElicitationCapability::default());
+        capabilities
+    }
+}
+
+/// What the server told by itself.
+#[derive(Default)]
+struct Heard {
+    progress: Vec<ProgressNotificationParam>,
+    updated: Vec<String>,
+    asked: Vec<String>,
+}
+
+type Told = Arc<Mutex<Heard>>;
+
+/// Notes what the server tells, and answers what it asks.
+pub(super) struct Listener {
+    told: Told,
+    abilities: Abilities,
+}
+
+impl Listener {
+    fn told(&self) -> MutexGuard<'_, Heard> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl ClientHandler for Listener {
     fn get_info(&self) -> ClientConfig {
         let mut info = ClientConfig::default();
         info.client_info = Implementation::new("test assistant", "1.0");
+        info.capabilities = self.abilities.capabilities();
         info
     }
 
@@ -61,8 +105,57 @@ impl ClientHandler for Listener {
         params: ProgressNotificationParam,
         _context: NotificationContext<RoleClient>,
     ) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.push(params);
+        self.told().progress.push(params);
+    }
+
+    async fn on_resource_updated(
+        &self,
+        params: ResourceUpdatedNotificationParam,
+        _context: NotificationContext<RoleClient>,
+    ) {
+        self.told().updated.push(params.uri);
+    }
+
+    async fn create_elicitation(
+        &self,
+        request: ElicitRequestParams,
+        _context: RequestContext<RoleClient>,
+    ) -> Result<ElicitResult, ErrorData> {
+        let ElicitRequestParams::FormElicitationParams { message, .. } = request else {
+            panic!("a form: {request:?}");
+        };
+        self.told().asked.push(message.clone());
+        let answers = self.abilities.answers.as_ref().expect("not to be asked");
+        Ok(answers(message).await)
+    }
+}
+
+/// How a client begins.
+#[derive(Clone)]
+pub(super) struct Start {
+    pub(super) lifecycle: ClientLifecycleMode,
+    pub(super) abilities: Abilities,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self::as_told(ClientLifecycleMode::Initialize)
+    }
+}
+
+impl Start {
+    fn as_told(lifecycle: ClientLifecycleMode) -> Self {
+        Self {
+            lifecycle,
+            abilities: Abilities::default(),
+        }
+    }
+}
+
+/// The lifecycle without `initialize`.
+pub(super) fn modern() -> ClientLifecycleMode {
+    ClientLifecycleMode::Discover {
+        preferred_versions: vec![ProtocolVersion::V_2026_07_28],
     }
 }
 
@@ -79,6 +172,12 @@ impl Assistant {
         more: More<'_>,
         lifecycle: ClientLifecycleMode,
     ) -> Self {
+        let start = Start::as_told(lifecycle);
+        Self::with_abilities(way, site, more, start).await
+    }
+
+    /// The same with a client that can do more.
+    pub(super) async fn with_abilities(way: Way, site: &Site, more: More<'_>, start: Start) -> Self {
         match way {
             Way::Memory => {
                 let settings = more
@@ -86,46 +185,58 @@ impl Assistant {
                     .fold(site.settings(), |settings, (name, value)| {
                         settings.with(*name, *value)
                     });
-                Self::in_memory(Server::new(runs(&settings)), lifecycle).await
+                Self::in_memory(Server::new(runs(&settings)), start).await
             }
             Way::Stdio => {
                 let command = program::over(site, &["stdio"], more);
-                Self::stdio(command, lifecycle).await
+                let (program, input, output) = Running::start(command);
+                Self::begin_with((output, input), start, Some(program)).await
             }
             Way::Http => {
                 let command = program::over(site, &["serve"], more);
                 let (program, address) = Running::serve(command).await;
                 let transport = transport(&address, None);
-                Self::begin_with(transport, lifecycle, Some(program)).await
+                Self::begin_with(transport, start, Some(program)).await
+            }
+            Way::Sse => {
+                let command = program::over(site, &["serve"], more);
+                let (program, address) = Running::serve(command).await;
+                let transport = sse::connect(&address, None).await;
+                Self::begin_with(transport, start, Some(program)).await
             }
         }
     }
 
-    async fn in_memory(server: Server, lifecycle: ClientLifecycleMode) -> Self {
+    async fn in_memory(server: Server, start: Start) -> Self {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         #[expect(clippy::disallowed_methods, reason = "it ends with its client")]
         tokio::spawn(async move {
             let running = server.serve(theirs).await.expect("a conversation");
             running.waiting().await.expect("an end")
         });
-        Self::begin_with(ours, lifecycle, None).await
+        Self::begin_with(ours, start, None).await
     }
 
     /// A client of the program that the command starts.
     pub(super) async fn stdio(command: Command, lifecycle: ClientLifecycleMode) -> Self {
         let (program, input, output) = Running::start(command);
-        Self::begin_with((output, input), lifecycle, Some(program)).await
+        Self::begin_with((output, input), Start::as_told(lifecycle), Some(program)).await
     }
 
     /// A client of a server that is there already.
     pub(super) async fn at(address: &str, token: Option<&str>) -> Self {
-        let lifecycle = ClientLifecycleMode::Initialize;
-        Self::begin_with(transport(address, token), lifecycle, None).await
+        Self::begin_with(transport(address, token), Start::default(), None).await
+    }
+
+    /// The same over SSE.
+    pub(super) async fn at_sse(address: &str, token: Option<&str>) -> Self {
+        let transport = sse::connect(address, token).await;
+        Self::begin_with(transport, Start::default(), None).await
     }
 
     async fn begin_with<T, E, A>(
         transport: T,
-        lifecycle: ClientLifecycleMode,
+        start: Start,
         program: Option<Running>,
     ) -> Self
     where
@@ -133,8 +244,13 @@ impl Assistant {
         E: std::error::Error + Send + Sync + 'static,
     {
         let told = Told::default();
-        let listener = Listener(Arc::clone(&told));
-        let begun = listener.serve_with_lifecycle(transport, lifecycle).await;
+        let listener = Listener {
+            told: Arc::clone(&told),
+            abilities: start.abilities,
+        };
+        let begun = listener
+            .serve_with_lifecycle(transport, start.lifecycle)
+            .await;
         let log = || program.as_ref().map_or_else(String::new, Running::stderr);
         let client = begun.unwrap_or_else(|error| panic!("{error} {}", log()));
         let tools = json!(client.list_all_tools().await.expect("the tools"));
@@ -162,10 +278,11 @@ impl Assistant {
         assert_eq!(&same, content);
         let mut listed = self.tools.as_array().expect("tools").iter();
         let listed = listed.find(|listed| listed["name"] == tool);
-        assert_fits(
-            content,
-            &listed.expect("a tool of the list")["outputSchema"],
-        );
+        let listed = listed.expect("a tool of the list");
+        assert_fits(content, &listed["outputSchema"]);
+        let whole = meter_sync::mcp::whole_tools();
+        let whole = whole.iter().find(|whole| whole.name == tool);
+        assert_fits(content, &json!(whole)["outputSchema"]);
         content.clone()
     }
 
@@ -194,8 +311,21 @@ impl Assistant {
 
     /// The progress told so far.
     pub(super) fn told(&self) -> Vec<ProgressNotificationParam> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.clone()
+        self.heard().progress.clone()
+    }
+
+    /// The addresses that were said to have been updated.
+    pub(super) fn updated(&self) -> Vec<String> {
+        self.heard().updated.clone()
+    }
+
+    /// What the user was asked.
+    pub(super) fn asked(&self) -> Vec<String> {
+        self.heard().asked.clone()
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the conversation; the program, if there is one, goes on.
@@ -206,7 +336,7 @@ impl Assistant {
     }
 }
 
-fn params(tool: &'static str, arguments: &Value) -> CallToolRequestParams {
+pub(super) fn params(tool: &'static str, arguments: &Value) -> CallToolRequestParams {
     let arguments = arguments.as_object().expect("arguments are an object");
     CallToolRequestParams::new(tool).with_arguments(arguments.clone())
 }

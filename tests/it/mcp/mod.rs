@@ -1,10 +1,14 @@
 //! MCP as assistants meet it: rmcp's own client in one process, and over the real program's standard
-//! input and output and `/mcp`.
+//! input and output, `/mcp` and `/sse`.
 
+mod approvals;
 mod calls;
 mod client;
 mod faults;
 mod process;
+mod resources;
+mod sse;
+mod tasks;
 
 /// The tools' names.
 const STATUS: &str = "meter_sync_status";

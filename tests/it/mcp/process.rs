@@ -128,7 +128,7 @@ async fn the_end_of_standard_input_ends_the_program() {
 
 #[tokio::test]
 async fn a_request_to_stop_ends_the_program_soon() {
-    for way in [Way::Stdio, Way::Http] {
+    for way in [Way::Stdio, Way::Http, Way::Sse] {
         let site = Site::new().await;
         let mut assistant = Assistant::new(way, &site, &[]).await;
         assistant.ask(STATUS, json!({})).await;

@@ -1,6 +1,6 @@
 //! Constraints and triggers of the local table.
 
-use meter_sync::meter::{Counts, Outcome, Trigger};
+use meter_sync::meter::{Counts, Outcome, Permission, Trigger};
 use meter_sync::runs::{Allow, Request};
 use serde_json::json;
 
@@ -69,7 +69,7 @@ async fn a_serial_number_passes_from_a_meter_that_is_gone_to_a_new_one() {
         &site.runs,
         Request {
             allow: Allow {
-                mass_deactivation: true,
+                mass_deactivation: Permission::Any,
                 ..Allow::default()
             },
             ..Request::new(Trigger::Page)

@@ -3,7 +3,7 @@
 use meter_sync::clock;
 use meter_sync::config::{Config, Setting, Settings};
 use meter_sync::db::{Database, Local, Remote, Tx};
-use meter_sync::meter::{Outcome, Progress, RunId, TenantId, Trigger};
+use meter_sync::meter::{Outcome, Permission, Progress, RunId, TenantId, Trigger};
 use meter_sync::runs::Request;
 use meter_sync::sync::{self, Compare, Done, Job, Occupant};
 use quickcheck::{Arbitrary, Gen};
@@ -94,7 +94,7 @@ async fn sync(config: &Config, planted: &Planted, compare: Compare) -> Done {
         compare,
         hash_bits: planted.bits,
         dry_run: false,
-        allow_mass_deactivation: false,
+        mass_deactivation: &Permission::None,
         allow_tenant_change: false,
     };
     let observer = watch::Sender::new(Progress::START);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use meter_sync::meter::Trigger;
+use meter_sync::meter::{Permission, Trigger};
 use meter_sync::runs::report::RunReport;
 use meter_sync::runs::{Allow, Request};
 use tokio_postgres::Client;
@@ -249,7 +249,7 @@ pub(crate) fn rows_of(world: &World, model: &Model) -> Vec<Text> {
 /// A request that the brake does not hold back.
 pub(crate) fn request(trigger: Trigger) -> Request {
     let allow = Allow {
-        mass_deactivation: true,
+        mass_deactivation: Permission::Any,
         ..Allow::default()
     };
     Request {

@@ -5,7 +5,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Settings;
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::{Outcome, Trigger};
+use meter_sync::meter::{Outcome, Permission, Trigger};
 use meter_sync::runs::report::{RunReport, RunState};
 use meter_sync::runs::{Allow, Claim, Request, Runs};
 use serde_json::{Value, json};
@@ -178,7 +178,7 @@ impl World {
     async fn sync(&mut self, request: Request) {
         let expected = self
             .model
-            .run(request.dry_run, request.allow.mass_deactivation);
+            .run(request.dry_run, request.allow.mass_deactivation == Permission::Any);
         let run = finish(&self.site.runs, request).await;
         assert_ended(&run, &expected);
         self.ended(&run, &expected).await;
@@ -333,7 +333,7 @@ impl World {
 
 fn allowed() -> Request {
     let allow = Allow {
-        mass_deactivation: true,
+        mass_deactivation: Permission::Any,
         ..Allow::default()
     };
     Request {

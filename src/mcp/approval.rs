@@ -1,0 +1,252 @@
+//! Asks the user whether a plan that the brake held back may go on.
+//!
+//! Only an accepted answer counts, and only for the plan it was asked about: another plan has another
+//! digest and is asked about again. Clients up to 2025-11-25 are asked while their call waits; since
+//! 2026-07-28 the call is answered with the question and made again with the answer, and a sealed state
+//! carries what was asked (<https://modelcontextprotocol.io/specification/2026-07-28/basic/utilities/mrtr>).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rmcp::model::{
+    BooleanSchema, CallToolRequestParams, ElicitRequest, ElicitRequestParams, ElicitResult,
+    ElicitationAction, ElicitationSchema, InputRequest, InputRequiredResult, InputResponses,
+    ProtocolVersion, RequestStateCodec, SealOptions,
+};
+use rmcp::service::RequestContext;
+use rmcp::{ErrorData, RoleServer};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::meter::{Fields, HeldBack};
+
+use super::caller_token;
+
+/// The field of the form, and the question's name.
+const GO_ON: &str = "deactivate";
+/// How long an answer is waited for, and how long it counts.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// How the client can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Not at all.
+    None,
+    /// While its call waits.
+    Meanwhile,
+    /// By a second call.
+    SecondCall,
+}
+
+impl Way {
+    pub(super) fn of(context: &RequestContext<RoleServer>) -> Self {
+        let elicitation = context
+            .client_capabilities()
+            .and_then(|capabilities| capabilities.elicitation);
+        // Without a mode, forms are meant.
+        let fills_forms = elicitation.is_some_and(|modes| modes.form.is_some() || modes.url.is_none());
+        let modern = ProtocolVersion::V_2026_07_28;
+        let is_modern = context
+            .protocol_version()
+            .is_some_and(|version| version.as_str() >= modern.as_str());
+        match (fills_forms, is_modern) {
+            (false, _) => Self::None,
+            (true, false) => Self::Meanwhile,
+            (true, true) => Self::SecondCall,
+        }
+    }
+}
+
+/// What the user says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The plan may go on.
+    Yes,
+    /// It may not, or the user did not say.
+    No,
+}
+
+/// Asks while the call waits.
+pub(super) async fn ask(context: &RequestContext<RoleServer>, held: &HeldBack) -> Answer {
+    let asked = context
+        .peer
+        .create_elicitation_with_timeout(question(held), Some(PATIENCE));
+    match asked.await {
+        Ok(result) => read(&result),
+        Err(error) => {
+            tracing::debug!(%error, "the user could not be asked");
+            Answer::No
+        }
+    }
+}
+
+fn read(result: &ElicitResult) -> Answer {
+    let content = result.content.as_ref();
+    let is_checked = content.is_some_and(|content| content[GO_ON] == true);
+    match result.action {
+        ElicitationAction::Accept if is_checked => Answer::Yes,
+        ElicitationAction::Accept | ElicitationAction::Decline | ElicitationAction::Cancel => {
+            Answer::No
+        }
+    }
+}
+
+fn question(held: &HeldBack) -> ElicitRequestParams {
+    let HeldBack {
+        deactivated,
+        active,
+        first,
+        ..
+    } = held;
+    let named: Vec<String> = first.iter().map(name).collect();
+    let rest = deactivated - i64::try_from(first.len()).unwrap_or(i64::MAX);
+    let rest = match rest {
+        ..=0 => String::new(),
+        rest => format!(" and {rest} more"),
+    };
+    let message = format!(
+        "{deactivated} of {active} active meters would be deactivated, as the central database has them no more: \
+         {}{rest}. Go on?",
+        named.join("; ")
+    );
+    let field = BooleanSchema::new()
+        .title(format!("Deactivate {deactivated} meters"))
+        .description("They keep their rows and readings, and come back when the central database has them again.")
+        .with_default(false);
+    let schema = ElicitationSchema::builder()
+        .required_bool_property(GO_ON, field)
+        .build_unchecked();
+    ElicitRequestParams::FormElicitationParams {
+        meta: None,
+        message,
+        requested_schema: schema,
+    }
+}
+
+/// A meter as a person knows it.
+fn name(meter: &Fields) -> String {
+    let text = |value: &serde_json::Value| match value.as_str() {
+        Some(text) => text.to_owned(),
+        None => value.to_string(),
+    };
+    let key: Vec<String> = meter
+        .iter()
+        .filter(|(field, _)| *field != "name")
+        .map(|(field, value)| format!("{field} {}", text(value)))
+        .collect();
+    let key = super::arguments::shorten(&key.join(", "));
+    match meter.get("name").filter(|name| !name.is_null()) {
+        Some(name) => format!("{} ({key})", super::arguments::shorten(&text(name))),
+        None => key,
+    }
+}
+
+/// The questions that are open, sealed so that a client can carry them.
+pub(super) struct Approvals {
+    codec: RequestStateCodec,
+    /// The states that came back, till they expire: each counts once.
+    used: Mutex<HashMap<Uuid, Instant>>,
+}
+
+impl std::fmt::Debug for Approvals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Approvals").finish_non_exhaustive()
+    }
+}
+
+/// What a state says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Asked {
+    id: Uuid,
+    digest: String,
+}
+
+/// What came back of a question.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Returned {
+    /// No question was asked: this is a first call.
+    Nothing,
+    /// The user lets the plan with this digest go on.
+    Yes(String),
+    /// The user does not.
+    No,
+}
+
+impl Default for Approvals {
+    fn default() -> Self {
+        // Questions of a process end with it.
+        let key = [Uuid::new_v4(), Uuid::new_v4()].map(Uuid::into_bytes).concat();
+        Self {
+            codec: RequestStateCodec::new_unchecked(key),
+            used: Mutex::default(),
+        }
+    }
+}
+
+impl Approvals {
+    /// The question about a plan, as the answer to the call.
+    pub(super) fn question(
+        &self,
+        held: &HeldBack,
+        context: &RequestContext<RoleServer>,
+        call: &CallToolRequestParams,
+    ) -> Result<InputRequiredResult, ErrorData> {
+        let asked = Asked {
+            id: Uuid::new_v4(),
+            digest: held.digest.clone(),
+        };
+        let bound = bound(context, call);
+        let options = SealOptions::new().associated_data(&bound).ttl(PATIENCE);
+        let state = self.codec.seal_json_with(&asked, &options);
+        let state = state.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+        let request = InputRequest::Elicitation(ElicitRequest::new(question(held)));
+        let requests = BTreeMap::from([(GO_ON.to_owned(), request)]);
+        Ok(InputRequiredResult::new(Some(requests), Some(state)))
+    }
+
+    /// What a call brings back. An error if it is not what was asked, comes too late or a second time.
+    pub(super) fn returned(
+        &self,
+        context: &RequestContext<RoleServer>,
+        call: &CallToolRequestParams,
+    ) -> Result<Returned, ErrorData> {
+        let Some(state) = &call.request_state else {
+            return Ok(Returned::Nothing);
+        };
+        let opened = self.codec.open_json_with::<Asked>(state, &bound(context, call));
+        let asked = opened.map_err(|error| {
+            let message = format!("The `requestState` does not count: {error}. Call again without it.");
+            ErrorData::invalid_params(message, None)
+        })?;
+        if !self.use_up(asked.id) {
+            let message = "The `requestState` was used already. Call again without it.";
+            return Err(ErrorData::invalid_params(message, None));
+        }
+        Ok(match answer(call.input_responses.as_ref()) {
+            Answer::Yes => Returned::Yes(asked.digest),
+            Answer::No => Returned::No,
+        })
+    }
+
+    /// Whether the state had not been used before.
+    fn use_up(&self, id: Uuid) -> bool {
+        let now = Instant::now();
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, when| now - *when <= PATIENCE);
+        used.insert(id, now).is_none()
+    }
+}
+
+fn answer(responses: Option<&InputResponses>) -> Answer {
+    let response = responses.and_then(|responses| responses.get(GO_ON));
+    let result = response.and_then(|response| serde_json::from_value(response.clone()).ok());
+    result.map_or(Answer::No, |result: ElicitResult| read(&result))
+}
+
+/// Who asks for what: a state counts for the same caller and the same call only.
+fn bound(context: &RequestContext<RoleServer>, call: &CallToolRequestParams) -> Vec<u8> {
+    let token = caller_token(context).map(crate::config::Token::secret);
+    let arguments: BTreeMap<_, _> = call.arguments.iter().flatten().collect();
+    format!("{token:?} {} {}", call.name, serde_json::json!(arguments)).into_bytes()
+}

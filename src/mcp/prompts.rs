@@ -1,0 +1,155 @@
+//! The questions people ask, ready to be picked: each tells the model which calls answer it.
+
+use rmcp::ErrorData;
+use rmcp::model::{
+    GetPromptRequestParams, GetPromptResult, Prompt, PromptArgument, PromptMessage, Role,
+};
+
+use super::arguments::{nearest, one_line, shorten};
+use super::{status, trigger};
+
+const SINCE: &str = "since";
+const SINCE_CHARS: usize = 100;
+
+/// A question.
+struct Question {
+    name: &'static str,
+    title: &'static str,
+    description: &'static str,
+    /// Whether it asks since when.
+    has_date: bool,
+    /// Whether its answer takes a dry run.
+    takes_trigger: bool,
+    /// What the model is told.
+    words: fn(&str) -> String,
+}
+
+const QUESTIONS: [Question; 4] = [
+    Question {
+        name: "in_sync",
+        title: "Are my meters in sync?",
+        description: "Whether the local meters can be relied on, since when, and what to do if not.",
+        has_date: false,
+        takes_trigger: false,
+        words: in_sync,
+    },
+    Question {
+        name: "last_failure",
+        title: "Why did the last sync fail?",
+        description: "What failed, on which side, and the remedy.",
+        has_date: false,
+        takes_trigger: false,
+        words: last_failure,
+    },
+    Question {
+        name: "changes_since",
+        title: "What changed since a date?",
+        description: "Which meters came, changed, were switched off or came back since a day or time.",
+        has_date: true,
+        takes_trigger: false,
+        words: changes_since,
+    },
+    Question {
+        name: "preview",
+        title: "What would a sync do now?",
+        description: "The changes that a sync would make now, without making them.",
+        has_date: false,
+        takes_trigger: true,
+        words: preview,
+    },
+];
+
+fn in_sync(_: &str) -> String {
+    format!(
+        "Are this site's meters in sync with the central database? Call {} once. Answer yes or no first, by `health` \
+         and `summary`; then when the last successful sync ended, how many meters are active, and when the next sync \
+         is due. If `next_step` asks for something, say what and who can do it. Start no sync.",
+        status::NAME
+    )
+}
+
+fn last_failure(_: &str) -> String {
+    format!(
+        "Why did the last sync of this site's meters fail? Call {} once. If `last_run` failed, was refused or was \
+         interrupted, say in plain words what failed and on which side (remote or local), give the remedy of its \
+         `error` as it stands, say since when no sync has succeeded, and whether the schedule will try again by itself. \
+         If it set rows aside, call again with its `run_id` and `include_changes` and name them with their reasons. \
+         If it succeeded, say so. Start no sync.",
+        status::NAME
+    )
+}
+
+fn changes_since(since: &str) -> String {
+    format!(
+        "What changed among this site's meters since {since}? Call {name} with `history` 50, then once for each run \
+         since then whose counts are not all zero, with its `run_id`, `include_changes` true and `changes_limit` 200; leave dry \
+         runs out. Say which meters are new, which fields of which meters changed (old and new), which were switched \
+         off and which came back, with the times. If the history does not reach back so far, or a run has more changes than were listed, say so.",
+        name = status::NAME
+    )
+}
+
+fn preview(_: &str) -> String {
+    format!(
+        "What would a sync of this site's meters do now? Call {} with `dry_run` true, which writes to no meter. Say how \
+         many meters would be new, changed, switched off and back, name the first ones with their old and new fields, \
+         and say whether the sync would be refused and why. Start no real sync unless I ask for it.",
+        trigger::NAME
+    )
+}
+
+/// The questions that this caller's tools can answer.
+pub(super) fn list(may_trigger: bool) -> Vec<Prompt> {
+    let listed = QUESTIONS
+        .iter()
+        .filter(|question| may_trigger || !question.takes_trigger);
+    listed.map(Question::prompt).collect()
+}
+
+impl Question {
+    fn prompt(&self) -> Prompt {
+        let since = PromptArgument::new(SINCE)
+            .with_title("Since")
+            .with_description("A day or time, such as 2026-01-31, yesterday or last Monday.")
+            .with_required(true);
+        let arguments = self.has_date.then(|| vec![since]);
+        Prompt::new(self.name, Some(self.description), arguments).with_title(self.title)
+    }
+}
+
+/// One of them, to be asked.
+pub(super) fn get(
+    request: &GetPromptRequestParams,
+    may_trigger: bool,
+) -> Result<GetPromptResult, ErrorData> {
+    let known = QUESTIONS
+        .iter()
+        .filter(|question| may_trigger || !question.takes_trigger);
+    let Some(question) = known.clone().find(|question| question.name == request.name) else {
+        let names = known.map(|question| question.name);
+        let hint = nearest(&request.name, names)
+            .map(|known| format!(" Did you mean `{known}`?"))
+            .unwrap_or_default();
+        let message = format!("There is no prompt `{}`.{hint}", shorten(&request.name));
+        return Err(ErrorData::invalid_params(message, None));
+    };
+    let since = match question.has_date {
+        true => since(request)?,
+        false => String::new(),
+    };
+    let text = (question.words)(&since);
+    let message = PromptMessage::new_text(Role::User, text);
+    Ok(GetPromptResult::new(vec![message]).with_description(question.description))
+}
+
+fn since(request: &GetPromptRequestParams) -> Result<String, ErrorData> {
+    let given = request.arguments.as_ref().and_then(|given| given.get(SINCE));
+    let text = given.and_then(|value| value.as_str()).map(one_line);
+    text.filter(|text| !text.is_empty() && text.chars().count() <= SINCE_CHARS)
+        .ok_or_else(|| {
+            let message = format!(
+                "The prompt needs `{SINCE}`, a day or time of at most {SINCE_CHARS} characters, such as 2026-01-31."
+            );
+            ErrorData::invalid_params(message, None)
+        })
+}

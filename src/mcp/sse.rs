@@ -1,0 +1,205 @@
+//! MCP over HTTP with server-sent events, as protocol version 2024-11-05 had it, for clients that know
+//! no other: a stream of events for each client, and what the client says by POST to the address that
+//! the first event gives
+//! (<https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse>).
+//!
+//! A conversation lives in the body of its stream and ends with it, however that ends.
+
+use std::collections::HashMap;
+use std::future::ready;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures_util::{StreamExt, stream};
+use rmcp::model::ClientJsonRpcMessage;
+use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
+use rmcp::transport::Transport;
+use rmcp::{RoleServer, ServiceExt};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Server;
+use super::http::{MAX_SESSIONS, SESSION_IDLE, full};
+use super::patient::Patient;
+
+const STREAM_PATH: &str = "/sse";
+const MESSAGES_PATH: &str = "/messages";
+/// A quiet stream shows that it is alive this often, which proxies want and which finds dead clients.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How many messages wait in either direction.
+const QUEUE: usize = 16;
+
+/// Both routes; `shutdown` ends the open streams.
+pub(super) fn routes(server: Server, shutdown: CancellationToken) -> Router {
+    let conversations = Conversations {
+        server,
+        shutdown,
+        open: Arc::default(),
+    };
+    Router::new()
+        .route(STREAM_PATH, get(open))
+        .route(MESSAGES_PATH, post(say))
+        .with_state(conversations)
+}
+
+type Inbox = mpsc::Sender<ClientJsonRpcMessage>;
+
+/// What the routes share.
+#[derive(Clone)]
+struct Conversations {
+    server: Server,
+    shutdown: CancellationToken,
+    open: Arc<Mutex<HashMap<Uuid, Inbox>>>,
+}
+
+impl Conversations {
+    fn open(&self) -> MutexGuard<'_, HashMap<Uuid, Inbox>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a new one in, unless there are too many.
+    fn enter(&self, inbox: Inbox) -> Option<Entered> {
+        // Its number is all that a client shows: it must not be guessed.
+        let id = Uuid::new_v4();
+        let mut open = self.open();
+        if open.len() >= MAX_SESSIONS {
+            return None;
+        }
+        open.insert(id, inbox);
+        Some(Entered {
+            id,
+            conversations: self.clone(),
+        })
+    }
+}
+
+/// A place among the open conversations, given back when dropped.
+struct Entered {
+    id: Uuid,
+    conversations: Conversations,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.conversations.open().remove(&self.id);
+    }
+}
+
+impl Entered {
+    /// Serves the client until it falls silent or we shut down.
+    async fn converse(self, transport: Channels) {
+        let Conversations {
+            server, shutdown, ..
+        } = &self.conversations;
+        let begun = server
+            .for_a_client()
+            .serve_with_ct(Patient::new(transport), shutdown.child_token());
+        let ended = match begun.await {
+            Ok(running) => running.waiting().await.map(drop).map_err(anyhow::Error::from),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a conversation over SSE broke off");
+        }
+    }
+}
+
+/// `GET /sse`: opens a conversation.
+async fn open(State(conversations): State<Conversations>) -> Response {
+    let (inbox, heard) = mpsc::channel(QUEUE);
+    let (outbox, mut said) = mpsc::channel(QUEUE);
+    let Some(entered) = conversations.enter(inbox) else {
+        return full();
+    };
+    let address = format!("{MESSAGES_PATH}?sessionId={}", entered.id);
+    let first = Event::default().event("endpoint").data(address);
+    let conversation = entered.converse(Channels { outbox, heard });
+    let messages = stream::poll_fn(move |context| said.poll_recv(context));
+    let messages = messages.map(|message| Event::default().event("message").json_data(message));
+    // The conversation gives no event of its own; it goes on while the stream is read.
+    let going_on = stream::once(conversation).filter_map(|()| ready(None));
+    let events = stream::iter([Ok(first)]).chain(stream::select(messages, going_on));
+    Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Session {
+    session_id: Uuid,
+}
+
+/// `POST /messages`: what a client says in its conversation; the answer comes as an event there.
+async fn say(
+    State(conversations): State<Conversations>,
+    Query(session): Query<Session>,
+    parts: Parts,
+    body: Bytes,
+) -> Response {
+    let inbox = conversations.open().get(&session.session_id).cloned();
+    let Some(inbox) = inbox else {
+        let text = "There is no such MCP session, or it has ended: open one by GET /sse.";
+        return (StatusCode::NOT_FOUND, text).into_response();
+    };
+    let mut message: ClientJsonRpcMessage = match serde_json::from_slice(&body) {
+        Ok(message) => message,
+        Err(error) => {
+            let text = format!("The body is no JSON-RPC message: {error}.");
+            return (StatusCode::BAD_REQUEST, text).into_response();
+        }
+    };
+    message.insert_extension(parts);
+    match inbox.try_send(message) {
+        Ok(()) => (StatusCode::ACCEPTED, "Accepted").into_response(),
+        Err(_full_or_closed) => {
+            let text = "The session takes no message now: wait for answers, or open another one.";
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
+}
+
+/// The transport of one conversation.
+struct Channels {
+    outbox: mpsc::Sender<TxJsonRpcMessage<RoleServer>>,
+    heard: mpsc::Receiver<ClientJsonRpcMessage>,
+}
+
+impl Transport<RoleServer> for Channels {
+    type Error = mpsc::error::SendError<()>;
+
+    fn send(
+        &mut self,
+        message: TxJsonRpcMessage<RoleServer>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
+        let outbox = self.outbox.clone();
+        async move {
+            outbox
+                .send(message)
+                .await
+                .map_err(|_closed| mpsc::error::SendError(()))
+        }
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
+        tokio::time::timeout(SESSION_IDLE, self.heard.recv())
+            .await
+            .ok()
+            .flatten()
+    }
+
+    async fn close(&mut self) -> Result<(), Self::Error> {
+        self.heard.close();
+        Ok(())
+    }
+}

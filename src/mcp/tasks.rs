@@ -1,0 +1,77 @@
+//! Runs as tasks, for clients that know the tasks extension
+//! (<https://modelcontextprotocol.io/extensions/tasks/overview>): a run that takes longer than it was waited
+//! for goes on as a task of the same id, which can be asked for and cancelled.
+
+use rmcp::model::{
+    ClientCapabilities, CreateTaskResult, DetailedTask, GetTaskResult, Task, TaskPayload,
+};
+use rmcp::service::RequestContext;
+use rmcp::{ErrorData, RoleServer};
+
+use super::arguments::shorten;
+use super::trigger;
+use crate::meter::{Outcome, RunId};
+use crate::runs::Runs;
+use crate::runs::report::RunReport;
+
+/// How often a client should ask.
+const POLL_MS: u64 = 1000;
+
+/// Whether the client can be given a task.
+pub(super) fn are_known(context: &RequestContext<RoleServer>) -> bool {
+    let capabilities = context.client_capabilities();
+    capabilities.as_ref().is_some_and(ClientCapabilities::supports_tasks)
+}
+
+/// A run that goes on, as a task.
+pub(super) fn begun(run: &RunReport) -> CreateTaskResult {
+    CreateTaskResult::new(task(run, &TaskPayload::Working))
+}
+
+/// How a task stands.
+pub(super) async fn get(runs: &Runs, id: &str) -> Result<GetTaskResult, ErrorData> {
+    let run = runs.report(parse(id)?).await.map_err(|failure| {
+        ErrorData::invalid_params(format!("{} {}", failure.message, failure.remedy), None)
+    })?;
+    let payload = match run.outcome {
+        None => TaskPayload::Working,
+        Some(Outcome::Interrupted) => TaskPayload::Cancelled,
+        Some(_ended) => completed(run.clone())?,
+    };
+    let task = task(&run, &payload);
+    Ok(GetTaskResult::new(DetailedTask::new(task, payload)))
+}
+
+/// Ends a task's run before its end. That it has ended by itself is no error.
+pub(super) fn cancel(runs: &Runs, id: &str) -> Result<(), ErrorData> {
+    runs.cancel(parse(id)?);
+    Ok(())
+}
+
+fn completed(run: RunReport) -> Result<TaskPayload, ErrorData> {
+    match serde_json::to_value(trigger::report(run)) {
+        Ok(serde_json::Value::Object(result)) => Ok(TaskPayload::Completed { result }),
+        Ok(_) | Err(_) => {
+            let message = "The result could not be written as JSON.";
+            Err(ErrorData::internal_error(message, None))
+        }
+    }
+}
+
+fn task(run: &RunReport, payload: &TaskPayload) -> Task {
+    let last = run.finished_at.unwrap_or(run.started_at);
+    Task::new(
+        run.run_id.to_string(),
+        payload.status(),
+        run.started_at.to_rfc3339(),
+        last.to_rfc3339(),
+    )
+    .with_status_message(run.summary.clone())
+    .with_poll_interval_ms(POLL_MS)
+}
+
+fn parse(id: &str) -> Result<RunId, ErrorData> {
+    id.parse().map_err(|_no_id: uuid::Error| {
+        ErrorData::invalid_params(format!("There is no task `{}`.", shorten(id)), None)
+    })
+}

@@ -1,0 +1,235 @@
+//! One meter as the local table has it, and what the runs did to it.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
+
+use crate::db::catalog::{self, Relation};
+use crate::db::{DbError, Local, Tx, migrations, param, quote};
+use crate::error::{ErrorCode, Failure};
+use crate::meter::{Action, Fields, RunId};
+
+use super::history::object;
+use super::table::{self, Scope};
+use super::tenant::{self, NoTenant};
+use super::Runs;
+
+/// A meter and its history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MeterReport {
+    /// Its key.
+    pub key: Fields,
+    /// Its local row, the site's own columns included; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meter: Option<Fields>,
+    /// What runs changed of it, the latest first, at most [`CHANGES`].
+    pub changes: Vec<MeterChange>,
+}
+
+/// What one run changed of a meter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MeterChange {
+    /// The run.
+    pub run_id: RunId,
+    /// When the change became visible.
+    pub at: DateTime<Utc>,
+    /// What was done.
+    pub action: Action,
+    /// The changed fields before.
+    pub before: Fields,
+    /// The changed fields after.
+    pub after: Fields,
+}
+
+/// How many changes of a meter are told.
+pub const CHANGES: i64 = 100;
+
+/// The table of the meters and what picks one of them.
+struct Meters {
+    scope: Scope,
+    relation: Relation,
+    /// The key's columns: name and type.
+    key: Vec<(String, String)>,
+    /// The condition that picks the tenant's rows, for a row named `l`.
+    filter: String,
+}
+
+impl Runs {
+    /// The meter with this key, which is the values of the key's columns as text, in the order of the key;
+    /// `None` if neither a row nor the log knows it.
+    pub async fn meter(&self, key: &[String]) -> Result<Option<MeterReport>, Failure> {
+        let local = self.local()?;
+        let mut connection = local.connect().await.map_err(|e| e.failure())?;
+        let tx = connection.begin("meter").await.map_err(|e| e.failure())?;
+        let meters = self.meters(&tx).await?;
+        meters.find(&tx, key).await.map_err(|e| e.failure())
+    }
+
+    /// Keys that begin so, in order, where the key is one column.
+    pub async fn meter_keys(&self, prefix: &str, limit: i64) -> Result<Vec<String>, Failure> {
+        let local = self.local()?;
+        let mut connection = local.connect().await.map_err(|e| e.failure())?;
+        let tx = connection.begin("meter keys").await.map_err(|e| e.failure())?;
+        let meters = self.meters(&tx).await?;
+        meters.keys(&tx, prefix, limit).await.map_err(|e| e.failure())
+    }
+
+    async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
+        let mapping = &self.config().mapping;
+        let table = table::find(tx, mapping).await.map_err(|e| e.failure())?;
+        let tenant = match tenant::resolve(tx, mapping, &table).await {
+            Ok(tenant) => tenant,
+            Err(NoTenant::Unknown(failure)) => return Err(failure),
+            Err(NoTenant::Database(error)) => return Err(error.failure()),
+        };
+        let missing = |what: String| Failure::new(ErrorCode::LocalSchema, what);
+        let found = catalog::find(tx, &mapping.local_table).await;
+        let relation = found.map_err(|e| e.failure())?.ok_or_else(|| {
+            missing(format!("The local table {} does not exist.", mapping.local_table))
+        })?;
+        let key = match &mapping.key {
+            Some(key) => Some(key.clone()),
+            None => {
+                let unique = catalog::unique_indexes(tx, relation.oid).await;
+                unique.map_err(|e| e.failure())?.primary
+            }
+        };
+        let typed = |name: String| {
+            let type_ = relation.column(&name)?.base_type.clone();
+            Some((name, type_))
+        };
+        let key: Option<Vec<_>> = key.and_then(|key| key.into_iter().map(typed).collect());
+        let key = key.ok_or_else(|| {
+            missing(format!("The local table {} has no key.", mapping.local_table))
+        })?;
+        let filter = table::of_tenant(&relation, mapping, &tenant.given);
+        Ok(Meters {
+            scope: Scope { tenant, table },
+            relation,
+            key,
+            filter,
+        })
+    }
+}
+
+impl Meters {
+    async fn find(&self, tx: &Tx<'_, Local>, key: &[String]) -> Result<Option<MeterReport>, DbError> {
+        if key.len() != self.key.len() {
+            return Ok(None);
+        }
+        let Some(key_json) = self.read_key(tx, key).await? else {
+            return Ok(None);
+        };
+        let meter = self.row(tx, key).await?;
+        let changes = match migrations::exist(tx).await? {
+            true => self.changes(tx, &key_json).await?,
+            false => Vec::new(),
+        };
+        let is_known = meter.is_some() || !changes.is_empty();
+        Ok(is_known.then(|| MeterReport {
+            key: parse(&key_json),
+            meter,
+            changes,
+        }))
+    }
+
+    /// The key as the log has it; `None` if its values are none of their types.
+    async fn read_key(&self, tx: &Tx<'_, Local>, key: &[String]) -> Result<Option<String>, DbError> {
+        tx.savepoint("key").await?;
+        let pairs: Vec<String> = (1..)
+            .zip(&self.key)
+            .map(|(n, (name, type_))| format!("{}, ${n}::{type_}", quote::literal(name)))
+            .collect();
+        let sql = format!(
+            "-- read the key\nselect jsonb_build_object({})::text",
+            pairs.join(", ")
+        );
+        match tx.query_one(&sql, &texts(key)).await {
+            Ok(row) => {
+                tx.release("key").await?;
+                Ok(row.get(0))
+            }
+            Err(error) if error.is_about_a_row() => {
+                tx.back_to("key").await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn row(&self, tx: &Tx<'_, Local>, key: &[String]) -> Result<Option<Fields>, DbError> {
+        let conditions: Vec<String> = (1..)
+            .zip(&self.key)
+            .map(|(n, (name, type_))| format!("l.{} = ${n}::{type_}", quote::identifier(name)))
+            .collect();
+        // As `json`, which holds whatever a column of that type does.
+        let sql = format!(
+            "-- read a meter\nselect row_to_json(l)::text from {} l where {} and {} limit 1",
+            self.relation.quoted(),
+            conditions.join(" and "),
+            self.filter
+        );
+        let row = tx.query_opt(&sql, &texts(key)).await?;
+        Ok(row.map(|row| parse(row.get(0))))
+    }
+
+    async fn changes(&self, tx: &Tx<'_, Local>, key: &str) -> Result<Vec<MeterChange>, DbError> {
+        let params = [
+            param::text(key),
+            param::text(self.scope.table.name.as_str()),
+            param::text(self.scope.tenant.id.as_str()),
+            param::bigint(CHANGES),
+        ];
+        let change = |row: &Row| MeterChange {
+            run_id: RunId::from(row.get::<_, uuid::Uuid>(0)),
+            at: row.get(1),
+            action: Action::parse(row.get(2)).unwrap_or(Action::Update),
+            before: object(row.get(3)),
+            after: object(row.get(4)),
+        };
+        Ok(tx.query(HISTORY, &params).await?.iter().map(change).collect())
+    }
+
+    async fn keys(
+        &self,
+        tx: &Tx<'_, Local>,
+        prefix: &str,
+        limit: i64,
+    ) -> Result<Vec<String>, DbError> {
+        let [(name, _type)] = self.key.as_slice() else {
+            return Ok(Vec::new());
+        };
+        let key = quote::identifier(name);
+        let sql = format!(
+            "-- list keys
+select l.{key}::text from {} l
+where starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2",
+            self.relation.quoted(),
+            self.filter
+        );
+        let rows = tx
+            .query(&sql, &[param::text(prefix), param::bigint(limit)])
+            .await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+}
+
+const HISTORY: &str = "\
+-- list a meter's changes
+select c.run_id, g.finished_at, c.action, c.before, c.after
+from meter_sync.meter_sync_change c
+join meter_sync.meter_sync_log g on g.id = c.run_id
+where c.key = $1::jsonb and g.local_table = $2 and g.tenant = $3
+  and not g.dry_run and g.outcome in ('succeeded', 'partial')
+order by c.run_id desc limit $4";
+
+fn texts(key: &[String]) -> Vec<param::Param<'_>> {
+    key.iter().map(|value| param::text(value.as_str())).collect()
+}
+
+fn parse(text: &str) -> Fields {
+    serde_json::from_str(text).unwrap_or_default()
+}

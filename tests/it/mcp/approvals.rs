@@ -1,0 +1,221 @@
+//! The brake asks the user: only a yes lets a plan go on, and only the plan that was asked about.
+
+use std::sync::Arc;
+
+use meter_sync::config::Setting;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, ElicitResult, ElicitationAction, InputRequiredResult,
+    InputResponses,
+};
+use rmcp::service::{ClientLifecycleMode, ServiceError};
+use serde_json::{Value, json};
+
+use super::client::{Abilities, Answers, Assistant, EVERY_WAY, Start, Way, modern, params};
+use super::{STATUS, TRIGGER};
+use crate::support::held;
+use crate::support::postgres::connect;
+use crate::support::site::{Site, rows};
+
+const LIFECYCLES: [fn() -> ClientLifecycleMode; 2] = [|| ClientLifecycleMode::Initialize, modern];
+
+/// A site in sync with twenty meters, of which ten are gone on the remote since.
+async fn site() -> Site {
+    let site = Site::new().await;
+    site.on_remote(
+        "insert into meter (id, tenant_id, name) select n, 7, 'Meter ' || n from generate_series(1, 20) n",
+    )
+    .await;
+    site.sync().await;
+    site.on_remote("delete from meter where id > 10").await;
+    site
+}
+
+async fn active(site: &Site) -> Value {
+    rows(&site.local, "select count(*) from meter where active").await[0]["count"].clone()
+}
+
+fn accepted(deactivate: bool) -> ElicitResult {
+    ElicitResult::new(ElicitationAction::Accept).with_content(json!({"deactivate": deactivate}))
+}
+
+fn always(result: &ElicitResult) -> Answers {
+    let result = result.clone();
+    Arc::new(move |_question| {
+        let result = result.clone();
+        Box::pin(async move { result })
+    })
+}
+
+async fn assistant(way: Way, site: &Site, lifecycle: ClientLifecycleMode, answers: Answers) -> Assistant {
+    let abilities = Abilities {
+        answers: Some(answers),
+        ..Abilities::default()
+    };
+    let start = Start {
+        lifecycle,
+        abilities,
+    };
+    Assistant::with_abilities(way, site, &[(Setting::Schedule, "off")], start).await
+}
+
+#[tokio::test]
+async fn a_yes_lets_the_plan_go_on() {
+    for way in EVERY_WAY {
+        for lifecycle in LIFECYCLES {
+            let site = site().await;
+            let yes = always(&accepted(true));
+            let assistant = assistant(way, &site, lifecycle(), yes).await;
+            let arguments = json!({"reason": "tidying", "idempotency_key": "once"});
+            let run = assistant.ask(TRIGGER, arguments).await;
+            assert_eq!(run["counts"]["deactivated"], 10, "{way:?}: {run:#}");
+            assert_eq!(active(&site).await, 10);
+            let asked = assistant.asked();
+            assert_eq!(asked.len(), 1, "{way:?}: {asked:?}");
+            assert!(
+                asked[0].starts_with("10 of 20 active meters would be deactivated")
+                    && asked[0].contains("Meter 11 (id 11); Meter 12 (id 12)")
+                    && asked[0].ends_with("and 5 more. Go on?"),
+                "{way:?}: {asked:?}"
+            );
+            let status = assistant.ask(STATUS, json!({})).await;
+            assert_eq!(
+                status["last_run"]["reason"],
+                "tidying (the user let the deactivations pass)"
+            );
+            assert_eq!(
+                held::outcomes(&site).await,
+                json!(["succeeded", "refused", "succeeded"])
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_no_yes_changes_nothing() {
+    for lifecycle in LIFECYCLES {
+        for answer in [
+            accepted(false),
+            ElicitResult::new(ElicitationAction::Accept),
+            ElicitResult::new(ElicitationAction::Accept).with_content(json!({"deactivate": "true"})),
+            ElicitResult::new(ElicitationAction::Decline),
+            ElicitResult::new(ElicitationAction::Cancel).with_content(json!({"deactivate": true})),
+        ] {
+            let site = site().await;
+            let assistant = assistant(Way::Memory, &site, lifecycle(), always(&answer)).await;
+            let text = assistant.refused(TRIGGER, json!({})).await;
+            assert!(
+                text.contains("the user does not let it go on")
+                    && text.ends_with("[MASS_DEACTIVATION_REFUSED]"),
+                "{answer:?}: {text}"
+            );
+            assert_eq!(active(&site).await, 20, "{answer:?}");
+            assert_eq!(held::outcomes(&site).await, json!(["succeeded", "refused"]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_plan_that_changed_meanwhile_is_asked_about_again() {
+    for lifecycle in LIFECYCLES {
+        for meanwhile in [
+            "delete from meter where id = 10",
+            // As many, but others.
+            "insert into meter (id, tenant_id) values (11, 7) on conflict do nothing; delete from meter where id = 1",
+            // The same, but another change with them.
+            "update meter set name = 'other' where id = 1",
+        ] {
+            let site = site().await;
+            let url = site.pair.remote_url.clone();
+            let answers: Answers = Arc::new(move |_question| {
+                let url = url.clone();
+                Box::pin(async move {
+                    let remote = connect(&url).await;
+                    remote.batch_execute(meanwhile).await.expect(meanwhile);
+                    accepted(true)
+                })
+            });
+            let assistant = assistant(Way::Memory, &site, lifecycle(), answers).await;
+            let run = assistant.call(TRIGGER, &json!({})).await;
+            let asked = assistant.asked();
+            assert_eq!(asked.len(), 2, "{meanwhile}: {asked:?} {run:#}");
+            assert_eq!(run["structuredContent"]["outcome"], "succeeded", "{run:#}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_remote_is_asked_about_too() {
+    for lifecycle in LIFECYCLES {
+        let site = site().await;
+        site.on_remote("delete from meter").await;
+        let yes = always(&accepted(true));
+        let assistant = assistant(Way::Memory, &site, lifecycle(), yes).await;
+        let run = assistant.ask(TRIGGER, json!({})).await;
+        assert_eq!(run["counts"]["deactivated"], 20);
+        assert_eq!(active(&site).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_asks_nothing() {
+    for lifecycle in LIFECYCLES {
+        let site = site().await;
+        let yes = always(&accepted(true));
+        let assistant = assistant(Way::Memory, &site, lifecycle(), yes).await;
+        let plan = assistant.ask(TRIGGER, json!({"dry_run": true})).await;
+        assert_eq!(plan["error"]["code"], "MASS_DEACTIVATION_REFUSED");
+        assert_eq!(assistant.asked(), Vec::<String>::new());
+        assert_eq!(active(&site).await, 20);
+    }
+}
+
+async fn question(assistant: &Assistant, call: CallToolRequestParams) -> InputRequiredResult {
+    let answer = assistant.client.call_tool_once(call).await;
+    match answer.expect("an answer") {
+        CallToolResponse::InputRequired(question) => question,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn yes() -> InputResponses {
+    let yes = json!({"action": "accept", "content": {"deactivate": true}});
+    InputResponses::from([("deactivate".to_owned(), yes)])
+}
+
+#[tokio::test]
+async fn a_state_counts_once_and_for_its_own_call_only() {
+    let site = site().await;
+    let assistant = assistant(Way::Memory, &site, modern(), always(&accepted(true))).await;
+    let call = || params(TRIGGER, &json!({"reason": "tidying"}));
+    let asked = question(&assistant, call()).await;
+    let state = asked.request_state.expect("a state");
+    let mut tampered = state.clone();
+    let last = tampered.pop().expect("a character");
+    tampered.push(if last == 'A' { 'B' } else { 'A' });
+    let mut others = params(TRIGGER, &json!({"reason": "another"}));
+    for (mut call, state) in [
+        (call(), "rs1.AAAA.AAAA".to_owned()),
+        (call(), tampered),
+        (std::mem::take(&mut others), state.clone()),
+    ] {
+        call.input_responses = Some(yes());
+        call.request_state = Some(state);
+        let refused = assistant.client.call_tool_once(call).await;
+        let Err(ServiceError::McpError(error)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(error.code.0, -32602, "{error:?}");
+    }
+    assert_eq!(active(&site).await, 20);
+    let mut answered = call();
+    answered.input_responses = Some(yes());
+    answered.request_state = Some(state);
+    let run = assistant.client.call_tool_once(answered.clone()).await;
+    assert!(matches!(run, Ok(CallToolResponse::Complete(_))), "{run:?}");
+    assert_eq!(active(&site).await, 10);
+    let again = assistant.client.call_tool_once(answered).await;
+    let Err(ServiceError::McpError(error)) = again else {
+        panic!("{again:?}");
+    };
+    assert!(error.message.contains("was used already"), "{error:?}");
+}

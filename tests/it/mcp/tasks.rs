@@ -1,0 +1,108 @@
+//! Runs as tasks, for clients that know the extension.
+
+use rmcp::model::{
+    CallToolResponse, CancelTaskParams, GetTaskParams, TaskPayload, TaskStatus, UpdateTaskParams,
+};
+use serde_json::json;
+
+use super::client::{Abilities, Assistant, EVERY_WAY, Start, Way, modern, params};
+use super::{METERS, TRIGGER};
+use crate::support::held::{self, Held};
+use crate::support::site::{Site, rows};
+use crate::support::wait;
+
+async fn assistant(way: Way, site: &Site) -> Assistant {
+    let abilities = Abilities {
+        tasks: true,
+        ..Abilities::default()
+    };
+    let start = Start {
+        lifecycle: modern(),
+        abilities,
+    };
+    Assistant::with_abilities(way, site, &[], start).await
+}
+
+/// A run that goes on, as a task.
+async fn begun(assistant: &Assistant) -> String {
+    let call = params(TRIGGER, &json!({"wait_seconds": 0}));
+    let answer = assistant.client.call_tool_once(call).await;
+    match answer.expect("an answer") {
+        CallToolResponse::Task(begun) => {
+            assert_eq!(begun.task.status, TaskStatus::Working);
+            begun.task.task_id
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn payload(assistant: &Assistant, id: &str) -> TaskPayload {
+    let got = assistant.client.get_task(GetTaskParams::new(id)).await;
+    got.expect("a task").task.payload
+}
+
+#[tokio::test]
+async fn a_long_run_is_a_task_that_completes_with_the_tools_result() {
+    for way in EVERY_WAY {
+        let site = Site::new().await;
+        site.on_remote(METERS).await;
+        let assistant = assistant(way, &site).await;
+        let held = Held::new(&site).await;
+        let id = begun(&assistant).await;
+        assert_eq!(payload(&assistant, &id).await, TaskPayload::Working, "{way:?}");
+        held.release().await;
+        let completed = async || payload(&assistant, &id).await != TaskPayload::Working;
+        wait::until("the task is over", completed).await;
+        let TaskPayload::Completed { result } = payload(&assistant, &id).await else {
+            panic!("{way:?}: {:?}", payload(&assistant, &id).await);
+        };
+        assert_eq!(result["structuredContent"]["run_id"], json!(id));
+        assert_eq!(result["structuredContent"]["counts"]["inserted"], 3);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_ends_in_time_is_no_task() {
+    let site = Site::new().await;
+    site.on_remote(METERS).await;
+    let assistant = assistant(Way::Memory, &site).await;
+    let run = assistant.ask(TRIGGER, json!({})).await;
+    assert_eq!(run["outcome"], "succeeded");
+}
+
+#[tokio::test]
+async fn a_cancelled_task_ends_its_run_and_changes_nothing() {
+    for way in EVERY_WAY {
+        let site = Site::new().await;
+        site.on_remote(METERS).await;
+        let assistant = assistant(way, &site).await;
+        let held = Held::new(&site).await;
+        let id = begun(&assistant).await;
+        let cancelled = assistant.client.cancel_task(CancelTaskParams::new(&id)).await;
+        cancelled.expect("cancelled");
+        assert_eq!(held::outcomes(&site).await, json!(["interrupted"]), "{way:?}");
+        assert_eq!(payload(&assistant, &id).await, TaskPayload::Cancelled, "{way:?}");
+        held.release().await;
+        assert_eq!(rows(&site.local, "select id from meter").await, json!([]));
+        // Nothing of it is left in the way of the next run, and a second cancel is no error.
+        let run = assistant.ask(TRIGGER, json!({})).await;
+        assert_eq!(run["counts"]["inserted"], 3, "{way:?}");
+        let again = assistant.client.cancel_task(CancelTaskParams::new(&id)).await;
+        again.expect("no error");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_task_is_refused_by_name() {
+    let site = Site::new().await;
+    let assistant = assistant(Way::Memory, &site).await;
+    for id in ["none", "0190c2f1-7a00-7000-8000-000000000001"] {
+        let got = assistant.client.get_task(GetTaskParams::new(id)).await;
+        let error = got.expect_err("no task").to_string();
+        assert!(error.contains(id), "{error}");
+    }
+    let input = UpdateTaskParams::new("none", [].into_iter().collect());
+    let updated = assistant.client.update_task(input).await;
+    let error = updated.expect_err("nothing asked").to_string();
+    assert!(error.contains("asks for nothing"), "{error}");
+}
