@@ -45,7 +45,8 @@ impl Way {
             .client_capabilities()
             .and_then(|capabilities| capabilities.elicitation);
         // Without a mode, forms are meant.
-        let fills_forms = elicitation.is_some_and(|modes| modes.form.is_some() || modes.url.is_none());
+        let fills_forms =
+            elicitation.is_some_and(|modes| modes.form.is_some() || modes.url.is_none());
         let modern = ProtocolVersion::V_2026_07_28;
         let is_modern = context
             .protocol_version()
@@ -86,7 +87,7 @@ fn read(result: &ElicitResult) -> Answer {
     let is_checked = content.is_some_and(|content| content[GO_ON] == true);
     match result.action {
         ElicitationAction::Accept if is_checked => Answer::Yes,
-        ElicitationAction::Accept | ElicitationAction::Decline | ElicitationAction::Cancel => {
+        ElicitationAction::Accept | ElicitationAction::Decline | ElicitationAction::Cancel | _ => {
             Answer::No
         }
     }
@@ -115,7 +116,7 @@ fn question(held: &HeldBack) -> ElicitRequestParams {
         .description("They keep their rows and readings, and come back when the central database has them again.")
         .with_default(false);
     let schema = ElicitationSchema::builder()
-        .required_bool_property(GO_ON, field)
+        .required_bool_property(GO_ON, |_empty| field)
         .build_unchecked();
     ElicitRequestParams::FormElicitationParams {
         meta: None,
@@ -176,7 +177,9 @@ pub(super) enum Returned {
 impl Default for Approvals {
     fn default() -> Self {
         // Questions of a process end with it.
-        let key = [Uuid::new_v4(), Uuid::new_v4()].map(Uuid::into_bytes).concat();
+        let key = [Uuid::new_v4(), Uuid::new_v4()]
+            .map(Uuid::into_bytes)
+            .concat();
         Self {
             codec: RequestStateCodec::new_unchecked(key),
             used: Mutex::default(),
@@ -214,9 +217,12 @@ impl Approvals {
         let Some(state) = &call.request_state else {
             return Ok(Returned::Nothing);
         };
-        let opened = self.codec.open_json_with::<Asked>(state, &bound(context, call));
+        let opened = self
+            .codec
+            .open_json_with::<Asked>(state, &bound(context, call));
         let asked = opened.map_err(|error| {
-            let message = format!("The `requestState` does not count: {error}. Call again without it.");
+            let message =
+                format!("The `requestState` does not count: {error}. Call again without it.");
             ErrorData::invalid_params(message, None)
         })?;
         if !self.use_up(asked.id) {

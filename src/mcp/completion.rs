@@ -20,7 +20,7 @@ pub(super) async fn complete(
     let typed = request.argument.value.as_str();
     let template = match &request.r#ref {
         Reference::Resource(template) => template.uri.as_str(),
-        Reference::Prompt(_) => "",
+        Reference::Prompt(_) | _ => "",
     };
     let values = match (template, request.argument.name.as_str()) {
         (RUN_TEMPLATE, "run_id") => run_ids(runs, typed).await,

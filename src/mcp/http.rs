@@ -42,8 +42,11 @@ fn streamable(server: Server, shutdown: CancellationToken) -> Router {
         .with_sse_retry(None) // its empty first event breaks naive clients
         .with_max_request_body_bytes(MAX_BODY_BYTES)
         .with_cancellation_token(shutdown);
-    let service =
-        StreamableHttpService::new(move || Ok(server.for_a_client()), Arc::clone(&sessions), config);
+    let service = StreamableHttpService::new(
+        move || Ok(server.for_a_client()),
+        Arc::clone(&sessions),
+        config,
+    );
     Router::new()
         .route_service(PATH, service)
         .layer(middleware::from_fn(answer_the_end))

@@ -143,7 +143,10 @@ pub(super) fn get(
 }
 
 fn since(request: &GetPromptRequestParams) -> Result<String, ErrorData> {
-    let given = request.arguments.as_ref().and_then(|given| given.get(SINCE));
+    let given = request
+        .arguments
+        .as_ref()
+        .and_then(|given| given.get(SINCE));
     let text = given.and_then(|value| value.as_str()).map(one_line);
     text.filter(|text| !text.is_empty() && text.chars().count() <= SINCE_CHARS)
         .ok_or_else(|| {

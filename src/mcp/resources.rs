@@ -44,7 +44,9 @@ impl Address {
         }
         let key = uri.strip_prefix(METERS).filter(|key| !key.is_empty())?;
         let decoded = |part| percent_decode_str(part).decode_utf8();
-        let parts = key.split(',').map(|part| Some(decoded(part).ok()?.into_owned()));
+        let parts = key
+            .split(',')
+            .map(|part| Some(decoded(part).ok()?.into_owned()));
         // Postgres has no texts with a NUL.
         let parts = parts.collect::<Option<Vec<_>>>()?;
         let is_text = parts.iter().all(|part| !part.contains('\0'));
@@ -101,7 +103,10 @@ pub(super) async fn read(runs: &Runs, uri: &str) -> Result<ReadResourceResult, E
         }
         Some(Address::Run(id)) => text(&run(runs, id, uri).await?),
         Some(Address::Meter(key)) => {
-            let meter = runs.meter(&key).await.map_err(|failure| unreadable(&failure))?;
+            let meter = runs
+                .meter(&key)
+                .await
+                .map_err(|failure| unreadable(&failure))?;
             text(&meter.ok_or_else(|| not_found(uri))?)
         }
         None => return Err(not_found(uri)),
@@ -161,7 +166,9 @@ mod tests {
     use super::*;
 
     fn meter(key: &[&str]) -> Option<Address> {
-        Some(Address::Meter(key.iter().map(|&part| part.to_owned()).collect()))
+        Some(Address::Meter(
+            key.iter().map(|&part| part.to_owned()).collect(),
+        ))
     }
 
     #[test]
@@ -175,7 +182,10 @@ mod tests {
             ),
             ("meter-sync://meters/42", meter(&["42"])),
             ("meter-sync://meters/a%2Fb%2Cc", meter(&["a/b,c"])),
-            ("meter-sync://meters/7,Main%20hall", meter(&["7", "Main hall"])),
+            (
+                "meter-sync://meters/7,Main%20hall",
+                meter(&["7", "Main hall"]),
+            ),
             ("meter-sync://meters/", None),
             ("meter-sync://meters/%00", None),
             ("meter-sync://meters/%ff", None),

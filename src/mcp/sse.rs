@@ -105,7 +105,11 @@ impl Entered {
             .for_a_client()
             .serve_with_ct(Patient::new(transport), shutdown.child_token());
         let ended = match begun.await {
-            Ok(running) => running.waiting().await.map(drop).map_err(anyhow::Error::from),
+            Ok(running) => running
+                .waiting()
+                .await
+                .map(drop)
+                .map_err(anyhow::Error::from),
             Err(error) => Err(error.into()),
         };
         if let Err(error) = ended {

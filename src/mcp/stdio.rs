@@ -2,11 +2,11 @@
 //!
 //! Nothing but the protocol is written to standard output.
 
+use rmcp::RoleServer;
 use rmcp::ServiceExt;
 use rmcp::service::ServerInitializeError;
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rmcp::transport::{self, Transport};
-use rmcp::RoleServer;
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
@@ -37,7 +37,10 @@ async fn serve_on<T>(
 where
     T: Transport<RoleServer> + 'static,
 {
-    let running = match server.serve_with_ct(Patient::new(transport), shutdown).await {
+    let running = match server
+        .serve_with_ct(Patient::new(transport), shutdown)
+        .await
+    {
         Ok(running) => running,
         Err(ServerInitializeError::ConnectionClosed(_) | ServerInitializeError::Cancelled) => {
             return Ok(());

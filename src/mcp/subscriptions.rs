@@ -9,8 +9,8 @@ use rmcp::{ErrorData, Peer, RoleServer};
 use tokio_util::sync::CancellationToken;
 
 use crate::meter::Outcome;
-use crate::runs::{News, Runs};
 use crate::runs::status::RunRecord;
+use crate::runs::{News, Runs};
 
 use super::arguments::shorten;
 use super::resources::Address;
@@ -51,8 +51,12 @@ pub(super) async fn listen(runs: &Runs, subscription: &SubscriptionContext) {
         loop {
             let news = news.next().await;
             for uri in uris.iter().filter(|uri| is_touched(uri, &news)) {
-                let updated = ResourceUpdatedNotificationParam::new(uri);
-                if subscription.sink().notify_resource_updated(updated).await.is_err() {
+                if subscription
+                    .sink()
+                    .notify_resource_updated(uri)
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }

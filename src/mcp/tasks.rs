@@ -20,7 +20,9 @@ const POLL_MS: u64 = 1000;
 /// Whether the client can be given a task.
 pub(super) fn are_known(context: &RequestContext<RoleServer>) -> bool {
     let capabilities = context.client_capabilities();
-    capabilities.as_ref().is_some_and(ClientCapabilities::supports_tasks)
+    capabilities
+        .as_ref()
+        .is_some_and(ClientCapabilities::supports_tasks)
 }
 
 /// A run that goes on, as a task.

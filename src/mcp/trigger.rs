@@ -133,7 +133,11 @@ fn approved(request: Request, digest: String) -> Request {
     let reason = request.reason.as_deref().unwrap_or_default();
     Request {
         idempotency_key: key.map(|key| format!("{key} {digest}")),
-        reason: Some(format!("{reason} (the user let the deactivations pass)").trim().to_owned()),
+        reason: Some(
+            format!("{reason} (the user let the deactivations pass)")
+                .trim()
+                .to_owned(),
+        ),
         allow: Allow {
             mass_deactivation: Permission::Plan(digest),
             ..request.allow
@@ -150,7 +154,8 @@ fn declined() -> ToolResult {
 }
 
 fn unsettled() -> Failure {
-    let message = "The sync was refused: the central database changed each time while the user was asked.";
+    let message =
+        "The sync was refused: the central database changed each time while the user was asked.";
     Failure::new(ErrorCode::MassDeactivationRefused, message)
 }
 

@@ -10,10 +10,10 @@ use crate::db::{DbError, Local, Tx, migrations, param, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Action, Fields, RunId};
 
+use super::Runs;
 use super::history::object;
 use super::table::{self, Scope};
 use super::tenant::{self, NoTenant};
-use super::Runs;
 
 /// A meter and its history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -72,9 +72,15 @@ impl Runs {
     pub async fn meter_keys(&self, prefix: &str, limit: i64) -> Result<Vec<String>, Failure> {
         let local = self.local()?;
         let mut connection = local.connect().await.map_err(|e| e.failure())?;
-        let tx = connection.begin("meter keys").await.map_err(|e| e.failure())?;
+        let tx = connection
+            .begin("meter keys")
+            .await
+            .map_err(|e| e.failure())?;
         let meters = self.meters(&tx).await?;
-        meters.keys(&tx, prefix, limit).await.map_err(|e| e.failure())
+        meters
+            .keys(&tx, prefix, limit)
+            .await
+            .map_err(|e| e.failure())
     }
 
     async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
@@ -88,7 +94,10 @@ impl Runs {
         let missing = |what: String| Failure::new(ErrorCode::LocalSchema, what);
         let found = catalog::find(tx, &mapping.local_table).await;
         let relation = found.map_err(|e| e.failure())?.ok_or_else(|| {
-            missing(format!("The local table {} does not exist.", mapping.local_table))
+            missing(format!(
+                "The local table {} does not exist.",
+                mapping.local_table
+            ))
         })?;
         let key = match &mapping.key {
             Some(key) => Some(key.clone()),
@@ -103,7 +112,10 @@ impl Runs {
         };
         let key: Option<Vec<_>> = key.and_then(|key| key.into_iter().map(typed).collect());
         let key = key.ok_or_else(|| {
-            missing(format!("The local table {} has no key.", mapping.local_table))
+            missing(format!(
+                "The local table {} has no key.",
+                mapping.local_table
+            ))
         })?;
         let filter = table::of_tenant(&relation, mapping, &tenant.given);
         Ok(Meters {
@@ -116,7 +128,11 @@ impl Runs {
 }
 
 impl Meters {
-    async fn find(&self, tx: &Tx<'_, Local>, key: &[String]) -> Result<Option<MeterReport>, DbError> {
+    async fn find(
+        &self,
+        tx: &Tx<'_, Local>,
+        key: &[String],
+    ) -> Result<Option<MeterReport>, DbError> {
         if key.len() != self.key.len() {
             return Ok(None);
         }
@@ -137,7 +153,11 @@ impl Meters {
     }
 
     /// The key as the log has it; `None` if its values are none of their types.
-    async fn read_key(&self, tx: &Tx<'_, Local>, key: &[String]) -> Result<Option<String>, DbError> {
+    async fn read_key(
+        &self,
+        tx: &Tx<'_, Local>,
+        key: &[String],
+    ) -> Result<Option<String>, DbError> {
         tx.savepoint("key").await?;
         let pairs: Vec<String> = (1..)
             .zip(&self.key)
@@ -190,7 +210,12 @@ impl Meters {
             before: object(row.get(3)),
             after: object(row.get(4)),
         };
-        Ok(tx.query(HISTORY, &params).await?.iter().map(change).collect())
+        Ok(tx
+            .query(HISTORY, &params)
+            .await?
+            .iter()
+            .map(change)
+            .collect())
     }
 
     async fn keys(
@@ -227,7 +252,9 @@ where c.key = $1::jsonb and g.local_table = $2 and g.tenant = $3
 order by c.run_id desc limit $4";
 
 fn texts(key: &[String]) -> Vec<param::Param<'_>> {
-    key.iter().map(|value| param::text(value.as_str())).collect()
+    key.iter()
+        .map(|value| param::text(value.as_str()))
+        .collect()
 }
 
 fn parse(text: &str) -> Fields {

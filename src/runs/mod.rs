@@ -230,7 +230,10 @@ impl Runs {
             // With the local database down only the last run of this process is known.
             let why = status.connections.local.error;
             return Err(why.unwrap_or_else(|| {
-                Failure::new(ErrorCode::Internal, format!("Nothing is known of run {id}."))
+                Failure::new(
+                    ErrorCode::Internal,
+                    format!("Nothing is known of run {id}."),
+                )
             }));
         };
         let is_running = status.running.is_some_and(|running| running.run_id == id);

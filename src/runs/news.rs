@@ -50,7 +50,11 @@ impl News {
             let Ok(latest) = self.latest().await else {
                 continue; // it is news when the database is back
             };
-            let news: Vec<_> = latest.iter().filter(|run| self.is_news(run)).cloned().collect();
+            let news: Vec<_> = latest
+                .iter()
+                .filter(|run| self.is_news(run))
+                .cloned()
+                .collect();
             self.told = latest.iter().map(mark).collect();
             if !news.is_empty() {
                 return news;

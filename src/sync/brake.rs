@@ -93,7 +93,10 @@ where p.\"meter_sync action\" = 'deactivate' order by p.\"meter_sync n\" limit {
         shape.local, shape.local_filter
     );
     let rows = local.query(&sql, &[]).await?;
-    Ok(rows.iter().map(|row: &Row| read::fields(row.get(0))).collect())
+    Ok(rows
+        .iter()
+        .map(|row: &Row| read::fields(row.get(0)))
+        .collect())
 }
 
 /// How many active meters there are, counted no further than `most`.

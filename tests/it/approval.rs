@@ -31,7 +31,9 @@ fn tools_list_is_as_approved() {
 #[test]
 fn tools_list_takes_fewer_than_1500_tokens() {
     let tools = json!({"tools": meter_sync::mcp::tools(true)}).to_string();
-    let tokens = tiktoken_rs::o200k_base_singleton().encode_ordinary(&tools).len();
+    let tokens = tiktoken_rs::o200k_base_singleton()
+        .encode_ordinary(&tools)
+        .len();
     assert!((500..1500).contains(&tokens), "{tokens} tokens");
 }
 

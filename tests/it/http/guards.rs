@@ -220,7 +220,12 @@ async fn a_body_too_long_is_refused_whether_announced_or_not() {
     let site = Site::new().await;
     let served = Served::new(&site.settings()).await;
     let long = vec![b' '; 1024 * 1024 + 1];
-    for line in [TRIGGER, "POST /mcp", "POST /messages", "POST /no/such/route"] {
+    for line in [
+        TRIGGER,
+        "POST /mcp",
+        "POST /messages",
+        "POST /no/such/route",
+    ] {
         let announced = send(served.request(line).body(long.clone())).await;
         assert_eq!(announced.status(), 413, "{line}");
     }

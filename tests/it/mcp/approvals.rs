@@ -46,7 +46,12 @@ fn always(result: &ElicitResult) -> Answers {
     })
 }
 
-async fn assistant(way: Way, site: &Site, lifecycle: ClientLifecycleMode, answers: Answers) -> Assistant {
+async fn assistant(
+    way: Way,
+    site: &Site,
+    lifecycle: ClientLifecycleMode,
+    answers: Answers,
+) -> Assistant {
     let abilities = Abilities {
         answers: Some(answers),
         ..Abilities::default()
@@ -96,7 +101,8 @@ async fn whatever_is_no_yes_changes_nothing() {
         for answer in [
             accepted(false),
             ElicitResult::new(ElicitationAction::Accept),
-            ElicitResult::new(ElicitationAction::Accept).with_content(json!({"deactivate": "true"})),
+            ElicitResult::new(ElicitationAction::Accept)
+                .with_content(json!({"deactivate": "true"})),
             ElicitResult::new(ElicitationAction::Decline),
             ElicitResult::new(ElicitationAction::Cancel).with_content(json!({"deactivate": true})),
         ] {

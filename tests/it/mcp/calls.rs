@@ -1,7 +1,5 @@
 //! Calls of the two tools that go well, and runs that outlive who asked for them.
 
-use rmcp::model::ProtocolVersion;
-use rmcp::service::ClientLifecycleMode;
 use serde_json::{Value, json};
 
 use super::client::{Assistant, EVERY_WAY, Way, modern};

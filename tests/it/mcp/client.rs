@@ -65,7 +65,10 @@ impl Abilities {
         if self.tasks {
             capabilities = ClientCapabilities::builder().enable_tasks().build();
         }
-        capabilities.elicitation = self.answers.as_ref().map(|_| ElicitationCapability::default());
+        capabilities.elicitation = self
+            .answers
+            .as_ref()
+            .map(|_| ElicitationCapability::default());
         capabilities
     }
 }
@@ -177,7 +180,12 @@ impl Assistant {
     }
 
     /// The same with a client that can do more.
-    pub(super) async fn with_abilities(way: Way, site: &Site, more: More<'_>, start: Start) -> Self {
+    pub(super) async fn with_abilities(
+        way: Way,
+        site: &Site,
+        more: More<'_>,
+        start: Start,
+    ) -> Self {
         match way {
             Way::Memory => {
                 let settings = more
@@ -234,11 +242,7 @@ impl Assistant {
         Self::begin_with(transport, Start::default(), None).await
     }
 
-    async fn begin_with<T, E, A>(
-        transport: T,
-        start: Start,
-        program: Option<Running>,
-    ) -> Self
+    async fn begin_with<T, E, A>(transport: T, start: Start, program: Option<Running>) -> Self
     where
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,

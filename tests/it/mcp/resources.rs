@@ -24,7 +24,9 @@ async fn read(assistant: &Assistant, uri: &str) -> Value {
 }
 
 async fn unreadable(assistant: &Assistant, uri: &str) -> (i32, String) {
-    let read = assistant.client.read_resource(ReadResourceRequestParams::new(uri));
+    let read = assistant
+        .client
+        .read_resource(ReadResourceRequestParams::new(uri));
     match read.await {
         Err(ServiceError::McpError(error)) => (error.code.0, error.message.into_owned()),
         other => panic!("{uri}: {other:?}"),
@@ -38,7 +40,8 @@ async fn status_runs_and_meters_are_read_by_address() {
         site.on_remote(METERS).await;
         let assistant = Assistant::new(way, &site, &[]).await;
         let first = assistant.ask(TRIGGER, json!({})).await;
-        site.on_remote("update meter set name = 'East 2' where id = 2").await;
+        site.on_remote("update meter set name = 'East 2' where id = 2")
+            .await;
         let second = assistant.ask(TRIGGER, json!({})).await;
 
         let status = read(&assistant, "meter-sync://status").await;
@@ -61,7 +64,11 @@ async fn status_runs_and_meters_are_read_by_address() {
         assert_eq!(changes.len(), 2, "{meter:#}");
         assert_eq!(changes[0]["run_id"], second["run_id"]);
         assert_eq!(
-            (&changes[0]["action"], &changes[0]["before"], &changes[0]["after"]),
+            (
+                &changes[0]["action"],
+                &changes[0]["before"],
+                &changes[0]["after"]
+            ),
             (
                 &json!("update"),
                 &json!({"name": "East"}),
@@ -127,12 +134,20 @@ async fn what_is_listed_is_what_there_is() {
     let site = Site::new().await;
     let assistant = Assistant::new(Way::Memory, &site, &[]).await;
     let resources = json!(assistant.client.list_all_resources().await.expect("a list"));
-    let uris: Vec<_> = resources.as_array().expect("a list").iter();
+    let uris = resources.as_array().expect("a list").iter();
     let uris: Vec<_> = uris.map(|resource| resource["uri"].clone()).collect();
     assert_eq!(uris, ["meter-sync://status"]);
-    let templates = json!(assistant.client.list_all_resource_templates().await.expect("a list"));
+    let templates = json!(
+        assistant
+            .client
+            .list_all_resource_templates()
+            .await
+            .expect("a list")
+    );
     let uris = templates.as_array().expect("a list").iter();
-    let uris: Vec<_> = uris.map(|template| template["uriTemplate"].clone()).collect();
+    let uris: Vec<_> = uris
+        .map(|template| template["uriTemplate"].clone())
+        .collect();
     assert_eq!(
         uris,
         ["meter-sync://runs/{run_id}", "meter-sync://meters/{key}"]
@@ -148,7 +163,9 @@ async fn ids_and_keys_are_completed() {
     let run = assistant.ask(TRIGGER, json!({})).await;
     let complete = async |template: &str, argument: &str, typed: &str| {
         let client = &assistant.client;
-        let found = client.complete_resource_simple(template, argument, typed).await;
+        let found = client
+            .complete_resource_simple(template, argument, typed)
+            .await;
         json!(found.expect("an answer"))
     };
     let runs = "meter-sync://runs/{run_id}";
@@ -156,30 +173,50 @@ async fn ids_and_keys_are_completed() {
     assert_eq!(complete(runs, "run_id", &id[..8]).await, json!([id]));
     assert_eq!(complete(runs, "run_id", "x").await, json!([]));
     let meters = "meter-sync://meters/{key}";
-    let tens: Vec<String> = complete(meters, "key", "29").await.as_array().expect("a list").iter()
-        .map(|key| key.as_str().expect("a key").to_owned()).collect();
+    let tens: Vec<String> = complete(meters, "key", "29")
+        .await
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|key| key.as_str().expect("a key").to_owned())
+        .collect();
     assert_eq!(
         tens,
-        ["29", "290", "291", "292", "293", "294", "295", "296", "297", "298", "299"]
+        [
+            "29", "290", "291", "292", "293", "294", "295", "296", "297", "298", "299"
+        ]
     );
-    assert_eq!(complete(meters, "key", "").await.as_array().map(Vec::len), Some(100));
+    assert_eq!(
+        complete(meters, "key", "").await.as_array().map(Vec::len),
+        Some(100)
+    );
     assert_eq!(complete(meters, "other", "").await, json!([]));
     assert_eq!(complete("meter-sync://other", "key", "").await, json!([]));
 }
 
 #[tokio::test]
+#[expect(deprecated, reason = "clients before 2026-07-28 know no other way")]
 async fn who_subscribed_is_told_when_a_run_has_ended() {
     for way in EVERY_WAY {
         let site = Site::new().await;
         site.on_remote(METERS).await;
         let assistant = Assistant::new(way, &site, &[]).await;
         let client = &assistant.client;
-        for uri in ["meter-sync://status", "meter-sync://meters/1", "meter-sync://meters/2"] {
-            client.subscribe(SubscribeRequestParams::new(uri)).await.expect(uri);
+        for uri in [
+            "meter-sync://status",
+            "meter-sync://meters/1",
+            "meter-sync://meters/2",
+        ] {
+            client
+                .subscribe(SubscribeRequestParams::new(uri))
+                .await
+                .expect(uri);
         }
         let gone = UnsubscribeRequestParams::new("meter-sync://meters/2");
         client.unsubscribe(gone).await.expect("no longer");
-        let strange = client.subscribe(SubscribeRequestParams::new("meter-sync://other")).await;
+        let strange = client
+            .subscribe(SubscribeRequestParams::new("meter-sync://other"))
+            .await;
         assert!(strange.is_err(), "{way:?}");
         // By a process of its own: the site's runs are others than the assistant's.
         assert_eq!(site.sync().await.counts.inserted, 3);
@@ -191,7 +228,10 @@ async fn who_subscribed_is_told_when_a_run_has_ended() {
         };
         wait::until("the assistant was told", told).await;
         let updated = assistant.updated();
-        assert!(!updated.contains(&"meter-sync://meters/2".to_owned()), "{way:?}: {updated:?}");
+        assert!(
+            !updated.contains(&"meter-sync://meters/2".to_owned()),
+            "{way:?}: {updated:?}"
+        );
     }
 }
 
@@ -205,7 +245,11 @@ async fn who_listens_is_told_when_a_run_has_ended() {
             .resource_subscriptions(["meter-sync://meters/1", "meter-sync://other"])
             .tools_list_changed()
             .build();
-        let mut subscription = assistant.client.listen(wanted).await.expect("a subscription");
+        let mut subscription = assistant
+            .client
+            .listen(wanted)
+            .await
+            .expect("a subscription");
         let accepted = subscription.acknowledged();
         assert_eq!(
             accepted.resource_subscriptions,
@@ -213,8 +257,15 @@ async fn who_listens_is_told_when_a_run_has_ended() {
             "{way:?}"
         );
         assert_eq!(accepted.tools_list_changed, None, "{way:?}");
-        assert_eq!(assistant.ask(TRIGGER, json!({})).await["outcome"], "succeeded");
-        let told = subscription.next().await.expect("news").expect("a notification");
+        assert_eq!(
+            assistant.ask(TRIGGER, json!({})).await["outcome"],
+            "succeeded"
+        );
+        let told = subscription
+            .next()
+            .await
+            .expect("news")
+            .expect("a notification");
         let ServerNotification::ResourceUpdatedNotification(updated) = told else {
             panic!("{way:?}: {told:?}");
         };
@@ -232,21 +283,34 @@ async fn the_questions_people_ask_name_the_tools_that_answer_them() {
     assert_eq!(prompts.len(), 4);
     for prompt in prompts {
         let name = prompt["name"].as_str().expect("a name");
-        assert!(prompt["title"].as_str().expect("a title").ends_with('?'), "{prompt}");
+        assert!(
+            prompt["title"].as_str().expect("a title").ends_with('?'),
+            "{prompt}"
+        );
         let mut request = GetPromptRequestParams::new(name);
         if name == "changes_since" {
             request.arguments = json!({"since": "2026-11-01"}).as_object().cloned();
         }
         let got = json!(assistant.client.get_prompt(request).await.expect(name));
-        let text = got["messages"][0]["content"]["text"].as_str().expect("text");
+        let text = got["messages"][0]["content"]["text"]
+            .as_str()
+            .expect("text");
         assert!(text.contains("meter_sync_"), "{text}");
-        assert_eq!(text.contains("2026-11-01"), name == "changes_since", "{text}");
+        assert_eq!(
+            text.contains("2026-11-01"),
+            name == "changes_since",
+            "{text}"
+        );
         assert_eq!(text.contains(TRIGGER), name == "preview", "{text}");
     }
     for (name, arguments, told) in [
         ("in_sinc", json!({}), "Did you mean `in_sync`?"),
         ("changes_since", json!({}), "needs `since`"),
-        ("changes_since", json!({"since": "x".repeat(101)}), "needs `since`"),
+        (
+            "changes_since",
+            json!({"since": "x".repeat(101)}),
+            "needs `since`",
+        ),
     ] {
         let mut request = GetPromptRequestParams::new(name);
         request.arguments = arguments.as_object().cloned();

@@ -58,7 +58,9 @@ fn events(response: Response) -> impl Stream<Item = (String, String)> {
                 let event = String::from_utf8(event).expect("UTF-8");
                 let field = |name| {
                     let mut lines = event.lines();
-                    lines.find_map(|line| line.strip_prefix(name)).map(str::to_owned)
+                    lines
+                        .find_map(|line| line.strip_prefix(name))
+                        .map(str::to_owned)
                 };
                 if let (Some(name), Some(data)) = (field("event: "), field("data: ")) {
                     return Some(((name, data), (response, read)));
@@ -72,7 +74,9 @@ fn events(response: Response) -> impl Stream<Item = (String, String)> {
 }
 
 /// Where the first event says to answer.
-async fn endpoint(served: &Served) -> (String, Pin<Box<dyn Stream<Item = (String, String)> + Send>>) {
+async fn endpoint(
+    served: &Served,
+) -> (String, Pin<Box<dyn Stream<Item = (String, String)> + Send>>) {
     let mut events = Box::pin(events(send(served.request("GET /sse")).await));
     let (_, endpoint) = events.next().await.expect("a first event");
     (format!("POST {endpoint}"), events)
@@ -114,7 +118,10 @@ async fn what_is_no_message_is_refused_and_the_conversation_goes_on() {
         let said = answer.text().await.expect("text");
         assert!(!said.is_empty(), "{line} {body}");
     }
-    assert_eq!(send(served.request(&endpoint).json(&ping())).await.status(), 202);
+    assert_eq!(
+        send(served.request(&endpoint).json(&ping())).await.status(),
+        202
+    );
     let (name, data) = events.next().await.expect("an answer");
     let answer: Value = serde_json::from_str(&data).expect("JSON");
     assert_eq!((name.as_str(), &answer["id"]), ("message", &json!(1)));
@@ -129,7 +136,15 @@ async fn a_token_for_reading_reads_and_is_shown_no_trigger() {
     let reader = Assistant::at_sse(&served.address, Some("0123456789abcdef")).await;
     assert_eq!(reader.tools.as_array().expect("tools").len(), 1);
     assert_eq!(reader.ask(STATUS, json!({})).await["health"], "never_run");
-    assert!(reader.refused(TRIGGER, json!({})).await.contains("[READ_ONLY]"));
+    assert!(
+        reader
+            .refused(TRIGGER, json!({}))
+            .await
+            .contains("[READ_ONLY]")
+    );
     let operator = Assistant::at_sse(&served.address, Some("fedcba9876543210")).await;
-    assert_eq!(operator.ask(TRIGGER, json!({})).await["outcome"], "succeeded");
+    assert_eq!(
+        operator.ask(TRIGGER, json!({})).await["outcome"],
+        "succeeded"
+    );
 }

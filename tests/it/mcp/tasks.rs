@@ -49,7 +49,11 @@ async fn a_long_run_is_a_task_that_completes_with_the_tools_result() {
         let assistant = assistant(way, &site).await;
         let held = Held::new(&site).await;
         let id = begun(&assistant).await;
-        assert_eq!(payload(&assistant, &id).await, TaskPayload::Working, "{way:?}");
+        assert_eq!(
+            payload(&assistant, &id).await,
+            TaskPayload::Working,
+            "{way:?}"
+        );
         held.release().await;
         let completed = async || payload(&assistant, &id).await != TaskPayload::Working;
         wait::until("the task is over", completed).await;
@@ -78,16 +82,30 @@ async fn a_cancelled_task_ends_its_run_and_changes_nothing() {
         let assistant = assistant(way, &site).await;
         let held = Held::new(&site).await;
         let id = begun(&assistant).await;
-        let cancelled = assistant.client.cancel_task(CancelTaskParams::new(&id)).await;
+        let cancelled = assistant
+            .client
+            .cancel_task(CancelTaskParams::new(&id))
+            .await;
         cancelled.expect("cancelled");
-        assert_eq!(held::outcomes(&site).await, json!(["interrupted"]), "{way:?}");
-        assert_eq!(payload(&assistant, &id).await, TaskPayload::Cancelled, "{way:?}");
+        assert_eq!(
+            held::outcomes(&site).await,
+            json!(["interrupted"]),
+            "{way:?}"
+        );
+        assert_eq!(
+            payload(&assistant, &id).await,
+            TaskPayload::Cancelled,
+            "{way:?}"
+        );
         held.release().await;
         assert_eq!(rows(&site.local, "select id from meter").await, json!([]));
         // Nothing of it is left in the way of the next run, and a second cancel is no error.
         let run = assistant.ask(TRIGGER, json!({})).await;
         assert_eq!(run["counts"]["inserted"], 3, "{way:?}");
-        let again = assistant.client.cancel_task(CancelTaskParams::new(&id)).await;
+        let again = assistant
+            .client
+            .cancel_task(CancelTaskParams::new(&id))
+            .await;
         again.expect("no error");
     }
 }

@@ -176,9 +176,10 @@ impl World {
     }
 
     async fn sync(&mut self, request: Request) {
-        let expected = self
-            .model
-            .run(request.dry_run, request.allow.mass_deactivation == Permission::Any);
+        let expected = self.model.run(
+            request.dry_run,
+            request.allow.mass_deactivation == Permission::Any,
+        );
         let run = finish(&self.site.runs, request).await;
         assert_ended(&run, &expected);
         self.ended(&run, &expected).await;
