@@ -45,7 +45,8 @@ impl App {
         let address = listener
             .local_addr()
             .context("read the address listened on")?;
-        let mounted = mcp::http::routes(mcp::Server::new(self.runs.clone()), self.shutdown.token());
+        let server = mcp::Server::new(self.runs.clone());
+        let mounted = mcp::http::routes(move || server.for_a_client(), self.shutdown.token());
         let router = http::router(self.runs.config(), self.runs.clone(), mounted);
         self.start_schedule();
         tracing::info!(%address, "serving MCP at /mcp and REST");

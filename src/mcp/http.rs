@@ -11,11 +11,12 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use rmcp::ServerHandler;
 use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, SessionConfig};
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
-use super::{Server, sse};
+use super::sse;
 
 /// Where the endpoint is.
 const PATH: &str = "/mcp";
@@ -28,12 +29,18 @@ pub(super) const SESSION_IDLE: Duration = Duration::from_secs(4 * 60 * 60);
 /// An idle session takes some 20 kB.
 pub(super) const MAX_SESSIONS: usize = 1000;
 
-/// The endpoints; `shutdown` ends their open streams.
-pub fn routes(server: Server, shutdown: CancellationToken) -> Router {
+/// The endpoints; `server` makes what serves one client more, and `shutdown` ends their open streams.
+pub fn routes<S: ServerHandler>(
+    server: impl Fn() -> S + Clone + Send + Sync + 'static,
+    shutdown: CancellationToken,
+) -> Router {
     streamable(server.clone(), shutdown.clone()).merge(sse::routes(server, shutdown))
 }
 
-fn streamable(server: Server, shutdown: CancellationToken) -> Router {
+fn streamable<S: ServerHandler>(
+    server: impl Fn() -> S + Send + Sync + 'static,
+    shutdown: CancellationToken,
+) -> Router {
     let sessions = Arc::new(sessions());
     // Host and Origin are guarded for all routes at once
     let config = StreamableHttpServerConfig::default()
@@ -42,11 +49,7 @@ fn streamable(server: Server, shutdown: CancellationToken) -> Router {
         .with_sse_retry(None) // its empty first event breaks naive clients
         .with_max_request_body_bytes(MAX_BODY_BYTES)
         .with_cancellation_token(shutdown);
-    let service = StreamableHttpService::new(
-        move || Ok(server.for_a_client()),
-        Arc::clone(&sessions),
-        config,
-    );
+    let service = StreamableHttpService::new(move || Ok(server()), Arc::clone(&sessions), config);
     Router::new()
         .route_service(PATH, service)
         .layer(middleware::from_fn(answer_the_end))

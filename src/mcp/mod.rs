@@ -79,7 +79,7 @@ impl Server {
     }
 
     /// The same server for one more client.
-    fn for_a_client(&self) -> Self {
+    pub fn for_a_client(&self) -> Self {
         Self {
             subscriptions: Arc::default(),
             ..self.clone()

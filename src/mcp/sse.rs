@@ -18,17 +18,17 @@ use axum::http::request::Parts;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use futures_util::{StreamExt, stream};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
 use rmcp::model::ClientJsonRpcMessage;
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
-use rmcp::{RoleServer, ServiceExt};
+use rmcp::{RoleServer, ServerHandler, ServiceExt};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::Server;
 use super::http::{MAX_SESSIONS, SESSION_IDLE, full};
 use super::patient::Patient;
 
@@ -40,9 +40,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const QUEUE: usize = 16;
 
 /// Both routes; `shutdown` ends the open streams.
-pub(super) fn routes(server: Server, shutdown: CancellationToken) -> Router {
+pub(super) fn routes<S: ServerHandler>(
+    server: impl Fn() -> S + Send + Sync + 'static,
+    shutdown: CancellationToken,
+) -> Router {
     let conversations = Conversations {
-        server,
+        serve: Arc::new(move |transport, shutdown| converse(server(), transport, shutdown).boxed()),
         shutdown,
         open: Arc::default(),
     };
@@ -53,11 +56,13 @@ pub(super) fn routes(server: Server, shutdown: CancellationToken) -> Router {
 }
 
 type Inbox = mpsc::Sender<ClientJsonRpcMessage>;
+/// Serves one client to the end.
+type Serve = dyn Fn(Channels, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync;
 
 /// What the routes share.
 #[derive(Clone)]
 struct Conversations {
-    server: Server,
+    serve: Arc<Serve>,
     shutdown: CancellationToken,
     open: Arc<Mutex<HashMap<Uuid, Inbox>>>,
 }
@@ -95,26 +100,19 @@ impl Drop for Entered {
     }
 }
 
-impl Entered {
-    /// Serves the client until it falls silent or we shut down.
-    async fn converse(self, transport: Channels) {
-        let Conversations {
-            server, shutdown, ..
-        } = &self.conversations;
-        let begun = server
-            .for_a_client()
-            .serve_with_ct(Patient::new(transport), shutdown.child_token());
-        let ended = match begun.await {
-            Ok(running) => running
-                .waiting()
-                .await
-                .map(drop)
-                .map_err(anyhow::Error::from),
-            Err(error) => Err(error.into()),
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a conversation over SSE broke off");
-        }
+/// Serves the client until it falls silent or we shut down.
+async fn converse<S: ServerHandler>(server: S, transport: Channels, shutdown: CancellationToken) {
+    let begun = server.serve_with_ct(Patient::new(transport), shutdown);
+    let ended = match begun.await {
+        Ok(running) => running
+            .waiting()
+            .await
+            .map(drop)
+            .map_err(anyhow::Error::from),
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a conversation over SSE broke off");
     }
 }
 
@@ -127,7 +125,9 @@ async fn open(State(conversations): State<Conversations>) -> Response {
     };
     let address = format!("{MESSAGES_PATH}?sessionId={}", entered.id);
     let first = Event::default().event("endpoint").data(address);
-    let conversation = entered.converse(Channels { outbox, heard });
+    let shutdown = conversations.shutdown.child_token();
+    let served = (conversations.serve)(Channels { outbox, heard }, shutdown);
+    let conversation = served.map(|()| drop(entered));
     let messages = stream::poll_fn(move |context| said.poll_recv(context));
     let messages = messages.map(|message| Event::default().event("message").json_data(message));
     // The conversation gives no event of its own; it goes on while the stream is read.

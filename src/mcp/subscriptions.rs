@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rmcp::model::{ResourceUpdatedNotificationParam, SubscriptionFilter};
-use rmcp::service::SubscriptionContext;
+use rmcp::service::{SubscriptionContext, SubscriptionSendError};
 use rmcp::{ErrorData, Peer, RoleServer};
 use tokio_util::sync::CancellationToken;
 
@@ -44,27 +44,28 @@ pub(super) fn accepted(wanted: &SubscriptionFilter) -> SubscriptionFilter {
 
 /// Tells a subscriber of that version until it has enough.
 pub(super) async fn listen(runs: &Runs, subscription: &SubscriptionContext) {
+    tokio::select! {
+        () = subscription.cancelled() => {}
+        gone = tell(runs, subscription) => {
+            if let Err(error) = gone {
+                tracing::debug!(%error, "a subscriber is gone");
+            }
+        }
+    }
+}
+
+async fn tell(
+    runs: &Runs,
+    subscription: &SubscriptionContext,
+) -> Result<(), SubscriptionSendError> {
     let uris = subscription.accepted().resource_subscriptions.clone();
     let uris = uris.unwrap_or_default();
     let mut news = runs.news();
-    let told = async {
-        loop {
-            let news = news.next().await;
-            for uri in uris.iter().filter(|uri| is_touched(uri, &news)) {
-                if subscription
-                    .sink()
-                    .notify_resource_updated(uri)
-                    .await
-                    .is_err()
-                {
-                    return;
-                }
-            }
+    loop {
+        let news = news.next().await;
+        for uri in uris.iter().filter(|uri| is_touched(uri, &news)) {
+            subscription.sink().notify_resource_updated(uri).await?;
         }
-    };
-    tokio::select! {
-        () = subscription.cancelled() => {}
-        () = told => {}
     }
 }
 

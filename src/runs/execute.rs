@@ -137,7 +137,7 @@ impl Order<'_> {
         };
         let work = work(remote, &run.tx, &job, observer);
         let work = tokio::time::timeout(limits.run_timeout, work);
-        let worked = cancel.run_until_cancelled(work).await;
+        let worked = cancel.run_until_cancelled(Box::pin(work)).await;
         let remote_bytes = observer.borrow().remote_bytes;
         let ending = match worked {
             Some(Ok(Ok(done))) => match self.succeed(run, done, remote_bytes).await {

@@ -120,6 +120,19 @@ async fn whatever_is_no_yes_changes_nothing() {
     }
 }
 
+/// A user who says yes after something has happened in the central database.
+fn accepting_after(site: &Site, meanwhile: &'static str) -> Answers {
+    let url = site.pair.remote_url.clone();
+    Arc::new(move |_question| {
+        let url = url.clone();
+        Box::pin(async move {
+            let remote = connect(&url).await;
+            remote.batch_execute(meanwhile).await.expect(meanwhile);
+            accepted(true)
+        })
+    })
+}
+
 #[tokio::test]
 async fn a_plan_that_changed_meanwhile_is_asked_about_again() {
     for lifecycle in LIFECYCLES {
@@ -131,15 +144,7 @@ async fn a_plan_that_changed_meanwhile_is_asked_about_again() {
             "update meter set name = 'other' where id = 1",
         ] {
             let site = site().await;
-            let url = site.pair.remote_url.clone();
-            let answers: Answers = Arc::new(move |_question| {
-                let url = url.clone();
-                Box::pin(async move {
-                    let remote = connect(&url).await;
-                    remote.batch_execute(meanwhile).await.expect(meanwhile);
-                    accepted(true)
-                })
-            });
+            let answers = accepting_after(&site, meanwhile);
             let assistant = assistant(Way::Memory, &site, lifecycle(), answers).await;
             let run = assistant.call(TRIGGER, &json!({})).await;
             let asked = assistant.asked();
@@ -177,10 +182,11 @@ async fn a_dry_run_asks_nothing() {
 
 async fn question(assistant: &Assistant, call: CallToolRequestParams) -> InputRequiredResult {
     let answer = assistant.client.call_tool_once(call).await;
-    match answer.expect("an answer") {
-        CallToolResponse::InputRequired(question) => question,
-        other => panic!("{other:?}"),
-    }
+    let answer = answer.expect("an answer");
+    let CallToolResponse::InputRequired(question) = answer else {
+        panic!("{answer:?}");
+    };
+    question
 }
 
 fn yes() -> InputResponses {

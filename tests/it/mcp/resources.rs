@@ -44,8 +44,12 @@ async fn status_runs_and_meters_are_read_by_address() {
             .await;
         let second = assistant.ask(TRIGGER, json!({})).await;
 
-        let status = read(&assistant, "meter-sync://status").await;
-        assert_eq!(status, assistant.ask(STATUS, json!({})).await, "{way:?}");
+        let mut status = read(&assistant, "meter-sync://status").await;
+        let mut answered = assistant.ask(STATUS, json!({})).await;
+        for told in [&mut status, &mut answered] {
+            told["connections"]["local"]["checked_at"].take();
+        }
+        assert_eq!(status, answered, "{way:?}");
 
         let id = first["run_id"].as_str().expect("an id");
         let run = read(&assistant, &format!("meter-sync://runs/{id}")).await;

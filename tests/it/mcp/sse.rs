@@ -55,22 +55,21 @@ fn events(response: Response) -> impl Stream<Item = (String, String)> {
         loop {
             if let Some(end) = read.windows(2).position(|pair| pair == b"\n\n") {
                 let event: Vec<u8> = read.drain(..end + 2).collect();
-                let event = String::from_utf8(event).expect("UTF-8");
-                let field = |name| {
-                    let mut lines = event.lines();
-                    lines
-                        .find_map(|line| line.strip_prefix(name))
-                        .map(str::to_owned)
-                };
-                if let (Some(name), Some(data)) = (field("event: "), field("data: ")) {
-                    return Some(((name, data), (response, read)));
+                match parsed(&String::from_utf8(event).expect("UTF-8")) {
+                    Some(event) => return Some((event, (response, read))),
+                    None => continue, // a sign of life
                 }
-                continue; // a sign of life
             }
             let more = response.chunk().await.ok().flatten()?;
             read.extend_from_slice(&more);
         }
     })
+}
+
+/// An event's name and data.
+fn parsed(event: &str) -> Option<(String, String)> {
+    let field = |name| event.lines().find_map(|line| line.strip_prefix(name));
+    Some((field("event: ")?.to_owned(), field("data: ")?.to_owned()))
 }
 
 /// Where the first event says to answer.

@@ -27,13 +27,12 @@ async fn assistant(way: Way, site: &Site) -> Assistant {
 async fn begun(assistant: &Assistant) -> String {
     let call = params(TRIGGER, &json!({"wait_seconds": 0}));
     let answer = assistant.client.call_tool_once(call).await;
-    match answer.expect("an answer") {
-        CallToolResponse::Task(begun) => {
-            assert_eq!(begun.task.status, TaskStatus::Working);
-            begun.task.task_id
-        }
-        other => panic!("{other:?}"),
-    }
+    let answer = answer.expect("an answer");
+    let CallToolResponse::Task(begun) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(begun.task.status, TaskStatus::Working);
+    begun.task.task_id
 }
 
 async fn payload(assistant: &Assistant, id: &str) -> TaskPayload {
