@@ -6,6 +6,7 @@ mod calls;
 mod client;
 mod faults;
 mod process;
+mod questions;
 mod resources;
 mod sse;
 mod tasks;
