@@ -4,6 +4,7 @@
 mod approvals;
 mod calls;
 mod client;
+mod documents;
 mod faults;
 mod process;
 mod questions;
