@@ -4,10 +4,14 @@
 use rmcp::model::ProtocolVersion;
 use serde_json::{Value, json};
 
-use super::{TITLE, whole_tools};
+use super::{TITLE, prompts, whole_tools};
 
 /// Where data of ours stands that the format has no place for.
 const META_KEY: &str = "io.github.meter-sync";
+
+const LONG_DESCRIPTION: &str = "Ask whether your meters are in sync, why a sync failed, what one changed, what one would do now; or \
+    have one done. The central database is only read. New meters are inserted, changed ones updated, and meters gone \
+    there set inactive here, never deleted. A sync that would deactivate very many asks you first.";
 
 /// The manifest, whole.
 pub fn manifest() -> Value {
@@ -22,6 +26,7 @@ pub fn manifest() -> Value {
         "display_name": TITLE,
         "version": env!("CARGO_PKG_VERSION"),
         "description": env!("CARGO_PKG_DESCRIPTION"),
+        "long_description": LONG_DESCRIPTION,
         "author": {"name": "The meter-sync authors"},
         "license": env!("CARGO_PKG_LICENSE"),
         "keywords": ["postgres", "sync", "meter", "metering"],
@@ -35,10 +40,14 @@ pub fn manifest() -> Value {
                     "METER_SYNC_REMOTE_URL": "${user_config.remote_url}",
                     "METER_SYNC_LOCAL_URL": "${user_config.local_url}",
                     "METER_SYNC_TENANT_ID": "${user_config.tenant_id}",
+                    "METER_SYNC_SCHEDULE": "${user_config.schedule}",
+                    "METER_SYNC_TIMEZONE": "${user_config.timezone}",
+                    "METER_SYNC_READ_ONLY": "${user_config.read_only}",
                 },
             },
         },
         "tools": named,
+        "prompts": prompts::for_manifest(),
         "user_config": user_config(),
         "compatibility": {"platforms": ["darwin", "linux"]},
         "_meta": {
@@ -75,6 +84,27 @@ fn user_config() -> Value {
             "description": "Id of the customer organisation whose meters this site mirrors; empty takes the single row of the local table `tenant`.",
             "required": false,
             "default": "",
+        },
+        "schedule": {
+            "type": "string",
+            "title": "Schedule",
+            "description": "When to sync by itself, as a cron line, or `off`.",
+            "required": false,
+            "default": "0 * * * *",
+        },
+        "timezone": {
+            "type": "string",
+            "title": "Time zone",
+            "description": "The IANA time zone that the schedule is read in, such as Europe/Berlin.",
+            "required": false,
+            "default": "UTC",
+        },
+        "read_only": {
+            "type": "boolean",
+            "title": "Read only",
+            "description": "Only show the state; never sync, not even on the schedule.",
+            "required": false,
+            "default": false,
         },
     })
 }

@@ -5,6 +5,8 @@ use rmcp::model::{
     GetPromptRequestParams, GetPromptResult, Prompt, PromptArgument, PromptMessage, Role,
 };
 
+use serde_json::{Value, json};
+
 use super::arguments::{nearest, one_line, shorten};
 use super::{status, trigger};
 
@@ -104,6 +106,20 @@ pub(super) fn list(may_trigger: bool) -> Vec<Prompt> {
         .iter()
         .filter(|question| may_trigger || !question.takes_trigger);
     listed.map(Question::prompt).collect()
+}
+
+/// All of them, as the bundle manifest lists prompts.
+pub(super) fn for_manifest() -> Vec<Value> {
+    let listed = QUESTIONS.iter().map(|question| {
+        let arguments: &[&str] = if question.has_date { &[SINCE] } else { &[] };
+        json!({
+            "name": question.name,
+            "description": question.description,
+            "arguments": arguments,
+            "text": (question.words)("${arguments.since}"),
+        })
+    });
+    listed.collect()
 }
 
 impl Question {

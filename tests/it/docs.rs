@@ -213,6 +213,35 @@ fn headings(text: &str) -> BTreeSet<String> {
     titles.map(anchor).collect()
 }
 
+#[test]
+fn the_registry_entry_is_of_this_version_and_asks_for_what_the_bundle_asks_for() {
+    let entry: Value = serde_json::from_str(&document("server.json")).expect("JSON");
+    let name = entry["name"].as_str().expect("a name");
+    // By this line the registry knows that who publishes the crate means the entry.
+    assert!(document("README.md").contains(&format!("mcp-name: {name}\n")));
+    assert!(
+        entry["description"]
+            .as_str()
+            .is_some_and(|text| text.len() <= 100)
+    );
+    let package = &entry["packages"][0];
+    for version in [&entry["version"], &package["version"]] {
+        assert_eq!(version, env!("CARGO_PKG_VERSION"));
+    }
+    assert_eq!(package["identifier"], env!("CARGO_PKG_NAME"));
+    let asked = package["environmentVariables"].as_array().expect("a list");
+    let asked = asked.iter().map(|variable| variable["name"].as_str());
+    let asked: BTreeSet<_> = asked.map(|name| name.expect("a name")).collect();
+    let manifest = meter_sync::mcp::manifest::manifest();
+    let bundled = &manifest["server"]["mcp_config"]["env"];
+    let bundled: BTreeSet<_> = bundled.as_object().expect("variables").keys().collect();
+    assert_eq!(json!(asked), json!(bundled));
+    for variable in bundled {
+        let is_setting = Setting::ALL.iter().any(|setting| setting.env() == variable);
+        assert!(is_setting, "{variable}");
+    }
+}
+
 #[tokio::test]
 async fn the_statement_that_prunes_the_history_leaves_nothing_of_old_runs() {
     let operating = document("docs/operating.md");
