@@ -15,12 +15,19 @@ const END_MS = 15_000;
 const SUITE_MS = 300_000;
 
 const running = [];
+let ending;
+
+function launch(program, args, options) {
+  if (ending) throw new Error("told to end");
+  const child = spawn(program, args, options);
+  running.push(child);
+  return child;
+}
 
 /** Starts a program; gives what `pattern` finds in its `stream`. What it says on standard error is kept. */
 async function start(name, program, { args = [], settings = {}, stream = "stdout", pattern }) {
   const { PATH, HOME } = process.env;
-  const child = spawn(program, args, { env: { PATH, HOME, ...settings } });
-  running.push(child);
+  const child = launch(program, args, { env: { PATH, HOME, ...settings } });
   child.stderr.pipe(createWriteStream(`out/${name}.log`));
   return await new Promise((resolve, reject) => {
     const fail = (how) => reject(new Error(`${name} ${how}: out/${name}.log`));
@@ -50,8 +57,7 @@ async function suite(url, requirements, expected, out) {
   mkdirSync(out, { recursive: true });
   const args = [SUITE, "server", "--url", url, "--requirements", requirements];
   args.push("--expected-failures", expected, "-o", `${out}/checks`);
-  const child = spawn(process.execPath, args, { timeout: SUITE_MS });
-  running.push(child);
+  const child = launch(process.execPath, args, { timeout: SUITE_MS });
   const log = createWriteStream(`${out}/suite.log`);
   child.stdout.pipe(log, { end: false });
   child.stderr.pipe(log, { end: false });
@@ -102,10 +108,13 @@ async function main() {
   return program && fixtures;
 }
 
-// What was started last first: the site is below the program.
-const endAll = async () => {
-  for (const child of running.splice(0).reverse()) await end(child);
-};
+/** Ends all of them, once: what was started last first, as the site is below the program. */
+function endAll() {
+  ending ??= (async () => {
+    for (const child of running.toReversed()) await end(child);
+  })();
+  return ending;
+}
 for (const signal of ["SIGINT", "SIGTERM"]) {
   process.on(signal, () => endAll().finally(() => process.exit(1)));
 }
