@@ -10,7 +10,7 @@ export const PATIENCE_MS = 30_000;
 
 const children = new Set();
 process.on("exit", () => children.forEach((child) => child.kill()));
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, (_name, number) => process.exit(128 + number));
 
 /** What `promise` gives, or an error that says what did not come in time. */
 export async function within(promise, what, ms = PATIENCE_MS) {
