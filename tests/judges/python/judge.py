@@ -4,6 +4,7 @@ With words, only through those whose line has all of them.
 """
 
 import logging
+import signal
 import sys
 import traceback
 from contextlib import AsyncExitStack
@@ -68,12 +69,28 @@ async def judge(way, kind, complaints):
     return good
 
 
-async def main():
+async def judge_all():
     complaints = Complaints()
     logging.getLogger().addHandler(complaints)
     for way, what in client.LACKS.items():
         print(f"lacks {way}: {what}")
     return all([await judge(way, kind, complaints) for way in client.WAYS for kind in TRANSPORTS])
+
+
+async def end_by_signal(scope):
+    """Has everything that was started ended, too."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _signal in signals:
+            scope.cancel()
+
+
+async def main():
+    good = False
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(end_by_signal, tasks.cancel_scope)
+        good = await judge_all()
+        tasks.cancel_scope.cancel()
+    return good
 
 
 sys.exit(0 if anyio.run(main) else 1)
