@@ -7,6 +7,8 @@ export const PROGRAM = process.env.METER_SYNC;
 
 /** Nothing takes longer unless it hangs. */
 export const PATIENCE_MS = 30_000;
+/** But a site may install Postgres first. */
+const INSTALLS_MS = 300_000;
 
 const children = new Set();
 process.on("exit", () => children.forEach((child) => child.kill()));
@@ -32,8 +34,8 @@ function start(program, args, options) {
 export async function openSite() {
   const child = start(process.env.METER_SYNC_SITE, [], { stdio: ["pipe", "pipe", "inherit"] });
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
-  const answer = async (what) => {
-    const { value, done } = await within(lines.next(), what);
+  const answer = async (what, ms) => {
+    const { value, done } = await within(lines.next(), what, ms);
     if (done) throw new Error(`the site ended: ${what}`);
     return JSON.parse(value);
   };
@@ -43,7 +45,7 @@ export async function openSite() {
     if (error) throw new Error(`${JSON.stringify(line)}: ${error}`);
     return rows;
   };
-  const urls = await answer("the site's start");
+  const urls = await answer("the site's start", INSTALLS_MS);
   const remote = (sql) => ask({ remote: sql });
   const local = (sql) => ask({ local: sql });
   await remote("create table first as table meter");
