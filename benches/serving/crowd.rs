@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tokio::sync::Barrier;
 
 use crate::conversation::OverHttp;
 use crate::program::Program;
-use crate::results::{Crowd, Times};
+use crate::results::{Crowd, Memory, Times};
 use crate::site::Site;
 
 /// They arrive one after another within this time.
@@ -34,20 +34,37 @@ struct Meeting {
 /// Lets so many clients in on a fresh program.
 pub(crate) async fn measure<C: OverHttp>(site: &Site, clients: u32) -> Result<Crowd> {
     let (program, address) = Program::serve(site).await?;
-    let count = usize::try_from(clients)?;
+    let count = usize::try_from(clients)? + 1; // and the watcher
     let meeting = Meeting {
         clients,
         all_are_in: Barrier::new(count),
         all_have_called: Barrier::new(count),
     };
     let visits = (0..clients).map(|n| visit::<C>(n, &address, &meeting));
-    let seen = futures_util::future::join_all(visits).await;
-    let peak_kib = program.peak_kib().with_context(|| program.log())?;
+    let watched = watch(&program, &meeting);
+    let (seen, watched) = tokio::join!(futures_util::future::join_all(visits), watched);
+    let memory = Memory {
+        peak_kib: program.peak_kib()?,
+        ..watched?
+    };
     program.stop().await?;
-    Ok(sum_up(seen, peak_kib))
+    Ok(sum_up(seen, memory))
 }
 
-fn sum_up(seen: Vec<Seen>, peak_kib: u64) -> Crowd {
+/// Looks at the program when all clients are in, and before they all ask at once.
+async fn watch(program: &Program, meeting: &Meeting) -> Result<Memory> {
+    meeting.all_are_in.wait().await;
+    let open_kib = program.memory_kib();
+    meeting.all_have_called.wait().await;
+    let called_kib = program.peak_kib();
+    Ok(Memory {
+        open_kib: open_kib?,
+        called_kib: called_kib?,
+        peak_kib: 0,
+    })
+}
+
+fn sum_up(seen: Vec<Seen>, memory: Memory) -> Crowd {
     let spread: Vec<Duration> = seen.iter().flat_map(|seen| seen.spread.clone()).collect();
     let burst: Vec<Duration> = seen.iter().flat_map(|seen| seen.burst.clone()).collect();
     let burst_seconds = burst.iter().max().copied().unwrap_or_default();
@@ -56,7 +73,7 @@ fn sum_up(seen: Vec<Seen>, peak_kib: u64) -> Crowd {
         burst: Times::of(&burst),
         burst_seconds: burst_seconds.as_secs_f64(),
         errors: seen.into_iter().filter_map(|seen| seen.error).collect(),
-        peak_kib,
+        memory,
     }
 }
 

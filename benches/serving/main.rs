@@ -45,10 +45,10 @@ fn main() -> Result<()> {
 }
 
 async fn measure(options: &Options) -> Result<()> {
-    let site = Site::start().await?;
+    let site = Site::start(&options.program).await?;
     let machine = Machine::this(&site.postgres)?;
     let mut results = Results {
-        binary_bytes: std::fs::metadata(env!("CARGO_BIN_EXE_meter-sync"))?.len(),
+        binary_bytes: std::fs::metadata(&options.program)?.len(),
         ..Results::default()
     };
     let done = Box::pin(all(&site, options, &mut results)).await;

@@ -19,6 +19,10 @@ pub(crate) struct Options {
     /// How often everything is measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
+    /// The program; without it the one that cargo builds for the bench, whose file is larger than that of
+    /// `cargo build --release` by what the bench's own dependencies switch on
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_meter-sync"))]
+    pub(crate) program: PathBuf,
     /// Where to write serving-performance.md, or `none`
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/docs"))]
     output: PathBuf,
@@ -28,6 +32,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Whether the program is one that was built by itself.
+    pub(crate) fn is_shipped(&self) -> bool {
+        self.program.as_os_str() != env!("CARGO_BIN_EXE_meter-sync")
+    }
+
     /// Where the page goes, if anywhere.
     pub(crate) fn output(&self) -> Option<&PathBuf> {
         Some(&self.output).filter(|path| path.as_os_str() != "none")

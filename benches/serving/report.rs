@@ -5,7 +5,7 @@ use crate::format::{Table, bytes, count, line, times};
 use crate::machine::Machine;
 use crate::median::median;
 use crate::options::Options;
-use crate::results::{Asked, Crowd, Door, Processor, Results};
+use crate::results::{Asked, Crowd, Door, Memory, Processor, Results};
 use crate::site::METERS;
 use crate::targets;
 
@@ -31,14 +31,21 @@ const HEAD: &str = "\
 
 # How fast it answers, and how small it is
 
-All figures come from one run of `cargo bench --locked --bench serving`, which starts two servers of its own, measures, and
-writes this page. How long a sync takes is in [performance.md](performance.md).
+All figures come from one run of the bench, which starts two servers of its own, measures, and writes this page:
+
+```sh
+cargo build --locked --release && cp target/release/meter-sync target/shipped
+cargo bench --locked --bench serving -- --program target/shipped
+```
+
+How long a sync takes is in [performance.md](performance.md).
 
 ";
 
 const ONE: &str = "\
 One client that asks one thing after another, in milliseconds: medians over the rounds, of the median and of the slowest
-hundredth of each round.
+hundredth of each round. The local database is asked each time whether anything was committed since, and for more than that
+only if so; here nothing is, except where it is said.
 
 ";
 
@@ -64,6 +71,10 @@ fn number(seconds: f64) -> String {
 fn one(results: &Results) -> String {
     let ways = [
         (Asked::Stdio, "status over stdio"),
+        (
+            Asked::StdioAnew,
+            "the same, after a commit in the local database each time",
+        ),
         (
             Asked::Session,
             "status at `/mcp`, in a session (2025-11-25)",
@@ -125,10 +136,13 @@ fn many(results: &Results, clients: &str) -> String {
         "slowest hundredth",
         "all at once: median",
         "the last",
-        "resident at most",
+        "resident: all in",
+        "with the calls",
+        "with all at once",
     ]);
     for (door, title) in [
         (Door::Sessions, "`/mcp`, a session each"),
+        (Door::Stateless, "`/mcp`, no session"),
         (Door::Events, "`/sse`, a stream each"),
     ] {
         table.row(crowded(results, door, title));
@@ -137,8 +151,9 @@ fn many(results: &Results, clients: &str) -> String {
     text
 }
 
-fn crowded(results: &Results, door: Door, title: &str) -> [String; 7] {
+fn crowded(results: &Results, door: Door, title: &str) -> [String; 9] {
     let of = |of: fn(&Crowd) -> f64| results.crowd(door, of).unwrap_or_default();
+    let held = |of: fn(Memory) -> u64| bytes(results.held(door, of).unwrap_or_default());
     let crowds = results.crowds.get(&door).into_iter().flatten();
     let errors: usize = crowds.map(|crowd| crowd.errors.len()).sum();
     [
@@ -148,7 +163,9 @@ fn crowded(results: &Results, door: Door, title: &str) -> [String; 7] {
         number(of(|crowd| crowd.spread.p99)),
         number(of(|crowd| crowd.burst.p50)),
         number(of(|crowd| crowd.burst_seconds)),
-        bytes(results.peak(door).unwrap_or_default()),
+        held(|memory| memory.open_kib),
+        held(|memory| memory.called_kib),
+        held(|memory| memory.peak_kib),
     ]
 }
 
@@ -178,7 +195,7 @@ fn how(machine: &Machine, options: &Options) -> String {
     format!(
         "One machine with {} cores and {} GiB of memory, which held the bench, the program and Postgres {} (twice, with its data \
          in memory). {} rounds of {} calls in each way, and 20 starts in each.\n\n\
-         - The program is the release build, a fresh process for each part of a round, over a site of {} meters with eight runs in \
+         - The program is {}, a fresh process for each part of a round, over a site of {} meters with eight runs in \
          its log. Every answer is looked at after its time was taken: the id, health `ok`, the number of meters.\n\
          - The client is the bench: one thread that writes and reads the protocol itself.\n\
          - A start counts from the creation of the process to the end of the answer, the median of all starts.\n\
@@ -188,6 +205,11 @@ fn how(machine: &Machine, options: &Options) -> String {
         machine.postgres,
         options.rounds,
         count(options.calls.into()),
+        if options.is_shipped() {
+            "the release build"
+        } else {
+            "the one that cargo builds for the bench (its file is larger than that of the release build)"
+        },
         count(METERS.unsigned_abs()),
     )
 }

@@ -10,6 +10,8 @@ use crate::median::median;
 pub(crate) enum Asked {
     /// The status over standard input and output.
     Stdio,
+    /// The same, each time after something was committed in the database.
+    StdioAnew,
     /// The status in a session at `/mcp`.
     Session,
     /// The status at `/mcp` without a session.
@@ -62,6 +64,8 @@ pub(crate) struct Processor {
 pub(crate) enum Door {
     /// A session each at `/mcp`.
     Sessions,
+    /// Requests to `/mcp` without a session, over a connection each.
+    Stateless,
     /// A stream each at `/sse`.
     Events,
 }
@@ -76,6 +80,17 @@ pub(crate) struct Crowd {
     pub(crate) burst_seconds: f64,
     /// What went wrong, at most one a client.
     pub(crate) errors: Vec<String>,
+    pub(crate) memory: Memory,
+}
+
+/// What the program held with a crowd of clients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// When all were in.
+    pub(crate) open_kib: u64,
+    /// At most until the calls that were spread over time were over.
+    pub(crate) called_kib: u64,
+    /// At most, to the end: when all asked at once.
     pub(crate) peak_kib: u64,
 }
 
@@ -130,10 +145,10 @@ impl Results {
         median(self.crowds.get(&door)?.iter().map(of))
     }
 
-    /// The most that the program held with a crowd, in bytes.
-    pub(crate) fn peak(&self, door: Door) -> Option<f64> {
-        let peaks = self.crowds.get(&door)?.iter().map(|crowd| crowd.peak_kib);
-        peaks.max().map(bytes)
+    /// The most that the program held with a crowd at a time, in bytes.
+    pub(crate) fn held(&self, door: Door, of: impl Fn(Memory) -> u64) -> Option<f64> {
+        let held = self.crowds.get(&door)?.iter().map(|crowd| of(crowd.memory));
+        held.max().map(bytes)
     }
 
     /// The most that the program held at a moment, in bytes.

@@ -38,6 +38,8 @@ impl Round<'_> {
         let clients = self.options.clients;
         let sessions = crowd::measure::<Session>(self.site, clients).await?;
         self.crowd(Door::Sessions, sessions);
+        let stateless = crowd::measure::<Stateless>(self.site, clients).await?;
+        self.crowd(Door::Stateless, stateless);
         let events = crowd::measure::<Events>(self.site, clients).await?;
         self.crowd(Door::Events, events);
         Ok(())
@@ -92,8 +94,20 @@ impl Round<'_> {
             program: each(program.cpu().saturating_sub(before.0)),
             postgres: each(postgres.saturating_sub(before.1)),
         });
+        self.ask_anew(&mut client).await?;
         drop(client);
         program.stop().await
+    }
+
+    /// Asks when what was answered before may be true no more.
+    async fn ask_anew(&mut self, client: &mut Lines) -> Result<()> {
+        let mut times = Vec::new();
+        for n in 0..self.options.calls {
+            self.site.commit().await?;
+            times.push(client.ask(Question::Status, u64::from(n) + 1).await?);
+        }
+        self.results.asked(Asked::StdioAnew, &times);
+        Ok(())
     }
 
     async fn serve(&mut self) -> Result<()> {

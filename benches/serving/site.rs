@@ -1,5 +1,6 @@
 //! The site that is asked about: two servers, a synced tenant, and some runs in the log.
 
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ const LOCAL: &str = "
 pub(crate) struct Site {
     remote: Server,
     local: Server,
+    program: PathBuf,
     pub(crate) postgres: String,
     /// A connection of the bench's own.
     pub(crate) client: Client,
@@ -49,7 +51,7 @@ pub(crate) struct Site {
 
 impl Site {
     /// Starts the servers, and syncs a few times.
-    pub(crate) async fn start() -> Result<Self> {
+    pub(crate) async fn start(program: &Path) -> Result<Self> {
         let binaries = Binaries::find_or_install(None).await?;
         let options = |name| ServerOptions {
             name,
@@ -63,6 +65,7 @@ impl Site {
         let site = Self {
             remote,
             local,
+            program: program.canonicalize().context("find the program")?,
             postgres: binaries.version().to_owned(),
             client,
         };
@@ -104,7 +107,7 @@ impl Site {
 
     /// The program over this site, with nothing else in its environment.
     pub(crate) fn command(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_meter-sync"));
+        let mut command = Command::new(&self.program);
         command.arg(subcommand).env_clear().kill_on_drop(true);
         for (setting, value) in self.settings() {
             command.env(setting.env(), value);
@@ -120,6 +123,12 @@ impl Site {
         }
         let config = Config::load_from(&settings, &Environment::default())?;
         Ok(Runs::new(config, TaskTracker::new())?)
+    }
+
+    /// Commits something in the local database that changes no answer.
+    pub(crate) async fn commit(&self) -> Result<()> {
+        let commit = "update tenant set name = name";
+        Ok(self.client.batch_execute(commit).await?)
     }
 
     /// The first process of the local server.
