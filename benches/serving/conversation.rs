@@ -74,12 +74,25 @@ impl Conversation for Lines {
     }
 }
 
-/// A session at `/mcp`, as clients of version 2025-11-25 hold it.
+/// Requests to `/mcp` over a connection that is kept.
 #[derive(Debug)]
-pub(crate) struct Session {
+struct Requests {
     connection: Connection,
     headers: String,
 }
+
+impl Requests {
+    async fn answer(&mut self, question: Question, id: u64) -> Result<Vec<u8>> {
+        let request = http::post("/mcp", &self.headers, &question.request(id));
+        let (head, body) = self.connection.ask(&request).await?;
+        expect(&head, 200, &body)?;
+        Ok(http::message(&body).to_vec())
+    }
+}
+
+/// A session at `/mcp`, as clients of version 2025-11-25 hold it.
+#[derive(Debug)]
+pub(crate) struct Session(Requests);
 
 impl OverHttp for Session {
     async fn begin(address: &str) -> Result<Self> {
@@ -94,50 +107,41 @@ impl OverHttp for Session {
         let initialized = http::post("/mcp", &headers, message::INITIALIZED);
         let (head, body) = connection.ask(&initialized).await?;
         expect(&head, 202, &body)?;
-        Ok(Self {
+        Ok(Self(Requests {
             connection,
             headers,
-        })
+        }))
     }
 }
 
 impl Conversation for Session {
     async fn answer(&mut self, question: Question, id: u64) -> Result<Vec<u8>> {
-        let request = http::post("/mcp", &self.headers, &question.request(id));
-        let (head, body) = self.connection.ask(&request).await?;
-        expect(&head, 200, &body)?;
-        Ok(http::message(&body).to_vec())
+        self.0.answer(question, id).await
     }
 }
 
 /// Requests to `/mcp` without a session, as version 2026-07-28 has it.
 #[derive(Debug)]
-pub(crate) struct Stateless {
-    connection: Connection,
-    headers: String,
-}
+pub(crate) struct Stateless(Requests);
 
 impl OverHttp for Stateless {
     const STATUS: Question = Question::ModernStatus;
 
     async fn begin(address: &str) -> Result<Self> {
-        Ok(Self {
+        Ok(Self(Requests {
             connection: Connection::open(address).await?,
             headers: format!(
                 "mcp-protocol-version: {}\r\nmcp-method: tools/call\r\nmcp-name: {}\r\n",
                 message::MODERN,
                 message::STATUS
             ),
-        })
+        }))
     }
 }
 
 impl Conversation for Stateless {
     async fn answer(&mut self, question: Question, id: u64) -> Result<Vec<u8>> {
-        let request = http::post("/mcp", &self.headers, &question.request(id));
-        let (head, body) = self.connection.ask(&request).await?;
-        expect(&head, 200, &body)?;
-        Ok(http::message(&body).to_vec())
+        self.0.answer(question, id).await
     }
 }
 
