@@ -24,6 +24,8 @@ mod fdw;
 mod limits;
 mod line;
 mod logical;
+#[path = "../shared/median.rs"]
+mod median;
 mod options;
 mod oracle;
 mod ours;

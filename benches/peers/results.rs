@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::case::Case;
+use crate::median::median;
 use crate::options::LineKind;
 use crate::oracle::Wrong;
 use crate::peer::Peer;
@@ -109,13 +110,4 @@ impl Results {
         sizes.dedup();
         sizes
     }
-}
-
-/// The middle value, or the mean of the two in the middle.
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
-    let last = sorted.len().checked_sub(1)?;
-    let middle = (sorted.get(last / 2)?, sorted.get(last.div_ceil(2))?);
-    Some((middle.0 + middle.1) / 2.0)
 }

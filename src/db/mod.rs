@@ -16,6 +16,7 @@ use tokio_postgres::{IsolationLevel, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use error::DbError;
+pub use moment::Moment;
 pub use transaction::{Tx, both};
 
 use crate::config::{Endpoint, Limits, Tls};
@@ -23,6 +24,7 @@ use crate::config::{Endpoint, Limits, Tls};
 pub mod catalog;
 mod error;
 pub mod migrations;
+mod moment;
 pub mod param;
 pub mod quote;
 mod transaction;

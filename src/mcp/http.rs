@@ -26,7 +26,7 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// An assistant left open over lunch finds its session again; one that never said goodbye is
 /// forgotten the same day.
 pub(super) const SESSION_IDLE: Duration = Duration::from_secs(4 * 60 * 60);
-/// An idle session takes some 20 kB.
+/// An idle session takes some 80 kB: 60 in rmcp, most of it the room of its queues, and 20 for its connection.
 pub(super) const MAX_SESSIONS: usize = 1000;
 
 /// The endpoints; `server` makes what serves one client more, and `shutdown` ends their open streams.

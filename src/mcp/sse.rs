@@ -55,7 +55,8 @@ pub(super) fn routes<S: ServerHandler>(
         .with_state(conversations)
 }
 
-type Inbox = mpsc::Sender<ClientJsonRpcMessage>;
+/// Boxed, as a queue reserves room for 32 messages, and those of rmcp take 400 bytes each.
+type Inbox = mpsc::Sender<Box<ClientJsonRpcMessage>>;
 /// Serves one client to the end.
 type Serve = dyn Fn(Channels, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync;
 
@@ -102,8 +103,9 @@ impl Drop for Entered {
 
 /// Serves the client until it falls silent or we shut down.
 async fn converse<S: ServerHandler>(server: S, transport: Channels, shutdown: CancellationToken) {
-    let begun = server.serve_with_ct(Patient::new(transport), shutdown);
-    let ended = match begun.await {
+    // boxed, so that what only the beginning needs is given back
+    let begun = Box::pin(server.serve_with_ct(Patient::new(transport), shutdown)).await;
+    let ended = match begun {
         Ok(running) => running
             .waiting()
             .await
@@ -164,7 +166,7 @@ async fn say(
         }
     };
     message.insert_extension(parts);
-    match inbox.try_send(message) {
+    match inbox.try_send(Box::new(message)) {
         Ok(()) => (StatusCode::ACCEPTED, "Accepted").into_response(),
         Err(_full_or_closed) => {
             let text = "The session takes no message now: wait for answers, or open another one.";
@@ -175,8 +177,8 @@ async fn say(
 
 /// The transport of one conversation.
 struct Channels {
-    outbox: mpsc::Sender<TxJsonRpcMessage<RoleServer>>,
-    heard: mpsc::Receiver<ClientJsonRpcMessage>,
+    outbox: mpsc::Sender<Box<TxJsonRpcMessage<RoleServer>>>,
+    heard: mpsc::Receiver<Box<ClientJsonRpcMessage>>,
 }
 
 impl Transport<RoleServer> for Channels {
@@ -189,17 +191,15 @@ impl Transport<RoleServer> for Channels {
         let outbox = self.outbox.clone();
         async move {
             outbox
-                .send(message)
+                .send(Box::new(message))
                 .await
                 .map_err(|_closed| mpsc::error::SendError(()))
         }
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
-        tokio::time::timeout(SESSION_IDLE, self.heard.recv())
-            .await
-            .ok()
-            .flatten()
+        let heard = tokio::time::timeout(SESSION_IDLE, self.heard.recv()).await;
+        heard.ok().flatten().map(|message| *message)
     }
 
     async fn close(&mut self) -> Result<(), Self::Error> {

@@ -117,7 +117,7 @@ impl Runs {
                 mapping.local_table
             ))
         })?;
-        let filter = table::of_tenant(&relation, mapping, &tenant.given);
+        let filter = table::of_tenant(&table, mapping, &tenant.given);
         Ok(Meters {
             scope: Scope { tenant, table },
             relation,

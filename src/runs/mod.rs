@@ -19,6 +19,7 @@ use crate::db::{Database, DbError, Local, Remote};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Permission, Progress, RunId, Trigger};
 
+use found::Remembered;
 use here::Here;
 pub use news::News;
 pub use slots::Claim;
@@ -28,6 +29,7 @@ use status::{RunRecord, StatusQuery};
 
 mod begin;
 mod execute;
+mod found;
 mod health;
 mod here;
 mod history;
@@ -150,6 +152,7 @@ struct Shared {
     /// Held while a run is being started, so that requests cannot starve each other of connections.
     starting: Mutex<()>,
     here: watch::Sender<Here>,
+    remembered: Remembered,
     /// Whose the slots are that this process claims; another one each time a process starts.
     claimant: String,
     tasks: TaskTracker,
@@ -177,6 +180,7 @@ impl Runs {
             local,
             starting: Mutex::new(()),
             here,
+            remembered: Remembered::default(),
             claimant: claimant(),
             tasks,
         };

@@ -4,10 +4,11 @@
 use chrono::{DateTime, Utc};
 
 use crate::clock;
-use crate::db::{Database, Local, Tx, catalog, migrations, quote};
+use crate::db::{Connection, Database, Local, Tx, catalog, migrations, quote};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Change, Rejection, TenantId};
+use crate::meter::{Outcome, TenantId};
 
+use super::found::Found;
 use super::health::{self, Signs};
 use super::here::{self, Here};
 use super::status::{
@@ -17,53 +18,6 @@ use super::status::{
 use super::table::{self, LocalTable, Scope};
 use super::tenant::{self, NoTenant, Tenant};
 use super::{Runs, history, lock, words};
-
-/// What the local database says.
-#[derive(Default)]
-pub(super) struct Found {
-    pub(super) tenant: Option<TenantStatus>,
-    pub(super) last_run: Option<RunRecord>,
-    pub(super) last_success_at: Option<DateTime<Utc>>,
-    pub(super) running: Option<RunRecord>,
-    /// A run whose process went away, not marked yet.
-    pub(super) interrupted: Option<RunRecord>,
-    pub(super) meters: Option<MeterCounts>,
-    pub(super) history: Vec<RunRecord>,
-    pub(super) changes: Option<Vec<Change>>,
-    pub(super) rejected: Option<Vec<Rejection>>,
-    pub(super) warnings: Vec<String>,
-}
-
-impl Found {
-    /// A run of this process that could not be logged is known here only, and must not hide.
-    fn with(mut self, here: &Here) -> Self {
-        let ours = [here.running_record(), here.last.clone()];
-        let is_ours = |run: &RunRecord| ours.iter().flatten().any(|our| our.run_id == run.run_id);
-        self.interrupted = self.interrupted.filter(|run| !is_ours(run));
-        self.warnings
-            .extend(self.interrupted.as_ref().map(interruption));
-        let is_news = |run: &&RunRecord| match &self.last_run {
-            Some(logged) => run.run_id != logged.run_id && run.started_at > logged.started_at,
-            None => true,
-        };
-        if let Some(run) = here.last.as_ref().filter(is_news) {
-            self.last_run = Some(run.clone());
-        }
-        self
-    }
-}
-
-impl Found {
-    /// Whether a run's process died after the last run that ended.
-    pub(super) fn is_interrupted(&self) -> bool {
-        let is_newer = |run: &RunRecord| {
-            let last = self.last_run.as_ref();
-            last.is_none_or(|last| last.started_at < run.started_at)
-        };
-        let run = self.interrupted.as_ref().filter(|run| !run.dry_run);
-        run.is_some_and(is_newer)
-    }
-}
 
 /// Why nothing was found.
 enum Unfound {
@@ -101,22 +55,40 @@ impl Runs {
     async fn ask(&self, local: &Database<Local>, query: &StatusQuery) -> Result<Found, Unfound> {
         let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
         let mut connection = local.connect().await.map_err(failed)?;
-        let asked = async {
-            let tx = connection.begin("status").await.map_err(failed)?;
-            let mapping = &self.config().mapping;
-            let table = table::find(&tx, mapping).await.map_err(failed)?;
-            let tenant = match tenant::resolve(&tx, mapping, &table).await {
-                Ok(tenant) => Ok(tenant),
-                Err(NoTenant::Unknown(failure)) => Err(failure),
-                Err(NoTenant::Database(error)) => return Err(failed(error)),
-            };
-            self.read(&tx, table, tenant, query).await
+        let before = connection.moment().await.map_err(failed)?;
+        if let Some(found) = self.shared.remembered.at(before.as_ref(), query) {
+            return Ok(found);
         }
-        .await;
-        if let Err(Unfound::Failed(_)) = asked {
-            connection.discard();
+        let asked = self.ask_anew(&mut connection, query).await;
+        match &asked {
+            Ok(found) => {
+                // To remember is no part of the answer: it need not succeed.
+                let after = connection.moment().await.ok().flatten();
+                if let Some(moment) = after.filter(|after| before.as_ref() == Some(after)) {
+                    self.shared.remembered.keep(moment, query, found);
+                }
+            }
+            Err(Unfound::Failed(_)) => connection.discard(),
+            Err(Unfound::NoSuchRun(_)) => {}
         }
         asked
+    }
+
+    async fn ask_anew(
+        &self,
+        connection: &mut Connection<Local>,
+        query: &StatusQuery,
+    ) -> Result<Found, Unfound> {
+        let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
+        let tx = connection.begin("status").await.map_err(failed)?;
+        let mapping = &self.config().mapping;
+        let table = table::find(&tx, mapping).await.map_err(failed)?;
+        let tenant = match tenant::resolve(&tx, mapping, &table).await {
+            Ok(tenant) => Ok(tenant),
+            Err(NoTenant::Unknown(failure)) => Err(failure),
+            Err(NoTenant::Database(error)) => return Err(failed(error)),
+        };
+        self.read(&tx, table, tenant, query).await
     }
 
     async fn read(
@@ -131,13 +103,11 @@ impl Runs {
         let id = tenant.as_ref().ok().map(|tenant| &tenant.id);
         let has_log = migrations::exist(tx).await.map_err(failed)?;
         if has_log {
-            let last_run = history::last_finished(tx, &table, id).await;
-            found.last_run = last_run.map_err(failed)?;
-            let warning = found.last_run.as_ref().and_then(|run| run.warning.clone());
-            found.warnings.extend(warning);
-            let last_success = history::last_success(tx, &table, id).await;
-            found.last_success_at = last_success.map_err(failed)?;
-            read_runs(tx, (&table, id), query, &mut found).await?;
+            let log = (&table, id);
+            read_log(tx, log, query.history, &mut found)
+                .await
+                .map_err(failed)?;
+            read_runs(tx, query, &mut found).await?;
         } else if let Some(id) = query.run_id {
             return Err(Unfound::NoSuchRun(no_such_run(id)));
         }
@@ -147,7 +117,7 @@ impl Runs {
                 if has_log {
                     read_running(tx, &scope, &mut found).await.map_err(failed)?;
                 }
-                self.read_meters(tx, scope.tenant, &mut found).await?;
+                self.read_meters(tx, scope, &mut found).await?;
             }
             Err(failure) => found
                 .warnings
@@ -159,11 +129,11 @@ impl Runs {
     async fn read_meters(
         &self,
         tx: &Tx<'_, Local>,
-        tenant: Tenant,
+        scope: Scope,
         found: &mut Found,
     ) -> Result<(), Unfound> {
         let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
-        found.meters = self.count_meters(tx, &tenant.given).await.map_err(failed)?;
+        found.meters = self.count_meters(tx, &scope).await.map_err(failed)?;
         if found.meters.is_none() {
             let table = &self.config().mapping.local_table;
             found
@@ -171,8 +141,8 @@ impl Runs {
                 .push(format!("The local table {table} does not exist."));
         }
         found.tenant = Some(TenantStatus {
-            id: tenant.id.as_str().to_owned(),
-            name: tenant.name,
+            id: scope.tenant.id.as_str().to_owned(),
+            name: scope.tenant.name,
         });
         Ok(())
     }
@@ -180,22 +150,20 @@ impl Runs {
     async fn count_meters(
         &self,
         tx: &Tx<'_, Local>,
-        tenant: &TenantId,
+        scope: &Scope,
     ) -> Result<Option<MeterCounts>, crate::db::DbError> {
         let mapping = &self.config().mapping;
-        let Some(relation) = catalog::find(tx, &mapping.local_table).await? else {
-            return Ok(None);
-        };
-        if relation.column(&mapping.active_column).is_none() {
+        let Scope { tenant, table } = scope;
+        if !table.exists || !catalog::has_column(tx, &table.name, &mapping.active_column).await? {
             return Ok(None);
         }
         let active = quote::identifier(&mapping.active_column);
-        let filter = table::of_tenant(&relation, mapping, tenant);
+        let filter = table::of_tenant(table, mapping, &tenant.given);
         let sql = format!(
             "-- count the meters
 select count(*) filter (where l.{active}), count(*) filter (where l.{active} is not true)
 from {} l where {filter}",
-            relation.quoted()
+            table.name
         );
         let row = tx.query_one(&sql, &[]).await?;
         Ok(Some(MeterCounts {
@@ -291,29 +259,47 @@ async fn read_running(
     Ok(())
 }
 
-fn interruption(run: &RunRecord) -> String {
-    format!(
-        "Run {} was interrupted, and the next run will mark it: trigger a sync, or leave it to the schedule.",
-        run.run_id
-    )
-}
+/// So many runs are read at least, as among them are most often the last that ended and the last that
+/// succeeded, which are then not looked for one by one.
+const RUNS: u32 = 5;
 
-async fn read_runs(
+async fn read_log(
     tx: &Tx<'_, Local>,
     (table, tenant): (&LocalTable, Option<&TenantId>),
+    wanted: u32,
+    found: &mut Found,
+) -> Result<(), crate::db::DbError> {
+    let limit = wanted.max(RUNS) as usize;
+    let mut runs = history::newest(tx, table, tenant, wanted.max(RUNS)).await?;
+    let is_all = runs.len() < limit;
+    let has_ended = |run: &&RunRecord| run.outcome.is_some() && !run.dry_run;
+    found.last_run = match runs.iter().find(has_ended) {
+        None if !is_all => history::last_finished(tx, table, tenant).await?,
+        run => run.cloned(),
+    };
+    let warning = found.last_run.as_ref().and_then(|run| run.warning.clone());
+    found.warnings.extend(warning);
+    let has_succeeded = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
+    found.last_success_at = match runs.iter().find(has_succeeded) {
+        None if !is_all => history::last_success(tx, table, tenant).await?,
+        run => run.and_then(|run| run.finished_at),
+    };
+    runs.truncate(wanted as usize);
+    found.history = runs;
+    Ok(())
+}
+
+/// What is told of a run that was asked for by its id, or of the last one.
+async fn read_runs(
+    tx: &Tx<'_, Local>,
     query: &StatusQuery,
     found: &mut Found,
 ) -> Result<(), Unfound> {
     let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
-    found.history = match query.run_id {
-        Some(id) => {
-            let run = history::by_id(tx, id).await.map_err(failed)?;
-            vec![run.ok_or_else(|| Unfound::NoSuchRun(no_such_run(id)))?]
-        }
-        None => history::newest(tx, table, tenant, query.history)
-            .await
-            .map_err(failed)?,
-    };
+    if let Some(id) = query.run_id {
+        let run = history::by_id(tx, id).await.map_err(failed)?;
+        found.history = vec![run.ok_or_else(|| Unfound::NoSuchRun(no_such_run(id)))?];
+    }
     let shown = query
         .run_id
         .or_else(|| found.last_run.as_ref().map(|run| run.run_id));

@@ -4,7 +4,6 @@
 //! are kept apart by scope: what goes on in one table says nothing of another.
 
 use crate::config::Mapping;
-use crate::db::catalog::Relation;
 use crate::db::{DbError, Local, Tx, param, quote};
 use crate::meter::TenantId;
 
@@ -30,25 +29,23 @@ pub(super) struct LocalTable {
     /// Schema and table, quoted where needed; the same however the setting spells it, and while the
     /// table is missing.
     pub(super) name: String,
+    /// Whether there is one that we may see.
+    pub(super) exists: bool,
     /// The type of the tenant column; without the column the table holds one tenant's meters.
     pub(super) tenant_type: Option<String>,
 }
 
+// Without a join: to plan one took most of the time of a status.
 const FIND: &str = "\
 -- look up the local table's name
 select coalesce(found.name, format('%I.%I',
            coalesce(said.parts[cardinality(said.parts) - 1], current_schema(), 'public'),
            said.parts[cardinality(said.parts)])),
-       found.tenant_type
-from (select parse_ident($1) as parts) said
-left join (
-    select format('%I.%I', n.nspname, c.relname) as name, format_type(a.atttypid, -1) as tenant_type
-    from pg_catalog.pg_class c
-    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    left join pg_catalog.pg_attribute a
-        on a.attrelid = c.oid and a.attname = $2 and a.attnum > 0 and not a.attisdropped
-    where c.oid = to_regclass($1)::oid
-) found on true";
+       found.name is not null,
+       (select format_type(a.atttypid, -1) from pg_catalog.pg_attribute a
+        where a.attrelid = to_regclass($1)::oid and a.attname = $2 and a.attnum > 0 and not a.attisdropped)
+from (select parse_ident($1) as parts) said,
+     (select identity from pg_identify_object('pg_catalog.pg_class'::regclass, to_regclass($1)::oid, 0)) found (name)";
 
 /// Looks the table up; whether it exists is for the run to say.
 pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalTable, DbError> {
@@ -59,16 +56,17 @@ pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
     let row = tx.query_one(FIND, &params).await?;
     Ok(LocalTable {
         name: row.get(0),
-        tenant_type: row.get(1),
+        exists: row.get(1),
+        tenant_type: row.get(2),
     })
 }
 
 /// The condition that picks the tenant's rows of the local table, for a row named `l`.
-pub(super) fn of_tenant(table: &Relation, mapping: &Mapping, tenant: &TenantId) -> String {
-    match table.column(&mapping.tenant_column) {
-        Some(column) => format!(
+pub(super) fn of_tenant(table: &LocalTable, mapping: &Mapping, tenant: &TenantId) -> String {
+    match table.tenant_type {
+        Some(_) => format!(
             "l.{} = {}",
-            quote::identifier(&column.name),
+            quote::identifier(&mapping.tenant_column),
             quote::literal(tenant.as_str())
         ),
         None => "true".to_owned(),

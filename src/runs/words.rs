@@ -3,7 +3,7 @@
 use crate::error::{ErrorCode, Failure};
 use crate::meter::Outcome;
 
-use super::overview::Found;
+use super::found::Found;
 use super::report;
 use super::status::{Health, RunningStatus};
 

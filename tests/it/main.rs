@@ -36,4 +36,6 @@ mod schedule;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod status;
+#[cfg(test)]
 mod sync;

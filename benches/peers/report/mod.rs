@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::options::LineKind;
 use crate::peer::Peer;
@@ -11,37 +11,17 @@ use crate::servers::SETTINGS;
 
 pub(crate) use format::count;
 use format::line;
+pub(crate) use machine::Machine;
 
 mod figures;
+#[path = "../../shared/format.rs"]
 mod format;
 mod limits;
+#[path = "../../shared/machine.rs"]
+mod machine;
 mod plot;
 mod targets;
 mod verdicts;
-
-/// What the figures were measured on.
-#[derive(Clone, Debug)]
-pub(crate) struct Machine {
-    cores: usize,
-    memory_gib: u64,
-    postgres: String,
-}
-
-impl Machine {
-    pub(crate) fn this(postgres: &str) -> Result<Self> {
-        let memory = std::fs::read_to_string("/proc/meminfo")?;
-        let kib = memory
-            .split_whitespace()
-            .nth(1)
-            .and_then(|kib| kib.parse().ok());
-        let kib: u64 = kib.context("no size of the memory")?;
-        Ok(Self {
-            cores: std::thread::available_parallelism()?.get(),
-            memory_gib: (kib + (1 << 19)) >> 20,
-            postgres: postgres.to_owned(),
-        })
-    }
-}
 
 /// Writes both files.
 pub(crate) fn write(results: &Results, machine: &Machine, folder: &Path) -> Result<()> {

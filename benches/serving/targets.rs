@@ -1,0 +1,111 @@
+//! The targets beside what was measured.
+
+use crate::format::{Table, bytes};
+use crate::report::milliseconds;
+use crate::results::{Asked, Door, First, Moment, Results};
+
+const MIB: f64 = 1024.0 * 1024.0;
+const IDLE_BYTES: f64 = 20.0 * MIB;
+const LOADED_BYTES: f64 = 64.0 * MIB;
+const BINARY_BYTES: f64 = 15e6;
+const STDIO_SECONDS: f64 = 0.001;
+const HTTP_SECONDS: f64 = 0.002;
+const FIRST_SECONDS: f64 = 0.050;
+
+/// A target, what was measured, and whether it is met.
+struct Target {
+    text: String,
+    measured: String,
+    is_met: bool,
+}
+
+pub(crate) fn table(results: &Results, clients: &str) -> String {
+    let mut table = Table::new(["target", "measured", "verdict"]);
+    for target in all(results, clients).into_iter().flatten() {
+        let verdict = if target.is_met { "met" } else { "**missed**" };
+        table.row([target.text.as_str(), &target.measured, verdict]);
+    }
+    table.finish()
+}
+
+fn all(results: &Results, clients: &str) -> Vec<Option<Target>> {
+    let status = |asked: Asked, text: &str, limit: f64| {
+        let limit_shown = milliseconds(limit);
+        let text = format!("a status {text}, nothing committed since: median under {limit_shown}");
+        let measured = results.p50(asked)?;
+        Some(below(text, measured, limit, milliseconds))
+    };
+    let first = |first: First, text: &str| {
+        let text = format!(
+            "{text} after the start: under {}",
+            milliseconds(FIRST_SECONDS)
+        );
+        Some(below(
+            text,
+            results.first(first)?,
+            FIRST_SECONDS,
+            milliseconds,
+        ))
+    };
+    let idle = |moment: Moment, text: &str| {
+        let text = format!("resident, {text}: under 20 MiB");
+        Some(below(text, results.memory(moment)?, IDLE_BYTES, bytes))
+    };
+    let loaded = |door: Door, text: &str| {
+        let text = format!("resident with {clients} clients {text}: under 64 MiB");
+        Some(below(
+            text,
+            results.held(door, |memory| memory.called_kib)?,
+            LOADED_BYTES,
+            bytes,
+        ))
+    };
+    vec![
+        status(Asked::Stdio, "over stdio", STDIO_SECONDS),
+        status(Asked::Session, "at `/mcp` in a session", HTTP_SECONDS),
+        status(
+            Asked::Stateless,
+            "at `/mcp` without a session",
+            HTTP_SECONDS,
+        ),
+        status(Asked::Events, "at `/sse`", HTTP_SECONDS),
+        Some(no_errors(results, clients)),
+        idle(Moment::StdioStarted, "`stdio`, idle"),
+        idle(Moment::StdioAsked, "`stdio`, after a first status"),
+        idle(Moment::ServeStarted, "`serve`, idle"),
+        idle(Moment::ServeAsked, "`serve`, after a first status"),
+        loaded(Door::Sessions, "at `/mcp` with a session each"),
+        loaded(Door::Stateless, "at `/mcp` without sessions"),
+        loaded(Door::Events, "at `/sse`"),
+        first(First::Hello, "the first answer over stdio"),
+        first(First::StdioStatus, "the first status over stdio"),
+        first(First::HttpStatus, "the first status at `/mcp`"),
+        Some(binary(results)),
+    ]
+}
+
+fn below(text: String, measured: f64, limit: f64, shown: fn(f64) -> String) -> Target {
+    Target {
+        text,
+        measured: shown(measured),
+        is_met: measured < limit,
+    }
+}
+
+fn no_errors(results: &Results, clients: &str) -> Target {
+    let errors = results.errors().count();
+    Target {
+        text: format!("{clients} clients at a time, at `/mcp` and at `/sse`: no error"),
+        measured: format!("{errors} errors"),
+        is_met: errors == 0,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn binary(results: &Results) -> Target {
+    let measured = results.binary_bytes as f64;
+    let text = "the program's file: under 15 MB".to_owned();
+    below(text, measured, BINARY_BYTES, |bytes| {
+        format!("{:.1} MB", bytes / 1e6)
+    })
+}

@@ -1,0 +1,118 @@
+//! What the local database said, and for how long it would say the same.
+//!
+//! While the database tells the same [`Moment`] as it did before and after it was asked, nothing has been
+//! committed there since, so it is not asked again: a client that asks every second, or a thousand
+//! clients at once, cost it one short statement each.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use crate::db::Moment;
+use crate::meter::{Change, Rejection};
+
+use super::here::Here;
+use super::status::{MeterCounts, RunRecord, StatusQuery, TenantStatus};
+
+/// Row security or a view may ask for the time, which passes without a commit.
+const LASTS: Duration = Duration::from_secs(10);
+
+/// What the local database says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    pub(super) tenant: Option<TenantStatus>,
+    pub(super) last_run: Option<RunRecord>,
+    pub(super) last_success_at: Option<DateTime<Utc>>,
+    pub(super) running: Option<RunRecord>,
+    /// A run whose process went away, not marked yet.
+    pub(super) interrupted: Option<RunRecord>,
+    pub(super) meters: Option<MeterCounts>,
+    pub(super) history: Vec<RunRecord>,
+    pub(super) changes: Option<Vec<Change>>,
+    pub(super) rejected: Option<Vec<Rejection>>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Found {
+    /// A run of this process that could not be logged is known here only, and must not hide.
+    pub(super) fn with(mut self, here: &Here) -> Self {
+        let ours = [here.running_record(), here.last.clone()];
+        let is_ours = |run: &RunRecord| ours.iter().flatten().any(|our| our.run_id == run.run_id);
+        self.interrupted = self.interrupted.filter(|run| !is_ours(run));
+        self.warnings
+            .extend(self.interrupted.as_ref().map(interruption));
+        let is_news = |run: &&RunRecord| match &self.last_run {
+            Some(logged) => run.run_id != logged.run_id && run.started_at > logged.started_at,
+            None => true,
+        };
+        if let Some(run) = here.last.as_ref().filter(is_news) {
+            self.last_run = Some(run.clone());
+        }
+        self
+    }
+}
+
+impl Found {
+    /// Whether a run's process died after the last run that ended.
+    pub(super) fn is_interrupted(&self) -> bool {
+        let is_newer = |run: &RunRecord| {
+            let last = self.last_run.as_ref();
+            last.is_none_or(|last| last.started_at < run.started_at)
+        };
+        let run = self.interrupted.as_ref().filter(|run| !run.dry_run);
+        run.is_some_and(is_newer)
+    }
+}
+
+fn interruption(run: &RunRecord) -> String {
+    format!(
+        "Run {} was interrupted, and the next run will mark it: trigger a sync, or leave it to the schedule.",
+        run.run_id
+    )
+}
+
+/// The last answer of the local database.
+#[derive(Debug, Default)]
+pub(super) struct Remembered(Mutex<Option<Answer>>);
+
+#[derive(Debug)]
+struct Answer {
+    moment: Moment,
+    asked_at: Instant,
+    history: u32,
+    found: Found,
+}
+
+impl Remembered {
+    /// What would be found at this moment, if that is known.
+    pub(super) fn at(&self, moment: Option<&Moment>, query: &StatusQuery) -> Option<Found> {
+        let answer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = answer.as_ref()?;
+        let is_same = Some(&answer.moment) == moment
+            && is_plain(query)
+            && answer.history == query.history
+            && answer.asked_at.elapsed() < LASTS;
+        is_same.then(|| answer.found.clone())
+    }
+
+    /// Keeps what was found, unless it hangs on more than what is committed: whether a run that has not
+    /// ended goes on is told by a lock.
+    pub(super) fn keep(&self, moment: Moment, query: &StatusQuery, found: &Found) {
+        if !is_plain(query) || found.running.is_some() || found.interrupted.is_some() {
+            return;
+        }
+        let answer = Answer {
+            moment,
+            asked_at: Instant::now(),
+            history: query.history,
+            found: found.clone(),
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    }
+}
+
+/// Whether the question is the usual one. Answers to others can be long, and are seldom asked for twice.
+fn is_plain(query: &StatusQuery) -> bool {
+    query.run_id.is_none() && !query.include_changes
+}

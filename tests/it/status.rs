@@ -1,0 +1,149 @@
+//! What a status tells of what others have just changed, though an unchanged database is not asked twice.
+
+use meter_sync::config::Setting;
+use meter_sync::meter::Outcome;
+use meter_sync::runs::status::{MeterCounts, Status, StatusQuery};
+
+use super::support::postgres::connect;
+use super::support::site::{Site, rows};
+use super::support::wait;
+
+async fn status(site: &Site) -> Status {
+    let query = StatusQuery::default();
+    site.runs.status(&query).await.expect("a status")
+}
+
+fn counts(active: i64, inactive: i64) -> Option<MeterCounts> {
+    Some(MeterCounts { active, inactive })
+}
+
+/// A site with two meters, whose status has been asked for.
+async fn synced() -> Site {
+    let site = Site::new().await;
+    site.on_remote("insert into meter (id, tenant_id, name) values (1, 7, 'a'), (2, 7, 'b')")
+        .await;
+    site.sync().await;
+    assert_eq!(status(&site).await.meters, counts(2, 0));
+    assert_eq!(status(&site).await.meters, counts(2, 0));
+    site
+}
+
+#[tokio::test]
+async fn what_others_commit_is_told_by_the_next_status() {
+    let site = synced().await;
+    site.on_local("update meter set active = false where id = '1'")
+        .await;
+    assert_eq!(status(&site).await.meters, counts(1, 1));
+    site.on_local("update tenant set name = 'Acme and sons'")
+        .await;
+    let tenant = status(&site).await.tenant.expect("a tenant");
+    assert_eq!(tenant.name.as_deref(), Some("Acme and sons"));
+    site.on_local("alter table meter rename column active to in_use")
+        .await;
+    assert_eq!(status(&site).await.meters, None);
+    site.on_local("alter table meter rename column in_use to active")
+        .await;
+    assert_eq!(status(&site).await.meters, counts(1, 1));
+    site.on_local("create schema mine; create table mine.meter (active boolean)")
+        .await;
+    assert_eq!(status(&site).await.meters, counts(1, 1));
+    site.on_local("drop table meter cascade").await;
+    let told = status(&site).await;
+    assert_eq!(told.meters, None);
+    assert!(told.warnings[0].contains("does not exist"), "{told:#?}");
+}
+
+#[tokio::test]
+async fn what_others_are_about_to_commit_is_told_once_they_have() {
+    let site = synced().await;
+    let mut others = Vec::new();
+    for id in 1..=2 {
+        let other = connect(&site.pair.local_url).await;
+        let begun = format!("begin; savepoint a; delete from meter where id = '{id}'");
+        other.batch_execute(&begun).await.expect("a deletion");
+        others.push(other);
+    }
+    // one that ends in between moves the end of the snapshot, and leaves the two before it
+    site.on_local("update tenant set name = 'Acme'").await;
+    assert_eq!(status(&site).await.meters, counts(2, 0));
+    assert_eq!(status(&site).await.meters, counts(2, 0));
+    for left in [1, 0] {
+        let other = others.pop().expect("one more");
+        other.batch_execute("commit").await.expect("a commit");
+        assert_eq!(status(&site).await.meters, counts(left, 0));
+    }
+}
+
+#[tokio::test]
+async fn an_unchanged_database_is_not_asked_twice() {
+    let site = synced().await;
+    // only a status that asks ends with a rollback, and its connection tells of it when it closes
+    let rolled_back =
+        "select xact_rollback from pg_stat_database where datname = current_database()";
+    let connections =
+        "select count(*)::int as n from pg_stat_activity where datname = current_database()
+         and backend_type = 'client backend' and pid <> pg_backend_pid()";
+    let Site {
+        local, runs, pair, ..
+    } = site;
+    for _ in 0..20 {
+        runs.status(&StatusQuery::default())
+            .await
+            .expect("a status");
+    }
+    drop(runs);
+    let closed = async || rows(&local, connections).await[0]["n"] == 0;
+    wait::until("the connections are closed", closed).await;
+    let told = rows(&local, rolled_back).await;
+    let told = told[0]["xact_rollback"].as_i64().expect("a number");
+    assert!(told < 10, "{told} transactions were rolled back");
+    drop(pair);
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_tell_the_moment_is_asked_each_time() {
+    let mut site = synced().await;
+    let role = format!("momentless_{}", std::process::id());
+    site.on_local(&format!(
+        "create role {role} login; grant usage on schema meter_sync to {role};
+         grant select on meter, tenant to {role};
+         grant select on all tables in schema meter_sync to {role};
+         revoke execute on function pg_current_wal_insert_lsn() from public"
+    ))
+    .await;
+    let url = site
+        .pair
+        .local_url
+        .replace("postgres@", &format!("{role}@"));
+    site.reconfigure(&site.settings().with(Setting::LocalUrl, &url));
+    let (first, second) = (status(&site).await, status(&site).await);
+    site.on_local("update meter set active = false where id = '1'")
+        .await;
+    let third = status(&site).await;
+    site.on_local(&format!("drop owned by {role}; drop role {role}"))
+        .await;
+    assert_eq!(first.connections.local.error, None);
+    assert_eq!((first.meters, second.meters), (counts(2, 0), counts(2, 0)));
+    assert_eq!(third.meters, counts(1, 1));
+}
+
+#[tokio::test]
+async fn a_success_behind_many_failures_is_told_however_few_runs_are_listed() {
+    let site = synced().await;
+    let succeeded = status(&site).await.last_success_at.expect("a success");
+    site.on_remote("alter table meter rename to gone").await;
+    for _ in 0..7 {
+        assert_eq!(site.sync().await.outcome, Some(Outcome::Failed));
+    }
+    for history in [0, 1, 5, 50] {
+        let query = StatusQuery {
+            history,
+            ..StatusQuery::default()
+        };
+        let told = site.runs.status(&query).await.expect("a status");
+        assert_eq!(told.history.len(), (history as usize).min(8));
+        assert_eq!(told.last_success_at, Some(succeeded), "{history}");
+        let last = told.last_run.and_then(|run| run.outcome);
+        assert_eq!(last, Some(Outcome::Failed), "{history}");
+    }
+}
