@@ -12,6 +12,7 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use rmcp::ServerHandler;
+use rmcp::model::ProtocolVersion;
 use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, SessionConfig};
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ use super::sse;
 /// Where the endpoint is.
 const PATH: &str = "/mcp";
 const SESSION_HEADER: &str = "mcp-session-id";
+const VERSION_HEADER: &str = "mcp-protocol-version";
 /// A message to us is a tool call of a few hundred bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// An assistant left open over lunch finds its session again; one that never said goodbye is
@@ -71,11 +73,19 @@ async fn refuse_when_full(
     request: Request,
     next: Next,
 ) -> Response {
-    let opens = !request.headers().contains_key(SESSION_HEADER);
-    if opens && sessions.sessions.read().await.len() >= MAX_SESSIONS {
+    if opens_session(&request) && sessions.sessions.read().await.len() >= MAX_SESSIONS {
         return full();
     }
     next.run(request).await
+}
+
+/// Whether rmcp may open a session for it: since 2026-07-28 there are none.
+fn opens_session(request: &Request) -> bool {
+    let version = request.headers().get(VERSION_HEADER);
+    let is_modern = version.is_some_and(|version| {
+        version.as_bytes() >= ProtocolVersion::V_2026_07_28.as_str().as_bytes()
+    });
+    !is_modern && !request.headers().contains_key(SESSION_HEADER)
 }
 
 /// The answer to one client too many.

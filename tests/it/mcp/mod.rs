@@ -9,6 +9,7 @@ mod faults;
 mod process;
 mod questions;
 mod resources;
+mod sessions;
 mod sse;
 mod tasks;
 
