@@ -29,6 +29,7 @@ use subscriptions::Subscriptions;
 mod status;
 mod trigger;
 
+mod app;
 mod completion;
 mod prompts;
 mod resources;

@@ -1,4 +1,4 @@
-//! What can be read by address: the status, each run, each meter; as JSON.
+//! What can be read by address: the status, each run, each meter, as JSON; and the card.
 
 use percent_encoding::percent_decode_str;
 use rmcp::ErrorData;
@@ -11,6 +11,7 @@ use crate::meter::{Change, Rejection, RunId};
 use crate::runs::Runs;
 use crate::runs::status::{RunRecord, StatusQuery};
 
+use super::app;
 use super::arguments::shorten;
 
 const STATUS: &str = "meter-sync://status";
@@ -63,6 +64,7 @@ pub(super) fn list() -> Vec<Resource> {
                 "Whether the local meters can be relied on, the last runs and the next, as meter_sync_status answers it.",
             )
             .with_mime_type(JSON),
+        app::resource(),
     ]
 }
 
@@ -96,6 +98,9 @@ struct Run {
 
 /// Reads what stands at an address.
 pub(super) async fn read(runs: &Runs, uri: &str) -> Result<ReadResourceResult, ErrorData> {
+    if uri == app::URI {
+        return Ok(app::read());
+    }
     let json = match Address::parse(uri) {
         Some(Address::Status) => {
             let status = runs.status(&StatusQuery::default()).await;

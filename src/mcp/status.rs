@@ -6,7 +6,7 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::json;
 
 use super::arguments::{Arguments, BadArgument, shorten};
-use super::{Schema, ToolResult, answer, literal, schema};
+use super::{Schema, ToolResult, answer, app, literal, schema};
 use crate::meter::RunId;
 use crate::runs::Runs;
 use crate::runs::status::{Status, StatusQuery};
@@ -38,6 +38,7 @@ pub(super) fn tool(output: Schema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
         .with_raw_output_schema(output)
+        .with_meta(app::shows_results())
         .with_annotations(
             ToolAnnotations::with_title(TITLE)
                 .read_only(true)

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::approval::{self, Answer, Approvals, Returned, Way};
 use super::arguments::{Arguments, BadArgument, one_line};
-use super::{Schema, ToolResult, answer, literal, progress, schema, tasks};
+use super::{Schema, ToolResult, answer, app, literal, progress, schema, tasks};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Change, Permission, Trigger};
 use crate::runs::report::{RunReport, RunState};
@@ -61,6 +61,7 @@ pub(super) fn tool(output: Schema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
         .with_raw_output_schema(output)
+        .with_meta(app::shows_results())
         .with_annotations(
             ToolAnnotations::with_title(TITLE)
                 .read_only(false)

@@ -140,7 +140,7 @@ async fn what_is_listed_is_what_there_is() {
     let resources = json!(assistant.client.list_all_resources().await.expect("a list"));
     let uris = resources.as_array().expect("a list").iter();
     let uris: Vec<_> = uris.map(|resource| resource["uri"].clone()).collect();
-    assert_eq!(uris, ["meter-sync://status"]);
+    assert_eq!(uris, ["meter-sync://status", "ui://meter-sync/status"]);
     let templates = json!(
         assistant
             .client
