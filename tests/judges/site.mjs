@@ -48,7 +48,7 @@ export async function openSite() {
   const urls = await answer("the site's start", INSTALLS_MS);
   const remote = (sql) => ask({ remote: sql });
   const local = (sql) => ask({ local: sql });
-  await remote("create table first as table meter");
+  await remote("create table first (like meter including all); insert into first table meter");
   return {
     /** The environment of a program over this site: nothing else is in it. */
     settings: {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import {RESOURCE_MIME_TYPE, getToolUiResourceUri} from '@modelcontextprotocol/ext-apps/app-bridge';
 import {button, counts, idle, word} from './runs.mjs';
-import {URI, until} from './site.mjs';
+import {URI, until} from './sites.mjs';
 import {look} from './stage.mjs';
 
 const STATUS = 'meter_sync_status', TRIGGER = 'meter_sync_trigger';
@@ -68,7 +68,7 @@ async function opensWithARun({host, card: given, tool, client, site}) {
   assert.equal((await counts(bare, 'run')).inserted, '30');
   await look(host, bare, 'run-alone');
 
-  await site.onRemote(`update meter set name = 'Hall' where id = 2`);
+  await site.remote(`update meter set name = 'Hall' where id = 2`);
   const plan = await client.callTool({name: TRIGGER, arguments: {dry_run: true}});
   const card = await host.show({card: given, tool, input: {dry_run: true}, result: plan});
   await until('the status is asked for', async () => await word(card) === 'Paused');
@@ -78,7 +78,7 @@ async function opensWithARun({host, card: given, tool, client, site}) {
   assert.deepEqual([name, asked.include_changes], [STATUS, true]);
   await look(host, card, 'preview');
 
-  await site.onRemote('alter table meter rename to meter_moved');
+  await site.remote('alter table meter rename to meter_moved');
   const failed = await client.callTool({name: TRIGGER, arguments: {}});
   assert(failed.isError);
   const error = await host.show({card: given, capabilities: {}, result: failed});
@@ -88,7 +88,7 @@ async function opensWithARun({host, card: given, tool, client, site}) {
 
 async function keepsToTheRunAskedAbout({host, card: given, tool, client, site}) {
   const {structuredContent: {run_id}} = await client.callTool({name: TRIGGER, arguments: {}});
-  await site.onRemote(`update meter set name = 'Hall' where id = 2`);
+  await site.remote(`update meter set name = 'Hall' where id = 2`);
   await client.callTool({name: TRIGGER, arguments: {}});
   const input = {run_id, include_changes: true};
   const result = await client.callTool({name: STATUS, arguments: input});

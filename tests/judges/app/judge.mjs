@@ -3,7 +3,8 @@
 import {RESOURCE_MIME_TYPE} from '@modelcontextprotocol/ext-apps/app-bridge';
 import * as runs from './runs.mjs';
 import * as hosts from './hosts.mjs';
-import {URI, openSite, serve, within} from './site.mjs';
+import {within} from './site.mjs';
+import {URI, openSite, serve} from './sites.mjs';
 import {openStage} from './stage.mjs';
 
 const SCENARIO_MS = 120_000;
@@ -11,7 +12,7 @@ const SCENARIO_MS = 120_000;
 /** What a scenario works with: the site, the program's client, the card and a host to show it in. */
 async function prepare(site, stage, settings) {
   await site.reset();
-  const over = {METER_SYNC_REMOTE_URL: site.urls.remote_url, METER_SYNC_LOCAL_URL: site.urls.local_url, ...settings};
+  const over = {...site.settings, ...settings};
   const program = await serve(Object.fromEntries(Object.entries(over).filter(([, value]) => value !== null)));
   const {contents: [{text, mimeType, _meta}]} = await program.client.readResource({uri: URI});
   if (mimeType !== RESOURCE_MIME_TYPE) throw new Error(mimeType);

@@ -1,7 +1,7 @@
 // What a person does with the card and what then is in the database.
 
 import assert from 'node:assert/strict';
-import {until} from './site.mjs';
+import {until} from './sites.mjs';
 import {look} from './stage.mjs';
 
 export const word = card => card.locator('#word').textContent();
@@ -54,7 +54,7 @@ async function previews(scene) {
     {inserted: '30', updated: '0', deactivated: '0', reactivated: '0', unchanged: '0', 'set aside': '0'});
   assert.match(await card.locator('#plan').innerText(), /Nothing was written/);
   assert.equal((await changes(card, 'plan')).length, 20);
-  assert.deepEqual(await site.onLocal('select count(*) from meter'), [{count: '0'}]);
+  assert.deepEqual(await site.local('select count(*) from meter'), [{count: '0'}]);
   assert.equal(await word(card), 'Never run');
   await look(host, card, 'preview-first');
 }
@@ -63,21 +63,21 @@ async function syncs(scene) {
   const {site, host} = scene;
   const card = await synced(scene);
   assert.equal((await counts(card, 'run')).inserted, '30');
-  assert.deepEqual(await site.onLocal('select count(*) from meter where active'), [{count: '30'}]);
+  assert.deepEqual(await site.local('select count(*) from meter where active'), [{count: '30'}]);
   await until('the meters are counted', async () => /30 active\s+0 inactive/.test(await card.locator('#facts').innerText()));
 
-  await site.onLocal(`update meter set active = false where id = 10`);
-  await site.onRemote(`update meter set name = 'Hall' where id = 2; update meter set serial_number = null where id = 4;
+  await site.local(`update meter set active = false where id = 10`);
+  await site.remote(`update meter set name = 'Hall' where id = 2; update meter set serial_number = null where id = 4;
     delete from meter where id in (6, 8); insert into meter values (62, 7, 'New one', 'heat', 'SN-62')`);
   await press(card, 'Sync now');
   await until('the second run is shown', async () => (await counts(card, 'run')).updated === '2');
   assert.deepEqual(await counts(card, 'run'),
     {inserted: '1', updated: '2', deactivated: '2', reactivated: '1', unchanged: '25', 'set aside': '0'});
   assert.deepEqual((await changes(card, 'run')).sort(), await logged(site));
-  const [local] = await site.onLocal(`select count(*) filter (where active) active, count(*) filter (where not active) inactive from meter`);
+  const [local] = await site.local(`select count(*) filter (where active) active, count(*) filter (where not active) inactive from meter`);
   const meters = new RegExp(`${local.active} active\\s+${local.inactive} inactive`);
   await until('the meters are counted', async () => meters.test(await card.locator('#facts').innerText()));
-  const [{ended: at}] = await site.onLocal(`select to_char(max(finished_at) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS') ended from meter_sync.meter_sync_log`);
+  const [{ended: at}] = await site.local(`select to_char(max(finished_at) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS') ended from meter_sync.meter_sync_log`);
   assert.equal((await card.locator('#run time').getAttribute('datetime')).slice(0, 19), at);
   await look(host, card, 'synced');
 
@@ -88,7 +88,7 @@ async function syncs(scene) {
 
 /** The last run's changes by the log, in the card's words. */
 async function logged(site) {
-  const rows = await site.onLocal(`select action, key::text, before::text, after::text from meter_sync.meter_sync_change
+  const rows = await site.local(`select action, key::text, before::text, after::text from meter_sync.meter_sync_change
     where run_id = (select id from meter_sync.meter_sync_log order by started_at desc limit 1)`);
   const words = {insert: '+ New', update: '~ Changed', deactivate: '− Deactivated', reactivate: '↑ Reactivated'};
   const text = value => value === null ? 'nothing' : String(value);
@@ -103,7 +103,7 @@ async function logged(site) {
 async function fails(scene) {
   const {site, host} = scene;
   const card = await synced(scene);
-  await site.onRemote('alter table meter rename to meter_moved');
+  await site.remote('alter table meter rename to meter_moved');
   await press(card, 'Preview changes');
   await card.locator('#trouble .box').waitFor();
   assert.match(await card.locator('#trouble').innerText(), /REMOTE_SCHEMA/);
@@ -112,13 +112,13 @@ async function fails(scene) {
 
   await press(card, 'Sync now');
   await until('it fails', async () => await word(card) === 'Failing');
-  const [{error_message, error_remedy}] = await site.onLocal(
+  const [{error_message, error_remedy}] = await site.local(
     `select error_message, error_remedy from meter_sync.meter_sync_log where not dry_run order by started_at desc limit 1`);
   const banner = await card.locator('#state').innerText();
   assert(banner.includes(error_message), `${banner} says ${error_message}`);
   assert(banner.includes(error_remedy), `${banner} says ${error_remedy}`);
   await ended(card, 'Failed');
-  assert.deepEqual(await site.onLocal('select count(*) from meter where active'), [{count: '30'}]);
+  assert.deepEqual(await site.local('select count(*) from meter where active'), [{count: '30'}]);
   assert.equal(await card.locator('#trouble .box').count(), 0, 'it is said once');
   await look(host, card, 'failing');
 }
@@ -126,7 +126,7 @@ async function fails(scene) {
 async function brakes(scene) {
   const {site, host} = scene;
   const card = await synced(scene);
-  await site.onRemote('delete from meter where tenant_id = 7 and id > 20');
+  await site.remote('delete from meter where tenant_id = 7 and id > 20');
   await press(card, 'Preview changes');
   await card.locator('#plan h2').waitFor();
   assert.match(await card.locator('#plan').innerText(), /Would be refused\s+MASS_DEACTIVATION_REFUSED[\s\S]*20 deactivated.*would be refused/);
@@ -135,14 +135,14 @@ async function brakes(scene) {
   await until('it is refused', async () => await word(card) === 'Failing');
   await ended(card, 'Refused');
   assert.match(await card.locator('#state').innerText(), /refused[\s\S]*--allow-mass-deactivation/);
-  assert.deepEqual(await site.onLocal('select count(*) from meter where active'), [{count: '30'}]);
+  assert.deepEqual(await site.local('select count(*) from meter where active'), [{count: '30'}]);
   await look(host, card, 'brake');
 }
 
 async function setsAside(scene) {
   const {site, host} = scene;
-  await site.onLocal(`alter table meter add constraint short_names check (length(name) < 20)`);
-  await site.onRemote(`update meter set name = 'A name too long for here' where id = 2`);
+  await site.local(`alter table meter add constraint short_names check (length(name) < 20)`);
+  await site.remote(`update meter set name = 'A name too long for here' where id = 2`);
   const card = await first(scene);
   await press(card, 'Sync now');
   await ended(card, 'In part');
@@ -156,12 +156,12 @@ const HOSTILE = ['<img src=x onerror=alert(1)>', '</script><script>alert(2)</scr
 
 async function shows(scene) {
   const {site, host} = scene;
-  await site.onRemote('delete from meter where id > 20');
+  await site.remote('delete from meter where id > 20');
   const card = await synced(scene);
   const quoted = text => `e'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;
-  await site.onLocal(`drop table if exists tenant; create table tenant (id bigint primary key, name text);
+  await site.local(`drop table if exists tenant; create table tenant (id bigint primary key, name text);
     insert into tenant values (7, ${quoted(HOSTILE[0])})`);
-  for (const [n, name] of HOSTILE.entries()) await site.onRemote(`update meter set name = ${quoted(name)} where id = ${2 * n + 2}`);
+  for (const [n, name] of HOSTILE.entries()) await site.remote(`update meter set name = ${quoted(name)} where id = ${2 * n + 2}`);
   await press(card, 'Sync now');
   await until('they are shown', async () => (await counts(card, 'run')).updated === String(HOSTILE.length));
   await changes(card, 'run');
@@ -170,14 +170,14 @@ async function shows(scene) {
   assert.equal(await card.locator('#tenant').textContent(), HOSTILE[0]);
   assert.equal(await card.locator('img, main script, main b').count(), 0);
   await look(host, card, 'hostile');
-  await site.onLocal(`update tenant set name = 'Acme'`);
+  await site.local(`update tenant set name = 'Acme'`);
 }
 
 async function follows(scene) {
   const {site, host} = scene;
   const card = await synced(scene);
-  await site.onRemote(`update meter set name = 'Hall' where id = 2`);
-  await site.onLocal('begin; lock table meter in share row exclusive mode');
+  await site.remote(`update meter set name = 'Hall' where id = 2`);
+  await site.local('begin; lock table meter in share row exclusive mode');
   await button(card, 'Sync now').click();
   await card.locator('#progress', {hasText: 'Writing the changes'}).waitFor();
   assert.match(await card.locator('#progress').innerText(), /^Writing the changes · 1 row · [\d.]+ s$/);
@@ -203,7 +203,7 @@ async function follows(scene) {
   await hide(false);
   await until('it is looked at again', async () => await asked() > hiddenAt);
 
-  await site.onLocal('commit');
+  await site.local('commit');
   await until('it ends', async () => (await counts(card, 'run')).updated === '1');
   await idle(card);
   const idleAt = await asked();
@@ -235,7 +235,7 @@ async function isReadOnly(scene) {
   await button(card, 'Sync now').click();
   await card.locator('#trouble', {hasText: 'read-only'}).waitFor();
   await card.locator('#buttons').waitFor({state: 'hidden'});
-  assert.deepEqual(await site.onLocal('select count(*) from meter'), [{count: '0'}]);
+  assert.deepEqual(await site.local('select count(*) from meter'), [{count: '0'}]);
   await look(host, card, 'read-only');
 }
 
