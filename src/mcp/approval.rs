@@ -73,7 +73,12 @@ pub(super) async fn ask(context: &RequestContext<RoleServer>, held: &HeldBack) -
     let asked = context
         .peer
         .create_elicitation_with_timeout(question(held), Some(PATIENCE));
-    match asked.await {
+    let answered = tokio::select! {
+        answered = asked => answered,
+        // Who gave the call up is not there to be heard.
+        () = context.ct.cancelled() => return Answer::No,
+    };
+    match answered {
         Ok(result) => read(&result),
         Err(error) => {
             tracing::debug!(%error, "the user could not be asked");

@@ -4,33 +4,24 @@
 //! shown is looked for in the request's extensions, as [`crate::config::Token`].
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use rmcp::ServerHandler;
-use rmcp::model::ProtocolVersion;
 use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, SessionConfig};
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
+use super::sessions::{self, SESSION_IDLE, Sessions};
 use super::sse;
 
 /// Where the endpoint is.
 const PATH: &str = "/mcp";
-const SESSION_HEADER: &str = "mcp-session-id";
-const VERSION_HEADER: &str = "mcp-protocol-version";
 /// A message to us is a tool call of a few hundred bytes.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// An assistant left open over lunch finds its session again; one that never said goodbye is
-/// forgotten the same day.
-pub(super) const SESSION_IDLE: Duration = Duration::from_secs(4 * 60 * 60);
-/// An idle session takes some 80 kB: 60 in rmcp, most of it the room of its queues, and 20 for its connection.
-pub(super) const MAX_SESSIONS: usize = 1000;
-
+pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// The endpoints; `server` makes what serves one client more, and `shutdown` ends their open streams.
 pub fn routes<S: ServerHandler>(
     server: impl Fn() -> S + Clone + Send + Sync + 'static,
@@ -43,7 +34,7 @@ fn streamable<S: ServerHandler>(
     server: impl Fn() -> S + Send + Sync + 'static,
     shutdown: CancellationToken,
 ) -> Router {
-    let sessions = Arc::new(sessions());
+    let sessions = Arc::new(manager());
     // Host and Origin are guarded for all routes at once
     let config = StreamableHttpServerConfig::default()
         .disable_allowed_hosts()
@@ -55,44 +46,19 @@ fn streamable<S: ServerHandler>(
     Router::new()
         .route_service(PATH, service)
         .layer(middleware::from_fn(answer_the_end))
-        .layer(middleware::from_fn_with_state(sessions, refuse_when_full))
+        .layer(middleware::from_fn_with_state(
+            Sessions::new(sessions),
+            sessions::check,
+        ))
 }
 
-fn sessions() -> LocalSessionManager {
+fn manager() -> LocalSessionManager {
     let mut config = SessionConfig::default();
     config.sse_retry = None;
     config.keep_alive = Some(SESSION_IDLE);
     let mut manager = LocalSessionManager::default();
     manager.session_config = config;
     manager
-}
-
-/// Refuses what may open one session too many; rmcp sets no bound.
-async fn refuse_when_full(
-    State(sessions): State<Arc<LocalSessionManager>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if opens_session(&request) && sessions.sessions.read().await.len() >= MAX_SESSIONS {
-        return full();
-    }
-    next.run(request).await
-}
-
-/// Whether rmcp may open a session for it: since 2026-07-28 there are none.
-fn opens_session(request: &Request) -> bool {
-    let version = request.headers().get(VERSION_HEADER);
-    let is_modern = version.is_some_and(|version| {
-        version.as_bytes() >= ProtocolVersion::V_2026_07_28.as_str().as_bytes()
-    });
-    !is_modern && !request.headers().contains_key(SESSION_HEADER)
-}
-
-/// The answer to one client too many.
-pub(super) fn full() -> Response {
-    tracing::warn!(limit = MAX_SESSIONS, "too many MCP sessions are open");
-    let text = "Too many MCP sessions are open; close some or try again later.";
-    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 /// rmcp accepts the end of a session (202) that is over by then; the official Python client warns of

@@ -19,6 +19,7 @@ use rmcp::model::{
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
+use tokio::sync::Semaphore;
 
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
@@ -41,6 +42,7 @@ mod arguments;
 mod patient;
 mod progress;
 mod schema;
+mod sessions;
 mod sse;
 mod tasks;
 
@@ -65,6 +67,8 @@ pub struct Server {
     runs: Runs,
     /// The process's.
     approvals: Arc<Approvals>,
+    /// The process's places for those who listen.
+    listeners: Arc<Semaphore>,
     /// The client's.
     subscriptions: Arc<Subscriptions>,
 }
@@ -75,6 +79,7 @@ impl Server {
         Self {
             runs,
             approvals: Arc::default(),
+            listeners: Arc::new(Semaphore::new(sessions::MAX_SESSIONS)),
             subscriptions: Arc::default(),
         }
     }
@@ -260,6 +265,10 @@ impl ServerHandler for Server {
     }
 
     async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
+        let Ok(_place) = self.listeners.try_acquire() else {
+            let message = "Too many clients are listening; try again later.";
+            return Err(ErrorData::internal_error(message, None));
+        };
         subscriptions::listen(&self.runs, &subscription).await;
         Ok(())
     }
@@ -308,7 +317,7 @@ impl ServerHandler for Server {
     ) -> Result<(), ErrorData> {
         self.may_trigger(&context)
             .map_err(|failure| ErrorData::invalid_request(failure.to_string(), None))?;
-        tasks::cancel(&self.runs, &request.task_id)
+        tasks::cancel(&self.runs, &request.task_id).await
     }
 
     async fn complete(

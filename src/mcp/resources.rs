@@ -22,6 +22,8 @@ pub(super) const RUN_TEMPLATE: &str = "meter-sync://runs/{run_id}";
 /// The address of a meter, to be filled in; a key of several columns is a list.
 pub(super) const METER_TEMPLATE: &str = "meter-sync://meters/{key}";
 const JSON: &str = "application/json";
+/// More than any key of a meter takes, percent-encoded.
+const LONGEST: usize = 2048;
 /// How many changes and rejected rows of a run are told.
 const CHANGES: u32 = 200;
 
@@ -37,6 +39,9 @@ pub(super) enum Address {
 impl Address {
     /// Reads an address; `None` if it is none of ours.
     pub(super) fn parse(uri: &str) -> Option<Self> {
+        if uri.len() > LONGEST {
+            return None;
+        }
         if uri == STATUS {
             return Some(Self::Status);
         }
@@ -154,7 +159,7 @@ fn not_found(uri: &str) -> ErrorData {
         "There is nothing at `{}`. Addresses are {STATUS}, {RUN_TEMPLATE} and {METER_TEMPLATE}.",
         shorten(uri)
     );
-    ErrorData::resource_not_found(message, Some(serde_json::json!({"uri": uri})))
+    ErrorData::resource_not_found(message, Some(serde_json::json!({"uri": shorten(uri)})))
 }
 
 fn unreadable(failure: &Failure) -> ErrorData {
@@ -200,5 +205,7 @@ mod tests {
         ] {
             assert_eq!(Address::parse(uri), address, "{uri}");
         }
+        let long = format!("meter-sync://meters/{}", "9".repeat(LONGEST));
+        assert_eq!(Address::parse(&long), None);
     }
 }

@@ -10,7 +10,6 @@ use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -18,6 +17,7 @@ use axum::http::request::Parts;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use rmcp::model::ClientJsonRpcMessage;
@@ -29,8 +29,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::http::{MAX_SESSIONS, SESSION_IDLE, full};
 use super::patient::Patient;
+use super::sessions::{MAX_SESSIONS, SESSION_IDLE, full, is_same};
+use crate::config::Token;
 
 const STREAM_PATH: &str = "/sse";
 const MESSAGES_PATH: &str = "/messages";
@@ -57,6 +58,15 @@ pub(super) fn routes<S: ServerHandler>(
 
 /// Boxed, as a queue reserves room for 32 messages, and those of rmcp take 400 bytes each.
 type Inbox = mpsc::Sender<Box<ClientJsonRpcMessage>>;
+
+/// An open conversation.
+#[derive(Clone)]
+struct Open {
+    inbox: Inbox,
+    /// Who opened it, where tokens are set: what another one says does not count.
+    owner: Option<Token>,
+}
+
 /// Serves one client to the end.
 type Serve = dyn Fn(Channels, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync;
 
@@ -65,23 +75,23 @@ type Serve = dyn Fn(Channels, CancellationToken) -> BoxFuture<'static, ()> + Sen
 struct Conversations {
     serve: Arc<Serve>,
     shutdown: CancellationToken,
-    open: Arc<Mutex<HashMap<Uuid, Inbox>>>,
+    open: Arc<Mutex<HashMap<Uuid, Open>>>,
 }
 
 impl Conversations {
-    fn open(&self) -> MutexGuard<'_, HashMap<Uuid, Inbox>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<Uuid, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a new one in, unless there are too many.
-    fn enter(&self, inbox: Inbox) -> Option<Entered> {
+    fn enter(&self, conversation: Open) -> Option<Entered> {
         // Its number is all that a client shows: it must not be guessed.
         let id = Uuid::new_v4();
         let mut open = self.open();
         if open.len() >= MAX_SESSIONS {
             return None;
         }
-        open.insert(id, inbox);
+        open.insert(id, conversation);
         Some(Entered {
             id,
             conversations: self.clone(),
@@ -119,10 +129,14 @@ async fn converse<S: ServerHandler>(server: S, transport: Channels, shutdown: Ca
 }
 
 /// `GET /sse`: opens a conversation.
-async fn open(State(conversations): State<Conversations>) -> Response {
+async fn open(
+    State(conversations): State<Conversations>,
+    owner: Option<Extension<Token>>,
+) -> Response {
     let (inbox, heard) = mpsc::channel(QUEUE);
     let (outbox, mut said) = mpsc::channel(QUEUE);
-    let Some(entered) = conversations.enter(inbox) else {
+    let owner = owner.map(|Extension(token)| token);
+    let Some(entered) = conversations.enter(Open { inbox, owner }) else {
         return full();
     };
     let address = format!("{MESSAGES_PATH}?sessionId={}", entered.id);
@@ -153,8 +167,10 @@ async fn say(
     parts: Parts,
     body: Bytes,
 ) -> Response {
-    let inbox = conversations.open().get(&session.session_id).cloned();
-    let Some(inbox) = inbox else {
+    let open = conversations.open().get(&session.session_id).cloned();
+    let token = parts.extensions.get::<Token>();
+    let open = open.filter(|open| is_same(open.owner.as_ref(), token));
+    let Some(Open { inbox, .. }) = open else {
         let text = "There is no such MCP session, or it has ended: open one by GET /sse.";
         return (StatusCode::NOT_FOUND, text).into_response();
     };

@@ -32,9 +32,7 @@ pub(super) fn begun(run: &RunReport) -> CreateTaskResult {
 
 /// How a task stands.
 pub(super) async fn get(runs: &Runs, id: &str) -> Result<GetTaskResult, ErrorData> {
-    let run = runs.report(parse(id)?).await.map_err(|failure| {
-        ErrorData::invalid_params(format!("{} {}", failure.message, failure.remedy), None)
-    })?;
+    let run = report(runs, parse(id)?).await?;
     let payload = match run.outcome {
         None => TaskPayload::Working,
         Some(Outcome::Interrupted) => TaskPayload::Cancelled,
@@ -45,9 +43,24 @@ pub(super) async fn get(runs: &Runs, id: &str) -> Result<GetTaskResult, ErrorDat
 }
 
 /// Ends a task's run before its end. That it has ended by itself is no error.
-pub(super) fn cancel(runs: &Runs, id: &str) -> Result<(), ErrorData> {
-    runs.cancel(parse(id)?);
-    Ok(())
+pub(super) async fn cancel(runs: &Runs, id: &str) -> Result<(), ErrorData> {
+    let run_id = parse(id)?;
+    if runs.cancel(run_id) {
+        return Ok(());
+    }
+    match report(runs, run_id).await?.outcome {
+        Some(_ended) => Ok(()),
+        None => Err(ErrorData::invalid_request(
+            "The run is one of another process, which alone can cancel it.",
+            None,
+        )),
+    }
+}
+
+async fn report(runs: &Runs, id: RunId) -> Result<RunReport, ErrorData> {
+    runs.report(id).await.map_err(|failure| {
+        ErrorData::invalid_params(format!("{} {}", failure.message, failure.remedy), None)
+    })
 }
 
 fn completed(run: RunReport) -> Result<TaskPayload, ErrorData> {

@@ -71,6 +71,8 @@ pub(super) fn tool(output: Schema) -> Tool {
         )
 }
 
+/// What is added to the reason of a run that a user let pass.
+const ALLOWED: &str = " (the user let the deactivations pass)";
 /// A plan that others keep changing under the question is asked about so often, at most.
 const QUESTIONS: u32 = 3;
 
@@ -127,18 +129,12 @@ async fn run(
     })
 }
 
-/// The same request with one plan let pass. It is another request than the one that was refused, so its
-/// key is another one as well.
+/// The same request with one plan let pass.
 fn approved(request: Request, digest: String) -> Request {
-    let key = request.idempotency_key;
     let reason = request.reason.as_deref().unwrap_or_default();
+    let reason = reason.strip_suffix(ALLOWED).unwrap_or(reason);
     Request {
-        idempotency_key: key.map(|key| format!("{key} {digest}")),
-        reason: Some(
-            format!("{reason} (the user let the deactivations pass)")
-                .trim()
-                .to_owned(),
-        ),
+        reason: Some(format!("{reason}{ALLOWED}").trim().to_owned()),
         allow: Allow {
             mass_deactivation: Permission::Plan(digest),
             ..request.allow

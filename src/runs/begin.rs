@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::db::{Connection, DbError, Local, Tx, migrations};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::RunId;
+use crate::meter::{Outcome, RunId};
 use crate::sync::Occupant;
 
 use super::log::{self, Ending};
@@ -153,12 +153,15 @@ impl Order<'_> {
         let request = (key.as_str(), self.request.dry_run);
         let since = self.started_at - chrono::Duration::hours(IDEMPOTENCY_HOURS);
         let found = history::by_idempotency_key(tx, scope, request, since).await?;
-        // What failed for a reason that may pass is asked for again to be tried again.
+        // What failed for a reason that may pass is asked for again to be tried again, and so is what was refused:
+        // a person may allow it, or may have by now.
         let may_pass = |record: &RunRecord| {
             let error = record.error.as_ref();
             error.is_some_and(|error| error.code.is_transient())
         };
-        let Some(record) = found.filter(|record| !may_pass(record)) else {
+        let is_open =
+            |record: &RunRecord| record.outcome == Some(Outcome::Refused) || may_pass(record);
+        let Some(record) = found.filter(|record| !is_open(record)) else {
             return Ok(None);
         };
         let now = clock::now();

@@ -159,10 +159,13 @@ impl Order<'_> {
                 let overtime = overtime(limits.run_timeout, observer.borrow().phase);
                 self.failed(overtime, false, remote_bytes)
             }
-            None => Ending {
-                outcome: Outcome::Interrupted,
-                ..self.failed(cancelled(), false, remote_bytes)
-            },
+            // How the databases stand is not known from this.
+            None => {
+                return Settled::NotYet(Ending {
+                    outcome: Outcome::Interrupted,
+                    ..self.failed(cancelled(), false, remote_bytes)
+                });
+            }
         };
         self.publish_databases(&ending);
         Settled::NotYet(ending)

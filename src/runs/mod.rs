@@ -21,6 +21,7 @@ use crate::meter::{Permission, Progress, RunId, Trigger};
 
 use found::Remembered;
 use here::Here;
+use news::Latest;
 pub use news::News;
 pub use slots::Claim;
 
@@ -153,6 +154,7 @@ struct Shared {
     starting: Mutex<()>,
     here: watch::Sender<Here>,
     remembered: Remembered,
+    latest: Latest,
     /// Whose the slots are that this process claims; another one each time a process starts.
     claimant: String,
     tasks: TaskTracker,
@@ -181,6 +183,7 @@ impl Runs {
             starting: Mutex::new(()),
             here,
             remembered: Remembered::default(),
+            latest: Latest::default(),
             claimant: claimant(),
             tasks,
         };

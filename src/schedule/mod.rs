@@ -155,7 +155,9 @@ async fn outcome(ticket: &mut Ticket) -> Option<ErrorCode> {
         match report.state {
             RunState::Running => {}
             RunState::Finished | RunState::AlreadyRunning => {
-                return report.error.map(|error| error.code);
+                let code = report.error.map(|error| error.code);
+                // A run of ours that was interrupted was cancelled by somebody who meant it.
+                return code.filter(|code| *code != ErrorCode::Interrupted);
             }
         }
     }

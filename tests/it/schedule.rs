@@ -222,6 +222,26 @@ async fn a_failure_that_will_not_pass_by_itself_is_left_to_the_next_slot() {
 }
 
 #[tokio::test]
+async fn a_run_that_was_cancelled_is_left_to_the_next_slot() {
+    let site = Site::new().await;
+    let held = Held::new(&site).await;
+    let (runs, _stop) = start(YEARLY, &site.settings());
+    held::running(&site).await;
+    let running = status(&runs).await.running.expect("a run");
+    assert!(runs.cancel(running.run_id));
+    let over = async || status(&runs).await.running.is_none();
+    wait::until("the run is over", over).await;
+    held.release().await;
+    // A retry would be due within the first of these looks.
+    let mut looks = tokio::time::interval(QUICK.first_retry);
+    for _ in 0..20 {
+        looks.tick().await;
+        assert_eq!(status(&runs).await.activity, ActivityState::Idle);
+    }
+    assert_eq!(held::outcomes(&site).await, json!(["interrupted"]));
+}
+
+#[tokio::test]
 async fn a_read_only_or_unconfigured_process_has_no_schedule() {
     let site = Site::new().await;
     for settings in [

@@ -15,6 +15,7 @@ use super::{STATUS, TRIGGER};
 use crate::support::held;
 use crate::support::postgres::connect;
 use crate::support::site::{Site, rows};
+use crate::support::wait;
 
 const LIFECYCLES: [fn() -> ClientLifecycleMode; 2] = [|| ClientLifecycleMode::Initialize, modern];
 
@@ -71,8 +72,10 @@ async fn a_yes_lets_the_plan_go_on() {
             let yes = always(&accepted(true));
             let assistant = assistant(way, &site, lifecycle(), yes).await;
             let arguments = json!({"reason": "tidying", "idempotency_key": "once"});
-            let run = assistant.ask(TRIGGER, arguments).await;
+            let run = assistant.ask(TRIGGER, arguments.clone()).await;
             assert_eq!(run["counts"]["deactivated"], 10, "{way:?}: {run:#}");
+            let again = assistant.ask(TRIGGER, arguments).await;
+            assert_eq!(again["run_id"], run["run_id"], "{way:?}");
             assert_eq!(active(&site).await, 10);
             let asked = assistant.asked();
             assert_eq!(asked.len(), 1, "{way:?}: {asked:?}");
@@ -108,7 +111,8 @@ async fn whatever_is_no_yes_changes_nothing() {
         ] {
             let site = site().await;
             let assistant = assistant(Way::Memory, &site, lifecycle(), always(&answer)).await;
-            let text = assistant.refused(TRIGGER, json!({})).await;
+            let key = json!({"idempotency_key": "once"});
+            let text = assistant.refused(TRIGGER, key.clone()).await;
             assert!(
                 text.contains("the user does not let it go on")
                     && text.ends_with("[MASS_DEACTIVATION_REFUSED]"),
@@ -116,6 +120,9 @@ async fn whatever_is_no_yes_changes_nothing() {
             );
             assert_eq!(active(&site).await, 20, "{answer:?}");
             assert_eq!(held::outcomes(&site).await, json!(["succeeded", "refused"]));
+            // A refusal does no more than a no: with the same key the user is asked again.
+            assistant.refused(TRIGGER, key).await;
+            assert_eq!(assistant.asked().len(), 2, "{answer:?}");
         }
     }
 }
@@ -152,6 +159,31 @@ async fn a_plan_that_changed_meanwhile_is_asked_about_again() {
             assert_eq!(run["structuredContent"]["outcome"], "succeeded", "{run:#}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_yes_to_a_call_that_was_given_up_does_not_count() {
+    let site = site().await;
+    let (said, heard) = tokio::sync::watch::channel(false);
+    let answers: Answers = Arc::new(move |_question| {
+        let mut heard = heard.clone();
+        Box::pin(async move {
+            heard.wait_for(|said| *said).await.expect("a word");
+            accepted(true)
+        })
+    });
+    let assistant = assistant(Way::Memory, &site, LIFECYCLES[0](), answers).await;
+    let call = assistant.begin(TRIGGER, &json!({})).await;
+    wait::until("the user is asked", async || assistant.asked().len() == 1).await;
+    call.cancel(Some("too late".to_owned()))
+        .await
+        .expect("cancelled");
+    // What is answered after this was sent after the cancellation.
+    assistant.ask(STATUS, json!({})).await;
+    said.send(true).expect("somebody listens");
+    assistant.ask(STATUS, json!({})).await;
+    assert_eq!(held::outcomes(&site).await, json!(["succeeded", "refused"]));
+    assert_eq!(active(&site).await, 20);
 }
 
 #[tokio::test]

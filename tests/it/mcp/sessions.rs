@@ -2,7 +2,8 @@
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{HeaderValue, Request, Response, StatusCode};
+use meter_sync::config::Token;
 use meter_sync::mcp::{Server, http};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -74,6 +75,12 @@ async fn one_session_too_many_is_refused_and_what_needs_none_is_answered() {
     }
     let full = send(&routes, initialize()).await;
     assert_eq!(full.status(), StatusCode::SERVICE_UNAVAILABLE);
+    // Whatever version the headers name, to say hello opens a session.
+    let mut modern = initialize();
+    let version = HeaderValue::from_static("2026-07-28");
+    modern.headers_mut().insert("mcp-protocol-version", version);
+    let full = send(&routes, modern).await;
+    assert_eq!(full.status(), StatusCode::SERVICE_UNAVAILABLE);
     let listed = send(&routes, list()).await;
     assert_eq!(listed.status(), StatusCode::OK);
     let body = to_bytes(listed.into_body(), 100_000).await.expect("a body");
@@ -87,6 +94,27 @@ async fn one_session_too_many_is_refused_and_what_needs_none_is_answered() {
     assert_eq!(ended.status(), StatusCode::NO_CONTENT);
     let opened = send(&routes, initialize()).await;
     assert_eq!(opened.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_session_is_closed_to_every_other_token() {
+    let (_site, routes) = routes().await;
+    let with = |mut request: Request<Body>, secret: &str| {
+        let token = Token::new(secret.to_owned(), true);
+        request.extensions_mut().insert(token);
+        request
+    };
+    let opened = send(&routes, with(initialize(), "first")).await;
+    let id = opened.headers()["mcp-session-id"].to_str().expect("text");
+    let ping = json!({"jsonrpc": "2.0", "id": 2, "method": "ping"});
+    let ping = || post(&[("mcp-session-id", id)], &ping);
+    for (request, status) in [
+        (with(ping(), "second"), StatusCode::NOT_FOUND),
+        (ping(), StatusCode::NOT_FOUND),
+        (with(ping(), "first"), StatusCode::OK),
+    ] {
+        assert_eq!(send(&routes, request).await.status(), status);
+    }
 }
 
 #[tokio::test]

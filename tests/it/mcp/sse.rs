@@ -127,6 +127,21 @@ async fn what_is_no_message_is_refused_and_the_conversation_goes_on() {
 }
 
 #[tokio::test]
+async fn a_conversation_is_closed_to_every_other_token() {
+    let site = Site::new().await;
+    let tokens = "read:0123456789abcdef,trigger:fedcba9876543210";
+    let served = Served::new(&site.settings().with(Setting::Tokens, tokens)).await;
+    let opened = served.request("GET /sse").bearer_auth("fedcba9876543210");
+    let mut events = Box::pin(events(send(opened).await));
+    let (_, endpoint) = events.next().await.expect("a first event");
+    for (token, status) in [("0123456789abcdef", 404), ("fedcba9876543210", 202)] {
+        let said = served.request(&format!("POST {endpoint}"));
+        let said = said.bearer_auth(token).json(&ping());
+        assert_eq!(send(said).await.status(), status);
+    }
+}
+
+#[tokio::test]
 async fn a_token_for_reading_reads_and_is_shown_no_trigger() {
     let site = Site::new().await;
     site.on_remote(METERS).await;

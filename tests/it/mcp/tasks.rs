@@ -6,7 +6,7 @@ use rmcp::model::{
 use serde_json::json;
 
 use super::client::{Abilities, Assistant, EVERY_WAY, Start, Way, modern, params};
-use super::{METERS, TRIGGER};
+use super::{METERS, STATUS, TRIGGER};
 use crate::support::held::{self, Held};
 use crate::support::site::{Site, rows};
 use crate::support::wait;
@@ -98,6 +98,11 @@ async fn a_cancelled_task_ends_its_run_and_changes_nothing() {
         );
         held.release().await;
         assert_eq!(rows(&site.local, "select id from meter").await, json!([]));
+        let status = assistant.ask(STATUS, json!({})).await;
+        assert_eq!(
+            status["connections"]["remote"]["state"], "unknown",
+            "{way:?}"
+        );
         // Nothing of it is left in the way of the next run, and a second cancel is no error.
         let run = assistant.ask(TRIGGER, json!({})).await;
         assert_eq!(run["counts"]["inserted"], 3, "{way:?}");
@@ -110,12 +115,32 @@ async fn a_cancelled_task_ends_its_run_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_run_of_another_process_is_not_said_to_be_cancelled() {
+    let site = Site::new().await;
+    site.on_remote(METERS).await;
+    let (ours, theirs) = (
+        assistant(Way::Memory, &site).await,
+        assistant(Way::Memory, &site).await,
+    );
+    let held = Held::new(&site).await;
+    let id = begun(&theirs).await;
+    let cancelled = ours.client.cancel_task(CancelTaskParams::new(&id)).await;
+    let error = cancelled.expect_err("not ours").to_string();
+    assert!(error.contains("another process"), "{error}");
+    held.release().await;
+    assert_eq!(held::outcomes(&site).await, json!(["succeeded"]));
+}
+
+#[tokio::test]
 async fn what_is_no_task_is_refused_by_name() {
     let site = Site::new().await;
     let assistant = assistant(Way::Memory, &site).await;
     for id in ["none", "0190c2f1-7a00-7000-8000-000000000001"] {
         let got = assistant.client.get_task(GetTaskParams::new(id)).await;
         let error = got.expect_err("no task").to_string();
+        assert!(error.contains(id), "{error}");
+        let cancelled = assistant.client.cancel_task(CancelTaskParams::new(id));
+        let error = cancelled.await.expect_err("no task").to_string();
         assert!(error.contains(id), "{error}");
     }
     let input = UpdateTaskParams::new("none", [].into_iter().collect());
