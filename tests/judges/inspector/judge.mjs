@@ -70,7 +70,7 @@ const STEPS = [
   }],
   ["the resources", async (ask) => {
     const { resources } = await ask("resources/list");
-    assert.deepEqual(resources.map(({ uri }) => uri), ["meter-sync://status"]);
+    assert.deepEqual(resources.map(({ uri }) => uri), ["meter-sync://status", "ui://meter-sync/status"]);
   }],
   ["the templates of resources", async (ask) => {
     const { resourceTemplates } = await ask("resources/templates/list");
