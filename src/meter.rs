@@ -2,6 +2,8 @@
 //!
 //! A leaf: nothing here knows a database, a protocol or a clock.
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -240,19 +242,65 @@ pub struct Progress {
     pub rows: i64,
     /// Bytes of row data read from the remote so far.
     pub remote_bytes: i64,
+    /// When it entered the phase.
+    entered: Instant,
+    /// How long it was in each phase that it left.
+    spent: [Option<Duration>; Phase::ALL.len()],
 }
 
 impl Progress {
     /// A run at its start.
-    pub const START: Self = Self {
-        phase: Phase::Prepare,
-        rows: 0,
-        remote_bytes: 0,
-    };
+    pub fn start(now: Instant) -> Self {
+        Self {
+            phase: Phase::Prepare,
+            rows: 0,
+            remote_bytes: 0,
+            entered: now,
+            spent: [None; Phase::ALL.len()],
+        }
+    }
+
+    /// Goes on to another phase, or to one that it was in before.
+    pub fn enter(&mut self, phase: Phase, now: Instant) {
+        self.leave(now);
+        self.phase = phase;
+    }
+
+    /// How long it has been in each phase, in the order of the phases.
+    pub fn times(mut self, now: Instant) -> Vec<PhaseTime> {
+        self.leave(now);
+        let times = Phase::ALL.iter().zip(self.spent);
+        let time = |(phase, spent): (&Phase, Option<Duration>)| {
+            let milliseconds = spent?.as_millis();
+            Some(PhaseTime {
+                phase: *phase,
+                duration_ms: i64::try_from(milliseconds).unwrap_or(i64::MAX),
+            })
+        };
+        times.filter_map(time).collect()
+    }
+
+    fn leave(&mut self, now: Instant) {
+        let places = Phase::ALL.iter().zip(&mut self.spent);
+        for (_, spent) in places.filter(|(phase, _)| **phase == self.phase) {
+            let more = now.saturating_duration_since(self.entered);
+            *spent = Some(spent.unwrap_or_default() + more);
+        }
+        self.entered = now;
+    }
+}
+
+/// How long a run was in one phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PhaseTime {
+    /// The phase.
+    pub phase: Phase,
+    /// In milliseconds.
+    pub duration_ms: i64,
 }
 
 /// A plan that the brake held back, for a person to decide about.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldBack {
     /// What tells it from any other plan.
     pub digest: String,
@@ -274,4 +322,24 @@ pub enum Permission {
     Plan(String),
     /// Every one.
     Any,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_in_a_phase_adds_up_however_often_it_is_entered() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut progress = Progress::start(start);
+        progress.enter(Phase::Prepare, at(5));
+        progress.enter(Phase::Read, at(10));
+        progress.enter(Phase::Plan, at(30));
+        progress.enter(Phase::Read, at(31));
+        let times = progress.times(at(40));
+        let told: Vec<_> = times.iter().map(|t| (t.phase, t.duration_ms)).collect();
+        let expected = [(Phase::Prepare, 10), (Phase::Read, 29), (Phase::Plan, 1)];
+        assert_eq!(told, expected);
+    }
 }

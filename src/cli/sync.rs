@@ -90,6 +90,7 @@ async fn follow(mut ticket: Ticket) -> RunReport {
             phase,
             rows,
             remote_bytes,
+            ..
         } = *progress.borrow();
         let kilobytes = remote_bytes / 1000;
         bar.set_message(format!(

@@ -12,6 +12,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0002_digests.sql"),
     include_str!("migrations/0003_changes_without_lookup.sql"),
     include_str!("migrations/0004_meter_history.sql"),
+    include_str!("migrations/0005_run_details.sql"),
 ];
 
 /// What the migrations found or did.

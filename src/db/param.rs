@@ -61,9 +61,9 @@ pub fn oid<'a>(value: u32) -> Param<'a> {
     param(value, Type::OID)
 }
 
-/// A `uuid`.
-pub fn uuid<'a>(value: Uuid) -> Param<'a> {
-    param(value, Type::UUID)
+/// A `uuid`, or null.
+pub fn uuid<'a>(value: impl Into<Option<Uuid>>) -> Param<'a> {
+    param(value.into(), Type::UUID)
 }
 
 /// A `timestamptz`.

@@ -182,7 +182,7 @@ impl Order<'_> {
         table: &LocalTable,
         failure: Failure,
     ) -> Result<Requested, DbError> {
-        let ending = self.failed(failure, false, 0);
+        let ending = self.failed(failure, false, None);
         log::start(&tx, &self.beginning(table, None)).await?;
         log::finish(&tx, self.run_id, &ending).await?;
         tx.commit().await?;
@@ -196,7 +196,7 @@ impl Order<'_> {
             let local = here::connection(Some(failure.clone()), now);
             self.shared.here.send_modify(|here| here.local = local);
         }
-        self.ended_at_once(self.failed(failure, false, 0))
+        self.ended_at_once(self.failed(failure, false, None))
     }
 
     fn ended_at_once(&self, ending: Ending) -> Requested {

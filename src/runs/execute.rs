@@ -4,7 +4,7 @@
 //! become true together. Whatever goes wrong is settled in that same transaction if it still can be,
 //! else through a new connection once the lock tells that the old one is over.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
         Ok(Start::Answered(requested)) => return answer(begun, requested),
         Err(failure) => return answer(begun, order.never_began(failure)),
     };
-    let observer = watch::Sender::new(Progress::START);
+    let observer = watch::Sender::new(Progress::start(Instant::now()));
     let end = watch::Sender::new(None);
     let ticket = Ticket {
         begun: Box::new(run.record.clone()),
@@ -121,7 +121,7 @@ impl Order<'_> {
         let limits = &self.shared.config.limits;
         let compare = match self.how_much(&run).await {
             Ok(compare) => compare,
-            Err(error) => return Settled::NotYet(self.failed(error.failure(), false, 0)),
+            Err(error) => return Settled::NotYet(self.failed(error.failure(), false, None)),
         };
         let job = Job {
             run_id: self.run_id,
@@ -138,14 +138,17 @@ impl Order<'_> {
         let work = work(remote, &run.tx, &job, observer);
         let work = tokio::time::timeout(limits.run_timeout, work);
         let worked = cancel.run_until_cancelled(Box::pin(work)).await;
-        let remote_bytes = observer.borrow().remote_bytes;
+        let reached = *observer.borrow();
         let ending = match worked {
-            Some(Ok(Ok(done))) => match self.succeed(run, done, remote_bytes).await {
+            Some(Ok(Ok(done))) => match self.succeed(run, done, &reached).await {
                 Ok(settled) => return settled,
-                Err(error) => self.failed(error.failure(), false, remote_bytes),
+                Err(error) => self.failed(error.failure(), false, Some(&reached)),
             },
             Some(Ok(Err(error))) => {
-                let ending = self.failed(error.failure(), error.is_refusal(), remote_bytes);
+                let ending = Ending {
+                    held_back: error.held_back().cloned(),
+                    ..self.failed(error.failure(), error.is_refusal(), Some(&reached))
+                };
                 if !run.tx.is_silent() && self.settle(run, &ending).await.is_ok() {
                     self.publish_databases(&ending);
                     return Settled::Here(End {
@@ -156,14 +159,14 @@ impl Order<'_> {
                 ending
             }
             Some(Err(_elapsed)) => {
-                let overtime = overtime(limits.run_timeout, observer.borrow().phase);
-                self.failed(overtime, false, remote_bytes)
+                let overtime = overtime(limits.run_timeout, reached.phase);
+                self.failed(overtime, false, Some(&reached))
             }
             // How the databases stand is not known from this.
             None => {
                 return Settled::NotYet(Ending {
                     outcome: Outcome::Interrupted,
-                    ..self.failed(cancelled(), false, remote_bytes)
+                    ..self.failed(cancelled(), false, Some(&reached))
                 });
             }
         };

@@ -3,11 +3,14 @@
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Action, Change, Counts, Fields, Outcome, Rejection, RunId, TenantId, Trigger};
+use crate::meter::{
+    Action, Change, Counts, Fields, HeldBack, Outcome, PhaseTime, Rejection, RunId, TenantId, Trigger,
+};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tokio_postgres::Row;
 
+use super::listing::{RunsQuery, Show};
 use super::status::RunRecord;
 use super::table::{LocalTable, Scope};
 
@@ -31,6 +34,23 @@ const NEWEST: &str = select_runs!(
     "where local_table = $1 and (tenant is null or tenant = coalesce($2, tenant))
 order by started_at desc, id desc limit $3"
 );
+const PAGE: &str = select_runs!(
+    "list a page of runs",
+    "where local_table = $1 and (tenant is null or tenant = coalesce($2, tenant))
+    and ($4::uuid is null
+        or (started_at, id) < (select b.started_at, b.id from meter_sync.meter_sync_log b where b.id = $4))"
+);
+const PROBLEMS: &str = "and outcome in ('partial', 'failed', 'refused', 'interrupted')";
+const CHANGED: &str = "and not dry_run and outcome in ('succeeded', 'partial')
+    and inserted + updated + deactivated + reactivated > 0";
+
+// By way of JSON, as a log that no run of this version has written to does not have the columns yet.
+const DETAILS: &str = "\
+-- read a run's details
+select nullif(to_jsonb(g)->'phases', 'null'), nullif(to_jsonb(g)->'held_back', 'null'),
+       (select count(*) from meter_sync.meter_sync_change c where c.run_id = g.id)
+from meter_sync.meter_sync_log g where g.id = $1";
+
 const BY_ID: &str = select_runs!("read a run", "where id = $1");
 const RUNNING: &str = select_runs!(
     "read the running run",
@@ -79,6 +99,58 @@ pub(super) async fn newest(
         .iter()
         .map(record)
         .collect())
+}
+
+/// Some of the runs that [`newest`] lists.
+pub(super) async fn page(
+    tx: &Tx<'_, Local>,
+    table: &LocalTable,
+    tenant: Option<&TenantId>,
+    query: &RunsQuery,
+) -> Result<Vec<RunRecord>, DbError> {
+    let [table, tenant] = of(table, tenant);
+    let shown = match query.show {
+        Show::All => "",
+        Show::Problems => PROBLEMS,
+        Show::Changes => CHANGED,
+    };
+    let sql = format!("{PAGE} {shown}\norder by started_at desc, id desc limit $3");
+    let params = [
+        table,
+        tenant,
+        param::bigint(query.limit.into()),
+        param::uuid(query.before.map(RunId::as_uuid)),
+    ];
+    Ok(tx.query(&sql, &params).await?.iter().map(record).collect())
+}
+
+/// A run and what only its own page tells.
+pub(super) struct Logged {
+    pub(super) run: RunRecord,
+    pub(super) phases: Vec<PhaseTime>,
+    pub(super) held_back: Option<HeldBack>,
+    /// How many changes are in the log.
+    pub(super) changes: i64,
+}
+
+/// A run by its id, with what only its own page tells.
+pub(super) async fn logged(tx: &Tx<'_, Local>, id: RunId) -> Result<Option<Logged>, DbError> {
+    let Some(run) = by_id(tx, id).await? else {
+        return Ok(None);
+    };
+    let row = tx
+        .query_one(DETAILS, &[param::uuid(id.as_uuid())])
+        .await?;
+    let parse = |column| row.get::<_, Option<Value>>(column);
+    // What a newer version wrote in another shape is left out.
+    let phases = parse(0).and_then(|value| serde_json::from_value(value).ok());
+    let held_back = parse(1).and_then(|value| serde_json::from_value(value).ok());
+    Ok(Some(Logged {
+        run,
+        phases: phases.unwrap_or_default(),
+        held_back,
+        changes: row.get(2),
+    }))
 }
 
 /// The run that has not ended, if any.
@@ -177,13 +249,37 @@ pub(super) async fn changes(
     let limit = i64::from(limit);
     let params = [param::uuid(id.as_uuid()), param::bigint(limit)];
     let rows = tx.query(CHANGES, &params).await?;
-    let change = |row: &Row| Change {
+    Ok(rows.iter().map(change).collect())
+}
+
+fn change(row: &Row) -> Change {
+    Change {
         action: Action::parse(row.get(0)).unwrap_or(Action::Update),
         key: object(row.get(1)),
         before: object(row.get(2)),
         after: object(row.get(3)),
-    };
-    Ok(rows.iter().map(change).collect())
+    }
+}
+
+const CHANGES_AFTER: &str = "\
+-- list a page of changes
+select action, key, before, after, n from meter_sync.meter_sync_change
+where run_id = $1 and n > $3 order by n limit $2";
+
+/// The changes of a run after the one with that number, with their numbers.
+pub(super) async fn changes_after(
+    tx: &Tx<'_, Local>,
+    id: RunId,
+    limit: u32,
+    after: i64,
+) -> Result<Vec<(i64, Change)>, DbError> {
+    let params = [
+        param::uuid(id.as_uuid()),
+        param::bigint(limit.into()),
+        param::bigint(after),
+    ];
+    let rows = tx.query(CHANGES_AFTER, &params).await?;
+    Ok(rows.iter().map(|row| (row.get(4), change(row))).collect())
 }
 
 const REJECTED: &str = "\

@@ -2,7 +2,7 @@
 
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Counts, Outcome, Rejection, RunId, TenantId};
+use crate::meter::{Counts, HeldBack, Outcome, PhaseTime, Rejection, RunId, TenantId};
 use chrono::{DateTime, Utc};
 
 use crate::sync::Compare;
@@ -35,6 +35,10 @@ pub(super) struct Ending {
     pub(super) compared: Option<Compare>,
     /// What deserves attention though the run did what it was to do.
     pub(super) warning: Option<String>,
+    /// How long it was in each phase.
+    pub(super) phases: Vec<PhaseTime>,
+    /// The plan, if the brake held it back.
+    pub(super) held_back: Option<HeldBack>,
 }
 
 const START: &str = "\
@@ -101,7 +105,8 @@ update meter_sync.meter_sync_log
 set outcome = $2, finished_at = $3,
     inserted = $4, updated = $5, deactivated = $6, reactivated = $7, unchanged = $8, rejected = $9,
     error_code = $10, error_message = $11, error_remedy = $12,
-    remote_bytes = $13, changes_truncated = $14, warning = $15, compared = $16
+    remote_bytes = $13, changes_truncated = $14, warning = $15, compared = $16,
+    phases = $17, held_back = nullif($18, 'null')
 where id = $1 and (outcome is null or outcome = 'interrupted')";
 
 /// Writes how a run ended. Called once a run, in the transaction that changes the meters where there
@@ -130,6 +135,8 @@ pub(super) async fn finish(
         param::boolean(ending.changes_truncated),
         param::text(ending.warning.as_deref()),
         param::text(compared(ending.compared)),
+        param::jsonb(&ending.phases),
+        param::jsonb(&ending.held_back),
     ];
     tx.execute(FINISH, &params).await.map(drop)
 }

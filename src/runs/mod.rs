@@ -34,6 +34,7 @@ mod found;
 mod health;
 mod here;
 mod history;
+pub mod listing;
 mod lock;
 mod log;
 pub mod meters;

@@ -1,11 +1,13 @@
 //! A request on its way to becoming a run, and the records that the log and the reports take of it.
 
+use std::time::Instant;
+
 use chrono::{DateTime, Utc};
 
 use crate::clock;
 use crate::db::{Database, Local};
 use crate::error::Failure;
-use crate::meter::{Counts, Outcome, RunId, TenantId};
+use crate::meter::{Counts, Outcome, Progress, RunId, TenantId};
 
 use super::log::{Beginning, Ending};
 use super::status::RunRecord;
@@ -36,7 +38,13 @@ impl Order<'_> {
         }
     }
 
-    pub(super) fn failed(&self, failure: Failure, refused: bool, remote_bytes: i64) -> Ending {
+    /// The end of a run that got so far, or not even begun.
+    pub(super) fn failed(
+        &self,
+        failure: Failure,
+        refused: bool,
+        reached: Option<&Progress>,
+    ) -> Ending {
         Ending {
             outcome: if refused {
                 Outcome::Refused
@@ -46,10 +54,12 @@ impl Order<'_> {
             finished_at: clock::now(),
             counts: Counts::default(),
             error: Some(failure),
-            remote_bytes,
+            remote_bytes: reached.map_or(0, |progress| progress.remote_bytes),
             changes_truncated: false,
             compared: None,
             warning: None,
+            phases: reached.map_or_else(Vec::new, |progress| progress.times(Instant::now())),
+            held_back: None,
         }
     }
 

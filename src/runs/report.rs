@@ -193,7 +193,8 @@ fn changed(counts: &Counts) -> String {
         .join(", ")
 }
 
-fn next_step(record: &RunRecord) -> String {
+/// What to do after a run, in one sentence.
+pub(super) fn next_step(record: &RunRecord) -> String {
     match record.outcome {
         None => format!("Ask for the status with run_id {} to follow it.", record.run_id),
         Some(Outcome::Succeeded | Outcome::NoChange) => {

@@ -1,11 +1,11 @@
 //! The end of a run: into the log with the meters, or, where the connection was lost, as it is found.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::db::DbError;
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Change, HeldBack, Outcome};
+use crate::meter::{Change, HeldBack, Outcome, Progress};
 use crate::sync::{Done, SyncError};
 
 use super::begin::Begun;
@@ -65,7 +65,7 @@ impl Order<'_> {
             refusal,
             compared,
         }: Done,
-        remote_bytes: i64,
+        reached: &Progress,
     ) -> Result<Settled, DbError> {
         let outcome = match &synced.counts {
             _ if self.request.dry_run => Outcome::DryRun,
@@ -81,10 +81,12 @@ impl Order<'_> {
             finished_at: clock::now(),
             counts: synced.counts,
             error,
-            remote_bytes,
+            remote_bytes: reached.remote_bytes,
             changes_truncated: synced.changes_truncated,
             compared: (!self.request.dry_run).then_some(compared),
             warning: altered(&synced.altered),
+            phases: reached.times(Instant::now()),
+            held_back: held_back.clone(),
         };
         log::rejected(&run.tx, self.run_id, &synced.rejected).await?;
         log::finish(&run.tx, self.run_id, &ending).await?;

@@ -10,6 +10,8 @@
 //! `apply` carries the plan out, row sets first and single rows only around a row that the local
 //! table will not take.
 
+use std::time::Instant;
+
 use tokio::sync::watch;
 
 use crate::config::{Limits, Mapping};
@@ -217,5 +219,5 @@ impl Synced {
 }
 
 fn enter(observer: &Observer, phase: Phase) {
-    observer.send_modify(|progress| progress.phase = phase);
+    observer.send_modify(|progress| progress.enter(phase, Instant::now()));
 }

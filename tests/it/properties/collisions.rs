@@ -1,5 +1,7 @@
 //! Rows whose hashes meet are taken for equal, and do not stay so.
 
+use std::time::Instant;
+
 use meter_sync::clock;
 use meter_sync::config::{Config, Setting, Settings};
 use meter_sync::db::{Database, Local, Remote, Tx};
@@ -97,7 +99,7 @@ async fn sync(config: &Config, planted: &Planted, compare: Compare) -> Done {
         mass_deactivation: &Permission::None,
         allow_tenant_change: false,
     };
-    let observer = watch::Sender::new(Progress::START);
+    let observer = watch::Sender::new(Progress::start(Instant::now()));
     let done = sync::run(snapshot, &tx, &job, &observer).await.unwrap();
     tx.commit().await.unwrap();
     done

@@ -1,0 +1,186 @@
+//! Past runs page by page, and one run with all that the log keeps of it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::db::{Connection, DbError, Local, Tx, migrations};
+use crate::error::Failure;
+use crate::meter::{Change, HeldBack, PhaseTime, Rejection, RunId};
+
+use super::status::RunRecord;
+use super::table;
+use super::tenant::{self, NoTenant};
+use super::{Runs, history, report};
+
+/// Which past runs are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunsQuery {
+    /// How many at most.
+    pub limit: u32,
+    /// Only runs before this one; from the newest on when absent.
+    pub before: Option<RunId>,
+    /// Which of them.
+    pub show: Show,
+}
+
+/// Which runs are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Show {
+    /// Every one.
+    #[default]
+    All,
+    /// Those that did not succeed: `partial`, `failed`, `refused` and `interrupted`.
+    Problems,
+    /// Those that changed meters, dry runs aside.
+    Changes,
+}
+
+impl Show {
+    /// Every value.
+    pub const ALL: [Self; 3] = [Self::All, Self::Problems, Self::Changes];
+
+    /// The value as an address holds it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Problems => "problems",
+            Self::Changes => "changes",
+        }
+    }
+}
+
+/// Some past runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunsPage {
+    /// The runs, newest first; one that has not ended has no `outcome`.
+    pub runs: Vec<RunRecord>,
+    /// `before` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_before: Option<RunId>,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunDetail {
+    /// The run as the log holds it.
+    pub run: RunRecord,
+    /// How it went in one sentence.
+    pub summary: String,
+    /// What to do next, in one sentence.
+    pub next_step: String,
+    /// How long it was in each phase, in milliseconds; empty while it runs.
+    pub phases: Vec<PhaseTime>,
+    /// How many changes the log keeps of it.
+    pub changes_logged: i64,
+    /// The rows that it set aside, as many as the log keeps (`METER_SYNC_REJECTED_LIMIT`).
+    pub rejected: Vec<Rejection>,
+    /// The plan that the brake held back, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<HeldBack>,
+}
+
+/// Some changes of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangesPage {
+    /// The changes: deactivations first, then updates and reactivations, then inserts.
+    pub changes: Vec<Change>,
+    /// `after` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<i64>,
+}
+
+/// More rejected rows than a run may keep.
+const REJECTED: u32 = 100_000;
+
+impl Runs {
+    /// Past runs and the one in progress, newest first, of the tenant and table of the settings.
+    pub async fn list(&self, query: &RunsQuery) -> Result<RunsPage, Failure> {
+        let mut connection = self.connect_local().await?;
+        let tx = begin(&mut connection).await?;
+        let listed = self.list_in(&tx, query).await;
+        listed.map_err(|error: DbError| error.failure())
+    }
+
+    async fn list_in(&self, tx: &Tx<'_, Local>, query: &RunsQuery) -> Result<RunsPage, DbError> {
+        if !migrations::exist(tx).await? {
+            return Ok(RunsPage::default());
+        }
+        let mapping = &self.config().mapping;
+        let table = table::find(tx, mapping).await?;
+        let tenant = match tenant::resolve(tx, mapping, &table).await {
+            Ok(tenant) => Some(tenant.id),
+            Err(NoTenant::Unknown(_)) => None,
+            Err(NoTenant::Database(error)) => return Err(error),
+        };
+        let one_more = RunsQuery {
+            limit: query.limit.saturating_add(1),
+            ..*query
+        };
+        let mut runs = history::page(tx, &table, tenant.as_ref(), &one_more).await?;
+        let has_more = runs.len() > query.limit as usize;
+        runs.truncate(query.limit as usize);
+        let last = runs.last().map(|run| run.run_id);
+        Ok(RunsPage {
+            next_before: last.filter(|_| has_more),
+            runs,
+        })
+    }
+
+    /// One run; `None` if the log has none with this id.
+    pub async fn run(&self, id: RunId) -> Result<Option<RunDetail>, Failure> {
+        let mut connection = self.connect_local().await?;
+        let tx = begin(&mut connection).await?;
+        let read = async {
+            if !migrations::exist(&tx).await? {
+                return Ok(None);
+            }
+            let Some(logged) = history::logged(&tx, id).await? else {
+                return Ok(None);
+            };
+            let rejected = history::rejected(&tx, id, REJECTED).await?;
+            Ok(Some(RunDetail {
+                summary: report::summary(&logged.run),
+                next_step: report::next_step(&logged.run),
+                run: logged.run,
+                phases: logged.phases,
+                changes_logged: logged.changes,
+                rejected,
+                held_back: logged.held_back,
+            }))
+        };
+        read.await.map_err(|error: DbError| error.failure())
+    }
+
+    /// Changes of a run, at most `limit`, from the one after `after` on (0: from the first); none of a run that
+    /// the log does not have.
+    pub async fn changes(&self, id: RunId, limit: u32, after: i64) -> Result<ChangesPage, Failure> {
+        let mut connection = self.connect_local().await?;
+        let tx = begin(&mut connection).await?;
+        let read = async {
+            if !migrations::exist(&tx).await? {
+                return Ok(Vec::new());
+            }
+            history::changes_after(&tx, id, limit.saturating_add(1), after).await
+        };
+        let mut numbered = read.await.map_err(|error: DbError| error.failure())?;
+        let has_more = numbered.len() > limit as usize;
+        numbered.truncate(limit as usize);
+        let last = numbered.last().map(|(n, _)| *n);
+        Ok(ChangesPage {
+            changes: numbered.into_iter().map(|(_, change)| change).collect(),
+            next_after: last.filter(|_| has_more),
+        })
+    }
+
+    async fn connect_local(&self) -> Result<Connection<Local>, Failure> {
+        self.local()?.connect().await.map_err(|e| e.failure())
+    }
+}
+
+async fn begin(connection: &mut Connection<Local>) -> Result<Tx<'_, Local>, Failure> {
+    connection.begin("history").await.map_err(|e| e.failure())
+}
