@@ -1,6 +1,5 @@
 //! What can be read by address: the status, each run, each meter, as JSON; and the card.
 
-use percent_encoding::percent_decode_str;
 use rmcp::ErrorData;
 use rmcp::model::{ReadResourceResult, Resource, ResourceContents, ResourceTemplate};
 use schemars::JsonSchema;
@@ -9,6 +8,7 @@ use serde::Serialize;
 use crate::error::Failure;
 use crate::meter::{Change, Rejection, RunId};
 use crate::runs::Runs;
+use crate::runs::meters::KeyText;
 use crate::runs::status::{RunRecord, StatusQuery};
 
 use super::app;
@@ -32,8 +32,7 @@ const CHANGES: u32 = 200;
 pub(super) enum Address {
     Status,
     Run(RunId),
-    /// The values of the key's columns, in the order of the key.
-    Meter(Vec<String>),
+    Meter(KeyText),
 }
 
 impl Address {
@@ -48,15 +47,9 @@ impl Address {
         if let Some(id) = uri.strip_prefix(RUNS) {
             return id.parse().ok().map(Self::Run);
         }
-        let key = uri.strip_prefix(METERS).filter(|key| !key.is_empty())?;
-        let decoded = |part| percent_decode_str(part).decode_utf8();
-        let parts = key
-            .split(',')
-            .map(|part| Some(decoded(part).ok()?.into_owned()));
-        // Postgres has no texts with a NUL.
-        let parts = parts.collect::<Option<Vec<_>>>()?;
-        let is_text = parts.iter().all(|part| !part.contains('\0'));
-        is_text.then_some(Self::Meter(parts))
+        uri.strip_prefix(METERS)
+            .and_then(KeyText::parse)
+            .map(Self::Meter)
     }
 }
 
@@ -176,9 +169,8 @@ mod tests {
     use super::*;
 
     fn meter(key: &[&str]) -> Option<Address> {
-        Some(Address::Meter(
-            key.iter().map(|&part| part.to_owned()).collect(),
-        ))
+        let values = key.iter().map(|&part| part.to_owned()).collect();
+        Some(Address::Meter(KeyText::Ordered(values)))
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! One meter as the local table has it, and what the runs did to it.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
+use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
@@ -44,6 +47,61 @@ pub struct MeterChange {
     pub after: Fields,
 }
 
+/// A meter's key as an address gives it, its values as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyText {
+    /// The values of the key's columns, in the order of the key.
+    Ordered(Vec<String>),
+    /// The values by the columns' names, as the key in a [`MeterReport`] or a change has them.
+    Named(BTreeMap<String, String>),
+}
+
+impl KeyText {
+    /// The last part of an address: values in the order of the key, percent-encoded, with commas between;
+    /// `None` for what is no key of any meter.
+    pub fn parse(part: &str) -> Option<Self> {
+        if part.is_empty() || part.len() > LONGEST {
+            return None;
+        }
+        let decoded = |part| percent_decode_str(part).decode_utf8();
+        let values = part
+            .split(',')
+            .map(|part| Some(decoded(part).ok()?.into_owned()));
+        let key = Self::Ordered(values.collect::<Option<_>>()?);
+        key.is_text().then_some(key)
+    }
+
+    /// The query of an address: `column=value` pairs, form-encoded and decoded already.
+    pub fn named(pairs: BTreeMap<String, String>) -> Option<Self> {
+        let key = Self::Named(pairs);
+        key.is_text().then_some(key)
+    }
+
+    /// Postgres has no texts with a NUL.
+    fn is_text(&self) -> bool {
+        let holds_nul = |text: &String| text.contains('\0');
+        match self {
+            Self::Ordered(values) => !values.iter().any(holds_nul),
+            Self::Named(pairs) => !pairs.values().any(holds_nul),
+        }
+    }
+
+    fn values(&self, columns: &[(String, String)]) -> Option<Vec<String>> {
+        match self {
+            Self::Ordered(values) => Some(values.clone()),
+            Self::Named(pairs) if pairs.len() == columns.len() => {
+                let value = |(name, _): &(String, String)| pairs.get(name).cloned();
+                columns.iter().map(value).collect()
+            }
+            Self::Named(_) => None,
+        }
+        .filter(|values| values.len() == columns.len())
+    }
+}
+
+/// More than any key of a meter takes, percent-encoded.
+const LONGEST: usize = 2048;
+
 /// How many changes of a meter are told.
 pub const CHANGES: i64 = 100;
 
@@ -58,9 +116,8 @@ struct Meters {
 }
 
 impl Runs {
-    /// The meter with this key, which is the values of the key's columns as text, in the order of the key;
-    /// `None` if neither a row nor the log knows it.
-    pub async fn meter(&self, key: &[String]) -> Result<Option<MeterReport>, Failure> {
+    /// The meter with this key; `None` if neither a row nor the log knows it.
+    pub async fn meter(&self, key: &KeyText) -> Result<Option<MeterReport>, Failure> {
         let local = self.local()?;
         let mut connection = local.connect().await.map_err(|e| e.failure())?;
         let tx = connection.begin("meter").await.map_err(|e| e.failure())?;
@@ -131,15 +188,15 @@ impl Meters {
     async fn find(
         &self,
         tx: &Tx<'_, Local>,
-        key: &[String],
+        key: &KeyText,
     ) -> Result<Option<MeterReport>, DbError> {
-        if key.len() != self.key.len() {
-            return Ok(None);
-        }
-        let Some(key_json) = self.read_key(tx, key).await? else {
+        let Some(key) = key.values(&self.key) else {
             return Ok(None);
         };
-        let meter = self.row(tx, key).await?;
+        let Some(key_json) = self.read_key(tx, &key).await? else {
+            return Ok(None);
+        };
+        let meter = self.row(tx, &key).await?;
         let changes = match migrations::exist(tx).await? {
             true => self.changes(tx, &key_json).await?,
             false => Vec::new(),
