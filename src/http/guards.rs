@@ -1,21 +1,24 @@
-//! What every request passes before a route sees it: Host, Origin, announced length, bearer token.
+//! What every request passes before a route sees it: Host, Origin, announced length, bearer token or cookie.
 //!
-//! The token that was shown goes on in the request's extensions as [`Token`], for an endpoint such
+//! A browser sends its cookie unasked, so a request that changes something on the strength of a cookie, or by a
+//! form of the page, must come from a page of our own. The token that was shown goes on in the request's extensions as [`Token`], for an endpoint such
 //! as MCP where reading and triggering share one path and method.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, ORIGIN};
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN};
+use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, Method};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use subtle::{Choice, ConstantTimeEq};
+use axum::response::{IntoResponse, Redirect, Response};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::health;
 use super::hosts::Hosts;
 use super::problem::Problem;
+use super::{cookie, health, page};
+use crate::clock;
 use crate::config::{Config, Token};
 
 /// No request of ours needs a thousandth of it.
@@ -23,7 +26,9 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Where a POST is no wish to change anything by itself.
 const MCP_PATHS: [&str; 2] = ["/mcp", "/messages"];
 /// What an orchestrator asks, which holds no token.
-const OPEN_PATHS: [&str; 2] = [health::LIVE_PATH, health::READY_PATH];
+const OPEN_PATHS: [&str; 3] = [health::LIVE_PATH, health::READY_PATH, page::SIGN_IN];
+/// Where a cookie counts for nothing, so that no page that a browser shows can speak for its user there.
+const NO_COOKIE_PATHS: [&str; 3] = ["/mcp", "/messages", "/sse"];
 
 /// Who may ask.
 #[derive(Debug)]
@@ -46,6 +51,11 @@ async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Ne
                 request.extensions_mut().insert(token);
             }
             next.run(request).await
+        }
+        Err(Problem::TokenMissing | Problem::TokenUnknown) if is_for_a_person(&request) => {
+            let asked = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+            let asked = utf8_percent_encode(asked, NON_ALPHANUMERIC);
+            Redirect::to(&format!("{}?next={asked}", page::SIGN_IN)).into_response()
         }
         Err(problem) => {
             tracing::debug!(
@@ -71,14 +81,33 @@ impl Guards {
         self.check_host(request)?;
         self.check_origin(request.headers())?;
         check_length(request.headers())?;
-        if self.tokens.is_empty() || OPEN_PATHS.contains(&request.uri().path()) {
+        let path = request.uri().path();
+        let is_form = page::POSTS.contains(&path) && changes_something(request);
+        if is_form {
+            self.check_own_origin(request.headers())?;
+        }
+        if self.tokens.is_empty() || OPEN_PATHS.contains(&path) || path.starts_with(page::assets::FOLDER) {
             return Ok(None);
         }
-        let token = self.token(request.headers())?;
-        if !token.may_trigger && changes_something(request) {
-            return Err(Problem::TokenReadOnly);
+        let (token, is_cookie) = self.token(request)?;
+        if changes_something(request) && path != page::SIGN_OUT {
+            if !token.may_trigger {
+                return Err(Problem::TokenReadOnly);
+            }
+            if is_cookie {
+                self.check_own_origin(request.headers())?;
+            }
         }
         Ok(Some(token))
+    }
+
+    /// A page beside ours, such as one on another port of this machine, is not ours.
+    fn check_own_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let host = only(headers, &HOST).unwrap_or_default();
+        only(headers, &ORIGIN)
+            .filter(|origin| self.hosts.is_own_origin(origin, host))
+            .map(|_| ())
+            .ok_or(Problem::OriginNotOwn)
     }
 
     /// The name in the request line counts before the header's (RFC 9112, section 3.2.2), so both
@@ -103,17 +132,19 @@ impl Guards {
             .ok_or(Problem::OriginNotAllowed)
     }
 
-    /// Every token is compared, each in constant time, so that the time tells nothing of a secret.
-    fn token(&self, headers: &HeaderMap) -> Result<Token, Problem> {
-        let shown = bearer(headers).ok_or(Problem::TokenMissing)?;
-        let mut found = None;
-        for token in &self.tokens {
-            let equal: Choice = token.secret().ct_eq(shown.as_bytes());
-            if bool::from(equal) {
-                found = Some(token.clone());
-            }
+    /// The token that the request shows, and whether it does by a cookie.
+    fn token(&self, request: &Request) -> Result<(Token, bool), Problem> {
+        let headers = request.headers();
+        let cookie = only(headers, &COOKIE)
+            .filter(|_| !NO_COOKIE_PATHS.contains(&request.uri().path()))
+            .and_then(|header| cookie::token(&self.tokens, header, clock::now()));
+        match (bearer(headers), cookie) {
+            (Some(shown), _) => cookie::find(&self.tokens, shown.as_bytes())
+                .map(|token| (token.clone(), false))
+                .ok_or(Problem::TokenUnknown),
+            (None, Some(token)) => Ok((token.clone(), true)),
+            (None, None) => Err(Problem::TokenMissing),
         }
-        found.ok_or(Problem::TokenUnknown)
     }
 }
 
@@ -123,6 +154,14 @@ fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
         Some(bytes) if bytes > MAX_BODY_BYTES => Err(Problem::BodyTooLarge),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Whether a person with a browser asks for a page.
+fn is_for_a_person(request: &Request) -> bool {
+    let wants_html = |accept: &str| accept.contains("text/html");
+    request.method() == Method::GET
+        && page::is_page(request.uri().path())
+        && only(request.headers(), &ACCEPT).is_some_and(wants_html)
 }
 
 /// Whether the method alone says so; MCP decides by tool.

@@ -43,6 +43,20 @@ impl Hosts {
             .is_some_and(|host| self.allow(host))
     }
 
+    /// Whether an `Origin` header's value is a page of the server that `Host` names, or of a host of the settings: a
+    /// proxy may have put another name into `Host`.
+    pub(super) fn is_own_origin(&self, origin: &str, host: &str) -> bool {
+        let named_origin = origin
+            .strip_prefix("http://")
+            .or_else(|| origin.strip_prefix("https://"))
+            .and_then(named);
+        let is_listed = |origin: &Named| {
+            let mut listed = self.named.iter();
+            listed.any(|known| known.host == origin.host && (known.port.is_none() || known.port == origin.port))
+        };
+        named_origin.is_some_and(|origin| named(host).as_ref() == Some(&origin) || is_listed(&origin))
+    }
+
     fn allow_named(&self, asked: &Named) -> bool {
         let is_ours = match asked.host.parse::<IpAddr>() {
             Ok(address) => self.allow_address(address),
@@ -101,6 +115,24 @@ mod tests {
             "[::ffff:127.0.0.1]",
         ] {
             assert!(hosts.allow(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_page_on_another_port_is_not_our_own() {
+        let hosts = hosts("127.0.0.1:8765", &["meters.example.org", "proxy.example.org:8443"]);
+        for (origin, host, is_own) in [
+            ("http://localhost:8765", "localhost:8765", true),
+            ("http://LOCALHOST:8765", "localhost:8765", true),
+            ("https://meters.example.org", "127.0.0.1:8765", true),
+            ("https://proxy.example.org:8443", "proxy.example.org:8443", true),
+            ("http://localhost:3000", "localhost:8765", false),
+            ("http://127.0.0.1:8765", "localhost:8765", false),
+            ("https://proxy.example.org:1", "127.0.0.1:8765", false),
+            ("null", "localhost:8765", false),
+            ("http://localhost:8765.evil.example", "localhost:8765", false),
+        ] {
+            assert_eq!(hosts.is_own_origin(origin, host), is_own, "{origin} at {host}");
         }
     }
 

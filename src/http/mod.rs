@@ -1,4 +1,4 @@
-//! The HTTP side: REST and health checks of our own, and whatever endpoint the caller mounts, all
+//! The HTTP side: the page, REST and health checks of our own, and whatever endpoint the caller mounts, all
 //! behind the same guards.
 //!
 //! Every route, the answer to an unknown one included, is reached only through the guards.
@@ -17,9 +17,11 @@ use crate::runs::Runs;
 use guards::{Guards, guard};
 use problem::Problem;
 
+mod cookie;
 mod guards;
 mod health;
 mod hosts;
+mod page;
 mod problem;
 mod seed;
 
@@ -32,6 +34,8 @@ struct Shared {
     runs: Runs,
     /// How long a request waits for the end of the run it started.
     wait: Duration,
+    /// What the page looked at last.
+    checked: page::LastCheck,
 }
 
 /// Every route, guarded; `mounted` brings the endpoints that other modules serve.
@@ -39,12 +43,14 @@ pub fn router(config: &Config, runs: Runs, mounted: Router) -> Router {
     let shared = Shared {
         runs,
         wait: config.limits.run_timeout.saturating_add(RUN_MARGIN),
+        checked: page::LastCheck::default(),
     };
     let routes = Router::new()
         .route(health::LIVE_PATH, get(health::live))
         .route(health::READY_PATH, get(health::ready))
         .route("/api/local/meter-sync-status", get(seed::status))
         .route("/api/local/meter-sync-trigger", post(seed::trigger))
+        .merge(page::routes())
         .with_state(shared)
         .merge(mounted)
         .fallback(async || Problem::NotFound)

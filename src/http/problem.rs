@@ -13,6 +13,8 @@ pub(super) enum Problem {
     HostNotAllowed,
     /// A page of another site asks.
     OriginNotAllowed,
+    /// What only a page of our own may ask for, another page asks for, or none.
+    OriginNotOwn,
     /// No bearer token came, and one is needed.
     TokenMissing,
     /// The bearer token is none of ours.
@@ -30,7 +32,7 @@ pub(super) enum Problem {
 impl Problem {
     fn status(self) -> StatusCode {
         match self {
-            Self::HostNotAllowed | Self::OriginNotAllowed | Self::TokenReadOnly => {
+            Self::HostNotAllowed | Self::OriginNotAllowed | Self::OriginNotOwn | Self::TokenReadOnly => {
                 StatusCode::FORBIDDEN
             }
             Self::TokenMissing | Self::TokenUnknown => StatusCode::UNAUTHORIZED,
@@ -44,6 +46,7 @@ impl Problem {
         match self {
             Self::HostNotAllowed => "HOST_NOT_ALLOWED",
             Self::OriginNotAllowed => "ORIGIN_NOT_ALLOWED",
+            Self::OriginNotOwn => "ORIGIN_NOT_OWN",
             Self::TokenMissing => "TOKEN_MISSING",
             Self::TokenUnknown => "TOKEN_UNKNOWN",
             Self::TokenReadOnly => "READ_ONLY",
@@ -57,6 +60,7 @@ impl Problem {
         match self {
             Self::HostNotAllowed => "This server does not answer to the name in the Host header.",
             Self::OriginNotAllowed => "Pages of the site in the Origin header may not ask here.",
+            Self::OriginNotOwn => "Only a page of this server may ask for this with a form or a cookie.",
             Self::TokenMissing => "A bearer token is needed.",
             Self::TokenUnknown => "The bearer token is not one of this server's.",
             Self::TokenReadOnly => "The bearer token allows reading only.",
@@ -70,6 +74,9 @@ impl Problem {
         match self {
             Self::HostNotAllowed | Self::OriginNotAllowed => {
                 "Use the address this server listens on, or add the host name to METER_SYNC_ALLOWED_HOSTS."
+            }
+            Self::OriginNotOwn => {
+                "Use the page itself; a program sends `Authorization: Bearer <token>` to /api/v1/sync."
             }
             Self::TokenMissing => {
                 "Send `Authorization: Bearer <token>` with a token of METER_SYNC_TOKENS."
@@ -94,6 +101,7 @@ impl Problem {
             }
             Self::HostNotAllowed
             | Self::OriginNotAllowed
+            | Self::OriginNotOwn
             | Self::BodyTooLarge
             | Self::NotFound
             | Self::MethodNotAllowed => None,

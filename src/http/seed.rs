@@ -72,7 +72,7 @@ pub(super) async fn status(
 
 /// Starts a sync and answers when it has ended; a client that goes away does not end it.
 pub(super) async fn trigger(
-    State(Shared { runs, wait }): State<Shared>,
+    State(Shared { runs, wait, .. }): State<Shared>,
     headers: HeaderMap,
 ) -> (StatusCode, Json<TriggerBody>) {
     let mut request = Request::new(Trigger::Rest);

@@ -208,6 +208,11 @@ impl Runs {
         &self.shared.config
     }
 
+    /// The name of this machine, for people to tell sites apart.
+    pub fn site(&self) -> String {
+        host_name()
+    }
+
     fn local(&self) -> Result<&Database<Local>, Failure> {
         self.shared.local.as_ref().ok_or_else(|| {
             Failure::new(ErrorCode::ConfigMissing, "METER_SYNC_LOCAL_URL is not set.")
@@ -286,9 +291,12 @@ impl Runs {
 
 /// Host and process for people to read, and an id, as either may come again.
 fn claimant() -> String {
+    format!("{} pid {} {}", host_name(), std::process::id(), Uuid::now_v7())
+}
+
+fn host_name() -> String {
     let system = rustix::system::uname();
-    let host = system.nodename().to_string_lossy();
-    format!("{host} pid {} {}", std::process::id(), Uuid::now_v7())
+    system.nodename().to_string_lossy().into_owned()
 }
 
 impl RunReport {

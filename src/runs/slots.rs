@@ -72,7 +72,28 @@ impl Runs {
         };
         claim(local, self, slot).await
     }
+
+    /// Which host and process took the last slot of the schedule; `None` before the first.
+    pub async fn schedule_holder(&self) -> Result<Option<String>, Failure> {
+        let mut connection = self.local()?.connect().await.map_err(|e| e.failure())?;
+        let tx = connection.begin("holder").await.map_err(|e| e.failure())?;
+        let asked = async {
+            if !migrations::exist(&tx).await? {
+                return Ok(None);
+            }
+            let table = table::find(&tx, &self.config().mapping).await?;
+            let row = tx.query_opt(HOLDER, &[param::text(table.name.as_str())]).await?;
+            let claimant = row.map(|row| row.get::<_, String>(0));
+            // The id at its end is for programs.
+            Ok(claimant.map(|text| text.rsplit_once(' ').map_or(text.clone(), |(name, _)| name.to_owned())))
+        };
+        asked.await.map_err(|error: DbError| error.failure())
+    }
 }
+
+const HOLDER: &str = "\
+-- read who took the last slot
+select claimed_by from meter_sync.meter_sync_slot where local_table = $1 order by slot desc limit 1";
 
 async fn claim(
     local: &Database<Local>,

@@ -15,10 +15,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("runs", &["sync", "db", "config", "error", "meter", "clock"]),
     ("schedule", &["runs", "config", "error", "meter", "clock"]),
     ("mcp", &["runs", "config", "error", "meter"]),
-    ("http", &["runs", "config", "error", "meter", "shutdown"]),
-    (
+        (
         "check",
         &["runs", "sync", "db", "config", "error", "meter", "clock"],
+    ),
+    (
+        "http",
+        &["check", "runs", "config", "error", "meter", "clock", "shutdown"],
     ),
     ("embedded", &[]),
     ("telemetry", &["config"]),

@@ -1,0 +1,75 @@
+//! The answer to the first question: is it fine, and what to do if not.
+
+use maud::{Markup, html};
+
+use super::words::{self, Look};
+use crate::runs::status::{ActivityState, Health, Status};
+
+/// How the whole stands. A run in progress does not hide how the last one ended.
+pub(super) fn look(status: &Status) -> Look {
+    words::health(status.health)
+}
+
+/// Organisation and site.
+pub(super) fn place(status: &Status, site: &str) -> Markup {
+    html! {
+        @match &status.tenant {
+            Some(tenant) => {
+                strong { bdi { (tenant.name.as_deref().unwrap_or("Organisation")) } }
+                " " span.soft { "(" bdi { (tenant.id) } ")" }
+            }
+            None => span.soft { "No organisation yet" },
+        }
+        span.soft { " at " bdi { (site) } }
+    }
+}
+
+/// The state: shape, word, sentence, remedy.
+pub(super) fn show(status: &Status) -> Markup {
+    let look = look(status);
+    let is_busy = match status.activity {
+        ActivityState::Running => Some("A sync is running."),
+        ActivityState::Waiting => Some("A failed scheduled sync waits for its retry."),
+        ActivityState::Idle => None,
+    };
+    html! {
+        section #banner data-live .box.banner .(look.tone) {
+            (look.icon.markup())
+            h1 #word { (look.word) }
+            p #summary { (status.summary) }
+            @if let Some(busy) = is_busy { p { (busy) } }
+            @else if status.health != Health::Ok { p #remedy { strong { "What to do: " } (status.next_step) } }
+        }
+    }
+}
+
+/// What helps where nothing is there to be seen yet.
+pub(super) fn help(status: &Status) -> Markup {
+    html! {
+        div #help data-live {
+            @match status.health {
+                Health::NotConfigured => section.box { (not_configured()) },
+                Health::NeverRun => section.box {
+                    h2 { "How to begin" }
+                    p { strong { "Preview changes" } " shows what a sync would do and writes nothing. "
+                        strong { "Sync now" } " does it: new meters are inserted, changed ones updated, and those gone from the central "
+                        "database set inactive; no row is ever deleted." }
+                },
+                Health::Ok | Health::Late | Health::Failing | Health::Stale | Health::Paused => {}
+            }
+        }
+    }
+}
+
+fn not_configured() -> Markup {
+    html! {
+        h2 { "How to set it up" }
+        ol {
+            li { "Set " code { "METER_SYNC_REMOTE_URL" } " to the central database, with a role that may only read." }
+            li { "Set " code { "METER_SYNC_LOCAL_URL" } " to this site's database." }
+            li { "Where the local table " code { "tenant" } " does not hold exactly one row, set "
+                code { "METER_SYNC_TENANT_ID" } " to the customer organisation." }
+            li { "Run " code { "meter-sync check" } ": it says of each thing that a sync needs how it stands. Then start again." }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Counts, changes and rejected rows of a run.
+
+use std::collections::BTreeSet;
+
+use maud::{Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::format::{number, shortened, value};
+use super::words;
+use crate::meter::{Action, Change, Counts, Fields, HeldBack, Rejection};
+
+/// Fields of one change that are shown at most; a new meter shows its name and what identifies it.
+const FIELDS: usize = 24;
+
+/// The counts, those above zero heavier.
+pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
+    let named = [
+        (words::action(Action::Insert, planned), counts.inserted),
+        (words::action(Action::Update, planned), counts.updated),
+        (words::action(Action::Deactivate, planned), counts.deactivated),
+        (words::action(Action::Reactivate, planned), counts.reactivated),
+        ("Unchanged", counts.unchanged),
+        ("Set aside", counts.rejected),
+    ];
+    html! {
+        dl.counts {
+            @for (name, count) in named {
+                div .some[count > 0 && name != "Unchanged"] { dt { (name) } dd { (number(count)) } }
+            }
+        }
+    }
+}
+
+/// What changed, meter by meter: old and new value of each field.
+pub(super) fn list(changes: &[Change], planned: bool) -> Markup {
+    html! {
+        ul.changes {
+            @for change in changes {
+                li {
+                    p { span.tag .(change.action.as_str()) { (words::action(change.action, planned)) }
+                        " " (meter(&change.key, name(change))) }
+                    (fields(change))
+                }
+            }
+        }
+    }
+}
+
+fn name(change: &Change) -> Option<&str> {
+    let named = change.after.get("name").or_else(|| change.before.get("name"));
+    named.and_then(serde_json::Value::as_str)
+}
+
+fn fields(change: &Change) -> Markup {
+    let is_new = change.action == Action::Insert;
+    let names: BTreeSet<&String> = change.before.keys().chain(change.after.keys()).collect();
+    let shown = |name: &&&String| !change.key.contains_key(**name);
+    html! {
+        dl.fields {
+            @for name in names.iter().filter(shown).take(FIELDS) {
+                div {
+                    dt { bdi { (shortened(name)) } }
+                    dd {
+                        @if !is_new {
+                            del { @if let Some(old) = change.before.get(*name) { (value(old)) } }
+                            span aria-hidden="true" { " → " } span.unseen { " becomes " }
+                        }
+                        ins { @if let Some(new) = change.after.get(*name) { (value(new)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A meter by its key, and its name where one is known, with its own page behind it.
+pub(super) fn meter(key: &Fields, name: Option<&str>) -> Markup {
+    let key_text: Vec<String> = key
+        .iter()
+        .map(|(column, value)| format!("{column} {}", shortened(&text(value))))
+        .collect();
+    html! {
+        a href=(address(key)) {
+            @match name {
+                Some(name) => { bdi { (shortened(name)) } " (" bdi { (key_text.join(", ")) } ")" }
+                None => bdi { (key_text.join(", ")) },
+            }
+        }
+    }
+}
+
+/// Where a meter has its page.
+fn address(key: &Fields) -> String {
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let pairs = key
+        .iter()
+        .map(|(column, value)| format!("{}={}", encode(column), encode(&text(value))));
+    format!("/meters?{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+fn text(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The rows that were set aside, and why.
+pub(super) fn rejected(rows: &[Rejection]) -> Markup {
+    html! {
+        ul.changes {
+            @for row in rows {
+                li { p { span.tag.rejected { "Set aside" } " " (meter(&row.key, None)) }
+                    p.soft { (shortened(&row.reason)) } }
+            }
+        }
+    }
+}
+
+/// The question that the brake leaves to a person, in so many words.
+pub(super) fn question(held: &HeldBack) -> Markup {
+    let count = i64::try_from(held.first.len()).unwrap_or(i64::MAX);
+    html! {
+        p { strong { (number(held.deactivated)) " of " (number(held.active)) " active meters would be deactivated" }
+            ", as the central database has them no more:" }
+        ul.held {
+            @for meter in &held.first {
+                @let name = meter.get("name").and_then(serde_json::Value::as_str);
+                @let key: Fields = meter.iter().filter(|(column, _)| *column != "name")
+                    .map(|(column, value)| (column.clone(), value.clone())).collect();
+                li { (self::meter(&key, name)) }
+            }
+            @if held.deactivated > count { li.soft { "and " (number(held.deactivated - count)) " more" } }
+        }
+        p { "They keep their rows and readings, and come back when the central database has them again." }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_key_of_any_characters_leads_to_its_meter() {
+        let key = json!({"id": 7, "element": "a&b=c/é\"<"});
+        let address = address(key.as_object().expect("an object"));
+        assert_eq!(address, "/meters?element=a%26b%3Dc%2F%C3%A9%22%3C&id=7");
+    }
+}

@@ -1,0 +1,153 @@
+//! Both connections: where they lead, how they are protected, how they stood, and what a check finds.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+
+use super::format::time_ago;
+use super::icons::Icon;
+use super::shell::Shell;
+use super::viewer::Viewer;
+use super::words::Look;
+use crate::check::{self, Finding, Verdict};
+use crate::clock;
+use crate::config::{Check, Endpoint, Tls};
+use crate::http::Shared;
+use crate::runs::status::{Connection, ConnectionState, Status};
+
+/// The last check, for all who look.
+#[derive(Clone, Debug, Default)]
+pub(in crate::http) struct LastCheck(Arc<Mutex<Option<Checked>>>);
+
+#[derive(Clone, Debug)]
+struct Checked {
+    at: DateTime<Utc>,
+    findings: Vec<Finding>,
+}
+
+impl LastCheck {
+    fn get(&self) -> Option<Checked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, checked: &Checked) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(checked.clone());
+    }
+}
+
+/// However often the page is asked for, both databases are looked at no more often than this.
+const AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
+
+/// The page at `/connections`: looks at everything that a sync needs, as `meter-sync check` does.
+pub(super) async fn show(State(shared): State<Shared>, viewer: Viewer) -> Markup {
+    let last = shared.checked.get();
+    let recent = last.filter(|checked| clock::now() - checked.at < AGAIN);
+    let checked = match recent {
+        Some(checked) => checked,
+        None => {
+            let findings = Box::pin(check::run(shared.runs.config())).await;
+            let checked = Checked { at: clock::now(), findings };
+            shared.checked.set(&checked);
+            checked
+        }
+    };
+    let shell = Shell {
+        title: "Connections".to_owned(),
+        icon: Icon::List,
+        tone: "calm",
+        place: None,
+        viewer: Some(viewer),
+        refresh_seconds: None,
+    };
+    shell.around(&html! {
+        p { a href="/" { "Back to the status" } }
+        h1 { "What a sync needs" }
+        p.soft { "Looked at " (time_ago(checked.at, clock::now())) "; nothing was written." }
+        ul.findings { @for finding in &checked.findings { (line(finding)) } }
+    })
+}
+
+fn line(finding: &Finding) -> Markup {
+    let look = match &finding.verdict {
+        Verdict::Ok(_) => Look { word: "ok", icon: Icon::Check, tone: "good" },
+        Verdict::Warning(_) => Look { word: "Look at this", icon: Icon::Alert, tone: "warn" },
+        Verdict::Failed(_) => Look { word: "Wrong", icon: Icon::Cross, tone: "bad" },
+    };
+    html! {
+        li {
+            h2 { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) } " " (finding.subject) }
+            @match &finding.verdict {
+                Verdict::Ok(text) | Verdict::Warning(text) => p { (text) },
+                Verdict::Failed(failure) => { p { (failure.message) } p { strong { "What to do: " } (failure.remedy) } }
+            }
+        }
+    }
+}
+
+/// Both connections in short, with who holds the schedule.
+pub(super) fn overview(shared: &Shared, status: &Status, holder: Option<&str>, now: DateTime<Utc>) -> Markup {
+    let config = shared.runs.config();
+    let checked = shared.checked.get();
+    html! {
+        section #connections data-live aria-labelledby="connections-head" {
+            h2 #connections-head { "Connections" }
+            div.sides {
+                (side("Central database", config.remote.as_ref(), &status.connections.remote, now))
+                (side("This site's database", config.local.as_ref(), &status.connections.local, now))
+            }
+            @if let Some(checked) = checked { (measured(&checked, now)) }
+            p { a href="/connections" { "Check both now" } span.soft { ": latency, TLS, clocks, privileges, tables" } }
+            @if let Some(holder) = holder { p.soft { "The schedule's last slot was taken by " bdi { (holder) } "." } }
+        }
+    }
+}
+
+fn side(name: &str, endpoint: Option<&Endpoint>, connection: &Connection, now: DateTime<Utc>) -> Markup {
+    let look = match connection.state {
+        ConnectionState::Ok => Look { word: "Answered", icon: Icon::Check, tone: "good" },
+        ConnectionState::Failed => Look { word: "Failed", icon: Icon::Cross, tone: "bad" },
+        ConnectionState::Unknown => Look { word: "Not used yet", icon: Icon::Dots, tone: "calm" },
+        ConnectionState::NotConfigured => Look { word: "Not configured", icon: Icon::Gap, tone: "warn" },
+    };
+    html! {
+        div.box {
+            h3 { (name) }
+            p { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) }
+                @if let Some(at) = connection.checked_at { " " (time_ago(at, now)) } }
+            @if let Some(endpoint) = endpoint {
+                p { bdi { (endpoint.place()) } }
+                p.soft { (protection(endpoint)) }
+            }
+            @if let Some(error) = &connection.error { p { (error.message) } p { (error.remedy) } }
+        }
+    }
+}
+
+fn protection(endpoint: &Endpoint) -> &'static str {
+    let checked = match endpoint.tls() {
+        Tls::Rustls(_, check) => Some(*check),
+        Tls::Disable => None,
+    };
+    match checked {
+        Some(Check::IssuerAndName) => "TLS; certificate and host name are verified",
+        Some(Check::Issuer) => "TLS; the certificate is verified, the host name is not",
+        Some(Check::Nothing) if endpoint.is_on_this_machine() => "on this machine; TLS where the server has it, not verified",
+        Some(Check::Nothing) => "TLS where the server has it; its certificate is not verified",
+        None if endpoint.is_on_this_machine() => "in clear text, on this machine",
+        None => "in clear text",
+    }
+}
+
+/// What the last check measured: connecting, TLS and clocks.
+fn measured(checked: &Checked, now: DateTime<Utc>) -> Markup {
+    let is_measured = |finding: &&Finding| {
+        let subject = finding.subject.as_str();
+        subject.ends_with("connection") || subject.ends_with("TLS") || subject == "clocks"
+    };
+    html! {
+        p.soft { "Checked " (time_ago(checked.at, now)) ":" }
+        ul.findings { @for finding in checked.findings.iter().filter(is_measured) { (line(finding)) } }
+    }
+}

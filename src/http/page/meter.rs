@@ -1,0 +1,75 @@
+//! One meter: its row and what runs did to it.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Query, State};
+use maud::{Markup, html};
+
+use super::changes;
+use super::format::{shortened, time, value};
+use super::icons::Icon;
+use super::shell::{Shell, Trouble};
+use super::viewer::Viewer;
+use super::words;
+use crate::http::Shared;
+use crate::meter::Change;
+use crate::runs::meters::{KeyText, MeterReport};
+
+/// The page at `/meters?column=value`.
+pub(super) async fn show(
+    State(shared): State<Shared>,
+    viewer: Viewer,
+    Query(pairs): Query<BTreeMap<String, String>>,
+) -> Result<Markup, Trouble> {
+    let missing = || Trouble::not_found("There is no such meter, neither in the table nor in the log.");
+    let key = KeyText::named(pairs).ok_or_else(missing)?;
+    let report = shared.runs.meter(&key).await?.ok_or_else(missing)?;
+    let name = report.meter.as_ref().and_then(|meter| meter.get("name")).and_then(serde_json::Value::as_str);
+    let shell = Shell {
+        title: name.map_or_else(|| "Meter".to_owned(), shortened),
+        icon: Icon::List,
+        tone: "calm",
+        place: None,
+        viewer: Some(viewer),
+        refresh_seconds: None,
+    };
+    let main = html! {
+        p { a href="/" { "Back to the status" } }
+        h1 { (changes::meter(&report.key, name)) }
+        (row(&report))
+        (history(&report))
+    };
+    Ok(shell.around(&main))
+}
+
+fn row(report: &MeterReport) -> Markup {
+    html! {
+        section #meter data-live {
+            h2 { "The row here" }
+            @match &report.meter {
+                Some(meter) => dl.facts {
+                    @for (column, held) in meter { div { dt { bdi { (shortened(column)) } } dd { (value(held)) } } }
+                },
+                None => p { "The local table has no such row." },
+            }
+        }
+    }
+}
+
+fn history(report: &MeterReport) -> Markup {
+    html! {
+        section #history data-live {
+            h2 { "What syncs changed, the latest first" }
+            @if report.changes.is_empty() { p.soft { "Nothing that the log still has." } }
+            @for change in &report.changes {
+                p { a href=(format!("/runs/{}", change.run_id)) { (time(change.at)) } " " (words::action(change.action, false)) }
+                (changes::list(&[Change {
+                    action: change.action,
+                    key: report.key.clone(),
+                    before: change.before.clone(),
+                    after: change.after.clone(),
+                }], false))
+            }
+        }
+    }
+}

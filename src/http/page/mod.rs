@@ -1,0 +1,80 @@
+//! The status page: is it fine, when did it last work, when is the next, what changed, what to do now.
+//!
+//! Plain HTML that works without scripts: forms, links and a refresh. `page.js` keeps the same HTML fresh. All
+//! that is shown of databases is text to `maud`, which escapes it, and the content security policy lets no
+//! inline code run. Times are UTC in the HTML and local once the script has seen them.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+
+use super::Shared;
+
+pub(super) use connections::LastCheck;
+
+mod actions;
+pub(super) mod assets;
+mod banner;
+mod changes;
+mod connections;
+mod facts;
+mod format;
+mod icons;
+mod meter;
+mod overview;
+mod run;
+mod runs;
+mod shell;
+mod sign_in;
+mod strip;
+mod viewer;
+mod words;
+
+/// Where a person shows a token.
+pub(super) const SIGN_IN: &str = "/sign-in";
+/// Where a person gives the cookie back, whatever it allows.
+pub(super) const SIGN_OUT: &str = "/sign-out";
+/// What changes something, and so needs our own origin.
+pub(super) const POSTS: [&str; 3] = ["/sync", SIGN_IN, SIGN_OUT];
+
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The page's routes.
+pub(super) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/", get(overview::show))
+        .route("/runs", get(runs::show))
+        .route("/runs/{id}", get(run::show))
+        .route("/meters", get(meter::show))
+        .route("/connections", get(connections::show))
+        .route("/sync", post(actions::sync))
+        .route(SIGN_IN, get(sign_in::show).post(sign_in::sign_in))
+        .route(SIGN_OUT, post(sign_in::sign_out))
+        .layer(middleware::from_fn(protect))
+        .route("/assets/{name}", get(assets::serve))
+}
+
+/// Whether a person with a browser is to be sent to the sign-in instead of being refused.
+pub(super) fn is_page(path: &str) -> bool {
+    path == "/" || path == "/connections" || path == "/meters" || path == "/runs" || path.starts_with("/runs/")
+}
+
+async fn protect(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (REFERRER_POLICY, "same-origin"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,179 @@
+//! The page at `/`: all of an operator's questions on one screen.
+
+use axum::extract::{Query, State};
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+
+use super::format::{counted, duration, time_ago};
+use super::runs::{self, Asked};
+use super::shell::{Shell, Trouble};
+use super::viewer::Viewer;
+use super::{banner, changes, connections, facts, strip, words};
+use crate::clock;
+use crate::http::Shared;
+use crate::meter::Outcome;
+use crate::runs::Runs;
+use crate::runs::listing::{RunDetail, RunsPage, RunsQuery};
+use crate::runs::status::{RunRecord, Status, StatusQuery};
+
+/// How many runs the strip shows.
+const STRIP: u32 = 48;
+/// How many runs the table shows; the others are a link away.
+const TABLE: u32 = 12;
+/// How many changes of the last run are shown; all of them are a link away.
+const CHANGES: u32 = 12;
+/// A browser without scripts asks again after so many seconds, and sooner while a run goes on.
+const REFRESH: u32 = 30;
+const REFRESH_RUNNING: u32 = 5;
+
+/// What the page is made of.
+struct Found {
+    status: Status,
+    table: RunsPage,
+    /// The last run with its plan, where the brake held it back.
+    refused: Option<RunDetail>,
+    holder: Option<String>,
+}
+
+/// The page.
+pub(super) async fn show(
+    State(shared): State<Shared>,
+    viewer: Viewer,
+    Query(asked): Query<Asked>,
+) -> Result<Markup, Trouble> {
+    let found = look(&shared.runs, &asked).await?;
+    let Found { status, .. } = &found;
+    let now = clock::now();
+    let look = banner::look(status);
+    let refresh = match status.running {
+        Some(_) => REFRESH_RUNNING,
+        None => REFRESH,
+    };
+    let organisation = status.tenant.as_ref().and_then(|tenant| tenant.name.as_deref());
+    let shell = Shell {
+        title: match organisation {
+            Some(name) => format!("{} – {}", look.word, super::format::shortened(name)),
+            None => look.word.to_owned(),
+        },
+        icon: look.icon,
+        tone: look.tone,
+        place: Some(banner::place(status, &shared.runs.site())),
+        viewer: Some(viewer),
+        refresh_seconds: Some(refresh),
+    };
+    let main = html! {
+        (banner::show(status))
+        (banner::help(status))
+        (facts::running(status.running.as_ref(), now))
+        (facts::actions(status, viewer))
+        (facts::show(status, shared.runs.config().schedule.as_ref(), now))
+        (warnings(status))
+        (last_run(&found, viewer, now))
+        (strip::show(&status.history, shared.runs.config(), now))
+        (runs::table(&found.table, &asked, "/", now))
+        (connections::overview(&shared, status, found.holder.as_deref(), now))
+    };
+    Ok(shell.around(&main))
+}
+
+/// With the local database down the status still stands; the log is then not asked.
+async fn look(runs: &Runs, asked: &Asked) -> Result<Found, Trouble> {
+    let query = StatusQuery {
+        history: STRIP,
+        include_changes: true,
+        changes_limit: CHANGES,
+        ..StatusQuery::default()
+    };
+    let status = runs.status(&query).await?;
+    if status.connections.local.error.is_some() || status.history.is_empty() {
+        let table = RunsPage {
+            runs: status.history.clone(),
+            next_before: None,
+        };
+        return Ok(Found {
+            status,
+            table,
+            refused: None,
+            holder: None,
+        });
+    }
+    let query = RunsQuery {
+        limit: TABLE,
+        before: None,
+        show: asked.show.unwrap_or_default(),
+    };
+    let is_held = |run: &&RunRecord| run.outcome == Some(Outcome::Refused);
+    let refused = match status.last_run.as_ref().filter(is_held) {
+        Some(run) => runs.run(run.run_id).await?,
+        None => None,
+    };
+    Ok(Found {
+        table: runs.list(&query).await?,
+        refused,
+        holder: runs.schedule_holder().await?,
+        status,
+    })
+}
+
+fn warnings(status: &Status) -> Markup {
+    html! {
+        div #warnings data-live {
+            @if !status.warnings.is_empty() {
+                section.box.warn aria-label="Warnings" {
+                    h2 { "Warnings" }
+                    ul { @for warning in &status.warnings { li { (warning) } } }
+                }
+            }
+        }
+    }
+}
+
+fn last_run(found: &Found, viewer: Viewer, now: DateTime<Utc>) -> Markup {
+    html! {
+        div #last data-live {
+            @if let Some(run) = &found.status.last_run {
+                section aria-labelledby="last-head" {
+                    h2 #last-head { "Last run" }
+                    (ended(run, now))
+                    @if let Some(error) = &run.error {
+                        div.box.bad {
+                            p { strong { (error.message) } }
+                            p { (error.remedy) }
+                            p.soft { code { (error.code.as_str()) } }
+                        }
+                    }
+                    @if let Some(detail) = &found.refused { (super::run::decision(detail, viewer)) }
+                    (changes::counts(&run.counts, false))
+                    (first_changes(found, run))
+                    p { a href=(format!("/runs/{}", run.run_id)) { "All about this run" } }
+                }
+            }
+        }
+    }
+}
+
+fn ended(run: &RunRecord, now: DateTime<Utc>) -> Markup {
+    let look = words::outcome(run.outcome);
+    html! {
+        p { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) }
+            " " (time_ago(run.finished_at.unwrap_or(run.started_at), now))
+            @if let Some(finished) = run.finished_at {
+                ", took " (duration((finished - run.started_at).num_milliseconds()))
+            }
+            ", asked for by " (words::trigger(run.trigger)) }
+    }
+}
+
+fn first_changes(found: &Found, run: &RunRecord) -> Markup {
+    let listed = found.status.changes.as_deref().unwrap_or_default();
+    let rejected = found.status.rejected.as_deref().unwrap_or_default();
+    let rest = run.counts.changes() - i64::try_from(listed.len()).unwrap_or(i64::MAX);
+    html! {
+        @if !listed.is_empty() {
+            h3 { "What changed" }
+            (changes::list(listed, false))
+            @if rest > 0 { p.soft { "and " (counted(rest, "more", "more")) } }
+        }
+        @if !rejected.is_empty() { h3 { "What was set aside" } (changes::rejected(rejected)) }
+    }
+}

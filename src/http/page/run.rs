@@ -1,0 +1,168 @@
+//! One run: every change, rejected rows with reasons, phases, error and remedy.
+
+use axum::extract::{Path, Query, State};
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::format::{bytes, duration, shortened, time};
+use super::shell::{Shell, Trouble};
+use super::viewer::Viewer;
+use super::{changes, facts, words};
+use crate::clock;
+use crate::http::Shared;
+use crate::meter::RunId;
+use crate::runs::listing::{ChangesPage, RunDetail};
+use crate::runs::status::{RunRecord, RunningStatus, StatusQuery};
+
+/// How many changes stand on one page.
+const CHANGES: u32 = 200;
+/// A browser without scripts asks after a run in progress again after so many seconds.
+const REFRESH_RUNNING: u32 = 5;
+
+/// What the address asks for.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(super) struct Asked {
+    /// Changes from the one after this on.
+    after: Option<i64>,
+    /// Why the viewer was sent here.
+    notice: Option<Notice>,
+}
+
+/// Why a viewer was sent to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Notice {
+    /// They asked for a run while this one was in progress.
+    AlreadyRunning,
+}
+
+/// The page at `/runs/{id}`.
+pub(super) async fn show(
+    State(shared): State<Shared>,
+    viewer: Viewer,
+    Path(id): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Result<Markup, Trouble> {
+    let missing = || Trouble::not_found("There is no such run in the log.");
+    let id: RunId = id.parse().map_err(|_not_an_id| missing())?;
+    let detail = shared.runs.run(id).await?.ok_or_else(missing)?;
+    let page = shared.runs.changes(id, CHANGES, asked.after.unwrap_or(0)).await?;
+    let running = match detail.run.outcome {
+        None => shared.runs.status(&StatusQuery::default()).await?.running,
+        Some(_) => None,
+    };
+    let running = running.filter(|running| running.run_id == id);
+    let look = words::outcome(detail.run.outcome);
+    let shell = Shell {
+        title: format!("{} – run of {}", look.word, detail.run.started_at.format("%Y-%m-%d %H:%M UTC")),
+        icon: look.icon,
+        tone: look.tone,
+        place: None,
+        viewer: Some(viewer),
+        refresh_seconds: running.as_ref().map(|_| REFRESH_RUNNING),
+    };
+    let main = html! {
+        p { a href="/" { "Back to the status" } }
+        @if asked.notice == Some(Notice::AlreadyRunning) {
+            p.box.warn { "Nothing was started: this run was in progress already." }
+        }
+        (head(&detail, running.as_ref(), clock::now()))
+        div #decision data-live { (decision(&detail, viewer)) }
+        (body(&detail, &page, asked.after.is_some()))
+    };
+    Ok(shell.around(&main))
+}
+
+fn head(detail: &RunDetail, running: Option<&RunningStatus>, now: DateTime<Utc>) -> Markup {
+    let run = &detail.run;
+    let look = words::outcome(run.outcome);
+    html! {
+        section #run-head data-live {
+            h1 .badge .(look.tone) { (look.icon.markup()) " " (look.word) }
+            p { (detail.summary) }
+            @if run.outcome.is_some() && detail.next_step != "Nothing to do." { p { strong { "What to do: " } (detail.next_step) } }
+            (facts::running(running, now))
+            (facts_of(run))
+            @if let Some(error) = &run.error {
+                div.box.bad { p { strong { (error.message) } } p { (error.remedy) } p.soft { code { (error.code.as_str()) } } }
+            }
+            @if let Some(warning) = &run.warning { p.box.warn { (warning) } }
+            (phases(detail))
+            p.row {
+                a href=(format!("/api/v1/runs/{}", run.run_id)) { "As JSON" }
+                button.plain type="button" hidden data-copy=(format!("/api/v1/runs/{}", run.run_id)) { "Copy as JSON" }
+            }
+        }
+    }
+}
+
+fn facts_of(run: &RunRecord) -> Markup {
+    let took = run.finished_at.map(|finished| (finished - run.started_at).num_milliseconds());
+    html! {
+        dl.facts {
+            div { dt { "Started" } dd { (time(run.started_at)) } }
+            div { dt { "Ended" } dd { @match run.finished_at { Some(at) => (time(at)), None => "not yet" } } }
+            @if let Some(took) = took { div { dt { "Took" } dd { (duration(took)) } } }
+            div { dt { "Asked for by" } dd { (words::trigger(run.trigger))
+                @if let Some(actor) = &run.actor { ", " bdi { (shortened(actor)) } } } }
+            @if let Some(reason) = &run.reason { div { dt { "Reason" } dd { bdi { (shortened(reason)) } } } }
+            div { dt { "Read from the central database" } dd { (bytes(run.remote_bytes)) } }
+            div { dt { "Run" } dd { code { (run.run_id) } } }
+        }
+    }
+}
+
+fn phases(detail: &RunDetail) -> Markup {
+    html! {
+        @if !detail.phases.is_empty() {
+            h2 { "Phases" }
+            dl.facts { @for one in &detail.phases { div { dt { (words::phase(one.phase)) } dd { (duration(one.duration_ms)) } } } }
+        }
+    }
+}
+
+/// What a person has to decide where the brake held a plan back.
+pub(super) fn decision(detail: &RunDetail, viewer: Viewer) -> Markup {
+    html! {
+        @if let Some(held) = &detail.held_back {
+            section.box.warn aria-labelledby="held-head" {
+                h2 #held-head { "This needs a person" }
+                (changes::question(held))
+                @if viewer.may_trigger {
+                    form method="post" action="/sync" {
+                        input type="hidden" name="allow" value=(detail.run.run_id);
+                        p { label { input type="checkbox" name="sure" value="yes" required; " I know these meters, and they are gone." } }
+                        p.row {
+                            button.danger name="do" value="sync" { "Deactivate " (super::format::counted(held.deactivated, "meter", "meters")) }
+                            button.main name="do" value="preview" formnovalidate { "Preview again" }
+                        }
+                        p.soft { "Exactly this plan is allowed. If the central database has changed since, nothing is written and you are asked again." }
+                    }
+                } @else { p.soft { "Somebody who may start a sync has to decide." } }
+            }
+        }
+    }
+}
+
+fn body(detail: &RunDetail, page: &ChangesPage, is_later_page: bool) -> Markup {
+    let run = &detail.run;
+    let is_plan = run.dry_run;
+    html! {
+        section #run-body data-live {
+            h2 { @if is_plan { "What a sync would do" } @else { "What changed" } }
+            (changes::counts(&run.counts, is_plan))
+            @if run.changes_truncated { p.soft { "The log keeps no more changes of one run (METER_SYNC_CHANGE_LIMIT)." } }
+            @if is_later_page { p { a href=(format!("/runs/{}", run.run_id)) { "From the first change on" } } }
+            (changes::list(&page.changes, is_plan))
+            @if let Some(after) = page.next_after {
+                p { a href=(format!("/runs/{}?after={after}", run.run_id)) { "More changes" } }
+            }
+            @if !detail.rejected.is_empty() {
+                h2 { "What was set aside" }
+                p { "The local table does not take these rows; all others went in. Mend them there or here, and the next sync takes them." }
+                (changes::rejected(&detail.rejected))
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Past runs as a table, with filters, page by page.
+
+use axum::extract::{Query, State};
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::format::{duration, number, time};
+use super::shell::{Shell, Trouble};
+use super::viewer::Viewer;
+use super::{icons::Icon, words};
+use crate::clock;
+use crate::http::Shared;
+use crate::meter::RunId;
+use crate::runs::listing::{RunsPage, RunsQuery, Show};
+use crate::runs::status::RunRecord;
+
+/// How many runs a page holds.
+const PAGE: u32 = 50;
+
+/// What the address asks for.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(super) struct Asked {
+    /// Which runs.
+    pub(super) show: Option<Show>,
+    /// Only those before this one.
+    pub(super) before: Option<RunId>,
+}
+
+/// The page at `/runs`.
+pub(super) async fn show(
+    State(shared): State<Shared>,
+    viewer: Viewer,
+    Query(asked): Query<Asked>,
+) -> Result<Markup, Trouble> {
+    let query = RunsQuery {
+        limit: PAGE,
+        before: asked.before,
+        show: asked.show.unwrap_or_default(),
+    };
+    let page = shared.runs.list(&query).await?;
+    let shell = Shell {
+        title: "Runs".to_owned(),
+        icon: Icon::List,
+        tone: "calm",
+        place: None,
+        viewer: Some(viewer),
+        refresh_seconds: None,
+    };
+    Ok(shell.around(&html! {
+        (table(&page, &asked, "/runs", clock::now()))
+        p { a href="/" { "Back to the status" } }
+    }))
+}
+
+fn filter_word(show: Show) -> &'static str {
+    match show {
+        Show::All => "All",
+        Show::Problems => "Problems",
+        Show::Changes => "With changes",
+    }
+}
+
+/// The table, with filters that lead to `path`.
+pub(super) fn table(page: &RunsPage, asked: &Asked, path: &str, now: DateTime<Utc>) -> Markup {
+    let current = asked.show.unwrap_or_default();
+    html! {
+        section #runs data-live aria-labelledby="runs-head" {
+            h2 #runs-head { "Runs" }
+            nav.row aria-label="Which runs" {
+                @for show in Show::ALL {
+                    a.filter href=(format!("{path}?show={}#runs", show.as_str()))
+                        aria-current=[(show == current).then_some("true")] { (filter_word(show)) }
+                }
+            }
+            @if page.runs.is_empty() {
+                p.soft { @match current { Show::All => "There are no runs yet.", Show::Problems | Show::Changes => "There are no such runs." } }
+            } @else {
+                (rows(page, now))
+            }
+            @if let Some(before) = page.next_before {
+                p { a href=(format!("/runs?show={}&before={before}", current.as_str())) { "Older runs" } }
+            }
+        }
+    }
+}
+
+fn rows(page: &RunsPage, now: DateTime<Utc>) -> Markup {
+    html! {
+        div.wide tabindex="0" role="region" aria-labelledby="runs-head" {
+            table {
+                thead { tr {
+                    th scope="col" { "Started" } th scope="col" { "Outcome" } th scope="col" { "Took" } th scope="col" { "By" }
+                    th.n scope="col" { abbr title="Inserted" { "Ins." } } th.n scope="col" { abbr title="Updated" { "Upd." } }
+                    th.n scope="col" { abbr title="Deactivated" { "Deact." } }
+                    th.n scope="col" { abbr title="Reactivated" { "React." } }
+                    th.n scope="col" { abbr title="Set aside" { "Aside" } }
+                } }
+                tbody { @for run in &page.runs { (row(run, now)) } }
+            }
+        }
+    }
+}
+
+fn row(run: &RunRecord, now: DateTime<Utc>) -> Markup {
+    let look = words::outcome(run.outcome);
+    let counts = &run.counts;
+    let took = run.finished_at.unwrap_or(now) - run.started_at;
+    html! {
+        tr {
+            th scope="row" { a href=(format!("/runs/{}", run.run_id)) { (time(run.started_at)) } }
+            td { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) } }
+            td { (duration(took.num_milliseconds())) }
+            td { (words::trigger(run.trigger)) }
+            @for count in [counts.inserted, counts.updated, counts.deactivated, counts.reactivated, counts.rejected] {
+                td.n .soft[count == 0] { (number(count)) }
+            }
+        }
+    }
+}

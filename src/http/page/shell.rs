@@ -1,0 +1,147 @@
+//! What all pages have around them.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use maud::{DOCTYPE, Markup, html};
+
+use super::assets;
+use super::format;
+use super::icons::{Icon, sprite};
+use super::viewer::Viewer;
+use crate::clock;
+use crate::error::{ErrorCode, Failure};
+
+/// A page.
+pub(super) struct Shell<'a> {
+    /// The document's title, without the program's name.
+    pub(super) title: String,
+    pub(super) icon: Icon,
+    pub(super) tone: &'a str,
+    /// Organisation and site, where they are known.
+    pub(super) place: Option<Markup>,
+    pub(super) viewer: Option<Viewer>,
+    /// After how many seconds a browser without scripts asks again.
+    pub(super) refresh_seconds: Option<u32>,
+}
+
+impl Shell<'_> {
+    /// The whole document.
+    pub(super) fn around(&self, main: &Markup) -> Markup {
+        let now = clock::now();
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                (self.head())
+                body {
+                    (sprite())
+                    a.skip href="#main" { "Skip to the content" }
+                    (self.header())
+                    main #main tabindex="-1" { (main) }
+                    (footer(now))
+                    p #announce .unseen role="status" {}
+                }
+            }
+        }
+    }
+
+    fn head(&self) -> Markup {
+        html! {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (self.title) " – meter-sync" }
+                link #favicon rel="icon" type="image/svg+xml" href=(assets::favicon(self.icon, self.tone));
+                link rel="stylesheet" href=(assets::style());
+                script type="module" src=(assets::script()) {}
+                @if let Some(seconds) = self.refresh_seconds {
+                    noscript { meta http-equiv="refresh" content=(seconds); }
+                }
+            }
+        }
+    }
+
+    fn header(&self) -> Markup {
+        html! {
+            header.top {
+                a.brand href="/" { "meter-sync" }
+                @if let Some(place) = &self.place { p #place data-live { (place) } }
+                @if self.viewer.is_some_and(|viewer| viewer.is_signed_in) {
+                    form method="post" action="/sign-out" { button.plain { "Sign out" } }
+                }
+            }
+        }
+    }
+}
+
+fn footer(now: DateTime<Utc>) -> Markup {
+    html! {
+        footer {
+            p #fresh {
+                "As of " (format::time(now)) ", "
+                span #freshness { "as it was when this page was loaded" }
+                "."
+            }
+            p { "meter-sync " (env!("CARGO_PKG_VERSION")) " · " a href="/api/v1/openapi.json" { "REST API" }
+                " · " a href="/metrics" { "Metrics" } }
+        }
+    }
+}
+
+/// Why a page cannot be shown.
+pub(super) struct Trouble {
+    status: StatusCode,
+    failure: Failure,
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            failure,
+        }
+    }
+}
+
+impl Trouble {
+    /// What was asked for is not there.
+    pub(super) fn not_found(message: &str) -> Self {
+        let failure = Failure::new(ErrorCode::ConfigInvalid, message).with_remedy("Go back to the status.");
+        Self {
+            status: StatusCode::NOT_FOUND,
+            failure,
+        }
+    }
+
+    /// The viewer may not do it.
+    pub(super) fn forbidden(failure: Failure) -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            failure,
+        }
+    }
+}
+
+impl IntoResponse for Trouble {
+    fn into_response(self) -> Response {
+        let Self { status, failure } = self;
+        let shell = Shell {
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            icon: Icon::Cross,
+            tone: "bad",
+            place: None,
+            viewer: None,
+            refresh_seconds: None,
+        };
+        let body = html! {
+            section.box.bad {
+                h1 { (Icon::Cross.markup()) " " (failure.message) }
+                p { (failure.remedy) }
+                @if status != StatusCode::NOT_FOUND { p.soft { code { (failure.code.as_str()) } } }
+            }
+            p { a href="/" { "Back to the status" } }
+        };
+        (status, shell.around(&body)).into_response()
+    }
+}

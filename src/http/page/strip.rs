@@ -1,0 +1,252 @@
+//! The last runs at a glance: a strip of bars and a chart of what they changed.
+//!
+//! A bar's height is the run's duration, its colour and the shape below it are the outcome; a dashed bar is a
+//! slot of the schedule that no run took. The table below says the same in words.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use maud::{Markup, html};
+
+use super::format::{counted, duration};
+use super::icons::Icon;
+use super::words;
+use crate::config::{Config, Schedule};
+use crate::meter::{Counts, Trigger};
+use crate::runs::status::RunRecord;
+
+/// How high the highest bar is, in the unit of the drawing.
+const HEIGHT: i64 = 48;
+/// How wide a bar is with its gap.
+const STEP: i64 = 14;
+/// So many missed slots in a row are counted.
+const MOST_MISSED: usize = 100;
+/// A scheduled run may start so long after its slot and still be its run.
+const GRACE: TimeDelta = TimeDelta::minutes(10);
+
+/// One place of the strip.
+enum Bar<'a> {
+    Run(&'a RunRecord),
+    /// So many slots passed without a run, the first of them then.
+    Missed(usize, DateTime<Utc>),
+}
+
+/// The strip and the chart; `history` is newest first.
+pub(super) fn show(history: &[RunRecord], config: &Config, now: DateTime<Utc>) -> Markup {
+    let bars = bars(history, config.schedule.as_ref(), config.jitter, now);
+    html! {
+        div #glance data-live {
+            @if !bars.is_empty() {
+                section aria-labelledby="glance-head" {
+                    h2 #glance-head { "Last " (counted(i64::try_from(history.len()).unwrap_or(0), "run", "runs")) }
+                    (strip(&bars, now))
+                    (chart(&bars))
+                }
+            }
+        }
+    }
+}
+
+/// Oldest first, with the slots that were missed between the runs.
+fn bars<'a>(
+    history: &'a [RunRecord],
+    schedule: Option<&Schedule>,
+    jitter: Duration,
+    now: DateTime<Utc>,
+) -> Vec<Bar<'a>> {
+    let mut bars = Vec::new();
+    let mut covered: Option<DateTime<Utc>> = None;
+    let jitter = TimeDelta::from_std(jitter).unwrap_or_default();
+    let missed = |from: Option<DateTime<Utc>>, to: DateTime<Utc>| missed(schedule?, from?, to);
+    for run in history.iter().rev() {
+        if matches!(run.trigger, Trigger::Schedule | Trigger::Startup) {
+            // Its own slot is the last before its start.
+            let own = schedule.and_then(|schedule| schedule.latest_at_or_before(run.started_at));
+            bars.extend(missed(covered, own.unwrap_or(run.started_at) - TimeDelta::seconds(1)));
+            covered = Some(run.started_at);
+        }
+        bars.push(Bar::Run(run));
+    }
+    bars.extend(missed(covered, now - GRACE - jitter));
+    bars
+}
+
+/// The slots after `from` and not after `to`.
+fn missed<'a>(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<Bar<'a>> {
+    let first = schedule.next_after(from).filter(|slot| *slot <= to)?;
+    let slots = std::iter::successors(Some(first), |slot| schedule.next_after(*slot));
+    let count = slots.take_while(|slot| *slot <= to).take(MOST_MISSED).count();
+    Some(Bar::Missed(count, first))
+}
+
+fn strip(bars: &[Bar<'_>], now: DateTime<Utc>) -> Markup {
+    let last = bars.len().saturating_sub(1);
+    html! {
+        ol #strip .strip aria-label="Runs, oldest first; arrow keys go from one to the next" {
+            @for (index, bar) in bars.iter().enumerate() {
+                @match bar {
+                    Bar::Run(run) => li {
+                        a href=(format!("/runs/{}", run.run_id)) tabindex=(if index == last { "0" } else { "-1" })
+                            aria-label=(said(run, now)) title=(said(run, now)) { (drawn(run, now)) }
+                    },
+                    Bar::Missed(count, first) => {
+                        @let text = format!("{} from {}", counted(i64::try_from(*count).unwrap_or(0), "slot missed", "slots missed"),
+                            first.format("%Y-%m-%d %H:%M UTC"));
+                        li { span.missed role="img" aria-label=(text) title=(text) {
+                            svg width=(STEP) height=(HEIGHT + STEP) aria-hidden="true" {
+                                rect.gap x="2" y="2" width=(STEP - 4) height=(HEIGHT - 4) {}
+                            }
+                        } }
+                    }
+                }
+            }
+        }
+        (legend())
+    }
+}
+
+fn said(run: &RunRecord, now: DateTime<Utc>) -> String {
+    let took = run.finished_at.unwrap_or(now) - run.started_at;
+    let word = words::outcome(run.outcome).word;
+    let changes = counted(run.counts.changes(), "change", "changes");
+    let started = run.started_at.format("%Y-%m-%d %H:%M UTC");
+    format!("{word}, {started}, {}, {changes}", duration(took.num_milliseconds()))
+}
+
+fn drawn(run: &RunRecord, now: DateTime<Utc>) -> Markup {
+    let look = words::outcome(run.outcome);
+    let took = (run.finished_at.unwrap_or(now) - run.started_at).num_milliseconds();
+    let height = height(took);
+    html! {
+        svg .(look.tone) width=(STEP) height=(HEIGHT + STEP) aria-hidden="true" {
+            rect.bar x="2" y=(HEIGHT - height) width=(STEP - 4) height=(height) rx="1" {}
+            (small(look.icon))
+        }
+    }
+}
+
+fn small(icon: Icon) -> Markup {
+    html! { use href=(format!("#{}", icon.name())) x="1" y=(HEIGHT + 2) width=(STEP - 2) height=(STEP - 2) {} }
+}
+
+/// By the logarithm: 10 ms are seen beside 10 min.
+fn height(milliseconds: i64) -> i64 {
+    let doublings = i64::from(milliseconds.max(1).ilog2());
+    (4 + doublings * (HEIGHT - 4) / 20).min(HEIGHT)
+}
+
+fn legend() -> Markup {
+    let outcomes = crate::meter::Outcome::ALL.iter().map(|outcome| words::outcome(Some(*outcome)));
+    html! {
+        p.legend {
+            @for look in outcomes { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) } " " }
+            span.badge.calm { svg.icon viewBox="0 0 24 24" aria-hidden="true" { rect.gap x="6" y="2" width="12" height="20" {} } " Missed slot" }
+            " " span.soft { "A bar is as high as its run was long (10 ms to 15 min)." }
+        }
+    }
+}
+
+/// The kinds of change in the order in which they are stacked, each with the class of its colour.
+fn kinds(counts: &Counts) -> [(&'static str, i64); 4] {
+    [
+        ("insert", counts.inserted),
+        ("update", counts.updated),
+        ("reactivate", counts.reactivated),
+        ("deactivate", counts.deactivated),
+    ]
+}
+
+fn chart(bars: &[Bar<'_>]) -> Markup {
+    let changes = |bar: &Bar<'_>| match bar {
+        Bar::Run(run) if !run.dry_run => run.counts.changes(),
+        Bar::Run(_) | Bar::Missed(..) => 0,
+    };
+    let most = bars.iter().map(changes).max().unwrap_or(0);
+    let width = i64::try_from(bars.len()).unwrap_or(0) * STEP;
+    let title = format!("Changes of each of these runs; the most is {}", counted(most, "meter", "meters"));
+    html! {
+        @if most > 0 {
+            h3 { "Changes over time" }
+            div.scroll {
+                svg.chart role="img" aria-label=(title) width=(width) height=(HEIGHT) {
+                    title { (title) }
+                    @for (index, bar) in (0_i64..).zip(bars) {
+                        @if let Bar::Run(run) = bar { @if !run.dry_run { (stack(run, index * STEP, most)) } }
+                    }
+                }
+            }
+            p.legend {
+                @for (class, word) in [("insert", "Inserted"), ("update", "Updated"), ("reactivate", "Reactivated"), ("deactivate", "Deactivated")] {
+                    span.badge { svg.icon viewBox="0 0 24 24" aria-hidden="true" { rect .(class) x="4" y="4" width="16" height="16" {} } " " (word) } " "
+                }
+                span.soft { "The highest column is " (counted(most, "meter", "meters")) "." }
+            }
+        }
+    }
+}
+
+fn stack(run: &RunRecord, x: i64, most: i64) -> Markup {
+    let mut top = HEIGHT;
+    let mut pieces = Vec::new();
+    for (class, count) in kinds(&run.counts).into_iter().filter(|(_, count)| *count > 0) {
+        // One change among thousands is seen, too.
+        let height = (count.saturating_mul(HEIGHT - 4) / most).max(1);
+        top -= height;
+        pieces.push((class, top, height));
+    }
+    html! { @for (class, y, height) in pieces { rect .(class) x=(x + 2) y=(y.max(0)) width=(STEP - 4) height=(height) {} } }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn run(trigger: &str, started: &str) -> RunRecord {
+        let counts = json!({"inserted": 0, "updated": 0, "deactivated": 0, "reactivated": 0, "unchanged": 1, "rejected": 0});
+        let at = format!("2026-11-26T{started}Z");
+        serde_json::from_value(json!({
+            "run_id": "0190c2f1-7a00-7000-8000-000000000001", "trigger": trigger, "dry_run": false, "outcome": "no_change",
+            "started_at": at, "finished_at": at, "counts": counts, "remote_bytes": 0, "changes_truncated": false,
+        }))
+        .expect("a run")
+    }
+
+    fn seen(history: &[RunRecord], now: &str) -> Vec<String> {
+        let schedule = Schedule::parse("0 * * * *", chrono_tz::UTC).expect("a schedule");
+        let now = format!("2026-11-26T{now}Z").parse().expect("a time");
+        let bars = bars(history, Some(&schedule), Duration::from_secs(30), now);
+        let seen = bars.iter().map(|bar| match bar {
+            Bar::Run(run) => run.started_at.format("%H:%M").to_string(),
+            Bar::Missed(count, first) => format!("{count} from {}", first.format("%H:%M")),
+        });
+        seen.collect()
+    }
+
+    #[test]
+    fn a_slot_that_no_run_took_is_a_gap() {
+        let history = [run("schedule", "14:00:12"), run("page", "12:30:00"), run("schedule", "11:00:05"), run("schedule", "10:00:07")];
+        assert_eq!(seen(&history, "14:30:00"), ["10:00", "11:00", "12:30", "2 from 12:00", "14:00"]);
+    }
+
+    #[test]
+    fn a_slot_is_missed_only_when_its_grace_is_over() {
+        let history = [run("schedule", "10:00:07")];
+        assert_eq!(seen(&history, "11:10:00"), ["10:00"]);
+        assert_eq!(seen(&history, "11:11:00"), ["10:00", "1 from 11:00"]);
+    }
+
+    #[test]
+    fn a_catch_up_leaves_the_slots_before_its_own_missed() {
+        let history = [run("startup", "14:20:00"), run("schedule", "10:00:07")];
+        assert_eq!(seen(&history, "14:21:00"), ["10:00", "3 from 11:00", "14:20"]);
+    }
+
+    #[test]
+    fn a_bar_grows_with_the_duration_and_stays_within_the_strip() {
+        assert!(height(10) < height(1000));
+        assert!(height(1000) < height(60_000));
+        assert_eq!(height(i64::MAX), HEIGHT);
+    }
+}

@@ -1,0 +1,82 @@
+//! The closed sets in the words, shapes and tones of the page, the same as the card's.
+
+use crate::meter::{Action, Outcome, Phase, Trigger};
+use crate::runs::status::Health;
+
+use super::icons::Icon;
+
+/// How something is shown: a word, and a shape and a colour that say the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(super) word: &'static str,
+    pub(super) icon: Icon,
+    /// A class of the style sheet: `good`, `warn`, `bad` or `calm`.
+    pub(super) tone: &'static str,
+}
+
+const fn look(word: &'static str, icon: Icon, tone: &'static str) -> Look {
+    Look { word, icon, tone }
+}
+
+/// A state.
+pub(super) fn health(health: Health) -> Look {
+    match health {
+        Health::Ok => look("In sync", Icon::Check, "good"),
+        Health::Late => look("Overdue", Icon::Clock, "warn"),
+        Health::Stale => look("Stale", Icon::Alert, "warn"),
+        Health::Failing => look("Failing", Icon::Cross, "bad"),
+        Health::Paused => look("Paused", Icon::Pause, "calm"),
+        Health::NeverRun => look("Never run", Icon::Dots, "calm"),
+        Health::NotConfigured => look("Not configured", Icon::Gap, "warn"),
+    }
+}
+
+/// How a run ended, or that it goes on.
+pub(super) fn outcome(outcome: Option<Outcome>) -> Look {
+    match outcome {
+        None => look("Running", Icon::Dots, "calm"),
+        Some(Outcome::Succeeded) => look("Succeeded", Icon::Check, "good"),
+        Some(Outcome::NoChange) => look("No change", Icon::Level, "good"),
+        Some(Outcome::Partial) => look("In part", Icon::Alert, "warn"),
+        Some(Outcome::Failed) => look("Failed", Icon::Cross, "bad"),
+        Some(Outcome::Refused) => look("Refused", Icon::Block, "bad"),
+        Some(Outcome::Interrupted) => look("Cut off", Icon::Gap, "bad"),
+        Some(Outcome::DryRun) => look("Preview", Icon::List, "calm"),
+    }
+}
+
+/// What a run did to a meter; `planned` for what it would do.
+pub(super) fn action(action: Action, planned: bool) -> &'static str {
+    match (action, planned) {
+        (Action::Insert, false) => "Inserted",
+        (Action::Update, false) => "Updated",
+        (Action::Deactivate, false) => "Deactivated",
+        (Action::Reactivate, false) => "Reactivated",
+        (Action::Insert, true) => "Would insert",
+        (Action::Update, true) => "Would update",
+        (Action::Deactivate, true) => "Would deactivate",
+        (Action::Reactivate, true) => "Would reactivate",
+    }
+}
+
+/// What asked for a run.
+pub(super) fn trigger(trigger: Trigger) -> &'static str {
+    match trigger {
+        Trigger::Schedule => "schedule",
+        Trigger::Startup => "start of the process",
+        Trigger::Mcp => "assistant",
+        Trigger::Rest => "program",
+        Trigger::Page => "this page",
+        Trigger::Cli => "command line",
+    }
+}
+
+/// A phase of a run.
+pub(super) fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Prepare => "Connect",
+        Phase::Read => "Read",
+        Phase::Plan => "Compare",
+        Phase::Apply => "Write",
+    }
+}
