@@ -46,8 +46,14 @@ fn header(value: &str, seconds: i64, is_encrypted: bool) -> String {
 }
 
 /// The token that a browser's `Cookie` header stands for.
-pub(super) fn token<'t>(tokens: &'t [Token], header: &str, now: DateTime<Utc>) -> Option<&'t Token> {
-    let mut pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
+pub(super) fn token<'t>(
+    tokens: &'t [Token],
+    header: &str,
+    now: DateTime<Utc>,
+) -> Option<&'t Token> {
+    let mut pairs = header
+        .split(';')
+        .filter_map(|pair| pair.trim().split_once('='));
     let (_, shown) = pairs.find(|(name, _)| *name == NAME)?;
     let given_at: i64 = shown.split_once('.')?.0.parse().ok()?;
     let given = DateTime::from_timestamp(given_at, 0)?;
@@ -87,7 +93,9 @@ mod tests {
     }
 
     fn at(day: u32) -> DateTime<Utc> {
-        format!("2026-11-{day:02}T10:00:00Z").parse().expect("a time")
+        format!("2026-11-{day:02}T10:00:00Z")
+            .parse()
+            .expect("a time")
     }
 
     /// What a browser sends back.
@@ -114,11 +122,23 @@ mod tests {
         let [read, trigger] = &tokens;
         let given = sent(&give(read, at(1), false));
         assert!(token(&tokens, &given, at(9)).is_none(), "too old");
-        assert!(token(std::slice::from_ref(trigger), &given, at(2)).is_none(), "its token is gone");
-        assert!(token(&tokens, &given.replace("17", "18"), at(2)).is_none(), "another time");
+        assert!(
+            token(std::slice::from_ref(trigger), &given, at(2)).is_none(),
+            "its token is gone"
+        );
+        assert!(
+            token(&tokens, &given.replace("17", "18"), at(2)).is_none(),
+            "another time"
+        );
         let later = sent(&give(read, at(20), false));
-        assert!(token(&tokens, &later, at(2)).is_none(), "given in the future");
-        assert!(token(&tokens, &sent(&take(false)), at(1)).is_none(), "taken back");
+        assert!(
+            token(&tokens, &later, at(2)).is_none(),
+            "given in the future"
+        );
+        assert!(
+            token(&tokens, &sent(&take(false)), at(1)).is_none(),
+            "taken back"
+        );
     }
 
     #[test]

@@ -53,7 +53,10 @@ async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Ne
             next.run(request).await
         }
         Err(Problem::TokenMissing | Problem::TokenUnknown) if is_for_a_person(&request) => {
-            let asked = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+            let asked = request
+                .uri()
+                .path_and_query()
+                .map_or("/", PathAndQuery::as_str);
             let asked = utf8_percent_encode(asked, NON_ALPHANUMERIC);
             Redirect::to(&format!("{}?next={asked}", page::SIGN_IN)).into_response()
         }
@@ -86,7 +89,10 @@ impl Guards {
         if is_form {
             self.check_own_origin(request.headers())?;
         }
-        if self.tokens.is_empty() || OPEN_PATHS.contains(&path) || path.starts_with(page::assets::FOLDER) {
+        if self.tokens.is_empty()
+            || OPEN_PATHS.contains(&path)
+            || path.starts_with(page::assets::FOLDER)
+        {
             return Ok(None);
         }
         let (token, is_cookie) = self.token(request)?;

@@ -52,9 +52,12 @@ impl Hosts {
             .and_then(named);
         let is_listed = |origin: &Named| {
             let mut listed = self.named.iter();
-            listed.any(|known| known.host == origin.host && (known.port.is_none() || known.port == origin.port))
+            listed.any(|known| {
+                known.host == origin.host && (known.port.is_none() || known.port == origin.port)
+            })
         };
-        named_origin.is_some_and(|origin| named(host).as_ref() == Some(&origin) || is_listed(&origin))
+        named_origin
+            .is_some_and(|origin| named(host).as_ref() == Some(&origin) || is_listed(&origin))
     }
 
     fn allow_named(&self, asked: &Named) -> bool {
@@ -120,19 +123,34 @@ mod tests {
 
     #[test]
     fn a_page_on_another_port_is_not_our_own() {
-        let hosts = hosts("127.0.0.1:8765", &["meters.example.org", "proxy.example.org:8443"]);
+        let hosts = hosts(
+            "127.0.0.1:8765",
+            &["meters.example.org", "proxy.example.org:8443"],
+        );
         for (origin, host, is_own) in [
             ("http://localhost:8765", "localhost:8765", true),
             ("http://LOCALHOST:8765", "localhost:8765", true),
             ("https://meters.example.org", "127.0.0.1:8765", true),
-            ("https://proxy.example.org:8443", "proxy.example.org:8443", true),
+            (
+                "https://proxy.example.org:8443",
+                "proxy.example.org:8443",
+                true,
+            ),
             ("http://localhost:3000", "localhost:8765", false),
             ("http://127.0.0.1:8765", "localhost:8765", false),
             ("https://proxy.example.org:1", "127.0.0.1:8765", false),
             ("null", "localhost:8765", false),
-            ("http://localhost:8765.evil.example", "localhost:8765", false),
+            (
+                "http://localhost:8765.evil.example",
+                "localhost:8765",
+                false,
+            ),
         ] {
-            assert_eq!(hosts.is_own_origin(origin, host), is_own, "{origin} at {host}");
+            assert_eq!(
+                hosts.is_own_origin(origin, host),
+                is_own,
+                "{origin} at {host}"
+            );
         }
     }
 

@@ -32,9 +32,10 @@ pub(super) enum Problem {
 impl Problem {
     fn status(self) -> StatusCode {
         match self {
-            Self::HostNotAllowed | Self::OriginNotAllowed | Self::OriginNotOwn | Self::TokenReadOnly => {
-                StatusCode::FORBIDDEN
-            }
+            Self::HostNotAllowed
+            | Self::OriginNotAllowed
+            | Self::OriginNotOwn
+            | Self::TokenReadOnly => StatusCode::FORBIDDEN,
             Self::TokenMissing | Self::TokenUnknown => StatusCode::UNAUTHORIZED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -60,7 +61,9 @@ impl Problem {
         match self {
             Self::HostNotAllowed => "This server does not answer to the name in the Host header.",
             Self::OriginNotAllowed => "Pages of the site in the Origin header may not ask here.",
-            Self::OriginNotOwn => "Only a page of this server may ask for this with a form or a cookie.",
+            Self::OriginNotOwn => {
+                "Only a page of this server may ask for this with a form or a cookie."
+            }
             Self::TokenMissing => "A bearer token is needed.",
             Self::TokenUnknown => "The bearer token is not one of this server's.",
             Self::TokenReadOnly => "The bearer token allows reading only.",

@@ -291,7 +291,12 @@ impl Runs {
 
 /// Host and process for people to read, and an id, as either may come again.
 fn claimant() -> String {
-    format!("{} pid {} {}", host_name(), std::process::id(), Uuid::now_v7())
+    format!(
+        "{} pid {} {}",
+        host_name(),
+        std::process::id(),
+        Uuid::now_v7()
+    )
 }
 
 fn host_name() -> String {

@@ -82,10 +82,15 @@ impl Runs {
                 return Ok(None);
             }
             let table = table::find(&tx, &self.config().mapping).await?;
-            let row = tx.query_opt(HOLDER, &[param::text(table.name.as_str())]).await?;
+            let row = tx
+                .query_opt(HOLDER, &[param::text(table.name.as_str())])
+                .await?;
             let claimant = row.map(|row| row.get::<_, String>(0));
             // The id at its end is for programs.
-            Ok(claimant.map(|text| text.rsplit_once(' ').map_or(text.clone(), |(name, _)| name.to_owned())))
+            Ok(claimant.map(|text| {
+                text.rsplit_once(' ')
+                    .map_or(text.clone(), |(name, _)| name.to_owned())
+            }))
         };
         asked.await.map_err(|error: DbError| error.failure())
     }

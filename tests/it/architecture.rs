@@ -15,13 +15,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("runs", &["sync", "db", "config", "error", "meter", "clock"]),
     ("schedule", &["runs", "config", "error", "meter", "clock"]),
     ("mcp", &["runs", "config", "error", "meter"]),
-        (
+    (
         "check",
         &["runs", "sync", "db", "config", "error", "meter", "clock"],
     ),
     (
         "http",
-        &["check", "runs", "config", "error", "meter", "clock", "shutdown"],
+        &[
+            "check", "runs", "config", "error", "meter", "clock", "shutdown",
+        ],
     ),
     ("embedded", &[]),
     ("telemetry", &["config"]),

@@ -42,7 +42,10 @@ pub(super) async fn sync(
 ) -> Result<Redirect, Trouble> {
     if !viewer.may_trigger {
         let message = "This page is read-only for you.";
-        return Err(Trouble::forbidden(Failure::new(ErrorCode::ReadOnly, message)));
+        return Err(Trouble::forbidden(Failure::new(
+            ErrorCode::ReadOnly,
+            message,
+        )));
     }
     let mut request = Request::new(Trigger::Page);
     request.dry_run = wanted.what == What::Preview;
@@ -65,7 +68,11 @@ pub(super) async fn sync(
 
 /// What a person allows: exactly the plan that they were shown.
 async fn allow(shared: &Shared, id: RunId, sure: Option<Yes>) -> Result<Allow, Trouble> {
-    let held = shared.runs.run(id).await?.and_then(|detail| detail.held_back);
+    let held = shared
+        .runs
+        .run(id)
+        .await?
+        .and_then(|detail| detail.held_back);
     let (Some(held), Some(Yes::Yes)) = (held, sure) else {
         let message = "Nothing was allowed: the plan is not in the log, or the box was not ticked.";
         let failure = Failure::new(ErrorCode::MassDeactivationRefused, message)

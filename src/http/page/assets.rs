@@ -22,7 +22,11 @@ static SCRIPT_PATH: LazyLock<String> = LazyLock::new(|| path(SCRIPT, "js"));
 
 fn path(text: &str, extension: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
-    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = hash
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("{FOLDER}{hash}.{extension}")
 }
 

@@ -17,8 +17,14 @@ pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
     let named = [
         (words::action(Action::Insert, planned), counts.inserted),
         (words::action(Action::Update, planned), counts.updated),
-        (words::action(Action::Deactivate, planned), counts.deactivated),
-        (words::action(Action::Reactivate, planned), counts.reactivated),
+        (
+            words::action(Action::Deactivate, planned),
+            counts.deactivated,
+        ),
+        (
+            words::action(Action::Reactivate, planned),
+            counts.reactivated,
+        ),
         ("Unchanged", counts.unchanged),
         ("Set aside", counts.rejected),
     ];
@@ -47,7 +53,10 @@ pub(super) fn list(changes: &[Change], planned: bool) -> Markup {
 }
 
 fn name(change: &Change) -> Option<&str> {
-    let named = change.after.get("name").or_else(|| change.before.get("name"));
+    let named = change
+        .after
+        .get("name")
+        .or_else(|| change.before.get("name"));
     named.and_then(serde_json::Value::as_str)
 }
 
@@ -99,7 +108,9 @@ fn address(key: &Fields) -> String {
 }
 
 fn text(value: &serde_json::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// The rows that were set aside, and why.

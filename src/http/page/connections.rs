@@ -29,7 +29,10 @@ struct Checked {
 
 impl LastCheck {
     fn get(&self) -> Option<Checked> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn set(&self, checked: &Checked) {
@@ -48,7 +51,10 @@ pub(super) async fn show(State(shared): State<Shared>, viewer: Viewer) -> Markup
         Some(checked) => checked,
         None => {
             let findings = Box::pin(check::run(shared.runs.config())).await;
-            let checked = Checked { at: clock::now(), findings };
+            let checked = Checked {
+                at: clock::now(),
+                findings,
+            };
             shared.checked.set(&checked);
             checked
         }
@@ -71,9 +77,21 @@ pub(super) async fn show(State(shared): State<Shared>, viewer: Viewer) -> Markup
 
 fn line(finding: &Finding) -> Markup {
     let look = match &finding.verdict {
-        Verdict::Ok(_) => Look { word: "ok", icon: Icon::Check, tone: "good" },
-        Verdict::Warning(_) => Look { word: "Look at this", icon: Icon::Alert, tone: "warn" },
-        Verdict::Failed(_) => Look { word: "Wrong", icon: Icon::Cross, tone: "bad" },
+        Verdict::Ok(_) => Look {
+            word: "ok",
+            icon: Icon::Check,
+            tone: "good",
+        },
+        Verdict::Warning(_) => Look {
+            word: "Look at this",
+            icon: Icon::Alert,
+            tone: "warn",
+        },
+        Verdict::Failed(_) => Look {
+            word: "Wrong",
+            icon: Icon::Cross,
+            tone: "bad",
+        },
     };
     html! {
         li {
@@ -87,7 +105,12 @@ fn line(finding: &Finding) -> Markup {
 }
 
 /// Both connections in short, with who holds the schedule.
-pub(super) fn overview(shared: &Shared, status: &Status, holder: Option<&str>, now: DateTime<Utc>) -> Markup {
+pub(super) fn overview(
+    shared: &Shared,
+    status: &Status,
+    holder: Option<&str>,
+    now: DateTime<Utc>,
+) -> Markup {
     let config = shared.runs.config();
     let checked = shared.checked.get();
     html! {
@@ -104,12 +127,33 @@ pub(super) fn overview(shared: &Shared, status: &Status, holder: Option<&str>, n
     }
 }
 
-fn side(name: &str, endpoint: Option<&Endpoint>, connection: &Connection, now: DateTime<Utc>) -> Markup {
+fn side(
+    name: &str,
+    endpoint: Option<&Endpoint>,
+    connection: &Connection,
+    now: DateTime<Utc>,
+) -> Markup {
     let look = match connection.state {
-        ConnectionState::Ok => Look { word: "Answered", icon: Icon::Check, tone: "good" },
-        ConnectionState::Failed => Look { word: "Failed", icon: Icon::Cross, tone: "bad" },
-        ConnectionState::Unknown => Look { word: "Not used yet", icon: Icon::Dots, tone: "calm" },
-        ConnectionState::NotConfigured => Look { word: "Not configured", icon: Icon::Gap, tone: "warn" },
+        ConnectionState::Ok => Look {
+            word: "Answered",
+            icon: Icon::Check,
+            tone: "good",
+        },
+        ConnectionState::Failed => Look {
+            word: "Failed",
+            icon: Icon::Cross,
+            tone: "bad",
+        },
+        ConnectionState::Unknown => Look {
+            word: "Not used yet",
+            icon: Icon::Dots,
+            tone: "calm",
+        },
+        ConnectionState::NotConfigured => Look {
+            word: "Not configured",
+            icon: Icon::Gap,
+            tone: "warn",
+        },
     };
     html! {
         div.box {
@@ -133,7 +177,9 @@ fn protection(endpoint: &Endpoint) -> &'static str {
     match checked {
         Some(Check::IssuerAndName) => "TLS; certificate and host name are verified",
         Some(Check::Issuer) => "TLS; the certificate is verified, the host name is not",
-        Some(Check::Nothing) if endpoint.is_on_this_machine() => "on this machine; TLS where the server has it, not verified",
+        Some(Check::Nothing) if endpoint.is_on_this_machine() => {
+            "on this machine; TLS where the server has it, not verified"
+        }
         Some(Check::Nothing) => "TLS where the server has it; its certificate is not verified",
         None if endpoint.is_on_this_machine() => "in clear text, on this machine",
         None => "in clear text",

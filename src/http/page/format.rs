@@ -122,7 +122,11 @@ mod tests {
 
     #[test]
     fn thousands_stand_apart() {
-        for (n, text) in [(7, "7"), (-1234, "-1\u{202f}234"), (1_000_000, "1\u{202f}000\u{202f}000")] {
+        for (n, text) in [
+            (7, "7"),
+            (-1234, "-1\u{202f}234"),
+            (1_000_000, "1\u{202f}000\u{202f}000"),
+        ] {
             assert_eq!(number(n), text);
         }
     }
@@ -132,6 +136,9 @@ mod tests {
         let shown = value(&Value::from("<script>alert(1)</script>\n\u{202e}")).into_string();
         assert!(shown.contains("&lt;script&gt;"), "{shown}");
         assert!(!shown.contains("<script"), "{shown}");
-        assert!(shown.starts_with("<bdi>"), "its direction stays its own: {shown}");
+        assert!(
+            shown.starts_with("<bdi>"),
+            "its direction stays its own: {shown}"
+        );
     }
 }

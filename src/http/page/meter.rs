@@ -21,10 +21,15 @@ pub(super) async fn show(
     viewer: Viewer,
     Query(pairs): Query<BTreeMap<String, String>>,
 ) -> Result<Markup, Trouble> {
-    let missing = || Trouble::not_found("There is no such meter, neither in the table nor in the log.");
+    let missing =
+        || Trouble::not_found("There is no such meter, neither in the table nor in the log.");
     let key = KeyText::named(pairs).ok_or_else(missing)?;
     let report = shared.runs.meter(&key).await?.ok_or_else(missing)?;
-    let name = report.meter.as_ref().and_then(|meter| meter.get("name")).and_then(serde_json::Value::as_str);
+    let name = report
+        .meter
+        .as_ref()
+        .and_then(|meter| meter.get("name"))
+        .and_then(serde_json::Value::as_str);
     let shell = Shell {
         title: name.map_or_else(|| "Meter".to_owned(), shortened),
         icon: Icon::List,

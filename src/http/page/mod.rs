@@ -62,7 +62,11 @@ pub(super) fn routes() -> Router<Shared> {
 
 /// Whether a person with a browser is to be sent to the sign-in instead of being refused.
 pub(super) fn is_page(path: &str) -> bool {
-    path == "/" || path == "/connections" || path == "/meters" || path == "/runs" || path.starts_with("/runs/")
+    path == "/"
+        || path == "/connections"
+        || path == "/meters"
+        || path == "/runs"
+        || path.starts_with("/runs/")
 }
 
 async fn protect(request: Request, next: Next) -> Response {

@@ -49,7 +49,10 @@ pub(super) async fn show(
         Some(_) => REFRESH_RUNNING,
         None => REFRESH,
     };
-    let organisation = status.tenant.as_ref().and_then(|tenant| tenant.name.as_deref());
+    let organisation = status
+        .tenant
+        .as_ref()
+        .and_then(|tenant| tenant.name.as_deref());
     let shell = Shell {
         title: match organisation {
             Some(name) => format!("{} – {}", look.word, super::format::shortened(name)),

@@ -47,7 +47,10 @@ pub(super) async fn show(
     let missing = || Trouble::not_found("There is no such run in the log.");
     let id: RunId = id.parse().map_err(|_not_an_id| missing())?;
     let detail = shared.runs.run(id).await?.ok_or_else(missing)?;
-    let page = shared.runs.changes(id, CHANGES, asked.after.unwrap_or(0)).await?;
+    let page = shared
+        .runs
+        .changes(id, CHANGES, asked.after.unwrap_or(0))
+        .await?;
     let running = match detail.run.outcome {
         None => shared.runs.status(&StatusQuery::default()).await?.running,
         Some(_) => None,
@@ -55,7 +58,11 @@ pub(super) async fn show(
     let running = running.filter(|running| running.run_id == id);
     let look = words::outcome(detail.run.outcome);
     let shell = Shell {
-        title: format!("{} – run of {}", look.word, detail.run.started_at.format("%Y-%m-%d %H:%M UTC")),
+        title: format!(
+            "{} – run of {}",
+            look.word,
+            detail.run.started_at.format("%Y-%m-%d %H:%M UTC")
+        ),
         icon: look.icon,
         tone: look.tone,
         place: None,
@@ -98,7 +105,9 @@ fn head(detail: &RunDetail, running: Option<&RunningStatus>, now: DateTime<Utc>)
 }
 
 fn facts_of(run: &RunRecord) -> Markup {
-    let took = run.finished_at.map(|finished| (finished - run.started_at).num_milliseconds());
+    let took = run
+        .finished_at
+        .map(|finished| (finished - run.started_at).num_milliseconds());
     html! {
         dl.facts {
             div { dt { "Started" } dd { (time(run.started_at)) } }

@@ -107,7 +107,8 @@ impl From<Failure> for Trouble {
 impl Trouble {
     /// What was asked for is not there.
     pub(super) fn not_found(message: &str) -> Self {
-        let failure = Failure::new(ErrorCode::ConfigInvalid, message).with_remedy("Go back to the status.");
+        let failure =
+            Failure::new(ErrorCode::ConfigInvalid, message).with_remedy("Go back to the status.");
         Self {
             status: StatusCode::NOT_FOUND,
             failure,

@@ -63,11 +63,21 @@ pub(super) async fn sign_in(
     let tokens = &shared.runs.config().tokens;
     let Some(token) = cookie::find(tokens, shown.token.trim().as_bytes()) else {
         let wrong = "This is not one of the tokens.";
-        return (StatusCode::UNAUTHORIZED, form(shown.next.as_deref(), Some(wrong))).into_response();
+        return (
+            StatusCode::UNAUTHORIZED,
+            form(shown.next.as_deref(), Some(wrong)),
+        )
+            .into_response();
     };
-    let next = shown.next.filter(|next| is_page(next.split('?').next().unwrap_or_default()));
+    let next = shown
+        .next
+        .filter(|next| is_page(next.split('?').next().unwrap_or_default()));
     let given = cookie::give(token, clock::now(), is_encrypted(&headers));
-    ([(SET_COOKIE, given)], Redirect::to(next.as_deref().unwrap_or("/"))).into_response()
+    (
+        [(SET_COOKIE, given)],
+        Redirect::to(next.as_deref().unwrap_or("/")),
+    )
+        .into_response()
 }
 
 /// Takes the cookie back.

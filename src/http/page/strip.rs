@@ -62,7 +62,10 @@ fn bars<'a>(
         if matches!(run.trigger, Trigger::Schedule | Trigger::Startup) {
             // Its own slot is the last before its start.
             let own = schedule.and_then(|schedule| schedule.latest_at_or_before(run.started_at));
-            bars.extend(missed(covered, own.unwrap_or(run.started_at) - TimeDelta::seconds(1)));
+            bars.extend(missed(
+                covered,
+                own.unwrap_or(run.started_at) - TimeDelta::seconds(1),
+            ));
             covered = Some(run.started_at);
         }
         bars.push(Bar::Run(run));
@@ -75,7 +78,10 @@ fn bars<'a>(
 fn missed<'a>(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<Bar<'a>> {
     let first = schedule.next_after(from).filter(|slot| *slot <= to)?;
     let slots = std::iter::successors(Some(first), |slot| schedule.next_after(*slot));
-    let count = slots.take_while(|slot| *slot <= to).take(MOST_MISSED).count();
+    let count = slots
+        .take_while(|slot| *slot <= to)
+        .take(MOST_MISSED)
+        .count();
     Some(Bar::Missed(count, first))
 }
 
@@ -110,7 +116,10 @@ fn said(run: &RunRecord, now: DateTime<Utc>) -> String {
     let word = words::outcome(run.outcome).word;
     let changes = counted(run.counts.changes(), "change", "changes");
     let started = run.started_at.format("%Y-%m-%d %H:%M UTC");
-    format!("{word}, {started}, {}, {changes}", duration(took.num_milliseconds()))
+    format!(
+        "{word}, {started}, {}, {changes}",
+        duration(took.num_milliseconds())
+    )
 }
 
 fn drawn(run: &RunRecord, now: DateTime<Utc>) -> Markup {
@@ -136,7 +145,9 @@ fn height(milliseconds: i64) -> i64 {
 }
 
 fn legend() -> Markup {
-    let outcomes = crate::meter::Outcome::ALL.iter().map(|outcome| words::outcome(Some(*outcome)));
+    let outcomes = crate::meter::Outcome::ALL
+        .iter()
+        .map(|outcome| words::outcome(Some(*outcome)));
     html! {
         p.legend {
             @for look in outcomes { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) } " " }
@@ -163,7 +174,10 @@ fn chart(bars: &[Bar<'_>]) -> Markup {
     };
     let most = bars.iter().map(changes).max().unwrap_or(0);
     let width = i64::try_from(bars.len()).unwrap_or(0) * STEP;
-    let title = format!("Changes of each of these runs; the most is {}", counted(most, "meter", "meters"));
+    let title = format!(
+        "Changes of each of these runs; the most is {}",
+        counted(most, "meter", "meters")
+    );
     html! {
         @if most > 0 {
             h3 { "Changes over time" }
@@ -188,7 +202,10 @@ fn chart(bars: &[Bar<'_>]) -> Markup {
 fn stack(run: &RunRecord, x: i64, most: i64) -> Markup {
     let mut top = HEIGHT;
     let mut pieces = Vec::new();
-    for (class, count) in kinds(&run.counts).into_iter().filter(|(_, count)| *count > 0) {
+    for (class, count) in kinds(&run.counts)
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+    {
         // One change among thousands is seen, too.
         let height = (count.saturating_mul(HEIGHT - 4) / most).max(1);
         top -= height;
@@ -226,8 +243,16 @@ mod tests {
 
     #[test]
     fn a_slot_that_no_run_took_is_a_gap() {
-        let history = [run("schedule", "14:00:12"), run("page", "12:30:00"), run("schedule", "11:00:05"), run("schedule", "10:00:07")];
-        assert_eq!(seen(&history, "14:30:00"), ["10:00", "11:00", "12:30", "2 from 12:00", "14:00"]);
+        let history = [
+            run("schedule", "14:00:12"),
+            run("page", "12:30:00"),
+            run("schedule", "11:00:05"),
+            run("schedule", "10:00:07"),
+        ];
+        assert_eq!(
+            seen(&history, "14:30:00"),
+            ["10:00", "11:00", "12:30", "2 from 12:00", "14:00"]
+        );
     }
 
     #[test]
@@ -240,7 +265,10 @@ mod tests {
     #[test]
     fn a_catch_up_leaves_the_slots_before_its_own_missed() {
         let history = [run("startup", "14:20:00"), run("schedule", "10:00:07")];
-        assert_eq!(seen(&history, "14:21:00"), ["10:00", "3 from 11:00", "14:20"]);
+        assert_eq!(
+            seen(&history, "14:21:00"),
+            ["10:00", "3 from 11:00", "14:20"]
+        );
     }
 
     #[test]
