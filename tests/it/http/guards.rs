@@ -190,7 +190,7 @@ async fn a_wrong_method_or_route_is_a_problem_that_names_the_way() {
         ("DELETE /livez", 405, "METHOD_NOT_ALLOWED"),
         ("GET /api/local/meter-sync-statis", 404, "NOT_FOUND"),
         ("GET /api/local/meter-sync-status/", 404, "NOT_FOUND"),
-        ("GET /", 404, "NOT_FOUND"),
+        ("GET /no/such/page", 404, "NOT_FOUND"),
     ] {
         let response = send(served.request(line)).await;
         assert_eq!(response.status(), status, "{line}");

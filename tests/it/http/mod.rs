@@ -1,6 +1,7 @@
 //! The HTTP side over real connections and real databases.
 
 mod guards;
+mod page;
 mod seed;
 mod sessions;
 
