@@ -49,7 +49,7 @@ impl App {
         let mounted = mcp::http::routes(move || server.for_a_client(), self.shutdown.token());
         let router = http::router(self.runs.config(), self.runs.clone(), mounted);
         self.start_schedule();
-        tracing::info!(%address, "serving MCP at /mcp and REST");
+        tracing::info!(%address, "serving MCP at /mcp, the page at / and REST");
         let stop = self.shutdown.token().drop_guard();
         let served = async {
             let served = http::serve(listener, router, self.shutdown.token(), DRAIN).await;

@@ -38,7 +38,7 @@ a site of one of them, Northgate Hospitals.
 {first_sync}
 From now on the central database changes a little every 20 s, and the schedule syncs ({schedule}).
 
-Open           {base}/api/local/meter-sync-status
+Open           {base}/
 Status         curl{bearer} {base}/api/local/meter-sync-status
 Sync now       curl -X POST{bearer} {base}/api/local/meter-sync-trigger
 {tokens}

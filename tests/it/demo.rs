@@ -33,7 +33,7 @@ impl Demo {
         let lines = output.lines().map(|line| line.expect("a line of text"));
         let base = lines
             .filter_map(|line| Some(line.strip_prefix("Open ")?.trim().to_owned()))
-            .map(|url| url.replace("/api/local/meter-sync-status", ""))
+            .map(|url| url.trim_end_matches('/').to_owned())
             .next();
         let base = base.expect("the demo should say what to open");
         Self { child, base }
