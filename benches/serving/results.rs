@@ -14,6 +14,8 @@ pub(crate) enum Asked {
     StdioAnew,
     /// The status in a session at `/mcp`.
     Session,
+    /// The same, each time after something was committed in the database.
+    SessionAnew,
     /// The status at `/mcp` without a session.
     Stateless,
     /// The status at `/sse`.
@@ -26,6 +28,12 @@ pub(crate) enum Asked {
     Database,
     /// `select 1` on a connection of the bench to the same database.
     SelectOne,
+    /// The first status over standard input and output at a large site: the meters are counted.
+    LargeFirst,
+    /// The status over standard input and output at a large site, each time after a commit.
+    LargeStdio,
+    /// The same in a session at `/mcp`.
+    LargeSession,
     /// As many bytes as a status there and back over TCP to a task of the bench.
     Echo,
 }
