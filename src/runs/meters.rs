@@ -1,5 +1,7 @@
 //! One meter as the local table has it, and what the runs did to it.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,10 @@ pub struct MeterChange {
 
 /// How many changes of a meter are told.
 pub const CHANGES: i64 = 100;
+
+/// How long keys are looked for while a person is typing. No index leads to those that begin so, and to look at a
+/// million takes a third of a second.
+const TYPING: Duration = Duration::from_secs(1);
 
 /// The table of the meters and what picks one of them.
 struct Meters {
@@ -235,6 +241,7 @@ where starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2",
             self.relation.quoted(),
             self.filter
         );
+        tx.allow_each_statement(TYPING).await?;
         let rows = tx
             .query(&sql, &[param::text(prefix), param::bigint(limit)])
             .await?;
