@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::clock;
-use crate::db::{Connection, Database, Local, Tx, catalog, migrations, quote};
+use crate::db::{Connection, Database, Local, Tx, migrations, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, RunId, TenantId};
 
@@ -158,7 +158,7 @@ impl Runs {
     ) -> Result<Option<MeterCounts>, crate::db::DbError> {
         let mapping = &self.config().mapping;
         let Scope { tenant, table } = scope;
-        if !table.exists || !catalog::has_column(tx, &table.name, &mapping.active_column).await? {
+        if !table.exists || !table.has_active {
             return Ok(None);
         }
         let active = quote::identifier(&mapping.active_column);
