@@ -177,10 +177,9 @@ fn crowded(results: &Results, door: Door, title: &str) -> [String; 9] {
 fn large(results: &Results, options: &Options) -> String {
     let mut text = format!(
         "{} meters and {} runs in the log, on servers of their own. Before each question something is committed in another table of \
-         the local database, so that it is asked each time. So many meters are not counted each time: a count that took 5 ms or \
-         more is used for a hundred times as long as it took, a minute at most, and until a run ends, and the answer says when \
-         they were counted. The first question counts them, and so does each that comes when the count is too old. In \
-         milliseconds.\n\n",
+         the local database, so that it is asked each time. A count of 50,000 meters or more that took 5 ms or more is used for a \
+         hundred times as long as it took, a minute at most, and until a run ends; the answer says when they were counted. The \
+         first question counts them, and so does each that comes when the count is too old. In milliseconds.\n\n",
         count(options.large_meters.into()),
         count(LARGE_RUNS.into()),
     );
