@@ -35,8 +35,10 @@ pub(crate) trait OverHttp: Conversation + Sized {
     /// Connects and says hello.
     async fn begin(address: &str) -> Result<Self>;
 
-    /// What is asked in it.
-    const STATUS: Question = Question::Status;
+    /// What is asked in it, of a site of so many meters.
+    fn status(meters: i64) -> Question {
+        Question::Status(meters)
+    }
 }
 
 /// Lines over the program's standard input and output.
@@ -125,7 +127,9 @@ impl Conversation for Session {
 pub(crate) struct Stateless(Requests);
 
 impl OverHttp for Stateless {
-    const STATUS: Question = Question::ModernStatus;
+    fn status(meters: i64) -> Question {
+        Question::ModernStatus(meters)
+    }
 
     async fn begin(address: &str) -> Result<Self> {
         Ok(Self(Requests {

@@ -8,7 +8,7 @@ use tokio::sync::Barrier;
 use crate::conversation::OverHttp;
 use crate::program::Program;
 use crate::results::{Crowd, Memory, Times};
-use crate::site::Site;
+use crate::site::{METERS, Site};
 
 /// They arrive one after another within this time.
 const ARRIVAL: Duration = Duration::from_secs(2);
@@ -107,13 +107,13 @@ async fn call<C: OverHttp>(client: &mut C, share: f64, times: &mut Vec<Duration>
     let start = Instant::now() + INTERVAL.mul_f64(share);
     for n in 0..CALLS {
         tokio::time::sleep_until((start + INTERVAL * n).into()).await;
-        times.push(client.ask(C::STATUS, u64::from(n) + 1).await?);
+        times.push(client.ask(C::status(METERS), u64::from(n) + 1).await?);
     }
     Ok(())
 }
 
 async fn once_more<C: OverHttp>(client: &mut C, times: &mut Vec<Duration>) -> Result<()> {
-    times.push(client.ask(C::STATUS, u64::from(CALLS) + 1).await?);
+    times.push(client.ask(C::status(METERS), u64::from(CALLS) + 1).await?);
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use machine::Machine;
 use options::Options;
 use results::Results;
 use round::Round;
-use site::Site;
+use site::{Site, Size};
 
 mod conversation;
 mod crowd;
@@ -24,6 +24,7 @@ mod crowd;
 #[expect(dead_code, reason = "not every bench shows every unit")]
 mod format;
 mod http;
+mod large;
 #[path = "../shared/machine.rs"]
 mod machine;
 #[path = "../shared/median.rs"]
@@ -45,13 +46,18 @@ fn main() -> Result<()> {
 }
 
 async fn measure(options: &Options) -> Result<()> {
-    let site = Site::start(&options.program).await?;
+    let site = Site::start(&options.program, Size::SMALL).await?;
     let machine = Machine::this(&site.postgres)?;
     let mut results = Results {
         binary_bytes: std::fs::metadata(&options.program)?.len(),
         ..Results::default()
     };
     let done = Box::pin(all(&site, options, &mut results)).await;
+    site.stop().await?;
+    done?;
+    say("a large site");
+    let site = Site::start(&options.program, Size::large(options.large_meters)).await?;
+    let done = Box::pin(large(&site, options, &mut results)).await;
     site.stop().await?;
     done?;
     let page = report::page(&results, &machine, options);
@@ -78,6 +84,18 @@ async fn all(site: &Site, options: &Options, results: &mut Results) -> Result<()
             results,
         };
         round.run().await?;
+    }
+    Ok(())
+}
+
+async fn large(site: &Site, options: &Options, results: &mut Results) -> Result<()> {
+    for _ in 0..options.rounds {
+        let mut round = Round {
+            site,
+            options,
+            results,
+        };
+        round.large().await?;
     }
     Ok(())
 }

@@ -3,8 +3,6 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::site::METERS;
-
 pub(crate) const MODERN: &str = "2026-07-28";
 pub(crate) const WITH_SESSION: &str = "2025-11-25";
 pub(crate) const WITH_SSE: &str = "2024-11-05";
@@ -19,10 +17,10 @@ pub(crate) const STATUS: &str = "meter_sync_status";
 pub(crate) enum Question {
     /// `ping`: the way there and back, and nothing more.
     Ping,
-    /// A call of the tool.
-    Status,
+    /// A call of the tool, at a site of so many meters.
+    Status(i64),
     /// The same as version 2026-07-28 has it.
-    ModernStatus,
+    ModernStatus(i64),
 }
 
 impl Question {
@@ -30,10 +28,10 @@ impl Question {
     pub(crate) fn request(self, id: u64) -> String {
         match self {
             Self::Ping => format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#),
-            Self::Status => format!(
+            Self::Status(_) => format!(
                 r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{STATUS}","arguments":{{}}}}}}"#
             ),
-            Self::ModernStatus => format!(
+            Self::ModernStatus(_) => format!(
                 r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{STATUS}","arguments":{{}},"_meta":{{"io.modelcontextprotocol/protocolVersion":"{MODERN}","io.modelcontextprotocol/clientCapabilities":{{}},"io.modelcontextprotocol/clientInfo":{{"name":"bench","version":"1"}}}}}}}}"#
             ),
         }
@@ -44,15 +42,16 @@ impl Question {
         let told: Value = serde_json::from_slice(answer).with_context(|| shown(answer))?;
         let is_answer = told.get("id").and_then(Value::as_u64) == Some(id);
         ensure!(is_answer && told.get("result").is_some(), "{told}");
-        if self == Self::Ping {
-            return Ok(());
-        }
+        let meters = match self {
+            Self::Ping => return Ok(()),
+            Self::Status(meters) | Self::ModernStatus(meters) => meters,
+        };
         let field = |pointer: &str| told.pointer(pointer);
         let is_error = field("/result/isError").and_then(Value::as_bool);
         let health = field("/result/structuredContent/health").and_then(Value::as_str);
         let active = field("/result/structuredContent/meters/active").and_then(Value::as_i64);
         ensure!(
-            (is_error, health, active) == (Some(false), Some("ok"), Some(METERS)),
+            (is_error, health, active) == (Some(false), Some("ok"), Some(meters)),
             "not the status that was expected: {told}"
         );
         Ok(())

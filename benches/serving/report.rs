@@ -6,16 +6,17 @@ use crate::machine::Machine;
 use crate::median::median;
 use crate::options::Options;
 use crate::results::{Asked, Crowd, Door, Memory, Processor, Results};
-use crate::site::METERS;
+use crate::site::{LARGE_RUNS, METERS};
 use crate::targets;
 
 pub(crate) fn page(results: &Results, machine: &Machine, options: &Options) -> String {
     let clients = count(options.clients.into());
     let sections = [
-        ("Targets", targets::table(results, &clients)),
+        ("Targets", targets::table(results, options)),
         ("One client", ONE.to_owned() + &one(results)),
         ("The server's own part", own(results)),
         ("Many clients", many(results, &clients)),
+        ("A large site", large(results, options)),
         ("Beside them", BESIDE.to_owned() + &beside(results)),
         ("How it was measured", how(machine, options)),
     ];
@@ -78,6 +79,10 @@ fn one(results: &Results) -> String {
         (
             Asked::Session,
             "status at `/mcp`, in a session (2025-11-25)",
+        ),
+        (
+            Asked::SessionAnew,
+            "the same, after a commit in the local database each time",
         ),
         (
             Asked::Stateless,
@@ -167,6 +172,54 @@ fn crowded(results: &Results, door: Door, title: &str) -> [String; 9] {
         held(|memory| memory.called_kib),
         held(|memory| memory.peak_kib),
     ]
+}
+
+fn large(results: &Results, options: &Options) -> String {
+    let mut text = format!(
+        "{} meters and {} runs in the log, on servers of their own. Before each question something is committed in another table of \
+         the local database, so that it is asked each time. A count of 50,000 meters or more that took 5 ms or more is used for a \
+         hundred times as long as it took, a minute at most, and until a run ends; the answer says when they were counted. The \
+         first question counts them, and so does each that comes when the count is too old. In milliseconds.\n\n",
+        count(options.large_meters.into()),
+        count(LARGE_RUNS.into()),
+    );
+    let ways = [
+        (
+            Asked::LargeStdio,
+            Some(Asked::StdioAnew),
+            "status over stdio, after a commit each time",
+        ),
+        (
+            Asked::LargeSession,
+            Some(Asked::SessionAnew),
+            "status at `/mcp`, in a session, after a commit each time",
+        ),
+        (
+            Asked::LargePage,
+            None,
+            "the whole page at `/`, after a commit each time",
+        ),
+        (
+            Asked::LargeFirst,
+            None,
+            "the first status after the start over stdio, which counts",
+        ),
+    ];
+    let mut table = Table::new([
+        "",
+        "median",
+        "slowest hundredth",
+        "times `select 1`",
+        "times the small site",
+    ]);
+    for (asked, small, title) in ways {
+        let [title, p50, p99, select] = row(results, asked, title);
+        let of = |asked| results.p50(asked).unwrap_or_default();
+        let ratio = small.map_or_else(String::new, |small| times(of(asked) / of(small)));
+        table.row([title, p50, p99, select, ratio]);
+    }
+    text += &table.finish();
+    text
 }
 
 fn beside(results: &Results) -> String {

@@ -14,6 +14,8 @@ pub(crate) enum Asked {
     StdioAnew,
     /// The status in a session at `/mcp`.
     Session,
+    /// The same, each time after something was committed in the database.
+    SessionAnew,
     /// The status at `/mcp` without a session.
     Stateless,
     /// The status at `/sse`.
@@ -26,6 +28,14 @@ pub(crate) enum Asked {
     Database,
     /// `select 1` on a connection of the bench to the same database.
     SelectOne,
+    /// The first status over standard input and output at a large site: the meters are counted.
+    LargeFirst,
+    /// The status over standard input and output at a large site, each time after a commit.
+    LargeStdio,
+    /// The same in a session at `/mcp`.
+    LargeSession,
+    /// The page at a large site, each time after a commit.
+    LargePage,
     /// As many bytes as a status there and back over TCP to a task of the bench.
     Echo,
 }
@@ -123,6 +133,8 @@ pub(crate) struct Results {
     pub(crate) memory_kib: BTreeMap<Moment, Vec<u64>>,
     pub(crate) starts: BTreeMap<First, Vec<Duration>>,
     pub(crate) binary_bytes: u64,
+    /// The longest page.
+    pub(crate) page_bytes: u64,
 }
 
 impl Results {

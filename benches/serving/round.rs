@@ -79,13 +79,13 @@ impl Round<'_> {
         let (program, pipes) = Program::stdio(self.site)?;
         let mut client = Lines::begin(pipes).await?;
         self.memory(Moment::StdioStarted, program.memory_kib()?);
-        client.ask(Question::Status, 1).await?;
+        client.ask(Question::Status(METERS), 1).await?;
         self.memory(Moment::StdioAsked, program.memory_kib()?);
         self.ask(&mut client, Question::Ping, Asked::StdioPing)
             .await?;
         let postgres = || self.site.local_pid().map(server_cpu).unwrap_or_default();
         let before = (program.cpu(), postgres());
-        self.ask(&mut client, Question::Status, Asked::Stdio)
+        self.ask(&mut client, Question::Status(METERS), Asked::Stdio)
             .await?;
         let postgres = self.site.local_pid().map(server_cpu).unwrap_or_default();
         let calls = f64::from(self.options.calls + WARM_UP);
@@ -94,19 +94,24 @@ impl Round<'_> {
             program: each(program.cpu().saturating_sub(before.0)),
             postgres: each(postgres.saturating_sub(before.1)),
         });
-        self.ask_anew(&mut client).await?;
+        self.ask_anew(&mut client, Asked::StdioAnew).await?;
         drop(client);
         program.stop().await
     }
 
     /// Asks when what was answered before may be true no more.
-    async fn ask_anew(&mut self, client: &mut Lines) -> Result<()> {
+    pub(crate) async fn ask_anew(
+        &mut self,
+        client: &mut impl Conversation,
+        asked: Asked,
+    ) -> Result<()> {
+        let question = Question::Status(self.site.meters);
         let mut times = Vec::new();
         for n in 0..self.options.calls {
             self.site.commit().await?;
-            times.push(client.ask(Question::Status, u64::from(n) + 1).await?);
+            times.push(client.ask(question, u64::from(n) + 1).await?);
         }
-        self.results.asked(Asked::StdioAnew, &times);
+        self.results.asked(asked, &times);
         Ok(())
     }
 
@@ -114,17 +119,18 @@ impl Round<'_> {
         let (program, address) = Program::serve(self.site).await?;
         self.memory(Moment::ServeStarted, program.memory_kib()?);
         let mut session = Session::begin(&address).await?;
-        session.ask(Question::Status, 1).await?;
+        session.ask(Question::Status(METERS), 1).await?;
         self.memory(Moment::ServeAsked, program.memory_kib()?);
         self.ask(&mut session, Question::Ping, Asked::SessionPing)
             .await?;
-        self.ask(&mut session, Question::Status, Asked::Session)
+        self.ask(&mut session, Question::Status(METERS), Asked::Session)
             .await?;
+        self.ask_anew(&mut session, Asked::SessionAnew).await?;
         let mut stateless = Stateless::begin(&address).await?;
-        self.ask(&mut stateless, Stateless::STATUS, Asked::Stateless)
+        self.ask(&mut stateless, Stateless::status(METERS), Asked::Stateless)
             .await?;
         let mut events = Events::begin(&address).await?;
-        self.ask(&mut events, Question::Status, Asked::Events)
+        self.ask(&mut events, Question::Status(METERS), Asked::Events)
             .await?;
         drop((session, stateless, events));
         program.stop().await
@@ -136,7 +142,7 @@ impl Round<'_> {
             let (program, pipes) = Program::stdio(self.site)?;
             let mut client = Lines::begin(pipes).await?;
             self.first(First::Hello, started.elapsed());
-            client.ask(Question::Status, 1).await?;
+            client.ask(Question::Status(METERS), 1).await?;
             self.first(First::StdioStatus, started.elapsed());
             drop(client);
             program.stop().await?;
@@ -144,7 +150,7 @@ impl Round<'_> {
             let started = Instant::now();
             let (program, address) = Program::serve(self.site).await?;
             let mut client = Stateless::begin(&address).await?;
-            client.ask(Stateless::STATUS, 1).await?;
+            client.ask(Stateless::status(METERS), 1).await?;
             self.first(First::HttpStatus, started.elapsed());
             drop(client);
             program.stop().await?;

@@ -14,14 +14,55 @@ use tokio_util::task::TaskTracker;
 
 const DATABASE: &str = "postgres";
 const TENANT: &str = "7";
-/// The site's meters, among as many of another tenant.
+/// The meters of the usual site.
 pub(crate) const METERS: i64 = 1000;
 /// How many runs there are in the log: more than a status lists.
 const RUNS: u32 = 8;
+/// How many there are in that of a large site: 15 minutes apart they are those of seven weeks.
+pub(crate) const LARGE_RUNS: u32 = 5000;
 /// It does not fire while we measure, and a schedule that is off is no health `ok`.
 const SCHEDULE: &str = "0 0 1 1 *";
-/// A sync takes less than a second.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A sync takes less than a second, and the first one of a million meters some ten.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How much there is at a site.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// The site's meters, among as many of another tenant.
+    pub(crate) meters: i64,
+    /// How often it was synced.
+    syncs: u32,
+    /// How many runs are written to the log besides.
+    logged: u32,
+}
+
+impl Size {
+    pub(crate) const SMALL: Self = Self {
+        meters: METERS,
+        syncs: RUNS,
+        logged: 0,
+    };
+
+    pub(crate) fn large(meters: u32) -> Self {
+        Self {
+            meters: meters.into(),
+            syncs: 1,
+            logged: LARGE_RUNS - 1,
+        }
+    }
+
+    fn remote(self) -> String {
+        format!("{REMOTE}(1, {}) id", self.meters * 2)
+    }
+}
+
+/// Runs before the first one, each as it was.
+const LOGGED: &str = "\
+insert into meter_sync.meter_sync_log
+    (id, tenant, local_table, trigger, started_at, finished_at, outcome, unchanged)
+select md5(n::text)::uuid, g.tenant, g.local_table, 'schedule',
+    g.started_at - n * interval '15 min', g.finished_at - n * interval '15 min', 'no_change', g.inserted
+from meter_sync.meter_sync_log g, generate_series(1, ";
 
 const REMOTE: &str = "
     create table meter (
@@ -29,7 +70,7 @@ const REMOTE: &str = "
         active boolean not null default true);
     create index on meter (tenant_id);
     insert into meter
-    select id, 7 + id % 2, 'Meter ' || id, 'electricity', 'SN-' || id from generate_series(1, 2000) id";
+    select id, 7 + id % 2, 'Meter ' || id, 'electricity', 'SN-' || id from generate_series";
 
 const LOCAL: &str = "
     create table tenant (id bigint primary key, name text);
@@ -47,11 +88,12 @@ pub(crate) struct Site {
     pub(crate) postgres: String,
     /// A connection of the bench's own.
     pub(crate) client: Client,
+    pub(crate) meters: i64,
 }
 
 impl Site {
-    /// Starts the servers, and syncs a few times.
-    pub(crate) async fn start(program: &Path) -> Result<Self> {
+    /// Starts the servers, and syncs as often as is wanted.
+    pub(crate) async fn start(program: &Path, size: Size) -> Result<Self> {
         let binaries = Binaries::find_or_install(None).await?;
         let options = |name| ServerOptions {
             name,
@@ -68,8 +110,9 @@ impl Site {
             program: program.canonicalize().context("find the program")?,
             postgres: binaries.version().to_owned(),
             client,
+            meters: size.meters,
         };
-        site.sync_some_times().await?;
+        site.fill(size).await?;
         // what autovacuum would do in the midst of a measurement
         site.client
             .batch_execute("vacuum (freeze, analyze)")
@@ -77,16 +120,17 @@ impl Site {
         Ok(site)
     }
 
-    async fn sync_some_times(&self) -> Result<()> {
+    async fn fill(&self, size: Size) -> Result<()> {
         let remote = connect(&self.remote.url(DATABASE)).await?;
-        remote.batch_execute(REMOTE).await?;
-        for run in 1..=RUNS {
+        remote.batch_execute(&size.remote()).await?;
+        for run in 1..=size.syncs {
             let sql = format!("update meter set name = name || '*' where id % 100 = {run}");
             remote.batch_execute(&sql).await?;
             let status = self.sync().await?;
             ensure!(status.success(), "meter-sync sync ended with {status}");
         }
-        Ok(())
+        let logged = format!("{LOGGED}{}) n", size.logged);
+        Ok(self.client.batch_execute(&logged).await?)
     }
 
     async fn sync(&self) -> Result<ExitStatus> {

@@ -175,24 +175,6 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
     }))
 }
 
-const HAS_COLUMN: &str = "\
--- look for a column
-select exists (
-    select from pg_catalog.pg_attribute a
-    where a.attrelid = to_regclass($1)::oid and a.attname = $2 and a.attnum > 0 and not a.attisdropped
-)";
-
-/// Whether a relation that we may see has the column; asked where all that [`find`] tells would take
-/// longer than what it is for.
-pub async fn has_column<S: Side>(
-    tx: &Tx<'_, S>,
-    relation: &str,
-    column: &str,
-) -> Result<bool, DbError> {
-    let params = [param::text(relation), param::text(column)];
-    Ok(tx.query_one(HAS_COLUMN, &params).await?.get(0))
-}
-
 fn column(row: &Row) -> Column {
     Column {
         base_type: row.get(0),

@@ -54,6 +54,13 @@ impl Found {
 }
 
 impl Found {
+    /// Whether it hangs on nothing but what is committed: whether a run that has not ended goes on is told by
+    /// a lock, and a count of before is told no longer than it holds.
+    fn lasts(&self) -> bool {
+        let counted_at = self.meters.and_then(|meters| meters.counted_at);
+        self.running.is_none() && self.interrupted.is_none() && counted_at.is_none()
+    }
+
     /// Whether a run's process died after the last run that ended.
     pub(super) fn is_interrupted(&self) -> bool {
         let is_newer = |run: &RunRecord| {
@@ -96,10 +103,9 @@ impl Remembered {
         is_same.then(|| answer.found.clone())
     }
 
-    /// Keeps what was found, unless it hangs on more than what is committed: whether a run that has not
-    /// ended goes on is told by a lock.
+    /// Keeps what was found, if it is still so while nothing is committed.
     pub(super) fn keep(&self, moment: Moment, query: &StatusQuery, found: &Found) {
-        if !is_plain(query) || found.running.is_some() || found.interrupted.is_some() {
+        if !is_plain(query) || !found.lasts() {
             return;
         }
         let answer = Answer {
@@ -115,4 +121,23 @@ impl Remembered {
 /// Whether the question is the usual one. Answers to others can be long, and are seldom asked for twice.
 fn is_plain(query: &StatusQuery) -> bool {
     query.run_id.is_none() && !query.include_changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_of_before_is_not_kept() {
+        let counted = |counted_at| Found {
+            meters: Some(MeterCounts {
+                active: 1_000_000,
+                inactive: 0,
+                counted_at,
+            }),
+            ..Found::default()
+        };
+        assert!(counted(None).lasts());
+        assert!(!counted(Some(crate::clock::now())).lasts());
+    }
 }

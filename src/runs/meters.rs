@@ -1,6 +1,7 @@
 //! One meter as the local table has it, and what the runs did to it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
@@ -104,6 +105,10 @@ const LONGEST: usize = 2048;
 
 /// How many changes of a meter are told.
 pub const CHANGES: i64 = 100;
+
+/// How long keys are looked for while a person is typing. No index leads to those that begin so, and to look at a
+/// million takes a third of a second.
+const TYPING: Duration = Duration::from_secs(1);
 
 /// The table of the meters and what picks one of them.
 struct Meters {
@@ -292,6 +297,7 @@ where starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2",
             self.relation.quoted(),
             self.filter
         );
+        tx.allow_each_statement(TYPING).await?;
         let rows = tx
             .query(&sql, &[param::text(prefix), param::bigint(limit)])
             .await?;

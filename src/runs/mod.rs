@@ -19,6 +19,7 @@ use crate::db::{Database, DbError, Local, Remote};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Permission, Progress, RunId, Trigger};
 
+use counted::Counted;
 use found::Remembered;
 use here::Here;
 use news::Latest;
@@ -29,6 +30,7 @@ use report::{RunReport, RunState};
 use status::{RunRecord, StatusQuery};
 
 mod begin;
+mod counted;
 mod execute;
 mod found;
 mod health;
@@ -155,6 +157,7 @@ struct Shared {
     starting: Mutex<()>,
     here: watch::Sender<Here>,
     remembered: Remembered,
+    counted: Counted,
     latest: Latest,
     /// Whose the slots are that this process claims; another one each time a process starts.
     claimant: String,
@@ -184,6 +187,7 @@ impl Runs {
             starting: Mutex::new(()),
             here,
             remembered: Remembered::default(),
+            counted: Counted::default(),
             latest: Latest::default(),
             claimant: claimant(),
             tasks,

@@ -4,10 +4,11 @@
 use chrono::{DateTime, Utc};
 
 use crate::clock;
-use crate::db::{Connection, Database, Local, Tx, catalog, migrations, quote};
+use crate::db::{Connection, Database, Local, Tx, migrations, quote};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Outcome, TenantId};
+use crate::meter::{Outcome, RunId, TenantId};
 
+use super::counted::Question;
 use super::found::Found;
 use super::health::{self, Signs};
 use super::here::{self, Here};
@@ -133,7 +134,9 @@ impl Runs {
         found: &mut Found,
     ) -> Result<(), Unfound> {
         let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
-        found.meters = self.count_meters(tx, &scope).await.map_err(failed)?;
+        let last_run = found.last_run.as_ref().map(|run| run.run_id);
+        let counted = self.count_meters(tx, &scope, last_run).await;
+        found.meters = counted.map_err(failed)?;
         if found.meters.is_none() {
             let table = &self.config().mapping.local_table;
             found
@@ -151,10 +154,11 @@ impl Runs {
         &self,
         tx: &Tx<'_, Local>,
         scope: &Scope,
+        last_run: Option<RunId>,
     ) -> Result<Option<MeterCounts>, crate::db::DbError> {
         let mapping = &self.config().mapping;
         let Scope { tenant, table } = scope;
-        if !table.exists || !catalog::has_column(tx, &table.name, &mapping.active_column).await? {
+        if !table.exists || !table.has_active {
             return Ok(None);
         }
         let active = quote::identifier(&mapping.active_column);
@@ -165,11 +169,8 @@ select count(*) filter (where l.{active}), count(*) filter (where l.{active} is 
 from {} l where {filter}",
             table.name
         );
-        let row = tx.query_one(&sql, &[]).await?;
-        Ok(Some(MeterCounts {
-            active: row.get(0),
-            inactive: row.get(1),
-        }))
+        let question = Question { sql, last_run };
+        self.shared.counted.count(tx, question).await.map(Some)
     }
 
     fn fall_back(&self, here: &Here, failure: &Failure) -> Found {
@@ -311,7 +312,7 @@ async fn read_runs(
     Ok(())
 }
 
-fn no_such_run(id: crate::meter::RunId) -> Failure {
+fn no_such_run(id: RunId) -> Failure {
     Failure::new(
         ErrorCode::ConfigInvalid,
         format!("There is no run {id} in the log."),

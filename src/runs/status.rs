@@ -138,6 +138,10 @@ pub struct MeterCounts {
     pub active: i64,
     /// All others.
     pub inactive: i64,
+    /// When they were counted; absent if just now. Where counting takes long a count is used again for some
+    /// seconds, a minute at most, and never after a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted_at: Option<DateTime<Utc>>,
 }
 
 /// What is known of both databases.

@@ -33,6 +33,8 @@ pub(super) struct LocalTable {
     pub(super) exists: bool,
     /// The type of the tenant column; without the column the table holds one tenant's meters.
     pub(super) tenant_type: Option<String>,
+    /// Whether it has the column that tells whether a meter is active.
+    pub(super) has_active: bool,
 }
 
 // Without a join: to plan one took most of the time of a status.
@@ -43,7 +45,9 @@ select coalesce(found.name, format('%I.%I',
            said.parts[cardinality(said.parts)])),
        found.name is not null,
        (select format_type(a.atttypid, -1) from pg_catalog.pg_attribute a
-        where a.attrelid = to_regclass($1)::oid and a.attname = $2 and a.attnum > 0 and not a.attisdropped)
+        where a.attrelid = to_regclass($1)::oid and a.attname = $2 and a.attnum > 0 and not a.attisdropped),
+       exists (select from pg_catalog.pg_attribute a
+        where a.attrelid = to_regclass($1)::oid and a.attname = $3 and a.attnum > 0 and not a.attisdropped)
 from (select parse_ident($1) as parts) said,
      (select identity from pg_identify_object('pg_catalog.pg_class'::regclass, to_regclass($1)::oid, 0)) found (name)";
 
@@ -52,12 +56,14 @@ pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
     let params = [
         param::text(mapping.local_table.as_str()),
         param::text(mapping.tenant_column.as_str()),
+        param::text(mapping.active_column.as_str()),
     ];
     let row = tx.query_one(FIND, &params).await?;
     Ok(LocalTable {
         name: row.get(0),
         exists: row.get(1),
         tenant_type: row.get(2),
+        has_active: row.get(3),
     })
 }
 

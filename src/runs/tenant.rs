@@ -8,7 +8,7 @@
 use uuid::Uuid;
 
 use crate::config::Mapping;
-use crate::db::{DbError, Local, Tx, param};
+use crate::db::{DbError, Local, Tx, param, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::TenantId;
 
@@ -169,13 +169,13 @@ async fn cast(
     given: &TenantId,
     type_: &str,
 ) -> Result<Option<String>, DbError> {
-    tx.savepoint("tenant").await?;
-    let sql = format!("-- read the tenant id\nselect $1::{type_}::text");
-    match tx.query_one(&sql, &[param::text(given.as_str())]).await {
-        Ok(row) => {
-            tx.release("tenant").await?;
-            Ok(row.get(0))
-        }
+    // In one message, which takes no parameters: three would be a sixth of a status.
+    let sql = format!(
+        "-- read the tenant id\nsavepoint tenant; select {}::text::{type_}::text; release savepoint tenant",
+        quote::literal(given.as_str())
+    );
+    match tx.simple(&sql).await {
+        Ok(rows) => Ok(rows.first().and_then(|row| row.get(0)).map(str::to_owned)),
         Err(error) if error.is_about_a_row() => {
             tx.back_to("tenant").await?;
             Ok(None)

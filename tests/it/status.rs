@@ -1,11 +1,15 @@
 //! What a status tells of what others have just changed, though an unchanged database is not asked twice.
 
+use meter_sync::clock;
 use meter_sync::config::Setting;
-use meter_sync::meter::Outcome;
+use meter_sync::meter::{Outcome, Trigger};
+use meter_sync::runs::Request;
 use meter_sync::runs::status::{MeterCounts, Status, StatusQuery};
 
+use tokio_postgres::Client;
+
 use super::support::postgres::connect;
-use super::support::site::{Site, rows};
+use super::support::site::{REMOTE_SCHEMA, Site, finish, rows, runs};
 use super::support::wait;
 
 async fn status(site: &Site) -> Status {
@@ -14,7 +18,11 @@ async fn status(site: &Site) -> Status {
 }
 
 fn counts(active: i64, inactive: i64) -> Option<MeterCounts> {
-    Some(MeterCounts { active, inactive })
+    Some(MeterCounts {
+        active,
+        inactive,
+        counted_at: None,
+    })
 }
 
 /// A site with two meters, whose status has been asked for.
@@ -74,15 +82,21 @@ async fn what_others_are_about_to_commit_is_told_once_they_have() {
     }
 }
 
+/// Waits until what the other connections did is counted, which is when they close.
+async fn no_connections_but(local: &Client) {
+    let connections =
+        "select count(*)::int as n from pg_stat_activity where datname = current_database()
+         and backend_type = 'client backend' and pid <> pg_backend_pid()";
+    let closed = async || rows(local, connections).await[0]["n"] == 0;
+    wait::until("the connections are closed", closed).await;
+}
+
 #[tokio::test]
 async fn an_unchanged_database_is_not_asked_twice() {
     let site = synced().await;
     // only a status that asks ends with a rollback, and its connection tells of it when it closes
     let rolled_back =
         "select xact_rollback from pg_stat_database where datname = current_database()";
-    let connections =
-        "select count(*)::int as n from pg_stat_activity where datname = current_database()
-         and backend_type = 'client backend' and pid <> pg_backend_pid()";
     let Site {
         local, runs, pair, ..
     } = site;
@@ -92,12 +106,85 @@ async fn an_unchanged_database_is_not_asked_twice() {
             .expect("a status");
     }
     drop(runs);
-    let closed = async || rows(&local, connections).await[0]["n"] == 0;
-    wait::until("the connections are closed", closed).await;
+    no_connections_but(&local).await;
     let told = rows(&local, rolled_back).await;
     let told = told[0]["xact_rollback"].as_i64().expect("a number");
     assert!(told < 10, "{told} transactions were rolled back");
     drop(pair);
+}
+
+const MANY: i64 = 300_000;
+
+/// With rows that are quick to make.
+const LEAN_SCHEMA: &str = "
+    create table tenant (id bigint primary key, name text);
+    insert into tenant values (7, 'Acme');
+    create table meter (id bigint primary key, name text, active boolean not null default true);
+    create table meter_reading (meter_id bigint not null references meter, value double precision)";
+
+/// A site of which many meters are counted, and none of them yet.
+async fn large() -> Site {
+    let site = Site::with_schemas(REMOTE_SCHEMA, LEAN_SCHEMA).await;
+    site.on_remote("insert into meter (id, tenant_id, name) values (1, 7, 'a'), (2, 7, 'b')")
+        .await;
+    site.sync().await;
+    let others = "insert into meter (id, active) select -n, false from generate_series(1, ";
+    site.on_local(&format!("{others}{MANY}) n")).await;
+    site
+}
+
+/// The active meters and the others, however long ago they were counted.
+fn told(status: &Status) -> Option<(i64, i64)> {
+    status.meters.map(|meters| (meters.active, meters.inactive))
+}
+
+#[tokio::test]
+async fn many_meters_are_not_counted_for_each_status_though_others_write() {
+    let site = large().await;
+    let query = StatusQuery::default();
+    let at_once = (0..20).map(|_| site.runs.status(&query));
+    for status in futures_util::future::join_all(at_once).await {
+        assert_eq!(told(&status.expect("a status")), Some((2, MANY)));
+    }
+    for reading in 1..=20 {
+        site.on_local(&format!(
+            "insert into meter_reading (meter_id, value) values ('1', {reading})"
+        ))
+        .await;
+        assert_eq!(told(&status(&site).await), Some((2, MANY)));
+    }
+    let before = clock::now();
+    let counted_at = status(&site).await.meters.and_then(|m| m.counted_at);
+    assert!(counted_at.is_none_or(|at| at < before), "{counted_at:?}");
+    let Site {
+        local, runs, pair, ..
+    } = site;
+    drop(runs);
+    no_connections_but(&local).await;
+    let read = "select seq_tup_read from pg_stat_user_tables where relname = 'meter'";
+    let read = rows(&local, read).await[0]["seq_tup_read"].as_i64();
+    let counts = read.expect("a number") / MANY;
+    // A count holds for a hundred times as long as it took, which is longer than all of the above.
+    assert!((1..=5).contains(&counts), "counted {counts} times");
+    drop(pair);
+}
+
+#[tokio::test]
+async fn many_meters_are_counted_anew_after_a_run_of_any_process() {
+    let site = large().await;
+    assert_eq!(status(&site).await.meters, counts(2, MANY));
+    // a run that fails is soon over, and has ended all the same
+    site.on_remote("alter table meter rename to gone").await;
+    for (id, process) in (1..).zip([site.runs.clone(), runs(&site.settings())]) {
+        let others = format!("update meter set active = false where id = {id}");
+        site.on_local(&others).await;
+        let old = status(&site).await.meters.expect("a count");
+        let is_told = old.active == 2 - id || old.counted_at.is_some();
+        assert!(is_told, "an old count says that it is one: {old:?}");
+        let run = finish(&process, Request::new(Trigger::Cli)).await;
+        assert_eq!(run.outcome, Some(Outcome::Failed));
+        assert_eq!(status(&site).await.meters, counts(2 - id, MANY + id));
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,189 @@
+//! Counts the meters, and says for how long a count of many is used again.
+//!
+//! Postgres does not tell cheaply and exactly whether one table has changed while others were written: its
+//! statistics of a table come 10 s late from a session that is idle, and later from one that commits in the
+//! midst of a statement. So few meters are counted each time; many are counted now and then, and the answer
+//! says when that was. A run that has ended since, in any process, makes the count anew.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::Mutex;
+
+use crate::clock;
+use crate::db::{DbError, Local, Tx};
+use crate::meter::RunId;
+
+use super::status::MeterCounts;
+
+/// Fewer are counted each time, however long that takes: they are counted in less than [`LONG`] where
+/// the machine is not busy, and that it is for a moment is no reason to be less exact.
+const MANY: i64 = 50_000;
+/// A count that took less is made each time.
+const LONG: Duration = Duration::from_millis(5);
+/// A count is used for so many times as long as it took, so that a hundredth of a core counts at most.
+const TIMES: u32 = 100;
+/// No count is used for longer.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The last count, if it is one to use again.
+#[derive(Debug, Default)]
+pub(super) struct Counted(Mutex<Last>);
+
+#[derive(Debug, Default)]
+enum Last {
+    /// Nothing was counted yet.
+    #[default]
+    Unknown,
+    /// It was of few meters, or quick.
+    Quick,
+    /// It is used again while it holds.
+    Slow(Count),
+}
+
+/// What is counted, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    /// The statement, which tells the active meters and the others.
+    pub(super) sql: String,
+    /// The last run that had ended before; another one may have changed the meters.
+    pub(super) last_run: Option<RunId>,
+}
+
+#[derive(Debug)]
+struct Count {
+    question: Question,
+    began: Instant,
+    took: Duration,
+    counts: MeterCounts,
+    at: DateTime<Utc>,
+}
+
+impl Counted {
+    /// Counts the meters, unless the last count is to be used again. Where counting takes long one
+    /// caller counts, and the others wait for what it finds.
+    pub(super) async fn count(
+        &self,
+        tx: &Tx<'_, Local>,
+        question: Question,
+    ) -> Result<MeterCounts, DbError> {
+        let last = self.0.lock().await;
+        let alone = match &*last {
+            Last::Slow(count) if count.holds(&question, Instant::now()) => {
+                return Ok(count.again());
+            }
+            Last::Unknown | Last::Slow(_) => Some(last),
+            Last::Quick => {
+                drop(last);
+                None
+            }
+        };
+        let count = Count::make(tx, question).await?;
+        let counts = count.counts;
+        let mut last = match alone {
+            Some(last) => last,
+            None => self.0.lock().await,
+        };
+        *last = match count.lasts() {
+            Duration::ZERO => Last::Quick,
+            _ => Last::Slow(count),
+        };
+        Ok(counts)
+    }
+}
+
+impl Count {
+    async fn make(tx: &Tx<'_, Local>, question: Question) -> Result<Self, DbError> {
+        let (began, at) = (Instant::now(), clock::now());
+        let row = tx.query_one(&question.sql, &[]).await?;
+        Ok(Self {
+            question,
+            began,
+            took: began.elapsed(),
+            counts: MeterCounts {
+                active: row.get(0),
+                inactive: row.get(1),
+                counted_at: None,
+            },
+            at,
+        })
+    }
+
+    /// For how long after it began it is used.
+    fn lasts(&self) -> Duration {
+        if self.counts.active + self.counts.inactive < MANY || self.took < LONG {
+            return Duration::ZERO;
+        }
+        self.took.saturating_mul(TIMES).min(LONGEST)
+    }
+
+    /// Whether it answers the question at that time.
+    fn holds(&self, question: &Question, now: Instant) -> bool {
+        self.question == *question && now.duration_since(self.began) < self.lasts()
+    }
+
+    fn again(&self) -> MeterCounts {
+        MeterCounts {
+            counted_at: Some(self.at),
+            ..self.counts
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(active: i64, took_ms: u64) -> Count {
+        Count {
+            question: question("count"),
+            began: Instant::now(),
+            took: Duration::from_millis(took_ms),
+            counts: MeterCounts {
+                active,
+                inactive: 1,
+                counted_at: None,
+            },
+            at: clock::now(),
+        }
+    }
+
+    fn question(sql: &str) -> Question {
+        Question {
+            sql: sql.to_owned(),
+            last_run: None,
+        }
+    }
+
+    #[test]
+    fn a_count_is_used_a_hundred_times_as_long_as_it_took_if_it_is_of_many() {
+        let cases = [
+            (1_000_000, 100, 10_000),
+            (1_000_000, 5, 500),
+            (1_000_000, 4, 0),
+            (1_000_000, 3_000, 60_000),
+            (50_000, 50, 5_000),
+            (49_998, 50, 0),
+            (0, 60_000, 0),
+        ];
+        for (active, took_ms, lasts_ms) in cases {
+            let lasts = count(active, took_ms).lasts();
+            assert_eq!(lasts, Duration::from_millis(lasts_ms), "{active} {took_ms}");
+        }
+    }
+
+    #[test]
+    fn a_count_holds_for_its_question_and_its_time() {
+        let count = count(1_000_000, 100);
+        let after = |ms| count.began + Duration::from_millis(ms);
+        assert!(count.holds(&question("count"), after(0)));
+        assert!(count.holds(&question("count"), after(9_999)));
+        assert!(!count.holds(&question("count"), after(10_000)));
+        assert!(!count.holds(&question("count others"), after(0)));
+        let after_a_run = Question {
+            last_run: Some(RunId::from(uuid::Uuid::nil())),
+            ..question("count")
+        };
+        assert!(!count.holds(&after_a_run, after(0)));
+    }
+}
