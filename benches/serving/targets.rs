@@ -94,7 +94,8 @@ fn all(results: &Results, options: &Options) -> Vec<Option<Target>> {
 fn page_time(results: &Results, meters: &str) -> Option<Target> {
     let limit = milliseconds(PAGE_SECONDS);
     let text = format!(
-        "the page at {meters} meters and {LARGE_RUNS} runs, whole, after a commit each time: median under {limit}"
+        "the page at {meters} meters and {} runs, whole, after a commit each time: median under {limit}",
+        count(LARGE_RUNS.into())
     );
     let measured = results.p50(Asked::LargePage)?;
     Some(below(text, measured, PAGE_SECONDS, milliseconds))
@@ -102,7 +103,10 @@ fn page_time(results: &Results, meters: &str) -> Option<Target> {
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 fn page_size(results: &Results, meters: &str) -> Target {
-    let text = format!("the page at {meters} meters and {LARGE_RUNS} runs: under 100 kB");
+    let text = format!(
+        "the page at {meters} meters and {} runs: under 100 kB",
+        count(LARGE_RUNS.into())
+    );
     let measured = results.page_bytes as f64;
     below(text, measured, PAGE_BYTES, |bytes| {
         format!("{:.1} kB", bytes / 1e3)
