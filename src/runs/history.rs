@@ -4,7 +4,8 @@ use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{
-    Action, Change, Counts, Fields, HeldBack, Outcome, PhaseTime, Rejection, RunId, TenantId, Trigger,
+    Action, Change, Counts, Fields, HeldBack, Outcome, PhaseTime, Rejection, RunId, TenantId,
+    Trigger,
 };
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -138,9 +139,7 @@ pub(super) async fn logged(tx: &Tx<'_, Local>, id: RunId) -> Result<Option<Logge
     let Some(run) = by_id(tx, id).await? else {
         return Ok(None);
     };
-    let row = tx
-        .query_one(DETAILS, &[param::uuid(id.as_uuid())])
-        .await?;
+    let row = tx.query_one(DETAILS, &[param::uuid(id.as_uuid())]).await?;
     let parse = |column| row.get::<_, Option<Value>>(column);
     // What a newer version wrote in another shape is left out.
     let phases = parse(0).and_then(|value| serde_json::from_value(value).ok());
