@@ -47,7 +47,12 @@ impl App {
             .context("read the address listened on")?;
         let server = mcp::Server::new(self.runs.clone());
         let mounted = mcp::http::routes(move || server.for_a_client(), self.shutdown.token());
-        let router = http::router(self.runs.config(), self.runs.clone(), mounted);
+        let router = http::router(
+            self.runs.config(),
+            self.runs.clone(),
+            mounted,
+            self.shutdown.token(),
+        );
         self.start_schedule();
         tracing::info!(%address, "serving MCP at /mcp, the page at / and REST");
         let stop = self.shutdown.token().drop_guard();

@@ -2,6 +2,7 @@
 //! a central Postgres.
 
 pub mod app;
+mod arguments;
 pub mod check;
 pub mod cli;
 pub mod clock;

@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::body::Bytes;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -17,13 +17,16 @@ use crate::runs::Runs;
 use guards::{Guards, guard};
 use problem::Problem;
 
+mod seed;
+mod v1;
+
 mod cookie;
+mod details;
 mod guards;
 mod health;
 mod hosts;
 mod page;
 mod problem;
-mod seed;
 
 /// What a run may take beyond its own limit to write down its end.
 const RUN_MARGIN: Duration = Duration::from_secs(30);
@@ -32,24 +35,27 @@ const RUN_MARGIN: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 struct Shared {
     runs: Runs,
-    /// How long a request waits for the end of the run it started.
+    /// How long a request of the seed system's kind waits for the end of the run it started.
     wait: Duration,
     /// What the page looked at last.
     checked: page::LastCheck,
+    streams: v1::Streams,
+    /// The description of the API, as JSON.
+    description: Bytes,
 }
 
-/// Every route, guarded; `mounted` brings the endpoints that other modules serve.
-pub fn router(config: &Config, runs: Runs, mounted: Router) -> Router {
+/// Every route, guarded; `mounted` brings the endpoints that other modules serve, and `shutdown` ends the open
+/// streams.
+pub fn router(config: &Config, runs: Runs, mounted: Router, shutdown: CancellationToken) -> Router {
+    let table = v1::table();
     let shared = Shared {
         runs,
         wait: config.limits.run_timeout.saturating_add(RUN_MARGIN),
         checked: page::LastCheck::default(),
+        streams: v1::Streams::new(shutdown),
+        description: v1::describe(&table, !config.tokens.is_empty()),
     };
-    let routes = Router::new()
-        .route(health::LIVE_PATH, get(health::live))
-        .route(health::READY_PATH, get(health::ready))
-        .route("/api/local/meter-sync-status", get(seed::status))
-        .route("/api/local/meter-sync-trigger", post(seed::trigger))
+    let routes = v1::routes(table)
         .merge(page::routes())
         .with_state(shared)
         .merge(mounted)

@@ -1,10 +1,10 @@
 //! Errors of the HTTP side as problem details (RFC 9457), with our `code` and `remedy`.
 
-use axum::Json;
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+
+use super::details::Details;
 
 /// A request that reaches no handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,11 @@ pub(super) enum Problem {
 }
 
 impl Problem {
+    /// The body of the answer.
+    pub(super) fn details(self) -> Details {
+        Details::new(self.status(), self.code(), self.detail(), self.remedy())
+    }
+
     fn status(self) -> StatusCode {
         match self {
             Self::HostNotAllowed
@@ -88,7 +93,7 @@ impl Problem {
             Self::TokenReadOnly => "Use a token with the `trigger:` scope of METER_SYNC_TOKENS.",
             Self::BodyTooLarge => "Send a shorter body.",
             Self::NotFound => {
-                "Try /mcp, /api/local/meter-sync-status, /api/local/meter-sync-trigger, /livez or /readyz."
+                "Try /mcp, or a route of /api/v1/openapi.json: /api/v1/status, /api/v1/sync, /api/v1/runs, /api/v1/meters/{key}, /api/v1/events, /livez, /readyz .."
             }
             Self::MethodNotAllowed => "The Allow header names the methods it takes.",
         }
@@ -114,21 +119,8 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = self.status();
-        let body = Json(json!({
-            "type": "about:blank",
-            "title": status.canonical_reason(),
-            "status": status.as_u16(),
-            "detail": self.detail(),
-            "code": self.code(),
-            "remedy": self.remedy(),
-        }));
-        let mut response = (status, body).into_response();
+        let mut response = self.details().into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
         if let Some(challenge) = self.challenge() {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }

@@ -10,9 +10,11 @@ use axum::extract::State;
 use axum::http::header::USER_AGENT;
 use axum::http::{HeaderMap, StatusCode};
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Shared;
+use super::details::http_status;
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Counts, Outcome, Trigger};
 use crate::runs::report::{RunReport, RunState};
@@ -25,7 +27,9 @@ const ACTOR_CHARS: usize = 100;
 
 /// `GET /api/local/meter-sync-status`. The `last_sync_*` fields and the counts are those of the last
 /// run that ended and was not a dry run, and null before it.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "LocalStatus")]
 pub(super) struct StatusBody {
     last_sync_at: Option<DateTime<Utc>>,
     last_sync_success: Option<bool>,
@@ -38,7 +42,9 @@ pub(super) struct StatusBody {
 }
 
 /// `POST /api/local/meter-sync-trigger`: `{success, message}` and what else there is to say.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "LocalSync")]
 pub(super) struct TriggerBody {
     success: bool,
     message: String,
@@ -49,7 +55,9 @@ pub(super) struct TriggerBody {
 }
 
 /// What the sync did.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "LocalSyncResult")]
 struct TriggerResult {
     success: bool,
     inserted: i64,
@@ -163,7 +171,8 @@ fn failed(failure: Failure) -> (StatusCode, Json<TriggerBody>) {
     (status, Json(body))
 }
 
-fn failure_of(report: RunReport) -> Failure {
+/// Why a run ended badly.
+pub(super) fn failure_of(report: RunReport) -> Failure {
     report.error.unwrap_or_else(|| {
         Failure::new(ErrorCode::Internal, report.summary).with_remedy(report.next_step)
     })
@@ -172,34 +181,6 @@ fn failure_of(report: RunReport) -> Failure {
 fn overdue(report: &RunReport) -> Failure {
     let message = format!("Run {} goes on beyond its time limit.", report.run_id);
     Failure::new(ErrorCode::Internal, message)
-}
-
-/// Whose fault it is, as far as a status can say.
-fn http_status(code: ErrorCode) -> StatusCode {
-    match code {
-        ErrorCode::ConfigMissing | ErrorCode::ConfigInvalid | ErrorCode::TenantNotConfigured => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        ErrorCode::RemoteUnreachable
-        | ErrorCode::RemoteTls
-        | ErrorCode::RemoteAuth
-        | ErrorCode::RemotePermission
-        | ErrorCode::RemoteSchema
-        | ErrorCode::RemoteTimeout
-        | ErrorCode::SourceEmptyRefused
-        | ErrorCode::MassDeactivationRefused
-        | ErrorCode::DuplicateSourceKey => StatusCode::BAD_GATEWAY,
-        ErrorCode::AlreadyRunning => StatusCode::CONFLICT,
-        ErrorCode::ReadOnly => StatusCode::FORBIDDEN,
-        ErrorCode::TenantMismatch
-        | ErrorCode::LocalUnreachable
-        | ErrorCode::LocalAuth
-        | ErrorCode::LocalSchema
-        | ErrorCode::LocalConstraint
-        | ErrorCode::LocalTimeout
-        | ErrorCode::Interrupted
-        | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-    }
 }
 
 fn updated(counts: &Counts) -> i64 {
@@ -214,7 +195,7 @@ fn set_aside(counts: &Counts) -> String {
 }
 
 /// The client's name for itself, as the log shows who asked.
-fn actor(headers: &HeaderMap) -> Option<String> {
+pub(super) fn actor(headers: &HeaderMap) -> Option<String> {
     let agent = headers.get(USER_AGENT)?.to_str().ok()?;
     Some(agent.chars().take(ACTOR_CHARS).collect())
 }

@@ -3,7 +3,7 @@
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde::Serialize;
 
-use super::arguments::BadArgument;
+use crate::arguments::BadArgument;
 use crate::error::{ErrorCode, Failure};
 use crate::meter::RunId;
 

@@ -141,9 +141,9 @@ fn name(meter: &Fields) -> String {
         .filter(|(field, _)| *field != "name")
         .map(|(field, value)| format!("{field} {}", text(value)))
         .collect();
-    let key = super::arguments::shorten(&key.join(", "));
+    let key = crate::arguments::shorten(&key.join(", "));
     match meter.get("name").filter(|name| !name.is_null()) {
-        Some(name) => format!("{} ({key})", super::arguments::shorten(&text(name))),
+        Some(name) => format!("{} ({key})", crate::arguments::shorten(&text(name))),
         None => key,
     }
 }

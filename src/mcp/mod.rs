@@ -21,6 +21,7 @@ use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use tokio::sync::Semaphore;
 
+use crate::arguments;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::runs::Runs;
@@ -38,7 +39,6 @@ mod subscriptions;
 
 mod answer;
 mod approval;
-mod arguments;
 mod patient;
 mod progress;
 mod schema;

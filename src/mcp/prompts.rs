@@ -7,8 +7,8 @@ use rmcp::model::{
 
 use serde_json::{Value, json};
 
-use super::arguments::{nearest, one_line, shorten};
 use super::{status, trigger};
+use crate::arguments::{nearest, one_line, shorten};
 
 const SINCE: &str = "since";
 const SINCE_CHARS: usize = 100;

@@ -12,7 +12,7 @@ use crate::runs::meters::KeyText;
 use crate::runs::status::{RunRecord, StatusQuery};
 
 use super::app;
-use super::arguments::shorten;
+use crate::arguments::shorten;
 
 const STATUS: &str = "meter-sync://status";
 const RUNS: &str = "meter-sync://runs/";

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::json;
 
-use super::arguments::{Arguments, BadArgument, shorten};
 use super::{Schema, ToolResult, answer, app, literal, schema};
+use crate::arguments::{Arguments, BadArgument, shorten};
 use crate::meter::RunId;
 use crate::runs::Runs;
 use crate::runs::status::{Status, StatusQuery};

@@ -12,8 +12,8 @@ use crate::meter::Outcome;
 use crate::runs::status::RunRecord;
 use crate::runs::{News, Runs};
 
-use super::arguments::shorten;
 use super::resources::Address;
+use crate::arguments::shorten;
 
 /// How many addresses one client may watch.
 const MOST: usize = 1000;

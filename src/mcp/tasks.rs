@@ -8,8 +8,8 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 
-use super::arguments::shorten;
 use super::trigger;
+use crate::arguments::shorten;
 use crate::meter::{Outcome, RunId};
 use crate::runs::Runs;
 use crate::runs::report::RunReport;

@@ -13,8 +13,8 @@ use rmcp::{ErrorData, RoleServer};
 use serde_json::json;
 
 use super::approval::{self, Answer, Approvals, Returned, Way};
-use super::arguments::{Arguments, BadArgument, one_line};
 use super::{Schema, ToolResult, answer, app, literal, progress, schema, tasks};
+use crate::arguments::{Arguments, BadArgument, one_line};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Change, Permission, Trigger};
 use crate::runs::report::{RunReport, RunState};

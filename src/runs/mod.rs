@@ -24,6 +24,7 @@ use found::Remembered;
 use here::Here;
 use news::Latest;
 pub use news::News;
+pub use progress::{Following, RunProgress};
 pub use slots::Claim;
 
 use report::{RunReport, RunState};
@@ -43,6 +44,7 @@ pub mod meters;
 mod news;
 mod order;
 mod overview;
+mod progress;
 pub mod report;
 mod settle;
 mod slots;

@@ -16,13 +16,15 @@ use crate::error::Failure;
 use crate::meter::{Outcome, RunId};
 
 use super::here::Here;
-use super::status::RunRecord;
+use super::status::{ConnectionState, RunRecord, Status};
 use super::{Runs, history, table};
 
 /// How often the log is looked at for runs of other processes.
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long after a change here the log is looked at, and for how long a look counts for others.
 const FRESH: Duration = Duration::from_millis(200);
+/// How old a status may become before another one is due though nothing is known to have happened.
+const STATUS_AGE: Duration = Duration::from_secs(60);
 /// How many of the latest runs are looked at.
 const LATEST: u32 = 10;
 
@@ -56,25 +58,48 @@ impl News {
     /// The runs that have begun or ended since the last time, the latest first; waits until there are any.
     pub async fn next(&mut self) -> Vec<RunRecord> {
         loop {
-            let due = Instant::now() + PAUSE;
-            // The sender lives as long as the runs, which we hold.
-            drop(timeout_at(due, self.changed()).await);
-            // All who listen wake at once: what the first of them looks up after this counts for the others.
-            let woken = Instant::now();
-            tokio::time::sleep(FRESH).await;
-            let Ok(latest) = self.runs.shared.latest.since(woken, &self.runs).await else {
-                continue; // it is news when the database is back
-            };
-            let is_news = |run: &&RunRecord| self.is_news(run);
-            let news: Vec<_> = latest.iter().filter(is_news).cloned().collect();
-            self.told = latest.iter().map(mark).collect();
+            // Without the database: it is news when that is back.
+            let (_, news) = self.look().await;
+            let news = news.unwrap_or_default();
             if !news.is_empty() {
                 return news;
             }
         }
     }
 
-    /// Waits until a run begins or ends here.
+    /// Waits until a status may say something else than this one did: a run has begun or ended, a database was
+    /// lost or is back, the wait for a retry has begun or ended, or a minute is over, in which the time itself or
+    /// somebody else may have changed what it says.
+    pub async fn outdated(&mut self, status: &Status) {
+        let was_reached = status.connections.local.state == ConnectionState::Ok;
+        let old = Instant::now() + STATUS_AGE;
+        while Instant::now() < old {
+            let (changed, news) = self.look().await;
+            if changed || was_reached != news.is_ok() || news.is_ok_and(|news| !news.is_empty()) {
+                return;
+            }
+        }
+    }
+
+    /// Looks at the log in a while, or as soon as something changes here: whether it did, and the runs that have
+    /// begun or ended.
+    async fn look(&mut self) -> (bool, Result<Vec<RunRecord>, Failure>) {
+        let due = Instant::now() + PAUSE;
+        let changed = timeout_at(due, self.changed()).await.is_ok();
+        // All who listen wake at once: what the first of them looks up after this counts for the others.
+        let woken = Instant::now();
+        tokio::time::sleep(FRESH).await;
+        let latest = self.runs.shared.latest.since(woken, &self.runs).await;
+        let news = latest.map(|latest| {
+            let is_news = |run: &&RunRecord| self.is_news(run);
+            let news = latest.iter().filter(is_news).cloned().collect();
+            self.told = latest.iter().map(mark).collect();
+            news
+        });
+        (changed, news)
+    }
+
+    /// Waits until something changes here. The sender lives as long as the runs, which we hold.
     async fn changed(&mut self) {
         let changed = self.here.wait_for(|here| state(here) != self.state);
         if let Ok(here) = changed.await {
@@ -90,19 +115,22 @@ impl News {
 
 /// The last look at the log, for all who listen.
 #[derive(Debug, Default)]
-pub(super) struct Latest(Mutex<Option<(Instant, Arc<[RunRecord]>)>>);
+pub(super) struct Latest(Mutex<Option<(Instant, Found)>>);
+
+/// The latest runs, or why they could not be read: a database that is gone is waited for once, not by each.
+type Found = Result<Arc<[RunRecord]>, Failure>;
 
 impl Latest {
     /// The latest runs, looked up at that time or later; none while the local database cannot be asked.
-    async fn since(&self, time: Instant, runs: &Runs) -> Result<Arc<[RunRecord]>, Failure> {
+    async fn since(&self, time: Instant, runs: &Runs) -> Found {
         let mut last = self.0.lock().await;
         if let Some((_, latest)) = last.as_ref().filter(|(looked, _)| *looked >= time) {
-            return Ok(Arc::clone(latest));
+            return latest.clone();
         }
         let now = Instant::now();
-        let latest: Arc<[RunRecord]> = look(runs).await?.into();
-        *last = Some((now, Arc::clone(&latest)));
-        Ok(latest)
+        let latest: Found = look(runs).await.map(Arc::from);
+        *last = Some((now, latest.clone()));
+        latest
     }
 }
 
@@ -121,12 +149,22 @@ async fn look(runs: &Runs) -> Result<Vec<RunRecord>, Failure> {
     asked.await.map_err(|error: DbError| error.failure())
 }
 
-/// The run in progress here, and the last that ended.
-type State = (Option<RunId>, Option<(RunId, Option<Outcome>)>);
+/// What is looked out for here.
+#[derive(Debug, PartialEq, Eq)]
+struct State {
+    running: Option<RunId>,
+    last: Option<(RunId, Option<Outcome>)>,
+    waiting_until: Option<DateTime<Utc>>,
+    connections: [ConnectionState; 2],
+}
 
 fn state(here: &Here) -> State {
-    let running = here.running.as_ref().map(|run| run.record.run_id);
-    (running, here.last.as_ref().map(mark))
+    State {
+        running: here.running.as_ref().map(|run| run.record.run_id),
+        last: here.last.as_ref().map(mark),
+        waiting_until: here.waiting_until,
+        connections: [here.remote.state, here.local.state],
+    }
 }
 
 fn mark(run: &RunRecord) -> (RunId, Option<Outcome>) {

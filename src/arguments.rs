@@ -1,12 +1,11 @@
 //! The arguments of one call: taken by name, checked, and refused by name when left over.
 //!
-//! JSON Schema keywords for ranges and lengths are not enforced by clients or by rmcp, so every
+//! JSON Schema keywords for ranges and lengths are not enforced by clients or by serde, so every
 //! bound is checked here. `null` counts as absent: some clients send it for an optional argument.
 
 use std::ops::RangeInclusive;
 
-use rmcp::model::JsonObject;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// How far a misspelt name may be from the one it stands for.
 const NEAREST_MIN_SIMILARITY: f64 = 0.6;
@@ -15,24 +14,24 @@ const QUOTED_CHARS: usize = 60;
 
 /// Why a call cannot be understood, in one sentence.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadArgument(pub(super) String);
+pub(crate) struct BadArgument(pub(crate) String);
 
 /// The arguments not taken yet, and the names taken so far.
 #[derive(Debug)]
-pub(super) struct Arguments {
-    left: JsonObject,
+pub(crate) struct Arguments {
+    left: Map<String, Value>,
     taken: Vec<&'static str>,
 }
 
 impl Arguments {
-    pub(super) fn new(given: Option<JsonObject>) -> Self {
+    pub(crate) fn new(given: Option<Map<String, Value>>) -> Self {
         Self {
             left: given.unwrap_or_default(),
             taken: Vec::new(),
         }
     }
 
-    pub(super) fn boolean(
+    pub(crate) fn boolean(
         &mut self,
         name: &'static str,
         default: bool,
@@ -45,7 +44,7 @@ impl Arguments {
     }
 
     /// A whole number within `range`.
-    pub(super) fn integer(
+    pub(crate) fn integer(
         &mut self,
         name: &'static str,
         range: RangeInclusive<u32>,
@@ -65,7 +64,7 @@ impl Arguments {
     }
 
     /// Text of at most `max_chars` characters on one line; blank text counts as absent.
-    pub(super) fn text(
+    pub(crate) fn text(
         &mut self,
         name: &'static str,
         max_chars: usize,
@@ -85,8 +84,24 @@ impl Arguments {
         }
     }
 
+    /// One of some words.
+    pub(crate) fn choice(
+        &mut self,
+        name: &'static str,
+        words: &[&'static str],
+    ) -> Result<Option<&'static str>, BadArgument> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        let word = words.iter().find(|word| value == **word);
+        let expected = || format!("one of {}", words.join(", "));
+        word.copied()
+            .map(Some)
+            .ok_or_else(|| wrong(name, &expected(), &value))
+    }
+
     /// Refuses what was given and never taken.
-    pub(super) fn finish(self) -> Result<(), BadArgument> {
+    pub(crate) fn finish(self) -> Result<(), BadArgument> {
         let Some(unknown) = self.left.keys().next() else {
             return Ok(());
         };
@@ -107,7 +122,7 @@ impl Arguments {
 }
 
 /// The known name that `name` probably stands for.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
@@ -118,12 +133,12 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
 
 /// Text of a caller with control characters as spaces and no blank ends, fit for a log and for
 /// Postgres (which has no NUL).
-pub(super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ").trim().to_owned()
 }
 
 /// The beginning of a caller's text, to repeat it in an error.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     let line = one_line(text);
     match line.char_indices().nth(QUOTED_CHARS) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),

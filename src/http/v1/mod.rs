@@ -1,0 +1,86 @@
+//! The REST API: one table of routes that makes both the router and the API's description, so that no route is
+//! left undescribed.
+//!
+//! What cannot be answered is told as problem details, never as text. Nothing here can let the brake go: a sync that
+//! it refuses needs a person, at the command line or the page.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use schemars::json_schema;
+
+use super::Shared;
+pub(super) use events::Streams;
+pub(super) use openapi::describe;
+use route::{Operation, Route};
+
+mod status;
+mod sync;
+
+mod cancel;
+mod changes;
+mod meter;
+mod runs;
+
+mod events;
+
+mod beside;
+mod given;
+mod openapi;
+mod route;
+
+/// Where the API is described.
+const DESCRIPTION_PATH: &str = "/api/v1/openapi.json";
+
+/// Every route.
+pub(super) fn table() -> Vec<Route> {
+    vec![
+        status::route(),
+        sync::route(),
+        runs::list_route(),
+        runs::route(),
+        changes::route(),
+        cancel::route(),
+        meter::route(),
+        events::route(),
+        description_route(),
+        beside::local_status(),
+        beside::local_trigger(),
+        beside::live(),
+        beside::ready(),
+    ]
+}
+
+/// The routes of the table.
+pub(super) fn routes(table: Vec<Route>) -> Router<Shared> {
+    let add = |router: Router<Shared>, route: Route| router.route(route.path, route.handler);
+    table
+        .into_iter()
+        .fold(Router::new(), add)
+        .layer(middleware::map_response(forbid_storing))
+}
+
+/// What is true now need not be true when it is looked at again.
+async fn forbid_storing(mut response: Response) -> Response {
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(CACHE_CONTROL, no_store);
+    response
+}
+
+fn description_route() -> Route {
+    let operation = Operation::new("getDescription", "This description of the API").answer(
+        200,
+        "The description",
+        |_| json_schema!({"type": "object", "required": ["openapi", "info", "paths"]}),
+    );
+    Route::get(DESCRIPTION_PATH, description, operation)
+}
+
+async fn description(State(Shared { description, .. }): State<Shared>) -> Response {
+    let json: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
+    (json, Bytes::clone(&description)).into_response()
+}

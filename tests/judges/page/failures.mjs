@@ -1,0 +1,125 @@
+// What goes wrong, what the page says to do, and that it never shows the old as the new.
+
+import assert from 'node:assert/strict';
+import {until} from './sites.mjs';
+import {look} from './stage.mjs';
+import {button, counts, sync, word} from './syncs.mjs';
+
+const icon = page => page.locator('#favicon').getAttribute('href');
+const LOST = /ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_RESET|ERR_TIMED_OUT/;
+
+async function namesTheRemedy({site, visit}) {
+  const page = await visit();
+  await sync(page);
+  site.lines.remote.cut();
+  await sync(page);
+  await word(page, 'Failing');
+  assert.match(await icon(page), /cross-bad/);
+  assert.match(await page.title(), /^Failing – Acme/);
+  assert.match(await page.locator('#remedy').innerText(), /What to do/);
+  await page.locator('#connections .badge.bad', {hasText: 'Failed'}).waitFor();
+  await look(page, 'failing');
+  await page.getByRole('link', {name: 'All about this run'}).click();
+  await page.locator('#run-head h1', {hasText: 'Failed'}).waitFor();
+  await look(page, 'failed-run');
+  site.lines.remote.open();
+  await sync(page);
+  await word(page, 'Paused');
+  assert.equal(await page.locator('.bad .badge, .badge.bad').filter({hasText: 'Failing'}).count(), 0);
+}
+
+async function standsWithoutTheLocal({site, visit}) {
+  const page = await visit();
+  await sync(page);
+  site.lines.local.cut();
+  await word(page, 'Failing');
+  await page.reload();
+  await word(page, 'Failing');
+  await look(page, 'local-down');
+  assert.equal((await page.goto('/runs')).status(), 503);
+  await look(page, 'local-down-runs');
+  site.lines.local.open();
+  await page.goto('/');
+  await word(page, 'Paused');
+}
+
+async function setsAside({site, visit}) {
+  await site.local(`alter table meter add check (length(name) < 20)`);
+  await site.remote(`update meter set name = 'A name that is longer than this site takes' where id in (2, 4)`);
+  const page = await visit();
+  await sync(page);
+  assert.equal((await counts(page))['Set aside'], '2');
+  await page.getByRole('heading', {name: 'What was set aside'}).waitFor();
+  await look(page, 'partial');
+  await page.getByRole('link', {name: 'All about this run'}).click();
+  await page.locator('#run-head h1', {hasText: 'In part'}).waitFor();
+  assert.equal(await page.locator('.tag.rejected').count(), 2);
+  await look(page, 'partial-run');
+}
+
+async function greysAndComesBack({program, visit, person}) {
+  const page = await visit();
+  await sync(page);
+  await word(page, 'Paused');
+  person.expect(LOST);
+  const killed = Date.now();
+  await program.kill();
+  await word(page, 'No connection').catch(() => {});
+  await until('it is grey', () => page.evaluate(() => 'gone' in document.documentElement.dataset), 45_000);
+  assert(Date.now() - killed < 45_000);
+  assert.match(await page.title(), /^No connection – Paused/);
+  assert.match(await icon(page), /gone/);
+  assert(await button(page, 'Sync now').isDisabled());
+  assert.match(await page.locator('#freshness').innerText(), /no longer/);
+  assert.match(await page.locator('#announce').innerText(), /has not answered since/);
+  const ago = await page.locator('[data-since]').first().innerText();
+  await look(page, 'gone');
+  assert.equal(await page.locator('[data-since]').first().innerText(), ago, 'nothing goes on as if it were known');
+  await program.start();
+  await word(page, 'Paused');
+  assert.match(await page.title(), /^Paused/);
+  assert.doesNotMatch(await icon(page), /gone/);
+  await until('it can be pressed', () => button(page, 'Sync now').isEnabled());
+  person.expect();
+  await sync(page);
+  assert.match(await page.locator('#last').innerText(), /No change/);
+}
+
+async function greysWhenFrozen({program, visit, person}) {
+  const page = await visit();
+  await page.clock.install();
+  await page.reload();
+  await word(page, 'Never run');
+  person.expect(LOST);
+  program.signal('SIGSTOP');
+  try {
+    for (let second = 0; second < 45 && await page.locator('#word').innerText() !== 'No connection'; second += 5) {
+      await page.clock.runFor(5000);
+    }
+    await word(page, 'No connection');
+  } finally {
+    program.signal('SIGCONT');
+  }
+  await until('it is back', async () => { await page.clock.runFor(1000); return await page.locator('#word').innerText() === 'Never run'; });
+}
+
+async function helpsToSetUp({visit}) {
+  const page = await visit();
+  await word(page, 'Not configured');
+  await page.getByRole('heading', {name: 'How to set it up'}).waitFor();
+  assert(await button(page, 'Sync now').isDisabled());
+  await look(page, 'not-configured');
+  await page.goto('/runs');
+  await look(page, 'not-configured-runs');
+  await page.goto('/connections');
+  await look(page, 'not-configured-connections');
+}
+
+export const scenarios = [
+  {name: 'a remote that does not answer is told with what to do, and is over when it is over', settings: {METER_SYNC_CONNECT_TIMEOUT: '2s'}, play: namesTheRemedy},
+  {name: 'without the local database the page still says how it stands', settings: {METER_SYNC_CONNECT_TIMEOUT: '2s'}, play: standsWithoutTheLocal},
+  {name: 'rows that were set aside are told with their reasons', play: setsAside},
+  {name: 'a server that was killed turns the page grey within 45 s, and its return turns it back', play: greysAndComesBack},
+  {name: 'a server that is frozen turns the page grey, too', play: greysWhenFrozen},
+  {name: 'a site that is not configured is told how to set it up', settings: {METER_SYNC_REMOTE_URL: null, METER_SYNC_LOCAL_URL: null}, play: helpsToSetUp},
+];
