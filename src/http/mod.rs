@@ -1,4 +1,4 @@
-//! The HTTP side: REST and health checks of our own, and whatever endpoint the caller mounts, all
+//! The HTTP side: REST, health checks and metrics of our own, and whatever endpoint the caller mounts, all
 //! behind the same guards.
 //!
 //! Every route, the answer to an unknown one included, is reached only through the guards.
@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,7 @@ use problem::Problem;
 mod guards;
 mod health;
 mod hosts;
+mod metrics;
 mod problem;
 mod seed;
 
@@ -32,17 +34,21 @@ struct Shared {
     runs: Runs,
     /// How long a request waits for the end of the run it started.
     wait: Duration,
+    /// What was counted.
+    recorder: PrometheusHandle,
 }
 
 /// Every route, guarded; `mounted` brings the endpoints that other modules serve.
-pub fn router(config: &Config, runs: Runs, mounted: Router) -> Router {
+pub fn router(config: &Config, runs: Runs, recorder: PrometheusHandle, mounted: Router) -> Router {
     let shared = Shared {
         runs,
         wait: config.limits.run_timeout.saturating_add(RUN_MARGIN),
+        recorder,
     };
     let routes = Router::new()
         .route(health::LIVE_PATH, get(health::live))
         .route(health::READY_PATH, get(health::ready))
+        .route(metrics::PATH, get(metrics::scrape))
         .route("/api/local/meter-sync-status", get(seed::status))
         .route("/api/local/meter-sync-trigger", post(seed::trigger))
         .with_state(shared)

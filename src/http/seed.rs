@@ -18,6 +18,7 @@ use crate::meter::{Counts, Outcome, Trigger};
 use crate::runs::report::{RunReport, RunState};
 use crate::runs::status::{ActivityState, RunRecord, Status, StatusQuery};
 use crate::runs::{Request, Requested};
+use crate::trace::TraceId;
 
 /// As many runs as a status lists, to find the last that was not a dry run among them.
 const HISTORY: u32 = 50;
@@ -72,11 +73,12 @@ pub(super) async fn status(
 
 /// Starts a sync and answers when it has ended; a client that goes away does not end it.
 pub(super) async fn trigger(
-    State(Shared { runs, wait }): State<Shared>,
+    State(Shared { runs, wait, .. }): State<Shared>,
     headers: HeaderMap,
 ) -> (StatusCode, Json<TriggerBody>) {
     let mut request = Request::new(Trigger::Rest);
     request.actor = actor(&headers);
+    request.trace = TraceId::of_headers(&headers);
     match runs.request(request).await {
         Ok(Requested::Started(mut ticket)) => ended(ticket.wait(wait).await),
         Ok(Requested::Finished(report)) => ended(*report),

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::db::{Database, DbError, Local, Remote};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Permission, Progress, RunId, Trigger};
+use crate::trace::TraceId;
 
 use found::Remembered;
 use here::Here;
@@ -36,6 +37,7 @@ mod here;
 mod history;
 mod lock;
 mod log;
+pub mod measures;
 pub mod meters;
 mod news;
 mod order;
@@ -64,6 +66,8 @@ pub struct Request {
     /// A second request with the same key and `dry_run` within a day is answered with the first one's
     /// run, unless that failed for a reason that may pass.
     pub idempotency_key: Option<String>,
+    /// The trace it belongs to, for the logs.
+    pub trace: Option<TraceId>,
 }
 
 impl Request {
@@ -76,6 +80,7 @@ impl Request {
             dry_run: false,
             allow: Allow::default(),
             idempotency_key: None,
+            trace: None,
         }
     }
 }
