@@ -8,7 +8,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::runs::Runs;
 use crate::schedule::Pace;
 use crate::shutdown::{DRAIN, Shutdown};
-use crate::{http, mcp, schedule};
+use crate::{http, mcp, schedule, telemetry};
 
 /// A process's parts, wired.
 #[derive(Debug)]
@@ -47,9 +47,13 @@ impl App {
             .context("read the address listened on")?;
         let server = mcp::Server::new(self.runs.clone());
         let mounted = mcp::http::routes(move || server.for_a_client(), self.shutdown.token());
+        let recorder = telemetry::recorder();
+        let upkeep = telemetry::upkeep(recorder.clone(), self.shutdown.token());
+        self.shutdown.tasks().spawn(upkeep);
         let router = http::router(
             self.runs.config(),
             self.runs.clone(),
+            recorder,
             mounted,
             self.shutdown.token(),
         );

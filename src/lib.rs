@@ -19,3 +19,4 @@ pub mod schedule;
 pub mod shutdown;
 pub mod sync;
 pub mod telemetry;
+pub mod trace;

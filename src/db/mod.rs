@@ -92,6 +92,17 @@ impl<S: Side> std::fmt::Debug for Database<S> {
     }
 }
 
+/// How many connections of a pool are open, and how many there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// Open, and waiting to be used again.
+    pub idle: u32,
+    /// Open and used, or being opened.
+    pub in_use: u32,
+    /// The most there may be.
+    pub max: u32,
+}
+
 /// How long a statement, a lock and an answer are waited for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waits {
@@ -161,6 +172,17 @@ impl<S: Side> Database<S> {
             waits,
             side: PhantomData,
         })
+    }
+
+    /// The pool as it stands.
+    pub fn connections(&self) -> Connections {
+        let status = self.pool.status();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Connections {
+            idle: number(status.available),
+            in_use: number(status.size.saturating_sub(status.available)),
+            max: number(status.max_size),
+        }
     }
 
     /// A connection, new or used before.

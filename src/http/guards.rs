@@ -14,12 +14,14 @@ use axum::http::{HeaderMap, HeaderName, Method};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tracing::Instrument;
 
 use super::hosts::Hosts;
 use super::problem::Problem;
 use super::{cookie, health, page};
 use crate::clock;
 use crate::config::{Config, Token};
+use crate::trace::{self, TraceId};
 
 /// No request of ours needs a thousandth of it.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -42,6 +44,12 @@ pub(super) fn guard(routes: Router, guards: Guards) -> Router {
     routes
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(Arc::new(guards), check))
+        .layer(middleware::from_fn(in_its_trace))
+}
+
+async fn in_its_trace(request: Request, next: Next) -> Response {
+    let span = trace::span(TraceId::of_headers(request.headers()));
+    next.run(request).instrument(span).await
 }
 
 async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Next) -> Response {

@@ -1,4 +1,4 @@
-//! The HTTP side: the page, REST and health checks of our own, and whatever endpoint the caller mounts, all
+//! The HTTP side: the page, REST, health checks and metrics of our own, and whatever endpoint the caller mounts, all
 //! behind the same guards.
 //!
 //! Every route, the answer to an unknown one included, is reached only through the guards.
@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::routing::get;
 use axum::serve::ListenerExt;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +27,7 @@ mod details;
 mod guards;
 mod health;
 mod hosts;
+mod metrics;
 mod page;
 mod problem;
 
@@ -37,6 +40,8 @@ struct Shared {
     runs: Runs,
     /// How long a request of the seed system's kind waits for the end of the run it started.
     wait: Duration,
+    /// What was counted.
+    recorder: PrometheusHandle,
     /// What the page looked at last.
     checked: page::LastCheck,
     streams: v1::Streams,
@@ -46,16 +51,24 @@ struct Shared {
 
 /// Every route, guarded; `mounted` brings the endpoints that other modules serve, and `shutdown` ends the open
 /// streams.
-pub fn router(config: &Config, runs: Runs, mounted: Router, shutdown: CancellationToken) -> Router {
+pub fn router(
+    config: &Config,
+    runs: Runs,
+    recorder: PrometheusHandle,
+    mounted: Router,
+    shutdown: CancellationToken,
+) -> Router {
     let table = v1::table();
     let shared = Shared {
         runs,
         wait: config.limits.run_timeout.saturating_add(RUN_MARGIN),
+        recorder,
         checked: page::LastCheck::default(),
         streams: v1::Streams::new(shutdown),
         description: v1::describe(&table, !config.tokens.is_empty()),
     };
     let routes = v1::routes(table)
+        .route(metrics::PATH, get(metrics::scrape))
         .merge(page::routes())
         .with_state(shared)
         .merge(mounted)

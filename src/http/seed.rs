@@ -20,6 +20,7 @@ use crate::meter::{Counts, Outcome, Trigger};
 use crate::runs::report::{RunReport, RunState};
 use crate::runs::status::{ActivityState, RunRecord, Status, StatusQuery};
 use crate::runs::{Request, Requested};
+use crate::trace::TraceId;
 
 /// As many runs as a status lists, to find the last that was not a dry run among them.
 const HISTORY: u32 = 50;
@@ -85,6 +86,7 @@ pub(super) async fn trigger(
 ) -> (StatusCode, Json<TriggerBody>) {
     let mut request = Request::new(Trigger::Rest);
     request.actor = actor(&headers);
+    request.trace = TraceId::of_headers(&headers);
     match runs.request(request).await {
         Ok(Requested::Started(mut ticket)) => ended(ticket.wait(wait).await),
         Ok(Requested::Finished(report)) => ended(*report),

@@ -20,11 +20,13 @@ use rmcp::model::{
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use crate::arguments;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::runs::Runs;
+use crate::trace::{self, TraceId};
 use approval::Approvals;
 use subscriptions::Subscriptions;
 
@@ -109,6 +111,24 @@ impl Server {
             Some(_) | None => Ok(()),
         }
     }
+
+    async fn answer_call(
+        &self,
+        request: &CallToolRequestParams,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        match request.name.as_ref() {
+            status::NAME => {
+                let answer = status::call(&self.runs, request.arguments.clone()).await;
+                Ok(answer.into())
+            }
+            trigger::NAME => match self.may_trigger(context) {
+                Ok(()) => trigger::call(&self.runs, &self.approvals, request, context).await,
+                Err(failure) => Ok(answer::failure(&failure, None).into()),
+            },
+            unknown => Err(unknown_tool(unknown)),
+        }
+    }
 }
 
 /// The tools as `tools/list` shows them, in its order; a caller who may not trigger is not shown the trigger.
@@ -175,14 +195,9 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let meta = modern_meta(&context);
-        let mut response = match request.name.as_ref() {
-            status::NAME => status::call(&self.runs, request.arguments).await.into(),
-            trigger::NAME => match self.may_trigger(&context) {
-                Ok(()) => trigger::call(&self.runs, &self.approvals, &request, &context).await?,
-                Err(failure) => answer::failure(&failure, None).into(),
-            },
-            unknown => return Err(unknown_tool(unknown)),
-        };
+        let span = trace::span(caller_trace(&context));
+        let answer = self.answer_call(&request, &context).instrument(span);
+        let mut response = answer.await?;
         match &mut response {
             CallToolResponse::Complete(result) => result.meta = meta,
             CallToolResponse::InputRequired(result) => result.meta = meta,
@@ -338,6 +353,13 @@ fn server_info() -> Implementation {
 /// The token the caller came with; none over stdio and where no tokens are set.
 fn caller_token(context: &RequestContext<RoleServer>) -> Option<&Token> {
     context.extensions.get::<Parts>()?.extensions.get::<Token>()
+}
+
+/// The trace the caller's request belongs to: as MCP says it, else as HTTP does.
+fn caller_trace(context: &RequestContext<RoleServer>) -> Option<TraceId> {
+    let told = context.meta.get_traceparent();
+    told.and_then(TraceId::of_traceparent)
+        .or_else(|| TraceId::of_headers(&context.extensions.get::<Parts>()?.headers))
 }
 
 fn modern_meta(context: &RequestContext<RoleServer>) -> Option<MetaObject> {

@@ -88,6 +88,7 @@ pub(super) async fn call(
         Err(error) => return Ok(answer::bad_argument(&error).into()),
     };
     request.actor = context.client_info().as_ref().map(actor);
+    request.trace = super::caller_trace(context);
     match approvals.returned(context, call)? {
         Returned::Nothing => {}
         Returned::Yes(digest) => request = approved(request, digest),

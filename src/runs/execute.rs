@@ -106,6 +106,7 @@ impl Order<'_> {
         tracing::info!(
             run.id = %self.run_id,
             run.trigger = %self.request.trigger,
+            trace.id = self.request.trace.map(tracing::field::display),
             tenant.id = %run.scope.tenant.id,
             dry_run = self.request.dry_run,
             "sync started"

@@ -24,6 +24,8 @@ pub(super) struct Found {
     pub(super) tenant: Option<TenantStatus>,
     pub(super) last_run: Option<RunRecord>,
     pub(super) last_success_at: Option<DateTime<Utc>>,
+    /// How many runs have ended since then, dry runs aside.
+    pub(super) failures: Option<i64>,
     pub(super) running: Option<RunRecord>,
     /// A run whose process went away, not marked yet.
     pub(super) interrupted: Option<RunRecord>,

@@ -216,6 +216,34 @@ pub(super) async fn last_success(
         .and_then(|row| row.get(0)))
 }
 
+/// More failures in a row than anybody tells apart; it bounds what is read.
+const MAX_FAILURES: i64 = 1000;
+
+const ENDED_SINCE: &str = "\
+-- count the runs since the last success
+select count(*) from (
+    select from meter_sync.meter_sync_log
+    where local_table = $1 and (tenant is null or tenant = coalesce($2, tenant))
+        and outcome is not null and not dry_run and started_at > $3
+    order by started_at desc limit $4
+) run";
+
+/// How many runs that started after `since`, or ever, have ended, dry runs aside; no more than [`MAX_FAILURES`].
+pub(super) async fn ended_since(
+    tx: &Tx<'_, Local>,
+    (table, tenant): (&LocalTable, Option<&TenantId>),
+    since: Option<DateTime<Utc>>,
+) -> Result<i64, DbError> {
+    let [table, tenant] = of(table, tenant);
+    let params = [
+        table,
+        tenant,
+        param::timestamptz(since.unwrap_or(DateTime::UNIX_EPOCH)),
+        param::bigint(MAX_FAILURES),
+    ];
+    Ok(tx.query_one(ENDED_SINCE, &params).await?.get(0))
+}
+
 const WAS_COMPARED: &str = "\
 -- look for a full comparison
 select exists (

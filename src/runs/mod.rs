@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::db::{Database, DbError, Local, Remote};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Permission, Progress, RunId, Trigger};
+use crate::trace::TraceId;
 
 use counted::Counted;
 use found::Remembered;
@@ -40,6 +41,7 @@ mod history;
 pub mod listing;
 mod lock;
 mod log;
+pub mod measures;
 pub mod meters;
 mod news;
 mod order;
@@ -69,6 +71,8 @@ pub struct Request {
     /// A second request with the same key and `dry_run` within a day is answered with the first one's
     /// run, unless that failed for a reason that may pass.
     pub idempotency_key: Option<String>,
+    /// The trace it belongs to, for the logs.
+    pub trace: Option<TraceId>,
 }
 
 impl Request {
@@ -81,6 +85,7 @@ impl Request {
             dry_run: false,
             allow: Allow::default(),
             idempotency_key: None,
+            trace: None,
         }
     }
 }

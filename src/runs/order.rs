@@ -12,7 +12,7 @@ use crate::meter::{Counts, Outcome, Progress, RunId, TenantId};
 use super::log::{Beginning, Ending};
 use super::status::RunRecord;
 use super::table::LocalTable;
-use super::{Request, Shared, report};
+use super::{Request, Shared, measures, report};
 
 /// A request on its way.
 pub(super) struct Order<'a> {
@@ -103,6 +103,7 @@ impl Order<'_> {
         tracing::info!(
             run.id = %record.run_id,
             run.trigger = %record.trigger,
+            trace.id = self.request.trace.map(tracing::field::display),
             run.outcome = record.outcome.map(Outcome::as_str),
             error.code = code,
             duration_ms = duration.map(|duration| duration.num_milliseconds()),
@@ -110,6 +111,7 @@ impl Order<'_> {
             "{}",
             report::summary(record)
         );
+        measures::ended(record);
         self.shared.here.send_modify(|here| here.ended(record));
     }
 }

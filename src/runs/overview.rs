@@ -1,10 +1,12 @@
 //! Puts the status together: the log and the meters as the local database has them now, and what only
 //! this process knows. With the local database down the second part stands alone and says so.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use crate::clock;
-use crate::db::{Connection, Database, Local, Tx, migrations, quote};
+use crate::db::{Connection, Database, DbError, Local, Tx, migrations, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, RunId, TenantId};
 
@@ -31,9 +33,19 @@ enum Unfound {
 impl Runs {
     /// The status now. An error only when `run_id` names no run.
     pub async fn status(&self, query: &StatusQuery) -> Result<Status, Failure> {
+        Ok(self.status_within(query, None).await?.0)
+    }
+
+    /// The status, and how many runs have ended since the last success where the log tells; the local database
+    /// is waited for no longer than `patience`, or as long as its settings say.
+    pub(super) async fn status_within(
+        &self,
+        query: &StatusQuery,
+        patience: Option<Duration>,
+    ) -> Result<(Status, Option<i64>), Failure> {
         let now = clock::now();
         let asked = match &self.shared.local {
-            Some(local) => Some(self.ask(local, query).await),
+            Some(local) => Some(self.ask_within(local, query, patience).await),
             None => None,
         };
         let mut here = self.shared.here.borrow().clone();
@@ -50,11 +62,29 @@ impl Runs {
             }
             None => self.fall_back(&here, &missing("METER_SYNC_LOCAL_URL")),
         };
-        Ok(self.compose(found, here, now))
+        let failures = found.failures;
+        Ok((self.compose(found, here, now), failures))
+    }
+
+    async fn ask_within(
+        &self,
+        local: &Database<Local>,
+        query: &StatusQuery,
+        patience: Option<Duration>,
+    ) -> Result<Found, Unfound> {
+        let asked = self.ask(local, query);
+        let Some(patience) = patience else {
+            return asked.await;
+        };
+        let silence =
+            |_elapsed| Unfound::Failed(DbError::silence::<Local>("status", patience).failure());
+        tokio::time::timeout(patience, asked)
+            .await
+            .unwrap_or_else(|elapsed| Err(silence(elapsed)))
     }
 
     async fn ask(&self, local: &Database<Local>, query: &StatusQuery) -> Result<Found, Unfound> {
-        let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
+        let failed = |e: DbError| Unfound::Failed(e.failure());
         let mut connection = local.connect().await.map_err(failed)?;
         let before = connection.moment().await.map_err(failed)?;
         if let Some(found) = self.shared.remembered.at(before.as_ref(), query) {
@@ -80,7 +110,7 @@ impl Runs {
         connection: &mut Connection<Local>,
         query: &StatusQuery,
     ) -> Result<Found, Unfound> {
-        let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
+        let failed = |e: DbError| Unfound::Failed(e.failure());
         let tx = connection.begin("status").await.map_err(failed)?;
         let mapping = &self.config().mapping;
         let table = table::find(&tx, mapping).await.map_err(failed)?;
@@ -99,8 +129,11 @@ impl Runs {
         tenant: Result<Tenant, Failure>,
         query: &StatusQuery,
     ) -> Result<Found, Unfound> {
-        let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
-        let mut found = Found::default();
+        let failed = |e: DbError| Unfound::Failed(e.failure());
+        let mut found = Found {
+            failures: Some(0),
+            ..Found::default()
+        };
         let id = tenant.as_ref().ok().map(|tenant| &tenant.id);
         let has_log = migrations::exist(tx).await.map_err(failed)?;
         if has_log {
@@ -133,7 +166,7 @@ impl Runs {
         scope: Scope,
         found: &mut Found,
     ) -> Result<(), Unfound> {
-        let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
+        let failed = |e: DbError| Unfound::Failed(e.failure());
         let last_run = found.last_run.as_ref().map(|run| run.run_id);
         let counted = self.count_meters(tx, &scope, last_run).await;
         found.meters = counted.map_err(failed)?;
@@ -155,7 +188,7 @@ impl Runs {
         tx: &Tx<'_, Local>,
         scope: &Scope,
         last_run: Option<RunId>,
-    ) -> Result<Option<MeterCounts>, crate::db::DbError> {
+    ) -> Result<Option<MeterCounts>, DbError> {
         let mapping = &self.config().mapping;
         let Scope { tenant, table } = scope;
         if !table.exists || !table.has_active {
@@ -242,11 +275,7 @@ from {} l where {filter}",
     }
 }
 
-async fn read_running(
-    tx: &Tx<'_, Local>,
-    scope: &Scope,
-    found: &mut Found,
-) -> Result<(), crate::db::DbError> {
+async fn read_running(tx: &Tx<'_, Local>, scope: &Scope, found: &mut Found) -> Result<(), DbError> {
     let Some(run) = history::running(tx, scope).await? else {
         return Ok(());
     };
@@ -269,7 +298,7 @@ async fn read_log(
     (table, tenant): (&LocalTable, Option<&TenantId>),
     wanted: u32,
     found: &mut Found,
-) -> Result<(), crate::db::DbError> {
+) -> Result<(), DbError> {
     let limit = wanted.max(RUNS) as usize;
     let mut runs = history::newest(tx, table, tenant, wanted.max(RUNS)).await?;
     let is_all = runs.len() < limit;
@@ -285,6 +314,17 @@ async fn read_log(
         None if !is_all => history::last_success(tx, table, tenant).await?,
         run => run.and_then(|run| run.finished_at),
     };
+    found.failures = Some(match runs.iter().position(|run| has_succeeded(&run)) {
+        None if !is_all => history::ended_since(tx, (table, tenant), found.last_success_at).await?,
+        success => {
+            let since = runs.iter().take(success.unwrap_or(runs.len()));
+            since
+                .filter(has_ended)
+                .count()
+                .try_into()
+                .unwrap_or(i64::MAX)
+        }
+    });
     runs.truncate(wanted as usize);
     found.history = runs;
     Ok(())
@@ -296,7 +336,7 @@ async fn read_runs(
     query: &StatusQuery,
     found: &mut Found,
 ) -> Result<(), Unfound> {
-    let failed = |e: crate::db::DbError| Unfound::Failed(e.failure());
+    let failed = |e: DbError| Unfound::Failed(e.failure());
     if let Some(id) = query.run_id {
         let run = history::by_id(tx, id).await.map_err(failed)?;
         found.history = vec![run.ok_or_else(|| Unfound::NoSuchRun(no_such_run(id)))?];

@@ -115,6 +115,7 @@ impl Order<'_> {
                 Ok(None) => return End::of(self.ended(ending)),
                 Err(error) => tracing::warn!(
                     run.id = %self.run_id,
+                    trace.id = self.request.trace.map(tracing::field::display),
                     error.code = %error.failure().code,
                     "the end of the run could not be logged yet"
                 ),

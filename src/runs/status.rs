@@ -5,26 +5,26 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
-use crate::meter::{Change, Counts, Outcome, Phase, Rejection, RunId, Trigger};
+use crate::meter::{Change, Counts, Outcome, Phase, Rejection, RunId, Trigger, text_enum};
 
-/// Whether the local meters can be relied on, from a closed set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Health {
-    /// A database URL or the tenant is missing.
-    NotConfigured,
-    /// No run has ended yet.
-    NeverRun,
-    /// The last run succeeded and the next is not overdue.
-    Ok,
-    /// The last run succeeded, but a slot has passed without a run.
-    Late,
-    /// The last run did not succeed.
-    Failing,
-    /// No run has succeeded for three slots or more.
-    Stale,
-    /// The schedule is off.
-    Paused,
+text_enum! {
+    /// Whether the local meters can be relied on, from a closed set.
+    Health {
+        /// A database URL or the tenant is missing.
+        NotConfigured = "not_configured",
+        /// No run has ended yet.
+        NeverRun = "never_run",
+        /// The last run succeeded and the next is not overdue.
+        Ok = "ok",
+        /// The last run succeeded, but a slot has passed without a run.
+        Late = "late",
+        /// The last run did not succeed.
+        Failing = "failing",
+        /// No run has succeeded for three slots or more.
+        Stale = "stale",
+        /// The schedule is off.
+        Paused = "paused",
+    }
 }
 
 /// What the process is doing, apart from health.

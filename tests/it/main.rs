@@ -28,6 +28,8 @@ mod majors;
 #[cfg(test)]
 mod mcp;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod pinned;
 #[cfg(test)]
 mod properties;

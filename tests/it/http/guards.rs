@@ -9,8 +9,9 @@ use crate::support::program;
 use crate::support::served::{Served, answer, send};
 use crate::support::site::{Site, rows};
 
-const EVERY_ROUTE: [&str; 11] = [
+const EVERY_ROUTE: [&str; 12] = [
     "GET /livez",
+    "GET /metrics",
     "GET /readyz",
     STATUS,
     TRIGGER,

@@ -4,6 +4,7 @@ mod guards;
 mod page;
 mod seed;
 mod sessions;
+mod traces;
 
 /// The two endpoints of the system that meter-sync grew from.
 const STATUS: &str = "GET /api/local/meter-sync-status";

@@ -13,6 +13,7 @@ mod resources;
 mod sessions;
 mod sse;
 mod tasks;
+mod traces;
 
 /// The tools' names.
 const STATUS: &str = "meter_sync_status";

@@ -7,6 +7,7 @@ pub(crate) mod processes;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod schema;
+pub(crate) mod scrape;
 pub(crate) mod served;
 pub(crate) mod site;
 pub(crate) mod wait;

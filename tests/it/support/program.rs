@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use meter_sync::config::Setting;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -104,6 +105,21 @@ impl Running {
         text.clone()
     }
 
+    /// The same as JSON, for a program that logs so.
+    pub(crate) fn log(&self) -> Vec<Value> {
+        let line = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        self.stderr().lines().map(line).collect()
+    }
+
+    /// The trace in each line that tells of a run, for a program that logs JSON.
+    pub(crate) fn traces_of_runs(&self) -> Vec<Option<String>> {
+        let log = self.log();
+        let of_runs = log.iter().filter(|line| line["run.id"].is_string());
+        of_runs
+            .map(|line| line["trace.id"].as_str().map(str::to_owned))
+            .collect()
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
@@ -147,6 +163,7 @@ fn collect(from: impl AsyncRead + Send + Unpin + 'static, into: Arc<Mutex<String
 /// The address in the log line that says where is listened.
 fn address(log: &str) -> Option<String> {
     let line = log.lines().find(|line| line.contains("serving MCP"))?;
-    let (_, rest) = line.split_once("address=")?;
-    rest.split_whitespace().next().map(str::to_owned)
+    let as_json = || line.split_once("\"address\":\"");
+    let (_, rest) = line.split_once("address=").or_else(as_json)?;
+    rest.split([' ', '"']).next().map(str::to_owned)
 }

@@ -1,0 +1,217 @@
+//! `GET /metrics`, in the text format of Prometheus
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
+//!
+//! Counters come from the process's recorder. Gauges are made anew for each scrape from what `runs` knows
+//! then, so one that is not known is absent, which a recorder, once it was told a value, cannot say. A label
+//! is a `&'static str`, so no text of a user or a database can become one.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+
+use super::Shared;
+use crate::runs::measures::Figures;
+use crate::runs::status::{ActivityState, Connection, ConnectionState, Health, Status};
+
+/// Where [`scrape`] answers.
+pub(super) const PATH: &str = "/metrics";
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
+
+/// Prometheus gives a scrape 10 s unless told otherwise, and a local database that hangs is to be told of.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One gauge with what is known of it.
+struct Gauge {
+    name: &'static str,
+    help: &'static str,
+    samples: Vec<Sample>,
+}
+
+struct Sample {
+    labels: Vec<(&'static str, &'static str)>,
+    value: f64,
+}
+
+/// Answers a scrape.
+pub(super) async fn scrape(State(Shared { runs, recorder, .. }): State<Shared>) -> Response {
+    let mut page = recorder.render();
+    match runs.figures(PATIENCE).await {
+        Ok(figures) => gauges(&figures)
+            .iter()
+            .for_each(|gauge| gauge.write(&mut page)),
+        Err(failure) => {
+            return (StatusCode::INTERNAL_SERVER_ERROR, failure.message).into_response();
+        }
+    }
+    ([(CONTENT_TYPE, TEXT_FORMAT)], page).into_response()
+}
+
+fn gauges(figures: &Figures) -> Vec<Gauge> {
+    let status = &figures.status;
+    let last_run_at = status.last_run.as_ref().and_then(|run| run.finished_at);
+    let is_running = status.activity == ActivityState::Running;
+    vec![
+        gauge(
+            "meter_sync_last_success_timestamp_seconds",
+            "When the last successful run ended.",
+            status.last_success_at.map(seconds),
+        ),
+        gauge(
+            "meter_sync_last_run_timestamp_seconds",
+            "When the last run ended, dry runs aside.",
+            last_run_at.map(seconds),
+        ),
+        gauge(
+            "meter_sync_next_run_timestamp_seconds",
+            "When the schedule fires next.",
+            status.next_run_at.map(seconds),
+        ),
+        gauge(
+            "meter_sync_consecutive_failures",
+            "How many runs in a row have ended without success, dry runs aside.",
+            figures.consecutive_failures.map(number),
+        ),
+        gauge(
+            "meter_sync_running",
+            "Whether a run is in progress, here or in another process.",
+            Some(truth(is_running)),
+        ),
+        health(status.health),
+        meters(status),
+        databases(status),
+        pools(figures),
+        Gauge {
+            name: "meter_sync_build_info",
+            help: "The version that runs; always 1.",
+            samples: vec![sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)],
+        },
+    ]
+}
+
+fn health(health: Health) -> Gauge {
+    let all = Health::ALL.iter();
+    let one = |one: &Health| sample(&[("health", one.as_str())], truth(*one == health));
+    Gauge {
+        name: "meter_sync_health",
+        help: "Whether the meters can be relied on: 1 for the health that holds, 0 for all others.",
+        samples: all.map(one).collect(),
+    }
+}
+
+fn meters(status: &Status) -> Gauge {
+    let counts = status.meters.iter();
+    let states =
+        counts.flat_map(|counts| [("active", counts.active), ("inactive", counts.inactive)]);
+    Gauge {
+        name: "meter_sync_meters",
+        help: "Local meters of the tenant.",
+        samples: states
+            .map(|(state, count)| sample(&[("state", state)], number(count)))
+            .collect(),
+    }
+}
+
+fn databases(status: &Status) -> Gauge {
+    let connections = &status.connections;
+    let sides = [
+        ("remote", &connections.remote),
+        ("local", &connections.local),
+    ];
+    let up = |(side, connection)| Some(sample(&[("side", side)], truth(is_up(connection)?)));
+    Gauge {
+        name: "meter_sync_database_up",
+        help: "Whether the database answers: the local one just now, the remote when last used.",
+        samples: sides.into_iter().filter_map(up).collect(),
+    }
+}
+
+fn is_up(connection: &Connection) -> Option<bool> {
+    match connection.state {
+        ConnectionState::Ok => Some(true),
+        ConnectionState::Failed => Some(false),
+        ConnectionState::Unknown | ConnectionState::NotConfigured => None,
+    }
+}
+
+fn pools(figures: &Figures) -> Gauge {
+    let sides = [("remote", figures.remote), ("local", figures.local)];
+    let known = sides
+        .into_iter()
+        .filter_map(|(side, pool)| Some((side, pool?)));
+    let states = known.flat_map(|(side, pool)| {
+        [
+            ("idle", pool.idle),
+            ("in_use", pool.in_use),
+            ("max", pool.max),
+        ]
+        .map(|(state, count)| sample(&[("side", side), ("state", state)], f64::from(count)))
+    });
+    Gauge {
+        name: "meter_sync_pool_connections",
+        help: "Connections of this process: idle, in use, and how many there may be.",
+        samples: states.collect(),
+    }
+}
+
+fn gauge(name: &'static str, help: &'static str, value: Option<f64>) -> Gauge {
+    Gauge {
+        name,
+        help,
+        samples: value.map(|value| sample(&[], value)).into_iter().collect(),
+    }
+}
+
+fn sample(labels: &[(&'static str, &'static str)], value: f64) -> Sample {
+    Sample {
+        labels: labels.to_vec(),
+        value,
+    }
+}
+
+impl Gauge {
+    /// Writes nothing of a gauge of which nothing is known.
+    fn write(&self, page: &mut String) {
+        let Self {
+            name,
+            help,
+            samples,
+        } = self;
+        if samples.is_empty() {
+            return;
+        }
+        *page += &format!("# HELP {name} {help}\n# TYPE {name} gauge\n");
+        for Sample { labels, value } in samples {
+            let pairs: Vec<_> = labels
+                .iter()
+                .map(|(key, word)| format!("{key}=\"{word}\""))
+                .collect();
+            let labels = match pairs.join(",") {
+                none if none.is_empty() => none,
+                some => format!("{{{some}}}"),
+            };
+            *page += &format!("{name}{labels} {value}\n");
+        }
+        page.push('\n');
+    }
+}
+
+/// Seconds since 1970, with milliseconds.
+fn seconds(at: DateTime<Utc>) -> f64 {
+    number(at.timestamp_millis()) / 1000.0
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "no count of ours comes near 2^53"
+)]
+fn number(count: i64) -> f64 {
+    count as f64
+}
+
+fn truth(holds: bool) -> f64 {
+    f64::from(u8::from(holds))
+}

@@ -1,0 +1,131 @@
+//! What runs are counted by, and what a scrape is told besides.
+//!
+//! Counters and the histogram grow where a run ends in this process; without a recorder (a command, MCP over
+//! stdio) that costs nothing. What can be looked at at any time is not counted but asked for:
+//! [`Runs::figures`]. A label is one of a closed set, never text of a user or a database.
+
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+
+use crate::db::Connections;
+use crate::error::Failure;
+use crate::meter::{Action, Counts, Outcome, Trigger};
+
+use super::Runs;
+use super::status::{RunRecord, Status, StatusQuery};
+
+const RUNS: &str = "meter_sync_runs_total";
+const CHANGES: &str = "meter_sync_changes_total";
+const REJECTED: &str = "meter_sync_rejected_total";
+const REMOTE_BYTES: &str = "meter_sync_remote_bytes_total";
+/// How long runs took.
+pub const DURATION: &str = "meter_sync_run_duration_seconds";
+/// The bounds that durations are counted by, in seconds: a run that finds nothing takes some ten
+/// milliseconds, and none takes longer than `METER_SYNC_RUN_TIMEOUT`, which is 15 minutes unless set.
+pub const DURATION_BUCKETS: [f64; 14] = [
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 450.0, 900.0,
+];
+
+/// What a scrape is told besides what was counted.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// The status, without past runs.
+    pub status: Status,
+    /// How many runs in a row have ended without success, dry runs aside; absent while the log cannot be read.
+    pub consecutive_failures: Option<i64>,
+    /// Connections to the central database; absent if it is not configured.
+    pub remote: Option<Connections>,
+    /// Connections to the site's database; absent if it is not configured.
+    pub local: Option<Connections>,
+}
+
+impl Runs {
+    /// The figures now. A local database that gives no answer within `patience` counts as down.
+    pub async fn figures(&self, patience: Duration) -> Result<Figures, Failure> {
+        let query = StatusQuery {
+            history: 0,
+            ..StatusQuery::default()
+        };
+        let (status, consecutive_failures) = self.status_within(&query, Some(patience)).await?;
+        let remote = self.shared.remote.as_ref();
+        let local = self.shared.local.as_ref();
+        Ok(Figures {
+            status,
+            consecutive_failures,
+            remote: remote.map(|database| database.connections()),
+            local: local.map(|database| database.connections()),
+        })
+    }
+}
+
+/// Tells a fresh recorder what is counted, and starts each count at 0: a rate is known from the first
+/// failure only if there was something before it.
+pub fn begin() {
+    describe_counter!(
+        RUNS,
+        "Runs that ended in this process, by outcome and by what asked for them."
+    );
+    describe_counter!(
+        CHANGES,
+        "Meters that runs of this process changed, by action."
+    );
+    describe_counter!(
+        REJECTED,
+        "Remote rows that runs of this process set aside, each run's anew."
+    );
+    describe_counter!(
+        REMOTE_BYTES,
+        Unit::Bytes,
+        "Bytes of row data read from the remote."
+    );
+    describe_histogram!(
+        DURATION,
+        Unit::Seconds,
+        "How long runs of this process took, by outcome."
+    );
+    for outcome in Outcome::ALL {
+        for trigger in Trigger::ALL {
+            runs(*outcome, *trigger).absolute(0);
+        }
+    }
+    count(&Counts::default(), 0);
+}
+
+/// Counts a run that ended.
+pub(super) fn ended(record: &RunRecord) {
+    let Some(outcome) = record.outcome else {
+        return;
+    };
+    runs(outcome, record.trigger).increment(1);
+    let finished_at = record.finished_at.unwrap_or(record.started_at);
+    let duration = (finished_at - record.started_at).to_std();
+    // A clock that was set back tells no duration.
+    if let Ok(duration) = duration {
+        histogram!(DURATION, "outcome" => outcome.as_str()).record(duration);
+    }
+    let changed = if record.dry_run {
+        Counts::default()
+    } else {
+        record.counts
+    };
+    count(&changed, record.remote_bytes);
+}
+
+fn runs(outcome: Outcome, trigger: Trigger) -> metrics::Counter {
+    counter!(RUNS, "outcome" => outcome.as_str(), "trigger" => trigger.as_str())
+}
+
+fn count(counts: &Counts, remote_bytes: i64) {
+    for action in Action::ALL {
+        let changed = match action {
+            Action::Insert => counts.inserted,
+            Action::Update => counts.updated,
+            Action::Deactivate => counts.deactivated,
+            Action::Reactivate => counts.reactivated,
+        };
+        counter!(CHANGES, "action" => action.as_str()).increment(changed.unsigned_abs());
+    }
+    counter!(REJECTED).increment(counts.rejected.unsigned_abs());
+    counter!(REMOTE_BYTES).increment(remote_bytes.unsigned_abs());
+}

@@ -1,0 +1,123 @@
+//! Which trace a request belongs to, as W3C Trace Context has it in a `traceparent`
+//! (<https://www.w3.org/TR/trace-context/#traceparent-header>).
+//!
+//! Only the id of the trace is taken, for the logs: no span is sent anywhere, so whose child it would be
+//! does not matter. What is malformed is as if it had not come.
+
+use std::num::NonZeroU128;
+
+use axum::http::HeaderMap;
+use tracing::Span;
+
+const HEADER: &str = "traceparent";
+
+/// Letters of a `traceparent` of version 00: `00-<32 of the trace>-<16 of the parent>-<2 flags>`.
+const LETTERS: usize = 55;
+
+/// The id of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceId(NonZeroU128);
+
+/// What a request is worked at in, so that all that is logged meanwhile tells its trace.
+pub fn span(trace: Option<TraceId>) -> Span {
+    trace.map_or_else(
+        Span::none,
+        |trace| tracing::info_span!("request", trace.id = %trace),
+    )
+}
+
+impl TraceId {
+    /// The id in the headers of an HTTP request, if there is exactly one.
+    pub fn of_headers(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(HEADER).iter();
+        let only = values.next().filter(|_| values.next().is_none())?;
+        Self::of_traceparent(only.to_str().ok()?)
+    }
+
+    /// The id in a `traceparent`. One of a later version may be longer, but begins in the same way.
+    pub fn of_traceparent(text: &str) -> Option<Self> {
+        let (known, more) = text.split_at_checked(LETTERS)?;
+        let mut parts = known.split('-');
+        let (version, trace) = (parts.next()?, parts.next()?);
+        let (parent, flags) = (parts.next()?, parts.next()?);
+        let version = hexadecimal(version, 2)?;
+        let is_known = match version {
+            0 => more.is_empty(),
+            0xff => false,
+            _ => more.is_empty() || more.starts_with('-'),
+        };
+        let trace = NonZeroU128::new(hexadecimal(trace, 32)?)?;
+        let has_parent = hexadecimal(parent, 16)? != 0;
+        hexadecimal(flags, 2)?;
+        (is_known && has_parent && parts.next().is_none()).then_some(Self(trace))
+    }
+}
+
+impl std::fmt::Display for TraceId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// The number of exactly `digits` lower-case hexadecimal digits.
+fn hexadecimal(text: &str, digits: usize) -> Option<u128> {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_number = text.len() == digits && text.bytes().all(is_digit);
+    u128::from_str_radix(text, 16).ok().filter(|_| is_number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+    fn id(text: &str) -> Option<String> {
+        TraceId::of_traceparent(text).map(|id| id.to_string())
+    }
+
+    #[test]
+    fn the_trace_is_taken_and_keeps_its_leading_zeros() {
+        let given = format!("00-{TRACE}-b7ad6b7169203331-01");
+        assert_eq!(id(&given).as_deref(), Some(TRACE));
+        let small = "0000000000000000000000000000000a";
+        let given = format!("00-{small}-b7ad6b7169203331-00");
+        assert_eq!(id(&given).as_deref(), Some(small));
+    }
+
+    #[test]
+    fn a_later_version_may_say_more_after_a_dash() {
+        for more in ["", "-", "-what the future brings"] {
+            let given = format!("cc-{TRACE}-b7ad6b7169203331-01{more}");
+            assert_eq!(id(&given).as_deref(), Some(TRACE), "{given}");
+        }
+        assert_eq!(id(&format!("cc-{TRACE}-b7ad6b7169203331-01.more")), None);
+    }
+
+    #[test]
+    fn what_is_malformed_is_as_if_it_had_not_come() {
+        let zeros = "0".repeat(32);
+        for given in [
+            String::new(),
+            "00".to_owned(),
+            TRACE.to_owned(),
+            format!("00-{TRACE}-b7ad6b7169203331"),
+            format!("00-{TRACE}-b7ad6b7169203331-1"),
+            format!("00-{TRACE}-b7ad6b7169203331-011"),
+            format!("00-{TRACE}-b7ad6b7169203331-01-"),
+            format!("00-{TRACE}-b7ad6b7169203331-0x"),
+            format!("00-{TRACE}-0000000000000000-01"),
+            format!("00-{zeros}-b7ad6b7169203331-01"),
+            format!("00-{}-b7ad6b7169203331-01", TRACE.to_uppercase()),
+            format!("00-+{}-b7ad6b7169203331-01", &TRACE[1..]),
+            format!("ff-{TRACE}-b7ad6b7169203331-01"),
+            format!("FE-{TRACE}-b7ad6b7169203331-01"),
+            format!("00_{TRACE}_b7ad6b7169203331_01"),
+            format!(" 00-{TRACE}-b7ad6b7169203331-01"),
+            format!("00-{TRACE}-b7ad6b716920-333-01"),
+            "ä".repeat(40),
+        ] {
+            assert_eq!(id(&given), None, "{given}");
+        }
+    }
+}
