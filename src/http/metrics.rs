@@ -72,7 +72,7 @@ fn gauges(figures: &Figures) -> Vec<Gauge> {
         ),
         gauge(
             "meter_sync_consecutive_failures",
-            "How many runs in a row have ended without success, dry runs aside.",
+            "How many runs in a row the log has without a success, dry runs aside.",
             figures.consecutive_failures.map(number),
         ),
         gauge(

@@ -32,7 +32,7 @@ pub const DURATION_BUCKETS: [f64; 14] = [
 pub struct Figures {
     /// The status, without past runs.
     pub status: Status,
-    /// How many runs in a row have ended without success, dry runs aside; absent while the log cannot be read.
+    /// How many runs in a row the log has without a success, dry runs aside; absent while it cannot be read.
     pub consecutive_failures: Option<i64>,
     /// Connections to the central database; absent if it is not configured.
     pub remote: Option<Connections>,

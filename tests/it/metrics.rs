@@ -6,15 +6,13 @@ use std::fs;
 use std::path::Path;
 
 use meter_sync::config::Setting;
-use meter_sync::meter::Trigger;
-use meter_sync::runs::Request;
 use reqwest::Client;
 
+use super::support::held::{self, Held};
 use super::support::program::{self, More, Running};
 use super::support::proxy::{Fault, Proxy};
 use super::support::scrape::{Scrape, get, labels, scrape};
-use super::support::served::Served;
-use super::support::site::{Site, finish};
+use super::support::site::Site;
 use super::support::wait;
 
 const TRIGGER: &str = "/api/local/meter-sync-trigger";
@@ -136,26 +134,25 @@ async fn a_run_counts_by_its_end_by_who_asked_and_by_what_it_did() {
 }
 
 #[tokio::test]
-async fn a_dry_run_counts_as_a_run_and_its_changes_do_not() {
+async fn a_run_in_progress_is_told_by_every_process() {
     let site = Site::new().await;
     site.on_remote(METERS).await;
-    let served = Served::new(&site.settings()).await;
-    let before = scrape(&served.address).await;
-    let dry = Request {
-        dry_run: true,
-        ..Request::new(Trigger::Startup)
+    let (_program, address) = serve(&site, &[]).await;
+    let (_other, elsewhere) = serve(&site, &[]).await;
+    let held = Held::new(&site).await;
+    let meanwhile = async {
+        held::running(&site).await;
+        for address in [&address, &elsewhere] {
+            let scrape = scrape(address).await;
+            assert_eq!(scrape.value("meter_sync_running"), 1.0);
+            assert_eq!(scrape.sum("meter_sync_runs_total"), 0.0, "it has not ended");
+        }
+        held.release().await;
     };
-    finish(&site.runs, dry).await;
-    let after = scrape(&served.address).await;
-    // Other tests may count in this process, but none runs dry at a startup.
-    assert_eq!(
-        after.runs("dry_run", "startup") - before.runs("dry_run", "startup"),
-        1.0
-    );
-    for series in [LAST_SUCCESS, LAST_RUN] {
-        assert_eq!(after.get(series), None, "{series}");
+    tokio::join!(sync(&address), meanwhile);
+    for address in [&address, &elsewhere] {
+        assert_eq!(scrape(address).await.value("meter_sync_running"), 0.0);
     }
-    assert_eq!(after.value(FAILURES), 0.0);
 }
 
 #[tokio::test]

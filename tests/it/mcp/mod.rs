@@ -7,6 +7,7 @@ mod calls;
 mod client;
 mod documents;
 mod faults;
+mod metrics;
 mod process;
 mod questions;
 mod resources;
