@@ -30,6 +30,8 @@ mod mcp;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod monitoring;
+#[cfg(test)]
 mod pinned;
 #[cfg(test)]
 mod properties;
