@@ -3,6 +3,7 @@
 mod guards;
 mod seed;
 mod sessions;
+mod v1;
 
 /// The two endpoints of the system that meter-sync grew from.
 const STATUS: &str = "GET /api/local/meter-sync-status";
