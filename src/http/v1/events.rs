@@ -82,7 +82,7 @@ async fn open(State(Shared { runs, streams, .. }): State<Shared>) -> Response {
     let Ok(room) = Arc::clone(&streams.room).try_acquire_owned() else {
         return no_room();
     };
-    let events = events(runs).take_until(streams.shutdown.cancelled_owned());
+    let events = events(runs, HEARTBEAT).take_until(streams.shutdown.cancelled_owned());
     // The room is given back with the stream, however that ends.
     let events = stream::unfold((events.boxed(), room), |(mut events, room)| async {
         Some((events.next().await?, (events, room)))
@@ -106,7 +106,7 @@ fn no_room() -> Response {
 
 type Sent = Result<Event, axum::Error>;
 
-fn events(runs: Runs) -> impl Stream<Item = Sent> + Send {
+fn events(runs: Runs, heartbeat: Duration) -> impl Stream<Item = Sent> + Send {
     let begun = async move {
         let news = runs.news(); // from before the status, so that nothing is missed in between
         let status = ask(&runs).await;
@@ -123,7 +123,7 @@ fn events(runs: Runs) -> impl Stream<Item = Sent> + Send {
                 Some((event, (runs, news, Some(status))))
             },
         );
-        let others = stream::select(progress(&runs), heartbeats());
+        let others = stream::select(progress(&runs), heartbeats(heartbeat));
         stream::iter(first).chain(stream::select(further, others))
     };
     begun.flatten_stream()
@@ -145,9 +145,9 @@ fn progress(runs: &Runs) -> impl Stream<Item = Sent> + Send + use<> {
     })
 }
 
-fn heartbeats() -> impl Stream<Item = Sent> + Send {
-    stream::unfold((), |()| async {
-        tokio::time::sleep(HEARTBEAT).await;
+fn heartbeats(pause: Duration) -> impl Stream<Item = Sent> + Send {
+    stream::unfold((), move |()| async move {
+        tokio::time::sleep(pause).await;
         let heartbeat = Heartbeat { at: clock::now() };
         Some((event("heartbeat", &heartbeat), ()))
     })
@@ -155,4 +155,30 @@ fn heartbeats() -> impl Stream<Item = Sent> + Send {
 
 fn event(name: &str, data: &impl Serialize) -> Sent {
     Event::default().event(name).json_data(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::config::{Config, Environment, Settings};
+
+    #[tokio::test]
+    async fn a_quiet_stream_begins_with_the_status_and_shows_that_it_is_alive() {
+        let config = Config::load_from(&Settings::default(), &Environment::default());
+        let runs = Runs::new(config.expect("no databases"), TaskTracker::new()).expect("no pools");
+        let quiet = events(runs, Duration::from_millis(5)).take(3);
+        let body = Sse::new(quiet).into_response().into_body();
+        let body = axum::body::to_bytes(body, 10_000).await.expect("an end");
+        let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+        let fields = |name| text.lines().filter_map(move |line| line.strip_prefix(name));
+        let names: Vec<_> = fields("event: ").collect();
+        assert_eq!(names, ["status", "heartbeat", "heartbeat"]);
+        assert_eq!(fields("retry: ").collect::<Vec<_>>(), ["3000"]);
+        let beat: serde_json::Value =
+            serde_json::from_str(fields("data: ").last().expect("data")).expect("JSON");
+        let at = beat["at"].as_str().expect("a time");
+        assert!(DateTime::parse_from_rfc3339(at).is_ok(), "{at}");
+    }
 }

@@ -5,6 +5,7 @@ mod page;
 mod seed;
 mod sessions;
 mod traces;
+mod v1;
 
 /// The two endpoints of the system that meter-sync grew from.
 const STATUS: &str = "GET /api/local/meter-sync-status";

@@ -6,13 +6,14 @@ use std::pin::Pin;
 
 use futures_util::{Sink, Stream, StreamExt, sink, stream};
 use meter_sync::config::Setting;
-use reqwest::{Client, Response};
+use reqwest::Client;
 use rmcp::RoleClient;
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use serde_json::{Value, json};
 
 use super::client::Assistant;
 use super::{METERS, STATUS, TRIGGER};
+use crate::support::events::events;
 use crate::support::served::{Served, send};
 use crate::support::site::Site;
 use crate::support::wait;
@@ -45,31 +46,6 @@ pub(super) async fn connect(address: &str, token: Option<&str>) -> (Outbox, Inbo
         ready(message.map(|read| read.unwrap_or_else(|error| panic!("{error}: {data}"))))
     });
     (Box::pin(outbox), Box::pin(inbox))
-}
-
-/// The events of a stream, each with its name.
-fn events(response: Response) -> impl Stream<Item = (String, String)> {
-    assert_eq!(response.status(), 200);
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    stream::unfold((response, Vec::new()), async |(mut response, mut read)| {
-        loop {
-            if let Some(end) = read.windows(2).position(|pair| pair == b"\n\n") {
-                let event: Vec<u8> = read.drain(..end + 2).collect();
-                match parsed(&String::from_utf8(event).expect("UTF-8")) {
-                    Some(event) => return Some((event, (response, read))),
-                    None => continue, // a sign of life
-                }
-            }
-            let more = response.chunk().await.ok().flatten()?;
-            read.extend_from_slice(&more);
-        }
-    })
-}
-
-/// An event's name and data.
-fn parsed(event: &str) -> Option<(String, String)> {
-    let field = |name| event.lines().find_map(|line| line.strip_prefix(name));
-    Some((field("event: ")?.to_owned(), field("data: ")?.to_owned()))
 }
 
 /// Where the first event says to answer.

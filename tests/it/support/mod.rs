@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod broken;
+pub(crate) mod events;
 pub(crate) mod held;
 pub(crate) mod postgres;
 pub(crate) mod processes;

@@ -1,0 +1,8 @@
+//! Version 1 of the REST API. Every answer is held against the API's own description (`api`).
+
+mod api;
+mod described;
+mod events;
+mod reading;
+mod refused;
+mod syncing;

@@ -1,0 +1,265 @@
+//! What cannot be done: arguments, bodies, tokens, and a process that may only show.
+
+use meter_sync::config::{Setting, Settings};
+use serde_json::json;
+
+use super::api::{Api, READ, TRIGGER};
+use crate::support::held;
+use crate::support::site::Site;
+
+const NOWHERE: &str = "postgres://nobody:hunter2@127.0.0.1:1/nothing";
+const RUN: &str = "0190c2f1-7a00-7000-8000-000000000001";
+
+#[tokio::test]
+async fn an_argument_that_cannot_be_used_is_named_with_what_is_allowed() {
+    let site = Site::new().await;
+    let api = Api::new(&site.settings()).await;
+    let status = "/api/v1/status";
+    let runs = "/api/v1/runs";
+    let changes = format!("/api/v1/runs/{RUN}/changes");
+    let changes = changes.as_str();
+    for (path, query, detail) in [
+        (
+            status,
+            "history=51",
+            "`history` must be a whole number from 0 to 50, not 51.",
+        ),
+        (
+            status,
+            "history=-1",
+            "`history` must be a whole number from 0 to 50, not \"-1\".",
+        ),
+        (
+            status,
+            "history=",
+            "`history` must be a whole number from 0 to 50, not \"\".",
+        ),
+        (
+            status,
+            "history=05",
+            "`history` must be a whole number from 0 to 50, not \"05\".",
+        ),
+        (
+            status,
+            "histroy=5",
+            "There is no argument `histroy`; did you mean `history`?",
+        ),
+        (
+            status,
+            "history=1&history=1",
+            "`history` is given more than once.",
+        ),
+        (
+            status,
+            "include_changes=1",
+            "`include_changes` must be true or false, not 1.",
+        ),
+        (
+            status,
+            "changes_limit=0",
+            "`changes_limit` must be a whole number from 1 to 200, not 0.",
+        ),
+        (
+            status,
+            "run_id=latest",
+            "`run_id` must be the id of a run (a UUID), not latest.",
+        ),
+        (
+            runs,
+            "limit=0",
+            "`limit` must be a whole number from 1 to 100, not 0.",
+        ),
+        (
+            runs,
+            "limit=101",
+            "`limit` must be a whole number from 1 to 100, not 101.",
+        ),
+        (
+            runs,
+            "before=now",
+            "`before` must be the id of a run (a UUID), not now.",
+        ),
+        (
+            runs,
+            "show=some",
+            "`show` must be one of all, problems, changes, not \"some\".",
+        ),
+        (
+            runs,
+            "after=1",
+            "There is no argument `after`; the arguments are limit, before, show.",
+        ),
+        (
+            changes,
+            "limit=1001",
+            "`limit` must be a whole number from 1 to 1000, not 1001.",
+        ),
+        (
+            changes,
+            "after=x",
+            "`after` must be a whole number from 0 to 4294967295, not \"x\".",
+        ),
+    ] {
+        let refused = api.ask(&format!("GET {path}?{query}")).await;
+        assert_eq!(refused.problem(), (400, "BAD_REQUEST"), "{path}?{query}");
+        assert_eq!(refused.body["detail"], detail, "{path}?{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_used_starts_nothing() {
+    let site = Site::new().await;
+    let api = Api::new(&site.settings()).await;
+    let long = format!("{{\"reason\": \"{}\"}}", "x".repeat(201));
+    let (json, text) = ("application/json", "text/plain");
+    for (media_type, body, status, code, detail) in [
+        (text, "{}", 415, "UNSUPPORTED_MEDIA_TYPE", "JSON"),
+        (json, "{", 400, "BAD_REQUEST", "not JSON"),
+        (json, "[]", 400, "BAD_REQUEST", "a JSON object"),
+        (json, "null", 400, "BAD_REQUEST", "a JSON object"),
+        (
+            json,
+            "{\"dry-run\": true}",
+            400,
+            "BAD_REQUEST",
+            "did you mean `dry_run`?",
+        ),
+        (
+            json,
+            "{\"dry_run\": \"true\"}",
+            400,
+            "BAD_REQUEST",
+            "`dry_run` must be true or false",
+        ),
+        (
+            json,
+            "{\"allow_mass_deactivation\": true}",
+            400,
+            "BAD_REQUEST",
+            "no argument",
+        ),
+        (
+            json,
+            long.as_str(),
+            400,
+            "BAD_REQUEST",
+            "at most 200 characters",
+        ),
+    ] {
+        let ask = |request: reqwest::RequestBuilder| {
+            request
+                .header("content-type", media_type)
+                .body(body.to_owned())
+        };
+        let refused = api.ask_with("POST /api/v1/sync", ask).await;
+        assert_eq!(refused.problem(), (status, code), "{body}");
+        let told = refused.body["detail"].as_str().expect("a detail");
+        assert!(told.contains(detail), "{told}");
+    }
+    let bare = |request: reqwest::RequestBuilder| request.body("{}");
+    let refused = api.ask_with("POST /api/v1/sync", bare).await;
+    assert_eq!(refused.problem(), (415, "UNSUPPORTED_MEDIA_TYPE"));
+    let key = "k".repeat(201);
+    let ask = |request: reqwest::RequestBuilder| request.header("idempotency-key", key);
+    let refused = api.ask_with("POST /api/v1/sync", ask).await;
+    assert_eq!(refused.problem(), (400, "BAD_REQUEST"));
+    assert_eq!(held::outcomes(&site).await, json!([]));
+}
+
+#[tokio::test]
+async fn a_body_too_long_is_refused_though_it_was_not_announced() {
+    let site = Site::new().await;
+    let api = Api::new(&site.settings()).await;
+    let pieces = (0..20).map(|_| Ok::<_, std::io::Error>(vec![b' '; 64 * 1024]));
+    let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
+    let ask = |request: reqwest::RequestBuilder| {
+        request
+            .header("content-type", "application/json")
+            .body(body)
+    };
+    let refused = api.ask_with("POST /api/v1/sync", ask).await;
+    assert_eq!(refused.problem(), (413, "BODY_TOO_LARGE"));
+}
+
+#[tokio::test]
+async fn a_read_token_reads_everything_and_changes_nothing() {
+    let site = Site::new().await;
+    let api = Api::with_tokens(&site.settings()).await;
+    let run = site.sync().await.run_id;
+    let cancel = format!("POST /api/v1/runs/{run}/cancel");
+    for (line, bare, read, trigger) in [
+        ("GET /api/v1/status", 401, 200, 200),
+        ("GET /api/v1/runs", 401, 200, 200),
+        (&format!("GET /api/v1/runs/{run}"), 401, 200, 200),
+        (&format!("GET /api/v1/runs/{run}/changes"), 401, 200, 200),
+        ("GET /api/v1/meters/1", 401, 404, 404),
+        ("GET /api/v1/openapi.json", 401, 200, 200),
+        ("POST /api/v1/sync", 401, 403, 202),
+        (cancel.as_str(), 401, 403, 409),
+    ] {
+        assert_eq!(api.ask(line).await.status, bare, "{line}");
+        for (token, status) in [(READ, read), (TRIGGER, trigger)] {
+            let answer = api
+                .ask_with(line, |request| request.bearer_auth(token))
+                .await;
+            assert_eq!(answer.status, status, "{line} {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_may_only_show_starts_and_ends_nothing() {
+    let site = Site::new().await;
+    let run = site.sync().await.run_id;
+    let api = Api::new(&site.settings().with(Setting::ReadOnly, "true")).await;
+    for line in [
+        "POST /api/v1/sync".to_owned(),
+        format!("POST /api/v1/runs/{run}/cancel"),
+    ] {
+        assert_eq!(api.ask(&line).await.problem(), (403, "READ_ONLY"), "{line}");
+    }
+    assert_eq!(api.ask("GET /api/v1/runs").await.status, 200);
+}
+
+#[tokio::test]
+async fn without_its_databases_it_says_what_is_missing() {
+    let api = Api::new(&Settings::default().with(Setting::Schedule, "off")).await;
+    let run = format!("GET /api/v1/runs/{RUN}");
+    for line in [
+        "POST /api/v1/sync",
+        "GET /api/v1/runs",
+        "GET /api/v1/meters/1",
+        &run,
+    ] {
+        assert_eq!(
+            api.ask(line).await.problem(),
+            (503, "CONFIG_MISSING"),
+            "{line}"
+        );
+    }
+    let status = api.ask("GET /api/v1/status").await;
+    assert_eq!(
+        (status.status, &status.body["health"]),
+        (200, &json!("not_configured"))
+    );
+}
+
+#[tokio::test]
+async fn a_local_database_that_is_down_is_told_of_without_its_password() {
+    let site = Site::new().await;
+    let down = site.settings().with(Setting::LocalUrl, NOWHERE);
+    let api = Api::new(&down).await;
+    for line in [
+        "GET /api/v1/runs",
+        "GET /api/v1/meters/1",
+        "POST /api/v1/sync",
+    ] {
+        let refused = api
+            .ask_with(line, |request| request.header("prefer", "wait=30"))
+            .await;
+        assert_eq!(refused.problem(), (500, "LOCAL_UNREACHABLE"), "{line}");
+        assert!(!refused.body.to_string().contains("hunter2"));
+    }
+    let status = api.ask("GET /api/v1/status").await;
+    assert_eq!(status.body["connections"]["local"]["state"], "failed");
+}
