@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::format::{name, prose};
 use super::words::{self, Look};
 use crate::runs::status::{ActivityState, Health, Status};
 
@@ -15,8 +16,8 @@ pub(super) fn place(status: &Status, site: &str) -> Markup {
     html! {
         @match &status.tenant {
             Some(tenant) => {
-                strong { bdi { (tenant.name.as_deref().unwrap_or("Organisation")) } }
-                " " span.soft { "(" bdi { (tenant.id) } ")" }
+                strong { bdi { (tenant.name.as_deref().map_or_else(|| "Organisation".to_owned(), name)) } }
+                " " span.soft { "(" bdi { (name(&tenant.id)) } ")" }
             }
             None => span.soft { "No organisation yet" },
         }
@@ -24,8 +25,32 @@ pub(super) fn place(status: &Status, site: &str) -> Markup {
     }
 }
 
+/// What to do, in the words of the page's buttons; `asks` when the page asks a question below.
+fn advice(status: &Status, asks: bool) -> Option<Markup> {
+    // The tools say it in words for assistants and programs.
+    if status.warnings.contains(&status.next_step) {
+        return Some(prose(&status.next_step));
+    }
+    let has_error = status
+        .last_run
+        .as_ref()
+        .is_some_and(|run| run.error.is_some());
+    match status.health {
+        Health::Ok | Health::NeverRun => None,
+        Health::NotConfigured => Some(prose(&status.next_step)),
+        Health::Failing if asks => {
+            Some(html! { "Decide " a href="#held-head" { "whether these meters are gone" } "." })
+        }
+        Health::Failing if has_error => Some(prose(&status.next_step)),
+        Health::Failing | Health::Late | Health::Stale => Some(html! { "Sync now." }),
+        Health::Paused => Some(
+            html! { "Sync now when the central database has changed, or set " code { "METER_SYNC_SCHEDULE" } "." },
+        ),
+    }
+}
+
 /// The state: shape, word, sentence, remedy.
-pub(super) fn show(status: &Status) -> Markup {
+pub(super) fn show(status: &Status, asks: bool) -> Markup {
     let look = look(status);
     let is_busy = match status.activity {
         ActivityState::Running => Some("A sync is running."),
@@ -36,9 +61,9 @@ pub(super) fn show(status: &Status) -> Markup {
         section #banner data-live .box.banner .(look.tone) {
             (look.icon.markup())
             h1 #word { (look.word) }
-            p #summary { (status.summary) }
-            @if let Some(busy) = is_busy { p { (busy) } }
-            @else if status.health != Health::Ok { p #remedy { strong { "What to do: " } (status.next_step) } }
+            p #summary { (prose(&status.summary)) }
+            @if let Some(busy) = is_busy { p #busy { (busy) } }
+            @else if let Some(advice) = advice(status, asks) { p #remedy { strong { "What to do: " } (advice) } }
         }
     }
 }
@@ -49,13 +74,13 @@ pub(super) fn help(status: &Status) -> Markup {
         div #help data-live {
             @match status.health {
                 Health::NotConfigured => section.box { (not_configured()) },
-                Health::NeverRun => section.box {
+                Health::NeverRun if status.running.is_none() => section.box {
                     h2 { "How to begin" }
                     p { strong { "Preview changes" } " shows what a sync would do and writes nothing. "
                         strong { "Sync now" } " does it: new meters are inserted, changed ones updated, and those gone from the central "
                         "database set inactive; no row is ever deleted." }
                 },
-                Health::Ok | Health::Late | Health::Failing | Health::Stale | Health::Paused => {}
+                Health::Ok | Health::NeverRun | Health::Late | Health::Failing | Health::Stale | Health::Paused => {}
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::format::{number, shortened, value};
+use super::format::{self, number, shortened, value};
 use super::words;
 use crate::meter::{Action, Change, Counts, Fields, HeldBack, Rejection};
 
@@ -60,7 +60,8 @@ fn name(change: &Change) -> Option<&str> {
     named.and_then(serde_json::Value::as_str)
 }
 
-fn fields(change: &Change) -> Markup {
+/// The fields of one change, the key's aside.
+pub(super) fn fields(change: &Change) -> Markup {
     let is_new = change.action == Action::Insert;
     let names: BTreeSet<&String> = change.before.keys().chain(change.after.keys()).collect();
     let shown = |name: &&&String| !change.key.contains_key(**name);
@@ -84,16 +85,24 @@ fn fields(change: &Change) -> Markup {
 
 /// A meter by its key, and its name where one is known, with its own page behind it.
 pub(super) fn meter(key: &Fields, name: Option<&str>) -> Markup {
-    let key_text: Vec<String> = key
-        .iter()
-        .map(|(column, value)| format!("{column} {}", shortened(&text(value))))
-        .collect();
+    html! { a href=(address(key)) { (named(key, name)) } }
+}
+
+/// A meter by its key, and its name where it has one.
+pub(super) fn named(key: &Fields, name: Option<&str>) -> Markup {
     html! {
-        a href=(address(key)) {
-            @match name {
-                Some(name) => { bdi { (shortened(name)) } " (" bdi { (key_text.join(", ")) } ")" }
-                None => bdi { (key_text.join(", ")) },
-            }
+        @match name.filter(|name| !name.trim().is_empty()) {
+            Some(name) => { bdi { (format::name(name)) } " (" (key_text(key)) ")" }
+            None => (key_text(key)),
+        }
+    }
+}
+
+fn key_text(key: &Fields) -> Markup {
+    html! {
+        @for (index, (column, value)) in key.iter().enumerate() {
+            @if index > 0 { ", " }
+            bdi { (format::name(column)) } " " bdi { (format::name(&text(value))) }
         }
     }
 }
@@ -119,7 +128,7 @@ pub(super) fn rejected(rows: &[Rejection]) -> Markup {
         ul.changes {
             @for row in rows {
                 li { p { span.tag.rejected { "Set aside" } " " (meter(&row.key, None)) }
-                    p.soft { (shortened(&row.reason)) } }
+                    p.soft { bdi { (shortened(&row.reason)) } } }
             }
         }
     }

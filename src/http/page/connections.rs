@@ -6,7 +6,7 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::format::time_ago;
+use super::format::{prose, time_ago};
 use super::icons::Icon;
 use super::shell::Shell;
 use super::viewer::Viewer;
@@ -78,7 +78,7 @@ pub(super) async fn show(State(shared): State<Shared>, viewer: Viewer) -> Markup
 fn line(finding: &Finding) -> Markup {
     let look = match &finding.verdict {
         Verdict::Ok(_) => Look {
-            word: "ok",
+            word: "Fine",
             icon: Icon::Check,
             tone: "good",
         },
@@ -97,8 +97,8 @@ fn line(finding: &Finding) -> Markup {
         li {
             h2 { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) } " " (finding.subject) }
             @match &finding.verdict {
-                Verdict::Ok(text) | Verdict::Warning(text) => p { (text) },
-                Verdict::Failed(failure) => { p { (failure.message) } p { strong { "What to do: " } (failure.remedy) } }
+                Verdict::Ok(text) | Verdict::Warning(text) => p { (prose(text)) },
+                Verdict::Failed(failure) => { p { (prose(&failure.message)) } p { strong { "What to do: " } (prose(&failure.remedy)) } }
             }
         }
     }
@@ -117,8 +117,8 @@ pub(super) fn overview(
         section #connections data-live aria-labelledby="connections-head" {
             h2 #connections-head { "Connections" }
             div.sides {
-                (side("Central database", config.remote.as_ref(), &status.connections.remote, now))
-                (side("This site's database", config.local.as_ref(), &status.connections.local, now))
+                (side("Central database", config.remote.as_ref(), &status.connections.remote, (&status.next_step, now)))
+                (side("This site's database", config.local.as_ref(), &status.connections.local, (&status.next_step, now)))
             }
             @if let Some(checked) = checked { (measured(&checked, now)) }
             p { a href="/connections" { "Check both now" } span.soft { ": latency, TLS, clocks, privileges, tables" } }
@@ -131,7 +131,7 @@ fn side(
     name: &str,
     endpoint: Option<&Endpoint>,
     connection: &Connection,
-    now: DateTime<Utc>,
+    (next_step, now): (&str, DateTime<Utc>),
 ) -> Markup {
     let look = match connection.state {
         ConnectionState::Ok => Look {
@@ -164,7 +164,10 @@ fn side(
                 p { bdi { (endpoint.place()) } }
                 p.soft { (protection(endpoint)) }
             }
-            @if let Some(error) = &connection.error { p { (error.message) } p { (error.remedy) } }
+            @if let Some(error) = &connection.error {
+                p { (prose(&error.message)) }
+                @if error.remedy != next_step { p { (prose(&error.remedy)) } }
+            }
         }
     }
 }

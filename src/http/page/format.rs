@@ -1,26 +1,62 @@
 //! Times, durations, numbers and values as a person reads them.
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
 use maud::{Markup, html};
 use serde_json::Value;
 
 /// A value longer than this is cut; the JSON has all of it.
 const LONGEST: usize = 300;
+/// A name longer than this is cut where it stands among other words.
+const LONGEST_NAME: usize = 80;
+/// How a sentence of ours holds a moment.
+const MOMENT: &str = "%Y-%m-%d %H:%M:%S UTC";
+const MOMENT_LENGTH: usize = "2026-11-26 18:00:00 UTC".len();
 
 /// A moment: UTC, which the script turns into the reader's own time.
 pub(super) fn time(at: DateTime<Utc>) -> Markup {
-    let utc = at.format("%Y-%m-%d %H:%M:%S UTC").to_string();
+    let utc = at.format(MOMENT).to_string();
     html! { time datetime=(stamp(at)) title=(utc) { (utc) } }
 }
 
 /// A moment and how long ago it was, which the script keeps counting.
 pub(super) fn time_ago(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
-    html! { (time(at)) " " span.soft data-since=(stamp(at)) { (span(now - at)) " ago" } }
+    html! { (time(at)) " " span.soft { "(" span data-since=(stamp(at)) { (span(now - at)) " ago" } ")" } }
 }
 
 /// A moment to come and how long it takes till then.
 pub(super) fn time_until(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
-    html! { (time(at)) " " span.soft data-until=(stamp(at)) { "in " (span(at - now)) } }
+    html! { (time(at)) " " span.soft { "(" span data-until=(stamp(at)) { "in " (span(at - now)) } ")" } }
+}
+
+/// A sentence of ours: what stands in backticks as code, and moments as those of the reader.
+pub(super) fn prose(text: &str) -> Markup {
+    html! {
+        @for (index, part) in text.split('`').enumerate() {
+            @if index % 2 == 1 { code { (part) } } @else { (with_moments(part)) }
+        }
+    }
+}
+
+fn with_moments(text: &str) -> Markup {
+    let mut rest = text;
+    let mut parts = Vec::new();
+    while let Some((before, at, after)) = first_moment(rest) {
+        parts.push((before, at));
+        rest = after;
+    }
+    html! { @for (before, at) in parts { (before) (time(at)) } (rest) }
+}
+
+/// The first moment in a text, with what stands before and after it.
+fn first_moment(text: &str) -> Option<(&str, DateTime<Utc>, &str)> {
+    let mut ends = text
+        .match_indices(" UTC")
+        .map(|(at, found)| at + found.len());
+    ends.find_map(|end| {
+        let start = end.checked_sub(MOMENT_LENGTH)?;
+        let at = NaiveDateTime::parse_from_str(text.get(start..end)?, MOMENT).ok()?;
+        Some((text.get(..start)?, at.and_utc(), text.get(end..)?))
+    })
 }
 
 /// A moment for programs.
@@ -91,10 +127,19 @@ pub(super) fn value(value: &Value) -> Markup {
 
 /// A text that a database holds, on one line and not longer than anybody reads.
 pub(super) fn shortened(text: &str) -> String {
+    cut(text, LONGEST)
+}
+
+/// A name that a database holds, short enough for a line with other words.
+pub(super) fn name(text: &str) -> String {
+    cut(text, LONGEST_NAME)
+}
+
+fn cut(text: &str, longest: usize) -> String {
     let mut chars = text.chars();
     let mut short: String = chars
         .by_ref()
-        .take(LONGEST)
+        .take(longest)
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     if chars.next().is_some() {
@@ -118,6 +163,18 @@ mod tests {
         ] {
             assert_eq!(span(TimeDelta::seconds(seconds)), text);
         }
+    }
+
+    #[test]
+    fn a_sentence_has_its_code_and_its_moments_marked() {
+        let at = "2026-11-26 18:00:05 UTC";
+        let shown = prose(&format!("Ended {at} é UTC; run `a <b`.")).into_string();
+        let time =
+            format!("<time datetime=\"2026-11-26T18:00:05.000Z\" title=\"{at}\">{at}</time>");
+        assert_eq!(
+            shown,
+            format!("Ended {time} é UTC; run <code>a &lt;b</code>.")
+        );
     }
 
     #[test]

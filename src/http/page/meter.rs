@@ -31,7 +31,7 @@ pub(super) async fn show(
         .and_then(|meter| meter.get("name"))
         .and_then(serde_json::Value::as_str);
     let shell = Shell {
-        title: name.map_or_else(|| "Meter".to_owned(), shortened),
+        title: name.map_or_else(|| "Meter".to_owned(), super::format::name),
         icon: Icon::List,
         tone: "calm",
         place: None,
@@ -40,7 +40,7 @@ pub(super) async fn show(
     };
     let main = html! {
         p { a href="/" { "Back to the status" } }
-        h1 { (changes::meter(&report.key, name)) }
+        h1 { (changes::named(&report.key, name)) }
         (row(&report))
         (history(&report))
     };
@@ -50,7 +50,7 @@ pub(super) async fn show(
 fn row(report: &MeterReport) -> Markup {
     html! {
         section #meter data-live {
-            h2 { "The row here" }
+            h2 { "In the local table" }
             @match &report.meter {
                 Some(meter) => dl.facts {
                     @for (column, held) in meter { div { dt { bdi { (shortened(column)) } } dd { (value(held)) } } }
@@ -66,15 +66,18 @@ fn history(report: &MeterReport) -> Markup {
         section #history data-live {
             h2 { "What syncs changed, the latest first" }
             @if report.changes.is_empty() { p.soft { "Nothing that the log still has." } }
-            @for change in &report.changes {
-                p { a href=(format!("/runs/{}", change.run_id)) { (time(change.at)) } " " (words::action(change.action, false)) }
-                (changes::list(&[Change {
-                    action: change.action,
-                    key: report.key.clone(),
-                    before: change.before.clone(),
-                    after: change.after.clone(),
-                }], false))
-            }
+            ul.changes { @for change in &report.changes {
+                li {
+                    p { span.tag .(change.action.as_str()) { (words::action(change.action, false)) }
+                        " " a href=(format!("/runs/{}", change.run_id)) { (time(change.at)) } }
+                    (changes::fields(&Change {
+                        action: change.action,
+                        key: report.key.clone(),
+                        before: change.before.clone(),
+                        after: change.after.clone(),
+                    }))
+                }
+            } }
         }
     }
 }

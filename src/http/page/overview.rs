@@ -4,17 +4,17 @@ use axum::extract::{Query, State};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::format::{counted, duration, time_ago};
+use super::format::{counted, duration, prose, time_ago};
 use super::runs::{self, Asked};
 use super::shell::{Shell, Trouble};
 use super::viewer::Viewer;
 use super::{banner, changes, connections, facts, strip, words};
 use crate::clock;
 use crate::http::Shared;
-use crate::meter::Outcome;
+use crate::meter::{Counts, Outcome};
 use crate::runs::Runs;
 use crate::runs::listing::{RunDetail, RunsPage, RunsQuery};
-use crate::runs::status::{RunRecord, Status, StatusQuery};
+use crate::runs::status::{ActivityState, RunRecord, Status, StatusQuery};
 
 /// How many runs the strip shows.
 const STRIP: u32 = 48;
@@ -35,6 +35,15 @@ struct Found {
     holder: Option<String>,
 }
 
+impl Found {
+    /// Whether a person is asked to decide on a plan.
+    fn asks(&self) -> bool {
+        self.refused
+            .as_ref()
+            .is_some_and(|run| run.held_back.is_some())
+    }
+}
+
 /// The page.
 pub(super) async fn show(
     State(shared): State<Shared>,
@@ -53,10 +62,14 @@ pub(super) async fn show(
         .tenant
         .as_ref()
         .and_then(|tenant| tenant.name.as_deref());
+    let word = match status.running {
+        Some(_) => format!("{}, syncing", look.word),
+        None => look.word.to_owned(),
+    };
     let shell = Shell {
         title: match organisation {
-            Some(name) => format!("{} – {}", look.word, super::format::shortened(name)),
-            None => look.word.to_owned(),
+            Some(name) => format!("{word} – {}", super::format::name(name)),
+            None => word,
         },
         icon: look.icon,
         tone: look.tone,
@@ -65,7 +78,7 @@ pub(super) async fn show(
         refresh_seconds: Some(refresh),
     };
     let main = html! {
-        (banner::show(status))
+        (banner::show(status, found.asks()))
         (banner::help(status))
         (facts::running(status.running.as_ref(), now))
         (facts::actions(status, viewer))
@@ -118,13 +131,17 @@ async fn look(runs: &Runs, asked: &Asked) -> Result<Found, Trouble> {
     })
 }
 
+/// What the banner does not say already.
 fn warnings(status: &Status) -> Markup {
+    let is_other =
+        |warning: &&String| status.activity != ActivityState::Idle || **warning != status.next_step;
+    let others: Vec<&String> = status.warnings.iter().filter(is_other).collect();
     html! {
         div #warnings data-live {
-            @if !status.warnings.is_empty() {
+            @if !others.is_empty() {
                 section.box.warn aria-label="Warnings" {
                     h2 { "Warnings" }
-                    ul { @for warning in &status.warnings { li { (warning) } } }
+                    ul { @for warning in others { li { (prose(warning)) } } }
                 }
             }
         }
@@ -138,15 +155,16 @@ fn last_run(found: &Found, viewer: Viewer, now: DateTime<Utc>) -> Markup {
                 section aria-labelledby="last-head" {
                     h2 #last-head { "Last run" }
                     (ended(run, now))
-                    @if let Some(error) = &run.error {
+                    @if found.asks() {
+                        @if let Some(detail) = &found.refused { (super::run::decision(detail, viewer)) }
+                    } @else if let Some(error) = &run.error {
                         div.box.bad {
-                            p { strong { (error.message) } }
-                            p { (error.remedy) }
+                            p { strong { (prose(&error.message)) } }
+                            @if error.remedy != found.status.next_step { p { (prose(&error.remedy)) } }
                             p.soft { code { (error.code.as_str()) } }
                         }
                     }
-                    @if let Some(detail) = &found.refused { (super::run::decision(detail, viewer)) }
-                    (changes::counts(&run.counts, false))
+                    @if run.counts != Counts::default() { (changes::counts(&run.counts, false)) }
                     (first_changes(found, run))
                     p { a href=(format!("/runs/{}", run.run_id)) { "All about this run" } }
                 }

@@ -36,6 +36,13 @@ function say(element, text) {
 
 function localise(scope) {
   for (const time of scope.querySelectorAll("time[datetime]")) say(time, local.format(new Date(time.dateTime)));
+  for (const one of scope.querySelectorAll("#strip [title]")) {
+    const [utc] = /\d{4}-\d\d-\d\d \d\d:\d\d UTC/.exec(one.title) ?? [];
+    if (!utc) continue;
+    const said = one.title.replace(utc, local.format(new Date(utc.replace(" ", "T").replace(" UTC", "Z"))));
+    one.setAttribute("aria-label", said);
+    one.title = `${said} (${utc})`;
+  }
 }
 
 function tick() {
@@ -78,7 +85,7 @@ function show(fresh) {
   const time = fresh.querySelector("#fresh time");
   if (time) { find("fresh").querySelector("time").replaceWith(document.adoptNode(time)); localise(find("fresh")); }
   const word = find("word")?.textContent;
-  if (fresh.title !== title && word) say(find("announce"), `${word}. ${find("summary")?.textContent ?? ""}`);
+  if (fresh.title !== title && word) say(find("announce"), find("busy")?.textContent ?? `${word}. ${find("summary").textContent}`);
   title = document.title = fresh.title;
   icon = fresh.getElementById("favicon").href;
   find("favicon").href = icon;

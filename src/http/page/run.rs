@@ -5,13 +5,13 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::format::{bytes, duration, shortened, time};
+use super::format::{bytes, duration, prose, shortened, time};
 use super::shell::{Shell, Trouble};
 use super::viewer::Viewer;
 use super::{changes, facts, words};
 use crate::clock;
 use crate::http::Shared;
-use crate::meter::RunId;
+use crate::meter::{Outcome, RunId};
 use crate::runs::listing::{ChangesPage, RunDetail};
 use crate::runs::status::{RunRecord, RunningStatus, StatusQuery};
 
@@ -75,7 +75,7 @@ pub(super) async fn show(
             p.box.warn { "Nothing was started: this run was in progress already." }
         }
         (head(&detail, running.as_ref(), clock::now()))
-        div #decision data-live { (decision(&detail, viewer)) }
+        div #decision data-live { (decision(&detail, viewer)) (carry_out(&detail, viewer)) }
         (body(&detail, &page, asked.after.is_some()))
     };
     Ok(shell.around(&main))
@@ -87,14 +87,16 @@ fn head(detail: &RunDetail, running: Option<&RunningStatus>, now: DateTime<Utc>)
     html! {
         section #run-head data-live {
             h1 .badge .(look.tone) { (look.icon.markup()) " " (look.word) }
-            p { (detail.summary) }
-            @if run.outcome.is_some() && detail.next_step != "Nothing to do." { p { strong { "What to do: " } (detail.next_step) } }
+            p { (prose(&detail.summary)) }
+            @if let Some(error) = run.error.as_ref().filter(|_| detail.held_back.is_none()) {
+                div.box.bad {
+                    p { strong { "What to do: " } (prose(&error.remedy)) }
+                    p.soft { code { (error.code.as_str()) } }
+                }
+            }
+            @if let Some(warning) = &run.warning { p.box.warn { (prose(warning)) } }
             (facts::running(running, now))
             (facts_of(run))
-            @if let Some(error) = &run.error {
-                div.box.bad { p { strong { (error.message) } } p { (error.remedy) } p.soft { code { (error.code.as_str()) } } }
-            }
-            @if let Some(warning) = &run.warning { p.box.warn { (warning) } }
             (phases(detail))
             p.row {
                 a href=(format!("/api/v1/runs/{}", run.run_id)) { "As JSON" }
@@ -131,6 +133,20 @@ fn phases(detail: &RunDetail) -> Markup {
     }
 }
 
+/// A preview leads on to what it showed.
+fn carry_out(detail: &RunDetail, viewer: Viewer) -> Markup {
+    let run = &detail.run;
+    let is_plan = run.outcome == Some(Outcome::DryRun) && run.error.is_none();
+    html! {
+        @if is_plan && viewer.may_trigger && run.counts.changes() > 0 {
+            form.row method="post" action="/sync" {
+                button.main name="do" value="sync" { "Sync now" }
+                span.soft { "makes these changes, and whatever else has changed by then." }
+            }
+        }
+    }
+}
+
 /// What a person has to decide where the brake held a plan back.
 pub(super) fn decision(detail: &RunDetail, viewer: Viewer) -> Markup {
     html! {
@@ -143,8 +159,9 @@ pub(super) fn decision(detail: &RunDetail, viewer: Viewer) -> Markup {
                         input type="hidden" name="allow" value=(detail.run.run_id);
                         p { label { input type="checkbox" name="sure" value="yes" required; " I know these meters, and they are gone." } }
                         p.row {
+                            // The first button is what the Enter key presses.
+                            button name="do" value="preview" formnovalidate { "Preview again" }
                             button.danger name="do" value="sync" { "Deactivate " (super::format::counted(held.deactivated, "meter", "meters")) }
-                            button.main name="do" value="preview" formnovalidate { "Preview again" }
                         }
                         p.soft { "Exactly this plan is allowed. If the central database has changed since, nothing is written and you are asked again." }
                     }

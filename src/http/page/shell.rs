@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
-use super::format;
+use super::format::{self, prose};
 use super::icons::{Icon, sprite};
 use super::viewer::Viewer;
 use crate::clock;
@@ -137,8 +137,8 @@ impl IntoResponse for Trouble {
         };
         let body = html! {
             section.box.bad {
-                h1 { (Icon::Cross.markup()) " " (failure.message) }
-                p { (failure.remedy) }
+                h1 { (Icon::Cross.markup()) " " (prose(&failure.message)) }
+                p { (prose(&failure.remedy)) }
                 @if status != StatusCode::NOT_FOUND { p.soft { code { (failure.code.as_str()) } } }
             }
             p { a href="/" { "Back to the status" } }

@@ -38,7 +38,8 @@ pub(super) fn show(history: &[RunRecord], config: &Config, now: DateTime<Utc>) -
         div #glance data-live {
             @if !bars.is_empty() {
                 section aria-labelledby="glance-head" {
-                    h2 #glance-head { "Last " (counted(i64::try_from(history.len()).unwrap_or(0), "run", "runs")) }
+                    h2 #glance-head { "Timeline" }
+                    p.soft { "Duration and outcome of the last " (counted(i64::try_from(history.len()).unwrap_or(0), "run", "runs")) }
                     (strip(&bars, now))
                     (chart(&bars))
                 }
