@@ -139,6 +139,6 @@ async fn eight_that_migrate_at_once_make_the_tables_once() {
     let versions = "select version from meter_sync.meter_sync_migration";
     assert_eq!(
         rows(&site.local, versions).await,
-        json!([{"version": 1}, {"version": 2}, {"version": 3}, {"version": 4}])
+        json!([{"version": 1}, {"version": 2}, {"version": 3}, {"version": 4}, {"version": 5}])
     );
 }
