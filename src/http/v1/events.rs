@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(names, ["status", "heartbeat", "heartbeat"]);
         assert_eq!(fields("retry: ").collect::<Vec<_>>(), ["3000"]);
         let beat: serde_json::Value =
-            serde_json::from_str(fields("data: ").last().expect("data")).expect("JSON");
+            serde_json::from_str(fields("data: ").next_back().expect("data")).expect("JSON");
         let at = beat["at"].as_str().expect("a time");
         assert!(DateTime::parse_from_rfc3339(at).is_ok(), "{at}");
     }

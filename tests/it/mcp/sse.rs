@@ -4,7 +4,7 @@
 use std::future::ready;
 use std::pin::Pin;
 
-use futures_util::{Sink, Stream, StreamExt, sink, stream};
+use futures_util::{Sink, Stream, StreamExt, sink};
 use meter_sync::config::Setting;
 use reqwest::Client;
 use rmcp::RoleClient;

@@ -77,14 +77,6 @@ impl Api {
         answer
     }
 
-    /// Asks for a sync and waits for its end.
-    pub(super) async fn sync(&self) -> Value {
-        let ask = |request: RequestBuilder| request.header("prefer", "wait=30");
-        let answer = self.ask_with("POST /api/v1/sync", ask).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer.body
-    }
-
     fn check(&self, line: &str, answer: &Answer) {
         let responses = self.responses(line);
         let described = &responses[answer.status.to_string()];
