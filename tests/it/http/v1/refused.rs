@@ -10,70 +10,71 @@ use crate::support::site::Site;
 const NOWHERE: &str = "postgres://nobody:hunter2@127.0.0.1:1/nothing";
 const RUN: &str = "0190c2f1-7a00-7000-8000-000000000001";
 
-/// Bad arguments, and what is said of them.
-const BAD: [(&str, &str); 16] = [
+/// Queries that cannot be used, and how each is refused.
+const STATUS_QUERIES: &[(&str, &str)] = &[
     (
-        "/api/v1/status?history=51",
+        "history=51",
         "`history` must be a whole number from 0 to 50, not 51.",
     ),
     (
-        "/api/v1/status?history=-1",
+        "history=-1",
         "`history` must be a whole number from 0 to 50, not \"-1\".",
     ),
     (
-        "/api/v1/status?history=",
+        "history=",
         "`history` must be a whole number from 0 to 50, not \"\".",
     ),
     (
-        "/api/v1/status?history=05",
+        "history=05",
         "`history` must be a whole number from 0 to 50, not \"05\".",
     ),
     (
-        "/api/v1/status?histroy=5",
+        "histroy=5",
         "There is no argument `histroy`; did you mean `history`?",
     ),
+    ("history=1&history=1", "`history` is given more than once."),
     (
-        "/api/v1/status?history=1&history=1",
-        "`history` is given more than once.",
-    ),
-    (
-        "/api/v1/status?include_changes=1",
+        "include_changes=1",
         "`include_changes` must be true or false, not 1.",
     ),
     (
-        "/api/v1/status?changes_limit=0",
+        "changes_limit=0",
         "`changes_limit` must be a whole number from 1 to 200, not 0.",
     ),
     (
-        "/api/v1/status?run_id=latest",
+        "run_id=latest",
         "`run_id` must be the id of a run (a UUID), not latest.",
     ),
+];
+const RUNS_QUERIES: &[(&str, &str)] = &[
     (
-        "/api/v1/runs?limit=0",
+        "limit=0",
         "`limit` must be a whole number from 1 to 100, not 0.",
     ),
     (
-        "/api/v1/runs?limit=101",
+        "limit=101",
         "`limit` must be a whole number from 1 to 100, not 101.",
     ),
     (
-        "/api/v1/runs?before=now",
+        "before=now",
         "`before` must be the id of a run (a UUID), not now.",
     ),
     (
-        "/api/v1/runs?show=some",
+        "show=some",
         "`show` must be one of all, problems, changes, not \"some\".",
     ),
     (
-        "/api/v1/runs?after=1",
+        "after=1",
         "There is no argument `after`; the arguments are limit, before, show.",
     ),
+];
+const CHANGES_QUERIES: &[(&str, &str)] = &[
     (
-        "/api/v1/runs/0190c2f1-7a00-7000-8000-000000000001/changes?limit=1001",
+        "limit=1001",
         "`limit` must be a whole number from 1 to 1000, not 1001.",
     ),
     (
-        "/api/v1/runs/0190c2f1-7a00-7000-8000-000000000001/changes?after=x",
+        "after=x",
         "`after` must be a whole number from 0 to 4294967295, not \"x\".",
     ),
 ];
@@ -82,10 +83,17 @@ const BAD: [(&str, &str); 16] = [
 async fn an_argument_that_cannot_be_used_is_named_with_what_is_allowed() {
     let site = Site::new().await;
     let api = Api::new(&site.settings()).await;
-    for (address, detail) in BAD {
-        let refused = api.ask(&format!("GET {address}")).await;
-        assert_eq!(refused.problem(), (400, "BAD_REQUEST"), "{address}");
-        assert_eq!(refused.body["detail"], detail, "{address}");
+    let changes = format!("/api/v1/runs/{RUN}/changes");
+    for (path, queries) in [
+        ("/api/v1/status", STATUS_QUERIES),
+        ("/api/v1/runs", RUNS_QUERIES),
+        (&changes, CHANGES_QUERIES),
+    ] {
+        for (query, detail) in queries {
+            let refused = api.ask(&format!("GET {path}?{query}")).await;
+            assert_eq!(refused.problem(), (400, "BAD_REQUEST"), "{path}?{query}");
+            assert_eq!(refused.body["detail"], *detail, "{path}?{query}");
+        }
     }
 }
 
