@@ -8,14 +8,14 @@ use axum::http::request::Parts;
 use serde_json::{Map, Value};
 
 use super::DESCRIPTION_PATH;
-use crate::arguments::{Arguments, BadArgument, shorten};
+use crate::arguments::{Arguments, BadArgument, one_line, shorten};
 use crate::http::details::Details;
 use crate::meter::RunId;
 
 /// As a UUID is written everywhere but in some other systems' own spellings of it.
 const RUN_ID_CHARS: usize = 36;
 
-/// The arguments of the query, each given once at most.
+/// The arguments of the query, each given once at most and with a value.
 pub(super) struct Given(pub(super) Arguments);
 
 impl<S: Sync> FromRequestParts<S> for Given {
@@ -27,6 +27,10 @@ impl<S: Sync> FromRequestParts<S> for Given {
         };
         let mut given = Map::new();
         for (name, text) in pairs {
+            if one_line(&text).is_empty() {
+                let detail = format!("`{}` is given without a value.", shorten(&name));
+                return Err(bad_request(detail));
+            }
             let value = value(text);
             if given.insert(name.clone(), value).is_some() {
                 let detail = format!("`{}` is given more than once.", shorten(&name));
