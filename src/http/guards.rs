@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, Method};
 use axum::middleware::{self, Next};
@@ -61,10 +61,9 @@ async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Ne
             next.run(request).await
         }
         Err(Problem::TokenMissing | Problem::TokenUnknown) if is_for_a_person(&request) => {
-            let asked = request
-                .uri()
-                .path_and_query()
-                .map_or("/", PathAndQuery::as_str);
+            let asked = request.uri().path_and_query();
+            let asked = asked.filter(|_| request.method() == Method::GET);
+            let asked = asked.map_or("/", PathAndQuery::as_str);
             let asked = utf8_percent_encode(asked, NON_ALPHANUMERIC);
             Redirect::to(&format!("{}?next={asked}", page::SIGN_IN)).into_response()
         }
@@ -170,12 +169,15 @@ fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Whether a person with a browser asks for a page.
+/// Whether a person with a browser asks for a page, or presses a button of one.
 fn is_for_a_person(request: &Request) -> bool {
-    let wants_html = |accept: &str| accept.contains("text/html");
-    request.method() == Method::GET
-        && page::is_page(request.uri().path())
-        && only(request.headers(), &ACCEPT).is_some_and(wants_html)
+    let path = request.uri().path();
+    let is_ours = match *request.method() {
+        Method::GET => page::is_page(path),
+        Method::POST => page::POSTS.contains(&path),
+        _ => false,
+    };
+    is_ours && page::wants_page(request.headers())
 }
 
 /// Whether the method alone says so; MCP decides by tool.

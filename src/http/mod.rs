@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::runs::Runs;
 use guards::{Guards, guard};
-use problem::Problem;
 
 mod seed;
 mod v1;
@@ -72,8 +71,8 @@ pub fn router(
         .merge(page::routes())
         .with_state(shared)
         .merge(mounted)
-        .fallback(async || Problem::NotFound)
-        .method_not_allowed_fallback(async || Problem::MethodNotAllowed);
+        .fallback(page::not_found)
+        .method_not_allowed_fallback(page::method_not_allowed);
     guard(routes, Guards::of(config))
 }
 

@@ -20,12 +20,12 @@ pub(super) fn time(at: DateTime<Utc>) -> Markup {
 
 /// A moment and how long ago it was, which the script keeps counting.
 pub(super) fn time_ago(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
-    html! { (time(at)) " " span.soft { "(" span data-since=(stamp(at)) { (span(now - at)) " ago" } ")" } }
+    html! { (time(at)) " " span.soft.whole { "(" span data-since=(stamp(at)) { (span(now - at)) " ago" } ")" } }
 }
 
 /// A moment to come and how long it takes till then.
 pub(super) fn time_until(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
-    html! { (time(at)) " " span.soft { "(" span data-until=(stamp(at)) { "in " (span(at - now)) } ")" } }
+    html! { (time(at)) " " span.soft.whole { "(" span data-until=(stamp(at)) { "in " (span(at - now)) } ")" } }
 }
 
 /// A sentence of ours: what stands in backticks as code, and moments as those of the reader.

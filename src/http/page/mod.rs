@@ -6,14 +6,18 @@
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::HeaderMap;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::Shared;
+use super::problem::Problem;
+use shell::Trouble;
 
 pub(super) use connections::LastCheck;
 
@@ -69,8 +73,43 @@ pub(super) fn is_page(path: &str) -> bool {
         || path.starts_with("/runs/")
 }
 
+/// What is nowhere, for whoever asked.
+pub(super) async fn not_found(request: Request) -> Response {
+    told(&request, Problem::NotFound)
+}
+
+/// What takes another method, for whoever asked.
+pub(super) async fn method_not_allowed(request: Request) -> Response {
+    told(&request, Problem::MethodNotAllowed)
+}
+
+/// A person is told by a page, a program by problem details.
+fn told(request: &Request, problem: Problem) -> Response {
+    let response = problem.into_response();
+    match wants_page(request.headers()) {
+        true => protected(Trouble::misread(response.status()).into_response()),
+        false => response,
+    }
+}
+
+/// Whether a browser asks for something to show.
+pub(super) fn wants_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
 async fn protect(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    let response = next.run(request).await;
+    // axum says in plain text what it cannot read.
+    let type_ = response.headers().get(CONTENT_TYPE);
+    let is_text = type_.is_some_and(|type_| type_.as_bytes().starts_with(b"text/plain"));
+    protected(match response.status() {
+        status if status.is_client_error() && is_text => Trouble::misread(status).into_response(),
+        _ => response,
+    })
+}
+
+fn protected(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),

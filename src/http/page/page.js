@@ -64,9 +64,18 @@ function focused(part) {
   const at = document.activeElement;
   if (!part.contains(at)) return null;
   if (at.id) return () => find(at.id);
-  const kind = at.tagName;
+  // a link by what it leads to, as those before it may have become more
+  const href = at.getAttribute("href");
+  const kind = href === null ? at.tagName : `a[href="${CSS.escape(href)}"]`;
   const index = [...part.querySelectorAll(kind)].indexOf(at);
   return (fresh) => fresh.querySelectorAll(kind)[index];
+}
+
+/** Gives an element the focus that its part had; in the strip it becomes the one that the tab key reaches. */
+function give(element) {
+  if (!element) return;
+  if (element.closest("#strip")) for (const one of find("strip").querySelectorAll("a")) one.tabIndex = one === element ? 0 : -1;
+  element.focus({ preventScroll: true });
 }
 
 function show(fresh) {
@@ -80,7 +89,7 @@ function show(fresh) {
     const adopted = document.adoptNode(next);
     localise(adopted);
     part.replaceWith(adopted);
-    back?.(adopted)?.focus({ preventScroll: true });
+    give(back?.(adopted));
   }
   const time = fresh.querySelector("#fresh time");
   if (time) { find("fresh").querySelector("time").replaceWith(document.adoptNode(time)); localise(find("fresh")); }
@@ -105,8 +114,9 @@ async function refresh() {
       const answer = await fetch(location.href, { headers: { accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
       if (answer.redirected) { location.reload(); return; }   // the cookie has ended
       const text = await answer.text();
-      if (answer.ok) show(new DOMParser().parseFromString(text, "text/html"));
       hear();
+      if (answer.ok) show(new DOMParser().parseFromString(text, "text/html"));
+      else say(find("freshness"), "and could not be looked at again");
     } while (again);
   } catch {
     failures += 1;
@@ -126,7 +136,7 @@ function hear() {
   if (!("gone" in root.dataset)) return;
   delete root.dataset.gone;
   // What stood here has been refreshed, or is about to be.
-  if (before) { say(find("word"), before.word); say(find("summary"), before.summary); sent.delete("banner"); }
+  if (before) { before.shape.setAttribute("href", before.href); say(find("word"), before.word); say(find("summary"), before.summary); sent.delete("banner"); }
   before = null;
   document.title = title;
   find("favicon").href = icon;
@@ -139,7 +149,9 @@ function lose() {
   root.dataset.gone = "";
   const text = `meter-sync has not answered since ${local.format(new Date(heard))}. What stands below is from then.`;
   if (find("word")) {
-    before = { word: find("word").textContent, summary: find("summary").textContent };
+    const shape = find("banner").querySelector("use");
+    before = { word: find("word").textContent, summary: find("summary").textContent, shape, href: shape.getAttribute("href") };
+    shape.setAttribute("href", "#gap");
     say(find("word"), "No connection");
     say(find("summary"), text);
   }
@@ -191,9 +203,8 @@ function strip(event) {
   const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: bars.length - 1 }[event.key];
   if (at < 0 || to === undefined || !bars[to]) return;
   event.preventDefault();
-  bars[at].tabIndex = -1;
-  bars[to].tabIndex = 0;
-  bars[to].focus();
+  give(bars[to]);
+  bars[to].scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 async function copy(event) {

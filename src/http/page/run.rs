@@ -13,7 +13,7 @@ use crate::clock;
 use crate::http::Shared;
 use crate::meter::{Outcome, RunId};
 use crate::runs::listing::{ChangesPage, RunDetail};
-use crate::runs::status::{RunRecord, RunningStatus, StatusQuery};
+use crate::runs::status::{RunningStatus, StatusQuery};
 
 /// How many changes stand on one page.
 const CHANGES: u32 = 200;
@@ -76,6 +76,7 @@ pub(super) async fn show(
         }
         (head(&detail, running.as_ref(), clock::now()))
         div #decision data-live { (decision(&detail, viewer)) (carry_out(&detail, viewer)) }
+        (facts_of(&detail))
         (body(&detail, &page, asked.after.is_some()))
     };
     Ok(shell.around(&main))
@@ -89,29 +90,25 @@ fn head(detail: &RunDetail, running: Option<&RunningStatus>, now: DateTime<Utc>)
             h1 .badge .(look.tone) { (look.icon.markup()) " " (look.word) }
             p { (prose(&detail.summary)) }
             @if let Some(error) = run.error.as_ref().filter(|_| detail.held_back.is_none()) {
-                div.box.bad {
+                div.box .(look.tone) {
                     p { strong { "What to do: " } (prose(&error.remedy)) }
                     p.soft { code { (error.code.as_str()) } }
                 }
             }
             @if let Some(warning) = &run.warning { p.box.warn { (prose(warning)) } }
             (facts::running(running, now))
-            (facts_of(run))
-            (phases(detail))
-            p.row {
-                a href=(format!("/api/v1/runs/{}", run.run_id)) { "As JSON" }
-                button.plain type="button" hidden data-copy=(format!("/api/v1/runs/{}", run.run_id)) { "Copy as JSON" }
-            }
         }
     }
 }
 
-fn facts_of(run: &RunRecord) -> Markup {
+fn facts_of(detail: &RunDetail) -> Markup {
+    let run = &detail.run;
     let took = run
         .finished_at
         .map(|finished| (finished - run.started_at).num_milliseconds());
     html! {
-        dl.facts {
+        section #run-facts data-live aria-label="Facts" {
+            dl.facts {
             div { dt { "Started" } dd { (time(run.started_at)) } }
             div { dt { "Ended" } dd { @match run.finished_at { Some(at) => (time(at)), None => "not yet" } } }
             @if let Some(took) = took { div { dt { "Took" } dd { (duration(took)) } } }
@@ -120,6 +117,12 @@ fn facts_of(run: &RunRecord) -> Markup {
             @if let Some(reason) = &run.reason { div { dt { "Reason" } dd { bdi { (shortened(reason)) } } } }
             div { dt { "Read from the central database" } dd { (bytes(run.remote_bytes)) } }
             div { dt { "Run" } dd { code { (run.run_id) } } }
+            }
+            (phases(detail))
+            p.row {
+                a href=(format!("/api/v1/runs/{}", run.run_id)) { "As JSON" }
+                button.plain type="button" hidden data-copy=(format!("/api/v1/runs/{}", run.run_id)) { "Copy as JSON" }
+            }
         }
     }
 }

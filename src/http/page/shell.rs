@@ -115,6 +115,14 @@ impl Trouble {
         }
     }
 
+    /// An address or a form that is none of the page's.
+    pub(super) fn misread(status: StatusCode) -> Self {
+        let message = "This address, or what was sent to it, is none of this page's.";
+        let failure =
+            Failure::new(ErrorCode::ConfigInvalid, message).with_remedy("Go back to the status.");
+        Self { status, failure }
+    }
+
     /// The viewer may not do it.
     pub(super) fn forbidden(failure: Failure) -> Self {
         Self {
@@ -139,7 +147,7 @@ impl IntoResponse for Trouble {
             section.box.bad {
                 h1 { (Icon::Cross.markup()) " " (prose(&failure.message)) }
                 p { (prose(&failure.remedy)) }
-                @if status != StatusCode::NOT_FOUND { p.soft { code { (failure.code.as_str()) } } }
+                @if failure.code != ErrorCode::ConfigInvalid { p.soft { code { (failure.code.as_str()) } } }
             }
             p { a href="/" { "Back to the status" } }
         };

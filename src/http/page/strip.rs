@@ -87,7 +87,10 @@ fn missed<'a>(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> Op
 }
 
 fn strip(bars: &[Bar<'_>], now: DateTime<Utc>) -> Markup {
-    let last = bars.len().saturating_sub(1);
+    let last = bars
+        .iter()
+        .rposition(|bar| matches!(bar, Bar::Run(_)))
+        .unwrap_or(0);
     html! {
         ol #strip .strip aria-label="Runs, oldest first; arrow keys go from one to the next" {
             @for (index, bar) in bars.iter().enumerate() {
@@ -182,12 +185,12 @@ fn chart(bars: &[Bar<'_>]) -> Markup {
     html! {
         @if most > 0 {
             h3 { "Changes over time" }
-            div.scroll {
-                svg.chart role="img" aria-label=(title) width=(width) height=(HEIGHT) {
-                    title { (title) }
-                    @for (index, bar) in (0_i64..).zip(bars) {
-                        @if let Bar::Run(run) = bar { @if !run.dry_run { (stack(run, index * STEP, most)) } }
-                    }
+            // It narrows with the page: there is nothing in it that a key could reach to scroll it.
+            svg.chart role="img" aria-label=(title) width=(width) height=(HEIGHT)
+                viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" {
+                title { (title) }
+                @for (index, bar) in (0_i64..).zip(bars) {
+                    @if let Bar::Run(run) = bar { @if !run.dry_run { (stack(run, index * STEP, most)) } }
                 }
             }
             p.legend {

@@ -1,6 +1,7 @@
 // The brake: the question, and that only a person's own yes to exactly this plan is one.
 
 import assert from 'node:assert/strict';
+import {command, until} from './sites.mjs';
 import {look} from './stage.mjs';
 import {button, counts, sync, word} from './syncs.mjs';
 
@@ -55,11 +56,12 @@ async function isAskedAgain(scene) {
 }
 
 async function keepsTheTick(scene) {
+  const {settings} = scene;
   const page = await held(scene);
   const box = page.getByLabel('I know these meters');
   await box.check();
-  const as = await page.locator('#fresh time').getAttribute('datetime');
-  await page.waitForFunction(as => document.querySelector('#fresh time').getAttribute('datetime') !== as, as);
+  assert.notEqual(await command(['sync'], settings), 0);
+  await until('the next run is there', async () => await page.locator('tbody tr').count() === 3);
   assert(await box.isChecked(), 'a refresh takes no decision away');
 }
 

@@ -28,7 +28,7 @@ async function namesTheRemedy({site, visit}) {
   assert.equal(await page.locator('.bad .badge, .badge.bad').filter({hasText: 'Failing'}).count(), 0);
 }
 
-async function standsWithoutTheLocal({site, visit}) {
+async function standsWithoutTheLocal({site, visit, person}) {
   const page = await visit();
   await sync(page);
   site.lines.local.cut();
@@ -36,6 +36,7 @@ async function standsWithoutTheLocal({site, visit}) {
   await page.reload();
   await word(page, 'Failing');
   await look(page, 'local-down');
+  person.expect(/status of 503/);
   assert.equal((await page.goto('/runs')).status(), 503);
   await look(page, 'local-down-runs');
   site.lines.local.open();
@@ -61,6 +62,8 @@ async function greysAndComesBack({program, visit, person}) {
   const page = await visit();
   await sync(page);
   await word(page, 'Paused');
+  const run = await page.context().newPage();
+  await run.goto(await page.getByRole('link', {name: 'All about this run'}).getAttribute('href'));
   person.expect(LOST);
   const killed = Date.now();
   await program.kill();
@@ -73,8 +76,12 @@ async function greysAndComesBack({program, visit, person}) {
   assert.match(await page.locator('#freshness').innerText(), /no longer/);
   assert.match(await page.locator('#announce').innerText(), /has not answered since/);
   const ago = await page.locator('[data-since]').first().innerText();
+  assert(!await page.locator('#remedy').isVisible(), 'no advice from before');
   await look(page, 'gone');
   assert.equal(await page.locator('[data-since]').first().innerText(), ago, 'nothing goes on as if it were known');
+  await run.locator('#announce', {hasText: 'has not answered since'}).waitFor();
+  await run.bringToFront();
+  await look(run, 'gone-run');
   await program.start();
   await word(page, 'Paused');
   assert.match(await page.title(), /^Paused/);
@@ -103,14 +110,16 @@ async function greysWhenFrozen({program, visit, person}) {
   await until('it is back', async () => { await page.clock.runFor(1000); return await page.locator('#word').innerText() === 'Never run'; });
 }
 
-async function helpsToSetUp({visit}) {
+async function helpsToSetUp({visit, person}) {
   const page = await visit();
   await word(page, 'Not configured');
   await page.getByRole('heading', {name: 'How to set it up'}).waitFor();
   assert(await button(page, 'Sync now').isDisabled());
   await look(page, 'not-configured');
+  person.expect(/status of 503/);
   await page.goto('/runs');
   await look(page, 'not-configured-runs');
+  person.expect();
   await page.goto('/connections');
   await look(page, 'not-configured-connections');
 }

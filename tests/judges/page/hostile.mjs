@@ -25,7 +25,7 @@ async function isText({site, visit}) {
   await page.locator('#run-head').waitFor();
   await shown();
   await look(page, 'hostile-run');
-  await page.locator('.changes a', {hasText: MARKUP}).first().click();
+  await page.locator('.changes a', {hasText: MARKUP.slice(0, 60)}).first().click();
   await page.locator('#history').waitFor();
   await shown();
   await look(page, 'hostile-meter');
@@ -50,10 +50,10 @@ async function hasAnyKey({site, visit}) {
 }
 
 async function isPaged({site, visit}) {
-  await site.remote(`insert into meter select id, 7, 'Meter ' || id, 'electricity', 'SN-' || id, true from generate_series(1001, 3000) id`);
+  await site.remote(`insert into meter select id, 7, 'Meter ' || id, 'electricity', 'SN-' || id, true from generate_series(1001, 2000) id`);
   const page = await visit();
   await sync(page);
-  assert.match(await page.locator('#last').innerText(), /and 2\D018 more/);
+  assert.match(await page.locator('#last').innerText(), /and 1\D018 more/);
   await page.getByRole('link', {name: 'All about this run'}).click();
   const seen = new Set();
   for (;;) {
@@ -65,8 +65,8 @@ async function isPaged({site, visit}) {
     await more.click();
     await page.waitForURL(url => url.href !== here);
   }
-  assert.equal(seen.size, 2030);
-  assert.equal((await counts(page)).Inserted.replace(/\D/g, ''), '2030');
+  assert.equal(seen.size, 1030);
+  assert.equal((await counts(page)).Inserted.replace(/\D/g, ''), '1030');
 }
 
 async function answersAnyAddress({visit, person, program}) {
@@ -74,7 +74,7 @@ async function answersAnyAddress({visit, person, program}) {
   await sync(page);
   person.expect(/status of 4\d\d/);
   const addresses = ['/runs/none', '/runs/00000000-0000-0000-0000-000000000000', '/runs/%00', '/runs/%F0%28', '/runs/a%2Fb', '/runs?before=garbage',
-    '/?before=garbage', '/?show=garbage', '/runs?show=%00', '/meters', '/meters?id=999999', '/meters?id=%00', '/meters?id=2&id=4', '/meters?nonsense=1',
+    '/?before=garbage', '/?show=garbage', '/runs?show=%00', '/meters', '/meters?id=999999', '/meters?id=%00', '/meters?nonsense=1',
     '/nowhere', '/runs/x?after=garbage', '/sync', '/sign-out', `/meters?id=${'9'.repeat(5000)}`];
   for (const address of addresses) {
     const answer = await page.goto(address);

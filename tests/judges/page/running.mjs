@@ -83,28 +83,29 @@ async function isBegunElsewhere({site, settings, visit}) {
 }
 
 async function isClickedMeanwhile({site, visit}) {
-  const page = await visit('/', {javaScriptEnabled: false});
-  await page.locator('#word', {hasText: 'Never run'}).waitFor();
+  const page = await visit();
+  await until('it is in sync', async () => await page.locator('#word').innerText() === 'In sync');
   site.lines.remote.hold();
-  const other = await visit();
-  await isRunning(other);
+  await isRunning(page);
+  await look(page, 'scheduled');
+  assert.match(await page.title(), /^In sync, syncing/);
   const before = await runs(site);
-  // the page without scripts has not heard of it yet
-  await button(page, 'Sync now').click();
+  // as on a page that has not heard of it yet
+  await page.evaluate(() => { for (const one of document.querySelectorAll('#actions button')) one.disabled = false; });
+  await page.locator('#sync').click();
   await page.waitForURL('**/runs/*');
-  await page.getByText('Nothing was started').waitFor();
-  await look(other, 'scheduled');
   assert.equal(await runs(site), before, 'one run, not two');
-  await other.goto(page.url());
-  await other.getByText('Nothing was started').waitFor();
-  await look(other, 'already-running');
+  await page.getByText('Nothing was started').waitFor();
+  await look(page, 'already-running');
   site.lines.remote.open();
-  await other.locator('#run-head h1', {hasText: 'Succeeded'}).waitFor();
-  assert.match(await other.locator('#run-head').innerText(), /schedule/);
+  await page.locator('#run-head h1', {hasText: 'No change'}).waitFor();
+  assert.match(await page.locator('#run-facts').innerText(), /schedule/);
 }
 
 async function waitsForALock({site, visit}) {
   const tabs = [await visit(), await visit()];
+  await sync(tabs[0]);
+  await site.remote(`update meter set name = 'Hall' where id = 2`);
   await site.local('begin; lock table meter in share mode');
   await button(tabs[0], 'Sync now').click();
   for (const tab of tabs) {
@@ -115,7 +116,7 @@ async function waitsForALock({site, visit}) {
   await site.local('rollback');
   for (const tab of tabs) {
     await hasEnded(tab);
-    await until('the counts are there', async () => (await counts(tab)).Inserted === '30');
+    await until('the counts are there', async () => (await counts(tab)).Updated === '1');
   }
 }
 

@@ -45,13 +45,20 @@ async function swapsTheToken({visit, person}) {
   await sync(page);
 
   // signed out in one tab, the other one is led to the sign-in
+  person.expect(REFUSED);
   const other = await page.context().newPage();
   await other.goto('/');
   await button(other, 'Sign out').click();
   await other.waitForURL('**/sign-in');
-  await page.waitForURL('**/sign-in**');
+  await returnTo(page);
   await signIn(page, READ);
   await word(page, 'Paused');
+}
+
+/** What a tab does when somebody looks at it again. */
+async function returnTo(page) {
+  await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await page.waitForURL('**/sign-in**');
 }
 
 async function readsOnly({site, program, visit}) {
@@ -111,7 +118,7 @@ async function obeysItsOwnPages({site, program, visit, person}) {
     evil.close();
   }
   const [{name, value}] = await page.context().cookies();
-  for (const origin of [undefined, 'null', 'http://localhost:1', program.url.replace('http', 'https')]) {
+  for (const origin of [undefined, 'null', 'http://localhost:1', program.url.replace('127.0.0.1', 'localhost')]) {
     const answer = await fetch(`${program.url}/sync`, {
       method: 'POST', redirect: 'manual', body: 'do=sync',
       headers: {cookie: `${name}=${value}`, 'content-type': 'application/x-www-form-urlencoded', ...(origin && {origin})},
@@ -121,14 +128,19 @@ async function obeysItsOwnPages({site, program, visit, person}) {
   assert.equal(await runs(site), 0);
 }
 
-async function leadsToTheSignIn({visit}) {
+async function leadsToTheSignIn({visit, person}) {
   const page = await visit();
   await signIn(page, TRIGGER);
   await word(page, 'Never run');
+  person.expect(REFUSED);
   await page.context().clearCookies();
-  await page.waitForURL('**/sign-in**');
+  await returnTo(page);
   await signIn(page, TRIGGER);
   await until('it is where it was', async () => new URL(page.url()).pathname === '/');
+  await word(page, 'Never run');
+  await page.context().clearCookies();
+  await page.evaluate(() => document.querySelector('#sync').click());
+  await page.waitForURL('**/sign-in**');
 }
 
 export const scenarios = [

@@ -63,10 +63,14 @@ async function tells({site, visit}) {
   assert.deepEqual(await counts(page), {Inserted: '1', Updated: '2', Deactivated: '2', Reactivated: '1', Unchanged: '25', 'Set aside': '0'});
   const hall = page.locator('.changes > li', {hasText: 'Hall'});
   assert.match((await hall.innerText()).replace(/\s+/g, ' '), /name Meter 2 → becomes Hall/);
+  await button(page, 'Copy as JSON').click();
+  await button(page, 'Copied').waitFor();
+  const copied = JSON.parse(await page.evaluate(() => navigator.clipboard.readText()));
+  assert.equal(copied.run.counts.updated, 2);
   await look(page, 'run');
   await hall.getByRole('link').click();
   await page.locator('#history').waitFor();
-  assert.equal(await page.locator('#history .changes').count(), 2);
+  assert.equal(await page.locator('#history .changes > li').count(), 2);
   await look(page, 'meter');
 }
 
