@@ -93,7 +93,7 @@ impl Problem {
             Self::TokenReadOnly => "Use a token with the `trigger:` scope of METER_SYNC_TOKENS.",
             Self::BodyTooLarge => "Send a shorter body.",
             Self::NotFound => {
-                "Try /mcp, or a route of /api/v1/openapi.json: /api/v1/status, /api/v1/sync, /api/v1/runs, /api/v1/meters/{key}, /api/v1/events, /livez, /readyz .."
+                "Try /mcp, /livez, /readyz, or a route that /api/v1/openapi.json lists, such as /api/v1/status, /api/v1/sync, /api/v1/runs or /api/v1/events."
             }
             Self::MethodNotAllowed => "The Allow header names the methods it takes.",
         }

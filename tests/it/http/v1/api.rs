@@ -108,6 +108,19 @@ impl Api {
         assert!(errors.is_empty(), "{errors:#?} in {value:#}");
     }
 
+    /// The routes that are described, as `METHOD /path`, in order.
+    pub(super) fn routes(&self) -> Vec<String> {
+        let paths = self.description["paths"].as_object().expect("paths");
+        let mut routes = Vec::new();
+        for (path, operations) in paths {
+            for method in operations.as_object().expect("operations").keys() {
+                routes.push(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+        routes.sort();
+        routes
+    }
+
     /// What the description says of the answers to a request.
     fn responses(&self, line: &str) -> &Value {
         let (method, target) = line.split_once(' ').expect("a method and a path");

@@ -9,15 +9,6 @@ use crate::support::site::Site;
 async fn every_route_of_the_api_and_beside_it_is_described() {
     let site = Site::new().await;
     let api = Api::new(&site.settings()).await;
-    let paths = api.description["paths"].as_object().expect("paths");
-    let mut found = Vec::new();
-    for (path, operations) in paths {
-        for (method, operation) in operations.as_object().expect("operations") {
-            assert!(operation["summary"].is_string(), "{path}");
-            found.push(format!("{} {path}", method.to_uppercase()));
-        }
-    }
-    found.sort();
     let expected = [
         "GET /api/local/meter-sync-status",
         "GET /api/v1/events",
@@ -33,7 +24,7 @@ async fn every_route_of_the_api_and_beside_it_is_described() {
         "POST /api/v1/runs/{id}/cancel",
         "POST /api/v1/sync",
     ];
-    assert_eq!(found, expected);
+    assert_eq!(api.routes(), expected);
 }
 
 #[tokio::test]

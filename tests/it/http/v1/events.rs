@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::api::Api;
 use crate::support::events::events;
 use crate::support::held::Held;
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::served::{Served, send};
 use crate::support::site::Site;
 use crate::support::wait;
@@ -118,6 +119,22 @@ async fn a_remote_that_is_lost_is_told_of() {
         told["connections"]["remote"]["error"]["code"],
         "REMOTE_UNREACHABLE"
     );
+}
+
+#[tokio::test]
+async fn a_local_database_that_is_lost_and_back_is_told_of_though_nothing_runs() {
+    let site = Site::new().await;
+    let (line, through) = Proxy::before(&site.pair.local_url).await;
+    let served = Served::new(&site.settings().with(Setting::LocalUrl, through)).await;
+    let mut listener = Listener::new(&served).await;
+    let local = |status: &Value| status["connections"]["local"]["state"].clone();
+    let (_, status) = listener.next().await;
+    assert_eq!(local(&status), "ok");
+    line.set(Fault::Refuse);
+    let lost = listener.status(|status| local(status) == "failed").await;
+    assert_eq!(lost["meters"], Value::Null);
+    line.set(Fault::None);
+    listener.status(|status| local(status) == "ok").await;
 }
 
 #[tokio::test]

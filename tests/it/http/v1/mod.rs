@@ -2,6 +2,7 @@
 
 mod api;
 mod described;
+mod documented;
 mod events;
 mod reading;
 mod refused;
