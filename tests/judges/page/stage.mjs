@@ -10,11 +10,13 @@ const WIDE = {width: 1100, height: 800}, NARROW = {width: 320, height: 640};
 
 export async function openStage() {
   mkdirSync(LOOKS, {recursive: true});
-  const browser = await chromium.launch({
+  const launch = () => chromium.launch({
     executablePath: process.env.CHROMIUM,
     args: ['--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking',
       ...(process.getuid() === 0 ? ['--no-sandbox'] : [])],
   });
+  // Where memory is short Chromium may die as it starts, before it has shown anything.
+  const browser = await launch().catch(launch);
   return {
     open: url => openPerson(browser, url),
     close: () => browser.close(),
