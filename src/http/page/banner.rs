@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::format::{name, prose};
+use super::viewer::Viewer;
 use super::words::{self, Look};
 use crate::runs::status::{ActivityState, Health, Status};
 
@@ -26,7 +27,7 @@ pub(super) fn place(status: &Status, site: &str) -> Markup {
 }
 
 /// What to do, in the words of the page's buttons; `asks` when the page asks a question below.
-fn advice(status: &Status, asks: bool) -> Option<Markup> {
+fn advice(status: &Status, asks: bool, viewer: Viewer) -> Option<Markup> {
     // The tools say it in words for assistants and programs.
     if status.warnings.contains(&status.next_step) {
         return Some(prose(&status.next_step));
@@ -42,7 +43,11 @@ fn advice(status: &Status, asks: bool) -> Option<Markup> {
             Some(html! { "Decide " a href="#held-head" { "whether these meters are gone" } "." })
         }
         Health::Failing if has_error => Some(prose(&status.next_step)),
+        Health::Failing | Health::Late | Health::Stale if !viewer.may_trigger => {
+            Some(html! { "Ask somebody who may start a sync." })
+        }
         Health::Failing | Health::Late | Health::Stale => Some(html! { "Sync now." }),
+        Health::Paused if !viewer.may_trigger => None,
         Health::Paused => Some(
             html! { "Sync now when the central database has changed, or set " code { "METER_SYNC_SCHEDULE" } "." },
         ),
@@ -50,7 +55,7 @@ fn advice(status: &Status, asks: bool) -> Option<Markup> {
 }
 
 /// The state: shape, word, sentence, remedy.
-pub(super) fn show(status: &Status, asks: bool) -> Markup {
+pub(super) fn show(status: &Status, asks: bool, viewer: Viewer) -> Markup {
     let look = look(status);
     let is_busy = match status.activity {
         ActivityState::Running => Some("A sync is running."),
@@ -63,18 +68,18 @@ pub(super) fn show(status: &Status, asks: bool) -> Markup {
             h1 #word { (look.word) }
             p #summary { (prose(&status.summary)) }
             @if let Some(busy) = is_busy { p #busy { (busy) } }
-            @else if let Some(advice) = advice(status, asks) { p #remedy { strong { "What to do: " } (advice) } }
+            @else if let Some(advice) = advice(status, asks, viewer) { p #remedy { strong { "What to do: " } (advice) } }
         }
     }
 }
 
 /// What helps where nothing is there to be seen yet.
-pub(super) fn help(status: &Status) -> Markup {
+pub(super) fn help(status: &Status, viewer: Viewer) -> Markup {
     html! {
         div #help data-live {
             @match status.health {
                 Health::NotConfigured => section.box { (not_configured()) },
-                Health::NeverRun if status.running.is_none() => section.box {
+                Health::NeverRun if status.running.is_none() && viewer.may_trigger => section.box {
                     h2 { "How to begin" }
                     p { strong { "Preview changes" } " shows what a sync would do and writes nothing. "
                         strong { "Sync now" } " does it: new meters are inserted, changed ones updated, and those gone from the central "

@@ -166,7 +166,7 @@ fn side(
             }
             @if let Some(error) = &connection.error {
                 p { (prose(&error.message)) }
-                @if error.remedy != next_step { p { (prose(&error.remedy)) } }
+                @if !next_step.contains(&error.remedy) { p { (prose(&error.remedy)) } }
             }
         }
     }

@@ -78,8 +78,8 @@ pub(super) async fn show(
         refresh_seconds: Some(refresh),
     };
     let main = html! {
-        (banner::show(status, found.asks()))
-        (banner::help(status))
+        (banner::show(status, found.asks(), viewer))
+        (banner::help(status, viewer))
         (facts::running(status.running.as_ref(), now))
         (facts::actions(status, viewer))
         (facts::show(status, shared.runs.config().schedule.as_ref(), now))
@@ -160,7 +160,7 @@ fn last_run(found: &Found, viewer: Viewer, now: DateTime<Utc>) -> Markup {
                     } @else if let Some(error) = &run.error {
                         div.box.bad {
                             p { strong { (prose(&error.message)) } }
-                            @if error.remedy != found.status.next_step { p { (prose(&error.remedy)) } }
+                            @if !found.status.next_step.contains(&error.remedy) { p { (prose(&error.remedy)) } }
                             p.soft { code { (error.code.as_str()) } }
                         }
                     }

@@ -147,7 +147,7 @@ function hear() {
 function lose() {
   if ("gone" in root.dataset) return;
   root.dataset.gone = "";
-  const text = `meter-sync has not answered since ${local.format(new Date(heard))}. What stands below is from then.`;
+  const text = `meter-sync has not answered since ${local.format(new Date(heard))}. What this page shows is from then.`;
   if (find("word")) {
     const shape = find("banner").querySelector("use");
     before = { word: find("word").textContent, summary: find("summary").textContent, shape, href: shape.getAttribute("href") };

@@ -39,7 +39,8 @@ pub(super) fn show(history: &[RunRecord], config: &Config, now: DateTime<Utc>) -
             @if !bars.is_empty() {
                 section aria-labelledby="glance-head" {
                     h2 #glance-head { "Timeline" }
-                    p.soft { "Duration and outcome of the last " (counted(i64::try_from(history.len()).unwrap_or(0), "run", "runs")) }
+                    p.soft { "Duration and outcome of "
+                        @match history.len() { 1 => "the only run so far", count => { "the last " (count) " runs" } } "." }
                     (strip(&bars, now))
                     (chart(&bars))
                 }

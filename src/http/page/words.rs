@@ -63,7 +63,7 @@ pub(super) fn action(action: Action, planned: bool) -> &'static str {
 pub(super) fn trigger(trigger: Trigger) -> &'static str {
     match trigger {
         Trigger::Schedule => "schedule",
-        Trigger::Startup => "start of the process",
+        Trigger::Startup => "process start",
         Trigger::Mcp => "assistant",
         Trigger::Rest => "program",
         Trigger::Page => "this page",

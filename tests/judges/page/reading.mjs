@@ -21,14 +21,23 @@ const HISTORY = `
     lateral (select date_trunc('hour', now()) - n * interval '1 hour') at (slot),
     lateral (select case when n = 31 then 'failed' when n = 25 then 'refused' when n = 22 then 'interrupted' when n = 14 then 'partial'
       when n % 3 = 0 then 'succeeded' else 'no_change' end) of (ended)
-  where n not in (10, 11)`;
+  where n not in (10, 11);
+  insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
+  select id, n, action, key::jsonb, before::jsonb, after::jsonb from (select id from meter_sync.meter_sync_log order by started_at desc limit 1) last, (values
+    (1, 'deactivate', '{"id": 44}', '{"active": true}', '{"active": false}'), (2, 'deactivate', '{"id": 46}', '{"active": true}', '{"active": false}'),
+    (3, 'update', '{"id": 12}', '{"name": "Meter 12", "serial_number": "SN-12"}', '{"name": "Boiler house, north", "serial_number": "SN-12-B"}'))
+    of (n, action, key, before, after)`;
 
 /** A site with a schedule syncs as it starts; after that comes the past. */
-async function withPast({site, visit}) {
+async function withPast({site, program, visit}) {
   const page = await visit();
   await word(page, 'In sync');
   await until('nothing runs', () => page.evaluate(() => !document.querySelector('[data-run]')));
+  await page.goto('about:blank');
+  // the program knows by heart what it did itself
+  await program.kill();
   await site.local(HISTORY);
+  await program.start();
   await page.goto('/');
   return page;
 }

@@ -50,7 +50,7 @@ function openPerson(browser, url) {
     page.on('pageerror', error => complain(`script: ${error.stack}`));
     page.on('dialog', dialog => { complain(`dialog: ${dialog.message()}`); dialog.dismiss(); });
     page.on('request', request => {
-      if (!request.url().startsWith(`${url()}/`)) complain(`foreign: ${request.url()}`);
+      if (!request.url().startsWith(`${url()}/`) && request.url() !== 'about:blank') complain(`foreign: ${request.url()}`);
     });
     // a page that is left lets go of what it asked for
     page.on('requestfailed', request => {
