@@ -36,7 +36,9 @@ fn documents() -> Vec<(PathBuf, String)> {
         .map(|name| root().join(name))
         .into();
     let folder = fs::read_dir(root().join("docs")).expect("docs");
-    paths.extend(folder.map(|entry| entry.expect("an entry").path()));
+    let files = folder.map(|entry| entry.expect("an entry").path());
+    // what else lies there is pictures
+    paths.extend(files.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).expect("a document");
         (path, text)
