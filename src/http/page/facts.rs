@@ -38,6 +38,7 @@ pub(super) fn show(status: &Status, schedule: Option<&Schedule>, now: DateTime<U
                 @match status.meters {
                     Some(meters) => {
                         strong { (number(meters.active)) } " active, " (number(meters.inactive)) " inactive"
+                        @if let Some(at) = meters.counted_at { " " span.soft { "(counted " (time_ago(at, now)) ")" } }
                     }
                     None => "not known",
                 }
@@ -49,7 +50,13 @@ pub(super) fn show(status: &Status, schedule: Option<&Schedule>, now: DateTime<U
 fn in_words(schedule: Option<&Schedule>) -> String {
     schedule.map_or_else(
         || "(the schedule is off)".to_owned(),
-        |schedule| format!("({})", schedule.describe()),
+        |schedule| {
+            let (words, zone) = (schedule.describe(), schedule.zone().name());
+            match words.contains(zone) {
+                true => format!("({words})"),
+                false => format!("({words}, {zone})"),
+            }
+        },
     )
 }
 

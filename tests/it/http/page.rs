@@ -137,6 +137,22 @@ async fn before_any_run_the_page_says_so_and_how_to_begin() {
 }
 
 #[tokio::test]
+async fn the_schedule_is_told_in_words_with_its_zone() {
+    let site = Site::new().await;
+    for (line, said) in [
+        ("*/15 * * * *", "(every 15 minutes, Europe/Berlin)"),
+        ("0 6 * * *", "(every day at 06:00 (Europe/Berlin))"),
+    ] {
+        let settings = site
+            .settings()
+            .with(Setting::Schedule, line)
+            .with(Setting::Timezone, "Europe/Berlin");
+        let served = Served::new(&settings).await;
+        assert_says(&Browser::new(&served).read("/").await, &[said]);
+    }
+}
+
+#[tokio::test]
 async fn without_databases_the_page_says_which_settings_are_missing() {
     let served = Served::new(&meter_sync::config::Settings::default()).await;
     let page = Browser::new(&served).read("/").await;
