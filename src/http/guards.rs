@@ -1,8 +1,8 @@
 //! What every request passes before a route sees it: Host, Origin, announced length, bearer token or cookie.
 //!
 //! A browser sends its cookie unasked, so a request that changes something on the strength of a cookie, or by a
-//! form of the page, must come from a page of our own. The token that was shown goes on in the request's extensions as [`Token`], for an endpoint such
-//! as MCP where reading and triggering share one path and method.
+//! form of the page, must come from a page of our own. The token that was shown goes on in the request's
+//! extensions as [`Token`], for an endpoint such as MCP where reading and triggering share one path and method.
 
 use std::sync::Arc;
 

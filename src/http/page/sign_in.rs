@@ -2,6 +2,7 @@
 
 use axum::extract::{Form, Query, State};
 use axum::http::header::{ORIGIN, SET_COOKIE};
+use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
@@ -69,15 +70,15 @@ pub(super) async fn sign_in(
         )
             .into_response();
     };
-    let next = shown
-        .next
-        .filter(|next| is_page(next.split('?').next().unwrap_or_default()));
+    let next = shown.next.as_deref().and_then(page).unwrap_or("/");
     let given = cookie::give(token, clock::now(), is_encrypted(&headers));
-    (
-        [(SET_COOKIE, given)],
-        Redirect::to(next.as_deref().unwrap_or("/")),
-    )
-        .into_response()
+    ([(SET_COOKIE, given)], Redirect::to(next)).into_response()
+}
+
+/// An address of one of our own pages, as a browser asks for it.
+fn page(next: &str) -> Option<&str> {
+    let asked: PathAndQuery = next.parse().ok().filter(|_| next.is_ascii())?;
+    is_page(asked.path()).then_some(next)
 }
 
 /// Takes the cookie back.
