@@ -103,6 +103,9 @@ impl KeyText {
 /// More than any key of a meter takes, percent-encoded.
 const LONGEST: usize = 2048;
 
+/// The column that people know a meter by, where there is one.
+const NAME: &str = "name";
+
 /// How many changes of a meter are told.
 pub const CHANGES: i64 = 100;
 
@@ -143,6 +146,20 @@ impl Runs {
             .keys(&tx, prefix, limit)
             .await
             .map_err(|e| e.failure())
+    }
+
+    /// The names that the meters with these keys have in the local table, in the order of the keys; none where
+    /// there is no such row, it has no name, or the key is none of the table's.
+    pub async fn names(&self, keys: &[&Fields]) -> Result<Vec<Option<String>>, Failure> {
+        let local = self.local()?;
+        let mut connection = local.connect().await.map_err(|e| e.failure())?;
+        let tx = connection.begin("meter names").await;
+        let tx = tx.map_err(|e| e.failure())?;
+        let meters = self.meters(&tx).await?;
+        match meters.names(&tx, keys).await {
+            Err(error) if error.is_about_a_row() => Ok(vec![None; keys.len()]),
+            names => names.map_err(|e| e.failure()),
+        }
     }
 
     async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
@@ -256,6 +273,32 @@ impl Meters {
         );
         let row = tx.query_opt(&sql, &texts(key)).await?;
         Ok(row.map(|row| parse(row.get(0))))
+    }
+
+    async fn names(
+        &self,
+        tx: &Tx<'_, Local>,
+        keys: &[&Fields],
+    ) -> Result<Vec<Option<String>>, DbError> {
+        if self.relation.column(NAME).is_none() {
+            return Ok(vec![None; keys.len()]);
+        }
+        let is_key = |(column, type_): &(String, String)| {
+            let (name, text) = (quote::identifier(column), quote::literal(column));
+            format!("l.{name} = (asked.key->>{text})::{type_}")
+        };
+        let conditions: Vec<String> = self.key.iter().map(is_key).collect();
+        let sql = format!(
+            "-- read the meters' names
+select (select l.{NAME}::text from {} l where {} and {} limit 1)
+from jsonb_array_elements($1::jsonb) with ordinality asked (key, n) order by asked.n",
+            self.relation.quoted(),
+            conditions.join(" and "),
+            self.filter
+        );
+        let keys = serde_json::json!(keys).to_string();
+        let rows = tx.query(&sql, &[param::text(keys.as_str())]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     async fn changes(&self, tx: &Tx<'_, Local>, key: &str) -> Result<Vec<MeterChange>, DbError> {

@@ -20,7 +20,7 @@ use super::status::{ConnectionState, RunRecord, Status};
 use super::{Runs, history, table};
 
 /// How often the log is looked at for runs of other processes.
-const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_secs(2);
 /// How long after a change here the log is looked at, and for how long a look counts for others.
 const FRESH: Duration = Duration::from_millis(200);
 /// How old a status may become before another one is due though nothing is known to have happened.

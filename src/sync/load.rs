@@ -6,10 +6,10 @@
 //! which row it is and why.
 
 use crate::db::{DbError, Local, Remote, SideName, Tx};
-use crate::meter::Counts;
+use crate::meter::{Counts, Phase};
 
 use super::format::Format;
-use super::{Extent, Job, Observer, Shape, SyncError, Synced, read, record};
+use super::{Extent, Job, Observer, Shape, SyncError, Synced, enter, read, record};
 
 /// Loads the meters, if they can be loaded so; `None` if not, with nothing changed.
 pub(super) async fn load(
@@ -52,6 +52,7 @@ pub(super) async fn load(
         ..Synced::default()
     };
     if rows > 0 {
+        enter(observer, Phase::Apply);
         let limit = i64::from(job.limits.change_limit);
         synced.changes_truncated = rows > limit;
         record::load(local, shape, job.run_id.as_uuid(), limit).await?;

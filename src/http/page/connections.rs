@@ -6,6 +6,7 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
+use super::banner;
 use super::format::{prose, time_ago};
 use super::icons::Icon;
 use super::shell::Shell;
@@ -15,11 +16,19 @@ use crate::check::{self, Finding, Verdict};
 use crate::clock;
 use crate::config::{Check, Endpoint, Tls};
 use crate::http::Shared;
-use crate::runs::status::{Connection, ConnectionState, Status};
+use crate::runs::Runs;
+use crate::runs::status::{Connection, ConnectionState, Status, StatusQuery};
 
 /// The last check, for all who look.
 #[derive(Clone, Debug, Default)]
-pub(in crate::http) struct LastCheck(Arc<Mutex<Option<Checked>>>);
+pub(in crate::http) struct LastCheck(Arc<Checks>);
+
+#[derive(Debug, Default)]
+struct Checks {
+    last: Mutex<Option<Checked>>,
+    /// Who checks holds it; the others wait for what it finds.
+    turn: tokio::sync::Mutex<()>,
+}
 
 #[derive(Clone, Debug)]
 struct Checked {
@@ -30,13 +39,31 @@ struct Checked {
 impl LastCheck {
     fn get(&self) -> Option<Checked> {
         self.0
+            .last
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
     fn set(&self, checked: &Checked) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(checked.clone());
+        let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(checked.clone());
+    }
+
+    /// The last check if it is recent, else a new one.
+    async fn recent(&self, runs: &Runs) -> Checked {
+        let _turn = self.0.turn.lock().await;
+        let last = self.get();
+        if let Some(recent) = last.filter(|checked| clock::now() - checked.at < AGAIN) {
+            return recent;
+        }
+        let findings = Box::pin(check::run(runs.config())).await;
+        let checked = Checked {
+            at: clock::now(),
+            findings,
+        };
+        self.set(&checked);
+        checked
     }
 }
 
@@ -45,25 +72,18 @@ const AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
 /// The page at `/connections`: looks at everything that a sync needs, as `meter-sync check` does.
 pub(super) async fn show(State(shared): State<Shared>, viewer: Viewer) -> Markup {
-    let last = shared.checked.get();
-    let recent = last.filter(|checked| clock::now() - checked.at < AGAIN);
-    let checked = match recent {
-        Some(checked) => checked,
-        None => {
-            let findings = Box::pin(check::run(shared.runs.config())).await;
-            let checked = Checked {
-                at: clock::now(),
-                findings,
-            };
-            shared.checked.set(&checked);
-            checked
-        }
-    };
+    let query = StatusQuery::default();
+    let (checked, status) = tokio::join!(
+        shared.checked.recent(&shared.runs),
+        shared.runs.status(&query)
+    );
     let shell = Shell {
         title: "Connections".to_owned(),
         icon: Icon::List,
         tone: "calm",
-        place: None,
+        place: status
+            .ok()
+            .map(|status| banner::place(&status, &shared.runs.site())),
         viewer: Some(viewer),
         refresh_seconds: None,
     };

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use axum::extract::{Query, State};
 use maud::{Markup, html};
 
-use super::changes;
 use super::format::{shortened, time, value};
 use super::icons::Icon;
 use super::shell::{Shell, Trouble};
 use super::viewer::Viewer;
 use super::words;
+use super::{banner, changes};
 use crate::http::Shared;
 use crate::meter::Change;
 use crate::runs::meters::{KeyText, MeterReport};
+use crate::runs::status::StatusQuery;
 
 /// The page at `/meters?column=value`.
 pub(super) async fn show(
@@ -25,6 +26,7 @@ pub(super) async fn show(
         || Trouble::not_found("There is no such meter, neither in the table nor in the log.");
     let key = KeyText::named(pairs).ok_or_else(missing)?;
     let report = shared.runs.meter(&key).await?.ok_or_else(missing)?;
+    let status = shared.runs.status(&StatusQuery::default()).await?;
     let name = report
         .meter
         .as_ref()
@@ -34,7 +36,7 @@ pub(super) async fn show(
         title: name.map_or_else(|| "Meter".to_owned(), super::format::name),
         icon: Icon::List,
         tone: "calm",
-        place: None,
+        place: Some(banner::place(&status, &shared.runs.site())),
         viewer: Some(viewer),
         refresh_seconds: None,
     };

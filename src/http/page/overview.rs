@@ -4,6 +4,7 @@ use axum::extract::{Query, State};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
+use super::changes::Named;
 use super::format::{counted, duration, prose, time_ago};
 use super::runs::{self, Asked};
 use super::shell::{Shell, Trouble};
@@ -33,6 +34,8 @@ struct Found {
     /// The last run with its plan, where the brake held it back.
     refused: Option<RunDetail>,
     holder: Option<String>,
+    /// The first changes of the last run.
+    changes: Vec<Named>,
 }
 
 impl Found {
@@ -100,7 +103,8 @@ async fn look(runs: &Runs, asked: &Asked) -> Result<Found, Trouble> {
         changes_limit: CHANGES,
         ..StatusQuery::default()
     };
-    let status = runs.status(&query).await?;
+    let mut status = runs.status(&query).await?;
+    let changes = status.changes.take().unwrap_or_default();
     if status.connections.local.error.is_some() || status.history.is_empty() {
         let table = RunsPage {
             runs: status.history.clone(),
@@ -111,6 +115,7 @@ async fn look(runs: &Runs, asked: &Asked) -> Result<Found, Trouble> {
             table,
             refused: None,
             holder: None,
+            changes: Vec::new(),
         });
     }
     let query = RunsQuery {
@@ -127,6 +132,7 @@ async fn look(runs: &Runs, asked: &Asked) -> Result<Found, Trouble> {
         table: runs.list(&query).await?,
         refused,
         holder: runs.schedule_holder().await?,
+        changes: changes::with_names(runs, changes).await,
         status,
     })
 }
@@ -186,7 +192,7 @@ fn ended(run: &RunRecord, now: DateTime<Utc>) -> Markup {
 }
 
 fn first_changes(found: &Found, run: &RunRecord) -> Markup {
-    let listed = found.status.changes.as_deref().unwrap_or_default();
+    let listed = &found.changes;
     let rejected = found.status.rejected.as_deref().unwrap_or_default();
     let rest = run.counts.changes() - i64::try_from(listed.len()).unwrap_or(i64::MAX);
     html! {

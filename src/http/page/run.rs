@@ -5,10 +5,11 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::changes::Named;
 use super::format::{bytes, duration, prose, shortened, time};
 use super::shell::{Shell, Trouble};
 use super::viewer::Viewer;
-use super::{changes, facts, words};
+use super::{banner, changes, facts, words};
 use crate::clock;
 use crate::http::Shared;
 use crate::meter::{Outcome, RunId};
@@ -47,14 +48,16 @@ pub(super) async fn show(
     let missing = || Trouble::not_found("There is no such run in the log.");
     let id: RunId = id.parse().map_err(|_not_an_id| missing())?;
     let detail = shared.runs.run(id).await?.ok_or_else(missing)?;
-    let page = shared
+    let ChangesPage {
+        changes,
+        next_after,
+    } = shared
         .runs
         .changes(id, CHANGES, asked.after.unwrap_or(0))
         .await?;
-    let running = match detail.run.outcome {
-        None => shared.runs.status(&StatusQuery::default()).await?.running,
-        Some(_) => None,
-    };
+    let changes = changes::with_names(&shared.runs, changes).await;
+    let status = shared.runs.status(&StatusQuery::default()).await?;
+    let running = status.running.as_ref();
     let running = running.filter(|running| running.run_id == id);
     let look = words::outcome(detail.run.outcome);
     let shell = Shell {
@@ -65,19 +68,19 @@ pub(super) async fn show(
         ),
         icon: look.icon,
         tone: look.tone,
-        place: None,
+        place: Some(banner::place(&status, &shared.runs.site())),
         viewer: Some(viewer),
-        refresh_seconds: running.as_ref().map(|_| REFRESH_RUNNING),
+        refresh_seconds: running.map(|_| REFRESH_RUNNING),
     };
     let main = html! {
         p { a href="/" { "Back to the status" } }
         @if asked.notice == Some(Notice::AlreadyRunning) {
             p.box.warn { "Nothing was started: this run was in progress already." }
         }
-        (head(&detail, running.as_ref(), clock::now()))
+        (head(&detail, running, clock::now()))
         div #decision data-live { (decision(&detail, viewer)) (carry_out(&detail, viewer)) }
         (facts_of(&detail))
-        (body(&detail, &page, asked.after.is_some()))
+        (body(&detail, &changes, Place { is_later: asked.after.is_some(), next_after }))
     };
     Ok(shell.around(&main))
 }
@@ -174,7 +177,14 @@ pub(super) fn decision(detail: &RunDetail, viewer: Viewer) -> Markup {
     }
 }
 
-fn body(detail: &RunDetail, page: &ChangesPage, is_later_page: bool) -> Markup {
+/// Where among the changes of a run a page stands.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    is_later: bool,
+    next_after: Option<i64>,
+}
+
+fn body(detail: &RunDetail, changes: &[Named], place: Place) -> Markup {
     let run = &detail.run;
     let is_plan = run.dry_run;
     html! {
@@ -182,9 +192,9 @@ fn body(detail: &RunDetail, page: &ChangesPage, is_later_page: bool) -> Markup {
             h2 { @if is_plan { "What a sync would do" } @else { "What changed" } }
             (changes::counts(&run.counts, is_plan))
             @if run.changes_truncated { p.soft { "The log keeps no more changes of one run (METER_SYNC_CHANGE_LIMIT)." } }
-            @if is_later_page { p { a href=(format!("/runs/{}", run.run_id)) { "From the first change on" } } }
-            (changes::list(&page.changes, is_plan))
-            @if let Some(after) = page.next_after {
+            @if place.is_later { p { a href=(format!("/runs/{}", run.run_id)) { "From the first change on" } } }
+            (changes::list(changes, is_plan))
+            @if let Some(after) = place.next_after {
                 p { a href=(format!("/runs/{}?after={after}", run.run_id)) { "More changes" } }
             }
             @if !detail.rejected.is_empty() {

@@ -8,12 +8,12 @@ use serde::Deserialize;
 use super::format::{duration, number, time};
 use super::shell::{Shell, Trouble};
 use super::viewer::Viewer;
-use super::{icons::Icon, words};
+use super::{banner, icons::Icon, words};
 use crate::clock;
 use crate::http::Shared;
 use crate::meter::RunId;
 use crate::runs::listing::{RunsPage, RunsQuery, Show};
-use crate::runs::status::RunRecord;
+use crate::runs::status::{RunRecord, StatusQuery};
 
 /// How many runs a page holds.
 const PAGE: u32 = 50;
@@ -39,11 +39,12 @@ pub(super) async fn show(
         show: asked.show.unwrap_or_default(),
     };
     let page = shared.runs.list(&query).await?;
+    let status = shared.runs.status(&StatusQuery::default()).await?;
     let shell = Shell {
         title: "Runs".to_owned(),
         icon: Icon::List,
         tone: "calm",
-        place: None,
+        place: Some(banner::place(&status, &shared.runs.site())),
         viewer: Some(viewer),
         refresh_seconds: None,
     };

@@ -460,6 +460,9 @@ async fn a_browser_without_a_token_is_sent_to_the_sign_in_and_comes_back() {
         "%2F%2Fevil.example",
         "%2Fruns%2F..%2F%2F%5Cevil",
         "javascript%3Aalert",
+        "https%3A%2F%2Fevil.example%2Fruns",
+        "%2Fruns%2Fx%0D%0ASet-Cookie%3A+a%3Db",
+        "%2Fruns%2F%C3%A9",
     ] {
         let led = browser.follow("/sign-in", &to(elsewhere)).await;
         assert!(
@@ -635,6 +638,51 @@ async fn a_meter_has_a_page_with_its_row_and_its_history() {
             "Inserted",
         ],
     );
+}
+
+#[tokio::test]
+async fn a_change_names_its_meter_even_where_the_name_is_not_what_changed() {
+    let site = Site::new().await;
+    site.on_remote(
+        "insert into meter (id, tenant_id, name, notes) values (1, 7, 'Boiler', ''), (2, 7, 'Chiller', ''), (3, 7, null, '')",
+    )
+    .await;
+    site.sync().await;
+    site.on_remote(
+        "update meter set notes = 'moved' where id <> 2; delete from meter where id = 2",
+    )
+    .await;
+    let run = site.sync().await;
+    let served = served(&site).await;
+    let browser = Browser::new(&served);
+    let run = format!("/runs/{}", run.run_id);
+    for path in ["/", run.as_str()] {
+        assert_says(
+            &browser.read(path).await,
+            &[
+                "Deactivated Chiller (id 2)",
+                "Updated Boiler (id 1)",
+                "Updated id 3",
+            ],
+        );
+    }
+    site.on_local("alter table meter rename name to label")
+        .await;
+    assert_says(&browser.read(&run).await, &["Updated id 1"]);
+}
+
+#[tokio::test]
+async fn every_page_says_whose_meters_it_is_about() {
+    let site = Site::new().await;
+    site.on_remote("insert into meter (id, tenant_id, name) values (1, 7, 'Boiler')")
+        .await;
+    let run = site.sync().await;
+    let served = served(&site).await;
+    let browser = Browser::new(&served);
+    let run = format!("/runs/{}", run.run_id);
+    for path in ["/", "/runs", run.as_str(), "/meters?id=1", "/connections"] {
+        assert_says(&browser.read(path).await, &["Acme (7) at "]);
+    }
 }
 
 #[tokio::test]

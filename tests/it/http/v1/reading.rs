@@ -108,6 +108,28 @@ async fn changes_are_listed_page_by_page_in_the_order_of_making() {
 }
 
 #[tokio::test]
+async fn a_run_tells_the_phases_it_went_through() {
+    let site = with_runs(0).await;
+    let first = site.sync().await;
+    let unchanged = site.sync().await;
+    site.on_remote("update meter set name = 'c' where id = 1")
+        .await;
+    let changed = site.sync().await;
+    let api = Api::new(&site.settings()).await;
+    for (run, expected) in [
+        // A first load writes what it reads; then it logs it.
+        (first, vec!["prepare", "read", "apply"]),
+        (unchanged, vec!["prepare", "read"]),
+        (changed, vec!["prepare", "read", "plan", "apply"]),
+    ] {
+        let detail = api.ask(&format!("GET /api/v1/runs/{}", run.run_id)).await;
+        let phases = detail.body["phases"].as_array().expect("a list");
+        let names: Vec<_> = phases.iter().map(|one| one["phase"].clone()).collect();
+        assert_eq!(json!(names), json!(expected));
+    }
+}
+
+#[tokio::test]
 async fn a_run_without_changes_has_an_empty_page_of_them() {
     let site = with_runs(2).await;
     let api = Api::new(&site.settings()).await;
