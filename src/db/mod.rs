@@ -23,6 +23,7 @@ use crate::config::{Endpoint, Limits, Tls};
 
 pub mod catalog;
 mod error;
+pub mod json;
 pub mod migrations;
 mod moment;
 pub mod param;

@@ -13,6 +13,7 @@ use crate::db::Moment;
 use crate::meter::{Change, Rejection};
 
 use super::here::Here;
+use super::log;
 use super::status::{MeterCounts, RunRecord, StatusQuery, TenantStatus};
 
 /// Row security or a view may ask for the time, which passes without a commit.
@@ -42,8 +43,14 @@ impl Found {
         let ours = [here.running_record(), here.last.clone()];
         let is_ours = |run: &RunRecord| ours.iter().flatten().any(|our| our.run_id == run.run_id);
         self.interrupted = self.interrupted.filter(|run| !is_ours(run));
-        self.warnings
-            .extend(self.interrupted.as_ref().map(interruption));
+        if let Some(interrupted) = &self.interrupted {
+            self.warnings.push(interruption(interrupted));
+            let is_it = |run: &&mut RunRecord| run.run_id == interrupted.run_id;
+            self.history
+                .iter_mut()
+                .filter(is_it)
+                .for_each(log::interrupt);
+        }
         let is_news = |run: &&RunRecord| match &self.last_run {
             Some(logged) => run.run_id != logged.run_id && run.started_at > logged.started_at,
             None => true,

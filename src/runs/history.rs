@@ -1,11 +1,10 @@
 //! The run log as the status reads it.
 
 use crate::db::param::Param;
-use crate::db::{DbError, Local, Tx, param};
+use crate::db::{DbError, Local, Tx, json, param};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{
-    Action, Change, Counts, Fields, HeldBack, Outcome, PhaseTime, Rejection, RunId, TenantId,
-    Trigger,
+    Action, Change, Counts, HeldBack, Outcome, PhaseTime, Rejection, RunId, TenantId, Trigger,
 };
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -48,11 +47,14 @@ const CHANGED: &str = "and not dry_run and outcome in ('succeeded', 'partial')
 // By way of JSON, as a log that no run of this version has written to does not have the columns yet.
 const DETAILS: &str = "\
 -- read a run's details
-select nullif(to_jsonb(g)->'phases', 'null'), nullif(to_jsonb(g)->'held_back', 'null'),
+select to_jsonb(g)->>'phases', to_jsonb(g)->>'held_back',
        (select count(*) from meter_sync.meter_sync_change c where c.run_id = g.id)
 from meter_sync.meter_sync_log g where g.id = $1";
 
-const BY_ID: &str = select_runs!("read a run", "where id = $1");
+const BY_ID: &str = select_runs!(
+    "read a run",
+    "where local_table = $1 and (tenant is null or tenant = coalesce($2, tenant)) and id = $3"
+);
 const RUNNING: &str = select_runs!(
     "read the running run",
     "where local_table = $1 and tenant = $2 and outcome is null order by started_at desc limit 1"
@@ -77,9 +79,14 @@ fn of<'a>(table: &'a LocalTable, tenant: Option<&'a TenantId>) -> [Param<'a>; 2]
     ]
 }
 
-/// A run by its id.
-pub(super) async fn by_id(tx: &Tx<'_, Local>, id: RunId) -> Result<Option<RunRecord>, DbError> {
-    let params = [param::uuid(id.as_uuid())];
+/// A run by its id, among those that [`newest`] lists.
+pub(super) async fn by_id(
+    tx: &Tx<'_, Local>,
+    (table, tenant): (&LocalTable, Option<&TenantId>),
+    id: RunId,
+) -> Result<Option<RunRecord>, DbError> {
+    let [table, tenant] = of(table, tenant);
+    let params = [table, tenant, param::uuid(id.as_uuid())];
     Ok(tx.query_opt(BY_ID, &params).await?.as_ref().map(record))
 }
 
@@ -125,31 +132,26 @@ pub(super) async fn page(
     Ok(tx.query(&sql, &params).await?.iter().map(record).collect())
 }
 
-/// A run and what only its own page tells.
-pub(super) struct Logged {
-    pub(super) run: RunRecord,
+/// What only a run's own page tells.
+pub(super) struct Details {
     pub(super) phases: Vec<PhaseTime>,
     pub(super) held_back: Option<HeldBack>,
     /// How many changes are in the log.
     pub(super) changes: i64,
 }
 
-/// A run by its id, with what only its own page tells.
-pub(super) async fn logged(tx: &Tx<'_, Local>, id: RunId) -> Result<Option<Logged>, DbError> {
-    let Some(run) = by_id(tx, id).await? else {
-        return Ok(None);
-    };
+/// What only a run's own page tells.
+pub(super) async fn details(tx: &Tx<'_, Local>, id: RunId) -> Result<Details, DbError> {
     let row = tx.query_one(DETAILS, &[param::uuid(id.as_uuid())]).await?;
-    let parse = |column| row.get::<_, Option<Value>>(column);
+    let text = |column| row.get::<_, Option<&str>>(column);
     // What a newer version wrote in another shape is left out.
-    let phases = parse(0).and_then(|value| serde_json::from_value(value).ok());
-    let held_back = parse(1).and_then(|value| serde_json::from_value(value).ok());
-    Ok(Some(Logged {
-        run,
+    let phases = text(0).and_then(|text| serde_json::from_str(text).ok());
+    let held_back = text(1).and_then(|text| serde_json::from_str(text).ok());
+    Ok(Details {
         phases: phases.unwrap_or_default(),
         held_back,
         changes: row.get(2),
-    }))
+    })
 }
 
 /// The run that has not ended, if any.
@@ -262,9 +264,28 @@ pub(super) async fn was_compared_since(
     Ok(tx.query_one(WAS_COMPARED, &params).await?.get(0))
 }
 
+const WAS_SYNCED: &str = "\
+-- look for a later sync
+select exists (
+    select from meter_sync.meter_sync_log
+    where local_table = $1 and tenant = $2 and started_at > $3 and not dry_run
+        and outcome in ('succeeded', 'no_change', 'partial')
+)";
+
+/// Whether a run that started after `since` brought the meters to what the remote then held.
+pub(super) async fn was_synced_since(
+    tx: &Tx<'_, Local>,
+    scope: &Scope,
+    since: DateTime<Utc>,
+) -> Result<bool, DbError> {
+    let [table, tenant] = of(&scope.table, Some(&scope.tenant.id));
+    let params = [table, tenant, param::timestamptz(since)];
+    Ok(tx.query_one(WAS_SYNCED, &params).await?.get(0))
+}
+
 const CHANGES: &str = "\
 -- list changes
-select action, key, before, after from meter_sync.meter_sync_change
+select action, key::text, before::text, after::text from meter_sync.meter_sync_change
 where run_id = $1 order by n limit $2";
 
 /// The first changes of a run.
@@ -282,15 +303,15 @@ pub(super) async fn changes(
 fn change(row: &Row) -> Change {
     Change {
         action: Action::parse(row.get(0)).unwrap_or(Action::Update),
-        key: object(row.get(1)),
-        before: object(row.get(2)),
-        after: object(row.get(3)),
+        key: json::fields(row.get(1)),
+        before: json::fields(row.get(2)),
+        after: json::fields(row.get(3)),
     }
 }
 
 const CHANGES_AFTER: &str = "\
 -- list a page of changes
-select action, key, before, after, n from meter_sync.meter_sync_change
+select action, key::text, before::text, after::text, n from meter_sync.meter_sync_change
 where run_id = $1 and n > $3 order by n limit $2";
 
 /// The changes of a run after the one with that number, with their numbers.
@@ -311,7 +332,7 @@ pub(super) async fn changes_after(
 
 const REJECTED: &str = "\
 -- list rejected rows
-select key, reason from meter_sync.meter_sync_rejected where run_id = $1 order by n limit $2";
+select key::text, reason from meter_sync.meter_sync_rejected where run_id = $1 order by n limit $2";
 
 /// The first rejected rows of a run.
 pub(super) async fn rejected(
@@ -325,20 +346,10 @@ pub(super) async fn rejected(
     Ok(rows
         .iter()
         .map(|row| Rejection {
-            key: object(row.get(0)),
+            key: json::fields(row.get(0)),
             reason: row.get(1),
         })
         .collect())
-}
-
-/// A JSON object that the log holds.
-pub(super) fn object(value: Value) -> Fields {
-    match value {
-        Value::Object(fields) => fields,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Fields::new()
-        }
-    }
 }
 
 fn record(row: &Row) -> RunRecord {

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::db::{Connection, DbError, Local, Tx, migrations};
 use crate::error::Failure;
-use crate::meter::{Change, HeldBack, PhaseTime, Rejection, RunId};
+use crate::meter::{Change, HeldBack, PhaseTime, Rejection, RunId, TenantId};
 
 use super::status::RunRecord;
-use super::table;
-use super::tenant::{self, NoTenant};
-use super::{Runs, history, report};
+use super::table::{self, LocalTable, Scope};
+use super::tenant::{self, NoTenant, Tenant};
+use super::{Runs, history, lock, log, report};
 
 /// Which past runs are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,8 @@ pub struct RunDetail {
     /// The plan that the brake held back, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_back: Option<HeldBack>,
+    /// Whether a person can still let that plan pass: no sync has succeeded since.
+    pub awaits_decision: bool,
 }
 
 /// Some changes of a run.
@@ -97,62 +99,82 @@ pub struct ChangesPage {
 const REJECTED: u32 = 100_000;
 
 impl Runs {
-    /// Past runs and the one in progress, newest first, of the tenant and table of the settings.
-    pub async fn list(&self, query: &RunsQuery) -> Result<RunsPage, Failure> {
+    /// Past runs and the one in progress, newest first, of the tenant and table of the settings; `None` if the log
+    /// does not have the run that they are to be before.
+    pub async fn list(&self, query: &RunsQuery) -> Result<Option<RunsPage>, Failure> {
         let mut connection = self.connect_local().await?;
         let tx = begin(&mut connection).await?;
         let listed = self.list_in(&tx, query).await;
         listed.map_err(|error: DbError| error.failure())
     }
 
-    async fn list_in(&self, tx: &Tx<'_, Local>, query: &RunsQuery) -> Result<RunsPage, DbError> {
-        if !migrations::exist(tx).await? {
-            return Ok(RunsPage::default());
-        }
-        let mapping = &self.config().mapping;
-        let table = table::find(tx, mapping).await?;
-        let tenant = match tenant::resolve(tx, mapping, &table).await {
-            Ok(tenant) => Some(tenant.id),
-            Err(NoTenant::Unknown(_)) => None,
-            Err(NoTenant::Database(error)) => return Err(error),
+    async fn list_in(
+        &self,
+        tx: &Tx<'_, Local>,
+        query: &RunsQuery,
+    ) -> Result<Option<RunsPage>, DbError> {
+        let log = self.log(tx).await?;
+        let Some(log) = &log else {
+            return Ok(query.before.is_none().then(RunsPage::default));
         };
+        if let Some(before) = query.before
+            && history::by_id(tx, log.of(), before).await?.is_none()
+        {
+            return Ok(None);
+        }
         let one_more = RunsQuery {
             limit: query.limit.saturating_add(1),
             ..*query
         };
-        let mut runs = history::page(tx, &table, tenant.as_ref(), &one_more).await?;
+        let (table, tenant) = log.of();
+        let mut runs = history::page(tx, table, tenant, &one_more).await?;
         let has_more = runs.len() > query.limit as usize;
         runs.truncate(query.limit as usize);
+        for run in &mut runs {
+            *run = log.now(tx, run.clone()).await?;
+        }
         let last = runs.last().map(|run| run.run_id);
-        Ok(RunsPage {
+        Ok(Some(RunsPage {
             next_before: last.filter(|_| has_more),
             runs,
-        })
+        }))
     }
 
-    /// One run; `None` if the log has none with this id.
+    /// One run of the tenant and table of the settings; `None` if the log has none with this id.
     pub async fn run(&self, id: RunId) -> Result<Option<RunDetail>, Failure> {
         let mut connection = self.connect_local().await?;
         let tx = begin(&mut connection).await?;
-        let read = async {
-            if !migrations::exist(&tx).await? {
-                return Ok(None);
-            }
-            let Some(logged) = history::logged(&tx, id).await? else {
-                return Ok(None);
-            };
-            let rejected = history::rejected(&tx, id, REJECTED).await?;
-            Ok(Some(RunDetail {
-                summary: report::summary(&logged.run),
-                next_step: report::next_step(&logged.run),
-                run: logged.run,
-                phases: logged.phases,
-                changes_logged: logged.changes,
-                rejected,
-                held_back: logged.held_back,
-            }))
+        let read = self.read_run(&tx, id).await;
+        read.map_err(|error: DbError| error.failure())
+    }
+
+    async fn read_run(&self, tx: &Tx<'_, Local>, id: RunId) -> Result<Option<RunDetail>, DbError> {
+        let log = self.log(tx).await?;
+        let Some(log) = &log else {
+            return Ok(None);
         };
-        read.await.map_err(|error: DbError| error.failure())
+        let Some(run) = history::by_id(tx, log.of(), id).await? else {
+            return Ok(None);
+        };
+        let run = log.now(tx, run).await?;
+        let details = history::details(tx, id).await?;
+        let awaits_decision = match (&details.held_back, &log.tenant) {
+            (Some(_), Some(tenant)) => {
+                let scope = log.scope(tenant);
+                !history::was_synced_since(tx, &scope, run.started_at).await?
+            }
+            _ => false,
+        };
+        Ok(Some(RunDetail {
+            summary: report::summary(&run),
+            next_step: report::next_step(&run),
+            run,
+            phases: details.phases,
+            changes_logged: details.changes,
+            rejected: history::rejected(tx, id, REJECTED).await?,
+            held_back: details.held_back,
+            awaits_decision,
+        }))
     }
 
     /// Changes of a run, at most `limit`, from the one after `after` on (0: from the first); none of a run that
@@ -161,10 +183,15 @@ impl Runs {
         let mut connection = self.connect_local().await?;
         let tx = begin(&mut connection).await?;
         let read = async {
-            if !migrations::exist(&tx).await? {
-                return Ok(Vec::new());
+            let log = self.log(&tx).await?;
+            let run = match &log {
+                Some(log) => history::by_id(&tx, log.of(), id).await?,
+                None => None,
+            };
+            match run {
+                Some(_) => history::changes_after(&tx, id, limit.saturating_add(1), after).await,
+                None => Ok(Vec::new()),
             }
-            history::changes_after(&tx, id, limit.saturating_add(1), after).await
         };
         let mut numbered = read.await.map_err(|error: DbError| error.failure())?;
         let has_more = numbered.len() > limit as usize;
@@ -176,8 +203,59 @@ impl Runs {
         })
     }
 
+    /// Whose log is read; `None` before there is one.
+    async fn log(&self, tx: &Tx<'_, Local>) -> Result<Option<Log>, DbError> {
+        if !migrations::exist(tx).await? {
+            return Ok(None);
+        }
+        let mapping = &self.config().mapping;
+        let table = table::find(tx, mapping).await?;
+        let tenant = match tenant::resolve(tx, mapping, &table).await {
+            Ok(tenant) => Some(tenant),
+            Err(NoTenant::Unknown(_)) => None,
+            Err(NoTenant::Database(error)) => return Err(error),
+        };
+        Ok(Some(Log { table, tenant }))
+    }
+
     async fn connect_local(&self) -> Result<Connection<Local>, Failure> {
         self.local()?.connect().await.map_err(|e| e.failure())
+    }
+}
+
+/// The part of the log that is ours: of a table, and of a tenant once that is known.
+struct Log {
+    table: LocalTable,
+    tenant: Option<Tenant>,
+}
+
+impl Log {
+    fn of(&self) -> (&LocalTable, Option<&TenantId>) {
+        (&self.table, self.tenant.as_ref().map(|tenant| &tenant.id))
+    }
+
+    fn scope(&self, tenant: &Tenant) -> Scope {
+        Scope {
+            tenant: tenant.clone(),
+            table: self.table.clone(),
+        }
+    }
+
+    /// The run as it is now: one without an end was interrupted unless one is in progress.
+    async fn now(&self, tx: &Tx<'_, Local>, run: RunRecord) -> Result<RunRecord, DbError> {
+        let (None, Some(tenant)) = (run.outcome, &self.tenant) else {
+            return Ok(run);
+        };
+        if lock::is_held(tx, &self.scope(tenant)).await? {
+            return Ok(run);
+        }
+        // It may have ended since it was read.
+        let found = history::by_id(tx, self.of(), run.run_id).await?;
+        let mut run = found.unwrap_or(run);
+        if run.outcome.is_none() {
+            log::interrupt(&mut run);
+        }
+        Ok(run)
     }
 }
 

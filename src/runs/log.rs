@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::sync::Compare;
 
 use super::Request;
+use super::status::RunRecord;
 use super::table::{LocalTable, Scope};
 
 /// A run at its start, as the log takes it.
@@ -77,6 +78,19 @@ update meter_sync.meter_sync_log
 set outcome = 'interrupted', finished_at = $2, error_code = $3, error_message = $4, error_remedy = $5
 where tenant = $1 and local_table = $6 and outcome is null";
 
+/// Says of a run that its process went away, which the log does not say yet.
+pub(super) fn interrupt(run: &mut RunRecord) {
+    run.outcome = Some(Outcome::Interrupted);
+    run.error = Some(interruption());
+}
+
+fn interruption() -> Failure {
+    Failure::new(
+        ErrorCode::Interrupted,
+        "The process that ran it went away before it ended; the meters were left as they were.",
+    )
+}
+
 /// Marks runs whose process went away. Only who holds the scope's lock, or its door while the lock is
 /// free, may call it: nobody else can then be running.
 pub(super) async fn mark_interrupted(
@@ -84,10 +98,7 @@ pub(super) async fn mark_interrupted(
     scope: &Scope,
     now: DateTime<Utc>,
 ) -> Result<u64, DbError> {
-    let failure = Failure::new(
-        ErrorCode::Interrupted,
-        "The process that ran it went away before it ended; the meters were left as they were.",
-    );
+    let failure = interruption();
     let params = [
         param::text(scope.tenant.id.as_str()),
         param::timestamptz(now),

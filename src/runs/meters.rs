@@ -10,12 +10,11 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
 use crate::db::catalog::{self, Relation};
-use crate::db::{DbError, Local, Tx, migrations, param, quote};
+use crate::db::{DbError, Local, Tx, json, migrations, param, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Action, Fields, RunId};
 
 use super::Runs;
-use super::history::object;
 use super::table::{self, Scope};
 use super::tenant::{self, NoTenant};
 
@@ -215,17 +214,21 @@ impl Meters {
         let Some(key) = key.values(&self.key) else {
             return Ok(None);
         };
-        let Some(key_json) = self.read_key(tx, &key).await? else {
+        let Some(read) = self.read_key(tx, &key).await? else {
             return Ok(None);
         };
-        let meter = self.row(tx, &key).await?;
+        // A type may take for one key what is written otherwise, such as `char(3)`; the log has it as the row does.
+        let (key_json, meter) = match self.row(tx, &key).await? {
+            Some((key, meter)) => (key, Some(meter)),
+            None => (read, None),
+        };
         let changes = match migrations::exist(tx).await? {
             true => self.changes(tx, &key_json).await?,
             false => Vec::new(),
         };
         let is_known = meter.is_some() || !changes.is_empty();
         Ok(is_known.then(|| MeterReport {
-            key: parse(&key_json),
+            key: json::fields(&key_json),
             meter,
             changes,
         }))
@@ -259,20 +262,28 @@ impl Meters {
         }
     }
 
-    async fn row(&self, tx: &Tx<'_, Local>, key: &[String]) -> Result<Option<Fields>, DbError> {
+    /// The row with this key, and its key as the log has it.
+    async fn row(
+        &self,
+        tx: &Tx<'_, Local>,
+        key: &[String],
+    ) -> Result<Option<(String, Fields)>, DbError> {
+        let pairs = quote::list(self.key.iter().map(|(name, _)| name), ", ", |name| {
+            format!("{}, l.{}", quote::literal(name), quote::identifier(name))
+        });
         let conditions: Vec<String> = (1..)
             .zip(&self.key)
             .map(|(n, (name, type_))| format!("l.{} = ${n}::{type_}", quote::identifier(name)))
             .collect();
         // As `json`, which holds whatever a column of that type does.
         let sql = format!(
-            "-- read a meter\nselect row_to_json(l)::text from {} l where {} and {} limit 1",
+            "-- read a meter\nselect jsonb_build_object({pairs})::text, row_to_json(l)::text from {} l where {} and {} limit 1",
             self.relation.quoted(),
             conditions.join(" and "),
             self.filter
         );
         let row = tx.query_opt(&sql, &texts(key)).await?;
-        Ok(row.map(|row| parse(row.get(0))))
+        Ok(row.map(|row| (row.get(0), json::fields(row.get(1)))))
     }
 
     async fn names(
@@ -312,8 +323,8 @@ from jsonb_array_elements($1::jsonb) with ordinality asked (key, n) order by ask
             run_id: RunId::from(row.get::<_, uuid::Uuid>(0)),
             at: row.get(1),
             action: Action::parse(row.get(2)).unwrap_or(Action::Update),
-            before: object(row.get(3)),
-            after: object(row.get(4)),
+            before: json::fields(row.get(3)),
+            after: json::fields(row.get(4)),
         };
         Ok(tx
             .query(HISTORY, &params)
@@ -350,7 +361,7 @@ where starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2",
 
 const HISTORY: &str = "\
 -- list a meter's changes
-select c.run_id, g.finished_at, c.action, c.before, c.after
+select c.run_id, g.finished_at, c.action, c.before::text, c.after::text
 from meter_sync.meter_sync_change c
 join meter_sync.meter_sync_log g on g.id = c.run_id
 where c.key = $1::jsonb and g.local_table = $2 and g.tenant = $3
@@ -361,8 +372,4 @@ fn texts(key: &[String]) -> Vec<param::Param<'_>> {
     key.iter()
         .map(|value| param::text(value.as_str()))
         .collect()
-}
-
-fn parse(text: &str) -> Fields {
-    serde_json::from_str(text).unwrap_or_default()
 }

@@ -141,7 +141,7 @@ impl Runs {
             read_log(tx, log, query.history, &mut found)
                 .await
                 .map_err(failed)?;
-            read_runs(tx, query, &mut found).await?;
+            read_runs(tx, log, query, &mut found).await?;
         } else if let Some(id) = query.run_id {
             return Err(Unfound::NoSuchRun(no_such_run(id)));
         }
@@ -284,7 +284,7 @@ async fn read_running(tx: &Tx<'_, Local>, scope: &Scope, found: &mut Found) -> R
         return Ok(());
     }
     // It may have ended since it was read; if it has not, nobody is left to end it.
-    let now = history::by_id(tx, run.run_id).await?;
+    let now = history::by_id(tx, (&scope.table, Some(&scope.tenant.id)), run.run_id).await?;
     found.interrupted = now.filter(|run| run.outcome.is_none());
     Ok(())
 }
@@ -333,12 +333,13 @@ async fn read_log(
 /// What is told of a run that was asked for by its id, or of the last one.
 async fn read_runs(
     tx: &Tx<'_, Local>,
+    log: (&LocalTable, Option<&TenantId>),
     query: &StatusQuery,
     found: &mut Found,
 ) -> Result<(), Unfound> {
     let failed = |e: DbError| Unfound::Failed(e.failure());
     if let Some(id) = query.run_id {
-        let run = history::by_id(tx, id).await.map_err(failed)?;
+        let run = history::by_id(tx, log, id).await.map_err(failed)?;
         found.history = vec![run.ok_or_else(|| Unfound::NoSuchRun(no_such_run(id)))?];
     }
     let shown = query

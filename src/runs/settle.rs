@@ -133,7 +133,8 @@ impl Order<'_> {
         let mut connection = self.local.connect().await?;
         let tx = connection.begin("settle a run").await?;
         lock::take(&tx, scope).await?;
-        let found = history::by_id(&tx, self.run_id).await?;
+        let found =
+            history::by_id(&tx, (&scope.table, Some(&scope.tenant.id)), self.run_id).await?;
         let committed = found.filter(|record| {
             record
                 .outcome

@@ -1,10 +1,10 @@
 //! Carries a plan out: a statement a step, and row by row only around a row that is not taken.
 
-use crate::db::{DbError, Local, Tx, param, quote};
+use crate::db::{DbError, Local, Tx, json, param, quote};
 use crate::meter::{Action, Rejection};
 
 use super::plan::{Plan, Step, count_of};
-use super::read::{Staged, fields};
+use super::read::Staged;
 use super::rejected::{self, PerRow, Rows, Tried};
 use super::{Job, Shape, SyncError, Synced, swap};
 
@@ -204,7 +204,7 @@ from pg_temp.meter_sync_plan p where p.\"meter_sync n\" = $2"
     Ok((
         action,
         Rejection {
-            key: fields(row.get(1)),
+            key: json::fields(row.get(1)),
             reason,
         },
     ))

@@ -2,11 +2,11 @@
 
 use tokio_postgres::Row;
 
-use crate::db::{DbError, Local, Tx, quote};
+use crate::db::{DbError, Local, Tx, json, quote};
 use crate::meter::{Fields, HeldBack, Permission};
 
 use super::plan::Plan;
-use super::read::{self, Staged};
+use super::read::Staged;
 use super::{Job, Shape, SyncError};
 
 /// Refuses a plan that empties the site, or that deactivates more meters than the settings let pass,
@@ -42,7 +42,7 @@ pub(super) async fn check(
         return Ok(());
     }
     let held = HeldBack {
-        digest: digest(local, shape).await?,
+        digest: digest(local, shape, job).await?,
         deactivated,
         active,
         first: first(local, shape).await?,
@@ -57,15 +57,17 @@ pub(super) async fn check(
     })
 }
 
-/// What tells the plan from another one: how many rows it has, and two sums over what each is and becomes.
-async fn digest(local: &Tx<'_, Local>, shape: &Shape) -> Result<String, DbError> {
+/// What tells the plan from another one, also of another tenant or for another table: how many rows it has, and two
+/// sums over what each is and becomes.
+async fn digest(local: &Tx<'_, Local>, shape: &Shape, job: &Job<'_>) -> Result<String, DbError> {
+    let whose = quote::literal(&format!("{} {}", shape.local, job.tenant));
     let key = shape.key_json("p");
     let same_key = shape.same_key("s", "p");
     let sql = format!(
         "-- digest the plan
 select concat_ws('-', count(*), sum(hashtextextended(t.line, 1)::numeric), sum(hashtextextended(t.line, 2)::numeric))
 from (
-    select concat_ws(' ', p.\"meter_sync action\", {key}, s::text) collate \"C\" as line
+    select concat_ws(' ', {whose}, p.\"meter_sync action\", {key}, s::text) collate \"C\" as line
     from pg_temp.meter_sync_plan p
     left join pg_temp.meter_sync_stage s on {same_key}
 ) t"
@@ -81,7 +83,7 @@ async fn first(local: &Tx<'_, Local>, shape: &Shape) -> Result<Vec<Fields>, DbEr
     let key = shape.key_json("l");
     let same_key = shape.same_key("l", "p");
     let name = match shape.names.iter().any(|name| name == "name") {
-        true => "jsonb_build_object('name', l.name)",
+        true => "jsonb_build_object('name', left(l.name::text, 200))",
         false => "'{}'::jsonb",
     };
     let sql = format!(
@@ -95,7 +97,7 @@ where p.\"meter_sync action\" = 'deactivate' order by p.\"meter_sync n\" limit {
     let rows = local.query(&sql, &[]).await?;
     Ok(rows
         .iter()
-        .map(|row: &Row| read::fields(row.get(0)))
+        .map(|row: &Row| json::fields(row.get(0)))
         .collect())
 }
 

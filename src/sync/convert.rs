@@ -1,11 +1,11 @@
 //! The second way to stage rows, for when a value does not fit its local type: all values as text,
 //! converted set by set, the rows at fault set aside.
 
-use crate::db::{DbError, Local, Remote, Tx, param, quote};
+use crate::db::{DbError, Local, Remote, Tx, json, param, quote};
 use crate::meter::{Fields, Rejection};
 
 use super::format::Format;
-use super::read::{Staged, fields, relay};
+use super::read::{Staged, relay};
 use super::rejected::{self, PerRow, Rows, Tried};
 use super::{Extent, Job, Observer, Shape, SyncError};
 
@@ -104,7 +104,7 @@ returning {}::text, {}",
         Ok(Tried::Taken)
     });
     if let (Tried::Taken, Some(key)) = (tried.await?, found) {
-        return Ok((fields(key.get(0)), key.get(1)));
+        return Ok((json::fields(key.get(0)), key.get(1)));
     }
     // A key that does not convert cannot be the key of any local row; it is named as it came.
     let name = format!(
@@ -113,5 +113,5 @@ select {}::text from pg_temp.meter_sync_text t where t.{ROW} = $1",
         shape.key_json("t")
     );
     let named = local.query_one(&name, &[param::bigint(row)]).await?;
-    Ok((fields(named.get(0)), false))
+    Ok((json::fields(named.get(0)), false))
 }

@@ -12,8 +12,8 @@ use bytes::BytesMut;
 use futures_util::SinkExt;
 use tokio_postgres::Row;
 
-use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
-use crate::meter::{Fields, Rejection};
+use crate::db::{DbError, Local, Remote, SideName, Tx, json, quote};
+use crate::meter::Rejection;
 
 use super::format::Format;
 use super::{Extent, Job, Observer, Shape, SyncError, convert};
@@ -145,11 +145,6 @@ async fn patiently<T>(
     }
 }
 
-/// A JSON object that the database wrote as text.
-pub(crate) fn fields(text: &str) -> Fields {
-    serde_json::from_str(text).unwrap_or_default()
-}
-
 /// Takes rows without a key out of the staging table.
 async fn set_aside_without_key(
     local: &Tx<'_, Local>,
@@ -180,7 +175,7 @@ select key from taken limit {left} + 1"
         });
     }
     let reject = |row: &Row| Rejection {
-        key: fields(row.get(0)),
+        key: json::fields(row.get(0)),
         reason: reason.clone(),
     };
     staged.rejected.extend(rows.iter().map(reject));

@@ -68,13 +68,11 @@ pub(super) async fn sync(
 
 /// What a person allows: exactly the plan that they were shown.
 async fn allow(shared: &Shared, id: RunId, sure: Option<Yes>) -> Result<Allow, Trouble> {
-    let held = shared
-        .runs
-        .run(id)
-        .await?
-        .and_then(|detail| detail.held_back);
+    let detail = shared.runs.run(id).await?;
+    let detail = detail.filter(|detail| detail.awaits_decision);
+    let held = detail.and_then(|detail| detail.held_back);
     let (Some(held), Some(Yes::Yes)) = (held, sure) else {
-        let message = "Nothing was allowed: the plan is not in the log, or the box was not ticked.";
+        let message = "Nothing was allowed: the box was not ticked, the plan is not in the log, or a sync has succeeded since it was held back.";
         let failure = Failure::new(ErrorCode::MassDeactivationRefused, message)
             .with_remedy("Preview the changes again, and tick the box if they are right.");
         return Err(Trouble::forbidden(failure));

@@ -41,9 +41,7 @@ struct Found {
 impl Found {
     /// Whether a person is asked to decide on a plan.
     fn asks(&self) -> bool {
-        self.refused
-            .as_ref()
-            .is_some_and(|run| run.held_back.is_some())
+        self.refused.as_ref().is_some_and(|run| run.awaits_decision)
     }
 }
 
@@ -129,9 +127,10 @@ async fn look(runs: &Runs, asked: &Asked) -> Result<Found, Trouble> {
         None => None,
     };
     Ok(Found {
-        table: runs.list(&query).await?,
+        table: runs.list(&query).await?.unwrap_or_default(),
         refused,
-        holder: runs.schedule_holder().await?,
+        // A help only.
+        holder: runs.schedule_holder().await.unwrap_or_default(),
         changes: changes::with_names(runs, changes).await,
         status,
     })

@@ -153,10 +153,16 @@ fn carry_out(detail: &RunDetail, viewer: Viewer) -> Markup {
     }
 }
 
-/// What a person has to decide where the brake held a plan back.
+/// What a person has to decide, or had to, where the brake held a plan back.
 pub(super) fn decision(detail: &RunDetail, viewer: Viewer) -> Markup {
     html! {
-        @if let Some(held) = &detail.held_back {
+        @if let Some(held) = detail.held_back.as_ref().filter(|_| !detail.awaits_decision) {
+            section.box aria-labelledby="held-head" {
+                h2 #held-head { "This was held back" }
+                (changes::question(held))
+                p.soft { "A sync has succeeded since, so there is nothing left to decide." }
+            }
+        } @else if let Some(held) = &detail.held_back {
             section.box.warn aria-labelledby="held-head" {
                 h2 #held-head { "This needs a person" }
                 (changes::question(held))

@@ -38,7 +38,8 @@ pub(super) async fn show(
         before: asked.before,
         show: asked.show.unwrap_or_default(),
     };
-    let page = shared.runs.list(&query).await?;
+    let missing = || Trouble::not_found("There is no such run in the log.");
+    let page = shared.runs.list(&query).await?.ok_or_else(missing)?;
     let status = shared.runs.status(&StatusQuery::default()).await?;
     let shell = Shell {
         title: "Runs".to_owned(),

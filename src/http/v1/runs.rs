@@ -42,6 +42,7 @@ pub(super) fn list_route() -> Route {
     })
     .with("Link", "The next page, `rel=\"next\"`; absent on the last.")
     .problem(400, "An argument cannot be used.")
+    .problem(404, "The log does not have the run of `before`.")
     .problem(500, "The local database cannot be asked.")
     .problem(503, "The databases are not configured.");
     Route::get(PATH, list, operation)
@@ -52,7 +53,8 @@ async fn list(
     Given(given): Given,
 ) -> Result<Response, Details> {
     let query = read(given)?;
-    let page = runs.list(&query).await?;
+    let missing = || given::no_such_run(query.before.map(|id| id.to_string()).unwrap_or_default());
+    let page = runs.list(&query).await?.ok_or_else(missing)?;
     let next = page.next_before.map(|before| {
         let (limit, show) = (query.limit, query.show.as_str());
         format!("<{PATH}?limit={limit}&show={show}&before={before}>; rel=\"next\"")

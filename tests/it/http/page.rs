@@ -2,13 +2,15 @@
 //! lets in. What needs a browser is for `tests/judges/page`.
 
 use meter_sync::config::Setting;
+use meter_sync::meter::Trigger;
+use meter_sync::runs::Request;
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 
 use crate::support::held::{self, Held};
 use crate::support::served::{Served, send};
-use crate::support::site::{Site, rows};
+use crate::support::site::{Site, finish, rows, runs};
 
 const READ: &str = "0123456789abcdef";
 const OPERATE: &str = "fedcba9876543210";
@@ -381,6 +383,108 @@ async fn what_was_allowed_is_that_plan_and_no_other() {
     );
     assert_eq!(active(&site).await, 20);
     assert_ne!(refused(&site).await, id, "it is asked about anew");
+}
+
+#[tokio::test]
+async fn what_was_allowed_once_is_asked_about_again_when_it_comes_again() {
+    let site = emptied().await;
+    let served = served(&site).await;
+    let browser = Browser::new(&served);
+    browser.follow("/sync", "do=sync").await;
+    held::outcomes(&site).await;
+    let allow = format!("do=sync&sure=yes&allow={}", refused(&site).await);
+    browser.follow("/sync", &allow).await;
+    held::outcomes(&site).await;
+    // They come back, and are gone once more.
+    site.on_remote("insert into meter (id, tenant_id, name) select n, 7, 'Meter ' || n from generate_series(11, 20) n")
+        .await;
+    site.sync().await;
+    site.on_remote("delete from meter where id > 10").await;
+    assert_eq!(browser.send("/sync", &allow).await.status(), 403);
+    assert_eq!(active(&site).await, 20);
+    let page = browser
+        .read(&format!("/runs/{}", refused(&site).await))
+        .await;
+    assert_says(&page, &["A sync has succeeded since"]);
+    assert!(!page.contains("name=\"allow\""), "{page}");
+}
+
+#[tokio::test]
+async fn what_was_allowed_for_one_table_is_not_for_another() {
+    let site = emptied().await;
+    site.on_local(
+        "create table meter_b (like meter including all); insert into meter_b select * from meter",
+    )
+    .await;
+    let other = site.settings().with(Setting::LocalTable, "meter_b");
+    let (here, there) = (served(&site).await, Served::new(&other).await);
+    let (here, there) = (Browser::new(&here), Browser::new(&there));
+    finish(&runs(&other), Request::new(Trigger::Cli)).await;
+    let theirs = refused(&site).await;
+    here.follow("/sync", "do=sync").await;
+    held::outcomes(&site).await;
+    let ours = refused(&site).await;
+    let digests = rows(
+        &site.local,
+        "select distinct held_back->>'digest' from meter_sync.meter_sync_log where held_back is not null",
+    );
+    assert_eq!(digests.await.as_array().map(Vec::len), Some(2));
+    let allow = |id: &str| format!("do=sync&sure=yes&allow={id}");
+    assert_eq!(here.send("/sync", &allow(&theirs)).await.status(), 403);
+    assert_eq!(there.send("/sync", &allow(&ours)).await.status(), 403);
+    assert_eq!(here.open(&format!("/runs/{theirs}")).await.status(), 404);
+    assert_eq!(active(&site).await, 20);
+}
+
+#[tokio::test]
+async fn a_run_whose_process_died_is_not_called_running() {
+    let site = Site::new().await;
+    let run = site.sync().await.run_id;
+    site.on_local("update meter_sync.meter_sync_log set outcome = null, finished_at = null")
+        .await;
+    let served = served(&site).await;
+    let browser = Browser::new(&served);
+    for path in ["/runs", &format!("/runs/{run}")] {
+        let page = browser.read(path).await;
+        assert_says(&page, &["Cut off"]);
+        assert!(!words(&page).contains("Running"), "{page}");
+    }
+    // The strip and the table of the status, too.
+    assert!(!words(&browser.read("/").await).contains("Running"));
+}
+
+#[tokio::test]
+async fn numbers_and_nesting_of_any_size_are_synced_and_shown() {
+    let huge = format!("1{}", "0".repeat(400));
+    let nested = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let site = Site::new().await;
+    site.on_remote(&format!(
+        "insert into meter (id, tenant_id, name, register_map) values
+         (1, 7, 'Huge', '{{\"scale\": 1e400}}'), (2, 7, 'Nested', '{nested}'), (3, 7, 'Fine', '12345678901234567.1')"
+    ))
+    .await;
+    let first = site.sync().await;
+    assert_eq!(first.counts.inserted, 3, "{first:#?}");
+    site.on_remote("update meter set register_map = '12345678901234567.2' where id = 3; update meter set notes = 'x'")
+        .await;
+    let second = site.sync().await;
+    assert_eq!(second.counts.updated, 3, "{second:#?}");
+    let served = served(&site).await;
+    let browser = Browser::new(&served);
+    let run = format!("/runs/{}", first.run_id);
+    let shown = browser.read(&run).await;
+    assert!(shown.contains(&huge[..100]) && shown.contains(&nested[..100]));
+    assert_says(
+        &browser.read("/").await,
+        &["12345678901234567.1 → becomes 12345678901234567.2"],
+    );
+    assert_says(&browser.read("/meters?id=1").await, &["Huge (id 1)"]);
+    for path in [
+        format!("/api/v1{run}/changes"),
+        "/api/v1/meters/2".to_owned(),
+    ] {
+        assert_eq!(browser.open(&path).await.status(), 200, "{path}");
+    }
 }
 
 /// Each of these pages is refused what it asks for.

@@ -187,3 +187,58 @@ async fn what_is_not_there_is_a_problem_that_says_where_to_look() {
         assert_eq!(none.problem(), (404, "RUN_NOT_FOUND"), "{line}");
     }
 }
+
+#[tokio::test]
+async fn a_page_after_a_run_that_is_not_there_is_a_problem_and_not_the_end() {
+    let site = with_runs(2).await;
+    let api = Api::new(&site.settings()).await;
+    let none = api
+        .ask("GET /api/v1/runs?before=0190c2f1-7a00-7000-8000-000000000001")
+        .await;
+    assert_eq!(
+        (none.status, &none.body["code"]),
+        (404, &json!("RUN_NOT_FOUND"))
+    );
+}
+
+#[tokio::test]
+async fn a_meter_whose_key_is_padded_has_its_history_however_it_is_asked_for() {
+    const TABLES: &str = "create table tenant (id bigint primary key, name text);
+        insert into tenant values (7, 'Acme');
+        create table meter (id char(5), tenant_id bigint, name text, active boolean not null default true, primary key (id))";
+    let site = Site::with_schemas(TABLES, TABLES).await;
+    site.on_remote("insert into meter values ('ab', 7, 'first')")
+        .await;
+    site.sync().await;
+    let api = Api::new(&site.settings()).await;
+    for key in ["ab", "ab%20%20%20"] {
+        let found = api.ask(&format!("GET /api/v1/meters/{key}")).await.body;
+        assert_eq!(
+            found["changes"].as_array().map(Vec::len),
+            Some(1),
+            "{found}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn runs_of_another_tenant_are_none_of_ours() {
+    let site = with_runs(1).await;
+    let run = site.sync().await.run_id;
+    site.on_local("update meter_sync.meter_sync_log set tenant = '8'")
+        .await;
+    let api = Api::new(&site.settings()).await;
+    for path in [
+        format!("runs/{run}"),
+        format!("runs/{run}/changes"),
+        format!("status?run_id={run}"),
+        format!("runs?before={run}"),
+    ] {
+        let none = api.ask(&format!("GET /api/v1/{path}")).await;
+        assert_eq!(
+            (none.status, &none.body["code"]),
+            (404, &json!("RUN_NOT_FOUND")),
+            "{path}"
+        );
+    }
+}

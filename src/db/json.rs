@@ -1,0 +1,159 @@
+//! JSON as Postgres writes it, read without loss.
+//!
+//! `json` and `jsonb` hold numbers of any size and nest without bound
+//! (<https://www.postgresql.org/docs/current/datatype-json.html>); a [`Value`] holds a number in 64 bits, and most
+//! readers of ours would refuse what nests deep. What a value cannot hold exactly is given as the text that
+//! Postgres has of it, so that two values that differ never look alike and nothing is too odd to be shown.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::meter::Fields;
+
+/// What nests deeper is given as text; many readers take no more than 128, what stands around it included.
+const DEEPEST: usize = 64;
+
+/// The fields of a JSON object; none of what is no object.
+pub fn fields(text: &str) -> Fields {
+    let raw: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).unwrap_or_default();
+    let read = |(name, raw): (String, Box<RawValue>)| (name, value(raw.get()));
+    raw.into_iter().map(read).collect()
+}
+
+/// A JSON value.
+fn value(text: &str) -> Value {
+    let read = exact(text).and_then(|text| serde_json::from_str(&text).ok());
+    read.unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+/// The same JSON with each number in quotes that a [`Value`] would not hold exactly; `None` if it nests too deep.
+fn exact(text: &str) -> Option<String> {
+    let mut written = String::with_capacity(text.len());
+    let mut depth = 0_usize;
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => string_length(rest),
+            '-' | '0'..='9' => number_length(rest),
+            _ => first.len_utf8(),
+        };
+        match first {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEEPEST {
+            return None;
+        }
+        let (token, after) = rest.split_at_checked(length)?;
+        let is_number = matches!(first, '-' | '0'..='9');
+        match is_number && !is_held(token) {
+            true => written.extend(["\"", token, "\""]),
+            false => written.push_str(token),
+        }
+        rest = after;
+    }
+    Some(written)
+}
+
+/// How many bytes a string takes, its quotes included.
+fn string_length(text: &str) -> usize {
+    let mut is_escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let is_end = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
+    });
+    end.map_or(text.len(), |end| end + 2)
+}
+
+fn number_length(text: &str) -> usize {
+    let is_part = |byte: u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+    let end = text.bytes().position(|byte| !is_part(byte));
+    end.unwrap_or(text.len())
+}
+
+/// Whether a [`Value`] of the number is that number and no other.
+fn is_held(number: &str) -> bool {
+    if number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok() {
+        return true;
+    }
+    let is_whole = !number.contains(['.', 'e', 'E']);
+    let float = number.parse::<f64>().ok().filter(|float| float.is_finite());
+    // A whole number that had to become a float would look like one that has been rounded.
+    float.is_some_and(|float| !is_whole && decimal(number) == decimal(&format!("{float:e}")))
+}
+
+/// A number's digits without zeros at either end, and the power of ten of the last of them.
+fn decimal(number: &str) -> Option<(String, i64)> {
+    let (mantissa, power) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let power: i64 = power.parse().ok()?;
+    let sign = if whole.starts_with('-') { "-" } else { "" };
+    let all = format!("{}{fraction}", whole.trim_start_matches('-'));
+    let digits = all.trim_start_matches('0').trim_end_matches('0');
+    if digits.is_empty() {
+        return Some((String::new(), 0));
+    }
+    let zeros = all.len() - all.trim_end_matches('0').len();
+    let power = power
+        .checked_sub(i64::try_from(fraction.len()).ok()?)?
+        .checked_add(i64::try_from(zeros).ok()?)?;
+    Some((format!("{sign}{digits}"), power))
+}
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::quickcheck;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_value_holds_is_that_value() {
+        let text = r#"{"a": 1, "b": -1.50, "c": "1e400 \" [", "d": [true, null, {"e": 0.1}], "f": 18446744073709551615,
+            "g": 0.30000000000000004, "h": 1.5e3, "i": 0.00, "j": "\\"}"#;
+        let expected = json!({"a": 1, "b": -1.5, "c": "1e400 \" [", "d": [true, null, {"e": 0.1}],
+            "f": 18_446_744_073_709_551_615_u64, "g": 0.1 + 0.2, "h": 1500.0, "i": 0.0, "j": "\\"});
+        assert_eq!(Value::Object(fields(text)), expected);
+    }
+
+    #[test]
+    fn what_no_value_holds_is_its_text() {
+        let huge = format!("1{}", "0".repeat(400));
+        let nested = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for (text, expected) in [
+            (huge.as_str(), json!(huge)),
+            ("1e400", json!("1e400")),
+            ("1e-400", json!("1e-400")),
+            ("1e99999999999999999999", json!("1e99999999999999999999")),
+            ("18446744073709551616", json!("18446744073709551616")),
+            ("-9223372036854775809", json!("-9223372036854775809")),
+            ("12345678901234567.1", json!("12345678901234567.1")),
+            (r#"{"x": [1, 1e400]}"#, json!({"x": [1, "1e400"]})),
+            (nested.as_str(), json!(nested)),
+            (r#""\ud800""#, json!(r#""\ud800""#)),
+        ] {
+            let read = fields(&format!(r#"{{"it": {text}, "beside": 1}}"#));
+            assert_eq!(read.get("it"), Some(&expected), "{text}");
+            assert_eq!(read.get("beside"), Some(&json!(1)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_has_no_fields() {
+        for text in ["", "null", "[1]", "1", "{"] {
+            assert_eq!(fields(text), Fields::new(), "{text}");
+        }
+    }
+
+    quickcheck! {
+        fn any_double_and_any_integer_is_held(double: f64, integer: i64, unsigned: u64) -> bool {
+            let double = if double.is_finite() { double } else { 0.5 };
+            let text = format!(r#"{{"d": {double:e}, "i": {integer}, "u": {unsigned}}}"#);
+            Value::Object(fields(&text)) == json!({"d": double, "i": integer, "u": unsigned})
+        }
+    }
+}
