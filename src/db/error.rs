@@ -5,7 +5,7 @@ use std::time::Duration;
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::SqlState;
 
-use super::{Side, SideName};
+use super::{OPEN, Side, SideName};
 use crate::error::{ErrorCode, Failure};
 
 /// An error of one of the databases. Its text holds no host, user or SQL; the cause stays as source.
@@ -232,6 +232,13 @@ fn server_failure(side: SideName, doing: &str, error: &tokio_postgres::error::Db
             "Check the database name in METER_SYNC_{}_URL.",
             side.to_string().to_uppercase()
         ));
+    }
+    // By what was refused, as a server says it in its own language.
+    let is_standby = *error.code() == SqlState::FEATURE_NOT_SUPPORTED && doing == OPEN;
+    if is_standby && side == SideName::Local {
+        let message = "The local server takes no writes: it is a standby.";
+        return Failure::new(ErrorCode::LocalUnreachable, message)
+            .with_remedy("Lead METER_SYNC_LOCAL_URL to the primary server.");
     }
     let failure = Failure::new(
         server_code(side, error.code()),

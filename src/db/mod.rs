@@ -202,6 +202,9 @@ impl<S: Side> Database<S> {
     }
 }
 
+/// What is being done while a transaction is opened.
+const OPEN: &str = "begin a transaction";
+
 /// Settings that make the text of a value mean the same on both sides, whatever a role or a
 /// database has set (<https://www.postgresql.org/docs/current/runtime-config-client.html>).
 ///
@@ -248,7 +251,7 @@ impl<S: Side> Connection<S> {
         let inner = opening
             .await
             .map_err(|_elapsed| DbError::silence::<S>(name, waits.answer()))?
-            .map_err(|source| DbError::query::<S>(name, source))?;
+            .map_err(|source| DbError::query::<S>(OPEN, source))?;
         let tx = Tx::new(inner, &self.answer_due, waits);
         let statement_ms = waits.statement.as_millis();
         tx.batch(&format!(

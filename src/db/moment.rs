@@ -14,11 +14,10 @@ use super::{Connection, DbError, Local};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment(String);
 
-/// A standby does not tell all that is going on, so there is no telling on it.
 const NOW: &str = "\
 -- tell the moment
-select case when not pg_is_in_recovery() then concat_ws(' ',
-    extract(epoch from pg_postmaster_start_time()), pg_current_wal_insert_lsn(), txid_current_snapshot()) end";
+select concat_ws(' ',
+    extract(epoch from pg_postmaster_start_time()), pg_current_wal_insert_lsn(), txid_current_snapshot())";
 
 impl Connection<Local> {
     /// The moment now; `None` where the database does not tell.

@@ -2,14 +2,15 @@
 
 use meter_sync::clock;
 use meter_sync::config::Setting;
+use meter_sync::error::ErrorCode;
 use meter_sync::meter::{Outcome, Trigger};
 use meter_sync::runs::Request;
 use meter_sync::runs::status::{MeterCounts, Status, StatusQuery};
 
 use tokio_postgres::Client;
 
-use super::support::postgres::connect;
-use super::support::site::{REMOTE_SCHEMA, Site, finish, rows, runs};
+use super::support::postgres::{binaries, connect, start_server};
+use super::support::site::{REMOTE_SCHEMA, Site, finish, rows, runs, settings};
 use super::support::wait;
 
 async fn status(site: &Site) -> Status {
@@ -185,6 +186,24 @@ async fn many_meters_are_counted_anew_after_a_run_of_any_process() {
         assert_eq!(run.outcome, Some(Outcome::Failed));
         assert_eq!(status(&site).await.meters, counts(2 - id, MANY + id));
     }
+}
+
+#[tokio::test]
+async fn a_local_standby_is_called_one() {
+    let mut server = start_server(&binaries().await, "standby").await;
+    let signal = server.directory().join("data/standby.signal");
+    std::fs::write(&signal, "").expect("a file");
+    server.stop_immediately().await.expect("stopped");
+    server.restart().await.expect("a standby");
+    let url = server.url("postgres");
+    let status = runs(&settings("postgres://nobody@127.0.0.1:1/none", &url))
+        .status(&StatusQuery::default())
+        .await
+        .expect("a status");
+    let error = status.connections.local.error.expect("an error");
+    assert_eq!(error.code, ErrorCode::LocalUnreachable, "{error:?}");
+    assert!(error.message.contains("standby"), "{error:?}");
+    assert!(error.remedy.contains("METER_SYNC_LOCAL_URL"), "{error:?}");
 }
 
 #[tokio::test]
