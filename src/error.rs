@@ -149,7 +149,7 @@ impl ErrorCode {
                 "Check the remote's load and the line; METER_SYNC_STATEMENT_TIMEOUT and METER_SYNC_CONNECT_TIMEOUT set how long is waited."
             }
             Self::SourceEmptyRefused | Self::MassDeactivationRefused => {
-                "Check the remote rows of this tenant first. If the change is meant, a person runs `meter-sync sync --allow-mass-deactivation`."
+                "Check the remote rows of this tenant first. If the change is meant, a person allows it on the page of `meter-sync serve`, or runs `meter-sync sync --allow-mass-deactivation`."
             }
             Self::DuplicateSourceKey => {
                 "Make the key unique on the remote, or name the columns that are unique together in METER_SYNC_KEY."

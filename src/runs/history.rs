@@ -14,35 +14,53 @@ use super::listing::{RunsQuery, Show};
 use super::status::RunRecord;
 use super::table::{LocalTable, Scope};
 
+macro_rules! columns {
+    () => {
+        "id, trigger, actor, reason, dry_run, started_at, finished_at, outcome,
+       inserted, updated, deactivated, reactivated, unchanged, rejected,
+       error_code, error_message, error_remedy, remote_bytes, changes_truncated, warning"
+    };
+}
+
 macro_rules! select_runs {
     ($name:literal, $condition:literal) => {
         concat!(
             "-- ",
             $name,
-            "
-select id, trigger, actor, reason, dry_run, started_at, finished_at, outcome,
-       inserted, updated, deactivated, reactivated, unchanged, rejected,
-       error_code, error_message, error_remedy, remote_bytes, changes_truncated, warning
-from meter_sync.meter_sync_log ",
+            "\nselect ",
+            columns!(),
+            "\nfrom meter_sync.meter_sync_log ",
             $condition
         )
     };
 }
 
-const NEWEST: &str = select_runs!(
-    "list runs",
-    "where local_table = $1 and (tenant is null or tenant = coalesce($2, tenant))
-order by started_at desc, id desc limit $3"
-);
-const PAGE: &str = select_runs!(
-    "list a page of runs",
-    "where local_table = $1 and (tenant is null or tenant = coalesce($2, tenant))
-    and ($4::uuid is null
-        or (started_at, id) < (select b.started_at, b.id from meter_sync.meter_sync_log b where b.id = $4))"
-);
+/// A query for runs over the table `$1`, newest first, at most `$3`: where the tenant `$2` is known its own, and those
+/// that ended because it was not known. Each part is read in the order of an index, so that no run of another tenant
+/// is passed.
+fn runs(tenant: Option<&TenantId>, condition: &str) -> String {
+    const COLUMNS: &str = columns!();
+    let part = |whose: &str| {
+        format!(
+            "(select {COLUMNS}
+from meter_sync.meter_sync_log where local_table = $1 {whose} {condition}
+order by started_at desc, id desc limit $3)"
+        )
+    };
+    let parts = match tenant {
+        Some(_) => [part("and tenant = $2"), part("and tenant is null")].join("\nunion all\n"),
+        None => part(""),
+    };
+    format!("{parts}\norder by started_at desc, id desc limit $3")
+}
+
+const BEFORE: &str = "and ($4::uuid is null
+    or (started_at, id) < (select b.started_at, b.id from meter_sync.meter_sync_log b where b.id = $4))";
+// As the indexes for them have it.
 const PROBLEMS: &str = "and outcome in ('partial', 'failed', 'refused', 'interrupted')";
 const CHANGED: &str = "and not dry_run and outcome in ('succeeded', 'partial')
     and inserted + updated + deactivated + reactivated > 0";
+const ENDED: &str = "and outcome is not null and not dry_run";
 
 // By way of JSON, as a log that no run of this version has written to does not have the columns yet.
 const DETAILS: &str = "\
@@ -58,12 +76,6 @@ const BY_ID: &str = select_runs!(
 const RUNNING: &str = select_runs!(
     "read the running run",
     "where local_table = $1 and tenant = $2 and outcome is null order by started_at desc limit 1"
-);
-const LAST_FINISHED: &str = select_runs!(
-    "read the last run",
-    "where local_table = $1 and (tenant is null or tenant = coalesce($2, tenant))
-    and outcome is not null and not dry_run
-order by started_at desc, id desc limit 1"
 );
 const BY_IDEMPOTENCY_KEY: &str = select_runs!(
     "look for the same request",
@@ -98,15 +110,10 @@ pub(super) async fn newest(
     tenant: Option<&TenantId>,
     limit: u32,
 ) -> Result<Vec<RunRecord>, DbError> {
-    let limit = i64::from(limit);
+    let sql = format!("-- list runs\n{}", runs(tenant, ""));
     let [table, tenant] = of(table, tenant);
-    let params = [table, tenant, param::bigint(limit)];
-    Ok(tx
-        .query(NEWEST, &params)
-        .await?
-        .iter()
-        .map(record)
-        .collect())
+    let params = [table, tenant, param::bigint(limit.into())];
+    Ok(tx.query(&sql, &params).await?.iter().map(record).collect())
 }
 
 /// Some of the runs that [`newest`] lists.
@@ -116,13 +123,14 @@ pub(super) async fn page(
     tenant: Option<&TenantId>,
     query: &RunsQuery,
 ) -> Result<Vec<RunRecord>, DbError> {
-    let [table, tenant] = of(table, tenant);
     let shown = match query.show {
         Show::All => "",
         Show::Problems => PROBLEMS,
         Show::Changes => CHANGED,
     };
-    let sql = format!("{PAGE} {shown}\norder by started_at desc, id desc limit $3");
+    let listed = runs(tenant, &format!("{BEFORE} {shown}"));
+    let sql = format!("-- list a page of runs\n{listed}");
+    let [table, tenant] = of(table, tenant);
     let params = [
         table,
         tenant,
@@ -169,12 +177,10 @@ pub(super) async fn last_finished(
     table: &LocalTable,
     tenant: Option<&TenantId>,
 ) -> Result<Option<RunRecord>, DbError> {
-    let params = of(table, tenant);
-    Ok(tx
-        .query_opt(LAST_FINISHED, &params)
-        .await?
-        .as_ref()
-        .map(record))
+    let sql = format!("-- read the last run\n{}", runs(tenant, ENDED));
+    let [table, tenant] = of(table, tenant);
+    let params = [table, tenant, param::bigint(1)];
+    Ok(tx.query_opt(&sql, &params).await?.as_ref().map(record))
 }
 
 /// The last run that such a request with this key started since `since`, if any.
@@ -221,29 +227,23 @@ pub(super) async fn last_success(
 /// More failures in a row than anybody tells apart; it bounds what is read.
 const MAX_FAILURES: i64 = 1000;
 
-const ENDED_SINCE: &str = "\
--- count the runs since the last success
-select count(*) from (
-    select from meter_sync.meter_sync_log
-    where local_table = $1 and (tenant is null or tenant = coalesce($2, tenant))
-        and outcome is not null and not dry_run and started_at > $3
-    order by started_at desc limit $4
-) run";
-
 /// How many runs that started after `since`, or ever, have ended, dry runs aside; no more than [`MAX_FAILURES`].
 pub(super) async fn ended_since(
     tx: &Tx<'_, Local>,
     (table, tenant): (&LocalTable, Option<&TenantId>),
     since: Option<DateTime<Utc>>,
 ) -> Result<i64, DbError> {
+    let ended = runs(tenant, &format!("{ENDED} and started_at > $4"));
+    let sql =
+        format!("-- count the runs since the last success\nselect count(*) from (\n{ended}\n) run");
     let [table, tenant] = of(table, tenant);
     let params = [
         table,
         tenant,
-        param::timestamptz(since.unwrap_or(DateTime::UNIX_EPOCH)),
         param::bigint(MAX_FAILURES),
+        param::timestamptz(since.unwrap_or(DateTime::UNIX_EPOCH)),
     ];
-    Ok(tx.query_one(ENDED_SINCE, &params).await?.get(0))
+    Ok(tx.query_one(&sql, &params).await?.get(0))
 }
 
 const WAS_COMPARED: &str = "\

@@ -9,8 +9,8 @@ use crate::meter::{Change, HeldBack, PhaseTime, Rejection, RunId, TenantId};
 
 use super::status::RunRecord;
 use super::table::{self, LocalTable, Scope};
-use super::tenant::{self, NoTenant, Tenant};
-use super::{Runs, history, lock, log, report};
+use super::tenant::Tenant;
+use super::{Runs, history, lock, log, report, tenant};
 
 /// Which past runs are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,11 +210,7 @@ impl Runs {
         }
         let mapping = &self.config().mapping;
         let table = table::find(tx, mapping).await?;
-        let tenant = match tenant::resolve(tx, mapping, &table).await {
-            Ok(tenant) => Some(tenant),
-            Err(NoTenant::Unknown(_)) => None,
-            Err(NoTenant::Database(error)) => return Err(error),
-        };
+        let tenant = tenant::known(tx, mapping, &table).await?;
         Ok(Some(Log { table, tenant }))
     }
 

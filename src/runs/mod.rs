@@ -26,7 +26,7 @@ use here::Here;
 use news::Latest;
 pub use news::News;
 pub use progress::{Following, RunProgress};
-pub use slots::Claim;
+pub use slots::{Claim, TakenSlot, TakenSlots};
 
 use report::{RunReport, RunState};
 use status::{RunRecord, StatusQuery};

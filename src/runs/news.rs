@@ -17,7 +17,7 @@ use crate::meter::{Outcome, RunId};
 
 use super::here::Here;
 use super::status::{ConnectionState, RunRecord, Status};
-use super::{Runs, history, table};
+use super::{Runs, history, table, tenant};
 
 /// How often the log is looked at for runs of other processes.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -144,7 +144,9 @@ async fn look(runs: &Runs) -> Result<Vec<RunRecord>, Failure> {
             return Ok(Vec::new());
         }
         let table = table::find(&tx, mapping).await?;
-        history::newest(&tx, &table, None, LATEST).await
+        let tenant = tenant::known(&tx, mapping, &table).await?;
+        let tenant = tenant.as_ref().map(|tenant| &tenant.id);
+        history::newest(&tx, &table, tenant, LATEST).await
     };
     asked.await.map_err(|error: DbError| error.failure())
 }

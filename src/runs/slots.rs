@@ -7,14 +7,16 @@
 
 use chrono::{DateTime, Utc};
 
+use tokio_postgres::Row;
+
 use crate::clock;
 use crate::db::param::Param;
 use crate::db::{Database, DbError, Local, Tx, migrations, param};
 use crate::error::{ErrorCode, Failure};
 
 use super::table::{self, LocalTable, Scope};
-use super::tenant::{self, NoTenant};
-use super::{Runs, lock, log};
+use super::tenant::Tenant;
+use super::{Runs, lock, log, tenant};
 
 /// Whose a slot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,7 @@ pub enum Claim {
 
 const CLAIM: &str = "\
 -- claim a slot
-insert into meter_sync.meter_sync_slot (tenant, local_table, slot, claimed_by) values ($1, $2, $3, $4)
+insert into meter_sync.meter_sync_slot (tenant, local_table, slot, claimed_by, schedule) values ($1, $2, $3, $4, $5)
 on conflict do nothing";
 
 const STANDING: &str = "\
@@ -73,32 +75,53 @@ impl Runs {
         claim(local, self, slot).await
     }
 
-    /// Which host and process took the last slot of the schedule; `None` before the first.
-    pub async fn schedule_holder(&self) -> Result<Option<String>, Failure> {
+    /// The slots that processes have taken, of the tenant and table of the settings: those since then, and the one
+    /// before.
+    pub async fn taken_slots(&self, since: DateTime<Utc>) -> Result<TakenSlots, Failure> {
         let mut connection = self.local()?.connect().await.map_err(|e| e.failure())?;
-        let tx = connection.begin("holder").await.map_err(|e| e.failure())?;
+        let tx = connection.begin("slots").await.map_err(|e| e.failure())?;
         let asked = async {
             if !migrations::exist(&tx).await? {
-                return Ok(None);
+                return Ok(TakenSlots::default());
             }
-            let table = table::find(&tx, &self.config().mapping).await?;
-            let row = tx
-                .query_opt(HOLDER, &[param::text(table.name.as_str())])
-                .await?;
-            let claimant = row.map(|row| row.get::<_, String>(0));
-            // The id at its end is for programs.
-            Ok(claimant.map(|text| {
-                text.rsplit_once(' ')
-                    .map_or(text.clone(), |(name, _)| name.to_owned())
-            }))
+            let mapping = &self.config().mapping;
+            let table = table::find(&tx, mapping).await?;
+            let slot = Slot::of(tenant::known(&tx, mapping, &table).await?, table, since);
+            slot.taken_since(&tx).await
         };
         asked.await.map_err(|error: DbError| error.failure())
     }
 }
 
-const HOLDER: &str = "\
--- read who took the last slot
-select claimed_by from meter_sync.meter_sync_slot where local_table = $1 order by slot desc limit 1";
+/// Slots of the schedule that processes have taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TakenSlots {
+    /// Which host and process took the last one; `None` before the first.
+    pub holder: Option<String>,
+    /// The slots, oldest first.
+    pub slots: Vec<TakenSlot>,
+}
+
+/// A slot that a process has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenSlot {
+    /// When it began.
+    pub at: DateTime<Utc>,
+    /// The schedule that it was taken by, as its `Display` has it; `None` where an earlier version took it.
+    pub schedule: Option<String>,
+}
+
+/// So many slots are read at most.
+const MOST: i64 = 500;
+
+// By way of JSON, as a table that no process of this version has taken a slot in does not have the column yet.
+const TAKEN: &str = "\
+-- list the slots that were taken
+select s.slot, s.claimed_by, to_jsonb(s)->>'schedule'
+from meter_sync.meter_sync_slot s
+where s.tenant = $1 and s.local_table = $2 and s.slot >= coalesce((
+    select max(b.slot) from meter_sync.meter_sync_slot b where b.tenant = $1 and b.local_table = $2 and b.slot <= $3), $3)
+order by s.slot desc limit $4";
 
 async fn claim(
     local: &Database<Local>,
@@ -114,12 +137,12 @@ async fn claim(
     let mapping = &runs.config().mapping;
     let table = table::find(&tx, mapping).await.map_err(|e| e.failure())?;
     // Without a tenant the run will fail and say so; one process is enough for that.
-    let slot = match tenant::resolve(&tx, mapping, &table).await {
-        Ok(tenant) => Slot::Of(Scope { tenant, table }, slot),
-        Err(NoTenant::Unknown(_)) => Slot::OfNoTenant(table, slot),
-        Err(NoTenant::Database(error)) => return Err(error.failure()),
-    };
-    let claimed = slot.take(&tx, &runs.shared.claimant).await;
+    let tenant = tenant::known(&tx, mapping, &table).await;
+    let slot = Slot::of(tenant.map_err(|e| e.failure())?, table, slot);
+    let schedule = runs.config().schedule.as_ref().map(ToString::to_string);
+    let claimed = slot
+        .take(&tx, &runs.shared.claimant, schedule.as_deref())
+        .await;
     let claimed = claimed.map_err(|e| e.failure())?;
     tx.commit().await.map_err(|e| e.failure())?;
     Ok(claimed)
@@ -133,6 +156,13 @@ enum Slot {
 }
 
 impl Slot {
+    fn of(tenant: Option<Tenant>, table: LocalTable, slot: DateTime<Utc>) -> Self {
+        match tenant {
+            Some(tenant) => Self::Of(Scope { tenant, table }, slot),
+            None => Self::OfNoTenant(table, slot),
+        }
+    }
+
     fn key(&self) -> [Param<'_>; 3] {
         let (tenant, table, slot) = match self {
             Self::Of(scope, slot) => (scope.tenant.id.as_str(), &scope.table, slot),
@@ -155,9 +185,38 @@ impl Slot {
         }
     }
 
-    async fn take(&self, tx: &Tx<'_, Local>, claimant: &str) -> Result<Claim, DbError> {
+    /// The slots that were taken since this one began, and the one before.
+    async fn taken_since(&self, tx: &Tx<'_, Local>) -> Result<TakenSlots, DbError> {
         let [tenant, table, slot] = self.key();
-        let claim = [tenant, table, slot, param::text(claimant)];
+        let params = [tenant, table, slot, param::bigint(MOST)];
+        let rows = tx.query(TAKEN, &params).await?;
+        let taken = |row: &Row| TakenSlot {
+            at: row.get(0),
+            schedule: row.get(2),
+        };
+        // The id at the claimant's end is for programs.
+        let claimant = rows.first().map(|row| row.get::<_, &str>(1));
+        let holder = claimant.map(|text| text.rsplit_once(' ').map_or(text, |(name, _)| name));
+        Ok(TakenSlots {
+            holder: holder.map(str::to_owned),
+            slots: rows.iter().rev().map(taken).collect(),
+        })
+    }
+
+    async fn take(
+        &self,
+        tx: &Tx<'_, Local>,
+        claimant: &str,
+        schedule: Option<&str>,
+    ) -> Result<Claim, DbError> {
+        let [tenant, table, slot] = self.key();
+        let claim = [
+            tenant,
+            table,
+            slot,
+            param::text(claimant),
+            param::text(schedule),
+        ];
         if tx.execute(CLAIM, &claim).await? == 1 {
             tx.execute(PRUNE, &self.key()).await?;
             return Ok(Claim::Ours);

@@ -97,6 +97,19 @@ pub(super) async fn resolve(
     Ok(Tenant { id, given, name })
 }
 
+/// The tenant, where it is known.
+pub(super) async fn known(
+    tx: &Tx<'_, Local>,
+    mapping: &Mapping,
+    table: &LocalTable,
+) -> Result<Option<Tenant>, DbError> {
+    match resolve(tx, mapping, table).await {
+        Ok(tenant) => Ok(Some(tenant)),
+        Err(NoTenant::Unknown(_)) => Ok(None),
+        Err(NoTenant::Database(error)) => Err(error),
+    }
+}
+
 type Row = (Option<String>, Option<String>);
 
 async fn rows(tx: &Tx<'_, Local>, of: Option<(&TenantId, &TenantId)>) -> Result<Vec<Row>, DbError> {

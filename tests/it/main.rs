@@ -24,6 +24,8 @@ mod faults;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod majors;
 #[cfg(test)]
 mod mcp;

@@ -50,6 +50,13 @@ enum Pass {
     Second,
 }
 
+/// What tells it from another: its line and its zone.
+impl std::fmt::Display for Schedule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.line, self.zone)
+    }
+}
+
 impl Schedule {
     /// Reads a cron line of 5, 6 (seconds first) or 7 (year last) fields, or one of `@hourly`,
     /// `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually`.

@@ -13,9 +13,9 @@ use super::{banner, changes, connections, facts, strip, words};
 use crate::clock;
 use crate::http::Shared;
 use crate::meter::{Counts, Outcome};
-use crate::runs::Runs;
 use crate::runs::listing::{RunDetail, RunsPage, RunsQuery};
 use crate::runs::status::{ActivityState, RunRecord, Status, StatusQuery};
+use crate::runs::{Runs, TakenSlots};
 
 /// How many runs the strip shows.
 const STRIP: u32 = 48;
@@ -33,7 +33,7 @@ struct Found {
     table: RunsPage,
     /// The last run with its plan, where the brake held it back.
     refused: Option<RunDetail>,
-    holder: Option<String>,
+    taken: TakenSlots,
     /// The first changes of the last run.
     changes: Vec<Named>,
 }
@@ -86,9 +86,9 @@ pub(super) async fn show(
         (facts::show(status, shared.runs.config().schedule.as_ref(), now))
         (warnings(status))
         (last_run(&found, viewer, now))
-        (strip::show(&status.history, shared.runs.config(), now))
+        (strip::show(&status.history, &found.taken.slots, shared.runs.config(), now))
         (runs::table(&found.table, &asked, "/", now))
-        (connections::overview(&shared, status, found.holder.as_deref(), now))
+        (connections::overview(&shared, status, found.taken.holder.as_deref(), now))
     };
     Ok(shell.around(&main))
 }
@@ -103,7 +103,8 @@ async fn look(runs: &Runs, asked: &Asked) -> Result<Found, Trouble> {
     };
     let mut status = runs.status(&query).await?;
     let changes = status.changes.take().unwrap_or_default();
-    if status.connections.local.error.is_some() || status.history.is_empty() {
+    let oldest = status.history.last().map(|run| run.started_at);
+    let (None, Some(oldest)) = (&status.connections.local.error, oldest) else {
         let table = RunsPage {
             runs: status.history.clone(),
             next_before: None,
@@ -112,10 +113,10 @@ async fn look(runs: &Runs, asked: &Asked) -> Result<Found, Trouble> {
             status,
             table,
             refused: None,
-            holder: None,
+            taken: TakenSlots::default(),
             changes: Vec::new(),
         });
-    }
+    };
     let query = RunsQuery {
         limit: TABLE,
         before: None,
@@ -130,7 +131,7 @@ async fn look(runs: &Runs, asked: &Asked) -> Result<Found, Trouble> {
         table: runs.list(&query).await?.unwrap_or_default(),
         refused,
         // A help only.
-        holder: runs.schedule_holder().await.unwrap_or_default(),
+        taken: runs.taken_slots(oldest).await.unwrap_or_default(),
         changes: changes::with_names(runs, changes).await,
         status,
     })

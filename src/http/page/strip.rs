@@ -1,18 +1,19 @@
 //! The last runs at a glance: a strip of bars and a chart of what they changed.
 //!
 //! A bar's height is the run's duration, its colour and the shape below it are the outcome; a dashed bar is a
-//! slot of the schedule that no run took. The table below says the same in words.
+//! slot of the schedule that no process took. The table below says the same in words.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
 
-use super::format::{counted, duration};
+use super::format::{counted, duration, number};
 use super::icons::Icon;
 use super::words;
 use crate::config::{Config, Schedule};
-use crate::meter::{Counts, Trigger};
+use crate::meter::Counts;
+use crate::runs::TakenSlot;
 use crate::runs::status::RunRecord;
 
 /// How high the highest bar is, in the unit of the drawing.
@@ -27,13 +28,34 @@ const GRACE: TimeDelta = TimeDelta::minutes(10);
 /// One place of the strip.
 enum Bar<'a> {
     Run(&'a RunRecord),
-    /// So many slots passed without a run, the first of them then.
-    Missed(usize, DateTime<Utc>),
+    Missed(Missed),
+}
+
+/// Slots in a row that passed without a process that took them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Missed {
+    first: DateTime<Utc>,
+    count: usize,
+    /// Whether there were more than are counted.
+    and_more: bool,
 }
 
 /// The strip and the chart; `history` is newest first.
-pub(super) fn show(history: &[RunRecord], config: &Config, now: DateTime<Utc>) -> Markup {
-    let bars = bars(history, config.schedule.as_ref(), config.jitter, now);
+pub(super) fn show(
+    history: &[RunRecord],
+    taken: &[TakenSlot],
+    config: &Config,
+    now: DateTime<Utc>,
+) -> Markup {
+    let missed = match (&config.schedule, history.last()) {
+        (Some(schedule), Some(oldest)) => missed(
+            schedule,
+            taken,
+            (oldest.started_at, over(now, config.jitter)),
+        ),
+        _ => Vec::new(),
+    };
+    let bars = bars(history, &missed);
     html! {
         div #glance data-live {
             @if !bars.is_empty() {
@@ -49,42 +71,55 @@ pub(super) fn show(history: &[RunRecord], config: &Config, now: DateTime<Utc>) -
     }
 }
 
-/// Oldest first, with the slots that were missed between the runs.
-fn bars<'a>(
-    history: &'a [RunRecord],
-    schedule: Option<&Schedule>,
-    jitter: Duration,
-    now: DateTime<Utc>,
-) -> Vec<Bar<'a>> {
-    let mut bars = Vec::new();
-    let mut covered: Option<DateTime<Utc>> = None;
-    let jitter = TimeDelta::from_std(jitter).unwrap_or_default();
-    let missed = |from: Option<DateTime<Utc>>, to: DateTime<Utc>| missed(schedule?, from?, to);
-    for run in history.iter().rev() {
-        if matches!(run.trigger, Trigger::Schedule | Trigger::Startup) {
-            // Its own slot is the last before its start.
-            let own = schedule.and_then(|schedule| schedule.latest_at_or_before(run.started_at));
-            bars.extend(missed(
-                covered,
-                own.unwrap_or(run.started_at) - TimeDelta::seconds(1),
-            ));
-            covered = Some(run.started_at);
-        }
-        bars.push(Bar::Run(run));
-    }
-    bars.extend(missed(covered, now - GRACE - jitter));
-    bars
+/// Up to when slots have had their time.
+fn over(now: DateTime<Utc>, jitter: Duration) -> DateTime<Utc> {
+    now - GRACE - TimeDelta::from_std(jitter).unwrap_or_default()
 }
 
-/// The slots after `from` and not after `to`.
-fn missed<'a>(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<Bar<'a>> {
-    let first = schedule.next_after(from).filter(|slot| *slot <= to)?;
-    let slots = std::iter::successors(Some(first), |slot| schedule.next_after(*slot));
-    let count = slots
-        .take_while(|slot| *slot <= to)
-        .take(MOST_MISSED)
-        .count();
-    Some(Bar::Missed(count, first))
+/// The slots that nobody took from then to then, by the gap between two that were taken. By which slots another
+/// schedule would have passed, this one does not tell.
+fn missed(
+    schedule: &Schedule,
+    taken: &[TakenSlot],
+    (from, to): (DateTime<Utc>, DateTime<Utc>),
+) -> Vec<Vec<DateTime<Utc>>> {
+    let name = schedule.to_string();
+    let is_ours = |slot: &TakenSlot| slot.schedule.as_ref() == Some(&name);
+    let ends = taken.iter().skip(1).map(Some).chain([None]);
+    let gaps = taken.iter().zip(ends);
+    let ours = gaps.filter(|(slot, next)| is_ours(slot) && next.is_none_or(is_ours));
+    let gap = |(slot, next): (&TakenSlot, Option<&TakenSlot>)| {
+        let first = schedule.next_after(slot.at.max(from - TimeDelta::seconds(1)));
+        let slots = std::iter::successors(first, |slot| schedule.next_after(*slot));
+        let is_between = |slot: &DateTime<Utc>| next.map_or(*slot <= to, |next| *slot < next.at);
+        slots.take_while(is_between).take(MOST_MISSED + 1).collect()
+    };
+    ours.map(gap).collect()
+}
+
+/// Oldest first, with the slots that were missed between the runs.
+fn bars<'a>(history: &'a [RunRecord], gaps: &[Vec<DateTime<Utc>>]) -> Vec<Bar<'a>> {
+    let mut bars = Vec::new();
+    let mut runs = history.iter().rev().peekable();
+    for gap in gaps {
+        let mut rest = gap.as_slice();
+        while let Some(first) = rest.first() {
+            while let Some(run) = runs.next_if(|run| run.started_at <= *first) {
+                bars.push(Bar::Run(run));
+            }
+            let next = runs.peek().map(|run| run.started_at);
+            let count = rest.partition_point(|slot| next.is_none_or(|next| *slot < next));
+            let (here, later) = rest.split_at(count.max(1).min(rest.len()));
+            bars.push(Bar::Missed(Missed {
+                first: *first,
+                count: here.len().min(MOST_MISSED),
+                and_more: later.is_empty() && gap.len() > MOST_MISSED,
+            }));
+            rest = later;
+        }
+    }
+    bars.extend(runs.map(Bar::Run));
+    bars
 }
 
 fn strip(bars: &[Bar<'_>], now: DateTime<Utc>) -> Markup {
@@ -100,9 +135,8 @@ fn strip(bars: &[Bar<'_>], now: DateTime<Utc>) -> Markup {
                         a href=(format!("/runs/{}", run.run_id)) tabindex=(if index == last { "0" } else { "-1" })
                             aria-label=(said(run, now)) title=(said(run, now)) { (drawn(run, now)) }
                     },
-                    Bar::Missed(count, first) => {
-                        @let text = format!("{} from {}", counted(i64::try_from(*count).unwrap_or(0), "slot missed", "slots missed"),
-                            first.format("%Y-%m-%d %H:%M UTC"));
+                    Bar::Missed(missed) => {
+                        @let text = missed.said();
                         li { span.missed role="img" aria-label=(text) title=(text) {
                             svg width=(STEP) height=(HEIGHT + STEP) aria-hidden="true" {
                                 rect.gap x="2" y="2" width=(STEP - 4) height=(HEIGHT - 4) {}
@@ -113,6 +147,16 @@ fn strip(bars: &[Bar<'_>], now: DateTime<Utc>) -> Markup {
             }
         }
         (legend())
+    }
+}
+
+impl Missed {
+    fn said(&self) -> String {
+        let count = i64::try_from(self.count).unwrap_or(i64::MAX);
+        let more = if self.and_more { " or more" } else { "" };
+        let slots = if self.count == 1 { "slot" } else { "slots" };
+        let first = self.first.format("%Y-%m-%d %H:%M UTC");
+        format!("{}{more} {slots} missed from {first}", number(count))
     }
 }
 
@@ -235,19 +279,38 @@ mod tests {
         .expect("a run")
     }
 
-    fn seen(history: &[RunRecord], now: &str) -> Vec<String> {
-        let schedule = Schedule::parse("0 * * * *", chrono_tz::UTC).expect("a schedule");
-        let now = format!("2026-11-26T{now}Z").parse().expect("a time");
-        let bars = bars(history, Some(&schedule), Duration::from_secs(30), now);
+    fn at(time: &str) -> DateTime<Utc> {
+        format!("2026-11-26T{time}Z").parse().expect("a time")
+    }
+
+    fn hourly() -> Schedule {
+        Schedule::parse("0 * * * *", chrono_tz::UTC).expect("a schedule")
+    }
+
+    /// What the strip shows, where those slots were taken, by that schedule.
+    fn seen(history: &[RunRecord], taken: &[&str], by: &str, now: &str) -> Vec<String> {
+        let slot = |time: &&str| TakenSlot {
+            at: at(&format!("{time}:00")),
+            schedule: Some(by.to_owned()),
+        };
+        let taken: Vec<TakenSlot> = taken.iter().map(slot).collect();
+        let from = history.last().expect("a run").started_at;
+        let to = over(at(now), Duration::from_secs(30));
+        let missed = missed(&hourly(), &taken, (from, to));
+        let bars = bars(history, &missed);
         let seen = bars.iter().map(|bar| match bar {
             Bar::Run(run) => run.started_at.format("%H:%M").to_string(),
-            Bar::Missed(count, first) => format!("{count} from {}", first.format("%H:%M")),
+            Bar::Missed(missed) => {
+                format!("{} from {}", missed.count, missed.first.format("%H:%M"))
+            }
         });
         seen.collect()
     }
 
+    const HOURLY: &str = "0 * * * * UTC";
+
     #[test]
-    fn a_slot_that_no_run_took_is_a_gap() {
+    fn a_slot_that_nobody_took_is_a_gap_among_the_runs_of_its_time() {
         let history = [
             run("schedule", "14:00:12"),
             run("page", "12:30:00"),
@@ -255,24 +318,75 @@ mod tests {
             run("schedule", "10:00:07"),
         ];
         assert_eq!(
-            seen(&history, "14:30:00"),
-            ["10:00", "11:00", "12:30", "2 from 12:00", "14:00"]
+            seen(&history, &["10:00", "11:00", "14:00"], HOURLY, "14:30:00"),
+            [
+                "10:00",
+                "11:00",
+                "1 from 12:00",
+                "12:30",
+                "1 from 13:00",
+                "14:00"
+            ]
         );
     }
 
     #[test]
     fn a_slot_is_missed_only_when_its_grace_is_over() {
         let history = [run("schedule", "10:00:07")];
-        assert_eq!(seen(&history, "11:10:00"), ["10:00"]);
-        assert_eq!(seen(&history, "11:11:00"), ["10:00", "1 from 11:00"]);
+        assert_eq!(seen(&history, &["10:00"], HOURLY, "11:10:00"), ["10:00"]);
+        assert_eq!(
+            seen(&history, &["10:00"], HOURLY, "11:11:00"),
+            ["10:00", "1 from 11:00"]
+        );
     }
 
     #[test]
     fn a_catch_up_leaves_the_slots_before_its_own_missed() {
         let history = [run("startup", "14:20:00"), run("schedule", "10:00:07")];
         assert_eq!(
-            seen(&history, "14:21:00"),
+            seen(&history, &["10:00", "14:00"], HOURLY, "14:21:00"),
             ["10:00", "3 from 11:00", "14:20"]
+        );
+    }
+
+    #[test]
+    fn slots_are_missed_also_where_no_run_that_is_shown_was_scheduled() {
+        let history = [
+            run("page", "14:20:00"),
+            run("page", "14:10:00"),
+            run("page", "12:50:00"),
+        ];
+        assert_eq!(
+            seen(&history, &["10:00"], HOURLY, "14:30:00"),
+            ["12:50", "2 from 13:00", "14:10", "14:20"]
+        );
+    }
+
+    #[test]
+    fn what_another_schedule_would_have_missed_is_not_told() {
+        let history = [run("schedule", "14:00:12"), run("schedule", "10:00:07")];
+        assert_eq!(
+            seen(&history, &["10:00", "14:00"], "0 */4 * * * UTC", "16:30:00"),
+            ["10:00", "14:00"]
+        );
+    }
+
+    #[test]
+    fn more_than_are_counted_are_called_more() {
+        let schedule = Schedule::parse("* * * * *", chrono_tz::UTC).expect("a schedule");
+        let taken = [TakenSlot {
+            at: at("10:00:00"),
+            schedule: Some(schedule.to_string()),
+        }];
+        let missed = missed(&schedule, &taken, (at("10:00:00"), at("20:00:00")));
+        let history = [run("schedule", "10:00:01")];
+        let bars = bars(&history, &missed);
+        let Some(Bar::Missed(missed)) = bars.last() else {
+            panic!("nothing missed");
+        };
+        assert_eq!(
+            missed.said(),
+            "100 or more slots missed from 2026-11-26 10:01 UTC"
         );
     }
 

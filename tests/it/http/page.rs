@@ -1,9 +1,11 @@
 //! The page as a browser without scripts has it: what it says in every state, what its forms do, and whom it
 //! lets in. What needs a browser is for `tests/judges/page`.
 
+use chrono::{DurationRound, TimeDelta};
+use meter_sync::clock;
 use meter_sync::config::Setting;
 use meter_sync::meter::Trigger;
-use meter_sync::runs::Request;
+use meter_sync::runs::{Claim, Request};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -152,6 +154,41 @@ async fn the_schedule_is_told_in_words_with_its_zone() {
         let served = Served::new(&settings).await;
         assert_says(&Browser::new(&served).read("/").await, &[said]);
     }
+}
+
+#[tokio::test]
+async fn missed_slots_and_who_holds_the_schedule_are_those_of_our_tenant() {
+    let site = Site::new().await;
+    let settings = site.settings().with(Setting::Schedule, "0 * * * *");
+    let runs = runs(&settings);
+    let hours_ago = |hours| {
+        clock::now()
+            .duration_trunc(TimeDelta::hours(1))
+            .expect("an hour")
+            - TimeDelta::hours(hours)
+    };
+    let claim = runs.claim_slot(hours_ago(5)).await;
+    assert_eq!(claim.expect("a claim"), Claim::Ours);
+    site.sync().await;
+    site.on_local("update meter_sync.meter_sync_log set started_at = started_at - interval '5 h', finished_at = finished_at - interval '5 h'")
+        .await;
+    site.on_local("insert into meter_sync.meter_sync_slot (tenant, local_table, slot, claimed_by) values ('8', 'public.meter', now(), 'host-of-another 1 x')")
+        .await;
+    let claim = runs.claim_slot(hours_ago(2)).await;
+    assert_eq!(claim.expect("a claim"), Claim::Ours);
+    // A process that only shows takes no slot itself.
+    let served = Served::new(&settings.with(Setting::ReadOnly, "true")).await;
+    let page = Browser::new(&served).read("/").await;
+    assert!(page.contains("2 slots missed from"), "{page}");
+    assert!(
+        words(&page).contains("The schedule's last slot was taken by"),
+        "{page}"
+    );
+    assert!(!page.contains("host-of-another"), "{page}");
+    // What only helps is left out where it may not be read.
+    site.on_local("alter table meter_sync.meter_sync_slot rename to slots_of_old")
+        .await;
+    assert_says(&Browser::new(&served).read("/").await, &["Timeline"]);
 }
 
 #[tokio::test]
