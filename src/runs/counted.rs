@@ -5,10 +5,11 @@
 //! midst of a statement. So few meters are counted each time; many are counted now and then, and the answer
 //! says when that was. A run that has ended since, in any process, makes the count anew.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::clock;
 use crate::db::{DbError, Local, Tx};
@@ -23,12 +24,16 @@ const MANY: i64 = 50_000;
 const LONG: Duration = Duration::from_millis(5);
 /// A count is used for so many times as long as it took, so that a hundredth of a core counts at most.
 const TIMES: u32 = 100;
-/// No count is used for longer.
+/// No count holds for longer.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The last count, if it is one to use again.
 #[derive(Debug, Default)]
-pub(super) struct Counted(Mutex<Last>);
+pub(super) struct Counted {
+    last: Mutex<Last>,
+    /// Held by who counts anew while the last count is still used.
+    behind: Arc<Mutex<()>>,
+}
 
 #[derive(Debug, Default)]
 enum Last {
@@ -39,6 +44,21 @@ enum Last {
     Quick,
     /// It is used again while it holds.
     Slow(Count),
+}
+
+/// What a status tells of the meters.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) counts: MeterCounts,
+    /// Whoever is told this is to count anew, with nobody waiting for it.
+    pub(super) due: Option<Due>,
+}
+
+/// The right to count anew; nobody else has it meanwhile.
+#[derive(Debug)]
+pub(super) struct Due {
+    question: Question,
+    _only: OwnedMutexGuard<()>,
 }
 
 /// What is counted, and when.
@@ -66,11 +86,11 @@ impl Counted {
         &self,
         tx: &Tx<'_, Local>,
         question: Question,
-    ) -> Result<MeterCounts, DbError> {
-        let last = self.0.lock().await;
+    ) -> Result<Told, DbError> {
+        let last = self.last.lock().await;
         let alone = match &*last {
-            Last::Slow(count) if count.holds(&question, Instant::now()) => {
-                return Ok(count.again());
+            Last::Slow(count) if count.is_told(&question, Instant::now()) => {
+                return Ok(self.tell_again(count, question));
             }
             Last::Unknown | Last::Slow(_) => Some(last),
             Last::Quick => {
@@ -82,13 +102,30 @@ impl Counted {
         let counts = count.counts;
         let mut last = match alone {
             Some(last) => last,
-            None => self.0.lock().await,
+            None => self.last.lock().await,
         };
-        *last = match count.lasts() {
-            Duration::ZERO => Last::Quick,
-            _ => Last::Slow(count),
-        };
-        Ok(counts)
+        *last = count.kept();
+        Ok(Told { counts, due: None })
+    }
+
+    fn tell_again(&self, count: &Count, question: Question) -> Told {
+        let free = || Arc::clone(&self.behind).try_lock_owned().ok();
+        let only = (!count.holds(&question, Instant::now())).then(free);
+        let due = only.flatten().map(|only| Due {
+            question,
+            _only: only,
+        });
+        Told {
+            counts: count.again(),
+            due,
+        }
+    }
+
+    /// Counts anew while the last count is used.
+    pub(super) async fn count_behind(&self, tx: &Tx<'_, Local>, due: Due) -> Result<(), DbError> {
+        let count = Count::make(tx, due.question).await?;
+        *self.last.lock().await = count.kept();
+        Ok(())
     }
 }
 
@@ -120,6 +157,18 @@ impl Count {
     /// Whether it answers the question at that time.
     fn holds(&self, question: &Question, now: Instant) -> bool {
         self.question == *question && now.duration_since(self.began) < self.lasts()
+    }
+
+    /// Whether it is told: while it holds, and as long again, in which another is made behind it.
+    fn is_told(&self, question: &Question, now: Instant) -> bool {
+        self.question == *question && now.duration_since(self.began) < self.lasts() * 2
+    }
+
+    fn kept(self) -> Last {
+        match self.lasts() {
+            Duration::ZERO => Last::Quick,
+            _ => Last::Slow(self),
+        }
     }
 
     fn again(&self) -> MeterCounts {
@@ -185,5 +234,8 @@ mod tests {
             ..question("count")
         };
         assert!(!count.holds(&after_a_run, after(0)));
+        assert!(count.is_told(&question("count"), after(19_999)));
+        assert!(!count.is_told(&question("count"), after(20_000)));
+        assert!(!count.is_told(&after_a_run, after(0)));
     }
 }

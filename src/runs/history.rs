@@ -40,18 +40,17 @@ macro_rules! select_runs {
 /// is passed.
 fn runs(tenant: Option<&TenantId>, condition: &str) -> String {
     const COLUMNS: &str = columns!();
+    const NEWEST_FIRST: &str = "order by started_at desc, id desc limit $3";
     let part = |whose: &str| {
         format!(
-            "(select {COLUMNS}
-from meter_sync.meter_sync_log where local_table = $1 {whose} {condition}
-order by started_at desc, id desc limit $3)"
+            "select {COLUMNS}\nfrom meter_sync.meter_sync_log where local_table = $1 {whose} {condition}\n{NEWEST_FIRST}"
         )
     };
-    let parts = match tenant {
-        Some(_) => [part("and tenant = $2"), part("and tenant is null")].join("\nunion all\n"),
+    let (ours, of_none) = (part("and tenant = $2"), part("and tenant is null"));
+    match tenant {
+        Some(_) => format!("({ours})\nunion all\n({of_none})\n{NEWEST_FIRST}"),
         None => part(""),
-    };
-    format!("{parts}\norder by started_at desc, id desc limit $3")
+    }
 }
 
 const BEFORE: &str = "and ($4::uuid is null

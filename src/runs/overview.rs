@@ -10,7 +10,7 @@ use crate::db::{Connection, Database, DbError, Local, Tx, migrations, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, RunId, TenantId};
 
-use super::counted::Question;
+use super::counted::{Due, Question};
 use super::found::Found;
 use super::health::{self, Signs};
 use super::here::{self, Here};
@@ -203,7 +203,28 @@ from {} l where {filter}",
             table.name
         );
         let question = Question { sql, last_run };
-        self.shared.counted.count(tx, question).await.map(Some)
+        let told = self.shared.counted.count(tx, question).await?;
+        if let Some(due) = told.due {
+            let runs = self.clone();
+            self.shared
+                .tasks
+                .spawn(async move { runs.count_behind(due).await });
+        }
+        Ok(Some(told.counts))
+    }
+
+    /// Counts with nobody waiting for it; if it fails, the next status begins another one.
+    async fn count_behind(&self, due: Due) {
+        let counted = async {
+            let local = self.local()?;
+            let mut connection = local.connect().await.map_err(|e| e.failure())?;
+            let tx = connection.begin("count").await.map_err(|e| e.failure())?;
+            let counted = self.shared.counted.count_behind(&tx, due).await;
+            counted.map_err(|e| e.failure())
+        };
+        if let Err(failure) = counted.await {
+            tracing::debug!(error.code = %failure.code, "the meters could not be counted");
+        }
     }
 
     fn fall_back(&self, here: &Here, failure: &Failure) -> Found {

@@ -171,6 +171,34 @@ async fn many_meters_are_not_counted_for_each_status_though_others_write() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_a_count_that_is_made_while_the_last_is_told() {
+    let site = large().await;
+    // The first look at a row takes longer than any later one.
+    site.on_local("vacuum meter").await;
+    assert_eq!(status(&site).await.meters, counts(2, MANY));
+    // Whoever counts now stands still.
+    site.on_local("begin; lock table meter in access exclusive mode")
+        .await;
+    let other = connect(&site.pair.local_url).await;
+    let counting = "select from pg_stat_activity where application_name = 'meter-sync count' and wait_event_type = 'Lock'";
+    let is_counting = async || {
+        assert_eq!(told(&status(&site).await), Some((2, MANY)));
+        !other
+            .query(counting, &[])
+            .await
+            .expect("sessions")
+            .is_empty()
+    };
+    wait::until("a count is made anew", is_counting).await;
+    let meanwhile = status(&site).await.meters.expect("a count");
+    assert!(meanwhile.counted_at.is_some(), "{meanwhile:?}");
+    site.on_local("update meter set active = false where id = 1; commit")
+        .await;
+    let is_told = async || told(&status(&site).await) == Some((1, MANY + 1));
+    wait::until("the new count is told", is_told).await;
+}
+
+#[tokio::test]
 async fn many_meters_are_counted_anew_after_a_run_of_any_process() {
     let site = large().await;
     assert_eq!(status(&site).await.meters, counts(2, MANY));
