@@ -47,7 +47,7 @@ impl Runs {
             history: 0,
             ..StatusQuery::default()
         };
-        let (status, consecutive_failures) = self.status_within(&query, Some(patience)).await?;
+        let (status, consecutive_failures) = self.ask_status(&query, Some(patience)).await?;
         let remote = self.shared.remote.as_ref();
         let local = self.shared.local.as_ref();
         Ok(Figures {

@@ -33,12 +33,21 @@ enum Unfound {
 impl Runs {
     /// The status now. An error only when `run_id` names no run.
     pub async fn status(&self, query: &StatusQuery) -> Result<Status, Failure> {
-        Ok(self.status_within(query, None).await?.0)
+        Ok(self.ask_status(query, None).await?.0)
+    }
+
+    /// The status now, with a local database that gives no answer within `patience` taken for one that is down.
+    pub async fn status_within(
+        &self,
+        query: &StatusQuery,
+        patience: Duration,
+    ) -> Result<Status, Failure> {
+        Ok(self.ask_status(query, Some(patience)).await?.0)
     }
 
     /// The status, and how many runs have ended since the last success where the log tells; the local database
     /// is waited for no longer than `patience`, or as long as its settings say.
-    pub(super) async fn status_within(
+    pub(super) async fn ask_status(
         &self,
         query: &StatusQuery,
         patience: Option<Duration>,

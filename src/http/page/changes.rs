@@ -120,7 +120,7 @@ pub(super) fn meter(key: &Fields, name: Option<&str>) -> Markup {
 /// A meter by its key, and its name where it has one.
 pub(super) fn named(key: &Fields, name: Option<&str>) -> Markup {
     html! {
-        @match name.filter(|name| !name.trim().is_empty()) {
+        @match name.filter(|name| format::is_seen(name)) {
             Some(name) => { bdi { (format::name(name)) } " (" (key_text(key)) ")" }
             None => (key_text(key)),
         }

@@ -140,7 +140,10 @@ pub(super) fn overview(
                 (side("Central database", config.remote.as_ref(), &status.connections.remote, (&status.next_step, now)))
                 (side("This site's database", config.local.as_ref(), &status.connections.local, (&status.next_step, now)))
             }
-            @if let Some(checked) = checked { (measured(&checked, now)) }
+            @match checked {
+                Some(checked) => (measured(&checked, now)),
+                None => p.soft { "Latency, TLS and clocks have not been looked at since this server started." },
+            }
             p { a href="/connections" { "Check both now" } span.soft { ": latency, TLS, clocks, privileges, tables" } }
             @if let Some(holder) = holder { p.soft { "The schedule's last slot was taken by " bdi { (holder) } "." } }
         }

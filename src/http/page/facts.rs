@@ -16,7 +16,11 @@ pub(super) fn show(status: &Status, schedule: Option<&Schedule>, now: DateTime<U
     html! {
         dl #facts data-live .facts {
             div { dt { "Last success" } dd {
-                @match status.last_success_at { Some(at) => (time_ago(at, now)), None => "never" }
+                @match status.last_success_at {
+                    Some(at) => (time_ago(at, now)),
+                    None if status.connections.local.error.is_some() => "not known",
+                    None => "never",
+                }
             } }
             div { dt { "Last run" } dd {
                 @match ended {
@@ -38,7 +42,7 @@ pub(super) fn show(status: &Status, schedule: Option<&Schedule>, now: DateTime<U
                 @match status.meters {
                     Some(meters) => {
                         strong { (number(meters.active)) } " active, " (number(meters.inactive)) " inactive"
-                        @if let Some(at) = meters.counted_at { " " span.soft { "(counted " (time_ago(at, now)) ")" } }
+                        @if let Some(at) = meters.counted_at { span.soft { ", counted " (time_ago(at, now)) } }
                     }
                     None => "not known",
                 }
@@ -74,7 +78,7 @@ pub(super) fn actions(status: &Status, viewer: Viewer) -> Markup {
                     button #preview name="do" value="preview" disabled[is_off] { "Preview changes" }
                 }
             } @else {
-                p.soft { "You can look, and not start a sync: the page is read-only for you." }
+                p.soft { "Read-only: you can look but not start a sync." }
             }
         }
     }

@@ -67,7 +67,7 @@ fn history(report: &MeterReport) -> Markup {
     html! {
         section #history data-live {
             h2 { "What syncs changed, the latest first" }
-            @if report.changes.is_empty() { p.soft { "Nothing that the log still has." } }
+            @if report.changes.is_empty() { p.soft { "No sync in the log has changed this meter." } }
             ul.changes { @for change in &report.changes {
                 li {
                     p { span.tag .(change.action.as_str()) { (words::action(change.action, false)) }

@@ -1,5 +1,7 @@
 //! The page at `/`: all of an operator's questions on one screen.
 
+use std::time::Duration;
+
 use axum::extract::{Query, State};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -27,11 +29,14 @@ const CHANGES: u32 = 12;
 const REFRESH: u32 = 30;
 const REFRESH_RUNNING: u32 = 5;
 
+/// A local database that does not answer so soon is shown as one that does not.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What the page is made of.
 struct Found {
     status: Status,
     table: RunsPage,
-    /// The last run with its plan, where the brake held it back.
+    /// The last run that was refused, with the plan that the brake held back.
     refused: Option<RunDetail>,
     taken: TakenSlots,
     /// The first changes of the last run.
@@ -39,10 +44,26 @@ struct Found {
 }
 
 impl Found {
-    /// Whether a person is asked to decide on a plan.
-    fn asks(&self) -> bool {
-        self.refused.as_ref().is_some_and(|run| run.awaits_decision)
+    /// The run whose plan a person is asked to decide on.
+    fn asked_about(&self) -> Option<&RunDetail> {
+        self.refused.as_ref().filter(|run| run.awaits_decision)
     }
+
+    /// Whether that is what keeps the meters from being in sync: no run has failed since.
+    fn asks(&self) -> bool {
+        let last = self.status.last_run.as_ref().map(|run| run.run_id);
+        self.asked_about()
+            .is_some_and(|run| Some(run.run.run_id) == last)
+    }
+}
+
+/// The last run that the brake refused, if none has brought the meters over since.
+fn refused(status: &Status) -> Option<&RunRecord> {
+    let is_over = |run: &&RunRecord| {
+        run.outcome.is_some_and(Outcome::is_success) || run.outcome == Some(Outcome::Partial)
+    };
+    let mut since = status.history.iter().take_while(|run| !is_over(run));
+    since.find(|run| run.outcome == Some(Outcome::Refused))
 }
 
 /// The page.
@@ -76,7 +97,8 @@ pub(super) async fn show(
         tone: look.tone,
         place: Some(banner::place(status, &shared.runs.site())),
         viewer: Some(viewer),
-        refresh_seconds: Some(refresh),
+        // Nothing is taken away from somebody who decides.
+        refresh_seconds: found.asked_about().is_none().then_some(refresh),
     };
     let main = html! {
         (banner::show(status, found.asks(), viewer))
@@ -86,8 +108,13 @@ pub(super) async fn show(
         (facts::show(status, shared.runs.config().schedule.as_ref(), now))
         (warnings(status))
         (last_run(&found, viewer, now))
+        @if status.connections.local.error.is_some() {
+            div #glance data-live { p.soft { "Past runs are not known while this site's database does not answer." } }
+            div #runs data-live {}
+        } @else {
         (strip::show(&status.history, &found.taken.slots, shared.runs.config(), now))
         (runs::table(&found.table, &asked, "/", now))
+        }
         (connections::overview(&shared, status, found.taken.holder.as_deref(), now))
     };
     Ok(shell.around(&main))
@@ -101,7 +128,7 @@ async fn look(runs: &Runs, asked: &Asked) -> Result<Found, Trouble> {
         changes_limit: CHANGES,
         ..StatusQuery::default()
     };
-    let mut status = runs.status(&query).await?;
+    let mut status = runs.status_within(&query, PATIENCE).await?;
     let changes = status.changes.take().unwrap_or_default();
     let oldest = status.history.last().map(|run| run.started_at);
     let (None, Some(oldest)) = (&status.connections.local.error, oldest) else {
@@ -122,8 +149,7 @@ async fn look(runs: &Runs, asked: &Asked) -> Result<Found, Trouble> {
         before: None,
         show: asked.show.unwrap_or_default(),
     };
-    let is_held = |run: &&RunRecord| run.outcome == Some(Outcome::Refused);
-    let refused = match status.last_run.as_ref().filter(is_held) {
+    let refused = match refused(&status) {
         Some(run) => runs.run(run.run_id).await?,
         None => None,
     };
@@ -161,15 +187,14 @@ fn last_run(found: &Found, viewer: Viewer, now: DateTime<Utc>) -> Markup {
                 section aria-labelledby="last-head" {
                     h2 #last-head { "Last run" }
                     (ended(run, now))
-                    @if found.asks() {
-                        @if let Some(detail) = &found.refused { (super::run::decision(detail, viewer)) }
-                    } @else if let Some(error) = &run.error {
-                        div.box.bad {
+                    @if let Some(error) = run.error.as_ref().filter(|_| !found.asks()) {
+                        div.box .(words::outcome(run.outcome).tone) {
                             p { strong { (prose(&error.message)) } }
                             @if !found.status.next_step.contains(&error.remedy) { p { (prose(&error.remedy)) } }
                             p.soft { code { (error.code.as_str()) } }
                         }
                     }
+                    @if let Some(detail) = found.asked_about() { (super::run::decision(detail, viewer)) }
                     @if run.counts != Counts::default() { (changes::counts(&run.counts, false)) }
                     (first_changes(found, run))
                     p { a href=(format!("/runs/{}", run.run_id)) { "All about this run" } }

@@ -1,7 +1,6 @@
 //! One run: every change, rejected rows with reasons, phases, error and remedy.
 
 use axum::extract::{Path, Query, State};
-use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -14,7 +13,7 @@ use crate::clock;
 use crate::http::Shared;
 use crate::meter::{Outcome, RunId};
 use crate::runs::listing::{ChangesPage, RunDetail};
-use crate::runs::status::{RunningStatus, StatusQuery};
+use crate::runs::status::StatusQuery;
 
 /// How many changes stand on one page.
 const CHANGES: u32 = 200;
@@ -77,7 +76,8 @@ pub(super) async fn show(
         @if asked.notice == Some(Notice::AlreadyRunning) {
             p.box.warn { "Nothing was started: this run was in progress already." }
         }
-        (head(&detail, running, clock::now()))
+        (head(&detail))
+        (facts::running(running, clock::now()))
         div #decision data-live { (decision(&detail, viewer)) (carry_out(&detail, viewer)) }
         (facts_of(&detail))
         (body(&detail, &changes, Place { is_later: asked.after.is_some(), next_after }))
@@ -85,7 +85,7 @@ pub(super) async fn show(
     Ok(shell.around(&main))
 }
 
-fn head(detail: &RunDetail, running: Option<&RunningStatus>, now: DateTime<Utc>) -> Markup {
+fn head(detail: &RunDetail) -> Markup {
     let run = &detail.run;
     let look = words::outcome(run.outcome);
     html! {
@@ -99,7 +99,6 @@ fn head(detail: &RunDetail, running: Option<&RunningStatus>, now: DateTime<Utc>)
                 }
             }
             @if let Some(warning) = &run.warning { p.box.warn { (prose(warning)) } }
-            (facts::running(running, now))
         }
     }
 }
@@ -169,13 +168,14 @@ pub(super) fn decision(detail: &RunDetail, viewer: Viewer) -> Markup {
                 @if viewer.may_trigger {
                     form method="post" action="/sync" {
                         input type="hidden" name="allow" value=(detail.run.run_id);
+                        p.box data-changed hidden { "This has changed since it was shown. " a href="" { "Look again" } }
                         p { label { input type="checkbox" name="sure" value="yes" required; " I know these meters, and they are gone." } }
                         p.row {
                             // The first button is what the Enter key presses.
-                            button name="do" value="preview" formnovalidate { "Preview again" }
+                            button name="do" value="preview" formnovalidate { "Show all " (super::format::number(held.deactivated)) " (a preview)" }
                             button.danger name="do" value="sync" { "Deactivate " (super::format::counted(held.deactivated, "meter", "meters")) }
                         }
-                        p.soft { "Exactly this plan is allowed. If the central database has changed since, nothing is written and you are asked again." }
+                        p.soft { "Only this exact plan is carried out. If the central database has changed since, nothing is written and you are asked again." }
                     }
                 } @else { p.soft { "Somebody who may start a sync has to decide." } }
             }
@@ -196,7 +196,11 @@ fn body(detail: &RunDetail, changes: &[Named], place: Place) -> Markup {
     html! {
         section #run-body data-live {
             h2 { @if is_plan { "What a sync would do" } @else { "What changed" } }
-            (changes::counts(&run.counts, is_plan))
+            @match run.outcome {
+                None => p.soft { "This is known when the run has ended." },
+                Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => p { "Nothing was written." },
+                Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun) => (changes::counts(&run.counts, is_plan)),
+            }
             @if run.changes_truncated { p.soft { "The log keeps no more changes of one run (METER_SYNC_CHANGE_LIMIT)." } }
             @if place.is_later { p { a href=(format!("/runs/{}", run.run_id)) { "From the first change on" } } }
             (changes::list(changes, is_plan))

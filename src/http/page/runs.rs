@@ -50,6 +50,7 @@ pub(super) async fn show(
         refresh_seconds: None,
     };
     Ok(shell.around(&html! {
+        h1 { "Runs" }
         (table(&page, &asked, "/runs", clock::now()))
         p { a href="/" { "Back to the status" } }
     }))
@@ -68,7 +69,7 @@ pub(super) fn table(page: &RunsPage, asked: &Asked, path: &str, now: DateTime<Ut
     let current = asked.show.unwrap_or_default();
     html! {
         section #runs data-live aria-labelledby="runs-head" {
-            h2 #runs-head { "Runs" }
+            h2 #runs-head { @if path == "/" { "Runs" } @else { (filter_word(current)) ", newest first" } }
             nav.row aria-label="Which runs" {
                 @for show in Show::ALL {
                     a.filter href=(format!("{path}?show={}#runs", show.as_str()))
@@ -89,7 +90,7 @@ pub(super) fn table(page: &RunsPage, asked: &Asked, path: &str, now: DateTime<Ut
 
 fn rows(page: &RunsPage, now: DateTime<Utc>) -> Markup {
     html! {
-        div.wide tabindex="0" role="region" aria-labelledby="runs-head" {
+        div.wide tabindex="0" role="region" aria-label="Table of runs" {
             table {
                 thead { tr {
                     th scope="col" { "Started" } th scope="col" { "Outcome" } th scope="col" { "Took" } th scope="col" { "By" }

@@ -483,7 +483,7 @@ async fn a_run_whose_process_died_is_not_called_running() {
     let browser = Browser::new(&served);
     for path in ["/runs", &format!("/runs/{run}")] {
         let page = browser.read(path).await;
-        assert_says(&page, &["Cut off"]);
+        assert_says(&page, &["Interrupted"]);
         assert!(!words(&page).contains("Running"), "{page}");
     }
     // The strip and the table of the status, too.

@@ -145,7 +145,7 @@ async function setsAside(scene) {
   await site.remote(`update meter set name = 'A name too long for here' where id = 2`);
   const card = await first(scene);
   await press(card, 'Sync now');
-  await ended(card, 'In part');
+  await ended(card, 'Partly');
   assert.equal((await counts(card, 'run'))['set aside'], '1');
   await card.locator('#run', {hasText: /Set aside\s*id 2\s*.*short_names/}).waitFor();
   await look(host, card, 'partial');
@@ -179,8 +179,8 @@ async function follows(scene) {
   await site.remote(`update meter set name = 'Hall' where id = 2`);
   await site.local('begin; lock table meter in share row exclusive mode');
   await button(card, 'Sync now').click();
-  await card.locator('#progress', {hasText: 'Writing the changes'}).waitFor();
-  assert.match(await card.locator('#progress').innerText(), /^Writing the changes · 1 row · [\d.]+ s$/);
+  await card.locator('#progress', {hasText: 'Writing changes'}).waitFor();
+  assert.match(await card.locator('#progress').innerText(), /^Writing changes · 1 row · [\d.]+ s$/);
   assert.equal(await button(card, 'Syncing…').getAttribute('aria-disabled'), 'true');
   await host.page.emulateMedia({reducedMotion: 'reduce'});
   assert.equal(await card.locator('.dot').evaluate(dot => getComputedStyle(dot).animationName), 'none');

@@ -26,7 +26,7 @@ async function asksAPerson(scene) {
   await yes.click();
   assert.equal(await page.evaluate(() => document.activeElement.name), 'sure', 'the browser asks for the tick');
   assert.equal(await active(site), '30');
-  await button(page, 'Preview again').click();
+  await button(page, 'Show all 15 (a preview)').click();
   await page.waitForURL('**/runs/*');
   await page.locator('#run-head h1', {hasText: 'Preview'}).waitFor();
   await page.getByRole('heading', {name: 'This needs a person'}).waitFor();
@@ -63,6 +63,13 @@ async function keepsTheTick(scene) {
   assert.notEqual(await command(['sync'], settings), 0);
   await until('the next run is there', async () => await page.locator('tbody tr').count() === 3);
   assert(await box.isChecked(), 'a refresh takes no decision away');
+  // What was shown is no longer so, which is said, and is shown when the tick is taken back.
+  await page.getByText('This has changed since it was shown').waitFor();
+  assert(await button(page, 'Deactivate 15 meters').isDisabled());
+  await look(page, 'brake-changed');
+  await box.uncheck();
+  await until('the question is the new one', () => button(page, 'Deactivate 15 meters').isEnabled());
+  assert.equal(await page.getByText('This has changed since it was shown').isVisible(), false);
 }
 
 export const scenarios = [

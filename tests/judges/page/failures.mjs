@@ -1,6 +1,8 @@
 // What goes wrong, what the page says to do, and that it never shows the old as the new.
 
 import assert from 'node:assert/strict';
+import {createServer} from 'node:http';
+import {once} from 'node:events';
 import {until} from './sites.mjs';
 import {look} from './stage.mjs';
 import {button, counts, sync, word} from './syncs.mjs';
@@ -53,7 +55,7 @@ async function setsAside({site, visit}) {
   await page.getByRole('heading', {name: 'What was set aside'}).waitFor();
   await look(page, 'partial');
   await page.getByRole('link', {name: 'All about this run'}).click();
-  await page.locator('#run-head h1', {hasText: 'In part'}).waitFor();
+  await page.locator('#run-head h1', {hasText: 'Partly'}).waitFor();
   assert.equal(await page.locator('.tag.rejected').count(), 2);
   await look(page, 'partial-run');
 }
@@ -110,6 +112,61 @@ async function greysWhenFrozen({program, visit, person}) {
   await until('it is back', async () => { await page.clock.runFor(1000); return await page.locator('#word').innerText() === 'Never run'; });
 }
 
+/** Whatever stands in the way answers in the program's place. */
+async function isNotMistaken({program, visit, person}) {
+  const page = await visit();
+  await sync(page);
+  await word(page, 'Paused');
+  person.expect(LOST, /status of 50[23]/, /MIME type/);
+  const address = new URL(program.url);
+  for (const [status, body] of [[502, '<h1>Bad gateway</h1>'], [200, '<title>Hotel WiFi</title><h1>Please pay</h1>']]) {
+    await program.kill();
+    const other = createServer((_asked, answer) => answer.writeHead(status, {'content-type': 'text/html'}).end(body));
+    other.listen(Number(address.port), address.hostname);
+    await once(other, 'listening');
+    await until(`it is grey at ${status}`, () => page.evaluate(() => 'gone' in document.documentElement.dataset), 45_000);
+    assert.match(await page.title(), /^No connection – Paused/);
+    other.close();
+    other.closeAllConnections();
+    await once(other, 'close');
+    await program.start();
+    await word(page, 'Paused');
+    assert.match(await page.locator('#announce').innerText(), /^meter-sync answers again\. Paused/);
+    await until('it is kept', async () => /kept up to date/.test(await page.locator('#freshness').innerText()));
+  }
+}
+
+async function saysThatTheLocalHangs({site, visit}) {
+  const page = await visit();
+  await sync(page);
+  site.lines.local.hold();
+  await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await word(page, 'Failing');
+  assert.match(await page.locator('#facts').innerText(), /Last success/);
+  site.lines.local.open();
+  await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await word(page, 'Paused');
+}
+
+async function leavesWhatIsInHand({visit}) {
+  const page = await visit();
+  await sync(page);
+  await word(page, 'Paused');
+  const refreshed = page.locator('#fresh time');
+  const refresh = async () => {
+    const at = await refreshed.getAttribute('datetime');
+    await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+    await until('it was asked for', async () => await refreshed.getAttribute('datetime') !== at);
+  };
+  await page.evaluate(() => { window.kept = ['facts', 'last', 'runs'].map(id => document.getElementById(id)); });
+  await page.waitForTimeout(1100);
+  await refresh();
+  assert(await page.evaluate(() => window.kept.every(part => part.isConnected)), 'what has not changed is left alone');
+  await page.evaluate(() => getSelection().selectAllChildren(document.querySelector('#last p')));
+  await refresh();
+  assert.notEqual(await page.evaluate(() => String(getSelection())), '');
+}
+
 async function helpsToSetUp({visit, person}) {
   const page = await visit();
   await word(page, 'Not configured');
@@ -130,5 +187,8 @@ export const scenarios = [
   {name: 'rows that were set aside are told with their reasons', play: setsAside},
   {name: 'a server that was killed turns the page grey within 45 s, and its return turns it back', play: greysAndComesBack},
   {name: 'a server that is frozen turns the page grey, too', play: greysWhenFrozen},
+  {name: 'what answers in its place is not taken for it', play: isNotMistaken},
+  {name: 'a local database that hangs is shown as one', settings: {METER_SYNC_CONNECT_TIMEOUT: '20s'}, play: saysThatTheLocalHangs},
+  {name: 'a refresh leaves alone what has not changed', play: leavesWhatIsInHand},
   {name: 'a site that is not configured is told how to set it up', settings: {METER_SYNC_REMOTE_URL: null, METER_SYNC_LOCAL_URL: null}, play: helpsToSetUp},
 ];

@@ -22,6 +22,10 @@ const HISTORY = `
     lateral (select case when n = 31 then 'failed' when n = 25 then 'refused' when n = 22 then 'interrupted' when n = 14 then 'partial'
       when n % 3 = 0 then 'succeeded' else 'no_change' end) of (ended)
   where n not in (10, 11);
+  insert into meter_sync.meter_sync_slot (tenant, local_table, slot, claimed_by, schedule)
+  select tenant, local_table, date_trunc('hour', now()) - n * interval '1 hour', 'site pid 1 x', '0 * * * * UTC'
+  from (select tenant, local_table from meter_sync.meter_sync_log limit 1) log, generate_series(0, 70) n where n not in (10, 11)
+  on conflict (tenant, local_table, slot) do update set schedule = excluded.schedule;
   insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
   select id, n, action, key::jsonb, before::jsonb, after::jsonb from (select id from meter_sync.meter_sync_log order by started_at desc limit 1) last, (values
     (1, 'deactivate', '{"id": 44}', '{"active": true}', '{"active": false}'), (2, 'deactivate', '{"id": 46}', '{"active": true}', '{"active": false}'),
@@ -49,13 +53,13 @@ async function hasAPast(scene) {
   assert.equal(await page.locator('#strip a').count(), 48);
   assert.equal(await page.locator('#strip .missed').count(), 1);
   const legend = await page.locator('.legend').first().innerText();
-  for (const name of ['Succeeded', 'No change', 'In part', 'Failed', 'Refused', 'Cut off', 'Preview', 'Missed slot']) assert(legend.includes(name), name);
+  for (const name of ['Succeeded', 'No change', 'Partly', 'Failed', 'Refused', 'Interrupted', 'Preview', 'Missed slot']) assert(legend.includes(name), name);
   await look(page, 'history');
 
   await page.getByRole('link', {name: 'Problems'}).click();
   await page.waitForURL('**show=problems**');
   const outcomes = await page.locator('tbody .badge').allInnerTexts();
-  assert.deepEqual(outcomes.map(text => text.trim()).sort(), ['Cut off', 'Failed', 'In part', 'Refused']);
+  assert.deepEqual(outcomes.map(text => text.trim()).sort(), ['Failed', 'Interrupted', 'Partly', 'Refused']);
   await page.getByRole('link', {name: 'With changes'}).click();
   await page.waitForURL('**show=changes**');
   assert(!(await page.locator('tbody .badge').allInnerTexts()).some(text => text.trim() === 'No change'));

@@ -37,9 +37,13 @@ async function progresses({site, visit}) {
   const {run} = await page.locator('[data-run]').evaluate(node => node.dataset);
   await page.goto(`/runs/${run}`);
   await phase(page, 'Read');
+  const before = await rows();
+  site.lines.remote.hold(3 * SOME_BYTES);
+  await until('its rows are counted on its own page, too', async () => await rows() > before);
   await look(page, 'running-run');
   site.lines.remote.open();
   await page.locator('#run-head h1', {hasText: 'Succeeded'}).waitFor();
+  assert.match(await page.locator('#announce').innerText(), /^Succeeded\./);
   assert.equal((await counts(page)).Inserted.replace(/\D/g, ''), '4030');
   await page.goto('/');
   assert.equal((await counts(page)).Inserted.replace(/\D/g, ''), '4030');

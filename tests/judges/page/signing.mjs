@@ -66,7 +66,7 @@ async function readsOnly({site, program, visit}) {
   await signIn(page, READ);
   await word(page, 'Never run');
   assert.equal(await page.locator('main button').count(), 0);
-  await page.getByText('read-only for you').waitFor();
+  await page.getByText('Read-only: you can look').waitFor();
   await look(page, 'read-token');
   const {name, value} = (await page.context().cookies())[0];
   const answer = await fetch(`${program.url}/sync`, {
