@@ -51,10 +51,15 @@ pub(super) fn token<'t>(
     header: &str,
     now: DateTime<Utc>,
 ) -> Option<&'t Token> {
-    let mut pairs = header
+    let pairs = header
         .split(';')
         .filter_map(|pair| pair.trim().split_once('='));
-    let (_, shown) = pairs.find(|(name, _)| *name == NAME)?;
+    // One of another instance on this host goes by the same name, as cookies do not tell ports apart.
+    let mut shown = pairs.filter(|(name, _)| *name == NAME);
+    shown.find_map(|(_, shown)| stands_for(tokens, shown, now))
+}
+
+fn stands_for<'t>(tokens: &'t [Token], shown: &str, now: DateTime<Utc>) -> Option<&'t Token> {
     let given_at: i64 = shown.split_once('.')?.0.parse().ok()?;
     let given = DateTime::from_timestamp(given_at, 0)?;
     if given > now + Duration::minutes(5) || now - given > Duration::days(DAYS) {

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN};
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, HeaderName, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -92,8 +92,7 @@ impl Guards {
         self.check_origin(request.headers())?;
         check_length(request.headers())?;
         let path = request.uri().path();
-        let is_form = page::POSTS.contains(&path) && changes_something(request);
-        if is_form {
+        if changes_something(request) && is_of_a_browser(request) {
             self.check_own_origin(request.headers())?;
         }
         if self.tokens.is_empty()
@@ -102,16 +101,12 @@ impl Guards {
         {
             return Ok(None);
         }
-        let (token, is_cookie) = self.token(request)?;
-        if changes_something(request) && path != page::SIGN_OUT {
-            if !token.may_trigger {
-                return Err(Problem::TokenReadOnly);
-            }
-            if is_cookie {
-                self.check_own_origin(request.headers())?;
-            }
+        let token = self.token(request)?;
+        let is_change = changes_something(request) && path != page::SIGN_OUT;
+        match is_change && !token.may_trigger {
+            true => Err(Problem::TokenReadOnly),
+            false => Ok(Some(token)),
         }
-        Ok(Some(token))
     }
 
     /// A page beside ours, such as one on another port of this machine, is not ours.
@@ -145,19 +140,23 @@ impl Guards {
             .ok_or(Problem::OriginNotAllowed)
     }
 
-    /// The token that the request shows, and whether it does by a cookie.
-    fn token(&self, request: &Request) -> Result<(Token, bool), Problem> {
+    /// The token that the request shows, or its cookie stands for.
+    fn token(&self, request: &Request) -> Result<Token, Problem> {
         let headers = request.headers();
-        let cookie = only(headers, &COOKIE)
-            .filter(|_| !NO_COOKIE_PATHS.contains(&request.uri().path()))
-            .and_then(|header| cookie::token(&self.tokens, header, clock::now()));
-        match (bearer(headers), cookie) {
-            (Some(shown), _) => cookie::find(&self.tokens, shown.as_bytes())
-                .map(|token| (token.clone(), false))
-                .ok_or(Problem::TokenUnknown),
-            (None, Some(token)) => Ok((token.clone(), true)),
-            (None, None) => Err(Problem::TokenMissing),
+        if let Some(shown) = bearer(headers) {
+            let token = cookie::find(&self.tokens, shown.as_bytes());
+            return token.cloned().ok_or(Problem::TokenUnknown);
         }
+        let is_taken = !NO_COOKIE_PATHS.contains(&request.uri().path());
+        let mut cookies = headers.get_all(COOKIE).iter().filter(|_| is_taken);
+        let now = clock::now();
+        // Other programs of the host have cookies of their own, in whatever letters.
+        let token = |header: &HeaderValue| {
+            let header = String::from_utf8_lossy(header.as_bytes());
+            cookie::token(&self.tokens, &header, now)
+        };
+        let token = cookies.find_map(token);
+        token.cloned().ok_or(Problem::TokenMissing)
     }
 }
 
@@ -178,6 +177,15 @@ fn is_for_a_person(request: &Request) -> bool {
         _ => false,
     };
     is_ours && page::wants_page(request.headers())
+}
+
+/// Whether a browser may have sent it without its user's will: a form of the page, what a page of some site asks
+/// for, or a cookie, which goes with whatever is asked. A bearer token is shown on purpose.
+fn is_of_a_browser(request: &Request) -> bool {
+    let headers = request.headers();
+    page::POSTS.contains(&request.uri().path())
+        || (bearer(headers).is_none()
+            && (headers.contains_key(ORIGIN) || headers.contains_key(COOKIE)))
 }
 
 /// Whether the method alone says so; MCP decides by tool.
@@ -325,6 +333,27 @@ mod tests {
         assert_eq!(wrong.status(), StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(wrong.headers()["allow"], "GET,HEAD,POST");
         assert_eq!(code(wrong).await, "METHOD_NOT_ALLOWED");
+    }
+
+    #[tokio::test]
+    async fn a_page_of_another_port_changes_nothing_with_or_without_tokens() {
+        let other = ("origin", "http://localhost:3000");
+        let own = ("origin", "http://localhost:8765");
+        let host = ("host", "localhost:8765");
+        for tokens in [&[][..], &[("t", true)][..]] {
+            let routes = routes(tokens);
+            let refused = ask(&routes, "POST /status", &[host, other]).await;
+            assert_eq!(code(refused).await, "ORIGIN_NOT_OWN");
+            let bearer = ("authorization", "Bearer t");
+            let shown = ask(&routes, "POST /status", &[host, other, bearer]).await;
+            assert_eq!(
+                shown.status(),
+                StatusCode::OK,
+                "a token is shown on purpose"
+            );
+        }
+        let asked = ask(&routes(&[]), "POST /status", &[host, own]).await;
+        assert_eq!(asked.status(), StatusCode::OK);
     }
 
     #[tokio::test]

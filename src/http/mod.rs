@@ -3,15 +3,12 @@
 //!
 //! Every route, the answer to an unknown one included, is reached only through the guards.
 
-use std::io;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -29,6 +26,9 @@ mod hosts;
 mod metrics;
 mod page;
 mod problem;
+mod serve;
+
+pub use serve::serve;
 
 /// What a run may take beyond its own limit to write down its end.
 const RUN_MARGIN: Duration = Duration::from_secs(30);
@@ -74,32 +74,4 @@ pub fn router(
         .fallback(page::not_found)
         .method_not_allowed_fallback(page::method_not_allowed);
     guard(routes, Guards::of(config))
-}
-
-/// Serves until `shutdown` is cancelled, then lets open requests end within `grace`.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: CancellationToken,
-    grace: Duration,
-) -> io::Result<()> {
-    // without it a reply waits 40 ms for the client's delayed acknowledgement
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-    });
-    let served =
-        axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let overdue = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(grace).await;
-    };
-    tokio::select! {
-        ended = served => ended,
-        () = overdue => {
-            tracing::warn!("closed HTTP requests that were still open at shutdown");
-            Ok(())
-        }
-    }
 }

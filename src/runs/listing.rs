@@ -145,7 +145,24 @@ impl Runs {
         let mut connection = self.connect_local().await?;
         let tx = begin(&mut connection).await?;
         let read = self.read_run(&tx, id).await;
-        read.map_err(|error: DbError| error.failure())
+        let logged = read.map_err(|error: DbError| error.failure())?;
+        Ok(logged.or_else(|| self.known_here(id)))
+    }
+
+    /// The last run of this process, which may have ended before it could be logged.
+    fn known_here(&self, id: RunId) -> Option<RunDetail> {
+        let last = self.shared.here.borrow().last.clone();
+        let run = last.filter(|last| last.run_id == id)?;
+        Some(RunDetail {
+            summary: report::summary(&run),
+            next_step: report::next_step(&run),
+            run,
+            phases: Vec::new(),
+            changes_logged: 0,
+            rejected: Vec::new(),
+            held_back: None,
+            awaits_decision: false,
+        })
     }
 
     async fn read_run(&self, tx: &Tx<'_, Local>, id: RunId) -> Result<Option<RunDetail>, DbError> {

@@ -285,7 +285,9 @@ impl Runs {
             let message = "The remote or the local database is not configured.";
             return Err(Failure::new(ErrorCode::ConfigMissing, message));
         }
-        if let Some(running) = self.shared.here.borrow().running_record() {
+        // A key may be that of a run that has ended, which is then the answer whatever runs now.
+        let running = self.shared.here.borrow().running_record();
+        if let Some(running) = running.filter(|_| request.idempotency_key.is_none()) {
             let report = RunReport::already_running(&running, clock::now());
             return Ok(Requested::AlreadyRunning(Box::new(report)));
         }

@@ -65,7 +65,10 @@ impl Runs {
             }
             Some(Err(Unfound::NoSuchRun(failure))) => return Err(failure),
             Some(Err(Unfound::Failed(failure))) => {
-                let found = self.fall_back(&here, &failure);
+                let mut found = self.fall_back(&here, &failure);
+                if let Some(id) = query.run_id {
+                    found.history.retain(|run| run.run_id == id);
+                }
                 here.local = here::connection(Some(failure), now);
                 found
             }

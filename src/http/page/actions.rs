@@ -1,6 +1,7 @@
 //! What the buttons do. Each answers with a page to go to, so that a reload asks for nothing twice.
 
 use axum::extract::{Form, State};
+use axum::http::HeaderMap;
 use axum::response::Redirect;
 use serde::Deserialize;
 
@@ -10,6 +11,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::http::Shared;
 use crate::meter::{Permission, RunId, Trigger};
 use crate::runs::{Allow, Request, Requested};
+use crate::trace::TraceId;
 
 /// The form that starts a sync.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -38,6 +40,7 @@ enum Yes {
 pub(super) async fn sync(
     State(shared): State<Shared>,
     viewer: Viewer,
+    headers: HeaderMap,
     Form(wanted): Form<Wanted>,
 ) -> Result<Redirect, Trouble> {
     if !viewer.may_trigger {
@@ -48,6 +51,7 @@ pub(super) async fn sync(
         )));
     }
     let mut request = Request::new(Trigger::Page);
+    request.trace = TraceId::of_headers(&headers);
     request.dry_run = wanted.what == What::Preview;
     let allowed = wanted.allow.filter(|_| !request.dry_run);
     if let Some(id) = allowed {

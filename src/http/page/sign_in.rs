@@ -70,15 +70,16 @@ pub(super) async fn sign_in(
         )
             .into_response();
     };
-    let next = shown.next.as_deref().and_then(page).unwrap_or("/");
+    let next = shown.next.as_deref().and_then(page);
+    let next = next.as_ref().map_or("/", PathAndQuery::as_str);
     let given = cookie::give(token, clock::now(), is_encrypted(&headers));
     ([(SET_COOKIE, given)], Redirect::to(next)).into_response()
 }
 
 /// An address of one of our own pages, as a browser asks for it.
-fn page(next: &str) -> Option<&str> {
+fn page(next: &str) -> Option<PathAndQuery> {
     let asked: PathAndQuery = next.parse().ok().filter(|_| next.is_ascii())?;
-    is_page(asked.path()).then_some(next)
+    is_page(asked.path()).then_some(asked)
 }
 
 /// Takes the cookie back.

@@ -24,6 +24,7 @@ use crate::http::seed::{actor, failure_of};
 use crate::meter::{Outcome, Trigger};
 use crate::runs::report::{RunReport, RunState};
 use crate::runs::{Request, Requested};
+use crate::trace::TraceId;
 
 const REASON_CHARS: usize = 200;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -97,6 +98,7 @@ fn read(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Requ
     given.finish()?;
     request.idempotency_key = idempotency_key(headers)?;
     request.actor = actor(headers);
+    request.trace = TraceId::of_headers(headers);
     Ok(request)
 }
 

@@ -604,6 +604,7 @@ async fn a_browser_without_a_token_is_sent_to_the_sign_in_and_comes_back() {
         "https%3A%2F%2Fevil.example%2Fruns",
         "%2Fruns%2Fx%0D%0ASet-Cookie%3A+a%3Db",
         "%2Fruns%2F%C3%A9",
+        "%2Fruns%2Fx%23%0D%0AX%3Ay",
     ] {
         let led = browser.follow("/sign-in", &to(elsewhere)).await;
         assert!(

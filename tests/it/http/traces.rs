@@ -2,9 +2,11 @@
 
 use meter_sync::config::Setting;
 use reqwest::Client;
+use reqwest::redirect::Policy;
 
 use crate::support::program::{self, Running};
 use crate::support::site::Site;
+use crate::support::{held, wait};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -29,6 +31,41 @@ async fn the_log_lines_of_a_run_tell_the_trace_of_the_request() {
         [told.clone(), told, None, None],
         "{}",
         program.stderr()
+    );
+}
+
+#[tokio::test]
+async fn whatever_route_asks_for_a_run_gives_it_the_trace() {
+    let site = Site::new().await;
+    let json = [(Setting::LogFormat, "json")];
+    let (program, address) = Running::serve(program::over(&site, &["serve"], &json)).await;
+    let own = format!("http://{address}");
+    let client = Client::builder()
+        .redirect(Policy::none())
+        .build()
+        .expect("a client");
+    for (path, status) in [("/api/v1/sync", 200), ("/sync", 303)] {
+        let request = client
+            .post(format!("{own}{path}"))
+            .header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01"))
+            .header("prefer", "wait=30")
+            .header("origin", &own);
+        let request = match path {
+            "/sync" => request
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body("do=sync"),
+            _ => request,
+        };
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), status, "{path}");
+        held::outcomes(&site).await;
+    }
+    let told = Some(TRACE.to_owned());
+    let all = async || program.traces_of_runs().len() == 4;
+    wait::until("both runs are logged", all).await;
+    assert_eq!(
+        program.traces_of_runs(),
+        [told.clone(), told.clone(), told.clone(), told]
     );
 }
 

@@ -66,7 +66,7 @@ async fn the_brake_is_told_as_text_and_no_argument_lets_it_go() {
             "{way:?}: {text}"
         );
         assert!(
-            text.contains("a person runs `meter-sync sync --allow-mass-deactivation`"),
+            text.contains("a person allows it on the page of `meter-sync serve`, or runs `meter-sync sync --allow-mass-deactivation`"),
             "{way:?}: {text}"
         );
         assert!(
