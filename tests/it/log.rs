@@ -17,6 +17,16 @@ const LONG: &str = "
     from generate_series(1, 20000) n, lateral (select now() - interval '30 days' - n * interval '1 minute') t (at);
     analyze meter_sync.meter_sync_log";
 
+/// Newer runs of the tenant than of any other, and old ones of no tenant.
+const MIXED: &str = "
+    insert into meter_sync.meter_sync_log (id, tenant, local_table, trigger, started_at, finished_at, outcome)
+    select gen_random_uuid(), '7', 'public.meter', 'schedule', at, at, 'no_change'
+    from generate_series(1, 30) n, lateral (select now() + n * interval '1 second') t (at);
+    insert into meter_sync.meter_sync_log (id, tenant, local_table, trigger, started_at, finished_at, outcome)
+    select gen_random_uuid(), null, 'public.meter', 'schedule', at, at, 'failed'
+    from generate_series(1, 10000) n, lateral (select now() - interval '90 days' - n * interval '1 minute') t (at);
+    analyze meter_sync.meter_sync_log";
+
 /// Three looks need less, of which each counts a thousand failures at most; a part of the log that is passed has more.
 const FEW: i64 = 5000;
 
@@ -56,6 +66,34 @@ async fn a_look_reads_no_more_of_the_log_than_it_shows() {
     let before = read(&site).await;
     for history in 5..8 {
         look(&site, history).await;
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
+    let after = read(&site).await;
+    assert!(after > before, "nothing was told of what was read");
+    assert!(after - before < FEW, "{} rows were read", after - before);
+}
+
+#[tokio::test]
+async fn the_next_page_reads_no_more_of_the_log_than_it_shows() {
+    let site = Site::new().await;
+    site.sync().await;
+    site.on_local("delete from meter_sync.meter_sync_log").await;
+    site.on_local(LONG).await;
+    site.on_local(MIXED).await;
+    let before = read(&site).await;
+    for history in 5..8 {
+        look(&site, history).await;
+        let mut query = RunsQuery {
+            limit: 25,
+            before: None,
+            show: Show::All,
+        };
+        for _ in 0..2 {
+            let page = site.runs.list(&query).await.expect("a page");
+            let page = page.expect("runs");
+            assert_eq!(page.runs.len(), 25);
+            query.before = page.next_before;
+        }
         tokio::time::sleep(Duration::from_millis(1100)).await;
     }
     let after = read(&site).await;
