@@ -13,7 +13,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0003_changes_without_lookup.sql"),
     include_str!("migrations/0004_meter_history.sql"),
     include_str!("migrations/0005_run_details.sql"),
-    include_str!("migrations/0006_taken_slots.sql"),
+    include_str!("migrations/0006_claimed_slots.sql"),
     include_str!("migrations/0007_log_indexes.sql"),
 ];
 

@@ -147,6 +147,16 @@ mod tests {
     }
 
     #[test]
+    fn a_cookie_counts_beside_one_of_another_instance() {
+        let tokens = tokens();
+        let [_, trigger] = &tokens;
+        let given = sent(&give(trigger, at(1), false));
+        let both = format!("{NAME}=1764547200.00; {given}");
+        let found = token(&tokens, &both, at(2)).expect("a token");
+        assert!(found.may_trigger);
+    }
+
+    #[test]
     fn a_cookie_is_out_of_reach_of_scripts_and_other_sites() {
         let [read, _] = tokens();
         let given = give(&read, at(1), true);

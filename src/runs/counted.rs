@@ -12,10 +12,12 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::clock;
-use crate::db::{DbError, Local, Tx};
+use crate::db::{DbError, Local, Tx, quote};
 use crate::meter::RunId;
 
+use super::Runs;
 use super::status::MeterCounts;
+use super::table::{self, Scope};
 
 /// Fewer are counted each time, however long that takes: they are counted in less than [`LONG`] where
 /// the machine is not busy, and that it is for a moment is no reason to be less exact.
@@ -48,26 +50,26 @@ enum Last {
 
 /// What a status tells of the meters.
 #[derive(Debug)]
-pub(super) struct Told {
-    pub(super) counts: MeterCounts,
+struct Told {
+    counts: MeterCounts,
     /// Whoever is told this is to count anew, with nobody waiting for it.
-    pub(super) due: Option<Due>,
+    due: Option<Due>,
 }
 
 /// The right to count anew; nobody else has it meanwhile.
 #[derive(Debug)]
-pub(super) struct Due {
+struct Due {
     question: Question,
     _only: OwnedMutexGuard<()>,
 }
 
 /// What is counted, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Question {
+struct Question {
     /// The statement, which tells the active meters and the others.
-    pub(super) sql: String,
+    sql: String,
     /// The last run that had ended before; another one may have changed the meters.
-    pub(super) last_run: Option<RunId>,
+    last_run: Option<RunId>,
 }
 
 #[derive(Debug)]
@@ -82,11 +84,7 @@ struct Count {
 impl Counted {
     /// Counts the meters, unless the last count is to be used again. Where counting takes long one
     /// caller counts, and the others wait for what it finds.
-    pub(super) async fn count(
-        &self,
-        tx: &Tx<'_, Local>,
-        question: Question,
-    ) -> Result<Told, DbError> {
+    async fn count(&self, tx: &Tx<'_, Local>, question: Question) -> Result<Told, DbError> {
         let last = self.last.lock().await;
         let alone = match &*last {
             Last::Slow(count) if count.is_told(&question, Instant::now()) => {
@@ -122,10 +120,57 @@ impl Counted {
     }
 
     /// Counts anew while the last count is used.
-    pub(super) async fn count_behind(&self, tx: &Tx<'_, Local>, due: Due) -> Result<(), DbError> {
+    async fn count_behind(&self, tx: &Tx<'_, Local>, due: Due) -> Result<(), DbError> {
         let count = Count::make(tx, due.question).await?;
         *self.last.lock().await = count.kept();
         Ok(())
+    }
+}
+
+impl Runs {
+    /// The meters of the scope; `None` where the table or its active column is not there.
+    pub(super) async fn count_meters(
+        &self,
+        tx: &Tx<'_, Local>,
+        scope: &Scope,
+        last_run: Option<RunId>,
+    ) -> Result<Option<MeterCounts>, DbError> {
+        let mapping = &self.config().mapping;
+        let Scope { tenant, table } = scope;
+        if !table.exists || !table.has_active {
+            return Ok(None);
+        }
+        let active = quote::identifier(&mapping.active_column);
+        let filter = table::of_tenant(table, mapping, &tenant.given);
+        let sql = format!(
+            "-- count the meters
+select count(*) filter (where l.{active}), count(*) filter (where l.{active} is not true)
+from {} l where {filter}",
+            table.name
+        );
+        let question = Question { sql, last_run };
+        let told = self.shared.counted.count(tx, question).await?;
+        if let Some(due) = told.due {
+            let runs = self.clone();
+            self.shared
+                .tasks
+                .spawn(async move { runs.count_behind(due).await });
+        }
+        Ok(Some(told.counts))
+    }
+
+    /// Counts with nobody waiting for it; if it fails, the next status begins another one.
+    async fn count_behind(&self, due: Due) {
+        let counted = async {
+            let local = self.local()?;
+            let mut connection = local.connect().await.map_err(|e| e.failure())?;
+            let tx = connection.begin("count").await.map_err(|e| e.failure())?;
+            let counted = self.shared.counted.count_behind(&tx, due).await;
+            counted.map_err(|e| e.failure())
+        };
+        if let Err(failure) = counted.await {
+            tracing::debug!(error.code = %failure.code, "the meters could not be counted");
+        }
     }
 }
 

@@ -248,31 +248,14 @@ pub(super) async fn ended_since(
     Ok(tx.query_one(&sql, &params).await?.get(0))
 }
 
-const WAS_COMPARED: &str = "\
--- look for a full comparison
-select exists (
-    select from meter_sync.meter_sync_log
-    where local_table = $1 and tenant = $2 and started_at > $3 and compared = 'everything'
-)";
-
 /// Whether a run that started after `since` compared everything, and ended.
 pub(super) async fn was_compared_since(
     tx: &Tx<'_, Local>,
     scope: &Scope,
     since: DateTime<Utc>,
 ) -> Result<bool, DbError> {
-    let [table, tenant] = of(&scope.table, Some(&scope.tenant.id));
-    let params = [table, tenant, param::timestamptz(since)];
-    Ok(tx.query_one(WAS_COMPARED, &params).await?.get(0))
+    any_since(tx, scope, since, "compared = 'everything'").await
 }
-
-const WAS_SYNCED: &str = "\
--- look for a later sync
-select exists (
-    select from meter_sync.meter_sync_log
-    where local_table = $1 and tenant = $2 and started_at > $3 and not dry_run
-        and outcome in ('succeeded', 'no_change', 'partial')
-)";
 
 /// Whether a run that started after `since` brought the meters to what the remote then held.
 pub(super) async fn was_synced_since(
@@ -280,9 +263,26 @@ pub(super) async fn was_synced_since(
     scope: &Scope,
     since: DateTime<Utc>,
 ) -> Result<bool, DbError> {
+    let synced = "not dry_run and outcome in ('succeeded', 'no_change', 'partial')";
+    any_since(tx, scope, since, synced).await
+}
+
+async fn any_since(
+    tx: &Tx<'_, Local>,
+    scope: &Scope,
+    since: DateTime<Utc>,
+    condition: &str,
+) -> Result<bool, DbError> {
+    let sql = format!(
+        "-- look for a later run
+select exists (
+    select from meter_sync.meter_sync_log
+    where local_table = $1 and tenant = $2 and started_at > $3 and {condition}
+)"
+    );
     let [table, tenant] = of(&scope.table, Some(&scope.tenant.id));
     let params = [table, tenant, param::timestamptz(since)];
-    Ok(tx.query_one(WAS_SYNCED, &params).await?.get(0))
+    Ok(tx.query_one(&sql, &params).await?.get(0))
 }
 
 const CHANGES: &str = "\

@@ -26,7 +26,7 @@ use here::Here;
 use news::Latest;
 pub use news::News;
 pub use progress::{Following, RunProgress};
-pub use slots::{Claim, TakenSlot, TakenSlots};
+pub use slots::{Claim, ClaimedSlot, ClaimedSlots};
 
 use report::{RunReport, RunState};
 use status::{RunRecord, StatusQuery};

@@ -6,17 +6,16 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::clock;
-use crate::db::{Connection, Database, DbError, Local, Tx, migrations, quote};
+use crate::db::{Connection, Database, DbError, Local, Tx, migrations};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, RunId, TenantId};
 
-use super::counted::{Due, Question};
 use super::found::Found;
 use super::health::{self, Signs};
 use super::here::{self, Here};
 use super::status::{
-    ActivityState, Connections, MeterCounts, RunRecord, RunningStatus, ScheduleStatus, Status,
-    StatusQuery, TenantStatus,
+    ActivityState, Connections, RunRecord, RunningStatus, ScheduleStatus, Status, StatusQuery,
+    TenantStatus,
 };
 use super::table::{self, LocalTable, Scope};
 use super::tenant::{self, NoTenant, Tenant};
@@ -193,50 +192,6 @@ impl Runs {
             name: scope.tenant.name,
         });
         Ok(())
-    }
-
-    async fn count_meters(
-        &self,
-        tx: &Tx<'_, Local>,
-        scope: &Scope,
-        last_run: Option<RunId>,
-    ) -> Result<Option<MeterCounts>, DbError> {
-        let mapping = &self.config().mapping;
-        let Scope { tenant, table } = scope;
-        if !table.exists || !table.has_active {
-            return Ok(None);
-        }
-        let active = quote::identifier(&mapping.active_column);
-        let filter = table::of_tenant(table, mapping, &tenant.given);
-        let sql = format!(
-            "-- count the meters
-select count(*) filter (where l.{active}), count(*) filter (where l.{active} is not true)
-from {} l where {filter}",
-            table.name
-        );
-        let question = Question { sql, last_run };
-        let told = self.shared.counted.count(tx, question).await?;
-        if let Some(due) = told.due {
-            let runs = self.clone();
-            self.shared
-                .tasks
-                .spawn(async move { runs.count_behind(due).await });
-        }
-        Ok(Some(told.counts))
-    }
-
-    /// Counts with nobody waiting for it; if it fails, the next status begins another one.
-    async fn count_behind(&self, due: Due) {
-        let counted = async {
-            let local = self.local()?;
-            let mut connection = local.connect().await.map_err(|e| e.failure())?;
-            let tx = connection.begin("count").await.map_err(|e| e.failure())?;
-            let counted = self.shared.counted.count_behind(&tx, due).await;
-            counted.map_err(|e| e.failure())
-        };
-        if let Err(failure) = counted.await {
-            tracing::debug!(error.code = %failure.code, "the meters could not be counted");
-        }
     }
 
     fn fall_back(&self, here: &Here, failure: &Failure) -> Found {

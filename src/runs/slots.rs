@@ -75,48 +75,48 @@ impl Runs {
         claim(local, self, slot).await
     }
 
-    /// The slots that processes have taken, of the tenant and table of the settings: those since then, and the one
+    /// The slots that processes have claimed, of the tenant and table of the settings: those since then, and the one
     /// before.
-    pub async fn taken_slots(&self, since: DateTime<Utc>) -> Result<TakenSlots, Failure> {
+    pub async fn claimed_slots(&self, since: DateTime<Utc>) -> Result<ClaimedSlots, Failure> {
         let mut connection = self.local()?.connect().await.map_err(|e| e.failure())?;
         let tx = connection.begin("slots").await.map_err(|e| e.failure())?;
         let asked = async {
             if !migrations::exist(&tx).await? {
-                return Ok(TakenSlots::default());
+                return Ok(ClaimedSlots::default());
             }
             let mapping = &self.config().mapping;
             let table = table::find(&tx, mapping).await?;
             let slot = Slot::of(tenant::known(&tx, mapping, &table).await?, table, since);
-            slot.taken_since(&tx).await
+            slot.claimed_since(&tx).await
         };
         asked.await.map_err(|error: DbError| error.failure())
     }
 }
 
-/// Slots of the schedule that processes have taken.
+/// Slots of the schedule that processes have claimed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TakenSlots {
-    /// Which host and process took the last one; `None` before the first.
+pub struct ClaimedSlots {
+    /// Which host and process claimed the last one; `None` before the first.
     pub holder: Option<String>,
     /// The slots, oldest first.
-    pub slots: Vec<TakenSlot>,
+    pub slots: Vec<ClaimedSlot>,
 }
 
-/// A slot that a process has taken.
+/// A slot that a process has claimed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TakenSlot {
+pub struct ClaimedSlot {
     /// When it began.
     pub at: DateTime<Utc>,
-    /// The schedule that it was taken by, as its `Display` has it; `None` where an earlier version took it.
+    /// The schedule that it was claimed by, as its `Display` has it; `None` where an earlier version claimed it.
     pub schedule: Option<String>,
 }
 
 /// So many slots are read at most.
 const MOST: i64 = 500;
 
-// By way of JSON, as a table that no process of this version has taken a slot in does not have the column yet.
-const TAKEN: &str = "\
--- list the slots that were taken
+// By way of JSON, as a table that no process of this version has claimed a slot in does not have the column yet.
+const CLAIMED: &str = "\
+-- list the claimed slots
 select s.slot, s.claimed_by, to_jsonb(s)->>'schedule'
 from meter_sync.meter_sync_slot s
 where s.tenant = $1 and s.local_table = $2 and s.slot >= coalesce((
@@ -185,21 +185,21 @@ impl Slot {
         }
     }
 
-    /// The slots that were taken since this one began, and the one before.
-    async fn taken_since(&self, tx: &Tx<'_, Local>) -> Result<TakenSlots, DbError> {
+    /// The slots that were claimed since this one began, and the one before.
+    async fn claimed_since(&self, tx: &Tx<'_, Local>) -> Result<ClaimedSlots, DbError> {
         let [tenant, table, slot] = self.key();
         let params = [tenant, table, slot, param::bigint(MOST)];
-        let rows = tx.query(TAKEN, &params).await?;
-        let taken = |row: &Row| TakenSlot {
+        let rows = tx.query(CLAIMED, &params).await?;
+        let claimed = |row: &Row| ClaimedSlot {
             at: row.get(0),
             schedule: row.get(2),
         };
         // The id at the claimant's end is for programs.
         let claimant = rows.first().map(|row| row.get::<_, &str>(1));
         let holder = claimant.map(|text| text.rsplit_once(' ').map_or(text, |(name, _)| name));
-        Ok(TakenSlots {
+        Ok(ClaimedSlots {
             holder: holder.map(str::to_owned),
-            slots: rows.iter().rev().map(taken).collect(),
+            slots: rows.iter().rev().map(claimed).collect(),
         })
     }
 

@@ -15,9 +15,9 @@ use super::{banner, changes, connections, facts, strip, words};
 use crate::clock;
 use crate::http::Shared;
 use crate::meter::{Counts, Outcome};
-use crate::runs::listing::{RunDetail, RunsPage, RunsQuery};
+use crate::runs::listing::{RunDetail, RunsPage, RunsQuery, Show};
 use crate::runs::status::{ActivityState, RunRecord, Status, StatusQuery};
-use crate::runs::{Runs, TakenSlots};
+use crate::runs::{ClaimedSlots, Runs};
 
 /// How many runs the strip shows.
 const STRIP: u32 = 48;
@@ -38,7 +38,7 @@ struct Found {
     table: RunsPage,
     /// The last run that was refused, with the plan that the brake held back.
     refused: Option<RunDetail>,
-    taken: TakenSlots,
+    claimed: ClaimedSlots,
     /// The first changes of the last run.
     changes: Vec<Named>,
 }
@@ -112,10 +112,10 @@ pub(super) async fn show(
             div #glance data-live { p.soft { "Past runs are not known while this site's database does not answer." } }
             div #runs data-live {}
         } @else {
-        (strip::show(&status.history, &found.taken.slots, shared.runs.config(), now))
-        (runs::table(&found.table, &asked, "/", now))
+            (strip::show(&status.history, &found.claimed.slots, shared.runs.config(), now))
+            (runs::table(&found.table, &asked, "/", now))
         }
-        (connections::overview(&shared, status, found.taken.holder.as_deref(), now))
+        (connections::overview(&shared, status, found.claimed.holder.as_deref(), now))
     };
     Ok(shell.around(&main))
 }
@@ -132,35 +132,47 @@ async fn look(runs: &Runs, asked: &Asked) -> Result<Found, Trouble> {
     let changes = status.changes.take().unwrap_or_default();
     let oldest = status.history.last().map(|run| run.started_at);
     let (None, Some(oldest)) = (&status.connections.local.error, oldest) else {
-        let table = RunsPage {
-            runs: status.history.clone(),
-            next_before: None,
-        };
         return Ok(Found {
             status,
-            table,
+            table: RunsPage::default(),
             refused: None,
-            taken: TakenSlots::default(),
+            claimed: ClaimedSlots::default(),
             changes: Vec::new(),
         });
-    };
-    let query = RunsQuery {
-        limit: TABLE,
-        before: None,
-        show: asked.show.unwrap_or_default(),
     };
     let refused = match refused(&status) {
         Some(run) => runs.run(run.run_id).await?,
         None => None,
     };
     Ok(Found {
-        table: runs.list(&query).await?.unwrap_or_default(),
+        table: table(runs, &status, asked.show.unwrap_or_default()).await?,
         refused,
         // A help only.
-        taken: runs.taken_slots(oldest).await.unwrap_or_default(),
+        claimed: runs.claimed_slots(oldest).await.unwrap_or_default(),
         changes: changes::with_names(runs, changes).await,
         status,
     })
+}
+
+/// The runs of the table: of all runs those that the status has already.
+async fn table(runs: &Runs, status: &Status, show: Show) -> Result<RunsPage, Trouble> {
+    let limit = TABLE as usize;
+    if show == Show::All {
+        let mut runs = status.history.clone();
+        let has_more = runs.len() > limit;
+        runs.truncate(limit);
+        let last = runs.last().map(|run| run.run_id);
+        return Ok(RunsPage {
+            next_before: last.filter(|_| has_more),
+            runs,
+        });
+    }
+    let query = RunsQuery {
+        limit: TABLE,
+        before: None,
+        show,
+    };
+    Ok(runs.list(&query).await?.unwrap_or_default())
 }
 
 /// What the banner does not say already.

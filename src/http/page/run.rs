@@ -5,13 +5,13 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::changes::Named;
-use super::format::{bytes, duration, prose, shortened, time};
+use super::format::{bytes, counted, duration, number, prose, shortened, time};
 use super::shell::{Shell, Trouble};
 use super::viewer::Viewer;
 use super::{banner, changes, facts, words};
 use crate::clock;
 use crate::http::Shared;
-use crate::meter::{Outcome, RunId};
+use crate::meter::{HeldBack, Outcome, RunId};
 use crate::runs::listing::{ChangesPage, RunDetail};
 use crate::runs::status::StatusQuery;
 
@@ -154,31 +154,40 @@ fn carry_out(detail: &RunDetail, viewer: Viewer) -> Markup {
 
 /// What a person has to decide, or had to, where the brake held a plan back.
 pub(super) fn decision(detail: &RunDetail, viewer: Viewer) -> Markup {
+    let Some(held) = &detail.held_back else {
+        return html! {};
+    };
     html! {
-        @if let Some(held) = detail.held_back.as_ref().filter(|_| !detail.awaits_decision) {
+        @if detail.awaits_decision {
+            section.box.warn aria-labelledby="held-head" {
+                h2 #held-head { "This needs a person" }
+                (changes::question(held))
+                @if viewer.may_trigger { (answer(detail.run.run_id, held)) }
+                @else { p.soft { "Somebody who may start a sync has to decide." } }
+            }
+        } @else {
             section.box aria-labelledby="held-head" {
                 h2 #held-head { "This was held back" }
                 (changes::question(held))
                 p.soft { "A sync has succeeded since, so there is nothing left to decide." }
             }
-        } @else if let Some(held) = &detail.held_back {
-            section.box.warn aria-labelledby="held-head" {
-                h2 #held-head { "This needs a person" }
-                (changes::question(held))
-                @if viewer.may_trigger {
-                    form method="post" action="/sync" {
-                        input type="hidden" name="allow" value=(detail.run.run_id);
-                        p.box data-changed hidden { "This has changed since it was shown. " a href="" { "Look again" } }
-                        p { label { input type="checkbox" name="sure" value="yes" required; " I know these meters, and they are gone." } }
-                        p.row {
-                            // The first button is what the Enter key presses.
-                            button name="do" value="preview" formnovalidate { "Show all " (super::format::number(held.deactivated)) " (a preview)" }
-                            button.danger name="do" value="sync" { "Deactivate " (super::format::counted(held.deactivated, "meter", "meters")) }
-                        }
-                        p.soft { "Only this exact plan is carried out. If the central database has changed since, nothing is written and you are asked again." }
-                    }
-                } @else { p.soft { "Somebody who may start a sync has to decide." } }
+        }
+    }
+}
+
+/// The form that lets the plan of a run pass.
+fn answer(run: RunId, held: &HeldBack) -> Markup {
+    html! {
+        form method="post" action="/sync" {
+            input type="hidden" name="allow" value=(run);
+            p.box data-changed hidden { "This has changed since it was shown. " a href="" { "Look again" } }
+            p { label { input type="checkbox" name="sure" value="yes" required; " I know these meters, and they are gone." } }
+            p.row {
+                // The first button is what the Enter key presses.
+                button name="do" value="preview" formnovalidate { "Show all " (number(held.deactivated)) " (a preview)" }
+                button.danger name="do" value="sync" { "Deactivate " (counted(held.deactivated, "meter", "meters")) }
             }
+            p.soft { "Only this exact plan is carried out. If the central database has changed since, nothing is written and you are asked again." }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The last runs at a glance: a strip of bars and a chart of what they changed.
 //!
 //! A bar's height is the run's duration, its colour and the shape below it are the outcome; a dashed bar is a
-//! slot of the schedule that no process took. The table below says the same in words.
+//! slot of the schedule that no process claimed. The table below says the same in words.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::icons::Icon;
 use super::words;
 use crate::config::{Config, Schedule};
 use crate::meter::Counts;
-use crate::runs::TakenSlot;
+use crate::runs::ClaimedSlot;
 use crate::runs::status::RunRecord;
 
 /// How high the highest bar is, in the unit of the drawing.
@@ -31,7 +31,7 @@ enum Bar<'a> {
     Missed(Missed),
 }
 
-/// Slots in a row that passed without a process that took them.
+/// Slots in a row that passed without a process that claimed them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Missed {
     first: DateTime<Utc>,
@@ -43,14 +43,14 @@ struct Missed {
 /// The strip and the chart; `history` is newest first.
 pub(super) fn show(
     history: &[RunRecord],
-    taken: &[TakenSlot],
+    claimed: &[ClaimedSlot],
     config: &Config,
     now: DateTime<Utc>,
 ) -> Markup {
     let missed = match (&config.schedule, history.last()) {
         (Some(schedule), Some(oldest)) => missed(
             schedule,
-            taken,
+            claimed,
             (oldest.started_at, over(now, config.jitter)),
         ),
         _ => Vec::new(),
@@ -76,19 +76,19 @@ fn over(now: DateTime<Utc>, jitter: Duration) -> DateTime<Utc> {
     now - GRACE - TimeDelta::from_std(jitter).unwrap_or_default()
 }
 
-/// The slots that nobody took from then to then, by the gap between two that were taken. By which slots another
+/// The slots that nobody claimed from then to then, by the gap between two that were claimed. By which slots another
 /// schedule would have passed, this one does not tell.
 fn missed(
     schedule: &Schedule,
-    taken: &[TakenSlot],
+    claimed: &[ClaimedSlot],
     (from, to): (DateTime<Utc>, DateTime<Utc>),
 ) -> Vec<Vec<DateTime<Utc>>> {
     let name = schedule.to_string();
-    let is_ours = |slot: &TakenSlot| slot.schedule.as_ref() == Some(&name);
-    let ends = taken.iter().skip(1).map(Some).chain([None]);
-    let gaps = taken.iter().zip(ends);
+    let is_ours = |slot: &ClaimedSlot| slot.schedule.as_ref() == Some(&name);
+    let ends = claimed.iter().skip(1).map(Some).chain([None]);
+    let gaps = claimed.iter().zip(ends);
     let ours = gaps.filter(|(slot, next)| is_ours(slot) && next.is_none_or(is_ours));
-    let gap = |(slot, next): (&TakenSlot, Option<&TakenSlot>)| {
+    let gap = |(slot, next): (&ClaimedSlot, Option<&ClaimedSlot>)| {
         let first = schedule.next_after(slot.at.max(from - TimeDelta::seconds(1)));
         let slots = std::iter::successors(first, |slot| schedule.next_after(*slot));
         let is_between = |slot: &DateTime<Utc>| next.map_or(*slot <= to, |next| *slot < next.at);
@@ -109,7 +109,7 @@ fn bars<'a>(history: &'a [RunRecord], gaps: &[Vec<DateTime<Utc>>]) -> Vec<Bar<'a
             }
             let next = runs.peek().map(|run| run.started_at);
             let count = rest.partition_point(|slot| next.is_none_or(|next| *slot < next));
-            let (here, later) = rest.split_at(count.max(1).min(rest.len()));
+            let (here, later) = rest.split_at(count);
             bars.push(Bar::Missed(Missed {
                 first: *first,
                 count: here.len().min(MOST_MISSED),
@@ -287,16 +287,16 @@ mod tests {
         Schedule::parse("0 * * * *", chrono_tz::UTC).expect("a schedule")
     }
 
-    /// What the strip shows, where those slots were taken, by that schedule.
-    fn seen(history: &[RunRecord], taken: &[&str], by: &str, now: &str) -> Vec<String> {
-        let slot = |time: &&str| TakenSlot {
+    /// What the strip shows, where those slots were claimed, by that schedule.
+    fn seen(history: &[RunRecord], claimed: &[&str], by: &str, now: &str) -> Vec<String> {
+        let slot = |time: &&str| ClaimedSlot {
             at: at(&format!("{time}:00")),
             schedule: Some(by.to_owned()),
         };
-        let taken: Vec<TakenSlot> = taken.iter().map(slot).collect();
+        let claimed: Vec<ClaimedSlot> = claimed.iter().map(slot).collect();
         let from = history.last().expect("a run").started_at;
         let to = over(at(now), Duration::from_secs(30));
-        let missed = missed(&hourly(), &taken, (from, to));
+        let missed = missed(&hourly(), &claimed, (from, to));
         let bars = bars(history, &missed);
         let seen = bars.iter().map(|bar| match bar {
             Bar::Run(run) => run.started_at.format("%H:%M").to_string(),
@@ -310,7 +310,7 @@ mod tests {
     const HOURLY: &str = "0 * * * * UTC";
 
     #[test]
-    fn a_slot_that_nobody_took_is_a_gap_among_the_runs_of_its_time() {
+    fn a_slot_that_nobody_claimed_is_a_gap_among_the_runs_of_its_time() {
         let history = [
             run("schedule", "14:00:12"),
             run("page", "12:30:00"),
@@ -374,11 +374,11 @@ mod tests {
     #[test]
     fn more_than_are_counted_are_called_more() {
         let schedule = Schedule::parse("* * * * *", chrono_tz::UTC).expect("a schedule");
-        let taken = [TakenSlot {
+        let claimed = [ClaimedSlot {
             at: at("10:00:00"),
             schedule: Some(schedule.to_string()),
         }];
-        let missed = missed(&schedule, &taken, (at("10:00:00"), at("20:00:00")));
+        let missed = missed(&schedule, &claimed, (at("10:00:00"), at("20:00:00")));
         let history = [run("schedule", "10:00:01")];
         let bars = bars(&history, &missed);
         let Some(Bar::Missed(missed)) = bars.last() else {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import {createServer} from 'node:http';
 import {once} from 'node:events';
-import {until} from './sites.mjs';
+import {command, until} from './sites.mjs';
 import {look} from './stage.mjs';
 import {button, counts, sync, word} from './syncs.mjs';
 
@@ -167,6 +167,23 @@ async function leavesWhatIsInHand({visit}) {
   assert.notEqual(await page.evaluate(() => String(getSelection())), '');
 }
 
+/** A browser opens few streams at a time, so a window that nobody sees lets go of its own. */
+async function letsGoWhenHidden({site, settings, visit}) {
+  const page = await visit();
+  await until('it is kept', async () => /kept up to date/.test(await page.locator('#freshness').innerText()));
+  const turn = hidden => page.evaluate(hidden => {
+    Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, hidden);
+  const isStream = request => new URL(request.url()).pathname === '/api/v1/events';
+  await Promise.all([page.waitForEvent('requestfailed', isStream), turn(true)]);
+  assert.equal(await command(['sync'], settings), 0);
+  await Promise.all([page.waitForRequest(isStream), turn(false)]);
+  await until('it is up to date', async () => (await counts(page)).Inserted === '30');
+  await until('it is kept again', async () => /kept up to date/.test(await page.locator('#freshness').innerText()));
+  assert.equal((await site.local('select count(*) from meter'))[0].count, '30');
+}
+
 async function helpsToSetUp({visit, person}) {
   const page = await visit();
   await word(page, 'Not configured');
@@ -190,5 +207,6 @@ export const scenarios = [
   {name: 'what answers in its place is not taken for it', play: isNotMistaken},
   {name: 'a local database that hangs is shown as one', settings: {METER_SYNC_CONNECT_TIMEOUT: '20s'}, play: saysThatTheLocalHangs},
   {name: 'a refresh leaves alone what has not changed', play: leavesWhatIsInHand},
+  {name: 'a window that nobody sees lets go of its stream, and is fresh when it is seen', play: letsGoWhenHidden},
   {name: 'a site that is not configured is told how to set it up', settings: {METER_SYNC_REMOTE_URL: null, METER_SYNC_LOCAL_URL: null}, play: helpsToSetUp},
 ];

@@ -127,7 +127,7 @@ async function obeysKeys(scene) {
   await page.waitForURL('**/runs/*');
 }
 
-async function isOfAnyPlace({visit}) {
+async function isOfAnyPlace({visit, person}) {
   const first = await visit();
   await sync(first);
   const zones = [['Pacific/Auckland', 'en-NZ'], ['America/St_Johns', 'de-DE'], ['Asia/Kathmandu', 'ar-EG'], ['UTC', 'ja-JP']];
@@ -139,6 +139,16 @@ async function isOfAnyPlace({visit}) {
     assert.equal((await time.innerText()).replace(/\s/g, ' '), local.replace(/\s/g, ' '));
     assert.equal(await time.getAttribute('title'), `${iso.slice(0, 19).replace('T', ' ')} UTC`);
     assert.doesNotMatch(await page.locator('main').innerText(), /UTC/, 'no time is left in UTC');
+    await page.close();
+  }
+  // Ages are told by the server's clock, however wrong the reader's is.
+  for (const hours of [-1, 1]) {
+    const page = await (await person.browse()).newPage();
+    await page.clock.install({time: Date.now() + hours * 3_600_000});
+    await page.goto('/');
+    await page.clock.runFor(2000);
+    assert.match(await page.locator('#last [data-since]').innerText(), /^(\d+ s|[0-5] min \d+ s) ago$/);
+    assert.doesNotMatch(await page.locator('#last [data-since]').innerText(), /^0 s/);
     await page.close();
   }
   const moved = await visit('/', {timezoneId: 'Asia/Kathmandu', locale: 'ar-EG'});

@@ -1,10 +1,12 @@
 //! What cannot be done: arguments, bodies, tokens, and a process that may only show.
 
 use meter_sync::config::{Setting, Settings};
+use reqwest::RequestBuilder;
 use serde_json::json;
 
 use super::api::{Api, READ, TRIGGER};
 use crate::support::held;
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::Site;
 
 const NOWHERE: &str = "postgres://nobody:hunter2@127.0.0.1:1/nothing";
@@ -137,7 +139,7 @@ async fn a_body_that_cannot_be_used_starts_nothing() {
             "at most 200 characters",
         ),
     ] {
-        let ask = |request: reqwest::RequestBuilder| {
+        let ask = |request: RequestBuilder| {
             request
                 .header("content-type", media_type)
                 .body(body.to_owned())
@@ -147,11 +149,11 @@ async fn a_body_that_cannot_be_used_starts_nothing() {
         let told = refused.body["detail"].as_str().expect("a detail");
         assert!(told.contains(detail), "{told}");
     }
-    let bare = |request: reqwest::RequestBuilder| request.body("{}");
+    let bare = |request: RequestBuilder| request.body("{}");
     let refused = api.ask_with("POST /api/v1/sync", bare).await;
     assert_eq!(refused.problem(), (415, "UNSUPPORTED_MEDIA_TYPE"));
     let key = "k".repeat(201);
-    let ask = |request: reqwest::RequestBuilder| request.header("idempotency-key", key);
+    let ask = |request: RequestBuilder| request.header("idempotency-key", key);
     let refused = api.ask_with("POST /api/v1/sync", ask).await;
     assert_eq!(refused.problem(), (400, "BAD_REQUEST"));
     assert_eq!(held::outcomes(&site).await, json!(["no_change"]));
@@ -163,7 +165,7 @@ async fn a_body_too_long_is_refused_though_it_was_not_announced() {
     let api = Api::new(&site.settings()).await;
     let pieces = (0..20).map(|_| Ok::<_, std::io::Error>(vec![b' '; 64 * 1024]));
     let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
-    let ask = |request: reqwest::RequestBuilder| {
+    let ask = |request: RequestBuilder| {
         request
             .header("content-type", "application/json")
             .body(body)
@@ -232,6 +234,40 @@ async fn without_its_databases_it_says_what_is_missing() {
     assert_eq!(
         (status.status, &status.body["health"]),
         (200, &json!("not_configured"))
+    );
+}
+
+#[tokio::test]
+async fn with_the_local_database_down_no_run_is_told_of_in_place_of_another() {
+    let site = Site::new().await;
+    let (line, through) = Proxy::before(&site.pair.local_url).await;
+    let api = Api::new(&site.settings().with(Setting::LocalUrl, through)).await;
+    let wait = |request: RequestBuilder| request.header("prefer", "wait=30");
+    let first = api.ask_with("POST /api/v1/sync", wait).await.body;
+    let last = api.ask_with("POST /api/v1/sync", wait).await.body;
+    line.set(Fault::Refuse);
+    for (run, told) in [(&first, 0), (&last, 1)] {
+        let asked = format!(
+            "GET /api/v1/status?run_id={}",
+            run["run_id"].as_str().expect("an id")
+        );
+        let status = api.ask(&asked).await.body;
+        assert_eq!(status["connections"]["local"]["state"], "failed");
+        assert_eq!(
+            status["history"].as_array().map(Vec::len),
+            Some(told),
+            "{status}"
+        );
+    }
+    // A run that could not be logged is told of where its address leads.
+    let lost = api.ask_with("POST /api/v1/sync", wait).await;
+    assert_eq!(lost.problem(), (500, "LOCAL_UNREACHABLE"));
+    line.set(Fault::None);
+    let address = format!("GET {}", lost.header("location").expect("a location"));
+    let found = api.ask(&address).await;
+    assert_eq!(
+        (found.status, &found.body["run"]["outcome"]),
+        (200, &json!("failed"))
     );
 }
 

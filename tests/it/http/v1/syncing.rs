@@ -127,6 +127,23 @@ async fn a_request_repeated_with_its_key_is_answered_with_the_first_ones_run() {
 }
 
 #[tokio::test]
+async fn a_repeated_request_is_answered_with_its_own_run_though_another_goes_on() {
+    let site = with_a_meter().await;
+    let api = Api::new(&site.settings()).await;
+    let headers = [("prefer", "wait=30"), ("idempotency-key", "order 68")];
+    let first = ask(&api, &headers, &json!({})).await.body;
+    let held = Held::new(&site).await;
+    assert_eq!(api.ask(SYNC).await.status, 202);
+    let again = ask(&api, &headers, &json!({})).await;
+    assert_eq!(
+        (again.status, &again.body["run_id"]),
+        (200, &first["run_id"])
+    );
+    held.release().await;
+    held::outcomes(&site).await;
+}
+
+#[tokio::test]
 async fn a_second_sync_is_told_which_one_is_in_progress_in_whatever_process() {
     let site = with_a_meter().await;
     let (api, other) = (

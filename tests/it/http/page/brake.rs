@@ -1,0 +1,148 @@
+//! The question that the brake leaves to a person, and what a yes to it is worth.
+
+use meter_sync::config::Setting;
+use meter_sync::meter::Trigger;
+use meter_sync::runs::Request;
+use serde_json::{Value, json};
+
+use super::{Browser, assert_says, served};
+use crate::support::held;
+use crate::support::served::Served;
+use crate::support::site::{Site, finish, rows, runs};
+
+/// A site in sync with twenty meters, of which ten are gone on the remote since.
+async fn emptied() -> Site {
+    let site = Site::new().await;
+    site.on_remote("insert into meter (id, tenant_id, name) select n, 7, 'Meter ' || n from generate_series(1, 20) n").await;
+    site.sync().await;
+    site.on_remote("delete from meter where id > 10").await;
+    site
+}
+
+async fn active(site: &Site) -> Value {
+    rows(&site.local, "select count(*) from meter where active").await[0]["count"].clone()
+}
+
+/// The run whose plan was held back last.
+async fn refused(site: &Site) -> String {
+    let log = "select id from meter_sync.meter_sync_log where held_back is not null order by started_at desc limit 1";
+    rows(&site.local, log).await[0]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned()
+}
+
+#[tokio::test]
+async fn what_the_brake_held_back_is_asked_about_and_a_person_can_allow_it() {
+    let site = emptied().await;
+    let served = served(&site).await;
+    let browser = Browser::new(&served);
+    browser.follow("/sync", "do=sync").await;
+    held::outcomes(&site).await;
+    let id = refused(&site).await;
+    for path in ["/", &format!("/runs/{id}")] {
+        let page = browser.read(path).await;
+        assert_says(
+            &page,
+            &[
+                "This needs a person",
+                "10 of 20 active meters would be deactivated",
+                "Meter 11 (id 11)",
+                "Deactivate 10 meters",
+            ],
+        );
+    }
+    assert_eq!(active(&site).await, 20);
+
+    let unticked = browser.send("/sync", &format!("do=sync&allow={id}")).await;
+    assert_eq!(unticked.status(), 403, "the box was not ticked");
+    assert_eq!(active(&site).await, 20);
+
+    let path = browser
+        .follow("/sync", &format!("do=sync&sure=yes&allow={id}"))
+        .await;
+    assert_eq!(
+        held::outcomes(&site).await,
+        json!(["succeeded", "refused", "succeeded"])
+    );
+    assert_says(
+        &browser.read(&path).await,
+        &[
+            "Succeeded",
+            "Deactivated 10",
+            &format!("the plan of run {id} was allowed"),
+        ],
+    );
+    assert_eq!(active(&site).await, 10);
+}
+
+#[tokio::test]
+async fn what_was_allowed_is_that_plan_and_no_other() {
+    let site = emptied().await;
+    let served = served(&site).await;
+    let browser = Browser::new(&served);
+    browser.follow("/sync", "do=preview").await;
+    held::outcomes(&site).await;
+    let id = refused(&site).await;
+    site.on_remote("delete from meter where id = 10").await;
+    browser
+        .follow("/sync", &format!("do=sync&sure=yes&allow={id}"))
+        .await;
+    assert_eq!(
+        held::outcomes(&site).await,
+        json!(["succeeded", "dry_run", "refused"])
+    );
+    assert_eq!(active(&site).await, 20);
+    assert_ne!(refused(&site).await, id, "it is asked about anew");
+}
+
+#[tokio::test]
+async fn what_was_allowed_once_is_asked_about_again_when_it_comes_again() {
+    let site = emptied().await;
+    let served = served(&site).await;
+    let browser = Browser::new(&served);
+    browser.follow("/sync", "do=sync").await;
+    held::outcomes(&site).await;
+    let allow = format!("do=sync&sure=yes&allow={}", refused(&site).await);
+    browser.follow("/sync", &allow).await;
+    held::outcomes(&site).await;
+    // They come back, and are gone once more.
+    site.on_remote("insert into meter (id, tenant_id, name) select n, 7, 'Meter ' || n from generate_series(11, 20) n")
+        .await;
+    site.sync().await;
+    site.on_remote("delete from meter where id > 10").await;
+    assert_eq!(browser.send("/sync", &allow).await.status(), 403);
+    assert_eq!(active(&site).await, 20);
+    let page = browser
+        .read(&format!("/runs/{}", refused(&site).await))
+        .await;
+    assert_says(&page, &["A sync has succeeded since"]);
+    assert!(!page.contains("name=\"allow\""), "{page}");
+}
+
+#[tokio::test]
+async fn what_was_allowed_for_one_table_is_not_for_another() {
+    let site = emptied().await;
+    site.on_local(
+        "create table meter_b (like meter including all); insert into meter_b select * from meter",
+    )
+    .await;
+    let other = site.settings().with(Setting::LocalTable, "meter_b");
+    let (here, there) = (served(&site).await, Served::new(&other).await);
+    let (here, there) = (Browser::new(&here), Browser::new(&there));
+    finish(&runs(&other), Request::new(Trigger::Cli)).await;
+    let theirs = refused(&site).await;
+    here.follow("/sync", "do=sync").await;
+    held::outcomes(&site).await;
+    let ours = refused(&site).await;
+    let digests = rows(
+        &site.local,
+        "select distinct held_back->>'digest' from meter_sync.meter_sync_log where held_back is not null",
+    );
+    assert_eq!(digests.await.as_array().map(Vec::len), Some(2));
+    let allow = |id: &str| format!("do=sync&sure=yes&allow={id}");
+    assert_eq!(here.send("/sync", &allow(&theirs)).await.status(), 403);
+    assert_eq!(there.send("/sync", &allow(&ours)).await.status(), 403);
+    assert_eq!(here.open(&format!("/runs/{theirs}")).await.status(), 404);
+    assert_eq!(active(&site).await, 20);
+}
