@@ -12,12 +12,12 @@ export const idle = card => card.waitForFunction(() => document.querySelector('#
 export const counts = (card, section) => card.locator(`#${section} .counts > div`).evaluateAll(
   all => Object.fromEntries(all.map(one => [one.querySelector('dt').textContent, one.querySelector('dd').textContent])));
 
-/** The changes of a section, all of them, as the lines a reader sees. */
+/** The changes of a section, all of them, as the lines a reader sees; read at one moment, as a list that was just replaced has no lines. */
 async function changes(card, section) {
   const more = card.locator(`#${section} summary`);
   if (await more.count()) await more.click();
-  return card.locator(`#${section} .list > li`).evaluateAll(all => all.map(one =>
-    [one.querySelector('.row').innerText, ...[...one.querySelectorAll('.fields > li')].map(field => field.innerText).sort()]));
+  return card.evaluate(section => [...document.querySelectorAll(`#${section} .list > li`)].map(one =>
+    [one.querySelector('.row').innerText, ...[...one.querySelectorAll('.fields > li')].map(field => field.innerText).sort()]), section);
 }
 
 const ended = (card, outcome) => card.locator('#run .badge', {hasText: outcome}).waitFor();
