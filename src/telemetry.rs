@@ -7,23 +7,24 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, LogSettings};
 use crate::runs::measures;
 
 /// Starts logging, with a filter for where the settings give none. Called once, before anything else.
-pub fn start(settings: &LogSettings, default_filter: &str) {
-    let filter = EnvFilter::new(settings.filter.as_deref().unwrap_or(default_filter));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+pub fn start(settings: &LogSettings, default_filter: Targets) {
+    let filter = settings.filter.clone().unwrap_or(default_filter);
+    let filtered = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second call, from a test, keeps the first one's settings.
     drop(match settings.format {
-        LogFormat::Text => builder
-            .with_ansi(std::io::stderr().is_terminal())
+        LogFormat::Text => filtered
+            .with(lines.with_ansi(std::io::stderr().is_terminal()))
             .try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => filtered.with(lines.json().flatten_event(true)).try_init(),
     });
 }
 

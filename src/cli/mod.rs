@@ -1,6 +1,8 @@
 //! The command line: which command runs what, and with which exit code it ends.
 
 use clap::{Parser, Subcommand};
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
 
 use crate::app::App;
 use crate::config::{Config, LogSettings, Settings};
@@ -67,12 +69,14 @@ enum Command {
 impl Command {
     /// What is logged where no setting says: a server tells what it does, a command that prints a
     /// report in the end leaves the telling to it.
-    fn log_filter(&self) -> &'static str {
+    fn log_filter(&self) -> Targets {
         match self {
             // rmcp tells at `info` of each conversation's every step.
-            Self::Serve | Self::Stdio | Self::Demo(_) => "info,rmcp=warn",
+            Self::Serve | Self::Stdio | Self::Demo(_) => Targets::new()
+                .with_default(Level::INFO)
+                .with_target("rmcp", Level::WARN),
             Self::Sync(_) | Self::Status(_) | Self::Check | Self::Migrate | Self::Manifest => {
-                "warn"
+                Targets::new().with_default(Level::WARN)
             }
         }
     }

@@ -1,14 +1,16 @@
 //! How to log. Read before everything else, so that what goes wrong later can be logged.
 
+use tracing_subscriber::filter::Targets;
+
 use super::error::ConfigError;
 use super::layers::{Environment, Found, Layers};
 use super::settings::{Setting, Settings};
 
 /// What is logged and how, always on stderr.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogSettings {
     /// A level or a filter such as `info,meter_sync=debug`; absent for the command's own default.
-    pub filter: Option<String>,
+    pub filter: Option<Targets>,
     /// How a line looks.
     pub format: LogFormat,
 }
@@ -40,7 +42,7 @@ impl LogSettings {
     pub(super) fn from_layers(layers: &Layers) -> Result<Self, ConfigError> {
         let mut log = Self::default();
         if let Some(found) = layers.find(Setting::Log) {
-            log.filter = Some(checked_filter(&found)?);
+            log.filter = Some(filter(&found)?);
         }
         if let Some(found) = layers.find(Setting::LogFormat) {
             log.format = match found.text().as_str() {
@@ -62,12 +64,12 @@ impl Default for LogSettings {
     }
 }
 
-fn checked_filter(found: &Found) -> Result<String, ConfigError> {
-    let filter = found.text();
-    match tracing_subscriber::EnvFilter::try_new(&filter) {
-        Ok(_) => Ok(filter),
+fn filter(found: &Found) -> Result<Targets, ConfigError> {
+    let text = found.text();
+    match text.parse() {
+        Ok(filter) => Ok(filter),
         Err(_) => Err(found.error(format!(
-            "\"{filter}\" is no log filter; write info, debug or info,meter_sync=debug"
+            "\"{text}\" is no log filter; write info, debug or info,meter_sync=debug"
         ))),
     }
 }
@@ -98,8 +100,8 @@ mod tests {
         ]);
         let log = LogSettings::load_from(&settings, &environment);
         assert_eq!(
-            (log.filter.as_deref(), log.format),
-            (Some("debug"), LogFormat::Json)
+            (log.filter, log.format),
+            ("debug".parse().ok(), LogFormat::Json)
         );
     }
 }
