@@ -65,7 +65,7 @@ impl Found {
 impl Found {
     /// Whether it hangs on nothing but what is committed: whether a run that has not ended goes on is told by
     /// a lock, and a count of before is told no longer than it holds.
-    fn lasts(&self) -> bool {
+    pub(super) fn lasts(&self) -> bool {
         let counted_at = self.meters.and_then(|meters| meters.counted_at);
         self.running.is_none() && self.interrupted.is_none() && counted_at.is_none()
     }
@@ -102,33 +102,29 @@ struct Answer {
 
 impl Remembered {
     /// What would be found at this moment, if that is known.
-    pub(super) fn at(&self, moment: Option<&Moment>, query: &StatusQuery) -> Option<Found> {
+    pub(super) fn at(&self, moment: Option<&Moment>, history: u32) -> Option<Found> {
         let answer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = answer.as_ref()?;
         let is_same = Some(&answer.moment) == moment
-            && is_plain(query)
-            && answer.history == query.history
+            && answer.history == history
             && answer.asked_at.elapsed() < LASTS;
         is_same.then(|| answer.found.clone())
     }
 
-    /// Keeps what was found, if it is still so while nothing is committed.
-    pub(super) fn keep(&self, moment: Moment, query: &StatusQuery, found: &Found) {
-        if !is_plain(query) || !found.lasts() {
-            return;
-        }
+    /// Keeps what was found, which lasts.
+    pub(super) fn keep(&self, moment: Moment, history: u32, found: &Found) {
         let answer = Answer {
             moment,
             asked_at: Instant::now(),
-            history: query.history,
+            history,
             found: found.clone(),
         };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
     }
 }
 
-/// Whether the question is the usual one. Answers to others can be long, and are seldom asked for twice.
-fn is_plain(query: &StatusQuery) -> bool {
+/// Whether the question is the usual one, whose answer is remembered. Answers to others can be long, and are seldom asked for twice.
+pub(super) fn is_plain(query: &StatusQuery) -> bool {
     query.run_id.is_none() && !query.include_changes
 }
 

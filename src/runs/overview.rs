@@ -10,7 +10,7 @@ use crate::db::{Connection, Database, DbError, Local, Tx, migrations};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, RunId, TenantId};
 
-use super::found::Found;
+use super::found::{self, Found};
 use super::health::{self, Signs};
 use super::here::{self, Here};
 use super::status::{
@@ -97,23 +97,37 @@ impl Runs {
     async fn ask(&self, local: &Database<Local>, query: &StatusQuery) -> Result<Found, Unfound> {
         let failed = |e: DbError| Unfound::Failed(e.failure());
         let mut connection = local.connect().await.map_err(failed)?;
-        let before = connection.moment().await.map_err(failed)?;
-        if let Some(found) = self.shared.remembered.at(before.as_ref(), query) {
-            return Ok(found);
-        }
-        let asked = self.ask_anew(&mut connection, query).await;
-        match &asked {
-            Ok(found) => {
-                // To remember is no part of the answer: it need not succeed.
-                let after = connection.moment().await.ok().flatten();
-                if let Some(moment) = after.filter(|after| before.as_ref() == Some(after)) {
-                    self.shared.remembered.keep(moment, query, found);
-                }
-            }
-            Err(Unfound::Failed(_)) => connection.discard(),
-            Err(Unfound::NoSuchRun(_)) => {}
+        let asked = match found::is_plain(query) {
+            true => self.recall(&mut connection, query).await,
+            false => self.ask_anew(&mut connection, query).await,
+        };
+        if let Err(Unfound::Failed(_)) = &asked {
+            connection.discard();
         }
         asked
+    }
+
+    /// What is remembered, if nothing was committed since.
+    async fn recall(
+        &self,
+        connection: &mut Connection<Local>,
+        query: &StatusQuery,
+    ) -> Result<Found, Unfound> {
+        let moment = connection.moment().await;
+        let before = moment.map_err(|e| Unfound::Failed(e.failure()))?;
+        let remembered = &self.shared.remembered;
+        if let Some(found) = remembered.at(before.as_ref(), query.history) {
+            return Ok(found);
+        }
+        let found = self.ask_anew(connection, query).await?;
+        if let Some(before) = before.filter(|_| found.lasts()) {
+            // To remember is no part of the answer: it need not succeed.
+            let after = connection.moment().await.ok().flatten();
+            if after.as_ref() == Some(&before) {
+                remembered.keep(before, query.history, &found);
+            }
+        }
+        Ok(found)
     }
 
     async fn ask_anew(

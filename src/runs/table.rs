@@ -35,9 +35,20 @@ pub(super) struct LocalTable {
     pub(super) tenant_type: Option<String>,
     /// Whether it has the column that tells whether a meter is active.
     pub(super) has_active: bool,
+    /// The table that names the tenant.
+    pub(super) tenants: TenantTable,
 }
 
-// Without a join: to plan one took most of the time of a status.
+/// The local table `tenant`, which need not be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TenantTable {
+    /// Whether there is one that we may read.
+    pub(super) is_readable: bool,
+    /// The type of its key.
+    pub(super) id_type: Option<String>,
+}
+
+// Both tables at once, and without a join: to ask twice, and to plan a join, took most of the time of a status.
 const FIND: &str = "\
 -- look up the local table's name
 select coalesce(found.name, format('%I.%I',
@@ -47,7 +58,10 @@ select coalesce(found.name, format('%I.%I',
        (select format_type(a.atttypid, -1) from pg_catalog.pg_attribute a
         where a.attrelid = to_regclass($1)::oid and a.attname = $2 and a.attnum > 0 and not a.attisdropped),
        exists (select from pg_catalog.pg_attribute a
-        where a.attrelid = to_regclass($1)::oid and a.attname = $3 and a.attnum > 0 and not a.attisdropped)
+        where a.attrelid = to_regclass($1)::oid and a.attname = $3 and a.attnum > 0 and not a.attisdropped),
+       coalesce(has_table_privilege(to_regclass('tenant')::oid, 'select'), false),
+       (select format_type(a.atttypid, -1) from pg_catalog.pg_attribute a
+        where a.attrelid = to_regclass('tenant')::oid and a.attname = 'id' and a.attnum > 0 and not a.attisdropped)
 from (select parse_ident($1) as parts) said,
      (select identity from pg_identify_object('pg_catalog.pg_class'::regclass, to_regclass($1)::oid, 0)) found (name)";
 
@@ -64,6 +78,10 @@ pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
         exists: row.get(1),
         tenant_type: row.get(2),
         has_active: row.get(3),
+        tenants: TenantTable {
+            is_readable: row.get(4),
+            id_type: row.get(5),
+        },
     })
 }
 

@@ -51,13 +51,6 @@ impl From<DbError> for NoTenant {
     }
 }
 
-const TABLE: &str = "\
--- look for the tenant table
-select coalesce(has_table_privilege(t.oid, 'select'), false), format_type(a.atttypid, -1)
-from (select to_regclass('tenant')::oid as oid) t
-left join pg_catalog.pg_attribute a
-    on a.attrelid = t.oid and a.attname = 'id' and a.attnum > 0 and not a.attisdropped";
-
 // Through jsonb, as the table need not have a name and its id may be of any type.
 const ROWS: &str = "\
 -- read the tenant
@@ -71,11 +64,10 @@ pub(super) async fn resolve(
     mapping: &Mapping,
     table: &LocalTable,
 ) -> Result<Tenant, NoTenant> {
-    let found = tx.query_one(TABLE, &[]).await?;
-    let (is_readable, id_type): (bool, Option<String>) = (found.get(0), found.get(1));
+    let is_readable = table.tenants.is_readable;
     let types = Types {
         column: table.tenant_type.as_deref(),
-        id: id_type.as_deref(),
+        id: table.tenants.id_type.as_deref(),
     };
     let Some(given) = mapping.tenant.clone() else {
         let rows = if is_readable {
