@@ -18,6 +18,7 @@ use crate::runs::measures;
 pub fn start(settings: &LogSettings, default_filter: Targets) {
     let filter = settings.filter.clone().unwrap_or(default_filter);
     let filtered = tracing_subscriber::registry().with(filter);
+    // A line that cannot be written is lost: nothing ends because nobody reads the log.
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second call, from a test, keeps the first one's settings.
     drop(match settings.format {

@@ -1,6 +1,6 @@
 //! How to log. Read before everything else, so that what goes wrong later can be logged.
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::error::ConfigError;
 use super::layers::{Environment, Found, Layers};
@@ -66,28 +66,87 @@ impl Default for LogSettings {
 
 fn filter(found: &Found) -> Result<Targets, ConfigError> {
     let text = found.text();
-    match text.parse() {
-        Ok(filter) => Ok(filter),
-        Err(_) => Err(found.error(format!(
+    parsed(&text).ok_or_else(|| {
+        found.error(format!(
             "\"{text}\" is no log filter; write info, debug or info,meter_sync=debug"
-        ))),
+        ))
+    })
+}
+
+/// A level for all, and `target=level` for some, separated by commas. The library's own reading takes nearly any text
+/// for a target, and a typing error would then silence the log.
+fn parsed(text: &str) -> Option<Targets> {
+    let parts = text.split(',').map(str::trim);
+    let mut filter = None;
+    for part in parts.filter(|part| !part.is_empty()) {
+        let before: Targets = filter.unwrap_or_default();
+        filter = Some(match part.split_once('=') {
+            None => before.with_default(level(part)?),
+            Some((of, at)) => before.with_target(target(of)?, level(at)?),
+        });
     }
+    filter
+}
+
+fn level(text: &str) -> Option<LevelFilter> {
+    // The library reads nothing as `error`.
+    let text = Some(text).filter(|text| !text.is_empty());
+    text?.parse().ok()
+}
+
+fn target(text: &str) -> Option<&str> {
+    let is_usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-');
+    Some(text).filter(|text| !text.is_empty() && text.chars().all(is_usual))
 }
 
 #[cfg(test)]
 mod tests {
+    use tracing::Level;
+
     use super::*;
 
     #[test]
     fn a_log_setting_that_cannot_be_used_leaves_the_default() {
         for (variable, value) in [
             ("METER_SYNC_LOG", "meter_sync=shout"),
+            ("METER_SYNC_LOG", "\"info\""),
+            ("METER_SYNC_LOG", "meter_sync="),
+            ("METER_SYNC_LOG", "=debug"),
+            ("METER_SYNC_LOG", "*=debug"),
+            ("METER_SYNC_LOG", "info,[request]=debug"),
+            ("METER_SYNC_LOG", "info warn"),
+            ("METER_SYNC_LOG", "verbose"),
+            ("METER_SYNC_LOG", ","),
             ("METER_SYNC_LOG_FORMAT", "xml"),
             ("METER_SYNC_CONFIG", "/nowhere/meter-sync.toml"),
         ] {
             let environment = Environment::from([(variable, value)]);
             let log = LogSettings::load_from(&Settings::default(), &environment);
             assert_eq!(log, LogSettings::default(), "{variable}");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_levels_of_all_and_of_targets() {
+        let meter_sync = Targets::new().with_target("meter_sync", Level::DEBUG);
+        for (text, filter) in [
+            ("WARN", Targets::new().with_default(Level::WARN)),
+            ("off", Targets::new().with_default(LevelFilter::OFF)),
+            ("meter_sync=debug", meter_sync.clone()),
+            (
+                " info, meter_sync=debug ,",
+                meter_sync.clone().with_default(Level::INFO),
+            ),
+            (
+                "meter_sync=debug,,info",
+                meter_sync.with_default(Level::INFO),
+            ),
+            (
+                "meter_sync::runs=error",
+                Targets::new().with_target("meter_sync::runs", Level::ERROR),
+            ),
+        ] {
+            assert_eq!(parsed(text), Some(filter), "{text}");
         }
     }
 

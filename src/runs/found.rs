@@ -111,7 +111,7 @@ impl Remembered {
         is_same.then(|| answer.found.clone())
     }
 
-    /// Keeps what was found, which lasts.
+    /// Keeps what was found for the usual question, and lasts.
     pub(super) fn keep(&self, moment: Moment, history: u32, found: &Found) {
         let answer = Answer {
             moment,
@@ -123,7 +123,8 @@ impl Remembered {
     }
 }
 
-/// Whether the question is the usual one, whose answer is remembered. Answers to others can be long, and are seldom asked for twice.
+/// Whether the question is the usual one, whose answer is remembered. Answers to others can be long, and are
+/// seldom asked for twice.
 pub(super) fn is_plain(query: &StatusQuery) -> bool {
     query.run_id.is_none() && !query.include_changes
 }

@@ -98,7 +98,7 @@ impl Runs {
         let failed = |e: DbError| Unfound::Failed(e.failure());
         let mut connection = local.connect().await.map_err(failed)?;
         let asked = match found::is_plain(query) {
-            true => self.recall(&mut connection, query).await,
+            true => self.recall_or_ask(&mut connection, query).await,
             false => self.ask_anew(&mut connection, query).await,
         };
         if let Err(Unfound::Failed(_)) = &asked {
@@ -107,8 +107,8 @@ impl Runs {
         asked
     }
 
-    /// What is remembered, if nothing was committed since.
-    async fn recall(
+    /// What is remembered, if nothing was committed since; else what is found anew, which is then remembered.
+    async fn recall_or_ask(
         &self,
         connection: &mut Connection<Local>,
         query: &StatusQuery,

@@ -48,9 +48,10 @@ pub(super) struct TenantTable {
     pub(super) id_type: Option<String>,
 }
 
-// Both tables at once, and without a join: to ask twice, and to plan a join, took most of the time of a status.
+// Both tables in one statement, as each costs a status a question and its answer; and without a join, as to plan one
+// took most of a status's time.
 const FIND: &str = "\
--- look up the local table's name
+-- look up the local tables
 select coalesce(found.name, format('%I.%I',
            coalesce(said.parts[cardinality(said.parts) - 1], current_schema(), 'public'),
            said.parts[cardinality(said.parts)])),
@@ -65,7 +66,7 @@ select coalesce(found.name, format('%I.%I',
 from (select parse_ident($1) as parts) said,
      (select identity from pg_identify_object('pg_catalog.pg_class'::regclass, to_regclass($1)::oid, 0)) found (name)";
 
-/// Looks the table up; whether it exists is for the run to say.
+/// Looks the tables up; whether they exist is for the run to say.
 pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalTable, DbError> {
     let params = [
         param::text(mapping.local_table.as_str()),
