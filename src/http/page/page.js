@@ -85,13 +85,14 @@ function mark(part) {
 function focused(part) {
   const at = document.activeElement;
   if (!part.contains(at)) return null;
-  if (at.id) return () => find(at.id);
+  const inStrip = at.closest("#strip");
+  const first = (fresh) => inStrip && fresh.querySelector("#strip a");
+  if (at.id) return (fresh) => find(at.id) ?? first(fresh);
   // a link by what it leads to, as those before it may have become more
   const href = at.getAttribute("href");
   const kind = href === null ? at.tagName : `a[href="${CSS.escape(href)}"]`;
   const index = [...part.querySelectorAll(kind)].indexOf(at);
-  const inStrip = at.closest("#strip");
-  return (fresh) => fresh.querySelectorAll(kind)[index] ?? (inStrip && fresh.querySelector("#strip a"));
+  return (fresh) => fresh.querySelectorAll(kind)[index] ?? first(fresh);
 }
 
 let lent = null;   // who gets the focus back when it can be pressed again
@@ -105,7 +106,7 @@ function give(element) {
     return;
   }
   const strip = element.closest("#strip");
-  if (strip) for (const one of strip.querySelectorAll("a")) one.tabIndex = one === element ? 0 : -1;
+  if (strip) for (const one of strip.querySelectorAll("[tabindex]")) one.tabIndex = one === element ? 0 : -1;
   element.focus({ preventScroll: true });
   if (strip) element.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
@@ -314,8 +315,14 @@ function poll() {
 
 // What the keyboard and the buttons do more -------------------------------------------------------------------------
 
+/** Says what the focused bar shows: who points at it has its title. */
+function point() {
+  const bar = document.activeElement?.closest("#strip [aria-label]");
+  say(find("pointed"), bar?.getAttribute("aria-label") ?? "");
+}
+
 function strip(event) {
-  const bars = [...event.currentTarget.querySelectorAll("a")];
+  const bars = [...event.currentTarget.querySelectorAll("[tabindex]")];
   const at = bars.indexOf(document.activeElement);
   const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: bars.length - 1 }[event.key];
   if (at < 0 || to === undefined || !bars[to]) return;
@@ -361,6 +368,7 @@ localise(document);
 enhance();
 if (find("strip")) find("strip").scrollLeft = find("strip").scrollWidth;
 document.addEventListener("submit", submit);
+for (const kind of ["focusin", "focusout"]) document.addEventListener(kind, point);
 document.addEventListener("pointerdown", (event) => { pressed = event.target; });
 for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => setTimeout(() => { pressed = null; }));
 tell();

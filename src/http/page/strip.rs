@@ -62,7 +62,9 @@ pub(super) fn show(
                 section aria-labelledby="glance-head" {
                     h2 #glance-head { "Timeline" }
                     p.soft { "Duration and outcome of "
-                        @match history.len() { 1 => "the only run so far", count => { "the last " (count) " runs" } } "." }
+                        @match history.len() { 1 => "the only run so far", count => { "the last " (count) " runs" } } ". "
+                        // What the focused bar shows, in words: the script's, as only with it the others are reached by keys.
+                        span #pointed aria-hidden="true" {} }
                     (strip(&bars, now))
                     (chart(&bars))
                 }
@@ -137,7 +139,7 @@ fn strip(bars: &[Bar<'_>], now: DateTime<Utc>) -> Markup {
                     },
                     Bar::Missed(missed) => {
                         @let text = missed.said();
-                        li { span.missed role="img" aria-label=(text) title=(text) {
+                        li { span.missed id=(missed.name()) role="img" tabindex="-1" aria-label=(text) title=(text) {
                             svg width=(STEP) height=(HEIGHT + STEP) aria-hidden="true" {
                                 rect.gap x="2" y="2" width=(STEP - 4) height=(HEIGHT - 4) {}
                             }
@@ -151,6 +153,11 @@ fn strip(bars: &[Bar<'_>], now: DateTime<Utc>) -> Markup {
 }
 
 impl Missed {
+    /// The element's id: the same while later runs come.
+    fn name(&self) -> String {
+        format!("missed-{}", self.first.timestamp())
+    }
+
     fn said(&self) -> String {
         let count = i64::try_from(self.count).unwrap_or(i64::MAX);
         let more = if self.and_more { " or more" } else { "" };

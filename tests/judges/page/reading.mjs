@@ -103,6 +103,19 @@ async function obeysKeys(scene) {
   assert.equal((await at()).label, last.label);
   await keyboard.press('ArrowRight');
   assert.equal((await at()).label, last.label, 'it stays within');
+  const pointed = page.locator('#pointed');
+  assert.equal(await pointed.textContent(), last.label, 'who sees it is told, too');
+  for (let bars = 0; bars < 48 && !/missed/.test((await at()).label); bars += 1) await keyboard.press('ArrowLeft');
+  const gap = await at();
+  assert.match(gap.label, /^2 slots missed from/);
+  assert.equal(gap.ring, 'solid 3px');
+  assert.equal(await pointed.textContent(), gap.label);
+  await site.local(`update meter_sync.meter_sync_log set finished_at = finished_at + interval '3 s' where trigger = 'schedule'`);
+  const before = await page.locator('#strip a').first().getAttribute('aria-label');
+  await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await until('the strip was refreshed', async () => await page.locator('#strip a').first().getAttribute('aria-label') !== before);
+  assert.equal((await at()).label, gap.label, 'the focus stays on the gap');
+  assert.equal(await pointed.textContent(), gap.label);
   await keyboard.press('Home');
   assert(await page.locator('#strip a').first().evaluate(node => node === document.activeElement));
   // a refresh leaves the focus where it was
