@@ -5,8 +5,8 @@ import {command, until} from './sites.mjs';
 import {look} from './stage.mjs';
 import {button, counts, sync, word} from './syncs.mjs';
 
-/** More than one piece on the line, so that some rows come and others do not. */
-const MANY = `insert into meter select id, 7, 'Meter ' || id || repeat('.', 100), 'electricity', 'SN-' || id, true from generate_series(1001, 5000) id`;
+/** Far more than three times what is let through at a time, so that some rows come and others do not. */
+const MANY = `insert into meter select id, 7, 'Meter ' || id || repeat('.', 200), 'electricity', 'SN-' || id, true from generate_series(1001, 5000) id`;
 const SOME_BYTES = 200_000;
 
 const isRunning = page => page.locator('[data-run]').waitFor();
