@@ -117,7 +117,8 @@ fn facts_of(detail: &RunDetail) -> Markup {
             div { dt { "Asked for by" } dd { (words::trigger(run.trigger))
                 @if let Some(actor) = &run.actor { ", " bdi { (shortened(actor)) } } } }
             @if let Some(reason) = &run.reason { div { dt { "Reason" } dd { bdi { (shortened(reason)) } } } }
-            div { dt { "Read from the central database" } dd { (bytes(run.remote_bytes)) } }
+            // Logged when a run ends, so that 0 is no number of one that goes on or was interrupted.
+            @if run.remote_bytes > 0 { div { dt { "Read from the central database" } dd { (bytes(run.remote_bytes)) } } }
             div { dt { "Run" } dd { code { (run.run_id) } } }
             }
             (phases(detail))

@@ -40,9 +40,12 @@ async function progresses({site, visit}) {
   const before = await rows();
   site.lines.remote.hold(3 * SOME_BYTES);
   await until('its rows are counted on its own page, too', async () => await rows() > before);
+  const read = page.getByText('Read from the central database');
+  assert.equal(await read.count(), 0, 'how many bytes is known in the end');
   await look(page, 'running-run');
   site.lines.remote.open();
   await page.locator('#run-head h1', {hasText: 'Succeeded'}).waitFor();
+  await read.waitFor();
   assert.match(await page.locator('#announce').innerText(), /^Succeeded\./);
   assert.equal((await counts(page)).Inserted.replace(/\D/g, ''), '4030');
   await page.goto('/');
