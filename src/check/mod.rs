@@ -102,7 +102,7 @@ async fn tables_and_rows(
             findings.push(privileges::remote_table(remote, mapping, shape).await);
             findings.push(privileges::local_table(local, mapping, shape).await);
             if let Some(shape) = shape {
-                findings.push(rows::remote(remote, shape, tenant).await);
+                findings.push(rows::remote(remote, mapping, shape, tenant).await);
                 findings.extend(rows::tenant_indexes(remote, local, mapping, shape).await);
             }
         }

@@ -90,6 +90,7 @@ async fn look_at_remote(
         Source::Query(query) => {
             let query = query.trim().trim_end_matches(';');
             let none = format!("-- try the query\nselect from ({query}\n) q limit 0");
+            tx.use_role_path().await?;
             tx.query(&none, &[]).await?;
             return Ok(Verdict::Ok("the query may be run".to_owned()));
         }

@@ -7,9 +7,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Finding, Verdict, missing};
 use crate::clock;
-use crate::config::{Check, Endpoint, Limits, Setting, Tls};
+use crate::config::{Check, Endpoint, Limits, Setting, Source, Tls};
 use crate::db::{Connection, Database, DbError, Local, Remote, Side, SideName, Tx};
 use crate::error::Failure;
+use crate::sync;
 
 /// A schedule and a log that are read side by side mislead when the clocks differ by more.
 const SKEW: TimeDelta = TimeDelta::seconds(5);
@@ -40,7 +41,7 @@ impl Reached<Remote> {
         let endpoint = endpoint.ok_or_else(|| missing(Setting::RemoteUrl))?;
         let (mut connection, connected_in) = connect(endpoint, limits).await?;
         let tx = connection
-            .snapshot("check")
+            .snapshot("check", &[])
             .await
             .map_err(|e| e.failure())?;
         let server = Server::ask(&tx).await.map_err(|e| e.failure())?;
@@ -54,7 +55,18 @@ impl Reached<Remote> {
 
     /// A read-only transaction, rolled back when dropped.
     pub(super) async fn look(&mut self) -> Result<Tx<'_, Remote>, DbError> {
-        self.connection.snapshot("check").await
+        self.connection.snapshot("check", &[]).await
+    }
+
+    /// The same for the rows of the source, as a run reads them.
+    pub(super) async fn look_at_rows(
+        &mut self,
+        source: &Source,
+    ) -> Result<Tx<'_, Remote>, DbError> {
+        let locks = sync::locks_of(&mut self.connection, source).await?;
+        let tx = self.connection.snapshot("check", &locks).await?;
+        tx.use_role_path().await?;
+        Ok(tx)
     }
 }
 

@@ -10,18 +10,19 @@ use crate::sync::Shape;
 /// How many meters the remote has for the tenant.
 pub(super) async fn remote(
     remote: &mut Reached<Remote>,
+    mapping: &Mapping,
     shape: &Shape,
     tenant: &TenantId,
 ) -> Finding {
     let looked = async {
-        let tx = remote.look().await?;
+        let tx = remote.look_at_rows(&mapping.source).await?;
         let Shape {
             remote_from,
             remote_filter,
             ..
         } = shape;
         let count = format!(
-            "-- count the remote meters\nselect count(*) from {remote_from} r where {remote_filter}"
+            "-- count the remote meters\nselect pg_catalog.count(*) from {remote_from} r where {remote_filter}"
         );
         let count: i64 = tx.query_one(&count, &[]).await?.get(0);
         Ok(match count {
@@ -105,6 +106,7 @@ async fn look_for_index<S: Side>(
     let others = format!(
         "-- look for other tenants\nselect exists (select from {table} {row} where ({filter}) is not true)"
     );
+    tx.use_role_path().await?;
     if !tx.query_one(&others, &[]).await?.get::<_, bool>(0) {
         return Ok(None);
     }

@@ -50,6 +50,8 @@ pub struct Column {
     pub base_type: String,
     /// The same with length or precision; without where these are not known.
     pub exact_type: String,
+    /// The operator by which values of the type are equal, with its schema: `operator(pg_catalog.=)`.
+    pub equals: String,
     /// Whether every server has the type.
     pub is_builtin: bool,
     /// Whether texts in it are equal only if they are the same, byte by byte.
@@ -78,10 +80,30 @@ impl Relation {
     }
 }
 
+/// The operator by which values of the type `$type` are equal, with its schema; that of the default index of the type.
+macro_rules! equals {
+    ($type:literal) => {
+        concat!(
+            "coalesce((
+               select pg_catalog.format('operator(%I.%s)', s.nspname, e.oprname)
+               from pg_catalog.pg_opclass c
+               join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname = 'btree'
+               join pg_catalog.pg_amop o on o.amopfamily = c.opcfamily and o.amopstrategy = 3
+                   and o.amoplefttype = c.opcintype and o.amoprighttype = c.opcintype
+               join pg_catalog.pg_operator e on e.oid = o.amopopr
+               join pg_catalog.pg_namespace s on s.oid = e.oprnamespace
+               where c.opcdefault and c.opcintype = ",
+            $type,
+            "), 'operator(pg_catalog.=)')"
+        )
+    };
+}
+
 /// The type behind every domain of `v.type_oid` with the modifier `v.modifier`, as `t`.
 macro_rules! behind_domains {
     () => {
-        "
+        concat!(
+            "
 join lateral (
     with recursive behind (oid, modifier) as (
         select v.type_oid, v.modifier
@@ -89,17 +111,26 @@ join lateral (
         select d.typbasetype, case when b.modifier >= 0 then b.modifier else d.typtypmod end
         from behind b join pg_catalog.pg_type d on d.oid = b.oid and d.typtype = 'd'
     )
-    select format_type(t.oid, -1) as base_type, format_type(t.oid, b.modifier) as exact_type,
-           t.typnamespace = 'pg_catalog'::regnamespace as is_builtin
+    select pg_catalog.format_type(t.oid, -1) as base_type, pg_catalog.format_type(t.oid, b.modifier) as exact_type,
+           t.typnamespace = 'pg_catalog'::regnamespace as is_builtin,
+           ",
+            equals!("t.oid"),
+            " as equals
     from behind b
     join pg_catalog.pg_type t on t.oid = b.oid and t.typtype <> 'd'
 ) t on true"
+        )
     };
 }
 
 const FIND: &str = concat!(
     "\
 -- look up the table
+with named as materialized (
+    select case when set_config('search_path', $2, true) is not null then to_regclass($1)::oid end as oid
+), pinned as materialized (
+    select named.oid, set_config('search_path', 'pg_catalog, pg_temp', true) from named
+)
 select t.base_type, t.exact_type, t.is_builtin, a.attname::text, a.attgenerated <> '',
        a.attidentity = 'a', not a.attnotnull, a.attnum,
        coalesce((select o.collisdeterministic from pg_catalog.pg_collation o where o.oid = a.attcollation), true),
@@ -114,14 +145,15 @@ select t.base_type, t.exact_type, t.is_builtin, a.attname::text, a.attgenerated 
                  (select d.oid from pg_catalog.pg_database d where d.datname = current_database()),
                  c.oid, pg_relation_filenode(c.oid),
                  (select string_agg(b.pid::text, ' ' order by b.pid) from pg_catalog.pg_stat_activity b
-                  where b.datid is null and b.usesysid is null)) end
-from pg_catalog.pg_class c
+                  where b.datid is null and b.usesysid is null)) end,
+       t.equals
+from pinned
+join pg_catalog.pg_class c on c.oid = pinned.oid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 cross join lateral (select a.atttypid as type_oid, a.atttypmod as modifier) v",
     behind_domains!(),
     "
-where c.oid = to_regclass($1)::oid
 order by a.attnum"
 );
 
@@ -157,9 +189,23 @@ pub async fn unique_indexes<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<UniqueI
     Ok(found)
 }
 
-/// Looks a relation up by `name` or `schema.name`; `None` when there is none that we may see.
+const EQUALS: &str = concat!(
+    "-- look up the equality of a type\nselect ",
+    equals!("v.oid"),
+    " from (select $1::oid) v (oid)"
+);
+
+/// The operator by which values of a type are equal, with its schema.
+pub async fn equals_of<S: Side>(tx: &Tx<'_, S>, type_oid: u32) -> Result<String, DbError> {
+    Ok(tx.query_one(EQUALS, &[param::oid(type_oid)]).await?.get(0))
+}
+
+/// Looks a relation up by `name` or `schema.name`, as the role itself would find it; `None` when there is none that we
+/// may see.
 pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation>, DbError> {
-    let rows = tx.query(FIND, &[param::text(name)]).await?;
+    let path = tx.role_path();
+    let params = [param::text(name), param::text(path.as_str())];
+    let rows = tx.query(FIND, &params).await?;
     let Some(first) = rows.first() else {
         return Ok(None);
     };
@@ -186,6 +232,7 @@ fn column(row: &Row) -> Column {
         is_nullable: row.get(6),
         number: row.get(7),
         is_deterministic: row.get(8),
+        equals: row.get("equals"),
     }
 }
 
@@ -193,11 +240,11 @@ fn column(row: &Row) -> Column {
 pub async fn of_query<S: Side>(tx: &Tx<'_, S>, query: &str) -> Result<Vec<Column>, DbError> {
     let names = tx.columns_of(query).await?;
     let types = quote::list(&names, ", ", |name| {
-        format!("pg_typeof(q.{})::oid", quote::identifier(name))
+        format!("pg_catalog.pg_typeof(q.{})::oid", quote::identifier(name))
     });
     let find = concat!(
         "
-select t.base_type, t.exact_type, t.is_builtin, v.name, false, false, true, 0::smallint, true
+select t.base_type, t.exact_type, t.is_builtin, v.name, false, false, true, 0::smallint, true, t.equals
 from types
 cross join lateral (
     select u.type_oid, -1 as modifier, u.name, u.n
@@ -212,7 +259,7 @@ order by v.n"
         "-- look up the query's types
 with types as (
     select array[{types}]::oid[] as oids
-    from (select) one left join (select * from ({query}\n) q limit 0) q on true
+    from (select) one left join (select q.* from ({query}\n) q limit 0) q on true
 ) {find}"
     );
     let rows = tx.query(&sql, &[param::texts(&names)]).await?;

@@ -116,6 +116,21 @@ impl DbError {
         })
     }
 
+    /// Whether what was to be locked takes no lock of ours: it is no table or view, is not there, or may not be read. To
+    /// read it tells which.
+    pub(super) fn cannot_be_locked(&self) -> bool {
+        self.server_error().is_some_and(|error| {
+            [
+                SqlState::WRONG_OBJECT_TYPE,
+                SqlState::FEATURE_NOT_SUPPORTED,
+                SqlState::UNDEFINED_TABLE,
+                SqlState::INVALID_SCHEMA_NAME,
+                SqlState::INSUFFICIENT_PRIVILEGE,
+            ]
+            .contains(error.code())
+        })
+    }
+
     /// What the server says of a row, message and detail.
     pub fn reason(&self) -> String {
         let Some(error) = self.server_error() else {

@@ -205,6 +205,9 @@ impl<S: Side> Database<S> {
 /// What is being done while a transaction is opened.
 const OPEN: &str = "begin a transaction";
 
+/// What is being done while the relations of a snapshot are locked.
+const LOCK: &str = "lock the tables to be read";
+
 /// Settings that make the text of a value mean the same on both sides, whatever a role or a
 /// database has set (<https://www.postgresql.org/docs/current/runtime-config-client.html>).
 ///
@@ -215,6 +218,14 @@ const PINNED: &str = "set local datestyle = 'ISO, YMD'; set local intervalstyle 
      set local lc_monetary = 'C'; set local array_nulls = on; set local standard_conforming_strings = on; \
      set local idle_in_transaction_session_timeout = 0; \
      set local jit = off; ";
+
+/// Only the objects that Postgres came with are found by a bare name: whoever may create functions and operators in a
+/// schema of the role's own path would else have them run with our rights
+/// (<https://www.postgresql.org/docs/current/ddl-schemas.html#DDL-SCHEMAS-PATTERNS>).
+const PINNED_PATH: &str = "set local search_path = pg_catalog, pg_temp";
+
+/// The savepoint around the locks of a snapshot.
+const LOCKS: &str = "meter_sync_locks";
 
 /// Lets a server in the middle of a statement look for a client that died or gave up, so that it holds
 /// neither lock nor connection for it. Postgres has it from version 14, surely on Linux; elsewhere the
@@ -238,7 +249,7 @@ impl<S: Side> Connection<S> {
         &mut self,
         name: &'static str,
         level: IsolationLevel,
-        settings: &str,
+        (settings, locks): (&str, &[String]),
     ) -> Result<Tx<'_, S>, DbError> {
         let waits = self.waits;
         let Some(client) = self.client.as_mut() else {
@@ -252,14 +263,15 @@ impl<S: Side> Connection<S> {
             .await
             .map_err(|_elapsed| DbError::silence::<S>(name, waits.answer()))?
             .map_err(|source| DbError::query::<S>(OPEN, source))?;
-        let tx = Tx::new(inner, &self.answer_due, waits);
+        let mut tx = Tx::new(inner, &self.answer_due, waits);
         let statement_ms = waits.statement.as_millis();
         tx.batch(&format!(
-            "-- {name}\n{PINNED}{NOTICE_A_DEAD_CLIENT}; {settings}set local statement_timeout = {statement_ms}; \
+            "-- {name}\n{PINNED}{settings}set local statement_timeout = {statement_ms}; \
              set local application_name = {}",
             quote::literal(&format!("meter-sync {name}"))
         ))
         .await?;
+        tx.lock_and_pin(locks).await?;
         Ok(tx)
     }
 
@@ -271,8 +283,18 @@ impl<S: Side> Connection<S> {
 
 impl Connection<Remote> {
     /// One snapshot of the remote, read-only: everything read through it is of one moment.
-    pub async fn snapshot(&mut self, name: &'static str) -> Result<Tx<'_, Remote>, DbError> {
-        self.open(name, IsolationLevel::RepeatableRead, "").await
+    ///
+    /// The relations `locks`, named as SQL names them, are locked against rewrites before the snapshot is taken. Else a
+    /// truncate that is committed in between would leave the snapshot with a table that is empty for it
+    /// (<https://www.postgresql.org/docs/current/mvcc-caveats.html>). What cannot be locked, such as a foreign table,
+    /// is read without.
+    pub async fn snapshot(
+        &mut self,
+        name: &'static str,
+        locks: &[String],
+    ) -> Result<Tx<'_, Remote>, DbError> {
+        self.open(name, IsolationLevel::RepeatableRead, ("", locks))
+            .await
     }
 }
 
@@ -289,7 +311,7 @@ impl Connection<Local> {
             "set local lock_timeout = {lock_ms}; set local tcp_keepalives_idle = 3; \
              set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 2; {PLANNING}"
         );
-        self.open(name, IsolationLevel::ReadCommitted, &settings)
+        self.open(name, IsolationLevel::ReadCommitted, (&settings, &[]))
             .await
     }
 }

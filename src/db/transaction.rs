@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use super::param::{Param, typed};
-use super::{DbError, Side, Waits};
+use super::{DbError, LOCK, LOCKS, NOTICE_A_DEAD_CLIENT, PINNED_PATH, Side, Waits};
 
 /// An open transaction; rolled back when dropped without [`Tx::commit`].
 pub struct Tx<'c, S> {
@@ -24,6 +24,8 @@ pub struct Tx<'c, S> {
     shortest_us: AtomicU64,
     /// How many bytes of rows the server sent, each with the head of its message.
     bytes_read: AtomicU64,
+    /// The path by which the role finds objects, as `set search_path` takes it.
+    role_path: String,
     side: PhantomData<S>,
 }
 
@@ -45,8 +47,77 @@ impl<'c, S: Side> Tx<'c, S> {
             waits,
             shortest_us: AtomicU64::new(u64::MAX),
             bytes_read: AtomicU64::new(0),
+            role_path: String::new(),
             side: PhantomData,
         }
+    }
+
+    /// Locks relations against rewrites, then pins the path; nothing before that takes a snapshot.
+    pub(super) async fn lock_and_pin(&mut self, locks: &[String]) -> Result<(), DbError> {
+        if let Err(error) = self.lock(locks).await {
+            if !error.cannot_be_locked() {
+                return Err(error);
+            }
+            self.back_to(LOCKS).await?;
+            self.lock_one_by_one(locks).await?;
+        }
+        let sql =
+            format!("-- pin the path\nshow search_path; {PINNED_PATH}; {NOTICE_A_DEAD_CLIENT}");
+        let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;
+        let path = messages.into_iter().find_map(row);
+        self.role_path = path
+            .and_then(|row| row.get(0).map(str::to_owned))
+            .unwrap_or_default();
+        Ok(())
+    }
+
+    /// Locks what can be locked.
+    async fn lock_one_by_one(&self, locks: &[String]) -> Result<(), DbError> {
+        if locks.len() < 2 {
+            return Ok(());
+        }
+        for relation in locks {
+            match self.lock(std::slice::from_ref(relation)).await {
+                Err(error) if error.cannot_be_locked() => self.back_to(LOCKS).await?,
+                locked => locked?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn lock(&self, locks: &[String]) -> Result<(), DbError> {
+        if locks.is_empty() {
+            return Ok(());
+        }
+        let locks = locks.join(", ");
+        self.batch(&format!(
+            "-- {LOCK}\nsavepoint {LOCKS}; lock table {locks} in access share mode; release savepoint {LOCKS}"
+        ))
+        .await
+    }
+
+    /// The path by which the role finds objects, as `set search_path` and `set_config` take it. What Postgres came
+    /// with comes first in it.
+    pub fn role_path(&self) -> String {
+        match self.role_path.contains("pg_catalog") {
+            true => format!("pg_catalog, {}", self.role_path),
+            false => self.role_path.clone(),
+        }
+    }
+
+    /// Lets what follows find objects as the role does, for code of the database's owner that rests on it: views, row
+    /// security, triggers, checks. Statements of ours name everything in full then.
+    pub async fn use_role_path(&self) -> Result<(), DbError> {
+        let path = self.role_path();
+        self.batch(&format!(
+            "-- use the path of the role\nset local search_path = {path}"
+        ))
+        .await
+    }
+
+    /// Ends [`Tx::use_role_path`].
+    pub async fn pin_path(&self) -> Result<(), DbError> {
+        self.batch(&format!("-- pin the path\n{PINNED_PATH}")).await
     }
 
     /// Whether a question and its answer are on the way for as short a time as within a building, by the
@@ -157,7 +228,7 @@ impl<'c, S: Side> Tx<'c, S> {
     /// The names of a query's columns, without a row of it. No statement is left prepared, which a
     /// pooler would hand to the next client.
     pub async fn columns_of(&self, query: &str) -> Result<Vec<String>, DbError> {
-        let sql = format!("-- describe the query\nselect * from ({query}\n) q limit 0");
+        let sql = format!("-- describe the query\nselect q.* from ({query}\n) q limit 0");
         let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;
         let mut names = Vec::new();
         for message in messages {

@@ -144,7 +144,7 @@ impl Runs {
         let filter = table::of_tenant(table, mapping, &tenant.given);
         let sql = format!(
             "-- count the meters
-select count(*) filter (where l.{active}), count(*) filter (where l.{active} is not true)
+select pg_catalog.count(*) filter (where l.{active}), pg_catalog.count(*) filter (where l.{active} is not true)
 from {} l where {filter}",
             table.name
         );

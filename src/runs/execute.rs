@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::db::{Database, DbError, Local, Remote, Tx};
+use crate::db::{Connection, Database, DbError, Local, Remote, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, Phase, Progress, RunId};
 use crate::sync::{self, Compare, Done, Job, SyncError};
@@ -212,13 +212,24 @@ async fn work(
     observer: &sync::Observer,
 ) -> Result<Done, SyncError> {
     let mut connection = remote.connect().await?;
-    let result = match connection.snapshot("sync").await {
-        Ok(snapshot) => sync::run(snapshot, local, job, observer).await,
-        Err(error) => Err(error.into()),
-    };
+    let result = read_and_write(&mut connection, local, job, observer).await;
     // An hour may pass till the next run; the central database need not hold a connection for it.
     connection.discard();
     result
+}
+
+async fn read_and_write(
+    connection: &mut Connection<Remote>,
+    local: &Tx<'_, Local>,
+    job: &Job<'_>,
+    observer: &sync::Observer,
+) -> Result<Done, SyncError> {
+    let locks = sync::locks_of(connection, &job.mapping.source).await?;
+    let snapshot = connection.snapshot("sync", &locks).await?;
+    let done = sync::run(snapshot, local, job, observer).await?;
+    // What is logged of the run needs nothing of the role's own.
+    local.pin_path().await?;
+    Ok(done)
 }
 
 fn cancelled() -> Failure {

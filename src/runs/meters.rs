@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
-use crate::db::catalog::{self, Relation};
+use crate::db::catalog::{self, Column, Relation};
 use crate::db::{DbError, Local, Tx, json, migrations, param, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Action, Fields, RunId};
@@ -86,11 +86,11 @@ impl KeyText {
         }
     }
 
-    fn values(&self, columns: &[(String, String)]) -> Option<Vec<String>> {
+    fn values(&self, columns: &[Column]) -> Option<Vec<String>> {
         match self {
             Self::Ordered(values) => Some(values.clone()),
             Self::Named(pairs) if pairs.len() == columns.len() => {
-                let value = |(name, _): &(String, String)| pairs.get(name).cloned();
+                let value = |column: &Column| pairs.get(&column.name).cloned();
                 columns.iter().map(value).collect()
             }
             Self::Named(_) => None,
@@ -116,8 +116,8 @@ const TYPING: Duration = Duration::from_secs(1);
 struct Meters {
     scope: Scope,
     relation: Relation,
-    /// The key's columns: name and type.
-    key: Vec<(String, String)>,
+    /// The key's columns.
+    key: Vec<Column>,
     /// The condition that picks the tenant's rows, for a row named `l`.
     filter: String,
 }
@@ -184,11 +184,8 @@ impl Runs {
                 unique.map_err(|e| e.failure())?.primary
             }
         };
-        let typed = |name: String| {
-            let type_ = relation.column(&name)?.base_type.clone();
-            Some((name, type_))
-        };
-        let key: Option<Vec<_>> = key.and_then(|key| key.into_iter().map(typed).collect());
+        let column = |name: &String| relation.column(name).cloned();
+        let key: Option<Vec<_>> = key.and_then(|key| key.iter().map(column).collect());
         let key = key.ok_or_else(|| {
             missing(format!(
                 "The local table {} has no key.",
@@ -196,6 +193,7 @@ impl Runs {
             ))
         })?;
         let filter = table::of_tenant(&table, mapping, &tenant.given);
+        tx.use_role_path().await.map_err(|e| e.failure())?;
         Ok(Meters {
             scope: Scope { tenant, table },
             relation,
@@ -243,10 +241,16 @@ impl Meters {
         tx.savepoint("key").await?;
         let pairs: Vec<String> = (1..)
             .zip(&self.key)
-            .map(|(n, (name, type_))| format!("{}, ${n}::{type_}", quote::literal(name)))
+            .map(|(n, column)| {
+                format!(
+                    "{}, ${n}::{}",
+                    quote::literal(&column.name),
+                    column.base_type
+                )
+            })
             .collect();
         let sql = format!(
-            "-- read the key\nselect jsonb_build_object({})::text",
+            "-- read the key\nselect pg_catalog.jsonb_build_object({})::text",
             pairs.join(", ")
         );
         match tx.query_one(&sql, &texts(key)).await {
@@ -268,16 +272,16 @@ impl Meters {
         tx: &Tx<'_, Local>,
         key: &[String],
     ) -> Result<Option<(String, Fields)>, DbError> {
-        let pairs = quote::list(self.key.iter().map(|(name, _)| name), ", ", |name| {
+        let pairs = quote::list(self.key.iter().map(|column| &column.name), ", ", |name| {
             format!("{}, l.{}", quote::literal(name), quote::identifier(name))
         });
         let conditions: Vec<String> = (1..)
             .zip(&self.key)
-            .map(|(n, (name, type_))| format!("l.{} = ${n}::{type_}", quote::identifier(name)))
+            .map(|(n, column)| is(column, &format!("${n}")))
             .collect();
         // As `json`, which holds whatever a column of that type does.
         let sql = format!(
-            "-- read a meter\nselect jsonb_build_object({pairs})::text, row_to_json(l)::text from {} l where {} and {} limit 1",
+            "-- read a meter\nselect pg_catalog.jsonb_build_object({pairs})::text, pg_catalog.row_to_json(l.*)::text from {} l where {} and {} limit 1",
             self.relation.quoted(),
             conditions.join(" and "),
             self.filter
@@ -294,15 +298,17 @@ impl Meters {
         if self.relation.column(NAME).is_none() {
             return Ok(vec![None; keys.len()]);
         }
-        let is_key = |(column, type_): &(String, String)| {
-            let (name, text) = (quote::identifier(column), quote::literal(column));
-            format!("l.{name} = (asked.key->>{text})::{type_}")
+        let is_key = |column: &Column| {
+            is(
+                column,
+                &format!("(asked.key->>{})", quote::literal(&column.name)),
+            )
         };
         let conditions: Vec<String> = self.key.iter().map(is_key).collect();
         let sql = format!(
             "-- read the meters' names
 select (select l.{NAME}::text from {} l where {} and {} limit 1)
-from jsonb_array_elements($1::jsonb) with ordinality asked (key, n) order by asked.n",
+from pg_catalog.jsonb_array_elements($1::jsonb) with ordinality asked (key, n) order by asked.n",
             self.relation.quoted(),
             conditions.join(" and "),
             self.filter
@@ -340,14 +346,14 @@ from jsonb_array_elements($1::jsonb) with ordinality asked (key, n) order by ask
         prefix: &str,
         limit: i64,
     ) -> Result<Vec<String>, DbError> {
-        let [(name, _type)] = self.key.as_slice() else {
+        let [column] = self.key.as_slice() else {
             return Ok(Vec::new());
         };
-        let key = quote::identifier(name);
+        let key = quote::identifier(&column.name);
         let sql = format!(
             "-- list keys
 select l.{key}::text from {} l
-where starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2",
+where pg_catalog.starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2",
             self.relation.quoted(),
             self.filter
         );
@@ -367,6 +373,17 @@ join meter_sync.meter_sync_log g on g.id = c.run_id
 where c.key = $1::jsonb and g.local_table = $2 and g.tenant = $3
   and not g.dry_run and g.outcome in ('succeeded', 'partial')
 order by c.run_id desc limit $4";
+
+/// The condition that a column of the row `l` is what a text says.
+fn is(column: &Column, text: &str) -> String {
+    let Column {
+        name,
+        equals,
+        base_type,
+        ..
+    } = column;
+    format!("l.{} {equals} {text}::{base_type}", quote::identifier(name))
+}
 
 fn texts(key: &[String]) -> Vec<param::Param<'_>> {
     key.iter()

@@ -4,7 +4,7 @@
 //! are kept apart by scope: what goes on in one table says nothing of another.
 
 use crate::config::Mapping;
-use crate::db::{DbError, Local, Tx, param, quote};
+use crate::db::{DbError, Local, Tx, catalog, param, quote};
 use crate::meter::TenantId;
 
 use super::tenant::Tenant;
@@ -33,6 +33,8 @@ pub(super) struct LocalTable {
     pub(super) exists: bool,
     /// The type of the tenant column; without the column the table holds one tenant's meters.
     pub(super) tenant_type: Option<String>,
+    /// The operator by which values of that type are equal.
+    pub(super) tenant_equals: String,
     /// Whether it has the column that tells whether a meter is active.
     pub(super) has_active: bool,
     /// The table that names the tenant.
@@ -42,8 +44,8 @@ pub(super) struct LocalTable {
 /// The local table `tenant`, which need not be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TenantTable {
-    /// Whether there is one that we may read.
-    pub(super) is_readable: bool,
+    /// Its schema and name, quoted, if there is one that we may read.
+    pub(super) name: Option<String>,
     /// The type of its key.
     pub(super) id_type: Option<String>,
 }
@@ -52,35 +54,52 @@ pub(super) struct TenantTable {
 // took most of a status's time.
 const FIND: &str = "\
 -- look up the local tables
+with named as materialized (
+    select to_regclass($1)::oid as meter, to_regclass('tenant')::oid as tenant, current_schema() as schema
+    from (select set_config('search_path', $4, true) offset 0) path (is_set) where path.is_set is not null
+), pinned as materialized (
+    select named.*, set_config('search_path', 'pg_catalog, pg_temp', true) from named
+)
 select coalesce(found.name, format('%I.%I',
-           coalesce(said.parts[cardinality(said.parts) - 1], current_schema(), 'public'),
+           coalesce(said.parts[cardinality(said.parts) - 1], pinned.schema, 'public'),
            said.parts[cardinality(said.parts)])),
        found.name is not null,
-       (select format_type(a.atttypid, -1) from pg_catalog.pg_attribute a
-        where a.attrelid = to_regclass($1)::oid and a.attname = $2 and a.attnum > 0 and not a.attisdropped),
+       format_type(c.atttypid, -1),
        exists (select from pg_catalog.pg_attribute a
-        where a.attrelid = to_regclass($1)::oid and a.attname = $3 and a.attnum > 0 and not a.attisdropped),
-       coalesce(has_table_privilege(to_regclass('tenant')::oid, 'select'), false),
+        where a.attrelid = pinned.meter and a.attname = $3 and a.attnum > 0 and not a.attisdropped),
+       (select identity from pg_identify_object('pg_catalog.pg_class'::regclass, pinned.tenant, 0)
+        where has_table_privilege(pinned.tenant, 'select')),
        (select format_type(a.atttypid, -1) from pg_catalog.pg_attribute a
-        where a.attrelid = to_regclass('tenant')::oid and a.attname = 'id' and a.attnum > 0 and not a.attisdropped)
-from (select parse_ident($1) as parts) said,
-     (select identity from pg_identify_object('pg_catalog.pg_class'::regclass, to_regclass($1)::oid, 0)) found (name)";
+        where a.attrelid = pinned.tenant and a.attname = 'id' and a.attnum > 0 and not a.attisdropped),
+       c.atttypid, (select t.typnamespace = 'pg_catalog'::regnamespace from pg_catalog.pg_type t where t.oid = c.atttypid)
+from pinned
+cross join (select parse_ident($1) as parts) said
+cross join lateral pg_identify_object('pg_catalog.pg_class'::regclass, pinned.meter, 0) found (type, schema, object, name)
+left join pg_catalog.pg_attribute c
+    on c.attrelid = pinned.meter and c.attname = $2 and c.attnum > 0 and not c.attisdropped";
 
-/// Looks the tables up; whether they exist is for the run to say.
+/// Looks the tables up, as the role itself would find them; whether they exist is for the run to say.
 pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalTable, DbError> {
+    let path = tx.role_path();
     let params = [
         param::text(mapping.local_table.as_str()),
         param::text(mapping.tenant_column.as_str()),
         param::text(mapping.active_column.as_str()),
+        param::text(path.as_str()),
     ];
     let row = tx.query_one(FIND, &params).await?;
+    let tenant_equals = match (row.get(6), row.get(7)) {
+        (Some(oid), Some(false)) => catalog::equals_of(tx, oid).await?,
+        (_, _) => quote::EQUALS.to_owned(),
+    };
     Ok(LocalTable {
         name: row.get(0),
         exists: row.get(1),
         tenant_type: row.get(2),
+        tenant_equals,
         has_active: row.get(3),
         tenants: TenantTable {
-            is_readable: row.get(4),
+            name: row.get(4),
             id_type: row.get(5),
         },
     })
@@ -90,8 +109,9 @@ pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
 pub(super) fn of_tenant(table: &LocalTable, mapping: &Mapping, tenant: &TenantId) -> String {
     match table.tenant_type {
         Some(_) => format!(
-            "l.{} = {}",
+            "l.{} {} {}",
             quote::identifier(&mapping.tenant_column),
+            table.tenant_equals,
             quote::literal(tenant.as_str())
         ),
         None => "true".to_owned(),

@@ -51,12 +51,15 @@ impl From<DbError> for NoTenant {
     }
 }
 
-// Through jsonb, as the table need not have a name and its id may be of any type.
-const ROWS: &str = "\
--- read the tenant
-select to_jsonb(t)->>'id', to_jsonb(t)->>'name' from tenant t
-where $1::text is null or to_jsonb(t)->>'id' in ($1, $2)
-limit 2";
+/// Through jsonb, as the table need not have a name and its id may be of any type.
+fn rows_of(table: &str) -> String {
+    format!(
+        "-- read the tenant
+select t.row->>'id', t.row->>'name' from (select pg_catalog.to_jsonb(r.*) as row from {table} r) t
+where $1::text is null or t.row->>'id' in ($1, $2)
+limit 2"
+    )
+}
 
 /// Finds the tenant; read at each run, as the row may come later than the process.
 pub(super) async fn resolve(
@@ -64,27 +67,18 @@ pub(super) async fn resolve(
     mapping: &Mapping,
     table: &LocalTable,
 ) -> Result<Tenant, NoTenant> {
-    let is_readable = table.tenants.is_readable;
+    let tenants = table.tenants.name.as_deref();
     let types = Types {
         column: table.tenant_type.as_deref(),
         id: table.tenants.id_type.as_deref(),
     };
     let Some(given) = mapping.tenant.clone() else {
-        let rows = if is_readable {
-            rows(tx, None).await?
-        } else {
-            Vec::new()
-        };
-        let (given, name) = single(rows)?;
+        let (given, name) = single(rows(tx, tenants, None).await?)?;
         let id = types.read(tx, &given).await?;
         return Ok(Tenant { id, given, name });
     };
     let id = types.read(tx, &given).await?;
-    let rows = if is_readable {
-        rows(tx, Some((&given, &id))).await?
-    } else {
-        Vec::new()
-    };
+    let rows = rows(tx, tenants, Some((&given, &id))).await?;
     let name = rows.into_iter().next().and_then(|(_, name)| name);
     Ok(Tenant { id, given, name })
 }
@@ -104,12 +98,20 @@ pub(super) async fn known(
 
 type Row = (Option<String>, Option<String>);
 
-async fn rows(tx: &Tx<'_, Local>, of: Option<(&TenantId, &TenantId)>) -> Result<Vec<Row>, DbError> {
+/// The first rows of the table, or of a tenant in it; none without a table.
+async fn rows(
+    tx: &Tx<'_, Local>,
+    table: Option<&str>,
+    of: Option<(&TenantId, &TenantId)>,
+) -> Result<Vec<Row>, DbError> {
+    let Some(table) = table else {
+        return Ok(Vec::new());
+    };
     let params = [
         param::text(of.map(|(given, _)| given.as_str())),
         param::text(of.map(|(_, id)| id.as_str())),
     ];
-    let rows = tx.query(ROWS, &params).await?;
+    let rows = tx.query(&rows_of(table), &params).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 

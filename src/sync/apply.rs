@@ -81,16 +81,16 @@ async fn altered(
     let staged_row = shape.same_key("s", "p");
     let local_row = shape.same_key("l", "p");
     let values = quote::list(shape.fields(), ", ", |name| {
-        let column = quote::identifier(name);
+        let (written, staged) = (shape.column("l", name), shape.column("s", name));
         let name = quote::literal(name);
-        format!("({name}, record_image_ne(row(l.{column}), row(s.{column})))")
+        format!("({name}, pg_catalog.record_image_ne(row({written}), row({staged})))")
     });
     let sql = format!(
         "-- look at what was written
 select distinct f.name
 from (
-    select * from pg_temp.meter_sync_plan
-    where \"meter_sync step\" > 0 and \"meter_sync n\" <> all ($1) limit {LOOKED_AT}
+    select p.* from pg_temp.meter_sync_plan p
+    where p.step > 0 and p.n <> all ($1) limit {LOOKED_AT}
 ) p
 join pg_temp.meter_sync_stage s on {staged_row}
 join {table} l on {local_row} and {local_filter}
@@ -103,12 +103,12 @@ where f.differs order by 1"
 
 /// Lets the rows of a small range be found by their number and key.
 fn index(shape: &Shape) -> String {
-    let key = quote::columns("", &shape.key);
+    let key = shape.places(&shape.key);
     format!(
         "-- index the plan
-create index if not exists meter_sync_plan_n on pg_temp.meter_sync_plan (\"meter_sync n\");
+create index if not exists meter_sync_plan_n on pg_temp.meter_sync_plan (n);
 create index if not exists meter_sync_stage_key on pg_temp.meter_sync_stage ({key});
-analyze pg_temp.meter_sync_plan (\"meter_sync n\")"
+analyze pg_temp.meter_sync_plan (n)"
     )
 }
 
@@ -151,7 +151,7 @@ pub(super) fn write(shape: &Shape, step: Step) -> PerRow {
     } = shape;
     let staged_row = shape.same_key("s", "p");
     let local_row = shape.same_key("l", "p");
-    let range = "p.\"meter_sync n\" between $1 and $2";
+    let range = "p.n >= $1 and p.n <= $2";
     let sql = match step {
         Step::Deactivate => format!(
             "-- deactivate meters
@@ -164,8 +164,7 @@ where {local_row} and {local_filter} and {range}",
 update {local} l set {} from pg_temp.meter_sync_plan p, pg_temp.meter_sync_stage s
 where {staged_row} and {local_row} and {local_filter} and {range}",
             quote::list(shape.fields(), ", ", |name| {
-                let column = quote::identifier(name);
-                format!("{column} = s.{column}")
+                format!("{} = {}", quote::identifier(name), shape.column("s", name))
             })
         ),
         Step::Insert => format!(
@@ -173,9 +172,9 @@ where {staged_row} and {local_row} and {local_filter} and {range}",
 insert into {local} ({}) overriding system value
 select {} from pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}
 where {range}
-order by p.\"meter_sync n\"",
+order by p.n",
             quote::columns("", &shape.names),
-            quote::columns("s.", &shape.names)
+            shape.list("s", &shape.names)
         ),
     };
     PerRow { sql }
@@ -192,10 +191,10 @@ async fn set_aside(
     let sql = format!(
         "-- take a rejected row from the changes
 with taken as (
-    delete from meter_sync.meter_sync_change where run_id = $1 and n = $2
+    delete from meter_sync.meter_sync_change g where g.run_id = $1 and g.n = $2
 )
-select p.\"meter_sync action\", {key}::text
-from pg_temp.meter_sync_plan p where p.\"meter_sync n\" = $2"
+select p.action, {key}::text
+from pg_temp.meter_sync_plan p where p.n = $2"
     );
     let run_id = job.run_id.as_uuid();
     let params = [param::uuid(run_id), param::bigint(n)];

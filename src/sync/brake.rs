@@ -63,11 +63,14 @@ async fn digest(local: &Tx<'_, Local>, shape: &Shape, job: &Job<'_>) -> Result<S
     let whose = quote::literal(&format!("{} {}", shape.local, job.tenant));
     let key = shape.key_json("p");
     let same_key = shape.same_key("s", "p");
+    let staged = shape.list("s", &shape.names);
     let sql = format!(
         "-- digest the plan
-select concat_ws('-', count(*), sum(hashtextextended(t.line, 1)::numeric), sum(hashtextextended(t.line, 2)::numeric))
+select pg_catalog.concat_ws('-', pg_catalog.count(*),
+    pg_catalog.sum(pg_catalog.hashtextextended(t.line, 1)::numeric),
+    pg_catalog.sum(pg_catalog.hashtextextended(t.line, 2)::numeric))
 from (
-    select concat_ws(' ', {whose}, p.\"meter_sync action\", {key}, s::text) collate \"C\" as line
+    select pg_catalog.concat_ws(' ', {whose}, p.action, {key}, row({staged})::text) collate pg_catalog.\"C\" as line
     from pg_temp.meter_sync_plan p
     left join pg_temp.meter_sync_stage s on {same_key}
 ) t"
@@ -83,7 +86,7 @@ async fn first(local: &Tx<'_, Local>, shape: &Shape) -> Result<Vec<Fields>, DbEr
     let key = shape.key_json("l");
     let same_key = shape.same_key("l", "p");
     let name = match shape.names.iter().any(|name| name == "name") {
-        true => "jsonb_build_object('name', left(l.name::text, 200))",
+        true => "pg_catalog.jsonb_build_object('name', pg_catalog.left(l.name::text, 200))",
         false => "'{}'::jsonb",
     };
     let sql = format!(
@@ -91,7 +94,7 @@ async fn first(local: &Tx<'_, Local>, shape: &Shape) -> Result<Vec<Fields>, DbEr
 select ({key} || {name})::text
 from pg_temp.meter_sync_plan p
 join {} l on {same_key} and {}
-where p.\"meter_sync action\" = 'deactivate' order by p.\"meter_sync n\" limit {NAMED}",
+where p.action = 'deactivate' order by p.n limit {NAMED}",
         shape.local, shape.local_filter
     );
     let rows = local.query(&sql, &[]).await?;
@@ -105,7 +108,7 @@ where p.\"meter_sync action\" = 'deactivate' order by p.\"meter_sync n\" limit {
 async fn count_active(local: &Tx<'_, Local>, shape: &Shape, most: i64) -> Result<i64, DbError> {
     let sql = format!(
         "-- count the active meters
-select count(*) from (select from {} l where {} and l.{} limit {most}) l",
+select pg_catalog.count(*) from (select from {} l where {} and l.{} limit {most}) l",
         shape.local,
         shape.local_filter,
         quote::identifier(&shape.active)

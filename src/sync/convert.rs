@@ -5,12 +5,9 @@ use crate::db::{DbError, Local, Remote, Tx, json, param, quote};
 use crate::meter::{Fields, Rejection};
 
 use super::format::Format;
-use super::read::{Staged, relay};
+use super::read::{Staged, Target, relay};
 use super::rejected::{self, PerRow, Rows, Tried};
 use super::{Extent, Job, Observer, Shape, SyncError};
-
-/// The column that numbers the rows of the text staging table.
-const ROW: &str = "\"meter_sync row\"";
 
 /// Stages the tenant's rows by way of text.
 pub(super) async fn stage_as_text(
@@ -21,24 +18,24 @@ pub(super) async fn stage_as_text(
     observer: &Observer,
 ) -> Result<Staged, SyncError> {
     let columns = quote::list(&shape.names, ", ", |name| {
-        format!("{} text", quote::identifier(name))
+        format!("{} text", shape.place(name))
     });
     local
         .batch(&format!(
             "-- create the text staging table
-create temp table meter_sync_text ({columns}, {ROW} bigint generated always as identity) on commit drop"
+create temp table meter_sync_text ({columns}, n bigint generated always as identity) on commit drop"
         ))
         .await?;
-    let to = ("pg_temp.meter_sync_text", Format::Text);
+    let to = (Target::Temporary("pg_temp.meter_sync_text"), Format::Text);
     let rows = relay((remote, local), (shape, extent), to, job, observer).await?;
-    let columns = quote::columns("", &shape.names);
+    let columns = shape.places(&shape.names);
     let values = casts(shape, &shape.names);
     let limit = job.limits.rejected_limit as usize;
     let convert = PerRow {
         sql: format!(
             "-- convert the staged rows
 insert into pg_temp.meter_sync_stage ({columns}) select {values} from pg_temp.meter_sync_text t
-where t.{ROW} between $1 and $2"
+where t.n >= $1 and t.n <= $2"
         ),
     };
     let all = Rows {
@@ -67,8 +64,8 @@ where t.{ROW} between $1 and $2"
 /// Rows are looked up by their number once and again while those at fault are found.
 const INDEX: &str = "\
 -- index the text staging table
-create index on pg_temp.meter_sync_text (\"meter_sync row\");
-analyze pg_temp.meter_sync_text (\"meter_sync row\")";
+create index on pg_temp.meter_sync_text (n);
+analyze pg_temp.meter_sync_text (n)";
 
 /// The columns of the text table `t`, each as its local type. The cast is to the bare type; length and
 /// precision are left to the assignment, which refuses what an explicit cast would cut off
@@ -77,7 +74,7 @@ fn casts(shape: &Shape, names: &[String]) -> String {
     quote::list(names, ", ", |name| {
         let column = shape.columns.iter().find(|column| column.name == name);
         let base_type = column.map_or("text", |column| column.base_type.as_str());
-        format!("t.{}::{base_type}", quote::identifier(name))
+        format!("{}::{base_type}", shape.column("t", name))
     })
 }
 
@@ -88,12 +85,12 @@ async fn set_aside(
     shape: &Shape,
     row: i64,
 ) -> Result<(Fields, bool), DbError> {
-    let key = quote::columns("", &shape.key);
+    let key = shape.places(&shape.key);
     let values = casts(shape, &shape.key);
     let remember = format!(
         "-- set a row aside
 insert into pg_temp.meter_sync_aside as a ({key})
-select {values} from pg_temp.meter_sync_text t where t.{ROW} = $1
+select {values} from pg_temp.meter_sync_text t where t.n = $1
 returning {}::text, {}",
         shape.key_json("a"),
         shape.has_key("a")
@@ -109,7 +106,7 @@ returning {}::text, {}",
     // A key that does not convert cannot be the key of any local row; it is named as it came.
     let name = format!(
         "-- name the rejected row
-select {}::text from pg_temp.meter_sync_text t where t.{ROW} = $1",
+select {}::text from pg_temp.meter_sync_text t where t.n = $1",
         shape.key_json("t")
     );
     let named = local.query_one(&name, &[param::bigint(row)]).await?;

@@ -31,7 +31,7 @@ pub(super) async fn load(
     let rows = read::relay(
         (remote, local),
         (shape, &everything),
-        (&shape.local, Format::quickest(remote, shape)),
+        (read::Target::Meters, Format::quickest(remote, shape)),
         job,
         observer,
     );

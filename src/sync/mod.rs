@@ -21,6 +21,7 @@ use crate::meter::{Counts, Permission, Phase, Progress, Rejection, RunId, Tenant
 pub use digest::sums;
 use digest::{Difference, Versions};
 pub use error::SyncError;
+pub(crate) use locks::of_source as locks_of;
 pub use shape::Shape;
 pub(crate) use shape::look;
 
@@ -32,6 +33,7 @@ mod error;
 mod format;
 mod key;
 mod load;
+mod locks;
 mod plan;
 mod read;
 mod record;

@@ -96,10 +96,7 @@ pub(crate) async fn make(
 /// `row(t."a", t."b", ...)` over all columns but the key: keys that the local table takes for one, such
 /// as `a` and `A` where it is blind to case, are one meter, and its key stays as it is.
 fn image(row: &str, shape: &Shape) -> String {
-    format!(
-        "row({})",
-        quote::columns(&format!("{row}."), shape.fields())
-    )
+    format!("row({})", shape.list(row, shape.fields()))
 }
 
 fn plan_sql(shape: &Shape, extent: &Extent) -> String {
@@ -110,42 +107,44 @@ fn plan_sql(shape: &Shape, extent: &Extent) -> String {
     } = shape;
     let active = quote::identifier(&shape.active);
     let same_key = shape.same_key("l", "s");
-    let any_key = shape
+    let is_new = shape
         .key
         .first()
-        .map(|name| quote::identifier(name))
+        .map(|name| format!("{} is null", shape.column("l", name)))
         .unwrap_or_default();
     // A local row without a key is no meter that the remote could name.
     let has_key = shape.has_key("l");
     let within = &extent.local;
     let (staged, here) = (image("s", shape), image("l", shape));
-    let staged_key = quote::columns("s.", &shape.key);
-    let local_key = quote::columns("l.", &shape.key);
-    let key = quote::columns("d.", &shape.key);
+    let staged_active = shape.column("s", &shape.active);
+    let staged_key = shape.list("s", &shape.key);
+    let local_key = quote::list(&shape.key, ", ", |name| {
+        format!("{} as {}", shape.column("l", name), shape.place(name))
+    });
+    let unmatched_key = shape.list("u", &shape.key);
+    let key = shape.list("d", &shape.key);
     format!(
         "-- plan the changes
 create temp table meter_sync_unmatched on commit drop as
-select l.xmin as \"meter_sync version\", l.ctid as \"meter_sync place\", l.{active} is true as \"meter_sync active\",
-       {local_key}
+select l.xmin as version, l.ctid as place, l.{active} is true as active, {local_key}
 from {local} l
 where {local_filter} and {has_key} and {within}
   and not exists (select from pg_temp.meter_sync_stage s where {same_key})
   and not exists (select from pg_temp.meter_sync_aside s where {same_key});
 create temp table meter_sync_plan on commit drop as
-select row_number() over (order by d.\"meter_sync step\", {key}) as \"meter_sync n\", d.*
+select pg_catalog.row_number() over (order by d.step, {key}) as n, d.*
 from (
-    select case when l.{any_key} is null then 2 else 1 end as \"meter_sync step\",
-           case when l.{any_key} is null then 'insert'
-                when l.{active} is not true and s.{active} then 'reactivate'
-                else 'update' end as \"meter_sync action\",
-           l.xmin as \"meter_sync version\", l.ctid as \"meter_sync place\",
-           {staged_key}
+    select case when {is_new} then 2 else 1 end as step,
+           case when {is_new} then 'insert'
+                when l.{active} is not true and {staged_active} then 'reactivate'
+                else 'update' end as action,
+           l.xmin as version, l.ctid as place, {staged_key}
     from pg_temp.meter_sync_stage s
     left join {local} l on {same_key} and {local_filter}
-    where l.{any_key} is null or record_image_ne({staged}, {here})
+    where {is_new} or pg_catalog.record_image_ne({staged}, {here})
     union all
-    select 0, 'deactivate', l.\"meter_sync version\", l.\"meter_sync place\", {local_key}
-    from pg_temp.meter_sync_unmatched l where l.\"meter_sync active\"
+    select 0, 'deactivate', u.version, u.place, {unmatched_key}
+    from pg_temp.meter_sync_unmatched u where u.active
 ) d;
 analyze pg_temp.meter_sync_plan"
     )
@@ -164,15 +163,15 @@ async fn lock(local: &Tx<'_, Local>, shape: &Shape) -> Result<bool, DbError> {
     let sql = format!(
         "-- lock the rows of the plan
 with locked as (
-    select l.xmin = p.\"meter_sync version\" as as_planned
+    select l.xmin operator(pg_catalog.=) p.version as as_planned
     from pg_temp.meter_sync_plan p
     join {table} l on {same_key} and {local_filter}
-    where p.\"meter_sync action\" <> 'insert'
-    order by p.\"meter_sync n\"
+    where p.action <> 'insert'
+    order by p.n
     for no key update of l
 )
-select (select count(*) from pg_temp.meter_sync_plan where \"meter_sync action\" <> 'insert')
-     = (select count(*) from locked where as_planned)"
+select (select pg_catalog.count(*) from pg_temp.meter_sync_plan p where p.action <> 'insert')
+     = (select pg_catalog.count(*) from locked k where k.as_planned)"
     );
     Ok(local.query_one(&sql, &[]).await?.get(0))
 }
@@ -224,5 +223,5 @@ pub(crate) fn count_of(counts: &mut Counts, action: Action) -> &mut i64 {
 
 const SUMMARY: &str = "\
 -- sum up the plan
-select \"meter_sync action\", min(\"meter_sync n\"), max(\"meter_sync n\"), count(*)
-from pg_temp.meter_sync_plan group by 1";
+select p.action, pg_catalog.min(p.n), pg_catalog.max(p.n), pg_catalog.count(*)
+from pg_temp.meter_sync_plan p group by 1";

@@ -41,7 +41,10 @@ pub(crate) async fn stage(
 ) -> Result<Staged, SyncError> {
     create_tables(local, shape).await?;
     local.savepoint("typed").await?;
-    let to = ("pg_temp.meter_sync_stage", Format::quickest(&remote, shape));
+    let to = (
+        Target::Temporary("pg_temp.meter_sync_stage"),
+        Format::quickest(&remote, shape),
+    );
     let mut staged = match relay((&remote, local), (shape, extent), to, job, observer).await {
         Ok(rows) => {
             local.release("typed").await?;
@@ -59,7 +62,7 @@ pub(crate) async fn stage(
     };
     remote.commit().await?;
     set_aside_without_key(local, shape, job, &mut staged).await?;
-    let key = quote::columns("", &shape.key);
+    let key = shape.places(&shape.key);
     local
         .batch(&format!(
             "-- analyze the staged rows\nanalyze pg_temp.meter_sync_stage ({key})"
@@ -70,8 +73,9 @@ pub(crate) async fn stage(
 }
 
 async fn create_tables(local: &Tx<'_, Local>, shape: &Shape) -> Result<(), DbError> {
-    let columns = quote::columns("l.", &shape.names);
-    let key = quote::columns("l.", &shape.key);
+    let placed = |name: &str| format!("{} as {}", shape.column("l", name), shape.place(name));
+    let columns = quote::list(&shape.names, ", ", placed);
+    let key = quote::list(&shape.key, ", ", placed);
     let table = &shape.local;
     local
         .batch(&format!(
@@ -82,6 +86,15 @@ create temp table meter_sync_aside on commit drop as select {key} from {table} l
         .await
 }
 
+/// Where rows are relayed to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target<'a> {
+    /// The local table of the meters.
+    Meters,
+    /// A temporary table of ours.
+    Temporary(&'a str),
+}
+
 /// How many bytes are passed on at a time.
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -89,7 +102,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 pub(super) async fn relay(
     (remote, local): (&Tx<'_, Remote>, &Tx<'_, Local>),
     (shape, extent): (&Shape, &Extent),
-    (to, format): (&str, Format),
+    (to, format): (Target<'_>, Format),
     job: &Job<'_>,
     observer: &Observer,
 ) -> Result<i64, DbError> {
@@ -102,7 +115,10 @@ pub(super) async fn relay(
         "-- read the meters
 copy (select {columns} from {from} r where {filter} and {within}) to stdout (format {format})"
     );
-    let columns = quote::columns("", &shape.names);
+    let (to, columns) = match to {
+        Target::Meters => (shape.local.as_str(), quote::columns("", &shape.names)),
+        Target::Temporary(table) => (table, shape.places(&shape.names)),
+    };
     let write = format!("-- stage the meters\ncopy {to} ({columns}) from stdin (format {format})");
     let mut source = pin!(remote.copy_out(&read).await?);
     let mut sink = pin!(local.copy_in(&write).await?);
@@ -153,7 +169,7 @@ async fn set_aside_without_key(
     staged: &mut Staged,
 ) -> Result<(), SyncError> {
     let is_null = quote::list(&shape.key, " or ", |name| {
-        format!("s.{} is null", quote::identifier(name))
+        format!("{} is null", shape.column("s", name))
     });
     let key = shape.key_json("s");
     let limit = job.limits.rejected_limit as usize;
@@ -163,7 +179,7 @@ async fn set_aside_without_key(
 with taken as (
     delete from pg_temp.meter_sync_stage s where {is_null} returning {key}::text as key
 )
-select key from taken limit {left} + 1"
+select k.key from taken k limit {left} + 1"
     );
     let rows = local.query(&sql, &[]).await?;
     let reason = "the key is null".to_owned();
@@ -191,17 +207,15 @@ async fn refuse_duplicates(
     shape: &Shape,
     job: &Job<'_>,
 ) -> Result<(), SyncError> {
-    let key = quote::columns("", &shape.key);
+    let (key, keys) = (shape.places(&shape.key), shape.list("k", &shape.key));
     let key_json = shape.key_json("k");
     // Rows without a key are set aside each on its own.
-    let whole = quote::list(&shape.key, " and ", |name| {
-        format!("k.{} is not null", quote::identifier(name))
-    });
+    let whole = shape.has_key("k");
     let sql = format!(
         "-- look for duplicate keys
 select {key_json}::text
 from (select {key} from pg_temp.meter_sync_stage union all select {key} from pg_temp.meter_sync_aside) k
-where {whole} group by {key} having count(*) > 1 order by {key} limit {DUPLICATES_NAMED}"
+where {whole} group by {keys} having pg_catalog.count(*) > 1 order by {keys} limit {DUPLICATES_NAMED}"
     );
     let rows = local.query(&sql, &[]).await?;
     if rows.is_empty() {

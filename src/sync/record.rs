@@ -69,25 +69,25 @@ fn of_plan(shape: &Shape, form: Form) -> String {
     let local_row = shape.same_key("l", "p");
     let staged_row = shape.same_key("s", "p");
     let is_same = |name: &str| {
-        let name = quote::identifier(name);
-        format!("record_image_eq(row(l.{name}), row(s.{name}))")
+        let (before, after) = (shape.column("l", name), shape.column("s", name));
+        format!("pg_catalog.record_image_eq(row({before}), row({after}))")
     };
     let left_out = left_out(shape, is_same);
     let (before, after) = (fields(shape, "l", form), fields(shape, "s", form));
     format!(
         "-- record the changes
 insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
-select $1, p.\"meter_sync n\", p.\"meter_sync action\", {key},
-    case p.\"meter_sync action\" when 'insert' then '{{}}'::jsonb
-        when 'deactivate' then jsonb_build_object({active}, true)
+select $1, p.n, p.action, {key},
+    case when p.action = 'insert' then '{{}}'::jsonb
+        when p.action = 'deactivate' then pg_catalog.jsonb_build_object({active}, true)
         else {before} - o.names end,
-    case p.\"meter_sync action\" when 'deactivate' then jsonb_build_object({active}, false)
+    case when p.action = 'deactivate' then pg_catalog.jsonb_build_object({active}, false)
         else {after} - o.names end
 from pg_temp.meter_sync_plan p
 left join pg_temp.meter_sync_stage s on {staged_row}
 left join {local} l on {local_row} and {local_filter}
 {left_out}
-where p.\"meter_sync n\" <= $2"
+where p.n <= $2"
     )
 }
 
@@ -98,15 +98,13 @@ fn of_load(shape: &Shape, form: Form) -> String {
         ..
     } = shape;
     let (key, order) = (shape.key_json("l"), quote::columns("l.", &shape.key));
-    let left_out = left_out(shape, |name| {
-        format!("l.{} is null", quote::identifier(name))
-    });
+    let left_out = left_out(shape, |name| format!("{} is null", shape.column("l", name)));
     let after = fields(shape, "l", form);
     format!(
         "-- record the load
 insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
-select $1, row_number() over (order by {order}), 'insert', {key}, '{{}}', {after} - o.names
-from (select * from {local} l where {local_filter} order by {order} limit $2) l
+select $1, pg_catalog.row_number() over (order by {order}), 'insert', {key}, '{{}}', {after} - o.names
+from (select l.* from {local} l where {local_filter} order by {order} limit $2) l
 {left_out}"
     )
 }
@@ -120,7 +118,9 @@ fn left_out(shape: &Shape, condition: impl Fn(&str) -> String) -> String {
             quote::literal(name)
         )
     });
-    format!("cross join lateral (select array_remove(array[{names}], null) as names offset 0) o")
+    format!(
+        "cross join lateral (select pg_catalog.array_remove(array[{names}], null) as names offset 0) o"
+    )
 }
 
 /// Longer values are cut in the recorded changes, in characters; the meters have them whole.
@@ -146,11 +146,12 @@ const SHORT: &[&str] = &[
 /// takes a third of the time.
 fn fields(shape: &Shape, row: &str, form: Form) -> String {
     let each = quote::list(shape.fields(), ", ", |name| {
-        let value = recorded(&format!("{row}.{}", quote::identifier(name)), form);
+        let value = recorded(&shape.column(row, name), form);
         format!("({}, {value})", quote::literal(name))
     });
-    let one_by_one =
-        format!("(select jsonb_object_agg(f.name, f.value) from (values {each}) f(name, value))");
+    let one_by_one = format!(
+        "(select pg_catalog.jsonb_object_agg(f.name, f.value) from (values {each}) f(name, value))"
+    );
     if matches!(form, Form::Text) {
         return one_by_one;
     }
@@ -159,24 +160,26 @@ fn fields(shape: &Shape, row: &str, form: Form) -> String {
     });
     let may_be_long = may_be_long.map(|column| &column.name);
     let is_long = quote::list(may_be_long, "", |name| {
-        let column = format!("{row}.{}", quote::identifier(name));
+        let column = shape.column(row, name);
         format!(
-            " or pg_column_size({column}) > {SURELY_SHORT} and length({column}::text) > {LONGEST_RECORDED}"
+            " or pg_catalog.pg_column_size({column}) > {SURELY_SHORT} and pg_catalog.length({column}::text) > {LONGEST_RECORDED}"
         )
     });
-    let columns = quote::columns(&format!("{row}."), shape.fields());
+    let columns = quote::list(shape.fields(), ", ", |name| {
+        format!("{} as {}", shape.column(row, name), quote::identifier(name))
+    });
     format!(
-        "case when false{is_long} then {one_by_one} else (select to_jsonb(f) from (select {columns}) f) end"
+        "case when false{is_long} then {one_by_one} else (select pg_catalog.to_jsonb(f.*) from (select {columns}) f) end"
     )
 }
 
 fn recorded(column: &str, form: Form) -> String {
     let whole = match form {
-        Form::Json => format!("to_jsonb({column})"),
-        Form::Text => format!("to_jsonb({column}::text)"),
+        Form::Json => format!("pg_catalog.to_jsonb({column})"),
+        Form::Text => format!("pg_catalog.to_jsonb({column}::text)"),
     };
     format!(
-        "case when length({column}::text) > {LONGEST_RECORDED} \
-         then to_jsonb(left({column}::text, {LONGEST_RECORDED}) || '…') else {whole} end"
+        "case when pg_catalog.length({column}::text) > {LONGEST_RECORDED} \
+         then pg_catalog.to_jsonb(pg_catalog.left({column}::text, {LONGEST_RECORDED}) || '...') else {whole} end"
     )
 }

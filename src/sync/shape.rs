@@ -37,6 +37,8 @@ pub struct Shape {
     pub has_one_text_a_key: bool,
     /// Whether the local table keeps rows as they are written: it has no triggers, rules or row security.
     pub keeps_what_is_written: bool,
+    /// Whether no code of the remote's owner runs when rows are read: it is a plain table without row security.
+    pub is_remote_plain: bool,
     /// What has to stay as it is for the versions of rows to tell whether the rows changed; `None` where
     /// they do not tell it.
     pub versions: Option<String>,
@@ -54,31 +56,58 @@ impl Shape {
         self.names.iter().filter(|name| !self.key.contains(name))
     }
 
-    /// `a."k" = b."k" and ...` over the key.
+    /// A column of a row: `r` and `l` name rows of the remote and the local table, where columns have names; the rows of
+    /// our temporary tables have them by place, as any name may be that of a meter's column.
+    pub fn column(&self, row: &str, name: &str) -> String {
+        match row {
+            "r" | "l" => format!("{row}.{}", quote::identifier(name)),
+            row => format!("{row}.{}", self.place(name)),
+        }
+    }
+
+    /// What a column is called in our temporary tables.
+    pub fn place(&self, name: &str) -> String {
+        let place = self.names.iter().position(|known| known == name);
+        format!("c{}", place.map_or(0, |place| place + 1))
+    }
+
+    /// Columns of a row, with commas between.
+    pub fn list<'a>(&self, row: &str, names: impl IntoIterator<Item = &'a String>) -> String {
+        quote::list(names, ", ", |name| self.column(row, name))
+    }
+
+    /// The columns of our temporary tables for these, with commas between.
+    pub fn places<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> String {
+        quote::list(names, ", ", |name| self.place(name))
+    }
+
+    /// The operator by which values of a column are equal here.
+    pub fn equals(&self, name: &str) -> &str {
+        let column = self.columns.iter().find(|column| column.name == name);
+        column.map_or(quote::EQUALS, |column| column.equals.as_str())
+    }
+
+    /// `a."k" = b.c1 and ...` over the key.
     pub fn same_key(&self, a: &str, b: &str) -> String {
         quote::list(&self.key, " and ", |name| {
-            let name = quote::identifier(name);
-            format!("{a}.{name} = {b}.{name}")
+            let (a, b) = (self.column(a, name), self.column(b, name));
+            format!("{a} {} {b}", self.equals(name))
         })
     }
 
     /// `row."k" is not null and ...` over the key.
     pub fn has_key(&self, row: &str) -> String {
         quote::list(&self.key, " and ", |name| {
-            format!("{row}.{} is not null", quote::identifier(name))
+            format!("{} is not null", self.column(row, name))
         })
     }
 
     /// `jsonb_build_object('k', row."k", ...)` over the key.
     pub fn key_json(&self, row: &str) -> String {
         let pairs = quote::list(&self.key, ", ", |name| {
-            format!(
-                "{}, {row}.{}",
-                quote::literal(name),
-                quote::identifier(name)
-            )
+            format!("{}, {}", quote::literal(name), self.column(row, name))
         });
-        format!("jsonb_build_object({pairs})")
+        format!("pg_catalog.jsonb_build_object({pairs})")
     }
 }
 
@@ -89,6 +118,10 @@ pub(super) async fn resolve(
     job: &Job<'_>,
 ) -> Result<Shape, SyncError> {
     let (shape, here) = look(remote, local, job.mapping, job.tenant, job.run_id).await?;
+    if !shape.is_remote_plain {
+        remote.use_role_path().await?;
+    }
+    local.use_role_path().await?;
     if here.column(&job.mapping.tenant_column).is_none() {
         refuse_occupied(&here, job)?;
     }
@@ -139,8 +172,14 @@ fn of_both(
     mapping: &Mapping,
     tenant: &TenantId,
 ) -> Shape {
-    let tenant_literal = quote::literal(tenant.as_str());
-    let tenant_column = quote::identifier(&mapping.tenant_column);
+    let of_tenant = |row: &str, column: Option<&Column>| {
+        let column = column?;
+        let (name, tenant) = (
+            quote::identifier(&column.name),
+            quote::literal(tenant.as_str()),
+        );
+        Some(format!("{row}.{name} {} {tenant}", column.equals))
+    };
     let remote_columns: Vec<Column> = columns
         .iter()
         .filter_map(|column| there.column(&column.name).cloned())
@@ -155,10 +194,13 @@ fn of_both(
     let may_lack_key = |column: &Column| column.is_nullable && key.contains(&column.name);
     Shape {
         vacatable: Vec::new(),
+        remote_filter: of_tenant("r", there.column(&mapping.tenant_column))
+            .unwrap_or_else(|| "false".to_owned()),
         versions,
         has_exact_key,
         has_one_text_a_key: keys().all(|(there, here)| key::has_one_text(there, here)),
         keeps_what_is_written: here.is_plain,
+        is_remote_plain: there.is_plain,
         takes_copies: here.is_plain && !here.columns.iter().any(may_lack_key),
         estimated_rows: here.estimated_rows,
         remote_from: there.from,
@@ -168,11 +210,8 @@ fn of_both(
         columns,
         key,
         active: mapping.active_column.clone(),
-        remote_filter: format!("r.{tenant_column} = {tenant_literal}"),
-        local_filter: match here.column(&mapping.tenant_column) {
-            Some(_) => format!("l.{tenant_column} = {tenant_literal}"),
-            None => "true".to_owned(),
-        },
+        local_filter: of_tenant("l", here.column(&mapping.tenant_column))
+            .unwrap_or_else(|| "true".to_owned()),
     }
 }
 
@@ -191,6 +230,8 @@ async fn local_table(local: &Tx<'_, Local>, name: &str) -> Result<Relation, Sync
 /// What the remote offers.
 struct RemoteSide {
     from: String,
+    /// See [`Relation::is_plain`].
+    is_plain: bool,
     columns: Vec<Column>,
     /// Absent for a query.
     oid: Option<u32>,
@@ -213,6 +254,7 @@ impl RemoteSide {
                 Ok(Self {
                     tenant_type: tenant.map(|column| column.base_type.clone()),
                     from: relation.quoted(),
+                    is_plain: relation.is_plain,
                     oid: Some(relation.oid),
                     file: relation.file,
                     columns: relation.columns,
@@ -221,8 +263,10 @@ impl RemoteSide {
             }
             Source::Query(query) => {
                 let query = query.trim().trim_end_matches(';');
+                remote.use_role_path().await?;
                 Ok(Self {
                     from: format!("({query}\n)"),
+                    is_plain: false,
                     columns: catalog::of_query(remote, query).await?,
                     oid: None,
                     file: None,

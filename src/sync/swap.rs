@@ -54,7 +54,7 @@ async fn exchange(
     let vacate = format!(
         "-- give up unique values
 update {table} l set {empty} from pg_temp.meter_sync_plan p
-where {local_row} and {local_filter} and p.\"meter_sync n\" = any ($1)"
+where {local_row} and {local_filter} and p.n = any ($1)"
     );
     local.execute(&vacate, &[param::bigints(waiting)]).await?;
     let write = write(shape, Step::Change);

@@ -40,7 +40,7 @@ impl Differing {
         let bits: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
         Some(self.pick(|row| {
             let number = self.buckets.number(shape, row);
-            format!("get_bit('\\x{bits}'::bytea, {number}) = 1")
+            format!("pg_catalog.get_bit('\\x{bits}'::bytea, {number}) = 1")
         }))
     }
 
@@ -82,7 +82,7 @@ impl Buckets {
     /// An `integer` expression: the number of a row's bucket.
     pub(super) fn number(self, shape: &Shape, row: Row) -> String {
         format!(
-            "({} & {})::integer",
+            "({} & '{}'::bigint)::integer",
             self.key_hash(shape, row),
             self.count - 1
         )

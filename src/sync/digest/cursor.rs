@@ -181,15 +181,15 @@ savepoint {SAVEPOINT};
 declare meter_sync_digest no scroll cursor for
 with buckets as materialized (
     select b.n, b.rows, b.sum # {number} as sum
-    from (select {bucket} as n, count(*) as rows, bit_xor({hash}) as sum from {rows} group by 1) b
+    from (select {bucket} as n, pg_catalog.count(*) as rows, pg_catalog.bit_xor({hash}) as sum from {rows} group by 1) b
 ), chunks as materialized (
-    select n / {CHUNK} as n, bit_xor(sum) as sum,
-           string_agg(int4send(n) || int8send(sum), '') as sums
+    select n / {CHUNK} as n, pg_catalog.bit_xor(sum) as sum,
+           pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(sum), '') as sums
     from buckets group by 1
 )
-select coalesce(sum(rows), 0)::bigint, coalesce(bit_xor(sum), 0), {PROBE}, null::bytea from buckets
+select coalesce(pg_catalog.sum(b.rows), 0)::bigint, coalesce(pg_catalog.bit_xor(b.sum), 0), {PROBE}, null::bytea from buckets b
 union all
-select null, null, null, string_agg(int4send(n) || int8send(sum), '' order by n) from chunks
+select null, null, null, pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(sum), '' order by n) from chunks
 union all
 select null, null, null, sums from (select sums from chunks order by n) c;
 fetch 1 from meter_sync_digest"

@@ -49,6 +49,9 @@ pub(super) async fn remember(
         ..
     } = shape;
     let (hash, same_key) = (key_hash(shape), shape.same_key("l", "s"));
+    let key = quote::list(&shape.key, ", ", |name| {
+        format!("{} as {}", shape.column("u", name), quote::identifier(name))
+    });
     // As an array the hashes are worked out once, whatever the planner thinks of a table that it has no
     // figures of.
     local
@@ -59,7 +62,7 @@ where {} and g.key_hash = any (array(
     select {hash} from pg_temp.meter_sync_stage s join {table} l on {same_key} and {local_filter}));
 -- remember gone meters
 insert into meter_sync.meter_sync_gone (tenant, local_table, key_hash)
-select {}, {}, {hash} from pg_temp.meter_sync_unmatched l
+select {}, {}, {hash} from (select {key} from pg_temp.meter_sync_unmatched u) l
 on conflict do nothing",
             of(shape, job),
             quote::literal(job.tenant.as_str()),

@@ -66,11 +66,11 @@ pub(super) enum Row {
 
 /// An array that differs between servers whose hashes differ, by their version, by the order of their
 /// processors' bytes, or by the encoding of their texts.
-pub(super) const PROBE: &str = "array[hashtextextended('meter' collate \"C\", 1), hashint4extended(1, 2), \
-     hashfloat8extended(0.5, 3), hashinetextended('10.0.0.1', 4), \
-     uuid_hash_extended('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 5), \
-     hash_array_extended(array['\\x6d65746572'::bytea], 6), \
-     hashtextextended(getdatabaseencoding()::text collate \"C\", 7)]";
+pub(super) const PROBE: &str = "array[pg_catalog.hashtextextended('meter' collate pg_catalog.\"C\", 1), pg_catalog.hashint4extended(1, 2), \
+     pg_catalog.hashfloat8extended(0.5, 3), pg_catalog.hashinetextended('10.0.0.1', 4), \
+     pg_catalog.uuid_hash_extended('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 5), \
+     pg_catalog.hash_array_extended(array['\\x6d65746572'::bytea], 6), \
+     pg_catalog.hashtextextended(pg_catalog.getdatabaseencoding()::text collate pg_catalog.\"C\", 7)]";
 
 impl Hasher {
     /// A `bigint` expression: the hash of the columns of a row for which `is_in` holds.
@@ -86,7 +86,7 @@ impl Hasher {
                     .map(|(n, value)| self.term(n as u64 + 1, &value))
                     .collect();
                 format!(
-                    "hashint4extended({}, {})",
+                    "pg_catalog.hashint4extended({}, {})",
                     self.number(0),
                     terms.join(" # ")
                 )
@@ -99,15 +99,15 @@ impl Hasher {
         };
         match self.bits {
             64.. => hash,
-            bits => format!("({hash} & {})", (1_u64 << bits) - 1),
+            bits => format!("({hash} & '{}'::bigint)", (1_u64 << bits) - 1),
         }
     }
 
     /// A `bigint` expression that tells two bigints apart that are not both the same.
     pub(super) fn pair(self, a: &str, b: &str) -> String {
         match self.way.function {
-            HashFunction::Server => format!("hashint4extended({a}, {b})"),
-            HashFunction::Portable => portable(&format!("{a} || ' ' || {b}")),
+            HashFunction::Server => format!("pg_catalog.hashint4extended({a}, {b})"),
+            HashFunction::Portable => portable(&format!("pg_catalog.concat({a}, ' ', {b})")),
         }
     }
 
@@ -115,24 +115,26 @@ impl Hasher {
     fn term(self, n: u64, value: &Value) -> String {
         let (sql, seed, number) = (&value.sql, self.seed(n), self.number(n));
         match value.kind {
-            Kind::Integer => format!("coalesce(hashint4extended({number}, {sql}), 0)"),
+            Kind::Integer => format!("coalesce(pg_catalog.hashint4extended({number}, {sql}), 0)"),
             Kind::Boolean => {
-                let of = |flag| format!("hashint4extended({number}, {flag})");
+                let of = |flag| format!("pg_catalog.hashint4extended({number}, {flag})");
                 let (yes, no) = (of(1), of(2));
                 format!("case when {sql} then {yes} when {sql} is null then 0 else {no} end")
             }
-            Kind::Text => format!("coalesce(hashtextextended({sql} collate \"C\", {seed}), 0)"),
-            Kind::Inet => format!("coalesce(hashinetextended({sql}, {seed}), 0)"),
-            Kind::Uuid => format!("coalesce(uuid_hash_extended({sql}, {seed}), 0)"),
+            Kind::Text => format!(
+                "coalesce(pg_catalog.hashtextextended({sql} collate pg_catalog.\"C\", {seed}), 0)"
+            ),
+            Kind::Inet => format!("coalesce(pg_catalog.hashinetextended({sql}, {seed}), 0)"),
+            Kind::Uuid => format!("coalesce(pg_catalog.uuid_hash_extended({sql}, {seed}), 0)"),
             Kind::Date => format!(
-                "coalesce(hashint4extended({number}, daterange_subdiff({sql}, '2000-01-01')::bigint), 0)"
+                "coalesce(pg_catalog.hashint4extended({number}, pg_catalog.daterange_subdiff({sql}, '2000-01-01')::bigint), 0)"
             ),
             // Within these years a double tells microseconds since 1890 apart, and is not 0.
             Kind::Time { range, send } => format!(
                 "case when {sql} >= '1900-01-01' and {sql} < '2150-01-01' \
-                 then hashfloat8extended({range}({sql}, '1890-01-01'), {seed}) \
+                 then pg_catalog.hashfloat8extended({range}({sql}, '1890-01-01'), {seed}) \
                  when {sql} is null then 0 \
-                 else hash_array_extended(array[{send}({sql})], {seed}) end"
+                 else pg_catalog.hash_array_extended(array[{send}({sql})], {seed}) end"
             ),
         }
     }
@@ -150,7 +152,9 @@ impl Hasher {
 
 /// A `bigint` expression: a hash of a text that every server comes to.
 fn portable(text: &str) -> String {
-    format!("('x' || left(encode(sha256(convert_to({text}, 'UTF8')), 'hex'), 16))::bit(64)::bigint")
+    format!(
+        "('x' || pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to({text}, 'UTF8')), 'hex'), 16))::bit(64)::bigint"
+    )
 }
 
 /// The `n`th number that follows from a seed, unlike its neighbours: `SplitMix64`
@@ -196,12 +200,12 @@ impl Kind {
             "uuid" => Self::Uuid,
             "date" => Self::Date,
             "timestamp without time zone" => Self::Time {
-                range: "tsrange_subdiff",
-                send: "timestamp_send",
+                range: "pg_catalog.tsrange_subdiff",
+                send: "pg_catalog.timestamp_send",
             },
             "timestamp with time zone" => Self::Time {
-                range: "tstzrange_subdiff",
-                send: "timestamptz_send",
+                range: "pg_catalog.tstzrange_subdiff",
+                send: "pg_catalog.timestamptz_send",
             },
             _ => return None,
         })
@@ -240,7 +244,7 @@ fn value(row: Row, there: &Column, here: &Column, casts: bool) -> Value {
         Some(Kind::Integer) => format!("{typed}::bigint"),
         // Filled with blanks to its length, which the remote value may not have.
         None if here.base_type == "bpchar" && here.exact_type != "bpchar" => {
-            format!("rtrim({}, ' ')", text(&typed, here))
+            format!("pg_catalog.rtrim({}, ' ')", text(&typed, here))
         }
         None => text(&typed, here),
         Some(_) => typed,
@@ -256,7 +260,7 @@ fn value(row: Row, there: &Column, here: &Column, casts: bool) -> Value {
 fn text(sql: &str, column: &Column) -> String {
     match column.base_type.as_str() {
         "text" | "character varying" if column.is_builtin => sql.to_owned(),
-        _ => format!("case when {sql} is not null then format('%s', {sql}) end"),
+        _ => format!("case when {sql} is not null then pg_catalog.format('%s', {sql}) end"),
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Seen {
 const SEEN: &str = "\
 -- look up the versions last seen
 select remote_rows, remote_sum, local_rows, local_sum, remote_horizon from meter_sync.meter_sync_seen
-where tenant = $1 and local_table = $2 and basis = encode(sha256(convert_to($3, 'UTF8')), 'hex')";
+where tenant = $1 and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to($3, 'UTF8')), 'hex')";
 
 /// What was seen last, if that was on the same basis.
 pub(super) async fn seen(
@@ -49,7 +49,7 @@ const KEEP: &str = "\
 -- remember the versions
 insert into meter_sync.meter_sync_seen
     (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum, remote_horizon)
-values ($1, $2, encode(sha256(convert_to($3, 'UTF8')), 'hex'), $4, $5, $6, $7, $8)
+values ($1, $2, pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to($3, 'UTF8')), 'hex'), $4, $5, $6, $7, $8)
 on conflict (tenant, local_table) do update set
     basis = excluded.basis, remote_rows = excluded.remote_rows, remote_sum = excluded.remote_sum,
     local_rows = excluded.local_rows, local_sum = excluded.local_sum,

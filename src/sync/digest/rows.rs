@@ -55,7 +55,9 @@ pub(super) async fn narrow(
     let tags = tags.join(",");
     Ok(Some(differing.pick(|row| {
         let tag = differing.buckets.tag(shape, row);
-        format!("{tag} in (select unnest('{{{tags}}}'::integer[]))")
+        format!(
+            "{tag} operator(pg_catalog.=) any (select pg_catalog.unnest('{{{tags}}}'::integer[]))"
+        )
     })))
 }
 
@@ -86,7 +88,7 @@ fn statement(
     format!(
         "-- compare the rows
 copy (
-    select encode(string_agg(int4send(t.tag) || int8send(t.hash), ''), 'hex')
+    select pg_catalog.encode(pg_catalog.string_agg(pg_catalog.int4send(t.tag) || pg_catalog.int8send(t.hash), ''), 'hex')
     from (select {tag} as tag, {hash} as hash from {from} where {filter} and {within}) t
     group by t.tag & {}
 ) to stdout",

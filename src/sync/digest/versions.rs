@@ -164,8 +164,8 @@ async fn total<S: Side>(
     let sql = format!(
         "-- sum up the versions
 savepoint {SAVEPOINT};
-select count(*), coalesce(bit_xor({version}), 0),
-       pg_snapshot_xmin(pg_current_snapshot()), pg_snapshot_xmax(pg_current_snapshot())
+select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({version}), 0),
+       pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
 from {from} {row} where {filter};
 release savepoint {SAVEPOINT}"
     );
@@ -192,10 +192,10 @@ async fn written_since(local: &Tx<'_, Local>, shape: &Shape) -> Result<(i64, i64
     } = shape;
     let same_key = shape.same_key("l", "p");
     let new = version("l.ctid", "l.xmin");
-    let old = version("p.\"meter_sync place\"", "p.\"meter_sync version\"");
+    let old = version("p.place", "p.version");
     let sql = format!(
         "-- look up the versions written
-select count(*) filter (where p.\"meter_sync place\" is null), coalesce(bit_xor({new} # coalesce({old}, 0)), 0)
+select pg_catalog.count(*) filter (where p.place is null), coalesce(pg_catalog.bit_xor({new} # coalesce({old}, 0)), 0)
 from pg_temp.meter_sync_plan p
 join {table} l on {same_key} and {local_filter}"
     );
@@ -207,8 +207,8 @@ join {table} l on {same_key} and {local_filter}"
 /// as its distance from the first there was, since `age` counts back from one that moves on.
 fn version(place: &str, transaction: &str) -> String {
     format!(
-        "hashtidextended({place}, \
-         ((select age('3'::xid)::bigint) - age({transaction})) & 4294967295)"
+        "pg_catalog.hashtidextended({place}, \
+         ((select pg_catalog.age('3'::xid)::bigint) - pg_catalog.age({transaction})) & 4294967295)"
     )
 }
 
@@ -216,5 +216,5 @@ fn version(place: &str, transaction: &str) -> String {
 /// long time ago.
 pub(super) fn is_new(since: i64) -> String {
     let number = since & 0xffff_ffff;
-    format!("age(r.xmin) <= (select age('{number}'::xid))")
+    format!("pg_catalog.age(r.xmin) <= (select pg_catalog.age('{number}'::xid))")
 }

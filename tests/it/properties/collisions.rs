@@ -85,7 +85,7 @@ async fn sync(config: &Config, planted: &Planted, compare: Compare) -> Done {
         remote.connect().await.unwrap(),
         local.connect().await.unwrap(),
     );
-    let snapshot = remote.snapshot("sync").await.unwrap();
+    let snapshot = remote.snapshot("sync", &[]).await.unwrap();
     let tx = local.begin("sync").await.unwrap();
     let job = Job {
         run_id: logged(&tx).await,

@@ -1,0 +1,85 @@
+//! Which remote relations are locked before the snapshot of a run is taken.
+//!
+//! A table takes the lock by its name, and a view hands it on to what is below it. A query has no name: what it
+//! reads is told by its plan, in an earlier transaction. What the role may not read there is below a view, and is locked
+//! by way of a view that it may read.
+
+use serde_json::Value;
+
+use crate::config::Source;
+use crate::db::{Connection, DbError, Remote, param, quote};
+
+/// The relations that the source reads, named as SQL names them; of a query those that its plan names.
+pub(crate) async fn of_source(
+    connection: &mut Connection<Remote>,
+    source: &Source,
+) -> Result<Vec<String>, DbError> {
+    let query = match source {
+        Source::Table(name) => return Ok(quote::relation(name).into_iter().collect()),
+        Source::Query(query) => query.trim().trim_end_matches(';'),
+    };
+    let tx = connection.snapshot("look at the query", &[]).await?;
+    tx.use_role_path().await?;
+    let explained = tx
+        .simple(&format!(
+            "-- explain the query\nexplain (verbose, format json) {query}"
+        ))
+        .await?;
+    let lines: Vec<&str> = explained.iter().filter_map(|row| row.get(0)).collect();
+    let plan: Value = serde_json::from_str(&lines.join("\n")).unwrap_or_default();
+    let mut schemas = Vec::new();
+    let mut names = Vec::new();
+    for (schema, name) in relations(&plan) {
+        schemas.push(schema);
+        names.push(name);
+    }
+    tx.pin_path().await?;
+    let params = [param::texts(&schemas), param::texts(&names)];
+    let rows = tx.query(LOCKABLE, &params).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Schema and name of each relation in a plan
+/// (<https://www.postgresql.org/docs/current/sql-explain.html>).
+fn relations(plan: &Value) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![plan];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Array(values) => open.extend(values),
+            Value::Object(fields) => {
+                let text = |field| fields.get(field).and_then(Value::as_str);
+                if let (Some(schema), Some(name)) = (text("Schema"), text("Relation Name")) {
+                    found.push((schema.to_owned(), name.to_owned()));
+                }
+                open.extend(fields.values());
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    found
+}
+
+const LOCKABLE: &str = "\
+-- look up what can be locked
+with recursive named as (
+    select coalesce(pg_partition_root(c.oid)::oid, c.oid) as oid
+    from unnest($1, $2) u (schema, name)
+    join pg_catalog.pg_namespace n on n.nspname = u.schema
+    join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = u.name
+), above (oid) as (
+    select named.oid from named
+    union
+    select w.ev_class
+    from above a
+    join pg_catalog.pg_depend d on d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid = a.oid
+        and d.classid = 'pg_catalog.pg_rewrite'::regclass
+    join pg_catalog.pg_rewrite w on w.oid = d.objid and w.ev_class <> a.oid
+    where not has_table_privilege(a.oid, 'select')
+)
+select format('%I.%I', n.nspname, c.relname)
+from above a
+join pg_catalog.pg_class c on c.oid = a.oid and c.relkind in ('r', 'p', 'v')
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where has_table_privilege(a.oid, 'select') and has_schema_privilege(n.oid, 'usage')
+order by 1";
