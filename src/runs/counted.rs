@@ -68,6 +68,8 @@ struct Due {
 struct Question {
     /// The statement, which tells the active meters and the others.
     sql: String,
+    /// Whether code of the table's owner decides what is counted, and finds its objects by the role's path.
+    needs_role_path: bool,
     /// The last run that had ended before; another one may have changed the meters.
     last_run: Option<RunId>,
 }
@@ -148,7 +150,11 @@ select pg_catalog.count(*) filter (where l.{active}), pg_catalog.count(*) filter
 from {} l where {filter}",
             table.name
         );
-        let question = Question { sql, last_run };
+        let question = Question {
+            sql,
+            needs_role_path: table.has_row_security,
+            last_run,
+        };
         let told = self.shared.counted.count(tx, question).await?;
         if let Some(due) = told.due {
             let runs = self.clone();
@@ -177,7 +183,13 @@ from {} l where {filter}",
 impl Count {
     async fn make(tx: &Tx<'_, Local>, question: Question) -> Result<Self, DbError> {
         let (began, at) = (Instant::now(), clock::now());
+        if question.needs_role_path {
+            tx.use_role_path().await?;
+        }
         let row = tx.query_one(&question.sql, &[]).await?;
+        if question.needs_role_path {
+            tx.pin_path().await?;
+        }
         Ok(Self {
             question,
             began,
@@ -245,6 +257,7 @@ mod tests {
     fn question(sql: &str) -> Question {
         Question {
             sql: sql.to_owned(),
+            needs_role_path: false,
             last_run: None,
         }
     }

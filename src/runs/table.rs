@@ -37,6 +37,8 @@ pub(super) struct LocalTable {
     pub(super) tenant_equals: String,
     /// Whether it has the column that tells whether a meter is active.
     pub(super) has_active: bool,
+    /// Whether policies of its owner decide which rows we see.
+    pub(super) has_row_security: bool,
     /// The table that names the tenant.
     pub(super) tenants: TenantTable,
 }
@@ -71,6 +73,7 @@ select coalesce(found.name, format('%I.%I',
         where has_table_privilege(pinned.tenant, 'select')),
        (select format_type(a.atttypid, -1) from pg_catalog.pg_attribute a
         where a.attrelid = pinned.tenant and a.attname = 'id' and a.attnum > 0 and not a.attisdropped),
+       (select r.relrowsecurity from pg_catalog.pg_class r where r.oid = pinned.meter) is true,
        c.atttypid, (select t.typnamespace = 'pg_catalog'::regnamespace from pg_catalog.pg_type t where t.oid = c.atttypid)
 from pinned
 cross join (select parse_ident($1) as parts) said
@@ -88,7 +91,7 @@ pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
         param::text(path.as_str()),
     ];
     let row = tx.query_one(FIND, &params).await?;
-    let tenant_equals = match (row.get(6), row.get(7)) {
+    let tenant_equals = match (row.get(7), row.get(8)) {
         (Some(oid), Some(false)) => catalog::equals_of(tx, oid).await?,
         (_, _) => quote::EQUALS.to_owned(),
     };
@@ -98,6 +101,7 @@ pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
         tenant_type: row.get(2),
         tenant_equals,
         has_active: row.get(3),
+        has_row_security: row.get(6),
         tenants: TenantTable {
             name: row.get(4),
             id_type: row.get(5),

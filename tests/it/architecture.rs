@@ -204,3 +204,23 @@ fn the_map_names_every_module() {
         );
     }
 }
+
+/// A database of another encoding lacks any other character: neither our SQL nor what we log there may need one.
+#[test]
+fn what_is_sent_to_a_database_is_ascii() {
+    let mut odd = Vec::new();
+    for folder in ["db", "sync", "runs", "check"] {
+        let mut files = Vec::new();
+        rust_files(&source().join(folder), &mut files);
+        for file in files {
+            let text = std::fs::read_to_string(&file).expect("a source");
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for (n, line) in (1..).zip(text.lines()) {
+                if !line.trim_start().starts_with("//") && !line.is_ascii() {
+                    odd.push(format!("{}:{n}: {line}", file.display()));
+                }
+            }
+        }
+    }
+    assert_eq!(odd, Vec::<String>::new());
+}

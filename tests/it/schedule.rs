@@ -57,7 +57,7 @@ async fn count_claims(site: &Site) {
     site.on_local(
         "create sequence claims;
          create function count_claim() returns trigger language plpgsql as $$
-         begin perform nextval('claims'); return new; end $$;
+         begin perform nextval('public.claims'); return new; end $$;
          create trigger count_claims before insert on meter_sync.meter_sync_slot
          for each row execute function count_claim()",
     )

@@ -191,7 +191,7 @@ async fn on_a_terminal_a_sync_shows_how_far_it_is() {
     let site = Site::new().await;
     site.on_remote("insert into meter (id, tenant_id) values (1, 7)")
         .await;
-    let held = Held::new(&site).await;
+    let held = Held::while_reading(&site).await;
     let mut command = Command::new("script");
     let program = concat!(env!("CARGO_BIN_EXE_meter-sync"), " sync");
     command
@@ -202,7 +202,7 @@ async fn on_a_terminal_a_sync_shows_how_far_it_is() {
         .kill_on_drop(true);
     let (mut script, _input, mut output) = Running::start(command);
     let mut shown = String::new();
-    while !shown.contains("prepare: 0 rows, 0 kB from the remote") {
+    while !shown.contains("read: 0 rows, 0 kB from the remote") {
         let mut more = [0; 1000];
         let count = output.read(&mut more).await.expect("output");
         assert_ne!(count, 0, "{shown}");

@@ -140,7 +140,7 @@ async fn who_gave_a_token_is_told_how_far_the_run_is() {
         let site = Site::new().await;
         site.on_remote(METERS).await;
         let assistant = Assistant::new(way, &site, &[]).await;
-        let held = Held::new(&site).await;
+        let held = Held::while_reading(&site).await;
         // rmcp's client gives a token with every call
         let call = assistant.begin(TRIGGER, &json!({"wait_seconds": 50})).await;
         let reading = async || {

@@ -6,7 +6,8 @@ use meter_sync::meter::{Counts, Outcome, Trigger};
 use meter_sync::runs::{Request, Requested};
 use serde_json::json;
 
-use crate::support::site::rows;
+use crate::support::postgres::connect;
+use crate::support::site::{LOCAL_SCHEMA, Site, finish, rows, runs, settings};
 
 use super::site;
 
@@ -145,5 +146,44 @@ async fn the_rows_told_of_are_those_that_were_read() {
         let run = ticket.wait(Duration::from_secs(60)).await;
         assert_eq!(run.counts.inserted, 1000, "{run:#?}");
         assert_eq!(ticket.progress().borrow().rows, 1000, "{columns}");
+    }
+}
+
+#[tokio::test]
+async fn plain_meters_load_into_a_local_database_of_any_encoding() {
+    for encoding in ["LATIN1", "LATIN9", "KOI8R", "WIN1252", "SQL_ASCII"] {
+        let site = Site::new().await;
+        let (server, name) = site.pair.local_url.rsplit_once('/').unwrap();
+        let database = format!("{}_{name}", encoding.to_lowercase());
+        for statement in [
+            format!("drop database if exists {database}"),
+            format!(
+                "create database {database} encoding '{encoding}' locale 'C' template template0"
+            ),
+        ] {
+            site.on_local(&statement).await;
+        }
+        let url = format!("{server}/{database}");
+        let local = connect(&url).await;
+        local.batch_execute(LOCAL_SCHEMA).await.unwrap();
+        site.on_remote(
+            "insert into meter (id, tenant_id, name, notes) values (1, 7, 'a', repeat('long ', 5000)), (2, 7, 'b', null)",
+        )
+        .await;
+        let runs = runs(&settings(&site.pair.remote_url, &url));
+        let sync = async || finish(&runs, Request::new(Trigger::Cli)).await;
+        let first = sync().await;
+        assert_eq!(
+            first.outcome,
+            Some(Outcome::Succeeded),
+            "{encoding}: {first:#?}"
+        );
+        site.on_remote("update meter set notes = notes || name where id = 1")
+            .await;
+        let second = sync().await;
+        assert_eq!(second.counts.updated, 1, "{encoding}: {second:#?}");
+        drop((runs, local));
+        site.on_local(&format!("drop database {database} with (force)"))
+            .await;
     }
 }

@@ -5,13 +5,16 @@ use meter_sync::runs::report::RunReport;
 
 use crate::support::site::{Site, rows};
 
+pub(crate) mod columns;
 mod constraints;
 mod duplicates;
 mod formats;
 mod hostile;
 mod missed;
 mod organisations;
+mod overloads;
 mod repeats;
+mod rewrites;
 mod shapes;
 mod told;
 mod versions;

@@ -10,6 +10,7 @@ mod digests;
 mod edits;
 mod harness;
 mod model;
+mod names;
 mod pools;
 mod shapes;
 mod tables;

@@ -1,4 +1,4 @@
-//! Runs held in progress: a lock of the test's own on the remote meters keeps them from being read.
+//! Runs held in progress: a lock of the test's own on the meters keeps them from being read.
 
 use meter_sync::runs::status::ActivityState;
 use serde_json::Value;
@@ -8,14 +8,24 @@ use super::postgres::connect;
 use super::site::{Site, rows};
 use super::wait;
 
-/// Until it is released or dropped, every run over the site stops where it would read the remote.
+/// Until it is released or dropped, every run over the site stops before it takes its snapshot of the remote.
 pub(crate) struct Held {
     holder: Client,
 }
 
 impl Held {
     pub(crate) async fn new(site: &Site) -> Self {
-        let holder = connect(&site.pair.remote_url).await;
+        Self::by_lock_at(&site.pair.remote_url).await
+    }
+
+    /// Until it is released or dropped, every run over the site stops where it has its snapshot and would look at the
+    /// local meters.
+    pub(crate) async fn while_reading(site: &Site) -> Self {
+        Self::by_lock_at(&site.pair.local_url).await
+    }
+
+    async fn by_lock_at(url: &str) -> Self {
+        let holder = connect(url).await;
         let lock = "begin; lock table meter in access exclusive mode";
         holder.batch_execute(lock).await.expect("lock the meters");
         Self { holder }

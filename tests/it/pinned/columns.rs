@@ -1,0 +1,360 @@
+//! Columns by the names that our own SQL uses, and by any others.
+
+use meter_sync::config::Setting;
+use meter_sync::meter::{Counts, Outcome, Permission, Trigger};
+use meter_sync::runs::meters::KeyText;
+use meter_sync::runs::{Allow, Request};
+use serde_json::{Value, json};
+
+use super::counts;
+use crate::support::site::{Site, finish, rows};
+
+/// Aliases of our statements, columns of our temporary tables, reserved words, and what needs quotes.
+pub(crate) const NAMES: &[&str] = &[
+    "a",
+    "b",
+    "c",
+    "d",
+    "e",
+    "f",
+    "g",
+    "h",
+    "i",
+    "j",
+    "k",
+    "l",
+    "m",
+    "n",
+    "o",
+    "p",
+    "q",
+    "r",
+    "s",
+    "t",
+    "u",
+    "v",
+    "w",
+    "x",
+    "y",
+    "z",
+    "c1",
+    "c2",
+    "k1",
+    "step",
+    "action",
+    "version",
+    "place",
+    "key",
+    "names",
+    "value",
+    "row",
+    "behind",
+    "locked",
+    "taken",
+    "found",
+    "named",
+    "pinned",
+    "said",
+    "path",
+    "asked",
+    "line",
+    "number",
+    "tag",
+    "hash",
+    "sum",
+    "rows",
+    "buckets",
+    "chunks",
+    "run_id",
+    "before",
+    "after",
+    "differs",
+    "meter_sync_stage",
+    "meter_sync_plan",
+    "meter_sync n",
+    "meter_sync action",
+    "select",
+    "user",
+    "current_user",
+    "order",
+    "Mixed",
+    "a b",
+    "it's",
+    "\"q\"",
+    "%s",
+    "$1",
+    "{}",
+    "--",
+    "/*",
+    ";",
+    "\\n",
+    "é",
+    "🙂",
+    "sixty-three bytes long, which is as long as a name may be: xxxx",
+];
+
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn all(fragment: impl Fn(&str) -> String) -> String {
+    let fragments: Vec<String> = NAMES.iter().map(|name| fragment(&quoted(name))).collect();
+    fragments.join(", ")
+}
+
+/// Both sides with all the names in columns of a type, and a `tenant` that has them too.
+async fn site(type_: &str) -> Site {
+    let columns = all(|name| format!("{name} {type_}"));
+    let remote = format!(
+        "create table meter (id bigint primary key, tenant_id bigint, other text, {columns}, active boolean)"
+    );
+    let local = format!(
+        "create table tenant (id bigint primary key, name text, {columns});
+         insert into tenant (id, name) values (7, 'Acme');
+         create table meter (id bigint primary key, other text, {columns}, active boolean)"
+    );
+    Site::with_schemas(&remote, &local).await
+}
+
+/// What each side holds, told without a name.
+async fn assert_equal(site: &Site) {
+    let columns = all(ToOwned::to_owned);
+    let read = format!(
+        "select md5(string_agg(row(id, other, {columns})::text, ' ' order by id)) as h from meter where active"
+    );
+    assert_eq!(
+        rows(&site.local, &read).await,
+        rows(&site.remote, &read).await
+    );
+}
+
+async fn every_way_of_a_sync(type_: &str, value: impl Fn(u32) -> String) {
+    let mut site = site(type_).await;
+    let all_of = |n: u32| all(|_| value(n));
+    for id in 1..=30 {
+        let values = all_of(id);
+        site.on_remote(&format!(
+            "insert into meter values ({id}, 7, 'o', {values}, true)"
+        ))
+        .await;
+    }
+    let first = site.sync().await;
+    assert_eq!(
+        counts(&first),
+        Counts {
+            inserted: 30,
+            ..Counts::default()
+        },
+        "{first:#?}"
+    );
+    let set = all(|name| format!("{name} = {}", value(1001)));
+    site.on_remote(&format!(
+        "update meter set {set} where id = 1; update meter set other = 'x' where id = 2; delete from meter where id = 3;
+         insert into meter values (40, 7, 'o', {}, true)",
+        all_of(40)
+    ))
+    .await;
+    let run = site.sync().await;
+    let expected = Counts {
+        inserted: 1,
+        updated: 2,
+        deactivated: 1,
+        unchanged: 27,
+        ..Counts::default()
+    };
+    assert_eq!(counts(&run), expected, "{run:#?}");
+    assert_equal(&site).await;
+    assert_history_is_true(&site, type_).await;
+
+    // By what the rows hold, and one by one.
+    for settings in [
+        site.settings(),
+        site.settings().with(Setting::FullCompare, "0s"),
+    ] {
+        site.reconfigure(&settings);
+        site.on_local(
+            "delete from meter_sync.meter_sync_seen; update meter set other = 'ours' where id = 5",
+        )
+        .await;
+        let run = site.sync().await;
+        let expected = Counts {
+            updated: 1,
+            unchanged: 29,
+            ..Counts::default()
+        };
+        assert_eq!(counts(&run), expected, "{run:#?}");
+        assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+    }
+    assert_a_plan_is_held_back_and_let_go(&site).await;
+    let key = KeyText::parse("1").expect("a key");
+    let meter = site
+        .runs
+        .meter(&key)
+        .await
+        .expect("a meter")
+        .expect("a meter");
+    assert_eq!(meter.meter.expect("a row").len(), NAMES.len() + 3);
+    let status = site.status().await;
+    assert_eq!(
+        status.tenant.and_then(|tenant| tenant.name).as_deref(),
+        Some("Acme")
+    );
+}
+
+/// The recorded change of each column is what the column holds.
+async fn assert_history_is_true(site: &Site, type_: &str) {
+    let history =
+        "select c.action, c.key->>'id' as id, c.before, c.after from meter_sync.meter_sync_change c
+        join meter_sync.meter_sync_log g on g.id = c.run_id where g.updated > 0 order by c.n";
+    let history = rows(&site.local, history).await;
+    let pairs = all(|name| {
+        format!(
+            "('{}', to_jsonb({name}))",
+            name[1..name.len() - 1]
+                .replace("\"\"", "\"")
+                .replace('\'', "''")
+        )
+    });
+    let held = |id: u32| {
+        format!(
+            "select jsonb_object_agg(v.name, v.value) as v from meter m cross join lateral (values {pairs}) v (name, value) where id = {id}"
+        )
+    };
+    let is = |id: &str| {
+        history
+            .as_array()
+            .expect("rows")
+            .iter()
+            .find(|row| row["id"] == json!(id))
+            .cloned()
+            .unwrap_or(Value::Null)
+    };
+    assert_eq!(
+        is("1")["after"],
+        rows(&site.remote, &held(1)).await[0]["v"],
+        "{type_}"
+    );
+    assert_eq!(is("2")["after"], json!({"other": "x"}), "{type_}");
+    let mut inserted = rows(&site.remote, &held(40)).await[0]["v"].clone();
+    inserted["other"] = json!("o");
+    inserted["active"] = json!(true);
+    assert_eq!(is("40")["after"], inserted, "{type_}");
+}
+
+async fn assert_a_plan_is_held_back_and_let_go(site: &Site) {
+    site.on_remote("delete from meter where id > 20").await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Refused), "{run:#?}");
+    let allowed = Request {
+        allow: Allow {
+            mass_deactivation: Permission::Any,
+            ..Allow::default()
+        },
+        ..Request::new(Trigger::Cli)
+    };
+    let run = finish(&site.runs, allowed).await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_equal(site).await;
+}
+
+#[tokio::test]
+async fn texts_in_columns_of_any_name_sync_and_are_told_truly() {
+    every_way_of_a_sync("text", |n| format!("'v{n}'")).await;
+}
+
+#[tokio::test]
+async fn documents_in_columns_of_any_name_sync_and_are_told_truly() {
+    every_way_of_a_sync("jsonb", |n| format!("'{{\"name\": {n}}}'")).await;
+}
+
+#[tokio::test]
+async fn a_key_may_have_any_name() {
+    for name in NAMES.iter().step_by(3) {
+        let name = quoted(name);
+        let site = Site::with_schemas(
+            &format!("create table meter ({name} bigint primary key, tenant_id bigint, \"the value\" text, active boolean);
+                insert into meter select g, 7, 'v', true from generate_series(1, 10) g"),
+            &format!("create table tenant ({name} text, id bigint); insert into tenant (id) values (7);
+                create table meter ({name} bigint primary key, \"the value\" text, active boolean)"),
+        )
+        .await;
+        let run = site.sync().await;
+        assert_eq!(
+            counts(&run),
+            Counts {
+                inserted: 10,
+                ..Counts::default()
+            },
+            "{name}: {run:#?}"
+        );
+        site.on_remote(&format!(
+            "update meter set \"the value\" = 'w' where {name} = 1; delete from meter where {name} = 2;
+            insert into meter values (11, 7, 'v', true)"
+        ))
+        .await;
+        site.on_local("delete from meter_sync.meter_sync_seen")
+            .await;
+        let run = site.sync().await;
+        let expected = Counts {
+            inserted: 1,
+            updated: 1,
+            deactivated: 1,
+            unchanged: 8,
+            ..Counts::default()
+        };
+        assert_eq!(counts(&run), expected, "{name}: {run:#?}");
+        assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+    }
+}
+
+/// Triggers, checks, views and row security were written for the path of the role that meets them.
+#[tokio::test]
+async fn code_of_the_tables_owner_finds_what_it_found_before() {
+    let mut site = Site::with_schemas(
+        "create table meter (id bigint primary key, tenant_id bigint, name text, active boolean);
+         create table place (id bigint, name text);
+         create function place_of(bigint) returns text language plpgsql stable as $$begin return (select p.name from place p where p.id = $1); end$$;
+         create view placed as select m.*, place_of(m.id) as place from meter m;
+         insert into meter values (1, 7, 'a', true), (2, 7, 'b', true); insert into place values (1, 'hall')",
+        "create table tenant (id bigint primary key); insert into tenant values (7);
+         create table meter (id bigint primary key, name text, place text, active boolean);
+         create table audit (id bigint); create table words (word text); insert into words values ('a'), ('b'), ('c');
+         create function audit() returns trigger language plpgsql as $$begin insert into audit values (new.id); return new; end$$;
+         create trigger audit after insert or update on meter for each row execute function audit();
+         create function is_word(text) returns boolean language plpgsql as $$begin return exists (select from words w where w.word = $1); end$$;
+         alter table meter add check (is_word(name))",
+    )
+    .await;
+    let settings = site.settings().with(Setting::RemoteTable, "placed");
+    site.reconfigure(&settings);
+    let run = site.sync().await;
+    assert_eq!(
+        counts(&run),
+        Counts {
+            inserted: 2,
+            ..Counts::default()
+        },
+        "{run:#?}"
+    );
+    site.on_remote(
+        "update meter set name = 'c' where id = 1; update meter set name = 'no word' where id = 2",
+    )
+    .await;
+    let run = site.sync().await;
+    assert_eq!(
+        counts(&run),
+        Counts {
+            updated: 1,
+            rejected: 1,
+            ..Counts::default()
+        },
+        "{run:#?}"
+    );
+    let audited = "select count(*) as n from audit";
+    assert_eq!(rows(&site.local, audited).await, json!([{"n": 3}]));
+    let placed = "select place from meter order by id";
+    assert_eq!(
+        rows(&site.local, placed).await,
+        json!([{"place": "hall"}, {"place": null}])
+    );
+}

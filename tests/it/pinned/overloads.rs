@@ -1,0 +1,287 @@
+//! Functions and operators that somebody else made, by the names that our SQL uses: none of them is called.
+//!
+//! Their makers may create in a schema of our role's path, and nothing else. Each overload fails with a code that no
+//! run takes for the fault of a row.
+
+use meter_sync::check::{self, Verdict};
+use meter_sync::config::Setting;
+use meter_sync::meter::{Outcome, Permission, Trigger};
+use meter_sync::runs::meters::KeyText;
+use meter_sync::runs::report::RunReport;
+use meter_sync::runs::status::StatusQuery;
+use meter_sync::runs::{Allow, Request};
+use tokio_postgres::Client;
+
+use super::rewrites::as_role;
+use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, config, finish};
+
+/// The SQLSTATE of an overload that is called.
+const CALLED: &str = "58000";
+
+/// Every name before a parenthesis in our sources, whatever it is; Postgres knows which are functions.
+fn names_in_our_sources() -> Vec<String> {
+    let mut folders = vec![concat!(env!("CARGO_MANIFEST_DIR"), "/src").into()];
+    let mut names = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let folder: std::path::PathBuf = folder;
+        for entry in std::fs::read_dir(folder).expect("our sources") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for (end, _) in text.match_indices('(') {
+                let before = &text[..end];
+                let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+                names.push(before[before.trim_end_matches(is_part).len()..].to_owned());
+            }
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Overloads of each function that we may call: for its own types, and for those that ours are turned into.
+const FUNCTIONS: &str = "do $do$
+declare f record; args text; body text := $$begin raise exception 'an overload was called' using errcode = '58000'; end$$;
+begin
+    for f in
+        select p.proname, p.proargtypes::oid[] as types from pg_proc p
+        where p.pronamespace = 'pg_catalog'::regnamespace and p.proname = any (string_to_array('NAMES', ',')) and p.pronargs > 0
+    loop
+        foreach args in array array[
+            (select string_agg(format_type(t, null), ', ' order by n) from unnest(f.types) with ordinality u(t, n)),
+            (select string_agg(case when t in ('text'::regtype, '\"any\"'::regtype, 'anyelement'::regtype, 'name'::regtype, 'anynonarray'::regtype)
+                 then 'varchar' else format_type(t, null) end, ', ' order by n) from unnest(f.types) with ordinality u(t, n)),
+            (select string_agg(case when t in ('name'::regtype, '\"any\"'::regtype, 'anyelement'::regtype) then 'text'
+                 when t = 'bigint'::regtype then 'integer' else format_type(t, null) end, ', ' order by n)
+             from unnest(f.types) with ordinality u(t, n)),
+            (select string_agg(case when t in ('\"any\"'::regtype, 'anyelement'::regtype) then 'bigint'
+                 when t = 'integer'::regtype then 'smallint' else format_type(t, null) end, ', ' order by n)
+             from unnest(f.types) with ordinality u(t, n)),
+            'text, varchar', 'text, text', 'text, jsonb', 'text, bigint', 'text, boolean', 'varchar', 'text', 'jsonb',
+            'bigint', 'integer', 'bpchar', 'text, bigint, text, bigint', 'text, bigint, numeric, numeric', 'meter', 'tenant', 'anyelement', 'anyarray', 'oid, smallint'
+        ] loop
+            begin
+                execute format('create function public.%I(%s) returns %s language plpgsql as %L', f.proname, args,
+                    (select format_type(min(p.prorettype), null) from pg_proc p
+                     where p.pronamespace = 'pg_catalog'::regnamespace and p.proname = f.proname and not p.proretset
+                       and p.prorettype not in (select oid from pg_type where typtype = 'p')), body);
+            exception when others then null;
+            end;
+        end loop;
+    end loop;
+end $do$";
+
+/// The types whose operators are overloaded.
+const TYPES: &[&str] = &[
+    "varchar",
+    "text",
+    "bpchar",
+    "name",
+    "bigint",
+    "integer",
+    "smallint",
+    "numeric",
+    "jsonb",
+    "boolean",
+    "oid",
+    "timestamptz",
+    "uuid",
+    "xid",
+    "\"char\"",
+    "bytea",
+    "text[]",
+    "date",
+];
+
+/// Operators of type `LEFT` with each other type. One transaction may not make them all: each takes a lock.
+const OPERATORS: &str = "do $do$
+declare b text; o text; n integer := 0;
+    body text := $$begin raise exception 'an overload was called' using errcode = '58000'; end$$;
+begin
+    foreach b in array array[TYPES] loop
+        n := n + 1;
+        execute format('create function public.%I(%s, %s) returns boolean language plpgsql as %L', 'compare LEFT', 'LEFT', b, body);
+        execute format('create function public.%I(%s, %s) returns %s language plpgsql as %L', 'compute LEFT', 'LEFT', b, 'LEFT', body);
+        foreach o in array array['=','<>','<','>','<=','>='] loop
+            execute format('create operator public.%s (leftarg = %s, rightarg = %s, procedure = public.%I)', o, 'LEFT', b, 'compare LEFT');
+        end loop;
+        foreach o in array array['+','-','*','/','#','&','|','||','>>','->','->>'] loop
+            execute format('create operator public.%s (leftarg = %s, rightarg = %s, procedure = public.%I)', o, 'LEFT', b, 'compute LEFT');
+        end loop;
+    end loop;
+end $do$";
+
+async fn overload(client: &Client, names: &str) {
+    let functions = FUNCTIONS.replace("NAMES", names);
+    client.batch_execute(&functions).await.expect("functions");
+    let types: Vec<String> = TYPES.iter().map(|type_| format!("'{type_}'")).collect();
+    for left in TYPES {
+        let operators = OPERATORS
+            .replace("LEFT", left)
+            .replace("TYPES", &types.join(", "));
+        let made = client.batch_execute(&operators).await;
+        made.unwrap_or_else(|error| panic!("operators of {left}: {error:?}"));
+    }
+    // What the test itself says from here on is to call none of them.
+    client
+        .batch_execute("set search_path = pg_catalog")
+        .await
+        .expect("a path");
+    let made = "select count(*) from pg_proc where pronamespace = 'public'::regnamespace";
+    let made: i64 = client.query_one(made, &[]).await.expect("a count").get(0);
+    assert!(made > 1000, "{made} overloads");
+}
+
+fn assert_ended(run: &RunReport, expected: Outcome) {
+    let text = format!("{run:#?}");
+    assert!(!text.contains(CALLED), "an overload was called: {text}");
+    assert_eq!(run.outcome, Some(expected), "{text}");
+}
+
+/// A site whose roles find functions in `public` before those of Postgres.
+async fn site_with_roles() -> (Site, String) {
+    let local = LOCAL_SCHEMA.replace(
+        "serial_number text,",
+        "serial_number varchar(40) unique, kind char(5), label varchar(20),",
+    );
+    let remote = REMOTE_SCHEMA.replace(
+        "serial_number text,",
+        "serial_number text, kind char(5), label varchar(20),",
+    );
+    let mut site = Site::with_schemas(&remote, &local).await;
+    let database: String = site
+        .local
+        .query_one("select current_database()::text", &[])
+        .await
+        .expect("a name")
+        .get(0);
+    let role = format!("overloaded_{database}_{}", std::process::id());
+    let create = format!(
+        "create role {role} login; alter role {role} set search_path = public, pg_catalog;"
+    );
+    site.on_remote(&format!("{create} grant select on meter, tenant to {role}"))
+        .await;
+    site.on_local(&format!(
+        "{create} grant select on tenant to {role}; grant select, insert, update on meter to {role};
+         do $$ begin execute format('grant create, temporary on database %I to {role}', current_database()); end $$"
+    ))
+    .await;
+    let settings = site
+        .settings()
+        .with(Setting::RemoteUrl, as_role(&site.pair.remote_url, &role))
+        .with(Setting::LocalUrl, as_role(&site.pair.local_url, &role));
+    site.reconfigure(&settings);
+    (site, role)
+}
+
+async fn sync_in_many_ways(site: &Site) {
+    site.on_remote(
+        "insert into public.meter (id, tenant_id, name, serial_number, kind, label, port, register_map, active)
+         select n, 7, 'name ' || n, 'S' || n, 'k', 'l', n, '{\"a\": 1}', true from generate_series(1, 40) n",
+    )
+    .await;
+    assert_ended(&site.dry_run().await, Outcome::DryRun);
+    assert_ended(&site.sync().await, Outcome::Succeeded);
+    assert_ended(&site.sync().await, Outcome::NoChange);
+    site.on_remote(
+        "update public.meter set name = 'new', label = 'new' where id < 4;
+         update public.meter set serial_number = case id when 11 then 'S12' else 'S11' end where id in (11, 12);
+         delete from public.meter where id = 5; insert into public.meter (id, tenant_id, name, active) values (50, 7, 'more', true)",
+    )
+    .await;
+    assert_ended(&site.dry_run().await, Outcome::DryRun);
+    assert_ended(&site.sync().await, Outcome::Succeeded);
+    // What is here no longer matches what was remembered, and a value does not fit.
+    site.on_local("alter table public.meter disable trigger user")
+        .await;
+    site.on_local("update public.meter set notes = 'by hand' where port is not null")
+        .await;
+    site.on_remote("update public.meter set name = repeat('x', 100) where id = 7; update public.meter set port = 1234567 where id = 8").await;
+    assert_ended(&site.sync().await, Outcome::Partial);
+    site.on_remote(
+        "update public.meter set name = 'x', port = 1 where id in (7, 8); delete from public.meter where id > 20",
+    )
+    .await;
+    let held = site.sync().await;
+    assert_ended(&held, Outcome::Refused);
+    let allowed = Request {
+        allow: Allow {
+            mass_deactivation: Permission::Any,
+            ..Allow::default()
+        },
+        ..Request::new(Trigger::Cli)
+    };
+    assert_ended(&finish(&site.runs, allowed).await, Outcome::Succeeded);
+}
+
+async fn look_in_many_ways(site: &Site) {
+    let status = site.status().await;
+    assert!(status.meters.is_some(), "{status:#?}");
+    site.runs
+        .status(&StatusQuery::default())
+        .await
+        .expect("a status");
+    let key = KeyText::parse("1").expect("a key");
+    let meter = site
+        .runs
+        .meter(&key)
+        .await
+        .expect("a meter")
+        .expect("a meter");
+    assert!(!meter.changes.is_empty());
+    assert_eq!(
+        site.runs.names(&[&meter.key]).await.expect("names").len(),
+        1
+    );
+    assert!(!site.runs.meter_keys("1", 5).await.expect("keys").is_empty());
+    site.runs
+        .claim_slot(meter_sync::clock::now())
+        .await
+        .expect("a slot");
+}
+
+#[tokio::test]
+async fn no_overload_of_a_function_or_operator_that_we_use_is_called() {
+    let (mut site, role) = site_with_roles().await;
+    let names = names_in_our_sources().join(",");
+    // Made before the overloads, for the role's own first run is none of theirs.
+    overload(&site.remote, &names).await;
+    overload(&site.local, &names).await;
+    let settings = site
+        .settings()
+        .with(Setting::RemoteUrl, as_role(&site.pair.remote_url, &role))
+        .with(Setting::LocalUrl, as_role(&site.pair.local_url, &role))
+        .with(Setting::TenantId, "7");
+    site.reconfigure(&settings);
+    sync_in_many_ways(&site).await;
+    look_in_many_ways(&site).await;
+    for finding in check::run(&config(&settings)).await {
+        assert!(
+            !matches!(finding.verdict, Verdict::Failed(_)),
+            "{finding:#?}"
+        );
+    }
+    // A view and a query are read under the role's own path.
+    let view = format!(
+        "create view public.shown as select * from public.meter; grant select on public.shown to {role}"
+    );
+    site.on_remote(&view).await;
+    for (setting, source) in [
+        (Setting::RemoteTable, "shown"),
+        (Setting::RemoteQuery, "select * from shown"),
+    ] {
+        site.reconfigure(&settings.clone().with(setting, source));
+        let change = format!("update public.meter set notes = '{source}' where active");
+        site.on_remote(&change).await;
+        assert_ended(&site.sync().await, Outcome::Succeeded);
+        assert_ended(&site.sync().await, Outcome::NoChange);
+    }
+    for client in [&site.remote, &site.local] {
+        let drop = format!("drop owned by {role}; drop role {role}");
+        client.batch_execute(&drop).await.expect("drop the role");
+    }
+}

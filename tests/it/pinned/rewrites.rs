@@ -1,0 +1,171 @@
+//! Remote tables that are truncated or written anew while a run begins.
+
+use meter_sync::config::Setting;
+use meter_sync::meter::{Counts, Outcome};
+use meter_sync::runs::report::RunReport;
+use serde_json::json;
+use tokio_postgres::Client;
+
+use super::counts;
+use crate::support::postgres::connect;
+use crate::support::site::{Site, rows};
+use crate::support::wait;
+
+const TABLES: &str = "
+    create table meter (id bigint primary key, tenant_id bigint not null, name text, active boolean not null);
+    insert into meter select n, 7, 'name ' || n, true from generate_series(1, 40) n";
+const LOCAL: &str = "
+    create table tenant (id bigint primary key);
+    insert into tenant values (7);
+    create table meter (id bigint primary key, name text, place text, active boolean not null)";
+
+/// Empties a table and fills it again, as a load of the central system does.
+fn reload(table: &str) -> String {
+    format!(
+        "create temp table kept on commit drop as select * from {table};
+         truncate {table}; insert into {table} select * from kept"
+    )
+}
+
+/// A run that begins while a transaction on the remote has reloaded a table, which is committed once the run waits.
+async fn while_reloaded(site: &Site, table: &str) -> RunReport {
+    let loader = connect(&site.pair.remote_url).await;
+    let reload = format!("begin; {}", reload(table));
+    loader.batch_execute(&reload).await.expect("reload");
+    let commit = async {
+        wait::until("the run waits for the lock", || is_waiting(&site.remote)).await;
+        loader.batch_execute("commit").await.expect("commit");
+    };
+    tokio::join!(site.sync(), commit).0
+}
+
+async fn is_waiting(remote: &Client) -> bool {
+    let waiting = "select exists (select from pg_locks where not granted
+        and relation in (select oid from pg_class where relnamespace = 'public'::regnamespace))";
+    remote.query_one(waiting, &[]).await.expect("locks").get(0)
+}
+
+async fn assert_unharmed(site: &Site, run: &RunReport, expected: Outcome) {
+    assert_eq!(run.outcome, Some(expected), "{run:#?}");
+    let active = "select count(*) as n from meter where active and name is not null";
+    assert_eq!(rows(&site.local, active).await, json!([{"n": 40}]));
+}
+
+#[tokio::test]
+async fn a_table_that_is_reloaded_as_a_run_begins_is_read_as_it_is_afterwards() {
+    let site = Site::with_schemas(TABLES, LOCAL).await;
+    let run = while_reloaded(&site, "meter").await;
+    assert_unharmed(&site, &run, Outcome::Succeeded).await;
+    let again = while_reloaded(&site, "meter").await;
+    assert_unharmed(&site, &again, Outcome::NoChange).await;
+}
+
+#[tokio::test]
+async fn a_dry_run_waits_for_a_reload_too() {
+    let site = Site::with_schemas(TABLES, LOCAL).await;
+    site.sync().await;
+    let loader = connect(&site.pair.remote_url).await;
+    let reload = format!("begin; {}", reload("meter"));
+    loader.batch_execute(&reload).await.expect("reload");
+    let commit = async {
+        wait::until("the run waits for the lock", || is_waiting(&site.remote)).await;
+        loader.batch_execute("commit").await.expect("commit");
+    };
+    let (run, ()) = tokio::join!(site.dry_run(), commit);
+    assert_eq!(
+        counts(&run),
+        Counts {
+            unchanged: 40,
+            ..Counts::default()
+        },
+        "{run:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_partition_that_is_reloaded_as_a_run_begins_keeps_its_meters() {
+    let partitioned = TABLES.replace(
+        "active boolean not null);",
+        "active boolean not null)
+         partition by range (id);
+         create table low partition of meter for values from (1) to (21);
+         create table high partition of meter for values from (21) to (100);",
+    );
+    let site = Site::with_schemas(&partitioned, LOCAL).await;
+    site.sync().await;
+    let run = while_reloaded(&site, "high").await;
+    assert_unharmed(&site, &run, Outcome::NoChange).await;
+}
+
+const PLACES: &str = "
+    create table place (meter_id bigint primary key, place text);
+    insert into place select n, 'hall ' || n from generate_series(1, 40) n;
+    create view placed as select m.id, m.tenant_id, m.name, p.place, m.active from meter m left join place p on p.meter_id = m.id";
+
+#[tokio::test]
+async fn a_view_whose_joined_table_is_reloaded_as_a_run_begins_loses_no_value() {
+    let mut site = Site::with_schemas(&format!("{TABLES}; {PLACES}"), LOCAL).await;
+    let settings = site.settings().with(Setting::RemoteTable, "placed");
+    site.reconfigure(&settings);
+    site.sync().await;
+    let run = while_reloaded(&site, "place").await;
+    assert_unharmed(&site, &run, Outcome::NoChange).await;
+    let placed = "select count(place) as n from meter";
+    assert_eq!(rows(&site.local, placed).await, json!([{"n": 40}]));
+}
+
+#[tokio::test]
+async fn a_query_over_a_table_that_is_reloaded_as_a_run_begins_reads_it_as_it_is_afterwards() {
+    let mut site = Site::with_schemas(&format!("{TABLES}; {PLACES}"), LOCAL).await;
+    let query = "select m.id, m.tenant_id, m.name, p.place, m.active from meter m left join place p on p.meter_id = m.id";
+    let settings = site.settings().with(Setting::RemoteQuery, query);
+    site.reconfigure(&settings);
+    site.sync().await;
+    for table in ["meter", "place"] {
+        let run = while_reloaded(&site, table).await;
+        assert_unharmed(&site, &run, Outcome::NoChange).await;
+    }
+}
+
+/// What the role may not read below a view is locked by way of the view.
+#[tokio::test]
+async fn a_query_over_a_view_of_tables_that_the_role_may_not_read_waits_for_their_reload() {
+    let mut site = Site::with_schemas(&format!("{TABLES}; {PLACES}"), LOCAL).await;
+    let role = format!("reader_{}", std::process::id());
+    site.on_remote(&format!(
+        "drop role if exists {role}; create role {role} login; grant select on placed to {role}"
+    ))
+    .await;
+    let url = as_role(&site.pair.remote_url, &role);
+    let settings = site.settings().with(Setting::RemoteUrl, &url).with(
+        Setting::RemoteQuery,
+        "select * from placed where place is not null",
+    );
+    site.reconfigure(&settings);
+    site.sync().await;
+    for table in ["meter", "place"] {
+        let run = while_reloaded(&site, table).await;
+        assert_unharmed(&site, &run, Outcome::NoChange).await;
+    }
+    site.on_remote(&format!("drop owned by {role}; drop role {role}"))
+        .await;
+}
+
+/// A foreign table and a materialized view take no lock of ours.
+#[tokio::test]
+async fn a_materialized_view_is_read_without_a_lock() {
+    let views = format!("{TABLES}; create materialized view kept as select * from meter");
+    let mut site = Site::with_schemas(&views, LOCAL).await;
+    let settings = site.settings().with(Setting::RemoteTable, "kept");
+    site.reconfigure(&settings);
+    let run = site.sync().await;
+    assert_unharmed(&site, &run, Outcome::Succeeded).await;
+}
+
+/// The URL of the same database for another role.
+pub(crate) fn as_role(url: &str, role: &str) -> String {
+    let (head, tail) = url
+        .split_once("postgres@")
+        .expect("the user of the test servers");
+    format!("{head}{role}@{tail}")
+}
