@@ -215,11 +215,14 @@ fn what_is_sent_to_a_database_is_ascii() {
         for file in files {
             let text = std::fs::read_to_string(&file).expect("a source");
             let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-            for (n, line) in (1..).zip(text.lines()) {
-                if !line.trim_start().starts_with("//") && !line.is_ascii() {
-                    odd.push(format!("{}:{n}: {line}", file.display()));
-                }
-            }
+            let lines = (1..).zip(text.lines());
+            let is_odd =
+                |(_, line): &(i32, &str)| !line.trim_start().starts_with("//") && !line.is_ascii();
+            odd.extend(
+                lines
+                    .filter(is_odd)
+                    .map(|(n, line)| format!("{}:{n}: {line}", file.display())),
+            );
         }
     }
     assert_eq!(odd, Vec::<String>::new());

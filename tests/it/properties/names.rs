@@ -109,15 +109,22 @@ async fn syncs(Named { names, types }: &Named) -> Verdict {
         },
         "{first:#?}"
     );
-    let (name, _) = fields.first().expect("a field");
-    site.on_remote(&format!(
-        "update meter set {name} = '2' where {key} = 1; delete from meter where {key} = 2;
-         insert into meter values ({} 13, 7, true)",
-        values("3")
-    ))
-    .await;
     site.on_local("delete from meter_sync.meter_sync_seen")
         .await;
+    assert_changes_arrive(&site, [&key, &on], &fields).await;
+    assert_history_names(&site, names.get(3).expect("a field")).await;
+    Verdict::Held
+}
+
+/// One row changes in its first field, one goes, and one comes.
+async fn assert_changes_arrive(site: &Site, [key, on]: [&String; 2], fields: &[(String, &str)]) {
+    let (name, _) = fields.first().expect("a field");
+    let values: String = fields.iter().map(|_| "'3', ").collect();
+    site.on_remote(&format!(
+        "update meter set {name} = '2' where {key} = 1; delete from meter where {key} = 2;
+         insert into meter values ({values} 13, 7, true)"
+    ))
+    .await;
     let run = site.sync().await;
     let expected = Counts {
         inserted: 1,
@@ -133,21 +140,16 @@ async fn syncs(Named { names, types }: &Named) -> Verdict {
         rows(&site.local, &changed).await,
         rows(&site.remote, &changed).await
     );
-    let plain = names.get(3).expect("a field");
+    let active = format!("select count(*) as n from meter m where m.{on}");
+    assert_eq!(rows(&site.local, &active).await, json!([{"n": 12}]));
+}
+
+async fn assert_history_names(site: &Site, field: &String) {
     let told = "select c.after from meter_sync.meter_sync_change c where c.action = 'update'";
     let told = rows(&site.local, told).await;
-    let fields_told = told[0]["after"].as_object().expect("an object");
-    assert_eq!(fields_told.keys().collect::<Vec<_>>(), [plain]);
+    let fields = told[0]["after"].as_object().expect("an object");
+    assert_eq!(fields.keys().collect::<Vec<_>>(), [field]);
     assert_eq!(told.as_array().map(Vec::len), Some(1));
-    assert_eq!(
-        rows(
-            &site.local,
-            &format!("select count(*) as n from meter m where m.{on}")
-        )
-        .await,
-        json!([{"n": 12}])
-    );
-    Verdict::Held
 }
 
 /// `tenant` with the fields, too, and what it needs to be one.
