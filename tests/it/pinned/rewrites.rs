@@ -39,10 +39,14 @@ async fn while_reloaded(site: &Site, table: &str) -> RunReport {
     tokio::join!(site.sync(), commit).0
 }
 
-async fn is_waiting(remote: &Client) -> bool {
+async fn is_waiting(database: &Client) -> bool {
     let waiting = "select exists (select from pg_locks where not granted
         and relation in (select oid from pg_class where relnamespace = 'public'::regnamespace))";
-    remote.query_one(waiting, &[]).await.expect("locks").get(0)
+    database
+        .query_one(waiting, &[])
+        .await
+        .expect("locks")
+        .get(0)
 }
 
 async fn assert_unharmed(site: &Site, run: &RunReport, expected: Outcome) {
@@ -149,6 +153,22 @@ async fn a_query_over_a_view_of_tables_that_the_role_may_not_read_waits_for_thei
     }
     site.on_remote(&format!("drop owned by {role}; drop role {role}"))
         .await;
+}
+
+/// Each local statement sees what was committed before it, so the local table needs no lock of its own.
+#[tokio::test]
+async fn a_local_table_that_is_reloaded_as_a_run_begins_is_compared_as_it_is_afterwards() {
+    let site = Site::with_schemas(TABLES, LOCAL).await;
+    site.sync().await;
+    let loader = connect(&site.pair.local_url).await;
+    let reload = format!("begin; {}", reload("meter"));
+    loader.batch_execute(&reload).await.expect("reload");
+    let commit = async {
+        wait::until("the run waits for the lock", || is_waiting(&site.local)).await;
+        loader.batch_execute("commit").await.expect("commit");
+    };
+    let (run, ()) = tokio::join!(site.sync(), commit);
+    assert_unharmed(&site, &run, Outcome::NoChange).await;
 }
 
 /// A foreign table and a materialized view take no lock of ours.
