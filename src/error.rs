@@ -60,6 +60,8 @@ pub enum ErrorCode {
     RemotePermission,
     /// The remote table or query lacks something a sync needs.
     RemoteSchema,
+    /// The remote dropped, renamed or retyped a synced column, and such a run is to fail.
+    SchemaDrift,
     /// The remote did not answer in time.
     RemoteTimeout,
     /// The remote has no meters for the tenant while the local table has active ones.
@@ -101,6 +103,7 @@ impl ErrorCode {
             Self::RemoteAuth => "REMOTE_AUTH",
             Self::RemotePermission => "REMOTE_PERMISSION",
             Self::RemoteSchema => "REMOTE_SCHEMA",
+            Self::SchemaDrift => "SCHEMA_DRIFT",
             Self::RemoteTimeout => "REMOTE_TIMEOUT",
             Self::SourceEmptyRefused => "SOURCE_EMPTY_REFUSED",
             Self::MassDeactivationRefused => "MASS_DEACTIVATION_REFUSED",
@@ -144,6 +147,9 @@ impl ErrorCode {
             }
             Self::RemoteSchema => {
                 "Check METER_SYNC_REMOTE_TABLE, METER_SYNC_KEY, METER_SYNC_COLUMNS, METER_SYNC_TENANT_COLUMN and METER_SYNC_ACTIVE_COLUMN against the remote; `meter-sync check` shows what is missing."
+            }
+            Self::SchemaDrift => {
+                "Run `meter-sync check`: it prints the statement or setting that settles each column. With METER_SYNC_ON_DRIFT=warn the other columns go on being synced meanwhile."
             }
             Self::RemoteTimeout => {
                 "Check the remote's load and the line; METER_SYNC_STATEMENT_TIMEOUT and METER_SYNC_CONNECT_TIMEOUT set how long is waited."
@@ -195,6 +201,7 @@ impl ErrorCode {
             | Self::RemoteAuth
             | Self::RemotePermission
             | Self::RemoteSchema
+            | Self::SchemaDrift
             | Self::SourceEmptyRefused
             | Self::MassDeactivationRefused
             | Self::DuplicateSourceKey

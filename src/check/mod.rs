@@ -15,9 +15,11 @@ use crate::runs::tenant;
 
 use reached::Reached;
 
+mod drift;
 mod privileges;
 mod reached;
 mod rows;
+mod sequences;
 mod tables;
 
 /// One thing that was looked at.
@@ -102,6 +104,8 @@ async fn tables_and_rows(
             findings.push(privileges::remote_table(remote, mapping, shape).await);
             findings.push(privileges::local_table(local, mapping, shape).await);
             if let Some(shape) = shape {
+                findings.extend(drift::findings(local, mapping, shape).await);
+                findings.extend(sequences::findings(local, shape).await);
                 findings.push(rows::remote(remote, mapping, shape, tenant).await);
                 findings.extend(rows::tenant_indexes(remote, local, mapping, shape).await);
             }

@@ -101,8 +101,8 @@ async fn look_at_both(
     findings.extend(only_here(&here, &table, &shape).await?);
     if let Some(remote_table) = &remote_table {
         findings.extend(only_there(remote_table, &shape, mapping));
-        findings.extend(converted(remote_table, &shape));
     }
+    findings.extend(converted(&shape));
     Ok((findings, shape))
 }
 
@@ -165,16 +165,28 @@ fn only_there(remote: &Relation, shape: &Shape, mapping: &Mapping) -> Option<Fin
     (!names.is_empty()).then(|| Finding::new("columns only there", Verdict::Ok(text)))
 }
 
-fn converted(remote: &Relation, shape: &Shape) -> Option<Finding> {
-    let differing = shape.columns.iter().filter_map(|here| {
-        let there = remote.column(&here.name)?;
-        let differs = there.base_type != here.base_type;
-        differs.then(|| format!("{} {} -> {}", here.name, there.base_type, here.base_type))
+fn converted(shape: &Shape) -> Option<Finding> {
+    let both = shape.remote_columns.iter().zip(&shape.columns);
+    let differing = both.filter(|(there, here)| there.base_type != here.base_type);
+    let differing = differing.map(|(there, here)| {
+        let (from, to) = (there.base_type.as_str(), here.base_type.as_str());
+        format!("{} {from} -> {to}{}", here.name, moment(from, to))
     });
     let differing: Vec<_> = differing.collect();
     let text = format!(
-        "{}: converted by their text; a row with a value that does not fit is set aside",
+        "{}: converted by their text; a row with a value that does not fit is rejected",
         differing.join(", ")
     );
     (!differing.is_empty()).then(|| Finding::new("types that differ", Verdict::Ok(text)))
+}
+
+/// What a time becomes where only one side knows its zone.
+fn moment(from: &str, to: &str) -> &'static str {
+    let has_zone = |name: &str| name.contains("with time zone") || name.starts_with("tstz");
+    let is_time_of_day = |name: &str| name.starts_with("time with time zone");
+    match (has_zone(from), has_zone(to)) {
+        (true, false) if is_time_of_day(from) => " (without its offset)",
+        (true, false) | (false, true) => " (read as UTC)",
+        (true, true) | (false, false) => "",
+    }
 }

@@ -110,6 +110,9 @@ impl Report {
                 run.changes_total
             );
         }
+        if let Some(warning) = run.warning.as_ref().filter(|text| **text != run.next_step) {
+            text += &format!("warning: {warning}\n");
+        }
         text += &match &run.error {
             Some(error) => format!("{}: {}\nRun {}\n", error.code, error.remedy, run.run_id),
             None => format!("{}\nRun {}\n", run.next_step, run.run_id),
@@ -190,6 +193,7 @@ fn code_of(code: ErrorCode) -> u8 {
         | ErrorCode::RemoteAuth
         | ErrorCode::RemotePermission
         | ErrorCode::RemoteSchema
+        | ErrorCode::SchemaDrift
         | ErrorCode::RemoteTimeout
         | ErrorCode::DuplicateSourceKey
         | ErrorCode::LocalUnreachable

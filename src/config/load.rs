@@ -10,7 +10,7 @@ use super::layers::{Environment, Found, Layers};
 use super::logging::LogSettings;
 use super::seed::{self, Prefix};
 use super::settings::{Setting, Settings};
-use super::{Config, Limits, Mapping, Schedule, Source, Token, tokens, values};
+use super::{Config, Limits, Mapping, OnDrift, Schedule, Source, Token, tokens, values};
 use crate::meter::TenantId;
 
 const DEFAULT_SCHEDULE: &str = "0 * * * *";
@@ -163,6 +163,12 @@ fn mapping(layers: &Layers) -> Result<Mapping, ConfigError> {
         key: list(layers, Setting::Key, values::names)?,
         tenant_column: text(Setting::TenantColumn, "tenant_id"),
         active_column: text(Setting::ActiveColumn, "active"),
+        on_drift: parse(
+            layers,
+            Setting::OnDrift,
+            OnDrift::default(),
+            values::on_drift,
+        )?,
     })
 }
 

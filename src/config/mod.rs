@@ -91,6 +91,18 @@ pub struct Mapping {
     pub tenant_column: String,
     /// The column that says whether a meter is in use.
     pub active_column: String,
+    /// What a run does about a synced column that has changed on the remote.
+    pub on_drift: OnDrift,
+}
+
+/// What a run does when the remote has dropped, renamed or retyped a synced column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDrift {
+    /// It warns, and syncs the other columns.
+    #[default]
+    Warn,
+    /// It fails and writes no meter.
+    Fail,
 }
 
 /// Where the remote rows come from.

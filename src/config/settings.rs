@@ -96,6 +96,8 @@ settings! {
         TenantColumn = "tenant_column" "tenant-column" "METER_SYNC_TENANT_COLUMN" Text "NAME";
         /// The column that says whether a meter is in use [default: active].
         ActiveColumn = "active_column" "active-column" "METER_SYNC_ACTIVE_COLUMN" Text "NAME";
+        /// What a run does when the remote has dropped, renamed or retyped a synced column: warn and sync the others, or fail [default: warn].
+        OnDrift = "on_drift" "on-drift" "METER_SYNC_ON_DRIFT" Text "warn|fail";
     }
     "Schedule" {
         /// When to sync by itself: a cron line of 5, 6 or 7 fields, @hourly or alike, or off [default: 0 * * * *].

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
+use super::OnDrift;
+
 /// A duration such as `500ms`, `10s`, `5m`, `1h` or `1d`, within bounds.
 pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let end = text
@@ -69,6 +71,15 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
         _ => Err(format!("\"{text}\" is neither true nor false")),
+    }
+}
+
+/// `warn` or `fail`.
+pub(super) fn on_drift(text: &str) -> Result<OnDrift, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "warn" => Ok(OnDrift::Warn),
+        "fail" => Ok(OnDrift::Fail),
+        _ => Err(format!("\"{text}\" is neither warn nor fail")),
     }
 }
 

@@ -15,6 +15,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0005_run_details.sql"),
     include_str!("migrations/0006_claimed_slots.sql"),
     include_str!("migrations/0007_log_indexes.sql"),
+    include_str!("migrations/0008_known_columns.sql"),
 ];
 
 /// What the migrations found or did.
@@ -39,9 +40,18 @@ pub enum Standing {
     Newer,
 }
 
+/// Which of the sync tables are there, in whatever version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// Whether there are any.
+    pub any: bool,
+    /// Whether there is that of the known columns.
+    pub columns: bool,
+}
+
 const EXISTS: &str = "\
 -- look for the sync tables
-select to_regclass('meter_sync.meter_sync_migration') is not null";
+select to_regclass('meter_sync.meter_sync_migration') is not null, to_regclass('meter_sync.meter_sync_column') is not null";
 
 const VERSION: &str = "\
 -- read the version of the sync tables
@@ -65,9 +75,18 @@ const RECORD: &str = "\
 -- record a migration
 insert into meter_sync.meter_sync_migration (version) values ($1)";
 
+/// Which of the sync tables are there. Before a newer program has run, some may be missing.
+pub async fn tables(tx: &Tx<'_, Local>) -> Result<Tables, DbError> {
+    let row = tx.query_one(EXISTS, &[]).await?;
+    Ok(Tables {
+        any: row.get(0),
+        columns: row.get(1),
+    })
+}
+
 /// Whether the sync tables are there, in whatever version.
 pub async fn exist(tx: &Tx<'_, Local>) -> Result<bool, DbError> {
-    Ok(tx.query_one(EXISTS, &[]).await?.get(0))
+    Ok(tables(tx).await?.any)
 }
 
 async fn version(tx: &Tx<'_, Local>) -> Result<usize, DbError> {

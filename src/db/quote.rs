@@ -10,6 +10,28 @@ pub fn identifier(name: &str) -> String {
     escape::escape_identifier(name)
 }
 
+/// An identifier, in quotes only where Postgres would read it otherwise without.
+pub fn where_needed(name: &str) -> String {
+    let is_word = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    match is_word && !RESERVED.split_whitespace().any(|word| word == name) {
+        true => name.to_owned(),
+        false => identifier(name),
+    }
+}
+
+/// The words that name no column without quotes
+/// (<https://www.postgresql.org/docs/current/sql-keywords-appendix.html>).
+const RESERVED: &str = "all analyse analyze and any array as asc asymmetric authorization binary both case cast check \
+    collate collation column concurrently constraint create cross current_catalog current_date current_role \
+    current_schema current_time current_timestamp current_user default deferrable desc distinct do else end except \
+    false fetch for foreign freeze from full grant group having ilike in initially inner intersect into is isnull join \
+    lateral leading left like limit localtime localtimestamp natural not notnull null offset on only or order outer \
+    overlaps placing primary references returning right select session_user similar some symmetric system_user table \
+    tablesample then to trailing true union unique user using variadic verbose when where window with";
+
 /// A quoted literal, for the few places that take no parameter (`copy`, `set`).
 pub fn literal(value: &str) -> String {
     escape::escape_literal(value)

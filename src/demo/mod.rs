@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 pub use pair::Pair;
 
 use crate::app::App;
-use crate::config::{Config, Endpoint, Mapping, Setting, Settings, Source};
+use crate::config::{Config, Endpoint, Mapping, OnDrift, Setting, Settings, Source};
 use crate::embedded::{Binaries, EmbeddedError};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::Trigger;
@@ -171,6 +171,7 @@ fn config(settings: &Settings) -> Result<Config, Failure> {
             key: None,
             tenant_column: "tenant_id".to_owned(),
             active_column: "active".to_owned(),
+            on_drift: OnDrift::default(),
         },
         ..config
     })

@@ -111,6 +111,7 @@ pub(super) fn http_status(code: ErrorCode) -> StatusCode {
         | ErrorCode::RemoteAuth
         | ErrorCode::RemotePermission
         | ErrorCode::RemoteSchema
+        | ErrorCode::SchemaDrift
         | ErrorCode::RemoteTimeout
         | ErrorCode::SourceEmptyRefused
         | ErrorCode::MassDeactivationRefused

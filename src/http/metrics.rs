@@ -53,6 +53,10 @@ pub(super) async fn scrape(State(Shared { runs, recorder, .. }): State<Shared>) 
 fn gauges(figures: &Figures) -> Vec<Gauge> {
     let status = &figures.status;
     let last_run_at = status.last_run.as_ref().and_then(|run| run.finished_at);
+    let drifted = figures
+        .drifted_columns
+        .and_then(|count| u32::try_from(count).ok());
+    let drifted_columns = drifted.map(f64::from);
     let is_running = status.activity == ActivityState::Running;
     vec![
         gauge(
@@ -74,6 +78,11 @@ fn gauges(figures: &Figures) -> Vec<Gauge> {
             "meter_sync_consecutive_failures",
             "How many runs in a row the log has without a success, dry runs aside.",
             figures.consecutive_failures.map(number),
+        ),
+        gauge(
+            "meter_sync_drifted_columns",
+            "Synced columns that the remote dropped, renamed or gave another type, until that is settled.",
+            drifted_columns,
         ),
         gauge(
             "meter_sync_running",

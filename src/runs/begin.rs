@@ -1,12 +1,14 @@
 //! The start of a run: tenant, door, lock, log row.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::clock;
 use crate::db::{Connection, DbError, Local, Tx, migrations};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, RunId};
-use crate::sync::Occupant;
+use crate::sync::drift::{ColumnReport, KnownColumns};
+use crate::sync::{Occupant, SyncError};
 
 use super::log::{self, Ending};
 use super::order::Order;
@@ -14,7 +16,7 @@ use super::report::{RunReport, SAMPLE};
 use super::status::RunRecord;
 use super::table::{self, LocalTable, Scope};
 use super::tenant::{self, NoTenant};
-use super::{Requested, here, history, lock};
+use super::{Requested, columns, here, history, lock};
 
 /// What became of the start.
 pub(super) enum Start<'c> {
@@ -28,7 +30,19 @@ pub(super) struct Begun<'c> {
     pub(super) tx: Tx<'c, Local>,
     pub(super) scope: Scope,
     pub(super) occupant: Occupant,
+    pub(super) known_columns: KnownColumns,
+    /// Set once the run has compared its columns with the known ones.
+    pub(super) column_report: OnceLock<ColumnReport>,
     pub(super) record: RunRecord,
+}
+
+impl Begun<'_> {
+    /// What the columns give to warn of, unless that is the error which ended the run.
+    pub(super) fn column_warning(&self, error: Option<&SyncError>) -> Option<String> {
+        let is_drift = matches!(error, Some(SyncError::Drift(_)));
+        let report = self.column_report.get().filter(|_| !is_drift);
+        report.and_then(ColumnReport::warning)
+    }
 }
 
 /// What was found at the door.
@@ -130,6 +144,7 @@ impl Order<'_> {
         self.run_id = RunId::at(self.started_at);
         log::mark_interrupted(&door, &scope, self.started_at).await?;
         let occupant = occupant(&tx, &scope).await?;
+        let known_columns = columns::known(&tx, &scope).await?;
         log::start(&door, &self.beginning(&scope.table, Some(&scope.tenant.id))).await?;
         door.commit().await?;
         tx.savepoint("work").await?;
@@ -137,6 +152,8 @@ impl Order<'_> {
             tx,
             scope,
             occupant,
+            known_columns,
+            column_report: OnceLock::new(),
             record: self.record(),
         })))
     }

@@ -135,6 +135,8 @@ impl Order<'_> {
             dry_run: self.request.dry_run,
             mass_deactivation: &self.request.allow.mass_deactivation,
             allow_tenant_change: self.request.allow.tenant_change,
+            known_columns: &run.known_columns,
+            column_report: &run.column_report,
         };
         let work = work(remote, &run.tx, &job, observer);
         let work = tokio::time::timeout(limits.run_timeout, work);
@@ -148,6 +150,7 @@ impl Order<'_> {
             Some(Ok(Err(error))) => {
                 let ending = Ending {
                     held_back: error.held_back().cloned(),
+                    warning: run.column_warning(Some(&error)),
                     ..self.failed(error.failure(), error.is_refusal(), Some(&reached))
                 };
                 if !run.tx.is_silent() && self.settle(run, &ending).await.is_ok() {

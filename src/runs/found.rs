@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 
 use crate::db::Moment;
 use crate::meter::{Change, Rejection};
+use crate::sync::drift::{self, KnownColumn};
 
 use super::here::Here;
 use super::log;
@@ -34,7 +35,18 @@ pub(super) struct Found {
     pub(super) history: Vec<RunRecord>,
     pub(super) changes: Option<Vec<Change>>,
     pub(super) rejected: Option<Vec<Rejection>>,
+    /// The columns whose drift is not settled; absent while that is not known.
+    pub(super) drifted: Option<Vec<KnownColumn>>,
     pub(super) warnings: Vec<String>,
+}
+
+/// What is counted beside the status, where the local database tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tally {
+    /// How many runs have ended since the last success.
+    pub(super) failures: Option<i64>,
+    /// How many columns have drifted.
+    pub(super) drifted: Option<usize>,
 }
 
 impl Found {
@@ -63,6 +75,28 @@ impl Found {
 }
 
 impl Found {
+    /// The warning for columns that have drifted.
+    pub(super) fn drift(&self) -> Option<String> {
+        drift::warning(self.drifted.iter().flatten())
+    }
+
+    /// What the last run warned of, without its columns that have drifted: these are told apart, as long as they have.
+    pub(super) fn own_warning(&self) -> Option<String> {
+        let warning = self.last_run.as_ref()?.warning.as_deref()?;
+        let drift = self.drift().unwrap_or_default();
+        let own = warning.strip_suffix(drift.as_str()).unwrap_or(warning);
+        let own = own.trim_end();
+        (!own.is_empty()).then(|| own.to_owned())
+    }
+
+    /// What is counted beside the status.
+    pub(super) fn tally(&self) -> Tally {
+        Tally {
+            failures: self.failures,
+            drifted: self.drifted.as_ref().map(Vec::len),
+        }
+    }
+
     /// Whether it hangs on nothing but what is committed: whether a run that has not ended goes on is told by
     /// a lock, and a count of before is told no longer than it holds.
     pub(super) fn lasts(&self) -> bool {

@@ -34,6 +34,8 @@ pub struct Figures {
     pub status: Status,
     /// How many runs in a row the log has without a success, dry runs aside; absent while it cannot be read.
     pub consecutive_failures: Option<i64>,
+    /// How many synced columns have changed on the remote and are not settled; absent while that is not known.
+    pub drifted_columns: Option<usize>,
     /// Connections to the central database; absent if it is not configured.
     pub remote: Option<Connections>,
     /// Connections to the site's database; absent if it is not configured.
@@ -47,12 +49,13 @@ impl Runs {
             history: 0,
             ..StatusQuery::default()
         };
-        let (status, consecutive_failures) = self.ask_status(&query, Some(patience)).await?;
+        let (status, tally) = self.ask_status(&query, Some(patience)).await?;
         let remote = self.shared.remote.as_ref();
         let local = self.shared.local.as_ref();
         Ok(Figures {
             status,
-            consecutive_failures,
+            consecutive_failures: tally.failures,
+            drifted_columns: tally.drifted,
             remote: remote.map(|database| database.connections()),
             local: local.map(|database| database.connections()),
         })

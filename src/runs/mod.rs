@@ -32,6 +32,7 @@ use report::{RunReport, RunState};
 use status::{RunRecord, StatusQuery};
 
 mod begin;
+pub(crate) mod columns;
 mod counted;
 mod execute;
 mod found;

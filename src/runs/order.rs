@@ -108,6 +108,7 @@ impl Order<'_> {
             error.code = code,
             duration_ms = duration.map(|duration| duration.num_milliseconds()),
             remote_bytes = record.remote_bytes,
+            run.warning = record.warning,
             "{}",
             report::summary(record)
         );

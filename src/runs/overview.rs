@@ -10,7 +10,7 @@ use crate::db::{Connection, Database, DbError, Local, Tx, migrations};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, RunId, TenantId};
 
-use super::found::{self, Found};
+use super::found::{self, Found, Tally};
 use super::health::{self, Signs};
 use super::here::{self, Here};
 use super::status::{
@@ -19,7 +19,7 @@ use super::status::{
 };
 use super::table::{self, LocalTable, Scope};
 use super::tenant::{self, NoTenant, Tenant};
-use super::{Runs, history, lock, words};
+use super::{Runs, columns, history, lock, words};
 
 /// Why nothing was found.
 enum Unfound {
@@ -44,13 +44,13 @@ impl Runs {
         Ok(self.ask_status(query, Some(patience)).await?.0)
     }
 
-    /// The status, and how many runs have ended since the last success where the log tells; the local database
-    /// is waited for no longer than `patience`, or as long as its settings say.
+    /// The status, and what is counted beside it; the local database is waited for no longer than `patience`, or as long
+    /// as its settings say.
     pub(super) async fn ask_status(
         &self,
         query: &StatusQuery,
         patience: Option<Duration>,
-    ) -> Result<(Status, Option<i64>), Failure> {
+    ) -> Result<(Status, Tally), Failure> {
         let now = clock::now();
         let asked = match &self.shared.local {
             Some(local) => Some(self.ask_within(local, query, patience).await),
@@ -73,8 +73,8 @@ impl Runs {
             }
             None => self.fall_back(&here, &missing("METER_SYNC_LOCAL_URL")),
         };
-        let failures = found.failures;
-        Ok((self.compose(found, here, now), failures))
+        let tally = found.tally();
+        Ok((self.compose(found, here, now), tally))
     }
 
     async fn ask_within(
@@ -160,7 +160,12 @@ impl Runs {
             ..Found::default()
         };
         let id = tenant.as_ref().ok().map(|tenant| &tenant.id);
-        let has_log = migrations::exist(tx).await.map_err(failed)?;
+        let tables = migrations::tables(tx).await.map_err(failed)?;
+        let has_log = tables.any;
+        if let Some(id) = id.filter(|_| tables.columns) {
+            let drifted = columns::drifted(tx, &table, id).await;
+            found.drifted = Some(drifted.map_err(failed)?);
+        }
         if has_log {
             let log = (&table, id);
             read_log(tx, log, query.history, &mut found)
@@ -233,6 +238,7 @@ impl Runs {
             jitter: config.jitter,
         };
         let health = health::derive(&signs, now);
+        let drift = found.drift();
         let running = running(&found, &here, now);
         let activity = match (&running, here.waiting_until) {
             (Some(_), _) => ActivityState::Running,
@@ -272,7 +278,7 @@ impl Runs {
             history: found.history,
             changes: found.changes,
             rejected: found.rejected,
-            warnings: found.warnings,
+            warnings: found.warnings.into_iter().chain(drift).collect(),
         }
     }
 }
@@ -309,8 +315,7 @@ async fn read_log(
         None if !is_all => history::last_finished(tx, table, tenant).await?,
         run => run.cloned(),
     };
-    let warning = found.last_run.as_ref().and_then(|run| run.warning.clone());
-    found.warnings.extend(warning);
+    found.warnings.extend(found.own_warning());
     let has_succeeded = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
     found.last_success_at = match runs.iter().find(has_succeeded) {
         None if !is_all => history::last_success(tx, table, tenant).await?,

@@ -54,6 +54,9 @@ pub struct RunReport {
     /// Why it did not succeed, or why the brake would refuse what a dry run planned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
+    /// What deserves attention though the run did what it was to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// The result in one sentence.
     pub summary: String,
     /// What to do next, in one sentence.
@@ -88,6 +91,7 @@ impl RunReport {
             duration_ms: (record.finished_at.unwrap_or(now) - record.started_at).num_milliseconds(),
             remote_bytes: record.remote_bytes,
             error: record.error.clone(),
+            warning: record.warning.clone(),
             summary: summary(record),
             next_step: next_step(record),
             held_back: None,

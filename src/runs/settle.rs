@@ -14,7 +14,7 @@ use super::order::Order;
 use super::report::{RunReport, SAMPLE};
 use super::status::RunRecord;
 use super::table::Scope;
-use super::{history, lock};
+use super::{columns, history, lock};
 
 /// The end of a run.
 pub(super) struct End {
@@ -84,11 +84,12 @@ impl Order<'_> {
             remote_bytes: reached.remote_bytes,
             changes_truncated: synced.changes_truncated,
             compared: (!self.request.dry_run).then_some(compared),
-            warning: altered(&synced.altered),
+            warning: joined([altered(&synced.altered), run.column_warning(None)]),
             phases: reached.times(Instant::now()),
             held_back: held_back.clone(),
         };
         log::rejected(&run.tx, self.run_id, &synced.rejected).await?;
+        self.keep_columns(&run).await?;
         log::finish(&run.tx, self.run_id, &ending).await?;
         let changes = history::changes(&run.tx, self.run_id, SAMPLE).await?;
         run.tx.commit().await?;
@@ -103,8 +104,19 @@ impl Order<'_> {
     /// Undoes what the run did and logs why, in the transaction that still holds the lock.
     pub(super) async fn settle(&self, run: Begun<'_>, ending: &Ending) -> Result<(), DbError> {
         run.tx.back_to("work").await?;
+        self.keep_columns(&run).await?;
         log::finish(&run.tx, self.run_id, ending).await?;
         run.tx.commit().await
+    }
+
+    /// Keeps what the run found of the columns, however it ended. A dry run leaves that to the next run.
+    async fn keep_columns(&self, run: &Begun<'_>) -> Result<(), DbError> {
+        match run.column_report.get() {
+            Some(report) if !self.request.dry_run => {
+                columns::keep(&run.tx, &run.scope, report).await
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Finds out through a new connection how the run ended, and logs it if nobody has.
@@ -151,6 +163,11 @@ impl Order<'_> {
         tx.commit().await?;
         Ok(None)
     }
+}
+
+fn joined(warnings: [Option<String>; 2]) -> Option<String> {
+    let warnings: Vec<_> = warnings.into_iter().flatten().collect();
+    (!warnings.is_empty()).then(|| warnings.join(" "))
 }
 
 fn altered(columns: &[String]) -> Option<String> {

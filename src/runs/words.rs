@@ -16,6 +16,10 @@ pub(super) fn summary(health: Health, found: &Found, unanswered: Option<&Failure
             format!(" (last run ended {})", at.format("%Y-%m-%d %H:%M:%S UTC"))
         });
     let said = last.map_or_else(String::new, report::summary);
+    let but = match found.drift() {
+        Some(_) => ", but for columns that have changed on the remote",
+        None => "",
+    };
     if let Some(failure) = unanswered {
         let is_silent = [ErrorCode::LocalUnreachable, ErrorCode::LocalTimeout];
         return if is_silent.contains(&failure.code) {
@@ -27,12 +31,14 @@ pub(super) fn summary(health: Health, found: &Found, unanswered: Option<&Failure
     match health {
         Health::NotConfigured => "meter-sync is not configured yet.".to_owned(),
         Health::NeverRun => "No sync has run yet.".to_owned(),
-        Health::Ok => format!("The meters are in sync{when}. {said}"),
+        Health::Ok => format!("The meters are in sync{but}{when}. {said}"),
         Health::Late => format!("The meters were in sync, but a scheduled sync is overdue{when}."),
         Health::Stale => {
             format!("The meters are stale: no sync has succeeded for several slots{when}.")
         }
-        Health::Paused => format!("The schedule is off; the last sync succeeded{when}. {said}"),
+        Health::Paused => {
+            format!("The schedule is off; the last sync succeeded{but}{when}. {said}")
+        }
         Health::Failing if found.is_interrupted() => {
             "The last sync was interrupted; the meters are as they were before it.".to_owned()
         }
@@ -56,6 +62,9 @@ pub(super) fn next_step(health: Health, found: &Found, running: Option<&RunningS
         .as_ref()
         .and_then(|run| run.error.as_ref())
         .map(|e| &e.remedy);
+    if let (Health::Ok | Health::Paused, Some(drift)) = (health, found.drift()) {
+        return drift;
+    }
     match (health, remedy) {
         (Health::Ok, _) => "Nothing to do.".to_owned(),
         (Health::NotConfigured, _) => ErrorCode::ConfigMissing.remedy().to_owned(),

@@ -16,6 +16,9 @@ pub enum SyncError {
     /// The local table lacks something.
     #[error("The local {0}.")]
     LocalSchema(String),
+    /// Synced columns have changed on the remote, and such a run is to fail.
+    #[error("{}", .0.message)]
+    Drift(Failure),
     /// Remote and local are the same table.
     #[error("The remote and the local settings lead to one and the same table {0}.")]
     SameTable(String),
@@ -100,6 +103,7 @@ impl SyncError {
             Self::Database(_)
             | Self::RemoteSchema(_)
             | Self::LocalSchema(_)
+            | Self::Drift(_)
             | Self::SameTable(_)
             | Self::TenantRefused { .. }
             | Self::TableBusy(_)
@@ -116,6 +120,7 @@ impl SyncError {
             Self::Database(_)
             | Self::RemoteSchema(_)
             | Self::LocalSchema(_)
+            | Self::Drift(_)
             | Self::SameTable(_)
             | Self::TenantRefused { .. }
             | Self::TenantMismatch { .. }
@@ -130,6 +135,7 @@ impl SyncError {
     pub fn failure(&self) -> Failure {
         let code = match self {
             Self::Database(error) => return error.failure(),
+            Self::Drift(failure) => return failure.clone(),
             Self::RemoteSchema(_) => ErrorCode::RemoteSchema,
             Self::LocalSchema(_) => ErrorCode::LocalSchema,
             Self::SameTable(_) | Self::TenantRefused { .. } => ErrorCode::ConfigInvalid,

@@ -10,16 +10,18 @@
 //! `apply` carries the plan out, row sets first and single rows only around a row that the local
 //! table will not take.
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::config::{Limits, Mapping};
+use crate::config::{Limits, Mapping, OnDrift};
 use crate::db::{Local, Remote, Tx};
 use crate::meter::{Counts, Permission, Phase, Progress, Rejection, RunId, TenantId};
 
 pub use digest::sums;
 use digest::{Difference, Versions};
+use drift::{ColumnReport, KnownColumns};
 pub use error::SyncError;
 pub(crate) use locks::of_source as locks_of;
 pub use shape::Shape;
@@ -29,6 +31,7 @@ mod apply;
 mod brake;
 mod convert;
 mod digest;
+pub mod drift;
 mod error;
 mod format;
 mod key;
@@ -66,6 +69,10 @@ pub struct Job<'a> {
     pub mass_deactivation: &'a Permission,
     /// Whether a person allowed a change of tenant.
     pub allow_tenant_change: bool,
+    /// What the runs before it knew of the columns.
+    pub known_columns: &'a KnownColumns,
+    /// Set by the run as soon as it has compared its columns with these, however it ends.
+    pub column_report: &'a OnceLock<ColumnReport>,
 }
 
 /// How much of the rows is compared.
@@ -155,6 +162,7 @@ pub async fn run(
 ) -> Result<Done, SyncError> {
     enter(observer, Phase::Prepare);
     let shape = shape::resolve(&remote, local, job).await?;
+    look_for_drift(&shape, job)?;
     enter(observer, Phase::Read);
     let versions = Versions::read(&remote, local, &shape, job).await?;
     if !job.dry_run
@@ -196,6 +204,17 @@ pub async fn run(
     let synced = apply::apply(local, &shape, job, plan, staged).await?;
     digest::remember(local, &shape, job, versions, (true, &synced)).await?;
     Ok(Done::of(synced, compared))
+}
+
+fn look_for_drift(shape: &Shape, job: &Job<'_>) -> Result<(), SyncError> {
+    let report = drift::compare(job.known_columns, shape, job.mapping);
+    let report = job.column_report.get_or_init(|| report);
+    match (report.drifted(), job.mapping.on_drift) {
+        (drifted, OnDrift::Fail) if !drifted.is_empty() => {
+            Err(SyncError::Drift(drift::failure(&drifted, shape)))
+        }
+        (_, OnDrift::Fail | OnDrift::Warn) => Ok(()),
+    }
 }
 
 impl Done {

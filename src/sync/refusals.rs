@@ -1,11 +1,24 @@
 //! Refuses what would sync the wrong rows: one table under two names, a tenant id that the remote reads in
 //! another way, a local table that holds another tenant's meters.
 
-use crate::db::catalog::Relation;
+use crate::db::catalog::{self, Relation};
 use crate::db::{Local, Remote, Tx, param, quote};
 use crate::meter::{RunId, TenantId};
 
 use super::{Job, Occupant, SyncError};
+
+/// The local table, which must be one.
+pub(super) async fn local_table(local: &Tx<'_, Local>, name: &str) -> Result<Relation, SyncError> {
+    let found = catalog::find(local, name).await?;
+    let table =
+        found.ok_or_else(|| SyncError::LocalSchema(format!("table {name} does not exist")))?;
+    if !table.is_table {
+        return Err(SyncError::LocalSchema(format!(
+            "relation {name} is not a table"
+        )));
+    }
+    Ok(table)
+}
 
 /// Whether the remote's tenant column takes the tenant's id, said before it is used in a condition:
 /// there the same error would look like one of the remote's.

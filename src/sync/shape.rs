@@ -5,7 +5,8 @@ use crate::db::catalog::{self, Column, Relation, UniqueIndexes};
 use crate::db::{Local, Remote, Tx, both, quote};
 use crate::meter::{RunId, TenantId};
 
-use super::refusals::{is_one_database, refuse_occupied, try_tenant};
+use super::drift::Offered;
+use super::refusals::{is_one_database, local_table, refuse_occupied, try_tenant};
 use super::{Job, SyncError, key};
 
 /// What takes part in a sync: quoted where it names a relation, plain where it names a column.
@@ -48,6 +49,8 @@ pub struct Shape {
     pub remote_filter: String,
     /// The condition that picks the tenant's rows here, for a row named `l`.
     pub local_filter: String,
+    /// All columns of both sides.
+    pub offered: Offered,
 }
 
 impl Shape {
@@ -192,7 +195,13 @@ fn of_both(
     let versions = basis(&there, here, (&columns, &remote_columns), (tenant, mapping))
         .filter(|_| has_exact_key);
     let may_lack_key = |column: &Column| column.is_nullable && key.contains(&column.name);
+    let offered = Offered {
+        remote_relation: there.oid,
+        remote: there.columns.clone(),
+        local: here.columns.clone(),
+    };
     Shape {
+        offered,
         vacatable: Vec::new(),
         remote_filter: of_tenant("r", there.column(&mapping.tenant_column))
             .unwrap_or_else(|| "false".to_owned()),
@@ -213,18 +222,6 @@ fn of_both(
         local_filter: of_tenant("l", here.column(&mapping.tenant_column))
             .unwrap_or_else(|| "true".to_owned()),
     }
-}
-
-async fn local_table(local: &Tx<'_, Local>, name: &str) -> Result<Relation, SyncError> {
-    let found = catalog::find(local, name).await?;
-    let table =
-        found.ok_or_else(|| SyncError::LocalSchema(format!("table {name} does not exist")))?;
-    if !table.is_table {
-        return Err(SyncError::LocalSchema(format!(
-            "relation {name} is not a table"
-        )));
-    }
-    Ok(table)
 }
 
 /// What the remote offers.

@@ -18,6 +18,8 @@ mod demo;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
+mod drift;
+#[cfg(test)]
 mod embedded;
 #[cfg(test)]
 mod faults;
@@ -39,6 +41,8 @@ mod pinned;
 mod properties;
 #[cfg(test)]
 mod schedule;
+#[cfg(test)]
+mod sequences;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

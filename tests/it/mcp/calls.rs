@@ -235,3 +235,18 @@ async fn a_repeated_idempotency_key_is_answered_with_the_first_run() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_column_that_has_drifted_is_told_by_both_tools() {
+    let site = Site::new().await;
+    site.on_remote(METERS).await;
+    site.sync().await;
+    site.on_remote("alter table meter drop column notes").await;
+    let assistant = Assistant::new(Way::Memory, &site, &[]).await;
+    let run = assistant.ask(TRIGGER, json!({})).await;
+    let status = assistant.ask(STATUS, json!({})).await;
+    for told in [&run["warning"], &run["next_step"], &status["warnings"][0]] {
+        let told = told.as_str().expect("a text");
+        assert!(told.contains("notes is gone"), "{run:#} {status:#}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Rows whose hashes meet are taken for equal, and do not stay so.
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use meter_sync::clock;
@@ -7,6 +8,7 @@ use meter_sync::config::{Config, Setting, Settings};
 use meter_sync::db::{Database, Local, Remote, Tx};
 use meter_sync::meter::{Outcome, Permission, Progress, RunId, TenantId, Trigger};
 use meter_sync::runs::Request;
+use meter_sync::sync::drift::KnownColumns;
 use meter_sync::sync::{self, Compare, Done, Job, Occupant};
 use quickcheck::{Arbitrary, Gen};
 use tokio::sync::{OnceCell, watch};
@@ -98,6 +100,8 @@ async fn sync(config: &Config, planted: &Planted, compare: Compare) -> Done {
         dry_run: false,
         mass_deactivation: &Permission::None,
         allow_tenant_change: false,
+        known_columns: &KnownColumns::default(),
+        column_report: &OnceLock::new(),
     };
     let observer = watch::Sender::new(Progress::start(Instant::now()));
     let done = sync::run(snapshot, &tx, &job, &observer).await.unwrap();

@@ -1,0 +1,133 @@
+//! Sequences that give the local table its keys: one that trails behind the synced keys makes the site's own inserts
+//! fail.
+
+use super::reached::Reached;
+use super::{Finding, Verdict};
+use crate::db::catalog::{self, Column};
+use crate::db::{DbError, Local, Tx, param, quote};
+use crate::sync::Shape;
+
+/// Each synced column that takes its value from a sequence, by identity or by default.
+pub(super) async fn findings(local: &mut Reached<Local>, shape: &Shape) -> Vec<Finding> {
+    match look(local, shape).await {
+        Ok(findings) => findings,
+        Err(error) => vec![Finding::new("sequences", Verdict::Failed(error.failure()))],
+    }
+}
+
+async fn look(local: &mut Reached<Local>, shape: &Shape) -> Result<Vec<Finding>, DbError> {
+    let tx = local.look().await?;
+    let mut findings = Vec::new();
+    for sequence in sequences(&tx, shape).await? {
+        let subject = format!("sequence of {}", quote::where_needed(&sequence.column));
+        let verdict = match sequence.is_readable {
+            true => compared(&tx, &sequence, shape).await?,
+            false => Verdict::Ok(format!(
+                "{0} cannot be read, so whether it trails behind the keys is not known. To have it looked at: grant select on sequence {0} to <role>, where <role> is the user of METER_SYNC_LOCAL_URL",
+                sequence.name
+            )),
+        };
+        findings.push(Finding::new(&subject, verdict));
+    }
+    Ok(findings)
+}
+
+struct Sequence {
+    /// The column that it gives values to.
+    column: String,
+    /// Its schema and name, quoted where needed.
+    name: String,
+    increment: i64,
+    is_readable: bool,
+}
+
+const SEQUENCES: &str = r"-- look for the sequences of the synced columns
+select a.attname::text, n.nspname::text, s.relname::text, q.seqincrement, has_sequence_privilege(s.oid, 'select')
+from pg_catalog.pg_attribute a
+cross join lateral (
+    select d.objid
+    from pg_catalog.pg_depend d
+    where d.classid = 'pg_catalog.pg_class'::regclass and d.refclassid = 'pg_catalog.pg_class'::regclass
+      and d.refobjid = a.attrelid and d.refobjsubid = a.attnum and d.deptype = 'i'
+    union
+    select d.refobjid
+    from pg_catalog.pg_attrdef f
+    join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_attrdef'::regclass and d.objid = f.oid
+        and d.refclassid = 'pg_catalog.pg_class'::regclass
+    where f.adrelid = a.attrelid and f.adnum = a.attnum
+      and pg_get_expr(f.adbin, f.adrelid) ~ '^nextval\(''.*''::regclass\)(::[a-z]+)?$'
+) of (oid)
+join pg_catalog.pg_class s on s.oid = of.oid and s.relkind = 'S'
+join pg_catalog.pg_namespace n on n.oid = s.relnamespace
+join pg_catalog.pg_sequence q on q.seqrelid = s.oid
+where a.attrelid = $1 and a.attname = any ($2) and a.attnum > 0 and not a.attisdropped
+order by a.attnum, s.oid";
+
+async fn sequences(tx: &Tx<'_, Local>, shape: &Shape) -> Result<Vec<Sequence>, DbError> {
+    let is_number = |column: &&Column| {
+        ["smallint", "integer", "bigint", "numeric"].contains(&column.base_type.as_str())
+    };
+    let numbers = shape.columns.iter().filter(is_number);
+    let names: Vec<String> = numbers.map(|column| column.name.clone()).collect();
+    let Some(table) = catalog::find(tx, &shape.local).await? else {
+        return Ok(Vec::new());
+    };
+    let params = [param::oid(table.oid), param::texts(&names)];
+    let rows = tx.query(SEQUENCES, &params).await?;
+    let sequence = |row: &tokio_postgres::Row| Sequence {
+        column: row.get(0),
+        name: format!(
+            "{}.{}",
+            quote::where_needed(row.get(1)),
+            quote::where_needed(row.get(2))
+        ),
+        increment: row.get(3),
+        is_readable: row.get(4),
+    };
+    Ok(rows.iter().map(sequence).collect())
+}
+
+/// What the sequence gives next beside the keys that are there.
+async fn compared(
+    tx: &Tx<'_, Local>,
+    sequence: &Sequence,
+    shape: &Shape,
+) -> Result<Verdict, DbError> {
+    // Row security may run code of the table's owner.
+    tx.use_role_path().await?;
+    let Sequence {
+        name, increment, ..
+    } = sequence;
+    let (last, trails) = match *increment > 0 {
+        true => ("max", "<="),
+        false => ("min", ">="),
+    };
+    let column = quote::identifier(&sequence.column);
+    let table = &shape.local;
+    let row = tx
+        .query_one(
+            &format!(
+                "-- compare a sequence with the keys
+select next.value::pg_catalog.text, keys.value::pg_catalog.text, next.value operator(pg_catalog.{trails}) keys.value
+from (select q.last_value::pg_catalog.numeric operator(pg_catalog.+)
+             case when q.is_called then ({increment})::pg_catalog.numeric else 0::pg_catalog.numeric end
+      from {name} q) next (value)
+cross join (select pg_catalog.{last}(l.{column}::pg_catalog.numeric) from {table} l) keys (value)"
+            ),
+            &[],
+        )
+        .await?;
+    let (next, key): (String, Option<String>) = (row.get(0), row.get(1));
+    let named = quote::where_needed(&sequence.column);
+    if row.get::<_, Option<bool>>(2) != Some(true) {
+        return Ok(Verdict::Ok(format!(
+            "{name} gives {next} next, which no {named} has"
+        )));
+    }
+    let literal = quote::literal(name);
+    Ok(Verdict::Warning(format!(
+        "{name} gives {next} next and the {last} of {named} is {}, so a row that the site inserts itself gets a key that is taken. \
+         select setval({literal}, (select {last}({named})::bigint from {table}))",
+        key.unwrap_or_default()
+    )))
+}
