@@ -137,6 +137,10 @@ async fn eight_that_migrate_at_once_make_the_tables_once() {
         .count();
     assert_eq!(by_us + by_them, 1, "{done:?} {ended:?}");
     let versions = "select version from meter_sync.meter_sync_migration order by version";
-    let steps: Vec<_> = (1..=7).map(|version| json!({"version": version})).collect();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/db/migrations");
+    let files = std::fs::read_dir(folder).expect("our migrations").count();
+    let steps: Vec<_> = (1..=files)
+        .map(|version| json!({"version": version}))
+        .collect();
     assert_eq!(rows(&site.local, versions).await, json!(steps));
 }
