@@ -17,6 +17,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use error::DbError;
 pub use moment::Moment;
+pub use server_clock::ServerClock;
 pub use transaction::{Tx, both};
 
 use crate::config::{Endpoint, Limits, Tls};
@@ -28,6 +29,7 @@ pub mod migrations;
 mod moment;
 pub mod param;
 pub mod quote;
+mod server_clock;
 mod transaction;
 
 /// Which database a connection, a transaction or an error belongs to.
@@ -81,6 +83,7 @@ impl Side for Local {
 pub struct Database<S> {
     pool: Pool,
     waits: Waits,
+    clock: ServerClock,
     side: PhantomData<S>,
 }
 
@@ -126,6 +129,7 @@ pub struct Connection<S> {
     client: Option<Object>,
     answer_due: AtomicBool,
     waits: Waits,
+    clock: ServerClock,
     side: PhantomData<S>,
 }
 
@@ -171,6 +175,7 @@ impl<S: Side> Database<S> {
         Ok(Self {
             pool,
             waits,
+            clock: ServerClock::default(),
             side: PhantomData,
         })
     }
@@ -186,6 +191,11 @@ impl<S: Side> Database<S> {
         }
     }
 
+    /// The server's clock, as each transaction sees it anew.
+    pub fn clock(&self) -> ServerClock {
+        self.clock.clone()
+    }
+
     /// A connection, new or used before.
     pub async fn connect(&self) -> Result<Connection<S>, DbError> {
         let client = self.pool.get().await.map_err(|source| DbError::Connect {
@@ -197,6 +207,7 @@ impl<S: Side> Database<S> {
             client: Some(client),
             answer_due: AtomicBool::new(false),
             waits: self.waits,
+            clock: self.clock.clone(),
             side: PhantomData,
         })
     }
@@ -271,7 +282,7 @@ impl<S: Side> Connection<S> {
             quote::literal(&format!("meter-sync {name}"))
         ))
         .await?;
-        tx.lock_and_pin(locks).await?;
+        tx.lock_and_pin(locks, &self.clock).await?;
         Ok(tx)
     }
 

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use super::param::{Param, typed};
-use super::{DbError, LOCK, LOCKS, NOTICE_A_DEAD_CLIENT, PINNED_PATH, Side, Waits};
+use super::{DbError, LOCK, LOCKS, NOTICE_A_DEAD_CLIENT, PINNED_PATH, ServerClock, Side, Waits};
 
 /// An open transaction; rolled back when dropped without [`Tx::commit`].
 pub struct Tx<'c, S> {
@@ -36,6 +36,9 @@ const ROW_HEAD: usize = 7;
 /// What comes before each value.
 const VALUE_HEAD: usize = 4;
 
+/// The server's clock, in microseconds since 1970.
+const NOW: &str = "select (extract(epoch from pg_catalog.clock_timestamp()) operator(pg_catalog.*) 1000000)::bigint";
+
 /// What is farther than this, there and back, is not near.
 const NEAR: Duration = Duration::from_millis(3);
 
@@ -52,8 +55,13 @@ impl<'c, S: Side> Tx<'c, S> {
         }
     }
 
-    /// Locks relations against rewrites, then pins the path; nothing before that takes a snapshot.
-    pub(super) async fn lock_and_pin(&mut self, locks: &[String]) -> Result<(), DbError> {
+    /// Locks relations against rewrites, then pins the path and looks at the server's clock; nothing before that takes a
+    /// snapshot.
+    pub(super) async fn lock_and_pin(
+        &mut self,
+        locks: &[String],
+        clock: &ServerClock,
+    ) -> Result<(), DbError> {
         if let Err(error) = self.lock(locks).await {
             if !error.cannot_be_locked() {
                 return Err(error);
@@ -61,13 +69,16 @@ impl<'c, S: Side> Tx<'c, S> {
             self.back_to(LOCKS).await?;
             self.lock_one_by_one(locks).await?;
         }
-        let sql =
-            format!("-- pin the path\nshow search_path; {PINNED_PATH}; {NOTICE_A_DEAD_CLIENT}");
+        let sql = format!(
+            "-- pin the path\n{NOW}; show search_path; {PINNED_PATH}; {NOTICE_A_DEAD_CLIENT}"
+        );
         let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;
-        let path = messages.into_iter().find_map(row);
-        self.role_path = path
-            .and_then(|row| row.get(0).map(str::to_owned))
-            .unwrap_or_default();
+        let mut rows = messages.into_iter().filter_map(row);
+        let mut value = || rows.next().and_then(|row| row.get(0).map(str::to_owned));
+        if let Some(micros) = value().and_then(|micros| micros.parse().ok()) {
+            clock.showed(micros);
+        }
+        self.role_path = value().unwrap_or_default();
         Ok(())
     }
 

@@ -3,10 +3,9 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::clock;
 use crate::db::{Connection, DbError, Local, Tx, migrations};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Outcome, RunId};
+use crate::meter::{Outcome, RunId, TenantId};
 use crate::sync::drift::{ColumnReport, KnownColumns};
 use crate::sync::{Occupant, SyncError};
 
@@ -122,7 +121,7 @@ impl Order<'_> {
         // Without a row its run is in the log as ended; the lock follows in an instant.
         Ok(match history::running(tx, &scope).await? {
             Some(running) => {
-                let report = RunReport::already_running(&running, clock::now());
+                let report = RunReport::already_running(&running, self.shared.clock.now());
                 Door::Answered(Requested::AlreadyRunning(Box::new(report)))
             }
             None => Door::Busy,
@@ -139,13 +138,13 @@ impl Order<'_> {
         let connection = slot.insert(self.local.connect().await?);
         let tx = connection.begin("sync").await?;
         lock::take(&tx, &scope).await?;
-        // It may have taken a while to get here; the log is to show runs one after the other.
-        self.started_at = clock::now();
-        self.run_id = RunId::at(self.started_at);
-        log::mark_interrupted(&door, &scope, self.started_at).await?;
+        // It may have taken a while to get here; ids are to be in the order of runs as far as clocks can tell.
+        self.run_id = RunId::at(self.shared.clock.now());
+        log::mark_interrupted(&door, &scope).await?;
         let occupant = occupant(&tx, &scope).await?;
         let known_columns = columns::known(&tx, &scope).await?;
-        log::start(&door, &self.beginning(&scope.table, Some(&scope.tenant.id))).await?;
+        self.log_start(&door, &scope.table, Some(&scope.tenant.id))
+            .await?;
         door.commit().await?;
         tx.savepoint("work").await?;
         Ok(Start::Begun(Box::new(Begun {
@@ -181,7 +180,7 @@ impl Order<'_> {
         let Some(record) = found.filter(|record| !is_open(record)) else {
             return Ok(None);
         };
-        let now = clock::now();
+        let now = self.shared.clock.now();
         if record.outcome.is_none() {
             // Without a holder of the lock its process died, and the request is open again.
             let report = RunReport::already_running(&record, now);
@@ -194,22 +193,34 @@ impl Order<'_> {
     }
 
     async fn fail_without_tenant(
-        &self,
+        &mut self,
         tx: Tx<'_, Local>,
         table: &LocalTable,
         failure: Failure,
     ) -> Result<Requested, DbError> {
-        let ending = self.failed(failure, false, None);
-        log::start(&tx, &self.beginning(table, None)).await?;
-        log::finish(&tx, self.run_id, &ending).await?;
+        let mut ending = self.failed(failure, false, None);
+        self.log_start(&tx, table, None).await?;
+        log::finish(&tx, self.run_id, &mut ending).await?;
         tx.commit().await?;
         Ok(self.ended_at_once(ending))
+    }
+
+    async fn log_start(
+        &mut self,
+        tx: &Tx<'_, Local>,
+        table: &LocalTable,
+        tenant: Option<&TenantId>,
+    ) -> Result<(), DbError> {
+        let numbered = log::start(tx, &self.beginning(table, tenant)).await?;
+        self.seq = Some(numbered.seq);
+        self.started_at = numbered.started_at;
+        Ok(())
     }
 
     /// The run ended before it could be logged: its end is known to this process only.
     pub(super) fn never_began(&self, failure: Failure) -> Requested {
         if failure.code == ErrorCode::LocalUnreachable {
-            let now = clock::now();
+            let now = self.shared.clock.now();
             let local = here::connection(Some(failure.clone()), now);
             self.shared.here.send_modify(|here| here.local = local);
         }
@@ -219,7 +230,11 @@ impl Order<'_> {
     fn ended_at_once(&self, ending: Ending) -> Requested {
         let record = self.ended(ending);
         self.publish_ended(&record);
-        Requested::Finished(Box::new(RunReport::of(&record, Vec::new(), clock::now())))
+        Requested::Finished(Box::new(RunReport::of(
+            &record,
+            Vec::new(),
+            self.shared.clock.now(),
+        )))
     }
 }
 

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
 use crate::db::{Connection, Database, DbError, Local, Remote, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, Phase, Progress, RunId};
@@ -29,12 +28,13 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
         return;
     };
     let starting = shared.starting.lock().await;
-    let started_at = clock::now();
+    let started_at = shared.clock.now();
     let mut order = Order {
         shared,
         local,
         request,
         run_id: RunId::at(started_at),
+        seq: None,
         started_at,
     };
     let mut connection = None;
@@ -49,6 +49,7 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
         begun: Box::new(run.record.clone()),
         progress: observer.subscribe(),
         end: end.subscribe(),
+        clock: shared.clock.clone(),
     };
     let cancel = CancellationToken::new();
     order.publish_begun(&run, &ticket, &cancel);
@@ -66,7 +67,7 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
         }
     };
     order.publish_ended(&end_of_run.record);
-    end.send_replace(Some(Box::new(end_of_run.report())));
+    end.send_replace(Some(Box::new(end_of_run.report(shared.clock.now()))));
 }
 
 /// Takes the run back from the status however its task ends; otherwise a bug in one run would make
@@ -148,12 +149,12 @@ impl Order<'_> {
                 Err(error) => self.failed(error.failure(), false, Some(&reached)),
             },
             Some(Ok(Err(error))) => {
-                let ending = Ending {
+                let mut ending = Ending {
                     held_back: error.held_back().cloned(),
                     warning: run.column_warning(Some(&error)),
                     ..self.failed(error.failure(), error.is_refusal(), Some(&reached))
                 };
-                if !run.tx.is_silent() && self.settle(run, &ending).await.is_ok() {
+                if !run.tx.is_silent() && self.settle(run, &mut ending).await.is_ok() {
                     self.publish_databases(&ending);
                     return Settled::Here(End {
                         held_back: error.held_back().cloned(),

@@ -64,7 +64,7 @@ impl Found {
                 .for_each(log::interrupt);
         }
         let is_news = |run: &&RunRecord| match &self.last_run {
-            Some(logged) => run.run_id != logged.run_id && run.started_at > logged.started_at,
+            Some(logged) => run.run_id != logged.run_id && run.is_after(logged),
             None => true,
         };
         if let Some(run) = here.last.as_ref().filter(is_news) {
@@ -108,7 +108,7 @@ impl Found {
     pub(super) fn is_interrupted(&self) -> bool {
         let is_newer = |run: &RunRecord| {
             let last = self.last_run.as_ref();
-            last.is_none_or(|last| last.started_at < run.started_at)
+            last.is_none_or(|last| run.is_after(last))
         };
         let run = self.interrupted.as_ref().filter(|run| !run.dry_run);
         run.is_some_and(is_newer)

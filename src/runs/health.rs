@@ -84,6 +84,7 @@ mod tests {
     fn run(outcome: Outcome, time: &str) -> RunRecord {
         RunRecord {
             run_id: RunId::at(at(time)),
+            seq: None,
             trigger: Trigger::Schedule,
             actor: None,
             reason: None,

@@ -14,49 +14,59 @@ use super::listing::{RunsQuery, Show};
 use super::status::RunRecord;
 use super::table::{LocalTable, Scope};
 
-macro_rules! columns {
-    () => {
-        "id, trigger, actor, reason, dry_run, started_at, finished_at, outcome,
+const COLUMNS: &str = "id, trigger, actor, reason, dry_run, started_at, finished_at, outcome,
        inserted, updated, deactivated, reactivated, unchanged, rejected,
-       error_code, error_message, error_remedy, remote_bytes, changes_truncated, warning"
+       error_code, error_message, error_remedy, remote_bytes, changes_truncated, warning";
+
+/// `select .. from` the log, with the run's number, or null where runs have none yet.
+fn select(table: &LocalTable) -> String {
+    let seq = match table.has_run_numbers {
+        true => "seq",
+        false => "null::bigint as seq",
     };
+    format!("select {COLUMNS}, {seq}\nfrom meter_sync.meter_sync_log")
 }
 
-macro_rules! select_runs {
-    ($name:literal, $condition:literal) => {
-        concat!(
-            "-- ",
-            $name,
-            "\nselect ",
-            columns!(),
-            "\nfrom meter_sync.meter_sync_log ",
-            $condition
-        )
+/// The order of runs, the newest first.
+fn newest_first(table: &LocalTable) -> &'static str {
+    match table.has_run_numbers {
+        true => "seq desc",
+        false => "started_at desc, id desc",
+    }
+}
+
+/// Holds for runs after the one with that id, or before it.
+fn beside(table: &LocalTable, is: &str, id: &str) -> String {
+    let of = |run: &str| match table.has_run_numbers {
+        true => format!("{run}.seq"),
+        false => format!("({run}.started_at, {run}.id)"),
     };
+    let (one, other) = (of("meter_sync_log"), of("b"));
+    let other = other.trim_matches(['(', ')']);
+    format!("{one} {is} (select {other} from meter_sync.meter_sync_log b where b.id = {id})")
 }
 
 /// A query for runs over the table `$1`, newest first, at most `$3`: where the tenant `$2` is known its own, and those
 /// that ended because it was not known. Each part is read in the order of an index that begins with the tenant, so that
 /// no run of another tenant is passed. A tenant said to equal `$2`, or left out of the order, would let the index of the
 /// whole table do as well: Postgres takes that at times, and reads past all the runs of others.
-fn runs(tenant: Option<&TenantId>, condition: &str) -> String {
-    const COLUMNS: &str = columns!();
-    const NEWEST_FIRST: &str = "started_at desc, id desc limit $3";
+fn runs(table: &LocalTable, tenant: Option<&TenantId>, condition: &str) -> String {
+    let (select, newest_first) = (select(table), newest_first(table));
     let part = |whose: &str, first: &str| {
         format!(
-            "select {COLUMNS}\nfrom meter_sync.meter_sync_log where local_table = $1 {whose} {condition}\norder by {first}{NEWEST_FIRST}"
+            "{select} where local_table = $1 {whose} {condition}\norder by {first}{newest_first} limit $3"
         )
     };
     let ours = part("and tenant = any (array[$2])", "tenant, ");
     let of_none = part("and tenant is null", "tenant, ");
     match tenant {
-        Some(_) => format!("({ours})\nunion all\n({of_none})\norder by {NEWEST_FIRST}"),
+        Some(_) => {
+            format!("({ours})\nunion all\n({of_none})\norder by {newest_first} limit $3")
+        }
         None => part("", ""),
     }
 }
 
-const BEFORE: &str = "and ($4::uuid is null
-    or (started_at, id) < (select b.started_at, b.id from meter_sync.meter_sync_log b where b.id = $4))";
 // As the indexes for them have it.
 const PROBLEMS: &str = "and outcome in ('partial', 'failed', 'refused', 'interrupted')";
 const CHANGED: &str = "and not dry_run and outcome in ('succeeded', 'partial')
@@ -66,24 +76,9 @@ const ENDED: &str = "and outcome is not null and not dry_run";
 // By way of JSON, as a log that no run of this version has written to does not have the columns yet.
 const DETAILS: &str = "\
 -- read a run's details
-select to_jsonb(g)->>'phases', to_jsonb(g)->>'held_back',
+select to_jsonb(g.*)->>'phases', to_jsonb(g.*)->>'held_back',
        (select count(*) from meter_sync.meter_sync_change c where c.run_id = g.id)
 from meter_sync.meter_sync_log g where g.id = $1";
-
-const BY_ID: &str = select_runs!(
-    "read a run",
-    "where local_table = $1 and (tenant is null or tenant = coalesce($2, tenant)) and id = $3"
-);
-const RUNNING: &str = select_runs!(
-    "read the running run",
-    "where local_table = $1 and tenant = $2 and outcome is null order by started_at desc limit 1"
-);
-const BY_IDEMPOTENCY_KEY: &str = select_runs!(
-    "look for the same request",
-    "where local_table = $1 and tenant = $2 and idempotency_key = $3 and dry_run = $4
-    and started_at > $5
-order by started_at desc limit 1"
-);
 
 fn of<'a>(table: &'a LocalTable, tenant: Option<&'a TenantId>) -> [Param<'a>; 2] {
     [
@@ -98,9 +93,13 @@ pub(super) async fn by_id(
     (table, tenant): (&LocalTable, Option<&TenantId>),
     id: RunId,
 ) -> Result<Option<RunRecord>, DbError> {
+    let sql = format!(
+        "-- read a run\n{} where local_table = $1 and (tenant is null or tenant = coalesce($2, tenant)) and id = $3",
+        select(table)
+    );
     let [table, tenant] = of(table, tenant);
     let params = [table, tenant, param::uuid(id.as_uuid())];
-    Ok(tx.query_opt(BY_ID, &params).await?.as_ref().map(record))
+    Ok(tx.query_opt(&sql, &params).await?.as_ref().map(record))
 }
 
 /// The newest runs over the table, newest first: the tenant's (all while it is not known) and those
@@ -111,7 +110,7 @@ pub(super) async fn newest(
     tenant: Option<&TenantId>,
     limit: u32,
 ) -> Result<Vec<RunRecord>, DbError> {
-    let sql = format!("-- list runs\n{}", runs(tenant, ""));
+    let sql = format!("-- list runs\n{}", runs(table, tenant, ""));
     let [table, tenant] = of(table, tenant);
     let params = [table, tenant, param::bigint(limit.into())];
     Ok(tx.query(&sql, &params).await?.iter().map(record).collect())
@@ -129,7 +128,9 @@ pub(super) async fn page(
         Show::Problems => PROBLEMS,
         Show::Changes => CHANGED,
     };
-    let listed = runs(tenant, &format!("{BEFORE} {shown}"));
+    let before = beside(table, "<", "$4");
+    let condition = format!("and ($4::uuid is null or {before}) {shown}");
+    let listed = runs(table, tenant, &condition);
     let sql = format!("-- list a page of runs\n{listed}");
     let [table, tenant] = of(table, tenant);
     let params = [
@@ -168,8 +169,13 @@ pub(super) async fn running(
     tx: &Tx<'_, Local>,
     scope: &Scope,
 ) -> Result<Option<RunRecord>, DbError> {
+    let sql = format!(
+        "-- read the running run\n{} where local_table = $1 and tenant = $2 and outcome is null order by {} limit 1",
+        select(&scope.table),
+        newest_first(&scope.table)
+    );
     let params = of(&scope.table, Some(&scope.tenant.id));
-    Ok(tx.query_opt(RUNNING, &params).await?.as_ref().map(record))
+    Ok(tx.query_opt(&sql, &params).await?.as_ref().map(record))
 }
 
 /// The last run that ended, dry runs aside, among those that [`newest`] lists.
@@ -178,7 +184,7 @@ pub(super) async fn last_finished(
     table: &LocalTable,
     tenant: Option<&TenantId>,
 ) -> Result<Option<RunRecord>, DbError> {
-    let sql = format!("-- read the last run\n{}", runs(tenant, ENDED));
+    let sql = format!("-- read the last run\n{}", runs(table, tenant, ENDED));
     let [table, tenant] = of(table, tenant);
     let params = [table, tenant, param::bigint(1)];
     Ok(tx.query_opt(&sql, &params).await?.as_ref().map(record))
@@ -191,6 +197,13 @@ pub(super) async fn by_idempotency_key(
     (key, dry_run): (&str, bool),
     since: DateTime<Utc>,
 ) -> Result<Option<RunRecord>, DbError> {
+    let sql = format!(
+        "-- look for the same request
+{} where local_table = $1 and tenant = $2 and idempotency_key = $3 and dry_run = $4 and started_at > $5
+order by {} limit 1",
+        select(&scope.table),
+        newest_first(&scope.table)
+    );
     let [table, tenant] = of(&scope.table, Some(&scope.tenant.id));
     let params = [
         table,
@@ -199,42 +212,41 @@ pub(super) async fn by_idempotency_key(
         param::boolean(dry_run),
         param::timestamptz(since),
     ];
-    Ok(tx
-        .query_opt(BY_IDEMPOTENCY_KEY, &params)
-        .await?
-        .as_ref()
-        .map(record))
+    Ok(tx.query_opt(&sql, &params).await?.as_ref().map(record))
 }
 
-const LAST_SUCCESS: &str = "\
--- read the last success
-select finished_at from meter_sync.meter_sync_log
-where local_table = $1 and tenant = coalesce($2, tenant) and outcome in ('succeeded', 'no_change')
-order by started_at desc limit 1";
-
-/// When the last successful run ended.
+/// The last run that succeeded.
 pub(super) async fn last_success(
     tx: &Tx<'_, Local>,
     table: &LocalTable,
     tenant: Option<&TenantId>,
-) -> Result<Option<DateTime<Utc>>, DbError> {
+) -> Result<Option<RunRecord>, DbError> {
+    let sql = format!(
+        "-- read the last success
+{} where local_table = $1 and tenant = coalesce($2, tenant) and outcome in ('succeeded', 'no_change')
+order by {} limit 1",
+        select(table),
+        newest_first(table)
+    );
     let params = of(table, tenant);
-    Ok(tx
-        .query_opt(LAST_SUCCESS, &params)
-        .await?
-        .and_then(|row| row.get(0)))
+    Ok(tx.query_opt(&sql, &params).await?.as_ref().map(record))
 }
 
 /// More failures in a row than anybody tells apart; it bounds what is read.
 const MAX_FAILURES: i64 = 1000;
 
-/// How many runs that started after `since`, or ever, have ended, dry runs aside; no more than [`MAX_FAILURES`].
-pub(super) async fn ended_since(
+/// How many runs have ended after that one, or ever, dry runs aside; no more than [`MAX_FAILURES`].
+pub(super) async fn ended_after(
     tx: &Tx<'_, Local>,
     (table, tenant): (&LocalTable, Option<&TenantId>),
-    since: Option<DateTime<Utc>>,
+    run: Option<RunId>,
 ) -> Result<i64, DbError> {
-    let ended = runs(tenant, &format!("{ENDED} and started_at > $4"));
+    let after = beside(table, ">", "$4");
+    let ended = runs(
+        table,
+        tenant,
+        &format!("{ENDED} and ($4::uuid is null or {after})"),
+    );
     let sql = format!(
         "-- count the runs since the last success\nselect least(count(*), $3) from (\n{ended}\n) run"
     );
@@ -243,46 +255,46 @@ pub(super) async fn ended_since(
         table,
         tenant,
         param::bigint(MAX_FAILURES),
-        param::timestamptz(since.unwrap_or(DateTime::UNIX_EPOCH)),
+        param::uuid(run.map(RunId::as_uuid)),
     ];
     Ok(tx.query_one(&sql, &params).await?.get(0))
 }
 
-/// Whether a run that started after `since` compared everything, and ended.
+/// Whether a run that started after `since` compared everything, and ended. What a clock that was wrong put into the
+/// future does not count.
 pub(super) async fn was_compared_since(
     tx: &Tx<'_, Local>,
     scope: &Scope,
     since: DateTime<Utc>,
 ) -> Result<bool, DbError> {
-    any_since(tx, scope, since, "compared = 'everything'").await
+    let condition = "started_at > $3 and started_at < clock_timestamp() + interval '1 hour' and compared = 'everything'";
+    is_any(tx, scope, condition, param::timestamptz(since)).await
 }
 
-/// Whether a run that started after `since` brought the meters to what the remote then held.
-pub(super) async fn was_synced_since(
+/// Whether a run after that one brought the meters to what the remote then held.
+pub(super) async fn was_synced_after(
     tx: &Tx<'_, Local>,
     scope: &Scope,
-    since: DateTime<Utc>,
+    run: RunId,
 ) -> Result<bool, DbError> {
-    let synced = "not dry_run and outcome in ('succeeded', 'no_change', 'partial')";
-    any_since(tx, scope, since, synced).await
+    let after = beside(&scope.table, ">", "$3");
+    let condition =
+        format!("{after} and not dry_run and outcome in ('succeeded', 'no_change', 'partial')");
+    is_any(tx, scope, &condition, param::uuid(run.as_uuid())).await
 }
 
-async fn any_since(
+async fn is_any(
     tx: &Tx<'_, Local>,
     scope: &Scope,
-    since: DateTime<Utc>,
     condition: &str,
+    value: Param<'_>,
 ) -> Result<bool, DbError> {
     let sql = format!(
         "-- look for a later run
-select exists (
-    select from meter_sync.meter_sync_log
-    where local_table = $1 and tenant = $2 and started_at > $3 and {condition}
-)"
+select exists (select from meter_sync.meter_sync_log where local_table = $1 and tenant = $2 and {condition})"
     );
     let [table, tenant] = of(&scope.table, Some(&scope.tenant.id));
-    let params = [table, tenant, param::timestamptz(since)];
-    Ok(tx.query_one(&sql, &params).await?.get(0))
+    Ok(tx.query_one(&sql, &[table, tenant, value]).await?.get(0))
 }
 
 const CHANGES: &str = "\
@@ -362,6 +374,7 @@ fn record(row: &Row) -> RunRecord {
         actor: row.get("actor"),
         reason: row.get("reason"),
         dry_run: row.get("dry_run"),
+        seq: row.get("seq"),
         started_at: row.get("started_at"),
         finished_at: row.get("finished_at"),
         outcome: outcome.and_then(|text| Outcome::parse(&text)),

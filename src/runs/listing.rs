@@ -178,7 +178,7 @@ impl Runs {
         let awaits_decision = match (&details.held_back, &log.tenant) {
             (Some(_), Some(tenant)) => {
                 let scope = log.scope(tenant);
-                !history::was_synced_since(tx, &scope, run.started_at).await?
+                !history::was_synced_after(tx, &scope, id).await?
             }
             _ => false,
         };

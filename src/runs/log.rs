@@ -19,6 +19,14 @@ pub(super) struct Beginning<'a> {
     pub(super) tenant: Option<&'a TenantId>,
     pub(super) table: &'a LocalTable,
     pub(super) request: &'a Request,
+}
+
+/// What the database gives a run that starts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbered {
+    /// Its place in the order of runs.
+    pub(super) seq: i64,
+    /// When it started.
     pub(super) started_at: DateTime<Utc>,
 }
 
@@ -46,16 +54,16 @@ const START: &str = "\
 -- log the start of a run
 insert into meter_sync.meter_sync_log
     (id, tenant, local_table, trigger, actor, reason, idempotency_key, dry_run, started_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp())
+returning seq, started_at";
 
 /// Writes the row of a run that starts.
-pub(super) async fn start(tx: &Tx<'_, Local>, run: &Beginning<'_>) -> Result<(), DbError> {
+pub(super) async fn start(tx: &Tx<'_, Local>, run: &Beginning<'_>) -> Result<Numbered, DbError> {
     let Beginning {
         run_id,
         tenant,
         table,
         request,
-        started_at,
     } = run;
     let tenant = tenant.map(TenantId::as_str);
     let params = [
@@ -67,16 +75,20 @@ pub(super) async fn start(tx: &Tx<'_, Local>, run: &Beginning<'_>) -> Result<(),
         param::text(request.reason.as_deref()),
         param::text(request.idempotency_key.as_deref()),
         param::boolean(request.dry_run),
-        param::timestamptz(*started_at),
     ];
-    tx.execute(START, &params).await.map(drop)
+    let row = tx.query_one(START, &params).await?;
+    Ok(Numbered {
+        seq: row.get(0),
+        started_at: row.get(1),
+    })
 }
 
 const INTERRUPTED: &str = "\
 -- mark interrupted runs
 update meter_sync.meter_sync_log
-set outcome = 'interrupted', finished_at = $2, error_code = $3, error_message = $4, error_remedy = $5
-where tenant = $1 and local_table = $6 and outcome is null";
+set outcome = 'interrupted', finished_at = greatest(clock_timestamp(), started_at),
+    error_code = $2, error_message = $3, error_remedy = $4
+where tenant = $1 and local_table = $5 and outcome is null";
 
 /// Says of a run that its process went away, which the log does not say yet.
 pub(super) fn interrupt(run: &mut RunRecord) {
@@ -93,15 +105,10 @@ fn interruption() -> Failure {
 
 /// Marks runs whose process went away. Only who holds the scope's lock, or its door while the lock is
 /// free, may call it: nobody else can then be running.
-pub(super) async fn mark_interrupted(
-    tx: &Tx<'_, Local>,
-    scope: &Scope,
-    now: DateTime<Utc>,
-) -> Result<u64, DbError> {
+pub(super) async fn mark_interrupted(tx: &Tx<'_, Local>, scope: &Scope) -> Result<u64, DbError> {
     let failure = interruption();
     let params = [
         param::text(scope.tenant.id.as_str()),
-        param::timestamptz(now),
         param::text(failure.code.as_str()),
         param::text(failure.message.as_str()),
         param::text(failure.remedy.as_str()),
@@ -113,26 +120,27 @@ pub(super) async fn mark_interrupted(
 const FINISH: &str = "\
 -- log the end of a run
 update meter_sync.meter_sync_log
-set outcome = $2, finished_at = $3,
-    inserted = $4, updated = $5, deactivated = $6, reactivated = $7, unchanged = $8, rejected = $9,
-    error_code = $10, error_message = $11, error_remedy = $12,
-    remote_bytes = $13, changes_truncated = $14, warning = $15, compared = $16,
-    phases = $17, held_back = nullif($18, 'null')
-where id = $1 and (outcome is null or outcome = 'interrupted')";
+set outcome = $2, finished_at = greatest(clock_timestamp(), started_at),
+    inserted = $3, updated = $4, deactivated = $5, reactivated = $6, unchanged = $7, rejected = $8,
+    error_code = $9, error_message = $10, error_remedy = $11,
+    remote_bytes = $12, changes_truncated = $13, warning = $14, compared = $15,
+    phases = $16, held_back = nullif($17, 'null')
+where id = $1 and (outcome is null or outcome = 'interrupted')
+returning finished_at";
 
 /// Writes how a run ended. Called once a run, in the transaction that changes the meters where there
-/// is one. (A run whose connection was lost may have been taken for interrupted meanwhile.)
+/// is one; puts the time at which the database says it ended into `ending`. (A run whose connection was lost may have been
+/// taken for interrupted meanwhile.)
 pub(super) async fn finish(
     tx: &Tx<'_, Local>,
     run_id: RunId,
-    ending: &Ending,
+    ending: &mut Ending,
 ) -> Result<(), DbError> {
     let counts = &ending.counts;
     let error = ending.error.as_ref();
     let params = [
         param::uuid(run_id.as_uuid()),
         param::text(ending.outcome.as_str()),
-        param::timestamptz(ending.finished_at),
         param::bigint(counts.inserted),
         param::bigint(counts.updated),
         param::bigint(counts.deactivated),
@@ -149,7 +157,10 @@ pub(super) async fn finish(
         param::jsonb(&ending.phases),
         param::jsonb(&ending.held_back),
     ];
-    tx.execute(FINISH, &params).await.map(drop)
+    if let Some(row) = tx.query_opt(FINISH, &params).await? {
+        ending.finished_at = row.get(0);
+    }
+    Ok(())
 }
 
 fn compared(compared: Option<Compare>) -> &'static str {
@@ -183,7 +194,7 @@ const LAST_TENANT: &str = "\
 -- read whose meters the table holds
 select tenant from meter_sync.meter_sync_log
 where local_table = $1 and outcome in ('succeeded', 'no_change', 'partial')
-order by started_at desc limit 1";
+order by seq desc limit 1";
 
 /// The tenant that the local table was last synced for.
 pub(super) async fn last_tenant(

@@ -15,7 +15,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::meter::{Action, Fields, RunId};
 
 use super::Runs;
-use super::table::{self, Scope};
+use super::table::{self, LocalTable, Scope};
 use super::tenant::{self, NoTenant};
 
 /// A meter and its history.
@@ -333,7 +333,7 @@ from pg_catalog.jsonb_array_elements($1::jsonb) with ordinality asked (key, n) o
             after: json::fields(row.get(4)),
         };
         Ok(tx
-            .query(HISTORY, &params)
+            .query(&history(&self.scope.table), &params)
             .await?
             .iter()
             .map(change)
@@ -365,14 +365,21 @@ where pg_catalog.starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2
     }
 }
 
-const HISTORY: &str = "\
--- list a meter's changes
+fn history(table: &LocalTable) -> String {
+    let order = match table.has_run_numbers {
+        true => "g.seq",
+        false => "c.run_id",
+    };
+    format!(
+        "-- list a meter's changes
 select c.run_id, g.finished_at, c.action, c.before::text, c.after::text
 from meter_sync.meter_sync_change c
 join meter_sync.meter_sync_log g on g.id = c.run_id
 where c.key = $1::jsonb and g.local_table = $2 and g.tenant = $3
   and not g.dry_run and g.outcome in ('succeeded', 'partial')
-order by c.run_id desc limit $4";
+order by {order} desc limit $4"
+    )
+}
 
 /// The condition that a column of the row `l` is what a text says.
 fn is(column: &Column, text: &str) -> String {

@@ -13,9 +13,8 @@ use tokio::sync::{Mutex, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::clock;
 use crate::config::Config;
-use crate::db::{Database, DbError, Local, Remote};
+use crate::db::{Database, DbError, Local, Remote, ServerClock};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Permission, Progress, RunId, Trigger};
 use crate::trace::TraceId;
@@ -32,6 +31,7 @@ use report::{RunReport, RunState};
 use status::{RunRecord, StatusQuery};
 
 mod begin;
+mod clocks;
 pub(crate) mod columns;
 mod counted;
 mod execute;
@@ -117,6 +117,7 @@ pub struct Ticket {
     begun: Box<RunRecord>,
     progress: watch::Receiver<Progress>,
     end: watch::Receiver<Option<Box<RunReport>>>,
+    clock: ServerClock,
 }
 
 impl Ticket {
@@ -139,10 +140,10 @@ impl Ticket {
                 }
             }
             // Only a bug ends a run's task without a report.
-            Ok(Err(_closed)) => return RunReport::lost(&self.begun, clock::now()),
+            Ok(Err(_closed)) => return RunReport::lost(&self.begun, self.clock.now()),
             Err(_elapsed) => {}
         }
-        let report = RunReport::of(&self.begun, Vec::new(), clock::now());
+        let report = RunReport::of(&self.begun, Vec::new(), self.clock.now());
         RunReport {
             remote_bytes: self.progress.borrow().remote_bytes,
             ..report
@@ -161,6 +162,8 @@ struct Shared {
     config: Config,
     remote: Option<Database<Remote>>,
     local: Option<Database<Local>>,
+    /// The local database's clock, by which runs and slots are told.
+    clock: ServerClock,
     /// Held while a run is being started, so that requests cannot starve each other of connections.
     starting: Mutex<()>,
     here: watch::Sender<Here>,
@@ -191,6 +194,7 @@ impl Runs {
         let shared = Shared {
             config,
             remote,
+            clock: local.as_ref().map(Database::clock).unwrap_or_default(),
             local,
             starting: Mutex::new(()),
             here,
@@ -218,6 +222,12 @@ impl Runs {
     /// The settings that the runs follow.
     pub fn config(&self) -> &Config {
         &self.shared.config
+    }
+
+    /// The time by the local database's clock, as last seen: runs and slots are told by it, and a wrong clock of this
+    /// machine hides none.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.shared.clock.now()
     }
 
     /// The name of this machine, for people to tell sites apart.
@@ -249,7 +259,7 @@ impl Runs {
             ..StatusQuery::default()
         };
         let status = self.status(&query).await?;
-        let now = clock::now();
+        let now = self.now();
         let record = status.history.into_iter().find(|run| run.run_id == id);
         let Some(record) = record else {
             // With the local database down only the last run of this process is known.
@@ -289,7 +299,7 @@ impl Runs {
         // A key may be that of a run that has ended, which is then the answer whatever runs now.
         let running = self.shared.here.borrow().running_record();
         if let Some(running) = running.filter(|_| request.idempotency_key.is_none()) {
-            let report = RunReport::already_running(&running, clock::now());
+            let report = RunReport::already_running(&running, self.now());
             return Ok(Requested::AlreadyRunning(Box::new(report)));
         }
         let (begun, answer) = oneshot::channel();

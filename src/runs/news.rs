@@ -10,7 +10,6 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::clock;
 use crate::db::{DbError, migrations};
 use crate::error::Failure;
 use crate::meter::{Outcome, RunId};
@@ -48,7 +47,7 @@ impl Runs {
             runs: self.clone(),
             here,
             state,
-            since: clock::now(),
+            since: self.now(),
             told: HashSet::new(),
         }
     }

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use crate::clock;
 use crate::db::{Database, Local};
 use crate::error::Failure;
 use crate::meter::{Counts, Outcome, Progress, RunId, TenantId};
@@ -20,6 +19,9 @@ pub(super) struct Order<'a> {
     pub(super) local: &'a Database<Local>,
     pub(super) request: &'a Request,
     pub(super) run_id: RunId,
+    /// Its place in the order of runs, once it has one.
+    pub(super) seq: Option<i64>,
+    /// When it was asked for; when it started, once it has.
     pub(super) started_at: DateTime<Utc>,
 }
 
@@ -34,7 +36,6 @@ impl Order<'_> {
             tenant,
             table,
             request: self.request,
-            started_at: self.started_at,
         }
     }
 
@@ -51,7 +52,7 @@ impl Order<'_> {
             } else {
                 Outcome::Failed
             },
-            finished_at: clock::now(),
+            finished_at: self.shared.clock.now(),
             counts: Counts::default(),
             error: Some(failure),
             remote_bytes: reached.map_or(0, |progress| progress.remote_bytes),
@@ -70,6 +71,7 @@ impl Order<'_> {
             actor: self.request.actor.clone(),
             reason: self.request.reason.clone(),
             dry_run: self.request.dry_run,
+            seq: self.seq,
             started_at: self.started_at,
             finished_at: None,
             outcome: None,

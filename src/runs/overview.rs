@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::clock;
 use crate::db::{Connection, Database, DbError, Local, Tx, migrations};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, RunId, TenantId};
@@ -19,7 +18,7 @@ use super::status::{
 };
 use super::table::{self, LocalTable, Scope};
 use super::tenant::{self, NoTenant, Tenant};
-use super::{Runs, columns, history, lock, words};
+use super::{Runs, clocks, columns, history, lock, words};
 
 /// Why nothing was found.
 enum Unfound {
@@ -51,11 +50,11 @@ impl Runs {
         query: &StatusQuery,
         patience: Option<Duration>,
     ) -> Result<(Status, Tally), Failure> {
-        let now = clock::now();
         let asked = match &self.shared.local {
             Some(local) => Some(self.ask_within(local, query, patience).await),
             None => None,
         };
+        let now = self.now();
         let mut here = self.shared.here.borrow().clone();
         let found = match asked {
             Some(Ok(found)) => {
@@ -225,8 +224,12 @@ impl Runs {
         }
     }
 
-    fn compose(&self, found: Found, here: Here, now: DateTime<Utc>) -> Status {
+    fn compose(&self, mut found: Found, here: Here, now: DateTime<Utc>) -> Status {
         let config = self.config();
+        if let Some(warning) = clocks::warning(self.shared.clock.ahead()) {
+            found.warnings.retain(|known| !known.contains(&warning));
+            found.warnings.push(warning);
+        }
         let is_down = here.local.error.is_some();
         let signs = Signs {
             is_configured: self.is_configured() && (is_down || found.tenant.is_some()),
@@ -317,12 +320,16 @@ async fn read_log(
     };
     found.warnings.extend(found.own_warning());
     let has_succeeded = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
-    found.last_success_at = match runs.iter().find(has_succeeded) {
+    let success = match runs.iter().find(has_succeeded) {
         None if !is_all => history::last_success(tx, table, tenant).await?,
-        run => run.and_then(|run| run.finished_at),
+        run => run.cloned(),
     };
+    found.last_success_at = success.as_ref().and_then(|run| run.finished_at);
     found.failures = Some(match runs.iter().position(|run| has_succeeded(&run)) {
-        None if !is_all => history::ended_since(tx, (table, tenant), found.last_success_at).await?,
+        None if !is_all => {
+            let success = success.map(|run| run.run_id);
+            history::ended_after(tx, (table, tenant), success).await?
+        }
         success => {
             let since = runs.iter().take(success.unwrap_or(runs.len()));
             since

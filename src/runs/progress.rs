@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::clock;
+use crate::db::ServerClock;
 use crate::meter::{Phase, Progress, RunId};
 
 use super::Runs;
@@ -31,6 +31,7 @@ pub struct RunProgress {
 #[derive(Debug)]
 pub struct Following {
     here: watch::Receiver<Here>,
+    clock: ServerClock,
     followed: Option<Followed>,
 }
 
@@ -46,6 +47,7 @@ impl Runs {
     pub fn follow(&self) -> Following {
         Following {
             here: self.shared.here.subscribe(),
+            clock: self.shared.clock.clone(),
             followed: None,
         }
     }
@@ -59,11 +61,11 @@ impl Following {
         if let Some(followed) = &mut self.followed
             && followed.progress.changed().await.is_ok()
         {
-            return Some(followed.told());
+            return Some(followed.told(self.clock.now()));
         }
         let is_another = |here: &Here| Followed::of(here).is_some_and(|run| Some(run.id) != last);
         let mut followed = Followed::of(&*self.here.wait_for(is_another).await.ok()?)?;
-        let told = followed.told();
+        let told = followed.told(self.clock.now());
         self.followed = Some(followed);
         Some(told)
     }
@@ -79,14 +81,14 @@ impl Followed {
         })
     }
 
-    fn told(&mut self) -> RunProgress {
+    fn told(&mut self, now: DateTime<Utc>) -> RunProgress {
         let progress = *self.progress.borrow_and_update();
         RunProgress {
             run_id: self.id,
             phase: progress.phase,
             rows: progress.rows,
             remote_bytes: progress.remote_bytes,
-            elapsed_ms: (clock::now() - self.started_at).num_milliseconds(),
+            elapsed_ms: (now - self.started_at).num_milliseconds(),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::clock;
+use chrono::{DateTime, Utc};
+
 use crate::db::DbError;
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Change, HeldBack, Outcome, Progress};
@@ -14,7 +15,7 @@ use super::order::Order;
 use super::report::{RunReport, SAMPLE};
 use super::status::RunRecord;
 use super::table::Scope;
-use super::{columns, history, lock};
+use super::{clocks, columns, history, lock};
 
 /// The end of a run.
 pub(super) struct End {
@@ -36,10 +37,10 @@ impl End {
     }
 
     /// What whoever waits is told.
-    pub(super) fn report(self) -> RunReport {
+    pub(super) fn report(self, now: DateTime<Utc>) -> RunReport {
         RunReport {
             held_back: self.held_back,
-            ..RunReport::of(&self.record, self.changes, clock::now())
+            ..RunReport::of(&self.record, self.changes, now)
         }
     }
 }
@@ -76,21 +77,25 @@ impl Order<'_> {
         let held_back = refusal.as_ref().and_then(SyncError::held_back).cloned();
         let partial = (outcome == Outcome::Partial).then(|| set_aside(synced.counts.rejected));
         let error = partial.or_else(|| refusal.map(|refusal| refusal.failure()));
-        let ending = Ending {
+        let mut ending = Ending {
             outcome,
-            finished_at: clock::now(),
+            finished_at: self.shared.clock.now(),
             counts: synced.counts,
             error,
             remote_bytes: reached.remote_bytes,
             changes_truncated: synced.changes_truncated,
             compared: (!self.request.dry_run).then_some(compared),
-            warning: joined([altered(&synced.altered), run.column_warning(None)]),
+            warning: joined([
+                altered(&synced.altered),
+                run.column_warning(None),
+                clocks::warning(self.shared.clock.ahead()),
+            ]),
             phases: reached.times(Instant::now()),
             held_back: held_back.clone(),
         };
         log::rejected(&run.tx, self.run_id, &synced.rejected).await?;
         self.keep_columns(&run).await?;
-        log::finish(&run.tx, self.run_id, &ending).await?;
+        log::finish(&run.tx, self.run_id, &mut ending).await?;
         let changes = history::changes(&run.tx, self.run_id, SAMPLE).await?;
         run.tx.commit().await?;
         self.publish_databases(&ending);
@@ -102,7 +107,7 @@ impl Order<'_> {
     }
 
     /// Undoes what the run did and logs why, in the transaction that still holds the lock.
-    pub(super) async fn settle(&self, run: Begun<'_>, ending: &Ending) -> Result<(), DbError> {
+    pub(super) async fn settle(&self, run: Begun<'_>, ending: &mut Ending) -> Result<(), DbError> {
         run.tx.back_to("work").await?;
         self.keep_columns(&run).await?;
         log::finish(&run.tx, self.run_id, ending).await?;
@@ -120,9 +125,9 @@ impl Order<'_> {
     }
 
     /// Finds out through a new connection how the run ended, and logs it if nobody has.
-    pub(super) async fn settle_anew(&self, scope: &Scope, ending: Ending) -> End {
+    pub(super) async fn settle_anew(&self, scope: &Scope, mut ending: Ending) -> End {
         for _ in 0..SETTLE_ATTEMPTS {
-            match self.try_settle_anew(scope, &ending).await {
+            match self.try_settle_anew(scope, &mut ending).await {
                 Ok(Some(committed)) => return committed,
                 Ok(None) => return End::of(self.ended(ending)),
                 Err(error) => tracing::warn!(
@@ -140,7 +145,7 @@ impl Order<'_> {
     async fn try_settle_anew(
         &self,
         scope: &Scope,
-        ending: &Ending,
+        ending: &mut Ending,
     ) -> Result<Option<End>, DbError> {
         let mut connection = self.local.connect().await?;
         let tx = connection.begin("settle a run").await?;
@@ -165,7 +170,7 @@ impl Order<'_> {
     }
 }
 
-fn joined(warnings: [Option<String>; 2]) -> Option<String> {
+fn joined(warnings: [Option<String>; 3]) -> Option<String> {
     let warnings: Vec<_> = warnings.into_iter().flatten().collect();
     (!warnings.is_empty()).then(|| warnings.join(" "))
 }

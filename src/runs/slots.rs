@@ -9,7 +9,6 @@ use chrono::{DateTime, Utc};
 
 use tokio_postgres::Row;
 
-use crate::clock;
 use crate::db::param::Param;
 use crate::db::{Database, DbError, Local, Tx, migrations, param};
 use crate::error::{ErrorCode, Failure};
@@ -17,6 +16,13 @@ use crate::error::{ErrorCode, Failure};
 use super::table::{self, LocalTable, Scope};
 use super::tenant::Tenant;
 use super::{Runs, lock, log, tenant};
+
+/// Whether a slot is claimed for the first time or once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asking {
+    First,
+    Again,
+}
 
 /// Whose a slot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +46,7 @@ select s.claimed_by,
        exists (
            select from meter_sync.meter_sync_log l
            where l.local_table = $2 and coalesce(l.tenant, '') = $1 and l.started_at >= $3
+             and l.started_at < clock_timestamp() + interval '1 hour'
              and l.outcome <> 'interrupted' and not l.dry_run
        ),
        exists (
@@ -58,6 +65,13 @@ set claimed_by = $4, claimed_at = now()
 where s.tenant = $1 and s.local_table = $2 and s.slot = $3 and s.claimed_by = $5
   and ($6 or s.claimed_at < now() - interval '30 seconds')";
 
+/// What a clock that was ahead claimed is let go, or these slots would be taken for claimed when they come. Within the
+/// hour a clock may have been set back.
+const LET_GO: &str = "\
+-- let go of slots that are far ahead
+delete from meter_sync.meter_sync_slot
+where tenant = $1 and local_table = $2 and slot > greatest($3, clock_timestamp()) + interval '1 hour'";
+
 /// Claimed slots are of no use once the next one is claimed; a month of them is kept to look at.
 const PRUNE: &str = "\
 -- prune old slots
@@ -65,14 +79,23 @@ delete from meter_sync.meter_sync_slot
 where tenant = $1 and local_table = $2 and slot < $3 - interval '30 days'";
 
 impl Runs {
-    /// Takes a slot upon this process, unless another process has it already. Whoever has it may ask
-    /// again, as the answer to a claim may be lost.
+    /// Takes a slot upon this process, unless another process has it already, or a run that has ended since it began
+    /// serves it, whoever claimed it: so a clock that is set back runs no slot twice.
     pub async fn claim_slot(&self, slot: DateTime<Utc>) -> Result<Claim, Failure> {
+        self.claim(slot, Asking::First).await
+    }
+
+    /// The same once more: the answer may have been lost, or the run of this process failed and is to be tried again.
+    pub async fn claim_slot_again(&self, slot: DateTime<Utc>) -> Result<Claim, Failure> {
+        self.claim(slot, Asking::Again).await
+    }
+
+    async fn claim(&self, slot: DateTime<Utc>, asking: Asking) -> Result<Claim, Failure> {
         let Some(local) = &self.shared.local else {
             let message = "The local database is not configured.";
             return Err(Failure::new(ErrorCode::ConfigMissing, message));
         };
-        claim(local, self, slot).await
+        claim(local, self, (slot, asking)).await
     }
 
     /// The slots that processes have claimed, of the tenant and table of the settings: those since then, and the one
@@ -126,7 +149,7 @@ order by s.slot desc limit $4";
 async fn claim(
     local: &Database<Local>,
     runs: &Runs,
-    slot: DateTime<Utc>,
+    (slot, asking): (DateTime<Utc>, Asking),
 ) -> Result<Claim, Failure> {
     let mut connection = local.connect().await.map_err(|e| e.failure())?;
     migrations::run(&mut connection).await?;
@@ -141,7 +164,7 @@ async fn claim(
     let slot = Slot::of(tenant.map_err(|e| e.failure())?, table, slot);
     let schedule = runs.config().schedule.as_ref().map(ToString::to_string);
     let claimed = slot
-        .take(&tx, &runs.shared.claimant, schedule.as_deref())
+        .take(&tx, (&runs.shared.claimant, asking), schedule.as_deref())
         .await;
     let claimed = claimed.map_err(|e| e.failure())?;
     tx.commit().await.map_err(|e| e.failure())?;
@@ -206,9 +229,10 @@ impl Slot {
     async fn take(
         &self,
         tx: &Tx<'_, Local>,
-        claimant: &str,
+        (claimant, asking): (&str, Asking),
         schedule: Option<&str>,
     ) -> Result<Claim, DbError> {
+        tx.execute(LET_GO, &self.key()).await?;
         let [tenant, table, slot] = self.key();
         let claim = [
             tenant,
@@ -225,10 +249,14 @@ impl Slot {
         // Whose claim it is that was waited for, if any, shows only to a statement of its own.
         let standing = tx.query_one(STANDING, &self.key()).await?;
         let (holder, is_served): (String, bool) = (standing.get(0), standing.get(1));
-        if holder == claimant {
-            Ok(Claim::Ours)
-        } else if is_served {
+        let is_served = match asking {
+            Asking::First => is_served,
+            Asking::Again => is_served && holder != claimant,
+        };
+        if is_served {
             Ok(Claim::Served)
+        } else if holder == claimant {
+            Ok(Claim::Ours)
         } else if is_calm {
             self.take_over(tx, claimant, (&holder, standing.get(2)))
                 .await
@@ -245,7 +273,7 @@ impl Slot {
     ) -> Result<Claim, DbError> {
         // Else the next process would take the slot over in its turn.
         if let Self::Of(scope, _) = self {
-            log::mark_interrupted(tx, scope, clock::now()).await?;
+            log::mark_interrupted(tx, scope).await?;
         }
         let [tenant, table, slot] = self.key();
         let params = [

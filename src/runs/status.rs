@@ -214,7 +214,10 @@ pub struct RunRecord {
     pub reason: Option<String>,
     /// Whether it only planned.
     pub dry_run: bool,
-    /// When it started.
+    /// Its place in the order of runs, which the local database gives; `None` where it has none (yet).
+    #[serde(skip)]
+    pub seq: Option<i64>,
+    /// When it started, by the local database's clock.
     pub started_at: DateTime<Utc>,
     /// When it ended; absent while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -234,4 +237,14 @@ pub struct RunRecord {
     /// What deserves attention though the run did what it was to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+}
+
+impl RunRecord {
+    /// Whether it comes after the other in the order of runs. One that never got a place in it is placed by its time.
+    pub(super) fn is_after(&self, other: &Self) -> bool {
+        match (self.seq, other.seq) {
+            (Some(ours), Some(theirs)) => ours > theirs,
+            (_, _) => self.started_at > other.started_at,
+        }
+    }
 }

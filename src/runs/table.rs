@@ -39,6 +39,8 @@ pub(super) struct LocalTable {
     pub(super) has_active: bool,
     /// Whether policies of its owner decide which rows we see.
     pub(super) has_row_security: bool,
+    /// Whether runs in the log have their numbers: an earlier version may have made it, and no run of this one yet.
+    pub(super) has_run_numbers: bool,
     /// The table that names the tenant.
     pub(super) tenants: TenantTable,
 }
@@ -74,6 +76,8 @@ select coalesce(found.name, format('%I.%I',
        (select format_type(a.atttypid, -1) from pg_catalog.pg_attribute a
         where a.attrelid = pinned.tenant and a.attname = 'id' and a.attnum > 0 and not a.attisdropped),
        (select r.relrowsecurity from pg_catalog.pg_class r where r.oid = pinned.meter) is true,
+       exists (select from pg_catalog.pg_attribute a
+        where a.attrelid = to_regclass('meter_sync.meter_sync_log')::oid and a.attname = 'seq' and a.attnum > 0),
        c.atttypid, (select t.typnamespace = 'pg_catalog'::regnamespace from pg_catalog.pg_type t where t.oid = c.atttypid)
 from pinned
 cross join (select parse_ident($1) as parts) said
@@ -91,7 +95,7 @@ pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
         param::text(path.as_str()),
     ];
     let row = tx.query_one(FIND, &params).await?;
-    let tenant_equals = match (row.get(7), row.get(8)) {
+    let tenant_equals = match (row.get(8), row.get(9)) {
         (Some(oid), Some(false)) => catalog::equals_of(tx, oid).await?,
         (_, _) => quote::EQUALS.to_owned(),
     };
@@ -102,6 +106,7 @@ pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
         tenant_equals,
         has_active: row.get(3),
         has_row_security: row.get(6),
+        has_run_numbers: row.get(7),
         tenants: TenantTable {
             name: row.get(4),
             id_type: row.get(5),

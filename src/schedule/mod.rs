@@ -13,6 +13,9 @@
 //! a dry run, it may have read the remote long before the slot, and it may fail. The slot's run
 //! follows it, and costs little when there is nothing left to do.
 //!
+//! Slots are told by the local database's clock, so a clock of this machine that is wrong or steps claims no slot of
+//! another time.
+//!
 //! The loop never sleeps longer than half a minute without looking at the clock, since timers
 //! stand still while a machine is suspended. It decides nothing itself: `slot` does, with the time
 //! as a value.
@@ -24,7 +27,6 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::clock;
 use crate::config::Schedule;
 use crate::error::ErrorCode;
 use crate::meter::Trigger;
@@ -66,7 +68,7 @@ pub async fn run(schedule: Schedule, pace: Pace, runs: Runs, shutdown: Cancellat
     }
     info!(
         schedule = %schedule.describe(),
-        next_run_at = schedule.next_after(clock::now()).map(tracing::field::display),
+        next_run_at = schedule.next_after(runs.now()).map(tracing::field::display),
         "the schedule is on"
     );
     let slots = follow(&schedule, pace, &runs);
@@ -81,7 +83,7 @@ async fn follow(schedule: &Schedule, pace: Pace, runs: &Runs) {
     let mut trigger = Trigger::Startup;
     let mut handled = None;
     loop {
-        let now = clock::now();
+        let now = runs.now();
         if let Some(slot) = slot::due(schedule, handled, now) {
             let start = if trigger == Trigger::Startup {
                 slot.starts
@@ -100,14 +102,15 @@ async fn follow(schedule: &Schedule, pace: Pace, runs: &Runs) {
 
 /// Waits for `start`, claims the slot and runs it, again and again while that can help.
 async fn serve(slot: &Slot, start: DateTime<Utc>, (trigger, pace): (Trigger, Pace), runs: &Runs) {
-    if !sleep_within(slot, start).await || !claim(slot, pace, runs).await {
+    let is_ours = sleep_within(slot, start, runs).await && claim(slot, (true, pace), runs).await;
+    if !is_ours {
         return;
     }
     let mut delays = slot::retry_delays(pace.first_retry);
     while let Some(code) = attempt(trigger, runs).await {
         let again = code.is_transient() && wait_for_retry(slot, code, &mut delays, runs).await;
-        // Whoever took us for dead meanwhile has the slot now.
-        if !again || !claim(slot, pace, runs).await {
+        // Another process may have taken over the slot while we waited.
+        if !again || !claim(slot, (false, pace), runs).await {
             return;
         }
     }
@@ -115,22 +118,27 @@ async fn serve(slot: &Slot, start: DateTime<Utc>, (trigger, pace): (Trigger, Pac
 
 /// Whether the slot is ours to run; tried until the local database answers or the slot is over, and
 /// until it is plain that the process that has it is alive or gone.
-async fn claim(slot: &Slot, pace: Pace, runs: &Runs) -> bool {
+async fn claim(slot: &Slot, (mut is_first, pace): (bool, Pace), runs: &Runs) -> bool {
     let mut delays = slot::retry_delays(pace.first_retry);
     loop {
-        match runs.claim_slot(slot.starts).await {
+        let claimed = match is_first {
+            true => runs.claim_slot(slot.starts).await,
+            false => runs.claim_slot_again(slot.starts).await,
+        };
+        match claimed {
             Ok(Claim::Ours) => return true,
             Ok(Claim::Served) => return false,
             Ok(Claim::Pending) => {
                 let next = delays.next();
-                let next = next.and_then(|delay| slot.next_try(clock::now(), delay));
+                let next = next.and_then(|delay| slot.next_try(runs.now(), delay));
                 let Some(next) = next else { return false };
-                if !sleep_within(slot, next).await {
+                if !sleep_within(slot, next, runs).await {
                     return false;
                 }
             }
             Err(failure) => {
                 warn!(slot = %slot.starts, error = %failure, "the slot could not be claimed");
+                is_first = false;
                 if !wait_for_retry(slot, failure.code, &mut delays, runs).await {
                     return false;
                 }
@@ -171,21 +179,21 @@ async fn wait_for_retry(
     runs: &Runs,
 ) -> bool {
     let delay = delays.next();
-    let Some(next) = delay.and_then(|delay| slot.next_try(clock::now(), delay)) else {
+    let Some(next) = delay.and_then(|delay| slot.next_try(runs.now(), delay)) else {
         info!(slot = %slot.starts, error.code = %code, "no time is left in the slot for a retry");
         return false;
     };
     info!(slot = %slot.starts, error.code = %code, retry_at = %next, "the slot will be tried again");
     runs.set_waiting(Some(next));
-    let in_time = sleep_within(slot, next).await;
+    let in_time = sleep_within(slot, next, runs).await;
     runs.set_waiting(None);
     in_time
 }
 
 /// Sleeps until `until`; false when the clock leaves the slot before.
-async fn sleep_within(slot: &Slot, until: DateTime<Utc>) -> bool {
+async fn sleep_within(slot: &Slot, until: DateTime<Utc>, runs: &Runs) -> bool {
     loop {
-        let now = clock::now();
+        let now = runs.now();
         if !slot.holds(now) {
             return false;
         }

@@ -12,7 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("arguments", &[]),
     ("trace", &[]),
     ("config", &["error", "meter", "clock"]),
-    ("db", &["config", "error", "meter"]),
+    ("db", &["config", "error", "meter", "clock"]),
     ("sync", &["db", "config", "error", "meter"]),
     (
         "runs",

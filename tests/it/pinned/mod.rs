@@ -5,6 +5,7 @@ use meter_sync::runs::report::RunReport;
 
 use crate::support::site::{Site, rows};
 
+mod clocks;
 pub(crate) mod columns;
 mod constraints;
 mod duplicates;

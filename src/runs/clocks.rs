@@ -1,0 +1,55 @@
+//! What is said of a machine's clock that differs from the local database's, by which runs and slots are told.
+
+use chrono::TimeDelta;
+
+/// A difference that no network explains.
+const TOLERATED: TimeDelta = TimeDelta::seconds(60);
+
+/// The warning, if the database's clock is so far ahead of ours, or behind, that times on this machine mislead.
+pub(super) fn warning(ahead: TimeDelta) -> Option<String> {
+    if ahead.abs() <= TOLERATED {
+        return None;
+    }
+    let (difference, direction) = match ahead > TimeDelta::zero() {
+        true => (ahead, "behind"),
+        false => (-ahead, "ahead of"),
+    };
+    Some(format!(
+        "The clock of this machine is {} {direction} the local database's, which tells the time of runs and slots. Set both by NTP.",
+        roughly(difference)
+    ))
+}
+
+/// The largest unit that is full at least twice.
+fn roughly(difference: TimeDelta) -> String {
+    let units = [
+        (difference.num_days(), "days"),
+        (difference.num_hours(), "hours"),
+        (difference.num_minutes(), "minutes"),
+    ];
+    let unit = units.into_iter().find(|(count, _)| *count >= 2);
+    let (count, name) = unit.unwrap_or((difference.num_seconds(), "seconds"));
+    format!("{count} {name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clock_that_misleads_is_warned_of() {
+        let said = |seconds| warning(TimeDelta::seconds(seconds));
+        for seconds in [0, 60, -60] {
+            assert_eq!(said(seconds), None, "{seconds}");
+        }
+        for (seconds, expected) in [
+            (61, "61 seconds behind"),
+            (-3600, "60 minutes ahead of"),
+            (-86_400, "24 hours ahead of"),
+            (5 * 365 * 86_400, "1825 days behind"),
+        ] {
+            let text = said(seconds).unwrap_or_default();
+            assert!(text.contains(expected), "{seconds}: {text}");
+        }
+    }
+}

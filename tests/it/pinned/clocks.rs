@@ -1,0 +1,179 @@
+//! Clocks that were wrong once: runs keep their order, failures show, and no slot runs twice.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use meter_sync::meter::Outcome;
+use meter_sync::runs::Claim;
+use meter_sync::runs::listing::{RunsQuery, Show};
+use meter_sync::runs::status::{Health, StatusQuery};
+use serde_json::json;
+
+use super::site;
+use crate::support::site::{Site, rows, runs};
+
+async fn with_a_meter() -> Site {
+    let site = site("name text", "").await;
+    site.on_remote("insert into meter values (1, 7, 'a', true)")
+        .await;
+    site
+}
+
+/// Moves the times of all runs so far, as if a clock had been wrong while they ran.
+async fn shift_the_past(site: &Site, by: &str) {
+    site.on_local(&format!(
+        "update meter_sync.meter_sync_log set started_at = started_at + interval '{by}', finished_at = finished_at + interval '{by}'"
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn failures_after_a_run_under_a_clock_that_was_ahead_are_shown() {
+    for ahead in ["1 day", "5 years", "-1 day"] {
+        let site = with_a_meter().await;
+        let first = site.sync().await;
+        assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+        shift_the_past(&site, ahead).await;
+        site.on_remote("alter table meter rename to elsewhere")
+            .await;
+        let mut last = site.sync().await;
+        for _ in 0..2 {
+            last = site.sync().await;
+        }
+        assert_eq!(last.outcome, Some(Outcome::Failed), "{last:#?}");
+        let status = site.status().await;
+        assert_eq!(status.health, Health::Failing, "{ahead}: {status:#?}");
+        assert_eq!(
+            status.last_run.map(|run| run.run_id),
+            Some(last.run_id),
+            "{ahead}"
+        );
+        assert_eq!(
+            status.history.first().map(|run| run.run_id),
+            Some(last.run_id)
+        );
+        let page = site
+            .runs
+            .list(&RunsQuery {
+                limit: 2,
+                before: None,
+                show: Show::All,
+            })
+            .await;
+        let page = page.expect("a page").expect("a page");
+        assert_eq!(page.runs.first().map(|run| run.run_id), Some(last.run_id));
+        let before = RunsQuery {
+            limit: 10,
+            before: page.next_before,
+            show: Show::All,
+        };
+        let rest = site
+            .runs
+            .list(&before)
+            .await
+            .expect("a page")
+            .expect("a page");
+        assert_eq!(
+            rest.runs.last().map(|run| run.run_id),
+            Some(first.run_id),
+            "{ahead}"
+        );
+        let figures = site
+            .runs
+            .figures(Duration::from_secs(10))
+            .await
+            .expect("figures");
+        assert_eq!(figures.consecutive_failures, Some(3), "{ahead}");
+    }
+}
+
+#[tokio::test]
+async fn times_of_runs_are_those_of_the_local_database() {
+    let site = with_a_meter().await;
+    let run = site.sync().await;
+    let logged = "select started_at = (select min(started_at) from meter_sync.meter_sync_log) as is_first,
+        finished_at >= started_at and finished_at <= clock_timestamp() as is_past from meter_sync.meter_sync_log";
+    assert_eq!(
+        rows(&site.local, logged).await,
+        json!([{"is_first": true, "is_past": true}])
+    );
+    let started: DateTime<Utc> = site
+        .local
+        .query_one("select started_at from meter_sync.meter_sync_log", &[])
+        .await
+        .expect("a run")
+        .get(0);
+    assert_eq!(run.started_at, started);
+}
+
+#[tokio::test]
+async fn a_log_that_an_earlier_version_made_is_read_before_a_run_brings_it_up_to_date() {
+    let site = with_a_meter().await;
+    let first = site.sync().await;
+    let second = site.sync().await;
+    site.on_local(
+        "alter table meter_sync.meter_sync_log drop column seq;
+         delete from meter_sync.meter_sync_migration where version >= 9;
+         create index meter_sync_log_by_table on meter_sync.meter_sync_log (local_table);
+         create index meter_sync_log_by_tenant on meter_sync.meter_sync_log (tenant);
+         create index meter_sync_log_successes on meter_sync.meter_sync_log (tenant);
+         create index meter_sync_log_problems on meter_sync.meter_sync_log (tenant);
+         create index meter_sync_log_changes on meter_sync.meter_sync_log (tenant);
+         drop index if exists meter_sync.meter_sync_log_by_time",
+    )
+    .await;
+    let ids = |status: meter_sync::runs::status::Status| -> Vec<_> {
+        status.history.iter().map(|run| run.run_id).collect()
+    };
+    assert_eq!(ids(site.status().await), [second.run_id, first.run_id]);
+    let third = site.sync().await;
+    let expected = [third.run_id, second.run_id, first.run_id];
+    assert_eq!(ids(site.status().await), expected);
+}
+
+#[tokio::test]
+async fn a_slot_that_was_run_is_not_run_again_after_the_clock_was_set_back() {
+    let site = with_a_meter().await;
+    let now = meter_sync::clock::now();
+    let (earlier, later) = (now - TimeDelta::minutes(2), now - TimeDelta::minutes(1));
+    for slot in [earlier, later] {
+        assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Ours));
+        site.sync().await;
+    }
+    // The clock is set back: the earlier slot comes once more.
+    assert_eq!(site.runs.claim_slot(earlier).await, Ok(Claim::Served));
+    // A run that failed is tried again in its slot all the same.
+    assert_eq!(site.runs.claim_slot_again(later).await, Ok(Claim::Ours));
+}
+
+#[tokio::test]
+async fn slots_that_a_clock_a_day_ahead_claimed_are_free_when_they_come() {
+    let site = with_a_meter().await;
+    let now = meter_sync::clock::now();
+    let tomorrow = now + TimeDelta::days(1);
+    assert_eq!(site.runs.claim_slot(tomorrow).await, Ok(Claim::Ours));
+    site.sync().await;
+    let other = runs(&site.settings());
+    assert_eq!(other.claim_slot(now).await, Ok(Claim::Ours));
+    let left = "select count(*) as n from meter_sync.meter_sync_slot where slot > now() + interval '1 hour'";
+    assert_eq!(rows(&site.local, left).await, json!([{"n": 0}]));
+}
+
+#[tokio::test]
+async fn what_was_compared_in_the_future_does_not_keep_a_comparison_from_being_due() {
+    let site = with_a_meter().await;
+    site.sync().await;
+    shift_the_past(&site, "5 years").await;
+    let compared = "select compared from meter_sync.meter_sync_log order by seq desc limit 1";
+    site.sync().await;
+    assert_eq!(
+        rows(&site.local, compared).await,
+        json!([{"compared": "everything"}])
+    );
+    let status = site
+        .runs
+        .status(&StatusQuery::default())
+        .await
+        .expect("a status");
+    assert_eq!(status.health, Health::Ok);
+}
