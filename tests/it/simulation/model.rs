@@ -35,9 +35,8 @@ pub(super) struct Here {
 pub(super) struct Model {
     pub(super) remote: Vec<Remote>,
     pub(super) here: BTreeMap<u8, Here>,
-    /// Which process claimed each slot, counted by restarts.
-    pub(super) slots: BTreeMap<u8, usize>,
-    pub(super) restarts: usize,
+    /// The slots that were claimed.
+    pub(super) slots: BTreeSet<u8>,
     notes: usize,
 }
 
