@@ -210,6 +210,13 @@ impl Counts {
     pub fn changes(&self) -> i64 {
         self.inserted + self.updated + self.deactivated + self.reactivated
     }
+
+    /// How many changes there are to list, where so many are listed: that a gone meter gave a value up is a change of
+    /// its own and counts nowhere.
+    pub fn changes_to_list(&self, listed: usize) -> i64 {
+        self.changes()
+            .max(i64::try_from(listed).unwrap_or(i64::MAX))
+    }
 }
 
 /// One meter's change: what was and what is, changed fields only.

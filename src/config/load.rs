@@ -243,6 +243,12 @@ fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
         )?,
         change_limit: count(S::ChangeLimit, default.change_limit, 10_000_000)?,
         rejected_limit: count(S::RejectedLimit, default.rejected_limit, 10_000_000)?,
+        release_unique: parse(
+            layers,
+            S::ReleaseUnique,
+            default.release_unique,
+            values::switch,
+        )?,
     })
 }
 

@@ -135,6 +135,8 @@ pub struct Limits {
     pub change_limit: u32,
     /// How many rows one run may set aside before it gives up.
     pub rejected_limit: u32,
+    /// Whether an inactive meter that is gone from the remote gives a unique value up to one that exists.
+    pub release_unique: bool,
 }
 
 impl Default for Limits {
@@ -149,6 +151,7 @@ impl Default for Limits {
             full_compare: Duration::from_secs(24 * 60 * 60),
             change_limit: 10_000,
             rejected_limit: 1000,
+            release_unique: true,
         }
     }
 }

@@ -138,6 +138,8 @@ settings! {
         ChangeLimit = "change_limit" "change-limit" "METER_SYNC_CHANGE_LIMIT" Number "COUNT";
         /// How many rows one run may set aside before it gives up [default: 1000].
         RejectedLimit = "rejected_limit" "rejected-limit" "METER_SYNC_REJECTED_LIMIT" Number "COUNT";
+        /// Let an inactive meter that is gone from the remote give a unique value up to a meter that exists: on or off [default: on].
+        ReleaseUnique = "release_unique" "release-unique" "METER_SYNC_RELEASE_UNIQUE" Switch "BOOL";
     }
     "Logging and file" {
         /// What to log, on stderr: a level or a filter such as info,meter_sync=debug [default: info,rmcp=warn for servers, warn for other commands].

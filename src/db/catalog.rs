@@ -34,8 +34,6 @@ pub struct UniqueIndexes {
     pub primary: Option<Vec<String>>,
     /// The columns of each index that holds for every row.
     pub whole: Vec<Vec<String>>,
-    /// The columns that stand in any of them, one that holds for some rows only included.
-    pub columns: Vec<String>,
 }
 
 /// A column as it is now.
@@ -173,7 +171,6 @@ pub async fn unique_indexes<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<UniqueI
     let mut found = UniqueIndexes {
         primary: None,
         whole: Vec::new(),
-        columns: Vec::new(),
     };
     for row in tx.query(UNIQUE, &[param::oid(oid)]).await? {
         let (is_primary, columns, is_whole): (bool, Vec<String>, bool) =
@@ -182,9 +179,8 @@ pub async fn unique_indexes<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<UniqueI
             found.primary = Some(columns.clone());
         }
         if is_whole {
-            found.whole.push(columns.clone());
+            found.whole.push(columns);
         }
-        found.columns.extend(columns);
     }
     Ok(found)
 }

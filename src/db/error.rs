@@ -131,18 +131,6 @@ impl DbError {
         })
     }
 
-    /// What the server says of a row, message and detail.
-    pub fn reason(&self) -> String {
-        let Some(error) = self.server_error() else {
-            return self.to_string();
-        };
-        let reason = match error.detail() {
-            Some(detail) => format!("{}: {detail}", error.message()),
-            None => error.message().to_owned(),
-        };
-        shortened(&reason)
-    }
-
     /// The contract's view of the error.
     pub fn failure(&self) -> Failure {
         let side = self.side();

@@ -16,6 +16,7 @@ use tokio_postgres::{IsolationLevel, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use error::DbError;
+pub use fault::RowFault;
 pub use moment::Moment;
 pub use server_clock::ServerClock;
 pub use transaction::{Tx, both};
@@ -24,6 +25,8 @@ use crate::config::{Endpoint, Limits, Tls};
 
 pub mod catalog;
 mod error;
+pub mod exclusive;
+mod fault;
 pub mod json;
 pub mod migrations;
 mod moment;

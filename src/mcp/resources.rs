@@ -133,7 +133,7 @@ async fn run(runs: &Runs, id: RunId, uri: &str) -> Result<Run, ErrorData> {
         return Err(ErrorData::internal_error(status.warnings.join(" "), None));
     };
     let changes = status.changes.unwrap_or_default();
-    let total = run.counts.changes();
+    let total = run.counts.changes_to_list(changes.len());
     Ok(Run {
         changes_total: total,
         truncated: i64::try_from(changes.len()).is_ok_and(|listed| listed < total),

@@ -76,7 +76,7 @@ impl RunReport {
             Some(_) => RunState::Finished,
             None => RunState::Running,
         };
-        let total = record.counts.changes();
+        let total = record.counts.changes_to_list(changes.len());
         Self {
             run_id: record.run_id,
             state,

@@ -1,12 +1,15 @@
 //! Carries a plan out: a statement a step, and row by row only around a row that is not taken.
 
-use crate::db::{DbError, Local, Tx, json, param, quote};
+use crate::db::exclusive::Rules;
+use crate::db::{DbError, Local, RowFault, Tx, json, param, quote};
 use crate::meter::{Action, Rejection};
 
 use super::plan::{Plan, Step, count_of};
 use super::read::Staged;
+use super::reasons::{self, BadRow};
 use super::rejected::{self, PerRow, Rows, Tried};
-use super::{Job, Shape, SyncError, Synced, swap};
+use super::release::{self, Released};
+use super::{Job, Shape, SyncError, Synced, carry, exchange};
 
 /// How often the rows that were not taken are tried again, as long as it helps: a row may have waited
 /// for a value that another row gave up, or for the row that it refers to.
@@ -24,37 +27,109 @@ pub(crate) async fn apply(
     plan: Plan,
     staged: Staged,
 ) -> Result<Synced, SyncError> {
-    let limit = job.limits.rejected_limit as usize;
-    let too_many = |reason| SyncError::TooManyRejected {
-        tenant: job.tenant.clone(),
-        limit,
-        reason,
-    };
     // A constraint checked only at commit could not be traced to a row.
     local
         .batch("-- check constraints at once\nset constraints all immediate")
         .await?;
-    let index = index(shape);
-    let mut bad = Vec::new();
+    let last = plan.steps.last().map_or(0, |(_, rows)| rows.last);
+    let mut released = Released::after(last);
+    let mut obstacles = None;
+    let mut bad: Vec<BadRow> = Vec::new();
     for (step, rows) in &plan.steps {
-        let left = (limit * WAITING_FACTOR).saturating_sub(bad.len());
         let write = write(shape, *step);
-        let found = rejected::all_but_the_bad(local, *rows, left, &index, &write);
-        let found = found.await?.map_err(too_many)?;
-        bad.extend(found.into_iter().map(|(n, reason)| (*step, n, reason)));
+        if let Tried::Taken = rejected::attempt(local, write.run(local, *rows)).await? {
+            continue;
+        }
+        if obstacles.is_none() {
+            obstacles = Some(with_rules(local, shape).await?);
+        }
+        let shape = obstacles.as_ref().unwrap_or(shape);
+        let left = (job.limits.rejected_limit as usize * WAITING_FACTOR).saturating_sub(bad.len());
+        let found = one_step(local, shape, job, (*step, *rows, left), &mut released).await?;
+        match found {
+            Ok(found) => bad.extend(found.into_iter().map(|(n, fault)| (*step, n, fault))),
+            Err(fault) => return Err(too_many(job, reasons::plain(&fault))),
+        }
     }
+    let Some(shape) = &obstacles else {
+        let altered = altered(local, shape, &[]).await?;
+        return Ok(Synced {
+            altered,
+            ..plan.into_synced(staged.rejected)
+        });
+    };
     retry(local, shape, &mut bad).await?;
-    if bad.len() + staged.rejected.len() > limit {
-        let reason = bad.pop().map(|(_, _, reason)| reason);
-        return Err(too_many(reason.unwrap_or_default()));
+    settle(local, shape, job, (plan, staged), (bad, &released)).await
+}
+
+/// The shape with the rules of the local table.
+async fn with_rules(local: &Tx<'_, Local>, shape: &Shape) -> Result<Shape, DbError> {
+    local.pin_path().await?;
+    let rules = Rules::look_up(local, shape.local_oid).await?;
+    local.use_role_path().await?;
+    Ok(Shape {
+        rules,
+        ..shape.clone()
+    })
+}
+
+fn too_many(job: &Job<'_>, reason: String) -> SyncError {
+    SyncError::TooManyRejected {
+        tenant: job.tenant.clone(),
+        limit: job.limits.rejected_limit as usize,
+        reason,
     }
+}
+
+/// Brings the rows of a step in, which did not go in as a whole, but those at fault.
+async fn one_step(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    (step, rows, left): (Step, Rows, usize),
+    released: &mut Released,
+) -> Result<Result<exchange::Bad, Box<RowFault>>, DbError> {
+    let (write, index) = (write(shape, step), index(shape));
+    if step != Step::Deactivate && job.limits.release_unique {
+        let given_up = release::release(local, shape, job, step, released).await?;
+        if given_up > 0
+            && let Tried::Taken = rejected::attempt(local, write.run(local, rows)).await?
+        {
+            return Ok(Ok(Vec::new()));
+        }
+    }
+    if step == Step::Change {
+        return exchange::write(local, shape, job, (rows, left), (&index, &write)).await;
+    }
+    let (low, high) = rows.halves();
+    rejected::all_but_the_bad(local, vec![low, high], left, &index, &write).await
+}
+
+/// Says why the rows are not in that are not, and counts and records them as rejected.
+async fn settle(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    (plan, staged): (Plan, Staged),
+    (bad, released): (Vec<BadRow>, &Released),
+) -> Result<Synced, SyncError> {
     let out: Vec<i64> = bad.iter().map(|(_, n, _)| *n).collect();
+    release::give_back(local, shape, job, (released, &out)).await?;
+    if bad.len() + staged.rejected.len() > job.limits.rejected_limit as usize {
+        let last = bad.get(bad.len().saturating_sub(1)..).unwrap_or_default();
+        let reasons = reasons::explain(local, shape, job, last).await?;
+        return Err(too_many(
+            job,
+            reasons.into_iter().next().unwrap_or_default(),
+        ));
+    }
+    let reasons = reasons::explain(local, shape, job, &bad).await?;
     let altered = altered(local, shape, &out).await?;
     let mut synced = Synced {
         altered,
         ..plan.into_synced(staged.rejected)
     };
-    for (_, n, reason) in bad {
+    for ((_, n, _), reason) in bad.into_iter().zip(reasons) {
         let (action, rejection) = set_aside(local, shape, job, (n, reason)).await?;
         *count_of(&mut synced.counts, action) -= 1;
         synced.counts.rejected += 1;
@@ -112,34 +187,37 @@ analyze pg_temp.meter_sync_plan (n)"
     )
 }
 
-async fn retry(
-    local: &Tx<'_, Local>,
-    shape: &Shape,
-    bad: &mut Vec<(Step, i64, String)>,
-) -> Result<(), DbError> {
+async fn retry(local: &Tx<'_, Local>, shape: &Shape, bad: &mut Vec<BadRow>) -> Result<(), DbError> {
     for _ in 0..PASSES {
         let before = bad.len();
         // Of rows that each wait for the next one, as when all numbers move up by one, the last
         // must go first.
         bad.reverse();
         let mut still_bad = Vec::new();
-        for (step, n, _) in bad.drain(..) {
-            let write = write(shape, step);
+        for (step, n, known) in bad.drain(..) {
             let row = Rows { first: n, last: n };
-            if let Tried::NotTaken(reason) = rejected::attempt(local, write.run(local, row)).await?
-            {
-                still_bad.push((step, n, reason));
-            }
+            let write = write(shape, step);
+            let tried = rejected::attempt(local, write.run(local, row)).await?;
+            still_bad.extend(fault_of(shape, known, tried).map(|fault| (step, n, fault)));
         }
         *bad = still_bad;
         if bad.is_empty() || bad.len() == before {
             break;
         }
     }
-    let waiting = bad.iter().filter(|(step, _, _)| *step == Step::Change);
-    let untangled = swap::untangle(local, shape, waiting.map(|(_, n, _)| *n).collect()).await?;
-    bad.retain(|(_, n, _)| !untangled.contains(n));
     Ok(())
+}
+
+/// Why a row is not in that was tried again. That rows of other tables refer to it is why it was not parked; alone it only
+/// meets the row that waits for it.
+fn fault_of(shape: &Shape, known: RowFault, tried: Tried) -> Option<RowFault> {
+    match tried {
+        Tried::Taken => None,
+        Tried::NotTaken(fault) if fault.is_collision() && carry::is_held_fast(shape, &known) => {
+            Some(known)
+        }
+        Tried::NotTaken(fault) => Some(*fault),
+    }
 }
 
 /// The statement of a step.

@@ -7,7 +7,7 @@ use crate::meter::{Fields, Rejection};
 use super::format::Format;
 use super::read::{Staged, Target, relay};
 use super::rejected::{self, PerRow, Rows, Tried};
-use super::{Extent, Job, Observer, Shape, SyncError};
+use super::{Extent, Job, Observer, Shape, SyncError, misfit, reasons};
 
 /// Stages the tenant's rows by way of text.
 pub(super) async fn stage_as_text(
@@ -42,18 +42,19 @@ where t.n >= $1 and t.n <= $2"
         first: 1,
         last: rows,
     };
-    let bad = rejected::all_but_the_bad(local, all, limit, INDEX, &convert);
-    let bad = bad.await?.map_err(|reason| SyncError::TooManyRejected {
+    let bad = rejected::all_but_the_bad(local, vec![all], limit, INDEX, &convert);
+    let bad = bad.await?.map_err(|fault| SyncError::TooManyRejected {
         tenant: job.tenant.clone(),
         limit,
-        reason,
+        reason: reasons::plain(&fault),
     })?;
     let mut staged = Staged {
         rows: extent.remote_rows.unwrap_or(rows),
         rejected: Vec::with_capacity(bad.len()),
         unidentified: 0,
     };
-    for (row, reason) in bad {
+    for (row, fault) in bad {
+        let reason = misfit::reason(local, shape, (row, fault)).await?;
         let (key, is_known) = set_aside(local, shape, row).await?;
         staged.rejected.push(Rejection { key, reason });
         staged.unidentified += i64::from(!is_known);
@@ -70,7 +71,7 @@ analyze pg_temp.meter_sync_text (n)";
 /// The columns of the text table `t`, each as its local type. The cast is to the bare type; length and
 /// precision are left to the assignment, which refuses what an explicit cast would cut off
 /// (<https://www.postgresql.org/docs/current/typeconv-query.html>).
-fn casts(shape: &Shape, names: &[String]) -> String {
+pub(super) fn casts(shape: &Shape, names: &[String]) -> String {
     quote::list(names, ", ", |name| {
         let column = shape.columns.iter().find(|column| column.name == name);
         let base_type = column.map_or("text", |column| column.base_type.as_str());

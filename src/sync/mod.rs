@@ -29,21 +29,29 @@ pub(crate) use shape::look;
 
 mod apply;
 mod brake;
+mod carry;
+mod collisions;
 mod convert;
 mod digest;
 pub mod drift;
 mod error;
+mod exchange;
 mod format;
+mod free_values;
+mod holders;
 mod key;
 mod load;
 mod locks;
+mod misfit;
+mod park;
 mod plan;
 mod read;
+mod reasons;
 mod record;
 mod refusals;
 mod rejected;
+mod release;
 mod shape;
-mod swap;
 
 /// What one sync is to do.
 #[derive(Clone, Debug)]

@@ -51,7 +51,7 @@ async fn record(
 
 /// How values are recorded.
 #[derive(Clone, Copy, Debug)]
-enum Form {
+pub(super) enum Form {
     /// As the JSON value nearest to each.
     Json,
     /// As their text, which JSON can hold whatever it is.
@@ -173,7 +173,7 @@ fn fields(shape: &Shape, row: &str, form: Form) -> String {
     )
 }
 
-fn recorded(column: &str, form: Form) -> String {
+pub(super) fn recorded(column: &str, form: Form) -> String {
     let whole = match form {
         Form::Json => format!("pg_catalog.to_jsonb({column})"),
         Form::Text => format!("pg_catalog.to_jsonb({column}::text)"),

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 
-use crate::db::{DbError, Local, Tx, param};
+use crate::db::{DbError, Local, RowFault, Tx, param};
 
 /// A range of row numbers, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl Rows {
         self.last - self.first + 1
     }
 
-    fn halves(self) -> (Self, Self) {
+    pub(crate) fn halves(self) -> (Self, Self) {
         let middle = self.first + (self.last - self.first) / 2;
         (
             Self {
@@ -48,9 +48,7 @@ impl PerRow {
         if i64::try_from(touched) == Ok(rows.count()) {
             return Ok(Tried::Taken);
         }
-        Ok(Tried::NotTaken(
-            "a trigger or rule of the local table skipped the row".to_owned(),
-        ))
+        Ok(Tried::NotTaken(Box::new(RowFault::skipped())))
     }
 }
 
@@ -59,7 +57,7 @@ pub(crate) enum Tried {
     /// All of them are in.
     Taken,
     /// None is in, for this reason.
-    NotTaken(String),
+    NotTaken(Box<RowFault>),
 }
 
 /// Runs `attempt` under a savepoint: an error that speaks of a row is undone and becomes
@@ -74,36 +72,63 @@ pub(crate) async fn attempt(
             local.release("attempt").await?;
             Ok(Tried::Taken)
         }
-        Ok(Tried::NotTaken(reason)) => {
+        Ok(Tried::NotTaken(fault)) => {
             local.back_to("attempt").await?;
-            Ok(Tried::NotTaken(reason))
+            Ok(Tried::NotTaken(fault))
         }
         Err(error) if error.is_about_a_row() => {
             local.back_to("attempt").await?;
-            Ok(Tried::NotTaken(error.reason()))
+            Ok(Tried::NotTaken(Box::new(error.fault())))
         }
         Err(error) => Err(error),
     }
 }
 
-/// Brings all rows in but those at fault, which it gives back with the reason. `prepare` runs once,
-/// before a set that was not taken is halved. Stops with `Err(reason)` inside when more than `limit`
+/// Classes of errors that are of the server's state and not of what it was asked.
+const NOT_OURS: &[&str] = &["08", "25", "40", "53", "55", "57", "58", "XX"];
+
+/// Runs what a run can do without, under a savepoint: where the server cannot do it, it is undone and `None`.
+pub(crate) async fn if_possible<T>(
+    local: &Tx<'_, Local>,
+    attempt: impl Future<Output = Result<T, DbError>>,
+) -> Result<Option<T>, DbError> {
+    local.savepoint("possible").await?;
+    match attempt.await {
+        Ok(found) => {
+            local.release("possible").await?;
+            Ok(Some(found))
+        }
+        Err(error) => {
+            let server_error = error.server_error();
+            let class = server_error.and_then(|error| error.code().code().get(..2));
+            if class.is_none_or(|class| NOT_OURS.contains(&class)) {
+                return Err(error);
+            }
+            local.back_to("possible").await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Brings all rows of the ranges in but those at fault, which it gives back with the fault. `prepare` runs once,
+/// before a set that was not taken is halved. Stops with `Err(fault)` inside when more than `limit`
 /// are at fault.
 pub(crate) async fn all_but_the_bad(
     local: &Tx<'_, Local>,
-    rows: Rows,
+    ranges: Vec<Rows>,
     limit: usize,
     prepare: &str,
     bring_in: &PerRow,
-) -> Result<Result<Vec<(i64, String)>, String>, DbError> {
+) -> Result<Result<Vec<(i64, RowFault)>, Box<RowFault>>, DbError> {
     let mut is_prepared = false;
     let mut bad = Vec::new();
-    let mut waiting = vec![rows];
+    let mut waiting = ranges;
+    waiting.reverse();
     while let Some(rows) = waiting.pop() {
         if rows.count() <= 0 {
             continue;
         }
-        let Tried::NotTaken(reason) = attempt(local, bring_in.run(local, rows)).await? else {
+        let Tried::NotTaken(fault) = attempt(local, bring_in.run(local, rows)).await? else {
             continue;
         };
         if rows.count() > 1 {
@@ -114,9 +139,9 @@ pub(crate) async fn all_but_the_bad(
             let (low, high) = rows.halves();
             waiting.extend([high, low]);
         } else if bad.len() < limit {
-            bad.push((rows.first, reason));
+            bad.push((rows.first, *fault));
         } else {
-            return Ok(Err(reason));
+            return Ok(Err(fault));
         }
     }
     Ok(Ok(bad))

@@ -2,6 +2,7 @@
 
 use crate::config::{Mapping, Source};
 use crate::db::catalog::{self, Column, Relation, UniqueIndexes};
+use crate::db::exclusive::Rules;
 use crate::db::{Local, Remote, Tx, both, quote};
 use crate::meter::{RunId, TenantId};
 
@@ -26,9 +27,11 @@ pub struct Shape {
     pub key: Vec<String>,
     /// The active column.
     pub active: String,
-    /// The columns of unique indexes that may be null and are no key: what rows can give up for a
-    /// moment.
-    pub vacatable: Vec<String>,
+    /// The local table's object id.
+    pub local_oid: u32,
+    /// What keeps two rows of the local table from standing beside each other; empty until it is
+    /// looked up, where the table refused rows.
+    pub rules: Rules,
     /// Whether rows can be copied straight into the local table: it keeps them as they are, and
     /// refuses a row without a key.
     pub takes_copies: bool,
@@ -157,18 +160,10 @@ pub(crate) async fn look(
     if let Some(wanted) = &there.tenant_type {
         try_tenant(remote, wanted, tenant).await?;
     }
-    let vacatable = columns.iter().filter(|column| {
-        column.is_nullable && unique.columns.contains(&column.name) && !key.contains(&column.name)
-    });
-    let vacatable = vacatable.map(|column| column.name.clone()).collect();
-    let shape = Shape {
-        vacatable,
-        ..of_both((there, &here), (columns, key), mapping, tenant)
-    };
+    let shape = of_both((there, &here), (columns, key), mapping, tenant);
     Ok((shape, here))
 }
 
-/// The shape but for what only the indexes tell.
 fn of_both(
     (there, here): (RemoteSide, &Relation),
     (columns, key): (Vec<Column>, Vec<String>),
@@ -202,7 +197,8 @@ fn of_both(
     };
     Shape {
         offered,
-        vacatable: Vec::new(),
+        local_oid: here.oid,
+        rules: Rules::default(),
         remote_filter: of_tenant("r", there.column(&mapping.tenant_column))
             .unwrap_or_else(|| "false".to_owned()),
         versions,

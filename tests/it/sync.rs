@@ -104,8 +104,8 @@ async fn a_row_that_cannot_be_stored_is_set_aside_with_its_reason_and_heals() {
     assert_eq!(
         rejected,
         json!([
-            {"key": {"id": "2"}, "reason": "value too long for type character varying(80)"},
-            {"key": {"id": "3"}, "reason": "value too long for type character varying(5)"},
+            {"key": {"id": "2"}, "reason": format!("name \"{}...\": value too long for type character varying(80)", "x".repeat(60))},
+            {"key": {"id": "3"}, "reason": "port \"123456\": value too long for type character varying(5)"},
         ])
     );
     site.on_remote("update meter set name = 'short', port = 5 where id in (2, 3)")

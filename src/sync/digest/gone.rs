@@ -28,7 +28,7 @@ const IS_KNOWN: &str = "\
 select exists (select from meter_sync.meter_sync_gone where tenant = $1 and local_table = $2)";
 
 /// Holds for a local row `l` that is remembered as gone.
-pub(super) fn condition(shape: &Shape, job: &Job<'_>) -> String {
+pub(in crate::sync) fn condition(shape: &Shape, job: &Job<'_>) -> String {
     format!(
         "(l.{} is not true and {} in (select g.key_hash from meter_sync.meter_sync_gone g where {}))",
         quote::identifier(&shape.active),

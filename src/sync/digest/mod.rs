@@ -17,6 +17,7 @@ use super::{Compare, Extent, Job, Shape, SyncError, Synced};
 
 use buckets::Differing;
 use compare::What;
+pub(super) use gone::condition as is_remembered_as_gone;
 use versions::Told;
 pub(super) use versions::Versions;
 

@@ -1,0 +1,260 @@
+//! What keeps two rows of a table from standing beside each other: unique indexes and exclusion constraints, and which
+//! other tables refer to the columns in them.
+
+use super::{DbError, Side, Tx, param};
+
+/// All of it for one table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// The unique indexes and exclusion constraints.
+    pub exclusive: Vec<Exclusive>,
+    /// The foreign keys that refer to the table.
+    pub references: Vec<Reference>,
+}
+
+impl Rules {
+    /// Looks them up. The path must be pinned.
+    pub async fn look_up<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Self, DbError> {
+        Ok(Self {
+            exclusive: exclusive(tx, oid).await?,
+            references: references(tx, oid).await?,
+        })
+    }
+}
+
+/// A unique index or an exclusion constraint as it is now. Its expressions name columns without a prefix and all else in
+/// full, so they hold where the columns of one row, and nothing else, are in scope and the path is pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exclusive {
+    /// Its name.
+    pub name: String,
+    /// Whether it is an exclusion constraint.
+    pub is_exclusion: bool,
+    /// What is compared: two rows exclude each other when all parts match.
+    pub parts: Vec<Part>,
+    /// For which rows it holds; `None` for all.
+    pub predicate: Option<String>,
+    /// Whether two nulls match.
+    pub nulls_match: bool,
+    /// The columns that parts and predicate are computed from, those of the parts first; generated columns are replaced by
+    /// what they are computed from.
+    pub reads: Vec<Read>,
+    /// The generated columns among those, each with its expression.
+    pub computed: Vec<(String, String)>,
+}
+
+/// One thing that is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The value, its collation included.
+    pub expression: String,
+    /// The same as a person reads it.
+    pub shown: String,
+    /// The operator by which two values match, with its schema.
+    pub operator: String,
+}
+
+/// A column that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub type_: String,
+}
+
+/// A foreign key of any table that refers to columns of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Its name, plain.
+    pub constraint: String,
+    /// The same as `set constraints` takes it.
+    pub name: String,
+    /// Whether it can be checked later than at once.
+    pub is_deferrable: bool,
+    /// The table that refers, quoted.
+    pub table: String,
+    /// Pairs of a column that refers and the column referred to.
+    pub columns: Vec<(String, String)>,
+    /// What an update of a value referred to does: `a` and `r` refuse, `c` cascades, `n` sets null, `d` sets the default.
+    pub on_update: String,
+    /// The primary key of the table that refers, if it has one.
+    pub key: Vec<String>,
+    /// Whether we may read what it compares.
+    pub is_readable: bool,
+    /// Whether we may write what refers.
+    pub is_writable: bool,
+}
+
+const EXCLUSIVE: &str = "\
+-- look up what makes rows exclude each other
+select c.relname::text, i.indisexclusion,
+       coalesce((to_jsonb(i.*)->>'indnullsnotdistinct')::boolean, false),
+       pg_get_expr(i.indpred, i.indrelid),
+       pg_get_indexdef(i.indexrelid, k.position::integer, false),
+       coalesce((select format(' collate %I.%I', s.nspname, o.collname)
+                 from pg_catalog.pg_collation o join pg_catalog.pg_namespace s on s.oid = o.collnamespace
+                 where o.oid = i.indcollation[(k.position - 1)::integer]), ''),
+       format('operator(%I.%s)', n.nspname, e.oprname),
+       array(
+           select a.attname::text from pg_catalog.pg_attribute a
+           where a.attrelid = i.indrelid and a.attnum > 0 and (a.attnum = any (i.indkey::smallint[]) or exists (
+               select from pg_catalog.pg_depend d
+               where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = i.indexrelid
+                 and d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid = i.indrelid
+                 and d.refobjsubid = a.attnum))
+           order by a.attnum)
+from pg_catalog.pg_index i
+join pg_catalog.pg_class c on c.oid = i.indexrelid
+left join pg_catalog.pg_constraint x
+    on x.conindid = i.indexrelid and x.conrelid = i.indrelid and x.contype in ('p', 'u', 'x')
+cross join lateral unnest(i.indkey::smallint[]) with ordinality k(attnum, position)
+join pg_catalog.pg_operator e on e.oid = coalesce(x.conexclop[k.position::integer], (
+    select o.amopopr from pg_catalog.pg_opclass p
+    join pg_catalog.pg_amop o on o.amopfamily = p.opcfamily and o.amopstrategy = 3
+        and o.amoplefttype = p.opcintype and o.amoprighttype = p.opcintype
+    where p.oid = i.indclass[(k.position - 1)::integer]))
+join pg_catalog.pg_namespace n on n.oid = e.oprnamespace
+where i.indrelid = $1 and (i.indisunique or i.indisexclusion) and i.indisvalid and k.position <= i.indnkeyatts
+order by i.indexrelid, k.position";
+
+const COLUMNS: &str = "\
+-- look up the generated columns
+select a.attname::text, format_type(a.atttypid, a.atttypmod),
+       case when a.attgenerated <> '' then pg_get_expr(f.adbin, f.adrelid) end,
+       array(
+           select b.attname::text from pg_catalog.pg_attribute b
+           where b.attrelid = a.attrelid and b.attnum > 0 and b.attnum <> a.attnum and exists (
+               select from pg_catalog.pg_depend d
+               where d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid = a.attrelid
+                 and d.refobjsubid = b.attnum
+                 and (d.classid = 'pg_catalog.pg_attrdef'::regclass and d.objid = f.oid
+                      or d.classid = 'pg_catalog.pg_class'::regclass and d.objid = a.attrelid
+                         and d.objsubid = a.attnum))
+           order by b.attnum)
+from pg_catalog.pg_attribute a
+left join pg_catalog.pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attnum
+where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+order by a.attnum";
+
+/// A column of the table: name, type, and for a generated one its expression and what that reads.
+struct TableColumn {
+    name: String,
+    type_: String,
+    expression: Option<String>,
+    from: Vec<String>,
+}
+
+/// Looks up what makes rows of the table exclude each other.
+async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Exclusive>, DbError> {
+    let rows = tx.query(EXCLUSIVE, &[param::oid(oid)]).await?;
+    let columns = tx.query(COLUMNS, &[param::oid(oid)]).await?;
+    let columns: Vec<TableColumn> = columns
+        .iter()
+        .map(|row| TableColumn {
+            name: row.get(0),
+            type_: row.get(1),
+            expression: row.get(2),
+            from: row.get(3),
+        })
+        .collect();
+    let mut found: Vec<Exclusive> = Vec::new();
+    for row in &rows {
+        let name: String = row.get(0);
+        let (shown, collation): (String, String) = (row.get(4), row.get(5));
+        let part = Part {
+            expression: format!("({shown}){collation}"),
+            shown,
+            operator: row.get(6),
+        };
+        match found.last_mut().filter(|last| last.name == name) {
+            Some(last) => last.parts.push(part),
+            None => {
+                let (reads, computed) = reads(row.get(7), &columns);
+                found.push(Exclusive {
+                    name,
+                    is_exclusion: row.get(1),
+                    nulls_match: row.get(2),
+                    predicate: row.get(3),
+                    parts: vec![part],
+                    reads,
+                    computed,
+                });
+            }
+        }
+    }
+    for rule in &mut found {
+        let (parts, computed) = (&rule.parts, &rule.computed);
+        let is_compared = |read: &Read| {
+            let name = super::quote::identifier(&read.name);
+            let bare = read.name.as_str();
+            let names_it = |text: &str| text.contains(bare) || text.contains(&name);
+            parts.iter().any(|part| names_it(&part.shown))
+                || computed.iter().any(|(_, text)| names_it(text))
+        };
+        rule.reads.sort_by_key(|read| !is_compared(read));
+    }
+    Ok(found)
+}
+
+/// Replaces generated columns by what they are computed from.
+fn reads(names: Vec<String>, columns: &[TableColumn]) -> (Vec<Read>, Vec<(String, String)>) {
+    let (mut reads, mut computed) = (Vec::<Read>::new(), Vec::new());
+    let mut names = names;
+    while let Some(name) = names.pop() {
+        let Some(column) = columns.iter().find(|column| column.name == name) else {
+            continue;
+        };
+        match &column.expression {
+            Some(expression) => {
+                computed.push((name, expression.clone()));
+                names.extend(column.from.iter().cloned());
+            }
+            None if reads.iter().all(|read| read.name != name) => reads.push(Read {
+                name,
+                type_: column.type_.clone(),
+            }),
+            None => {}
+        }
+    }
+    (reads, computed)
+}
+
+const REFERENCES: &str = "\
+-- look up who refers to the table
+select format('%I.%I', n.nspname, x.conname), x.condeferrable, format('%I.%I', n.nspname, t.relname),
+       array(select a.attname::text from unnest(x.conkey) with ordinality k(attnum, position)
+             join pg_catalog.pg_attribute a on a.attrelid = x.conrelid and a.attnum = k.attnum order by k.position),
+       array(select a.attname::text from unnest(x.confkey) with ordinality k(attnum, position)
+             join pg_catalog.pg_attribute a on a.attrelid = x.confrelid and a.attnum = k.attnum order by k.position),
+       x.confupdtype::text,
+       array(select a.attname::text from pg_catalog.pg_index i
+             join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey::smallint[])
+             where i.indrelid = x.conrelid and i.indisprimary),
+       has_table_privilege(x.conrelid, 'select'), has_table_privilege(x.conrelid, 'update'),
+       x.conname::text
+from pg_catalog.pg_constraint x
+join pg_catalog.pg_class t on t.oid = x.conrelid
+join pg_catalog.pg_namespace n on n.oid = t.relnamespace
+where x.confrelid = $1 and x.contype = 'f' and x.conparentid = 0
+order by x.oid";
+
+/// Looks up the foreign keys that refer to the table.
+async fn references<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Reference>, DbError> {
+    let rows = tx.query(REFERENCES, &[param::oid(oid)]).await?;
+    let reference = |row: &tokio_postgres::Row| {
+        let (from, to): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
+        Reference {
+            name: row.get(0),
+            is_deferrable: row.get(1),
+            table: row.get(2),
+            columns: from.into_iter().zip(to).collect(),
+            on_update: row.get(5),
+            key: row.get(6),
+            is_readable: row.get(7),
+            is_writable: row.get(8),
+            constraint: row.get(9),
+        }
+    };
+    Ok(rows.iter().map(reference).collect())
+}

@@ -1,0 +1,185 @@
+//! Keeps the rows of other tables with their meter while its unique value is exchanged.
+//!
+//! A foreign key that cascades does so by itself. One that sets null or the default would lose the meter although its
+//! value has only moved to another row, so the rows that refer to it are noted before and take the new value after. One
+//! that refuses is checked when all have moved, where it can be deferred.
+
+use crate::db::catalog::Column;
+use crate::db::exclusive::Reference;
+use crate::db::{DbError, Local, RowFault, Tx, quote};
+
+use super::Shape;
+use super::exchange::Bad;
+use super::rejected::Tried;
+
+/// Prepares the exchange of the rows in `meter_sync_holder`, of which some of the columns will change; gives those
+/// that cannot be exchanged without harm.
+pub(super) async fn prepare(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    columns: &[&Column],
+) -> Result<Bad, DbError> {
+    let mut refused = Vec::new();
+    for (place, reference) in shape.rules.references.iter().enumerate() {
+        let mut pairs = reference.columns.iter();
+        if !pairs.any(|(_, to)| columns.iter().any(|column| column.name == *to)) {
+            continue;
+        }
+        if can_wait(reference) {
+            let name = &reference.name;
+            let defer = format!("-- check a reference later\nset constraints {name} deferred");
+            local.batch(&defer).await?;
+        }
+        if !loses_its_row(shape, reference) {
+            continue;
+        }
+        if can_be_carried(reference) {
+            local.batch(&note(shape, (place, reference))).await?;
+        } else {
+            refused.extend(referred_to(local, shape, reference).await?);
+        }
+    }
+    Ok(refused)
+}
+
+/// Lets what refers to the rows follow them; checks what was put off.
+pub(super) async fn finish(local: &Tx<'_, Local>, shape: &Shape) -> Result<Tried, DbError> {
+    for (place, reference) in shape.rules.references.iter().enumerate() {
+        if loses_its_row(shape, reference) && is_noted(local, place).await? {
+            local
+                .execute(&follow(shape, (place, reference)), &[])
+                .await?;
+        }
+    }
+    // As at the start of the whole plan.
+    local
+        .batch("-- check constraints at once\nset constraints all immediate")
+        .await?;
+    Ok(Tried::Taken)
+}
+
+/// Whether the fault is that rows of another table refer to the row.
+pub(super) fn is_held_fast(shape: &Shape, fault: &RowFault) -> bool {
+    let mut others = shape
+        .rules
+        .references
+        .iter()
+        .filter(|reference| reference.table != shape.local);
+    fault
+        .rule
+        .as_ref()
+        .is_some_and(|rule| others.any(|reference| reference.constraint == *rule))
+}
+
+fn can_wait(reference: &Reference) -> bool {
+    reference.is_deferrable && reference.on_update == "a"
+}
+
+/// Whether an update of a meter makes the rows that refer to it refer to none. What the table says of itself comes from the
+/// remote.
+fn loses_its_row(shape: &Shape, reference: &Reference) -> bool {
+    ["n", "d"].contains(&reference.on_update.as_str()) && reference.table != shape.local
+}
+
+fn can_be_carried(reference: &Reference) -> bool {
+    !reference.key.is_empty() && reference.is_readable && reference.is_writable
+}
+
+/// `c.a = l.b and ..` over the columns of the foreign key.
+pub(super) fn refers(reference: &Reference) -> String {
+    let pairs = reference.columns.iter().map(|(from, to)| {
+        let (from, to) = (quote::identifier(from), quote::identifier(to));
+        format!("c.{from} {} l.{to}", quote::EQUALS)
+    });
+    pairs.collect::<Vec<_>>().join(" and ")
+}
+
+/// The rows of another table that refer to the rows in `meter_sync_holder`: `c`, with the holder `h`.
+fn referring(shape: &Shape, reference: &Reference) -> String {
+    let Shape {
+        local,
+        local_filter,
+        ..
+    } = shape;
+    let (local_row, refers) = (shape.same_key("l", "p"), refers(reference));
+    format!(
+        "pg_temp.meter_sync_holder h
+join pg_temp.meter_sync_plan p on p.n = h.n
+join {local} l on {local_row} and {local_filter}
+join {} c on {refers}",
+        reference.table
+    )
+}
+
+fn note(shape: &Shape, (place, reference): (usize, &Reference)) -> String {
+    let key = quote::list(&reference.key, "", |name| {
+        let at = reference.key.iter().position(|known| known == name);
+        format!(", c.{} as k{}", quote::identifier(name), at.unwrap_or(0))
+    });
+    let rows = format!("select h.n{key} from {}", referring(shape, reference));
+    format!(
+        "-- note who refers to the rows
+create temp table if not exists meter_sync_carried_{place} on commit drop as {rows} with no data;
+insert into pg_temp.meter_sync_carried_{place} {rows}"
+    )
+}
+
+async fn is_noted(local: &Tx<'_, Local>, place: usize) -> Result<bool, DbError> {
+    let sql = format!(
+        "-- look for noted rows
+select pg_catalog.to_regclass('pg_temp.meter_sync_carried_{place}') is not null"
+    );
+    Ok(local.query_one(&sql, &[]).await?.get(0))
+}
+
+fn follow(shape: &Shape, (place, reference): (usize, &Reference)) -> String {
+    let Shape {
+        local,
+        local_filter,
+        ..
+    } = shape;
+    let set: Vec<String> = reference
+        .columns
+        .iter()
+        .map(|(from, to)| format!("{} = l.{}", quote::identifier(from), quote::identifier(to)))
+        .collect();
+    let key: Vec<String> = (0..)
+        .zip(&reference.key)
+        .map(|(at, name): (usize, _)| {
+            format!("c.{} {} k.k{at}", quote::identifier(name), quote::EQUALS)
+        })
+        .collect();
+    format!(
+        "-- let what refers to the rows follow them
+update {} c set {}
+from pg_temp.meter_sync_carried_{place} k, pg_temp.meter_sync_plan p, {local} l
+where {} and p.n = k.n and {} and {local_filter}",
+        reference.table,
+        set.join(", "),
+        key.join(" and "),
+        shape.same_key("l", "p")
+    )
+}
+
+/// The rows that would be lost to those that refer to them.
+async fn referred_to(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    reference: &Reference,
+) -> Result<Bad, DbError> {
+    let rows = match reference.is_readable {
+        true => format!("select distinct h.n from {}", referring(shape, reference)),
+        false => "select h.n from pg_temp.meter_sync_holder h".to_owned(),
+    };
+    let sql = format!("-- find the rows that others refer to\n{rows}");
+    let rows = local.query(&sql, &[]).await?;
+    let fault = RowFault {
+        message: format!(
+            "table {} refers to the old value and would lose the meter (foreign key {}); give the table a primary key and let our role select and update it, or make the foreign key cascade",
+            reference.table, reference.constraint
+        ),
+        rule: Some(reference.constraint.clone()),
+        ..RowFault::default()
+    };
+    Ok(rows.iter().map(|row| (row.get(0), fault.clone())).collect())
+}

@@ -1,0 +1,162 @@
+//! Updates of rows that wait for each other's unique values: A is to get B's serial number, B C's.
+//!
+//! Postgres checks a unique index row by row, so no single statement gets there. The rows that hold what others of the
+//! plan are to get are parked: they take a value that nobody holds, all in one statement. Then all rows take their new
+//! values, in any order. A foreign key that cascades takes the rows that refer to a meter along both times, so they
+//! end up with their meter; NULL on the way would lose them.
+
+use crate::db::{DbError, Local, RowFault, Tx, param};
+
+use super::carry;
+use super::park::{self, Parked};
+use super::rejected::{self, PerRow, Rows, Tried};
+use super::{Job, Shape};
+
+/// How often rows that are at fault by themselves are left out and the others tried again.
+const ATTEMPTS: usize = 10;
+
+/// The rows that are not in, and why.
+pub(super) type Bad = Vec<(i64, RowFault)>;
+
+/// Brings the updates in but those at fault, `limit` of them at most; `prepare` and the result are as those of
+/// [`rejected::all_but_the_bad`].
+pub(super) async fn write(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    (rows, limit): (Rows, usize),
+    (prepare, write): (&str, &PerRow),
+) -> Result<Result<Bad, Box<RowFault>>, DbError> {
+    let mut out: Bad = Vec::new();
+    local.batch(prepare).await?;
+    for _ in 0..ATTEMPTS {
+        let left = limit.saturating_sub(out.len());
+        match attempt(local, shape, job, (rows, left, &out), (prepare, write)).await? {
+            Attempt::Done(bad) => {
+                out.extend(bad);
+                return Ok(Ok(out));
+            }
+            Attempt::TooMany(fault) => return Ok(Err(fault)),
+            Attempt::LeaveOut(bad) => out.extend(bad),
+            Attempt::NoUse => break,
+        }
+        if out.len() > limit {
+            let last = out.pop().map(|(_, fault)| fault);
+            return Ok(Err(Box::new(last.unwrap_or_default())));
+        }
+    }
+    let mut ranges = without(rows, &out);
+    if out.is_empty() {
+        // The whole set was tried already.
+        let (low, high) = rows.halves();
+        ranges = vec![low, high];
+    }
+    let left = limit.saturating_sub(out.len());
+    let found = rejected::all_but_the_bad(local, ranges, left, prepare, write).await?;
+    Ok(found.map(|bad| {
+        out.extend(bad);
+        out
+    }))
+}
+
+/// What one attempt came to.
+enum Attempt {
+    /// All rows are in but these.
+    Done(Bad),
+    /// These are to be left out of the next one: they are at fault, or wait for what those hold. All was undone.
+    LeaveOut(Bad),
+    /// Nobody waits for another, or another attempt would not help. All was undone.
+    NoUse,
+    /// More rows are at fault than may be, the last one for this reason.
+    TooMany(Box<RowFault>),
+}
+
+async fn attempt(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    (rows, left, out): (Rows, usize, &Bad),
+    (prepare, write): (&str, &PerRow),
+) -> Result<Attempt, DbError> {
+    local.savepoint("exchange").await?;
+    let left_out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
+    match park::park(local, shape, job, &left_out).await? {
+        Parked::Nobody => {
+            local.back_to("exchange").await?;
+            return Ok(Attempt::NoUse);
+        }
+        Parked::Not(refused) => return Ok(Attempt::LeaveOut(undo(local, refused).await?)),
+        Parked::All => {}
+    }
+    let ranges = without(rows, out);
+    let bad = match rejected::all_but_the_bad(local, ranges, left, prepare, write).await? {
+        Ok(bad) => bad,
+        Err(fault) => return Ok(Attempt::TooMany(fault)),
+    };
+    let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
+    if !park::are_any_parked(local, &numbers).await?
+        && let Tried::Taken = rejected::attempt(local, carry::finish(local, shape)).await?
+    {
+        local.release("exchange").await?;
+        return Ok(Attempt::Done(bad));
+    }
+    if bad.is_empty() {
+        local.back_to("exchange").await?;
+        return Ok(Attempt::NoUse);
+    }
+    Ok(Attempt::LeaveOut(undo(local, bad).await?))
+}
+
+const WAITING: &str = "\
+-- find the rows that wait for those at fault
+with recursive out (n) as (
+    select b.n from unnest($1::bigint[]) b (n)
+    union
+    select w.n from out o join pg_temp.meter_sync_wait w on w.holder = o.n
+)
+select o.n from out o where o.n <> all ($1)";
+
+/// Undoes the attempt; the rows at fault and those that wait for what these hold.
+async fn undo(local: &Tx<'_, Local>, bad: Bad) -> Result<Bad, DbError> {
+    let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
+    local
+        .batch("-- index who waits\ncreate index on pg_temp.meter_sync_wait (holder); analyze pg_temp.meter_sync_wait")
+        .await?;
+    let waiting = local.query(WAITING, &[param::bigints(&numbers)]).await?;
+    local.back_to("exchange").await?;
+    let waiting = waiting
+        .iter()
+        .map(|row| (row.get(0), RowFault::collision()));
+    Ok(bad.into_iter().chain(waiting).collect())
+}
+
+/// The ranges that are left of `rows` without some of them.
+fn without(rows: Rows, out: &Bad) -> Vec<Rows> {
+    let mut out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
+    out.sort_unstable();
+    let mut ranges = Vec::with_capacity(out.len() + 1);
+    let mut first = rows.first;
+    for n in out {
+        ranges.push(Rows { first, last: n - 1 });
+        first = n + 1;
+    }
+    ranges.push(Rows { first, ..rows });
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RowFault, Rows, without};
+
+    #[test]
+    fn rows_are_left_out_of_a_range() {
+        let rows = |first, last| Rows { first, last };
+        let out = [9, 5, 3].map(|n| (n, RowFault::default())).to_vec();
+        let left: Vec<Rows> = without(rows(3, 9), &out)
+            .into_iter()
+            .filter(|rows| rows.count() > 0)
+            .collect();
+        assert_eq!(left, [rows(4, 4), rows(6, 8)]);
+        assert_eq!(without(rows(1, 2), &Vec::new()), [rows(1, 2)]);
+    }
+}

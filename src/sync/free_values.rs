@@ -1,0 +1,307 @@
+//! Values that a column can take for a moment and that no row holds or is to hold.
+//!
+//! What a check of the table allows is not known, so there are several ways to make such values, the likeliest first:
+//! the caller tries one after the other. The statements are for a pinned path. `own` are the values of the rows that are to
+//! take them, `held` all values of the column, here and staged.
+
+use crate::db::catalog::Column;
+use crate::db::quote;
+
+use super::Shape;
+
+/// What decides how values of a type are made.
+#[derive(Clone, Debug)]
+pub(super) struct TypeKind {
+    /// `pg_type.typtype`: `e` for an enumeration, `r` for a range.
+    pub(super) kind: String,
+    /// `pg_type.typcategory`: `S` for texts, `N` for numbers.
+    pub(super) category: String,
+}
+
+/// One way to make free values.
+#[derive(Clone, Debug)]
+struct Way {
+    /// A query of them.
+    candidates: String,
+    /// Whether none of them can be held, so that nobody needs to look.
+    is_surely_free: bool,
+}
+
+/// So many values are tried for each row, where they are made up: many for few rows.
+fn tries(rows: i64) -> i64 {
+    (10_000 / rows.max(1)).clamp(4, 1000)
+}
+
+/// Statements that each fill `meter_sync_free` with up to `rows` numbered values for the column.
+pub(super) fn statements(
+    shape: &Shape,
+    column: &Column,
+    kind: &TypeKind,
+    rows: i64,
+) -> Vec<String> {
+    let Shape { local, .. } = shape;
+    let (here, staged) = (
+        shape.column("l", &column.name),
+        shape.column("s", &column.name),
+    );
+    let (base, equals) = (&column.base_type, &column.equals);
+    let local_row = shape.same_key("l", "p");
+    let statement = |way: Way| {
+        let free = match way.is_surely_free {
+            true => "select c.value from candidates c".to_owned(),
+            false => format!(
+                "select distinct c.value from candidates c \
+                 where not exists (select from held h where h.value {equals} c.value)"
+            ),
+        };
+        format!(
+            "-- make free values
+create temp table meter_sync_free on commit drop as
+with held as (
+    select {here}::{base} as value from {local} l union all
+    select {staged}::{base} from pg_temp.meter_sync_stage s
+), own as (
+    select {here}::{base} as value from pg_temp.meter_sync_holder w
+    join pg_temp.meter_sync_plan p on p.n = w.n
+    join {local} l on {local_row} and {}
+), candidates (value) as (
+    {}
+)
+select row_number() over () as k, f.value
+from ({free} limit {rows}) f",
+            shape.local_filter, way.candidates
+        )
+    };
+    ways(column, kind, rows)
+        .into_iter()
+        .map(statement)
+        .collect()
+}
+
+fn ways(column: &Column, kind: &TypeKind, rows: i64) -> Vec<Way> {
+    let base = column.base_type.as_str();
+    match (base, kind.kind.as_str(), kind.category.as_str()) {
+        (_, "e", _) => vec![checked(format!("select unnest(enum_range(null::{base}))"))],
+        (_, "r", _) => ranges(base, rows),
+        (_, _, "S") => texts(column, rows),
+        ("smallint" | "integer" | "bigint" | "numeric" | "real" | "double precision", _, _) => {
+            numbers(column, rows)
+        }
+        ("uuid", _, _) => vec![sure(format!(
+            "select left({RANDOM}, 32)::uuid from generate_series(1, {rows}) g"
+        ))],
+        ("bytea", _, _) => vec![sure(format!(
+            "select decode({RANDOM}, 'hex') from generate_series(1, {rows}) g"
+        ))],
+        ("jsonb", _, _) => vec![sure(format!(
+            "select to_jsonb({RANDOM}) from generate_series(1, {rows}) g"
+        ))],
+        ("boolean", _, _) => vec![checked("values (false), (true)".to_owned())],
+        ("date", _, _) => moments(base, "g", rows),
+        ("timestamp without time zone" | "timestamp with time zone", _, _) => {
+            moments(base, "g * interval '1 second'", rows)
+        }
+        ("time without time zone" | "time with time zone", _, _) => vec![series(
+            &format!("(time '00:00:01' + g * interval '1 millisecond')::{base}"),
+            rows,
+        )],
+        ("interval", _, _) => vec![series("g * interval '1 second'", rows)],
+        ("inet", _, _) => vec![
+            series("inet '240.0.0.0' + g", rows),
+            series("inet 'fd00::' + g", rows),
+        ],
+        ("cidr", _, _) => vec![series("(inet '240.0.0.0' + g)::cidr", rows)],
+        ("macaddr", _, _) => vec![checked(format!(
+            "select ('02' || left({RANDOM}, 10))::macaddr from generate_series(1, {rows} * 2) g"
+        ))],
+        ("macaddr8", _, _) => vec![checked(format!(
+            "select ('02' || left({RANDOM}, 14))::macaddr8 from generate_series(1, {rows} * 2) g"
+        ))],
+        ("text[]" | "character varying[]", _, _) => vec![sure(format!(
+            "select array[{RANDOM}]::{base} from generate_series(1, {rows}) g"
+        ))],
+        _ => Vec::new(),
+    }
+}
+
+/// 64 hexadecimal digits, others in each row.
+const RANDOM: &str =
+    "encode(sha256(convert_to(concat(random(), clock_timestamp(), g), 'UTF8')), 'hex')";
+
+fn sure(candidates: String) -> Way {
+    Way {
+        candidates,
+        is_surely_free: true,
+    }
+}
+
+fn checked(candidates: String) -> Way {
+    Way {
+        candidates,
+        is_surely_free: false,
+    }
+}
+
+/// An expression of `g`, for more numbers than can be held.
+fn series(value: &str, rows: i64) -> Way {
+    checked(format!(
+        "select {value} from generate_series(1, {rows} + (select count(*) from held)) g"
+    ))
+}
+
+/// The shortest random text that nobody can hold by chance: 64 bits.
+const SHORTEST_TOKEN: usize = 16;
+/// Longer ones serve nothing.
+const LONGEST_TOKEN: usize = 32;
+
+fn texts(column: &Column, rows: i64) -> Vec<Way> {
+    let base = column.base_type.as_str();
+    let limit = length_limit(column);
+    let fits = |length: usize| limit.is_none_or(|limit| limit >= length);
+    let tries = tries(rows);
+    let own = |value: &str| {
+        checked(format!(
+            "select ({value})::{base} from own o, generate_series(1, {tries}) g where o.value is not null"
+        ))
+    };
+    let mut ways = Vec::new();
+    if fits(SHORTEST_TOKEN) {
+        let length = limit.map_or(LONGEST_TOKEN, |limit| limit.min(LONGEST_TOKEN));
+        ways.push(sure(format!(
+            "select left({RANDOM}, {length})::{base} from generate_series(1, {rows}) g"
+        )));
+    }
+    // As the row's own value, with other digits, with other letters, too, and longer: a check may want it so.
+    ways.push(own(&varied(
+        "when t.c ~ '[0-9]' then chr(48 + floor(random() * 10)::integer)",
+    )));
+    ways.push(own(&varied(
+        "when t.c ~ '[0-9]' then chr(48 + floor(random() * 10)::integer) \
+         when t.c ~ '[A-Z]' then chr(65 + floor(random() * 6)::integer) \
+         when t.c ~ '[a-z]' then chr(97 + floor(random() * 6)::integer)",
+    )));
+    if fits(9) {
+        let kept = limit.map_or("o.value::text".to_owned(), |limit| {
+            format!("left(o.value::text, {})", limit - 8)
+        });
+        ways.push(own(&format!(
+            "{kept} || lpad(floor(random() * 100000000)::bigint::text, 8, '0')"
+        )));
+    }
+    match limit {
+        Some(1) => ways.push(checked(format!(
+            "select chr(33 + g)::{base} from generate_series(0, 93) g"
+        ))),
+        Some(2) => ways.push(checked(format!(
+            "select (chr(33 + g % 94) || chr(33 + g / 94))::{base} from generate_series(0, 94 * 94 - 1) g"
+        ))),
+        Some(length) if length < SHORTEST_TOKEN => ways.push(checked(format!(
+            "select (select string_agg(chr(33 + floor(random() * 94)::integer), '') \
+             from generate_series(1, {length}) c where g is not null)::{base} \
+             from generate_series(1, {rows} * 4 + 100) g"
+        ))),
+        _ => {}
+    }
+    ways
+}
+
+fn varied(cases: &str) -> String {
+    format!(
+        "select string_agg(case {cases} else t.c end, '' order by t.place) \
+         from regexp_split_to_table(o.value::text, '') with ordinality t (c, place) where g is not null"
+    )
+}
+
+/// How many characters the column takes.
+fn length_limit(column: &Column) -> Option<usize> {
+    if column.base_type == "name" {
+        return Some(63);
+    }
+    in_parentheses(&column.exact_type)?.parse().ok()
+}
+
+fn in_parentheses(type_: &str) -> Option<&str> {
+    let (_, rest) = type_.split_once('(')?;
+    rest.split_once(')').map(|(inside, _)| inside)
+}
+
+fn numbers(column: &Column, rows: i64) -> Vec<Way> {
+    let base = column.base_type.as_str();
+    let scale = in_parentheses(&column.exact_type)
+        .and_then(|inside| inside.split_once(','))
+        .and_then(|(_, scale)| scale.trim().parse::<usize>().ok());
+    let beyond = |value: &str, limit: &str| {
+        checked(format!(
+            "select ({value})::{base} from (select coalesce({limit}, 0) as most from held h) m, generate_series(1, {rows}) g"
+        ))
+    };
+    let mut ways = vec![
+        beyond("m.most + g", "greatest(max(h.value::numeric), 0)"),
+        series(&format!("g::{base}"), rows),
+    ];
+    if let Some(scale) = scale.filter(|scale| *scale > 0) {
+        ways.push(series(
+            &format!("(g / pow(10::numeric, {scale}))::{base}"),
+            rows,
+        ));
+    }
+    ways.push(beyond("m.most - g", "least(min(h.value::numeric), 0)"));
+    ways
+}
+
+fn moments(base: &str, step: &str, rows: i64) -> Vec<Way> {
+    let finite = "from held h where isfinite(h.value)";
+    let literal = quote::literal("2000-01-01");
+    vec![
+        checked(format!(
+            "select (m.most + {step})::{base} from (select coalesce(max(h.value), {literal}::{base}) as most {finite}) m, \
+             generate_series(1, {rows}) g"
+        )),
+        series(&format!("({literal}::{base} + {step})::{base}"), rows),
+        series(&format!("({literal}::{base} - {step})::{base}"), rows),
+    ]
+}
+
+fn ranges(base: &str, rows: i64) -> Vec<Way> {
+    let (point, step, start) = match base {
+        "int4range" => ("integer", "g * 2", "0"),
+        "int8range" => ("bigint", "g * 2", "0"),
+        "numrange" => ("numeric", "g * 2", "0"),
+        "daterange" => ("date", "g * 2", "'2000-01-01'"),
+        "tsrange" => (
+            "timestamp without time zone",
+            "g * interval '2 seconds'",
+            "'2000-01-01'",
+        ),
+        "tstzrange" => (
+            "timestamp with time zone",
+            "g * interval '2 seconds'",
+            "'2000-01-01'",
+        ),
+        _ => return vec![checked(format!("values ('empty'::{base})"))],
+    };
+    let length = match point {
+        "integer" | "bigint" | "numeric" | "date" => "1",
+        _ => "interval '1 second'",
+    };
+    let is_finite = |bound: &str| match point {
+        "integer" | "bigint" | "numeric" => "true".to_owned(),
+        _ => format!("isfinite({bound}(h.value))"),
+    };
+    let beyond = |most: &str, bound: &str, sign: &str| {
+        checked(format!(
+            "select {base}((m.most {sign} {step})::{point}, (m.most {sign} {step} + {length})::{point}) \
+             from (select coalesce({most}({bound}(h.value)), {start}::{point}) as most from held h where {}) m, \
+             generate_series(1, {rows}) g",
+            is_finite(bound)
+        ))
+    };
+    vec![
+        beyond("max", "upper", "+"),
+        beyond("min", "lower", "-"),
+        Way {
+            candidates: format!("select 'empty'::{base} from generate_series(1, {rows}) g"),
+            is_surely_free: true,
+        },
+    ]
+}

@@ -1,0 +1,180 @@
+//! Says who holds the unique value that a rejected row is to get.
+
+use std::collections::HashMap;
+
+use tokio_postgres::Row;
+
+use crate::db::catalog::Column;
+use crate::db::exclusive::Exclusive;
+use crate::db::{DbError, Local, Tx, json, param, quote};
+use crate::meter::Fields;
+
+use super::collisions::{collide, entries, movable, wanted};
+use super::plan::Step;
+use super::reasons::{SHOWN, quoted};
+use super::{Job, Shape, rejected, release};
+
+/// The reasons of the rows with these numbers that a rule keeps out; a row that nobody stands in the way of now has none.
+pub(super) async fn reasons(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    rule: &Exclusive,
+    numbers: &[i64],
+) -> Result<HashMap<i64, String>, DbError> {
+    let mut found = HashMap::new();
+    local.pin_path().await?;
+    for step in [Step::Change, Step::Insert] {
+        let sql = find(shape, job, rule, step);
+        let params = [param::bigints(numbers)];
+        let rows = rejected::if_possible(local, local.query(&sql, &params)).await?;
+        for row in rows.unwrap_or_default() {
+            found.insert(row.get(0), reason(shape, job, rule, &row));
+        }
+    }
+    local.use_role_path().await?;
+    Ok(found)
+}
+
+/// For each row its number, what it is to hold, and of the row in its way: the key, whether it is active, ours, gone, and
+/// not referred to.
+fn find(shape: &Shape, job: &Job<'_>, rule: &Exclusive, step: Step) -> String {
+    let Shape {
+        local,
+        local_filter,
+        key,
+        ..
+    } = shape;
+    let mut values: Vec<String> = key.iter().map(|name| shape.column("l", name)).collect();
+    let movable = movable(shape, job, rule);
+    let is_unreferenced = movable.first().map_or("true".to_owned(), |column| {
+        release::is_unreferenced(shape, column)
+    });
+    values.extend([
+        format!("{}::text", shape.key_json("l")),
+        format!("l.{} is true", quote::identifier(&shape.active)),
+        format!("({local_filter}) is true"),
+        format!("{} is true", release::is_gone(shape, job)),
+        is_unreferenced,
+    ]);
+    let column = |read: &crate::db::exclusive::Read| shape.column("l", &read.name);
+    let held = entries(rule, &values, column, &format!("{local} l"));
+    let same: Vec<String> = (1..)
+        .zip(key)
+        .map(|(place, name): (usize, _)| {
+            format!(
+                "b.v{place} {} {}",
+                shape.equals(name),
+                shape.column("p", name)
+            )
+        })
+        .collect();
+    let shown: Vec<String> = (1..=rule.parts.len())
+        .map(|place| format!("left(a.x{place}::text, {SHOWN} + 1)"))
+        .collect();
+    let [named, is_active, is_ours, is_gone, is_unreferenced] =
+        [1, 2, 3, 4, 5].map(|place| format!("b.v{}", key.len() + place));
+    format!(
+        "-- find who holds the values
+select distinct on (a.v1) a.v1, array[{}], {named}, {is_active}, {is_ours}, {is_gone}, {is_unreferenced}
+from {} a join pg_temp.meter_sync_plan p on p.n = a.v1
+join {held} b on {}
+where not ({is_ours} and {})
+order by a.v1, {is_ours} desc, {is_active} desc",
+        shown.join(", "),
+        wanted(shape, rule, step, "p.n = any ($1)"),
+        collide(rule, "a", "b"),
+        same.join(" and ")
+    )
+}
+
+fn reason(shape: &Shape, job: &Job<'_>, rule: &Exclusive, row: &Row) -> String {
+    let values: Vec<Option<String>> = row.get(1);
+    let what: Vec<String> = rule
+        .parts
+        .iter()
+        .zip(&values)
+        .map(|(part, value)| format!("{} {}", bare(&part.shown), quoted(value.as_deref())))
+        .collect();
+    let key = json::fields(row.get(2));
+    let (is_active, is_ours, is_gone): (bool, bool, bool) = (row.get(3), row.get(4), row.get(5));
+    let holder = match (is_ours, is_active, is_gone) {
+        (false, _, _) => "a row of another tenant".to_owned(),
+        (true, true, _) => format!("meter {}, which is active", named(&key)),
+        (true, false, true) => format!(
+            "meter {}, which is inactive and gone from the remote",
+            named(&key)
+        ),
+        (true, false, false) => format!("meter {}, which is inactive", named(&key)),
+    };
+    let (verb, kind) = match rule.is_exclusion {
+        true => ("is in conflict with", "exclusion constraint"),
+        false => ("is taken by", "unique index"),
+    };
+    let reason = format!("{} {verb} {holder} ({kind} {})", what.join(", "), rule.name);
+    match movable(shape, job, rule).first() {
+        Some(column) if is_ours && is_gone => {
+            let is_unreferenced: bool = row.get(6);
+            let hint = match is_unreferenced {
+                true => "",
+                false => " once nothing refers to it",
+            };
+            let value = values.first().cloned().flatten();
+            let statement = statement(shape, column, &key, value.as_deref());
+            format!(
+                "{reason}; this statement on the local database frees the value{hint}: {statement}"
+            )
+        }
+        Some(_) | None => reason,
+    }
+}
+
+/// A column's name as a person writes it.
+fn bare(shown: &str) -> String {
+    let inside = shown
+        .strip_prefix('"')
+        .and_then(|name| name.strip_suffix('"'));
+    inside.map_or_else(|| shown.to_owned(), |name| name.replace("\"\"", "\""))
+}
+
+fn named(key: &Fields) -> String {
+    let text = |value: &serde_json::Value| {
+        let text = value.as_str().map(str::to_owned);
+        text.unwrap_or_else(|| value.to_string())
+    };
+    let mut pairs = key.iter();
+    match (pairs.next(), key.len()) {
+        (Some((_, value)), 1) => text(value),
+        _ => {
+            let pairs = key
+                .iter()
+                .map(|(name, value)| format!("{name} {}", text(value)));
+            pairs.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// What a person can run to free the value.
+fn statement(shape: &Shape, column: &Column, key: &Fields, value: Option<&str>) -> String {
+    let name = quote::identifier(&column.name);
+    let condition = key.iter().map(|(name, value)| {
+        let text = value.as_str().map(quote::literal);
+        let value = text.unwrap_or_else(|| value.to_string());
+        format!("{} = {value}", quote::identifier(name))
+    });
+    let condition: Vec<String> = condition.collect();
+    let free = match (column.is_nullable, value) {
+        (true, _) => "null".to_owned(),
+        (false, Some(value))
+            if ["text", "character varying"].contains(&column.base_type.as_str()) =>
+        {
+            quote::literal(&format!("{value} (gone)"))
+        }
+        (false, _) => "...".to_owned(),
+    };
+    format!(
+        "update {} set {name} = {free} where {}",
+        shape.local,
+        condition.join(" and ")
+    )
+}

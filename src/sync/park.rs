@@ -1,0 +1,272 @@
+//! Lets rows that hold what other rows of the plan are to get take values that nobody holds.
+//!
+//! The temporary table `meter_sync_wait` says which row of the plan waits for which; `meter_sync_holder` numbers those
+//! that stand in the way of a rule, and `meter_sync_free` has a value for each.
+
+use crate::db::catalog::Column;
+use crate::db::exclusive::Exclusive;
+use crate::db::{DbError, Local, RowFault, Tx, param, quote};
+
+use super::collisions::{collide, held_by_plan, movable, wanted};
+use super::exchange::Bad;
+use super::free_values::{self, TypeKind};
+use super::plan::Step;
+use super::rejected::{self, PerRow, Rows, Tried};
+use super::{Job, Shape, carry};
+
+/// What parking came to.
+pub(super) enum Parked {
+    /// No row of the plan waits for another.
+    Nobody,
+    /// Who stands in the way is parked.
+    All,
+    /// These rows cannot be parked.
+    Not(Bad),
+}
+
+/// Parks the rows that others of the plan wait for, but those of `left_out`.
+pub(super) async fn park(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    left_out: &[i64],
+) -> Result<Parked, DbError> {
+    local.batch(WAIT).await?;
+    let mut parked = Parked::Nobody;
+    for (place, rule) in shape.rules.exclusive.iter().enumerate() {
+        let columns = movable(shape, job, rule);
+        if columns.is_empty() {
+            continue;
+        }
+        let rows = find(local, shape, (place, rule), left_out).await?;
+        if rows == 0 {
+            continue;
+        }
+        let refused = carry::prepare(local, shape, &columns).await?;
+        if !refused.is_empty() {
+            return Ok(Parked::Not(refused));
+        }
+        let refused = park_all(local, shape, &columns, rows).await?;
+        if !refused.is_empty() {
+            return Ok(Parked::Not(refused));
+        }
+        parked = Parked::All;
+    }
+    Ok(parked)
+}
+
+const WAIT: &str = "\
+-- create the table of who waits
+create temp table meter_sync_wait (rule integer, n bigint, holder bigint) on commit drop";
+
+/// Finds who waits for whom by a rule; how many rows stand in the way.
+async fn find(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    (place, rule): (usize, &Exclusive),
+    left_out: &[i64],
+) -> Result<i64, DbError> {
+    let condition = "p.n <> all ($1)";
+    let sql = format!(
+        "-- find who waits for whom
+insert into pg_temp.meter_sync_wait (rule, n, holder)
+select {place}, a.v1, b.v1 from {} a join {} b on {} where a.v1 <> b.v1",
+        wanted(shape, rule, Step::Change, condition),
+        held_by_plan(shape, rule, condition),
+        collide(rule, "a", "b")
+    );
+    let number = format!(
+        "-- number who stands in the way
+drop table if exists pg_temp.meter_sync_holder;
+create temp table meter_sync_holder on commit drop as
+select row_number() over () as k, w.n
+from (select distinct w.holder as n from pg_temp.meter_sync_wait w where w.rule = {place}) w;
+analyze pg_temp.meter_sync_holder"
+    );
+    local.pin_path().await?;
+    let params = [param::bigints(left_out)];
+    let found = rejected::if_possible(local, local.execute(&sql, &params)).await?;
+    let mut rows = 0;
+    if found.unwrap_or_default() > 0 {
+        local.batch(&number).await?;
+        rows = local.query_one(HOLDERS, &[]).await?.get(0);
+    }
+    local.use_role_path().await?;
+    Ok(rows)
+}
+
+const HOLDERS: &str = "\
+-- count who stands in the way
+select count(*) from pg_temp.meter_sync_holder";
+
+/// Parks all rows of `meter_sync_holder`; those that cannot be, if any, with nobody parked for good.
+async fn park_all(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    columns: &[&Column],
+    rows: i64,
+) -> Result<Bad, DbError> {
+    let all = Rows {
+        first: 1,
+        last: rows,
+    };
+    let mut ways = Vec::new();
+    for &column in columns {
+        let kind = kind(local, column).await?;
+        let statements = free_values::statements(shape, column, &kind, rows);
+        ways.extend(statements.into_iter().map(|sql| (column, sql)));
+    }
+    for (column, free) in &ways {
+        let tried = rejected::attempt(local, async {
+            match rejected::if_possible(local, fill(local, free)).await? {
+                Some(()) => move_to(shape, column).run(local, all).await,
+                None => Ok(Tried::NotTaken(Box::new(RowFault::collision()))),
+            }
+        });
+        if let Tried::Taken = tried.await? {
+            drop_free(local).await?;
+            return Ok(Vec::new());
+        }
+    }
+    // A value of a type that we know nothing of: NULL, where nobody refers to it.
+    for &column in columns {
+        let is_referred_to = shape.rules.references.iter().any(|reference| {
+            let mut pairs = reference.columns.iter();
+            pairs.any(|(_, to)| *to == column.name)
+        });
+        if column.is_nullable && !is_referred_to {
+            let clear = clear(shape, column);
+            if let Tried::Taken = rejected::attempt(local, clear.run(local, all)).await? {
+                return Ok(Vec::new());
+            }
+        }
+    }
+    one_by_one(local, shape, &ways, all).await
+}
+
+/// The rows that cannot be parked, in the way that the first one can.
+async fn one_by_one(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    ways: &[(&Column, String)],
+    all: Rows,
+) -> Result<Bad, DbError> {
+    let mut refused: Bad = Vec::new();
+    for (column, free) in ways {
+        local.savepoint("park").await?;
+        let filled = rejected::if_possible(local, fill(local, free)).await?;
+        let mut at_fault = Vec::new();
+        if filled.is_some() {
+            let write = move_to(shape, column);
+            let limit = usize::try_from(all.count()).unwrap_or(usize::MAX);
+            let found = rejected::all_but_the_bad(local, vec![all], limit, "select", &write);
+            at_fault = found.await?.unwrap_or_default();
+        }
+        local.back_to("park").await?;
+        if !at_fault.is_empty() && (refused.is_empty() || at_fault.len() < refused.len()) {
+            refused = at_fault;
+        }
+    }
+    let holders = local.query(NUMBERS, &[]).await?;
+    let numbers = holders
+        .iter()
+        .map(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1)));
+    let fault = |k: i64| {
+        let mut found = refused.iter();
+        found
+            .find(|(row, _)| *row == k)
+            .map(|(_, fault)| fault.clone())
+    };
+    Ok(numbers
+        .filter_map(|(k, n)| match refused.is_empty() {
+            true => Some((n, RowFault::collision())),
+            false => fault(k).map(|fault| (n, fault)),
+        })
+        .collect())
+}
+
+const NUMBERS: &str = "\
+-- list who stands in the way
+select h.k, h.n from pg_temp.meter_sync_holder h";
+
+async fn fill(local: &Tx<'_, Local>, free: &str) -> Result<(), DbError> {
+    local.pin_path().await?;
+    local
+        .batch("-- drop the last free values\ndrop table if exists pg_temp.meter_sync_free")
+        .await?;
+    local.batch(free).await?;
+    local
+        .batch("-- analyze the free values\nanalyze pg_temp.meter_sync_free")
+        .await?;
+    local.use_role_path().await
+}
+
+async fn drop_free(local: &Tx<'_, Local>) -> Result<(), DbError> {
+    local
+        .batch("-- drop the free values\ndrop table if exists pg_temp.meter_sync_free")
+        .await
+}
+
+fn move_to(shape: &Shape, column: &Column) -> PerRow {
+    let name = quote::identifier(&column.name);
+    parking(
+        shape,
+        &format!("{name} = f.value"),
+        ", pg_temp.meter_sync_free f",
+        " and f.k = h.k",
+    )
+}
+
+fn clear(shape: &Shape, column: &Column) -> PerRow {
+    let name = quote::identifier(&column.name);
+    parking(shape, &format!("{name} = null"), "", "")
+}
+
+fn parking(shape: &Shape, set: &str, from: &str, condition: &str) -> PerRow {
+    let Shape {
+        local,
+        local_filter,
+        ..
+    } = shape;
+    let local_row = shape.same_key("l", "p");
+    PerRow {
+        sql: format!(
+            "-- park unique values
+update {local} l set {set}
+from pg_temp.meter_sync_holder h, pg_temp.meter_sync_plan p{from}
+where p.n = h.n and {local_row} and {local_filter} and h.k >= $1 and h.k <= $2{condition}"
+        ),
+    }
+}
+
+/// Whether one of these rows was parked.
+pub(super) async fn are_any_parked(
+    local: &Tx<'_, Local>,
+    numbers: &[i64],
+) -> Result<bool, DbError> {
+    let params = [param::bigints(numbers)];
+    Ok(local.query_one(ANY_PARKED, &params).await?.get(0))
+}
+
+const ANY_PARKED: &str = "\
+-- look whether one was parked
+select exists (select from pg_temp.meter_sync_wait w where w.holder = any ($1))";
+
+async fn kind(local: &Tx<'_, Local>, column: &Column) -> Result<TypeKind, DbError> {
+    let params = [param::text(column.base_type.as_str())];
+    let found = local.query_opt(KIND, &params).await?;
+    Ok(found.map_or_else(
+        || TypeKind {
+            kind: "b".to_owned(),
+            category: "U".to_owned(),
+        },
+        |row| TypeKind {
+            kind: row.get(0),
+            category: row.get(1),
+        },
+    ))
+}
+
+const KIND: &str = "\
+-- look up what kind of type it is
+select t.typtype::text, t.typcategory::text from pg_catalog.pg_type t where t.oid = pg_catalog.to_regtype($1)::oid";

@@ -1,0 +1,322 @@
+//! Says to people why a row was rejected: the column, its value, the rule and its text, and who is in the way.
+//!
+//! What a rule says comes from the catalogs and not from the server's message, whose details are a dump of the row.
+
+use std::collections::HashMap;
+
+use crate::db::{DbError, Local, RowFault, Tx, param, quote};
+
+use super::plan::Step;
+use super::{Job, Shape, holders};
+
+/// A row that was not taken.
+pub(super) type BadRow = (Step, i64, RowFault);
+
+/// Longer values are cut, in characters.
+pub(super) const SHOWN: usize = 60;
+
+/// The longest reason, in characters.
+const LONGEST: usize = 600;
+
+/// A value for a person.
+pub(super) fn quoted(value: Option<&str>) -> String {
+    match value {
+        None => "null".to_owned(),
+        Some(value) => format!("\"{}\"", cut(value, SHOWN)),
+    }
+}
+
+fn cut(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+    }
+}
+
+/// The reason of each row, in the same order. The rules of the shape must have been looked up.
+pub(super) async fn explain(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    bad: &[BadRow],
+) -> Result<Vec<String>, DbError> {
+    let mut found = collisions(local, shape, job, bad).await?;
+    let triggers = triggers(local, shape, bad).await?;
+    let mut rules: HashMap<String, Option<Constraint>> = HashMap::new();
+    let mut reasons = Vec::with_capacity(bad.len());
+    for (_, n, fault) in bad {
+        let reason = match found.remove(n) {
+            Some(reason) => reason,
+            None => {
+                let rule = fault.rule.clone().unwrap_or_default();
+                if !rules.contains_key(&rule) {
+                    let constraint = constraint(local, shape, fault).await?;
+                    rules.insert(rule.clone(), constraint);
+                }
+                let rule = rules.get(&rule).and_then(Option::as_ref);
+                of_row(local, shape, (*n, fault), (rule, &triggers)).await?
+            }
+        };
+        reasons.push(cut(&reason, LONGEST));
+    }
+    Ok(reasons)
+}
+
+/// The reasons of rows that another row stands in the way of.
+async fn collisions(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    bad: &[BadRow],
+) -> Result<HashMap<i64, String>, DbError> {
+    let mut found = HashMap::new();
+    let mut left: Vec<&BadRow> = bad
+        .iter()
+        .filter(|(_, _, fault)| fault.is_collision())
+        .collect();
+    for rule in &shape.rules.exclusive {
+        let of_rule = |fault: &RowFault| {
+            let named = fault.rule.as_ref();
+            // An index of a partition has another name than that of the table.
+            named.is_none_or(|name| {
+                *name == rule.name || shape.rules.exclusive.iter().all(|rule| rule.name != *name)
+            })
+        };
+        let numbers: Vec<i64> = left
+            .iter()
+            .filter(|(_, _, fault)| of_rule(fault))
+            .map(|(_, n, _)| *n)
+            .collect();
+        if numbers.is_empty() {
+            continue;
+        }
+        found.extend(holders::reasons(local, shape, job, rule, &numbers).await?);
+        left.retain(|(_, n, _)| !found.contains_key(n));
+    }
+    Ok(found)
+}
+
+/// A constraint of the local table, of a domain, or of a table that refers to it.
+struct Constraint {
+    definition: String,
+    /// The columns of its table that it reads.
+    columns: Vec<String>,
+    /// Whether it is of the local table.
+    is_ours: bool,
+    /// Of a foreign key, the table referred to.
+    target: Option<String>,
+}
+
+const CONSTRAINT: &str = "\
+-- look up a constraint
+select pg_catalog.pg_get_constraintdef(x.oid),
+       array(select a.attname::text from unnest(x.conkey) with ordinality k(attnum, position)
+             join pg_catalog.pg_attribute a on a.attrelid = x.conrelid and a.attnum = k.attnum order by k.position),
+       x.conrelid = $4::oid or exists (
+           select from pg_catalog.pg_inherits i where i.inhrelid = x.conrelid and i.inhparent = $4::oid),
+       (select f.relname::text from pg_catalog.pg_class f where f.oid = x.confrelid)
+from pg_catalog.pg_constraint x
+join pg_catalog.pg_namespace n on n.oid = x.connamespace
+left join pg_catalog.pg_class c on c.oid = x.conrelid
+left join pg_catalog.pg_type t on t.oid = x.contypid
+where x.conname::text = $1 and n.nspname::text = coalesce($2, n.nspname::text)
+  and coalesce(c.relname, t.typname)::text = $3
+limit 1";
+
+async fn constraint(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    fault: &RowFault,
+) -> Result<Option<Constraint>, DbError> {
+    let owner = fault.table.as_ref().or(fault.datatype.as_ref());
+    let (Some(rule), Some(owner)) = (&fault.rule, owner) else {
+        return Ok(None);
+    };
+    let params = [
+        param::text(rule.as_str()),
+        param::text(fault.schema.as_deref()),
+        param::text(owner.as_str()),
+        param::oid(shape.local_oid),
+    ];
+    let found = local.query_opt(CONSTRAINT, &params).await?;
+    Ok(found.map(|row| Constraint {
+        definition: row.get(0),
+        columns: row.get(1),
+        is_ours: row.get(2),
+        target: row.get(3),
+    }))
+}
+
+/// The triggers and rules that can skip or refuse a row.
+#[derive(Default)]
+struct Triggers {
+    /// Each with its function.
+    triggers: Vec<(String, String)>,
+    /// What may pass a row over.
+    skipping: Vec<String>,
+}
+
+const TRIGGERS: &str = "\
+-- look up the triggers
+select g.tgname::text, p.proname::text, g.tgtype & 3 = 3
+from pg_catalog.pg_trigger g join pg_catalog.pg_proc p on p.oid = g.tgfoid
+where g.tgrelid = $1 and not g.tgisinternal and g.tgenabled <> 'D'
+union all
+select r.rulename::text, '', true from pg_catalog.pg_rewrite r where r.ev_class = $1
+order by 1";
+
+async fn triggers(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    bad: &[BadRow],
+) -> Result<Triggers, DbError> {
+    let mut found = Triggers::default();
+    if bad
+        .iter()
+        .all(|(_, _, fault)| fault.context.is_none() && !fault.is_skip())
+    {
+        return Ok(found);
+    }
+    for row in local
+        .query(TRIGGERS, &[param::oid(shape.local_oid)])
+        .await?
+    {
+        let (name, function): (String, String) = (row.get(0), row.get(1));
+        if row.get(2) {
+            let kind = if function.is_empty() {
+                "rule"
+            } else {
+                "trigger"
+            };
+            found.skipping.push(format!("{kind} {name}"));
+        }
+        if !function.is_empty() {
+            found.triggers.push((name, function));
+        }
+    }
+    Ok(found)
+}
+
+async fn of_row(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    (n, fault): (i64, &RowFault),
+    (constraint, triggers): (Option<&Constraint>, &Triggers),
+) -> Result<String, DbError> {
+    if fault.is_skip() {
+        return Ok(match triggers.skipping.is_empty() {
+            true => "a trigger, a rule or the row security of the local table skipped the row"
+                .to_owned(),
+            false => format!("{} skipped the row", triggers.skipping.join(" or ")),
+        });
+    }
+    if fault.state == "23502"
+        && let Some(column) = &fault.column
+    {
+        return Ok(match shape.names.contains(column) {
+            true => format!("{column} is null, which the local table does not allow"),
+            false => format!(
+                "{column} of the local table may not be null, has no default and is not synced"
+            ),
+        });
+    }
+    if let Some(constraint) = constraint {
+        let row = if constraint.is_ours { "s" } else { "l" };
+        let values = match constraint.target.is_some() && !constraint.is_ours {
+            true => String::new(),
+            false => values(local, shape, (row, n), &constraint.columns).await?,
+        };
+        return Ok(of_constraint(fault, constraint, &values));
+    }
+    Ok(of_trigger(fault, triggers).unwrap_or_else(|| plain(fault)))
+}
+
+/// `name "value", ...` of a row of the plan; `the row` where no column is known.
+async fn values(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    (row, n): (&str, i64),
+    columns: &[String],
+) -> Result<String, DbError> {
+    let known: Vec<&String> = columns
+        .iter()
+        .filter(|name| shape.names.contains(name))
+        .collect();
+    if known.is_empty() {
+        return Ok("the row".to_owned());
+    }
+    let texts = quote::list(known.iter().copied(), ", ", |name| {
+        format!(
+            "pg_catalog.left({}::text, {SHOWN} + 1)",
+            shape.column(row, name)
+        )
+    });
+    let staged_row = shape.same_key("s", "p");
+    let sql = format!(
+        "-- look up the values of a rejected row
+select array[{texts}] from pg_temp.meter_sync_plan p
+join pg_temp.meter_sync_stage s on {staged_row} where p.n = $1"
+    );
+    let found = local.query_opt(&sql, &[param::bigint(n)]).await?;
+    let texts: Vec<Option<String>> = found.map(|row| row.get(0)).unwrap_or_default();
+    let pairs = known.iter().zip(&texts);
+    let pairs: Vec<String> = pairs
+        .map(|(name, text)| format!("{name} {}", quoted(text.as_deref())))
+        .collect();
+    Ok(pairs.join(", "))
+}
+
+fn of_constraint(fault: &RowFault, constraint: &Constraint, values: &str) -> String {
+    let rule = fault.rule.as_deref().unwrap_or_default();
+    match (&constraint.target, constraint.is_ours) {
+        (Some(target), true) => {
+            format!("{values}: no such row in table {target} (foreign key {rule})")
+        }
+        (Some(_), false) => format!(
+            "rows of table {} refer to the old value (foreign key {rule}: {})",
+            fault.table.as_deref().unwrap_or_default(),
+            constraint.definition
+        ),
+        (None, _) => match &fault.datatype {
+            Some(domain) => format!("breaks domain {domain} ({rule}): {}", constraint.definition),
+            None => format!(
+                "{values}: breaks constraint {rule}: {}",
+                constraint.definition
+            ),
+        },
+    }
+}
+
+/// What a trigger raised, by the function that the server was in.
+fn of_trigger(fault: &RowFault, triggers: &Triggers) -> Option<String> {
+    let context = fault.context.as_ref()?;
+    let mut known = triggers.triggers.iter();
+    let (name, function) = known.find(|(_, function)| context.contains(&format!("{function}(")))?;
+    Some(format!(
+        "trigger {name} ({function}) refused the row: {}",
+        plain(fault)
+    ))
+}
+
+/// The server's message and what was added to it.
+pub(super) fn plain(fault: &RowFault) -> String {
+    match &fault.detail {
+        Some(detail) => format!("{}: {detail}", fault.message),
+        None => fault.message.clone(),
+    }
+}
+
+/// A fault of one value on its way into a column.
+pub(super) async fn of_value(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    fault: &RowFault,
+    (column, value): (&str, Option<&str>),
+) -> Result<String, DbError> {
+    let value = quoted(value);
+    let reason = match constraint(local, shape, fault).await? {
+        Some(rule) => of_constraint(fault, &rule, ""),
+        None => plain(fault),
+    };
+    Ok(cut(&format!("{column} {value}: {reason}"), LONGEST))
+}

@@ -1,0 +1,142 @@
+//! What a rejection says to people.
+
+use serde_json::json;
+
+use super::site;
+use crate::support::site::rows;
+
+const REASONS: &str = "select reason from meter_sync.meter_sync_rejected order by key->>'id'";
+
+/// The columns of both sides, what the local table has more, what is done to it, the values of a meter, and the reason.
+type Case = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+const CASES: &[Case] = &[
+    (
+        "name integer",
+        ", constraint port check (name < 65536)",
+        "",
+        "70000",
+        "name \"70000\": breaks constraint port: CHECK ((name < 65536))",
+    ),
+    (
+        "name text, other text",
+        ", constraint pair check (name <> other)",
+        "",
+        "'x', 'x'",
+        "name \"x\", other \"x\": breaks constraint pair: CHECK ((name <> other))",
+    ),
+    (
+        "name text",
+        "",
+        "alter table meter alter name set not null",
+        "null",
+        "name is null, which the local table does not allow",
+    ),
+    (
+        "name text",
+        ", must text not null",
+        "",
+        "'x'",
+        "must of the local table may not be null, has no default and is not synced",
+    ),
+    (
+        "name bigint",
+        "",
+        "create table place (id bigint primary key); alter table meter add foreign key (name) references place",
+        "5",
+        "name \"5\": no such row in table place (foreign key meter_name_fkey)",
+    ),
+    (
+        "name text",
+        "",
+        "alter table meter alter name type varchar(3)",
+        "'abcd'",
+        "name \"abcd\": value too long for type character varying(3)",
+    ),
+    (
+        "name text",
+        "",
+        "alter table meter alter name type integer using name::integer",
+        "'one'",
+        "name \"one\": invalid input syntax for type integer: \"one\"",
+    ),
+    (
+        "name integer",
+        "",
+        "create domain port as integer constraint low check (value < 65536); alter table meter alter name type port",
+        "70000",
+        "name \"70000\": breaks domain port (low): CHECK ((VALUE < 65536))",
+    ),
+    (
+        "name text",
+        "",
+        "create function judge() returns trigger language plpgsql as $$ begin if new.name = 'bad' then raise 'not here' using detail = 'ask Ann'; end if; return new; end $$; create trigger strict before insert on meter for each row execute function judge()",
+        "'bad'",
+        "trigger strict (judge) refused the row: not here: ask Ann",
+    ),
+    (
+        "name text",
+        "",
+        "create function skip() returns trigger language plpgsql as $$ begin return null; end $$; create trigger quiet before insert on meter for each row execute function skip()",
+        "'x'",
+        "trigger quiet skipped the row",
+    ),
+    (
+        "name text",
+        ", constraint long check (length(name) < 5)",
+        "",
+        "repeat('x', 500)",
+        "name \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...\": breaks constraint long: CHECK ((length(name) < 5))",
+    ),
+];
+
+#[tokio::test]
+async fn a_rejection_names_column_value_and_rule() {
+    for (columns, local, rule, values, reason) in CASES {
+        let site = site(columns, local).await;
+        site.on_local(rule).await;
+        site.on_remote(&format!("insert into meter values (1, 7, {values}, true)"))
+            .await;
+        site.sync().await;
+        assert_eq!(
+            rows(&site.local, REASONS).await,
+            json!([{"reason": reason}]),
+            "{rule}{local}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_rejection_names_who_holds_the_value() {
+    for (rule, reason) in [
+        (
+            "alter table meter add constraint serial unique (name)",
+            "name \"b\" is taken by meter 1, which is active (unique index serial)",
+        ),
+        (
+            "create unique index serial on meter (lower(name), active)",
+            "lower(name) \"b\", active \"true\" is taken by meter 1, which is active (unique index serial)",
+        ),
+        (
+            "alter table meter add constraint serial exclude using btree (name with =)",
+            "name \"b\" is in conflict with meter 1, which is active (exclusion constraint serial)",
+        ),
+    ] {
+        let site = site("name text", "").await;
+        site.on_local(rule).await;
+        site.on_remote("insert into meter values (1, 7, 'b', true), (2, 7, 'b', true)")
+            .await;
+        site.sync().await;
+        assert_eq!(
+            rows(&site.local, REASONS).await,
+            json!([{"reason": reason}]),
+            "{rule}"
+        );
+    }
+}
