@@ -58,6 +58,8 @@ impl SyncArgs {
                 }
             }
         };
+        // Behind the run the log is pruned.
+        shutdown.finish().await;
         Ok(Report::of_run(&run, self.json))
     }
 }

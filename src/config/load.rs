@@ -241,6 +241,10 @@ fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
             default.full_compare,
             Duration::ZERO..=HOUR * 24 * 31,
         )?,
+        keep_runs: parse(layers, S::KeepRuns, default.keep_runs, |text| match text {
+            "off" => Ok(None),
+            text => values::duration(text, &(HOUR * 24..=HOUR * 24 * 36_500)).map(Some),
+        })?,
         change_limit: count(S::ChangeLimit, default.change_limit, 10_000_000)?,
         rejected_limit: count(S::RejectedLimit, default.rejected_limit, 10_000_000)?,
         release_unique: parse(

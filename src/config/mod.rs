@@ -131,6 +131,8 @@ pub struct Limits {
     pub max_deactivated_rows: u32,
     /// How often a run compares everything, and not only what the digests tell apart.
     pub full_compare: Duration,
+    /// How long the log keeps runs; `None` for ever. Runs with problems and each meter's last change are kept longer.
+    pub keep_runs: Option<Duration>,
     /// How many changes of one run the log keeps.
     pub change_limit: u32,
     /// How many rows one run may set aside before it gives up.
@@ -149,6 +151,7 @@ impl Default for Limits {
             max_deactivated_percent: 20,
             max_deactivated_rows: 5,
             full_compare: Duration::from_secs(24 * 60 * 60),
+            keep_runs: Some(Duration::from_secs(90 * 24 * 60 * 60)),
             change_limit: 10_000,
             rejected_limit: 1000,
             release_unique: true,

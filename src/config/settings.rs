@@ -134,6 +134,8 @@ settings! {
         MaxDeactivatedRows = "max_deactivated_rows" "max-deactivated-rows" "METER_SYNC_MAX_DEACTIVATED_ROWS" Number "COUNT";
         /// How often a run compares every value of every meter, and not only those that the digests of both sides tell apart; 0s for each run [default: 1d].
         FullCompare = "full_compare" "full-compare" "METER_SYNC_FULL_COMPARE" Text "DURATION";
+        /// How long the log keeps runs, or off for ever; those with problems are kept four times as long, and each meter's last change for ever [default: 90d].
+        KeepRuns = "keep_runs" "keep-runs" "METER_SYNC_KEEP_RUNS" Text "DURATION";
         /// How many changes of one run the log keeps [default: 10000].
         ChangeLimit = "change_limit" "change-limit" "METER_SYNC_CHANGE_LIMIT" Number "COUNT";
         /// How many rows one run may set aside before it gives up [default: 1000].

@@ -17,6 +17,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0007_log_indexes.sql"),
     include_str!("migrations/0008_known_columns.sql"),
     include_str!("migrations/0009_run_order.sql"),
+    include_str!("migrations/0010_retention.sql"),
 ];
 
 /// What the migrations found or did.

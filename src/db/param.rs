@@ -66,6 +66,11 @@ pub fn uuid<'a>(value: impl Into<Option<Uuid>>) -> Param<'a> {
     param(value.into(), Type::UUID)
 }
 
+/// A `uuid[]`.
+pub fn uuids(values: &[Uuid]) -> Param<'_> {
+    param(values, Type::UUID_ARRAY)
+}
+
 /// A `timestamptz`.
 pub fn timestamptz<'a>(value: DateTime<Utc>) -> Param<'a> {
     param(value, Type::TIMESTAMPTZ)

@@ -20,7 +20,7 @@ use super::log::Ending;
 use super::order::Order;
 use super::settle::{End, Settled};
 use super::status::TenantStatus;
-use super::{Request, Requested, Shared, Ticket, history};
+use super::{Request, Requested, Shared, Ticket, history, retention};
 
 /// Carries out a request; `begun` is answered as soon as it is known what becomes of it.
 pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Sender<Requested>) {
@@ -68,6 +68,9 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
     };
     order.publish_ended(&end_of_run.record);
     end.send_replace(Some(Box::new(end_of_run.report(shared.clock.now()))));
+    if let Some(keep) = shared.config.limits.keep_runs.filter(|_| !request.dry_run) {
+        retention::prune(local, &scope, keep).await;
+    }
 }
 
 /// Takes the run back from the status however its task ends; otherwise a bug in one run would make

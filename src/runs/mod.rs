@@ -49,6 +49,7 @@ mod order;
 mod overview;
 mod progress;
 pub mod report;
+mod retention;
 mod settle;
 mod slots;
 pub mod status;

@@ -10,8 +10,6 @@ use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use serde_json::{Value, json};
 
-use crate::support::site::{Site, rows};
-
 /// Variables of one command alone; every other one is a setting.
 const COMMAND_VARIABLES: [&str; 8] = [
     "METER_SYNC_POSTGRES_BIN",
@@ -242,30 +240,4 @@ fn the_registry_entry_is_of_this_version_and_asks_for_what_the_bundle_asks_for()
         let is_setting = Setting::ALL.iter().any(|setting| setting.env() == variable);
         assert!(is_setting, "{variable}");
     }
-}
-
-#[tokio::test]
-async fn the_statement_that_prunes_the_history_leaves_nothing_of_old_runs() {
-    let operating = document("docs/operating.md");
-    let (_, after) = operating
-        .split_once("```sql\nwith pruned")
-        .expect("the statement");
-    let (prune, _) = after.split_once("```").expect("its end");
-    let site = Site::new().await;
-    site.on_remote("insert into meter (id, tenant_id, name) values (1, 7, 'old')")
-        .await;
-    site.sync().await;
-    site.on_local(
-        "update meter_sync.meter_sync_log set started_at = started_at - interval '3 years'",
-    )
-    .await;
-    site.on_remote("insert into meter (id, tenant_id, name) values (2, 7, 'new')")
-        .await;
-    site.sync().await;
-    site.on_local(&format!("with pruned{prune}")).await;
-    let left = "select after->>'name' as name from meter_sync.meter_sync_change c
-        join meter_sync.meter_sync_log l on l.id = c.run_id";
-    assert_eq!(rows(&site.local, left).await, json!([{"name": "new"}]));
-    let all = "select count(*) from meter_sync.meter_sync_change";
-    assert_eq!(rows(&site.local, all).await, json!([{"count": 1}]));
 }

@@ -18,6 +18,7 @@ mod overloads;
 mod reasons;
 mod repeats;
 mod reregistered;
+mod retention;
 mod rewrites;
 mod shapes;
 mod told;

@@ -1,0 +1,129 @@
+//! What the log keeps, and for how long.
+//!
+//! After a run, old runs are deleted with their changes and rejected rows, in small steps with a transaction each. Kept
+//! longer are:
+//!
+//! - runs with problems, [`PROBLEMS`] times as long;
+//! - each meter's last change and its run, so that the reason why a meter is as it is can always be told;
+//! - the last run that succeeded.
+//!
+//! Old is told by the database's clock. Several processes may prune at once: each takes other runs. A failure is logged,
+//! and left to the next run.
+
+use std::time::{Duration, Instant};
+
+use crate::db::{Database, DbError, Local, Tx, param};
+
+use super::table::Scope;
+
+/// Runs with problems are kept so many times as long as others.
+const PROBLEMS: i64 = 4;
+/// How many runs a step takes.
+const STEP: i64 = 50;
+/// No step begins later than this after a run: what is left is left to the next run.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Deletes what is older than `keep`, as far as there is time.
+pub(super) async fn prune(local: &Database<Local>, scope: &Scope, keep: Duration) {
+    let begun = Instant::now();
+    let mut runs = 0;
+    while begun.elapsed() < LONGEST {
+        match step(local, scope, keep).await {
+            Ok(0) => break,
+            Ok(looked_at) => runs += looked_at,
+            Err(error) => {
+                tracing::warn!(error.code = %error.failure().code, "old runs could not be deleted from the log");
+                break;
+            }
+        }
+    }
+    if runs > 0 {
+        tracing::debug!(runs, "old runs were deleted from the log");
+    }
+}
+
+/// One step; how many runs were old.
+async fn step(local: &Database<Local>, scope: &Scope, keep: Duration) -> Result<usize, DbError> {
+    let mut connection = local.connect().await?;
+    let tx = connection.begin("prune the log").await?;
+    let old = old_runs(&tx, scope, keep).await?;
+    if !old.is_empty() {
+        let table = || param::text(scope.table.name.as_str());
+        let tenant = || param::text(scope.tenant.id.as_str());
+        let ids = || param::uuids(&old);
+        tx.execute(SUPERSEDED, &[table(), tenant(), ids()]).await?;
+        tx.execute(CHANGES, &[table(), tenant(), ids()]).await?;
+        tx.execute(REJECTED, &[ids()]).await?;
+        tx.execute(KEPT, &[ids()]).await?;
+        tx.execute(RUNS, &[table(), tenant(), ids()]).await?;
+        tx.commit().await?;
+    }
+    Ok(old.len())
+}
+
+/// The oldest runs that are due.
+async fn old_runs(
+    tx: &Tx<'_, Local>,
+    scope: &Scope,
+    keep: Duration,
+) -> Result<Vec<uuid::Uuid>, DbError> {
+    let seconds = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
+    let params = [
+        param::text(scope.table.name.as_str()),
+        param::text(scope.tenant.id.as_str()),
+        param::bigint(seconds),
+        param::bigint(seconds.saturating_mul(PROBLEMS)),
+        param::bigint(STEP),
+    ];
+    let rows = tx.query(OLD, &params).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+const OLD: &str = "\
+-- look for old runs
+select l.id from meter_sync.meter_sync_log l
+where l.local_table = $1 and (l.tenant = $2 or l.tenant is null) and not l.is_pruned and l.outcome is not null
+  and l.started_at < clock_timestamp() - $3 * interval '1 second'
+  and (l.outcome in ('succeeded', 'no_change', 'dry_run') or l.started_at < clock_timestamp() - $4 * interval '1 second')
+  and l.seq is distinct from (
+      select max(s.seq) from meter_sync.meter_sync_log s
+      where s.local_table = $1 and s.tenant = $2 and s.outcome in ('succeeded', 'no_change'))
+order by l.started_at limit $5
+for update of l skip locked";
+
+/// Changes before those of the old runs, which are no meter's last any longer.
+const SUPERSEDED: &str = "\
+-- prune changes that others followed
+delete from meter_sync.meter_sync_change c
+using meter_sync.meter_sync_change later, meter_sync.meter_sync_log l, meter_sync.meter_sync_log g
+where later.run_id = any ($3) and l.id = later.run_id and not l.dry_run and l.outcome in ('succeeded', 'partial')
+  and c.key = later.key and g.id = c.run_id and g.is_pruned and g.seq < l.seq
+  and g.local_table = $1 and g.tenant = $2";
+
+/// The old runs' changes but for those that are a meter's last. What was only planned is nobody's.
+const CHANGES: &str = "\
+-- prune changes
+delete from meter_sync.meter_sync_change c
+using meter_sync.meter_sync_log l
+where l.id = any ($3) and c.run_id = l.id
+  and (l.dry_run or l.outcome not in ('succeeded', 'partial') or exists (
+      select from meter_sync.meter_sync_change later
+      join meter_sync.meter_sync_log g on g.id = later.run_id
+      where later.key = c.key and g.seq > l.seq and g.local_table = $1 and g.tenant = $2
+        and not g.dry_run and g.outcome in ('succeeded', 'partial')))";
+
+const REJECTED: &str = "\
+-- prune rejected rows
+delete from meter_sync.meter_sync_rejected r where r.run_id = any ($1)";
+
+const KEPT: &str = "\
+-- mark pruned runs
+update meter_sync.meter_sync_log l set is_pruned = true where l.id = any ($1)";
+
+/// The old runs, and those of before, that nothing is kept of.
+const RUNS: &str = "\
+-- prune runs
+delete from meter_sync.meter_sync_log l
+where l.local_table = $1 and (l.tenant = $2 or l.tenant is null) and l.is_pruned
+  and (l.id = any ($3) or l.outcome in ('succeeded', 'partial'))
+  and not exists (select from meter_sync.meter_sync_change c where c.run_id = l.id)";

@@ -1,0 +1,146 @@
+//! What the log keeps of old runs, and what not.
+
+use meter_sync::config::Setting;
+use meter_sync::meter::Outcome;
+use meter_sync::runs::meters::KeyText;
+use serde_json::{Value, json};
+
+use super::site;
+use crate::support::site::{Site, rows};
+use crate::support::wait;
+
+async fn with_meters() -> Site {
+    let mut site = site("name text", "").await;
+    let settings = site.settings().with(Setting::KeepRuns, "10d");
+    site.reconfigure(&settings);
+    site.on_remote("insert into meter values (1, 7, 'a', true), (2, 7, 'a', true)")
+        .await;
+    site.sync().await;
+    site
+}
+
+/// Makes all runs so far as old as that.
+async fn age(site: &Site, by: &str) {
+    site.on_local(&format!(
+        "update meter_sync.meter_sync_log set started_at = started_at - interval '{by}', finished_at = finished_at - interval '{by}'"
+    ))
+    .await;
+}
+
+/// The changes in the log: of which key, what, and which name came of it.
+async fn changes(site: &Site) -> Value {
+    let changes = "select (c.key->>'id') || ' ' || c.action || ' ' || coalesce(c.after->>'name', '-') as change
+        from meter_sync.meter_sync_change c join meter_sync.meter_sync_log g on g.id = c.run_id order by g.seq, c.n";
+    let changes = rows(&site.local, changes).await;
+    changes
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| row["change"].clone())
+        .collect()
+}
+
+async fn outcomes(site: &Site) -> Value {
+    let outcomes = "select array_agg(outcome order by seq) as o from meter_sync.meter_sync_log";
+    rows(&site.local, outcomes).await[0]["o"].clone()
+}
+
+/// A run; what is old is pruned behind it.
+async fn sync_and_prune(site: &Site, expected: Outcome, left: Value) {
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(expected), "{run:#?}");
+    wait::until("the log is pruned", async || outcomes(site).await == left).await;
+}
+
+#[tokio::test]
+async fn old_runs_go_and_each_meters_last_change_stays() {
+    let site = with_meters().await;
+    site.on_remote("update meter set name = 'b' where id = 1")
+        .await;
+    site.sync().await;
+    site.sync().await;
+    site.dry_run().await;
+    age(&site, "11 days").await;
+    // Of the first two runs something is kept.
+    let left = json!(["succeeded", "succeeded", "no_change"]);
+    sync_and_prune(&site, Outcome::NoChange, left).await;
+    assert_eq!(changes(&site).await, json!(["2 insert a", "1 update b"]));
+
+    site.on_remote("update meter set name = 'c'").await;
+    site.sync().await;
+    age(&site, "11 days").await;
+    // What was kept is no meter's last change any longer.
+    let left = json!(["succeeded", "no_change"]);
+    sync_and_prune(&site, Outcome::NoChange, left).await;
+    assert_eq!(changes(&site).await, json!(["1 update c", "2 update c"]));
+    let key = KeyText::parse("1").expect("a key");
+    let meter = site
+        .runs
+        .meter(&key)
+        .await
+        .expect("a meter")
+        .expect("a meter");
+    assert_eq!(meter.changes.len(), 1);
+}
+
+#[tokio::test]
+async fn runs_with_problems_are_kept_four_times_as_long_and_the_last_success_for_ever() {
+    let site = with_meters().await;
+    site.sync().await;
+    site.on_remote("alter table meter rename to elsewhere")
+        .await;
+    site.sync().await;
+    age(&site, "39 days").await;
+    let left = json!(["succeeded", "no_change", "failed", "failed"]);
+    sync_and_prune(&site, Outcome::Failed, left).await;
+    age(&site, "2 days").await;
+    let left = json!(["succeeded", "no_change", "failed", "failed"]);
+    sync_and_prune(&site, Outcome::Failed, left).await;
+    let status = site.status().await;
+    assert!(status.last_success_at.is_some(), "{status:#?}");
+}
+
+#[tokio::test]
+async fn rejected_rows_go_with_their_runs_and_other_tables_are_left_alone() {
+    let site = with_meters().await;
+    site.on_local("alter table meter add check (name <> 'bad')")
+        .await;
+    site.on_remote("insert into meter values (3, 7, 'bad', true)")
+        .await;
+    let partial = site.sync().await;
+    assert_eq!(partial.outcome, Some(Outcome::Partial), "{partial:#?}");
+    site.on_remote("delete from meter where id = 3").await;
+    site.sync().await;
+    site.on_local(
+        "insert into meter_sync.meter_sync_log (id, tenant, local_table, trigger, started_at, finished_at, outcome)
+         select gen_random_uuid(), '8', local_table, trigger, started_at, finished_at, 'no_change' from meter_sync.meter_sync_log limit 1",
+    )
+    .await;
+    age(&site, "41 days").await;
+    site.sync().await;
+    let left = "select (select count(*) from meter_sync.meter_sync_rejected) as rejected,
+        (select count(*) from meter_sync.meter_sync_log where outcome = 'partial') as partial,
+        (select count(*) from meter_sync.meter_sync_log where tenant = '8') as others";
+    let expected = json!([{"rejected": 0, "partial": 0, "others": 1}]);
+    wait::until("the log is pruned", async || {
+        rows(&site.local, left).await == expected
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_of_many_old_runs_is_pruned_step_by_step() {
+    let site = with_meters().await;
+    site.on_local(
+        "insert into meter_sync.meter_sync_log (id, tenant, local_table, trigger, started_at, finished_at, outcome)
+         select gen_random_uuid(), l.tenant, l.local_table, 'schedule', now() - n * interval '1 hour', now() - n * interval '1 hour', 'no_change'
+         from meter_sync.meter_sync_log l, generate_series(300, 800) n",
+    )
+    .await;
+    site.sync().await;
+    let left = "select count(*) as n from meter_sync.meter_sync_log";
+    wait::until("the log is pruned", async || {
+        rows(&site.local, left).await == json!([{"n": 2}])
+    })
+    .await;
+}
