@@ -110,7 +110,7 @@ async fn attempt(
 const WAITING: &str = "\
 -- find the rows that wait for those at fault
 with recursive out (n) as (
-    select b.n from unnest($1::bigint[]) b (n)
+    select b.n from pg_catalog.unnest($1::bigint[]) b (n)
     union
     select w.n from out o join pg_temp.meter_sync_wait w on w.holder = o.n
 )

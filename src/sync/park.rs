@@ -67,14 +67,21 @@ async fn find(
     left_out: &[i64],
 ) -> Result<i64, DbError> {
     let condition = "p.n <> all ($1)";
-    let sql = format!(
-        "-- find who waits for whom
+    let wanted = wanted(shape, rule, Step::Change, condition);
+    let sql = match is_costly(local, rule).await? {
+        // Each waits for itself then.
+        true => format!(
+            "-- take all for waiting\ninsert into pg_temp.meter_sync_wait (rule, n, holder)
+select {place}, a.v1, a.v1 from {wanted} a"
+        ),
+        false => format!(
+            "-- find who waits for whom
 insert into pg_temp.meter_sync_wait (rule, n, holder)
-select {place}, a.v1, b.v1 from {} a join {} b on {} where a.v1 <> b.v1",
-        wanted(shape, rule, Step::Change, condition),
-        held_by_plan(shape, rule, condition),
-        collide(rule, "a", "b")
-    );
+select {place}, a.v1, b.v1 from {wanted} a join {} b on {} where a.v1 <> b.v1",
+            held_by_plan(shape, rule, condition),
+            collide(rule, "a", "b")
+        ),
+    };
     let number = format!(
         "-- number who stands in the way
 drop table if exists pg_temp.meter_sync_holder;
@@ -95,9 +102,25 @@ analyze pg_temp.meter_sync_holder"
     Ok(rows)
 }
 
+/// So many rows are compared with each other where only that tells who waits.
+const COMPARED: i64 = 2000;
+
+/// Whether the rule compares by more than equality, so that each row would have to be compared with each other, of many.
+async fn is_costly(local: &Tx<'_, Local>, rule: &Exclusive) -> Result<bool, DbError> {
+    if rule.parts.iter().all(|part| part.operator.ends_with(".=)")) {
+        return Ok(false);
+    }
+    let rows: i64 = local.query_one(UPDATES, &[]).await?.get(0);
+    Ok(rows > COMPARED)
+}
+
+const UPDATES: &str = "\
+-- count the updates
+select pg_catalog.count(*) from pg_temp.meter_sync_plan p where p.step = 1";
+
 const HOLDERS: &str = "\
 -- count who stands in the way
-select count(*) from pg_temp.meter_sync_holder";
+select pg_catalog.count(*) from pg_temp.meter_sync_holder";
 
 /// Parks all rows of `meter_sync_holder`; those that cannot be, if any, with nobody parked for good.
 async fn park_all(

@@ -105,16 +105,20 @@ struct Constraint {
     is_ours: bool,
     /// Of a foreign key, the table referred to.
     target: Option<String>,
+    /// Whether that is the local table.
+    refers_to_us: bool,
 }
 
 const CONSTRAINT: &str = "\
 -- look up a constraint
 select pg_catalog.pg_get_constraintdef(x.oid),
-       array(select a.attname::text from unnest(x.conkey) with ordinality k(attnum, position)
+       array(select a.attname::text from pg_catalog.unnest(x.conkey) with ordinality k(attnum, position)
              join pg_catalog.pg_attribute a on a.attrelid = x.conrelid and a.attnum = k.attnum order by k.position),
        x.conrelid = $4::oid or exists (
            select from pg_catalog.pg_inherits i where i.inhrelid = x.conrelid and i.inhparent = $4::oid),
-       (select f.relname::text from pg_catalog.pg_class f where f.oid = x.confrelid)
+       (select f.relname::text from pg_catalog.pg_class f where f.oid = x.confrelid),
+       x.confrelid = $4::oid or exists (
+           select from pg_catalog.pg_inherits i where i.inhrelid = x.confrelid and i.inhparent = $4::oid)
 from pg_catalog.pg_constraint x
 join pg_catalog.pg_namespace n on n.oid = x.connamespace
 left join pg_catalog.pg_class c on c.oid = x.conrelid
@@ -144,6 +148,7 @@ async fn constraint(
         columns: row.get(1),
         is_ours: row.get(2),
         target: row.get(3),
+        refers_to_us: row.get(4),
     }))
 }
 
@@ -158,7 +163,7 @@ struct Triggers {
 
 const TRIGGERS: &str = "\
 -- look up the triggers
-select g.tgname::text, p.proname::text, g.tgtype & 3 = 3
+select g.tgname::text, p.proname::text, g.tgtype::integer & 3 = 3
 from pg_catalog.pg_trigger g join pg_catalog.pg_proc p on p.oid = g.tgfoid
 where g.tgrelid = $1 and not g.tgisinternal and g.tgenabled <> 'D'
 union all
@@ -221,10 +226,9 @@ async fn of_row(
         });
     }
     if let Some(constraint) = constraint {
-        let row = if constraint.is_ours { "s" } else { "l" };
-        let values = match constraint.target.is_some() && !constraint.is_ours {
-            true => String::new(),
-            false => values(local, shape, (row, n), &constraint.columns).await?,
+        let values = match constraint.is_ours {
+            true => values(local, shape, n, &constraint.columns).await?,
+            false => String::new(),
         };
         return Ok(of_constraint(fault, constraint, &values));
     }
@@ -235,7 +239,7 @@ async fn of_row(
 async fn values(
     local: &Tx<'_, Local>,
     shape: &Shape,
-    (row, n): (&str, i64),
+    n: i64,
     columns: &[String],
 ) -> Result<String, DbError> {
     let known: Vec<&String> = columns
@@ -248,7 +252,7 @@ async fn values(
     let texts = quote::list(known.iter().copied(), ", ", |name| {
         format!(
             "pg_catalog.left({}::text, {SHOWN} + 1)",
-            shape.column(row, name)
+            shape.column("s", name)
         )
     });
     let staged_row = shape.same_key("s", "p");
@@ -268,22 +272,22 @@ join pg_temp.meter_sync_stage s on {staged_row} where p.n = $1"
 
 fn of_constraint(fault: &RowFault, constraint: &Constraint, values: &str) -> String {
     let rule = fault.rule.as_deref().unwrap_or_default();
-    match (&constraint.target, constraint.is_ours) {
-        (Some(target), true) => {
+    let (table, text) = (
+        fault.table.as_deref().unwrap_or_default(),
+        &constraint.definition,
+    );
+    match (&constraint.target, &fault.datatype) {
+        (Some(target), _) if constraint.is_ours => {
             format!("{values}: no such row in table {target} (foreign key {rule})")
         }
-        (Some(_), false) => format!(
-            "rows of table {} refer to the old value (foreign key {rule}: {})",
-            fault.table.as_deref().unwrap_or_default(),
-            constraint.definition
-        ),
-        (None, _) => match &fault.datatype {
-            Some(domain) => format!("breaks domain {domain} ({rule}): {}", constraint.definition),
-            None => format!(
-                "{values}: breaks constraint {rule}: {}",
-                constraint.definition
-            ),
-        },
+        (Some(_), _) if constraint.refers_to_us => {
+            format!("rows of table {table} refer to the old value (foreign key {rule}: {text})")
+        }
+        (None, Some(domain)) => format!("breaks domain {domain} ({rule}): {text}"),
+        (None, None) if constraint.is_ours => format!("{values}: breaks constraint {rule}: {text}"),
+        (None, None) | (Some(_), _) => {
+            format!("a trigger wrote to table {table}, which broke its constraint {rule}: {text}")
+        }
     }
 }
 
@@ -298,11 +302,19 @@ fn of_trigger(fault: &RowFault, triggers: &Triggers) -> Option<String> {
     ))
 }
 
+/// The longest message of a server that is passed on, in characters: it may hold the whole value.
+const LONGEST_MESSAGE: usize = 300;
+
 /// The server's message and what was added to it.
 pub(super) fn plain(fault: &RowFault) -> String {
+    let message = cut(&fault.message, LONGEST_MESSAGE);
     match &fault.detail {
-        Some(detail) => format!("{}: {detail}", fault.message),
-        None => fault.message.clone(),
+        _ if fault.is_collision() && message.is_empty() => {
+            "another row holds a unique value".to_owned()
+        }
+        _ if fault.is_skip() => "the local table skipped the row".to_owned(),
+        Some(detail) => format!("{message}: {}", cut(detail, LONGEST_MESSAGE)),
+        None => message,
     }
 }
 

@@ -170,7 +170,9 @@ where {} and {local_filter} and l.{} is not true and f.k >= $1 and f.k <= $2",
             quote::identifier(&shape.active)
         ),
     };
-    let count = format!("-- count the values to be given up\nselect count(*) from pg_temp.{table}");
+    let count = format!(
+        "-- count the values to be given up\nselect pg_catalog.count(*) from pg_temp.{table}"
+    );
     let last: i64 = local.query_one(&count, &[]).await?.get(0);
     let all = vec![Rows { first: 1, last }];
     let limit = usize::try_from(last).unwrap_or(usize::MAX);
@@ -210,7 +212,10 @@ where g.run_id = $1 and g.n = p.n"
         "-- record values given up
 insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
 select $1, $2 + f.k, 'update', {}, {before}, {after} from pg_temp.{table} f
-where not exists (select from pg_temp.meter_sync_plan p where {same_key} and p.step = 0)
+where not exists (
+    select from pg_temp.meter_sync_plan p
+    join meter_sync.meter_sync_change g on g.run_id = $1 and g.n = p.n
+    where {same_key} and p.step = 0)
 order by f.k limit $3",
         shape.key_json("f")
     );
@@ -223,8 +228,9 @@ order by f.k limit $3",
         param::bigint(limit),
     ];
     local.execute(&add, &params).await?;
-    let count =
-        format!("-- number what comes next\nselect coalesce(max(f.k), 0) from pg_temp.{table} f");
+    let count = format!(
+        "-- number what comes next\nselect coalesce(pg_catalog.max(f.k), 0) from pg_temp.{table} f"
+    );
     let rows: i64 = local.query_one(&count, &[]).await?.get(0);
     released.last += rows;
     Ok(())
@@ -280,7 +286,7 @@ async fn unrecord(
     let params = [param::uuid(job.run_id.as_uuid()), param::bigint(k)];
     let split = format!(
         "-- take a value given back from a deactivation
-update meter_sync.meter_sync_change g set before = g.before - {name}, after = g.after - {name}
+update meter_sync.meter_sync_change g set before = g.before - {name}::text, after = g.after - {name}::text
 from pg_temp.{table} f {of_it} and g.action = 'deactivate'"
     );
     local.execute(&split, &params).await?;

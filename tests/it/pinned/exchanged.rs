@@ -233,3 +233,65 @@ async fn values_that_others_hold_fast_are_rejected_with_the_table_that_refers_to
         .await;
     updates(&site, 2, "deferrable").await;
 }
+
+#[tokio::test]
+async fn many_periods_move_on_by_one() {
+    let site = site(
+        "name int8range not null",
+        ", exclude using gist (name with &&)",
+    )
+    .await;
+    site.on_remote("insert into meter select n, 7, int8range(n * 10, n * 10 + 10), true from generate_series(1, 3000) n")
+        .await;
+    site.sync().await;
+    site.on_remote("update meter set name = int8range(id * 10 + 5, id * 10 + 15)")
+        .await;
+    updates(&site, 3000, "by half").await;
+}
+
+#[tokio::test]
+async fn a_column_that_refers_narrowly_takes_the_values_on_the_way_too() {
+    let site = site("name text", ", unique (name)").await;
+    site.on_local(
+        "create table reading (meter varchar(2) unique references meter (name) on update cascade)",
+    )
+    .await;
+    site.on_remote("insert into meter values (1, 7, 'S1', true), (2, 7, 'S2', true)")
+        .await;
+    site.sync().await;
+    site.on_local("insert into reading values ('S1')").await;
+    site.on_remote("update meter set name = 'S' || 3 - id")
+        .await;
+    updates(&site, 2, "narrow").await;
+    assert_eq!(
+        rows(&site.local, "select meter from reading").await,
+        json!([{"meter": "S2"}])
+    );
+}
+
+#[tokio::test]
+async fn meters_that_are_switched_off_and_on_exchange_what_only_active_ones_hold() {
+    let site = site("name text", "").await;
+    site.on_local("create unique index on meter (name) where active")
+        .await;
+    site.on_remote(
+        "insert into meter values (1, 7, 'a', true), (2, 7, 'b', true), (3, 7, 'a', false)",
+    )
+    .await;
+    site.sync().await;
+    site.on_remote("update meter set name = case id when 1 then 'b' else 'a' end, active = id < 3")
+        .await;
+    updates(&site, 2, "exchange").await;
+    site.on_remote("update meter set active = id <> 2").await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(
+        counts(&run),
+        Counts {
+            updated: 1,
+            reactivated: 1,
+            unchanged: 1,
+            ..Counts::default()
+        }
+    );
+}

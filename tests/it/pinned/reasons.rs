@@ -94,6 +94,20 @@ const CASES: &[Case] = &[
         "repeat('x', 500)",
         "name \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...\": breaks constraint long: CHECK ((length(name) < 5))",
     ),
+    (
+        "name text",
+        "",
+        "create table audit (name text constraint once unique, meter bigint); insert into audit values ('x', 0); create function note() returns trigger language plpgsql as $$ begin insert into audit values (new.name, new.id); return new; end $$; create trigger noted after insert on meter for each row execute function note()",
+        "'x'",
+        "a trigger wrote to table audit, which broke its constraint once: UNIQUE (name)",
+    ),
+    (
+        "name text",
+        "",
+        "create table place (id text primary key); create table audit (place text constraint known references place); create function note() returns trigger language plpgsql as $$ begin insert into audit values (new.name); return new; end $$; create trigger noted after insert on meter for each row execute function note()",
+        "'x'",
+        "a trigger wrote to table audit, which broke its constraint known: FOREIGN KEY (place) REFERENCES place(id)",
+    ),
 ];
 
 #[tokio::test]
