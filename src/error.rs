@@ -68,6 +68,8 @@ pub enum ErrorCode {
     SourceEmptyRefused,
     /// More meters would be deactivated than the brake allows.
     MassDeactivationRefused,
+    /// A person approved deactivations, but not all of those that are due now.
+    ApprovalOutdated,
     /// The remote gives two rows with one key.
     DuplicateSourceKey,
     /// The local database cannot be reached, or the connection to it broke.
@@ -88,6 +90,8 @@ pub enum ErrorCode {
     Interrupted,
     /// A bug in meter-sync.
     Internal,
+    /// A newer version wrote the code; the message tells what it is about.
+    Unknown,
 }
 
 impl ErrorCode {
@@ -107,6 +111,7 @@ impl ErrorCode {
             Self::RemoteTimeout => "REMOTE_TIMEOUT",
             Self::SourceEmptyRefused => "SOURCE_EMPTY_REFUSED",
             Self::MassDeactivationRefused => "MASS_DEACTIVATION_REFUSED",
+            Self::ApprovalOutdated => "APPROVAL_OUTDATED",
             Self::DuplicateSourceKey => "DUPLICATE_SOURCE_KEY",
             Self::LocalUnreachable => "LOCAL_UNREACHABLE",
             Self::LocalAuth => "LOCAL_AUTH",
@@ -117,6 +122,7 @@ impl ErrorCode {
             Self::ReadOnly => "READ_ONLY",
             Self::Interrupted => "INTERRUPTED",
             Self::Internal => "INTERNAL",
+            Self::Unknown => "UNKNOWN",
         }
     }
 
@@ -155,7 +161,10 @@ impl ErrorCode {
                 "Check the remote's load and the line; METER_SYNC_STATEMENT_TIMEOUT and METER_SYNC_CONNECT_TIMEOUT set how long is waited."
             }
             Self::SourceEmptyRefused | Self::MassDeactivationRefused => {
-                "Check the remote rows of this tenant first. If the change is meant, a person allows it on the page of `meter-sync serve`, or runs `meter-sync sync --allow-mass-deactivation`."
+                "Check the remote rows of this tenant first. If the deactivations are meant, a person approves them: on the page of `meter-sync serve`, or at the command line."
+            }
+            Self::ApprovalOutdated => {
+                "Look at the meters again, as other ones would be deactivated than were approved. If they are meant as well, a person approves this run."
             }
             Self::DuplicateSourceKey => {
                 "Make the key unique on the remote, or name the columns that are unique together in METER_SYNC_KEY."
@@ -181,6 +190,9 @@ impl ErrorCode {
             Self::ReadOnly => "Start meter-sync without METER_SYNC_READ_ONLY to allow syncs.",
             Self::Interrupted => "Sync again; what the interrupted run did was rolled back.",
             Self::Internal => "Report this with the log lines of the run (its run id is in each).",
+            Self::Unknown => {
+                "Read this with the newest version of meter-sync that uses this database."
+            }
         }
     }
 
@@ -204,12 +216,14 @@ impl ErrorCode {
             | Self::SchemaDrift
             | Self::SourceEmptyRefused
             | Self::MassDeactivationRefused
+            | Self::ApprovalOutdated
             | Self::DuplicateSourceKey
             | Self::LocalAuth
             | Self::LocalSchema
             | Self::LocalConstraint
             | Self::ReadOnly
-            | Self::Internal => false,
+            | Self::Internal
+            | Self::Unknown => false,
         }
     }
 }

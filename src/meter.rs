@@ -9,6 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use held_back::{HeldBack, Permission};
+
+mod held_back;
+
 /// A JSON object: a key or the changed fields of a meter, by column name.
 pub type Fields = serde_json::Map<String, serde_json::Value>;
 
@@ -78,27 +82,36 @@ impl std::fmt::Display for RunId {
     }
 }
 
-/// Writes the text form of a closed set once, for serde, SQL and logs alike.
+/// Writes the text form of a closed set once, for serde, SQL and logs alike. With `else` the set has one more value, which
+/// stands for the texts that a newer version wrote.
 macro_rules! text_enum {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }
+        $(else $(#[$other_doc:meta])* $other:ident = $other_text:literal)?) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$variant_doc])* $variant),+ }
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ $($(#[$other_doc])* $other)? }
 
         impl $name {
-            /// Every value, in the order of the contract.
+            /// Every value that this version writes, in the order of the contract.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// The value as JSON and the database hold it.
             pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
+                match self { $(Self::$variant => $text,)+ $(Self::$other => $other_text)? }
             }
 
             /// The value of a text from the database; `None` for one that a newer version wrote.
             pub fn parse(text: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == text)
             }
+
+            $(
+                /// The value of a text from the database, whichever version wrote it.
+                pub fn read(text: &str) -> Self {
+                    Self::parse(text).unwrap_or(Self::$other)
+                }
+            )?
         }
 
         impl std::fmt::Display for $name {
@@ -126,6 +139,9 @@ text_enum! {
         /// A person or script at a command line.
         Cli = "cli",
     }
+    else
+        /// Something that only a newer version knows.
+        Unknown = "unknown"
 }
 
 text_enum! {
@@ -146,6 +162,9 @@ text_enum! {
         /// It only planned.
         DryRun = "dry_run",
     }
+    else
+        /// A newer version wrote how, in a word that this version does not know.
+        Unknown = "unknown"
 }
 
 impl Outcome {
@@ -153,9 +172,12 @@ impl Outcome {
     pub fn is_success(self) -> bool {
         match self {
             Self::Succeeded | Self::NoChange => true,
-            Self::Partial | Self::Failed | Self::Refused | Self::Interrupted | Self::DryRun => {
-                false
-            }
+            Self::Partial
+            | Self::Failed
+            | Self::Refused
+            | Self::Interrupted
+            | Self::DryRun
+            | Self::Unknown => false,
         }
     }
 }
@@ -172,6 +194,9 @@ text_enum! {
         /// The meter was inactive here and becomes active, whatever else changes with it.
         Reactivate = "reactivate",
     }
+    else
+        /// Something that only a newer version does.
+        Unknown = "unknown"
 }
 
 text_enum! {
@@ -305,31 +330,6 @@ pub struct PhaseTime {
     pub phase: Phase,
     /// In milliseconds.
     pub duration_ms: i64,
-}
-
-/// A plan that the brake held back, for a person to decide about.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct HeldBack {
-    /// What tells it from any other plan.
-    pub digest: String,
-    /// How many meters it would deactivate.
-    pub deactivated: i64,
-    /// How many meters are active now.
-    pub active: i64,
-    /// The first of those it would deactivate: the key, and `name` where the local table has it.
-    pub first: Vec<Fields>,
-}
-
-/// Which plans a person lets pass the brake.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Permission {
-    /// None that it holds back.
-    #[default]
-    None,
-    /// The one with this digest.
-    Plan(String),
-    /// Every one.
-    Any,
 }
 
 #[cfg(test)]

@@ -117,6 +117,12 @@ impl Report {
             Some(error) => format!("{}: {}\nRun {}\n", error.code, error.remedy, run.run_id),
             None => format!("{}\nRun {}\n", run.next_step, run.run_id),
         };
+        if run.held_back.is_some() {
+            text += &format!(
+                "To let exactly these deactivations pass: meter-sync sync --allow-plan {}\n",
+                run.run_id
+            );
+        }
         Self::text(text).with_code(code)
     }
 
@@ -170,7 +176,7 @@ fn code_of_run(run: &RunReport) -> u8 {
         Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun) => 0,
         Some(Outcome::Partial) => PARTIAL,
         Some(Outcome::Refused) => REFUSED,
-        Some(Outcome::Failed | Outcome::Interrupted) => run
+        Some(Outcome::Failed | Outcome::Interrupted | Outcome::Unknown) => run
             .error
             .as_ref()
             .map_or(FAILED, |error| code_of(error.code)),
@@ -186,6 +192,7 @@ fn code_of(code: ErrorCode) -> u8 {
         | ErrorCode::ReadOnly => USAGE,
         ErrorCode::SourceEmptyRefused
         | ErrorCode::MassDeactivationRefused
+        | ErrorCode::ApprovalOutdated
         | ErrorCode::TenantMismatch => REFUSED,
         ErrorCode::AlreadyRunning => ALREADY_RUNNING,
         ErrorCode::RemoteUnreachable
@@ -202,6 +209,7 @@ fn code_of(code: ErrorCode) -> u8 {
         | ErrorCode::LocalConstraint
         | ErrorCode::LocalTimeout
         | ErrorCode::Interrupted
-        | ErrorCode::Internal => FAILED,
+        | ErrorCode::Internal
+        | ErrorCode::Unknown => FAILED,
     }
 }

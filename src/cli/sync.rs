@@ -8,9 +8,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::Report;
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Permission, Progress, Trigger};
+use crate::meter::{Permission, Progress, RunId, Trigger};
 use crate::runs::report::RunReport;
-use crate::runs::{Allow, Request, Requested, Ticket};
+use crate::runs::{Allow, Request, Requested, Ticket, approval_of};
 use crate::shutdown::Shutdown;
 
 #[derive(Debug, clap::Args)]
@@ -21,10 +21,13 @@ pub(super) struct SyncArgs {
     /// Print the run as one JSON object
     #[arg(long, env = "METER_SYNC_JSON", value_parser = clap::builder::BoolishValueParser::new())]
     json: bool,
-    // No variables for the next two: what a person allows once must not stay allowed.
+    // No variables for the next three: what a person allows once must not stay allowed.
     /// Let this run deactivate more meters than the brake allows; look at a dry run first
-    #[arg(long)]
+    #[arg(long, conflicts_with = "allow_plan")]
     allow_mass_deactivation: bool,
+    /// Let this run deactivate the meters that a refused run or a dry run showed, or fewer; if others are due, it is refused again
+    #[arg(long, value_name = "RUN_ID")]
+    allow_plan: Option<RunId>,
     /// Let this run turn a table that was last synced for another tenant over to this one
     #[arg(long)]
     allow_tenant_change: bool,
@@ -38,11 +41,12 @@ impl SyncArgs {
     pub(super) async fn run(self, app: &App, shutdown: &Shutdown) -> anyhow::Result<Report> {
         let request = Request {
             dry_run: self.dry_run,
-            reason: self.reason,
+            reason: self.reason.or_else(|| self.allow_plan.map(approval_of)),
             allow: Allow {
-                mass_deactivation: match self.allow_mass_deactivation {
-                    true => Permission::Any,
-                    false => Permission::None,
+                mass_deactivation: match self.allow_plan {
+                    Some(shown) => Permission::Shown(shown),
+                    None if self.allow_mass_deactivation => Permission::Any,
+                    None => Permission::None,
                 },
                 tenant_change: self.allow_tenant_change,
             },

@@ -18,6 +18,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0008_known_columns.sql"),
     include_str!("migrations/0009_run_order.sql"),
     include_str!("migrations/0010_retention.sql"),
+    include_str!("migrations/0011_held_sets.sql"),
 ];
 
 /// What the migrations found or did.

@@ -115,6 +115,7 @@ pub(super) fn http_status(code: ErrorCode) -> StatusCode {
         | ErrorCode::RemoteTimeout
         | ErrorCode::SourceEmptyRefused
         | ErrorCode::MassDeactivationRefused
+        | ErrorCode::ApprovalOutdated
         | ErrorCode::DuplicateSourceKey => StatusCode::BAD_GATEWAY,
         ErrorCode::AlreadyRunning => StatusCode::CONFLICT,
         ErrorCode::ReadOnly => StatusCode::FORBIDDEN,
@@ -125,6 +126,7 @@ pub(super) fn http_status(code: ErrorCode) -> StatusCode {
         | ErrorCode::LocalConstraint
         | ErrorCode::LocalTimeout
         | ErrorCode::Interrupted
-        | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        | ErrorCode::Internal
+        | ErrorCode::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

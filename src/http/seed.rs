@@ -132,7 +132,10 @@ fn ended(report: RunReport) -> (StatusCode, Json<TriggerBody>) {
         (RunState::Finished, Some(Outcome::Partial)) => {
             format!("Meter sync finished, but {}", set_aside(&report.counts))
         }
-        (RunState::Finished, Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted)) => {
+        (
+            RunState::Finished,
+            Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted | Outcome::Unknown),
+        ) => {
             return failed(failure_of(report));
         }
     };

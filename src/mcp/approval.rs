@@ -1,7 +1,7 @@
-//! Asks the user whether a plan that the brake held back may go on.
+//! Asks the user whether a sync that the brake held back may go on.
 //!
-//! Only an accepted answer counts, and only for the plan it was asked about: another plan has another
-//! digest and is asked about again. Clients up to 2025-11-25 are asked while their call waits; since
+//! Only an accepted answer counts, and only for the deactivations it was asked about: these or fewer pass, and one more is
+//! asked about again. Clients up to 2025-11-25 are asked while their call waits; since
 //! 2026-07-28 the call is answered with the question and made again with the answer, and a sealed state
 //! carries what was asked (<https://modelcontextprotocol.io/specification/2026-07-28/basic/utilities/mrtr>).
 
@@ -19,7 +19,7 @@ use rmcp::{ErrorData, RoleServer};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::meter::{Fields, HeldBack};
+use crate::meter::{Fields, HeldBack, RunId};
 
 use super::caller_token;
 
@@ -62,7 +62,7 @@ impl Way {
 /// What the user says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The plan may go on.
+    /// The sync may go on.
     Yes,
     /// It may not, or the user did not say.
     No,
@@ -102,23 +102,17 @@ fn question(held: &HeldBack) -> ElicitRequestParams {
     let HeldBack {
         deactivated,
         active,
-        first,
         ..
     } = held;
-    let named: Vec<String> = first.iter().map(name).collect();
-    let rest = deactivated - i64::try_from(first.len()).unwrap_or(i64::MAX);
-    let rest = match rest {
-        ..=0 => String::new(),
-        rest => format!(" and {rest} more"),
-    };
     let message = format!(
-        "{deactivated} of {active} active meters would be deactivated, as the central database has them no more: \
-         {}{rest}. Go on?",
-        named.join("; ")
+        "{deactivated} of {active} active meters would be deactivated: {}.{}{} Go on?",
+        held.reasons("the central database"),
+        named("Gone", held.gone, &held.first),
+        named("Switched off", held.switched_off, &held.first_switched_off)
     );
     let field = BooleanSchema::new()
         .title(format!("Deactivate {deactivated} meters"))
-        .description("They keep their rows and readings, and come back when the central database has them again.")
+        .description("They keep their rows and readings, and become active again when the central database has them active.")
         .with_default(false);
     let schema = ElicitationSchema::builder()
         .required_bool_property(GO_ON, |_empty| field)
@@ -128,6 +122,19 @@ fn question(held: &HeldBack) -> ElicitRequestParams {
         message,
         requested_schema: schema,
     }
+}
+
+/// The first meters of a kind, and how many more there are.
+fn named(kind: &str, count: i64, first: &[Fields]) -> String {
+    if first.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = first.iter().map(name).collect();
+    let rest = match count - i64::try_from(first.len()).unwrap_or(i64::MAX) {
+        ..=0 => String::new(),
+        rest => format!(" and {rest} more"),
+    };
+    format!(" {kind}: {}{rest}.", names.join("; "))
 }
 
 /// A meter as a person knows it.
@@ -165,7 +172,8 @@ impl std::fmt::Debug for Approvals {
 #[derive(Debug, Serialize, Deserialize)]
 struct Asked {
     id: Uuid,
-    digest: String,
+    /// The run whose deactivations the user was asked about.
+    run: RunId,
 }
 
 /// What came back of a question.
@@ -173,8 +181,8 @@ struct Asked {
 pub(super) enum Returned {
     /// No question was asked: this is a first call.
     Nothing,
-    /// The user lets the plan with this digest go on.
-    Yes(String),
+    /// The user lets the deactivations pass that this run showed.
+    Yes(RunId),
     /// The user does not.
     No,
 }
@@ -193,16 +201,16 @@ impl Default for Approvals {
 }
 
 impl Approvals {
-    /// The question about a plan, as the answer to the call.
+    /// The question about what a run held back, as the answer to the call.
     pub(super) fn question(
         &self,
-        held: &HeldBack,
+        (run, held): (RunId, &HeldBack),
         context: &RequestContext<RoleServer>,
         call: &CallToolRequestParams,
     ) -> Result<InputRequiredResult, ErrorData> {
         let asked = Asked {
             id: Uuid::new_v4(),
-            digest: held.digest.clone(),
+            run,
         };
         let bound = bound(context, call);
         let options = SealOptions::new().associated_data(&bound).ttl(PATIENCE);
@@ -235,7 +243,7 @@ impl Approvals {
             return Err(ErrorData::invalid_params(message, None));
         }
         Ok(match answer(call.input_responses.as_ref()) {
-            Answer::Yes => Returned::Yes(asked.digest),
+            Answer::Yes => Returned::Yes(asked.run),
             Answer::No => Returned::No,
         })
     }

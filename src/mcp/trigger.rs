@@ -16,7 +16,7 @@ use super::approval::{self, Answer, Approvals, Returned, Way};
 use super::{Schema, ToolResult, answer, app, literal, progress, schema, tasks};
 use crate::arguments::{Arguments, BadArgument, one_line};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Change, Permission, Trigger};
+use crate::meter::{Change, Permission, RunId, Trigger};
 use crate::runs::report::{RunReport, RunState};
 use crate::runs::{Allow, Request, Requested, Runs, Ticket};
 
@@ -73,7 +73,7 @@ pub(super) fn tool(output: Schema) -> Tool {
 
 /// What is added to the reason of a run that a user let pass.
 const ALLOWED: &str = " (the user let the deactivations pass)";
-/// A plan that others keep changing under the question is asked about so often, at most.
+/// Where more and more meters are gone while the user is asked, the question comes so often, at most.
 const QUESTIONS: u32 = 3;
 
 /// Answers one call.
@@ -91,7 +91,7 @@ pub(super) async fn call(
     request.trace = super::caller_trace(context);
     match approvals.returned(context, call)? {
         Returned::Nothing => {}
-        Returned::Yes(digest) => request = approved(request, digest),
+        Returned::Yes(shown) => request = approved(request, shown),
         Returned::No => return Ok(declined().into()),
     }
     for _ in 0..QUESTIONS {
@@ -106,10 +106,12 @@ pub(super) async fn call(
             }
             (None, _) | (Some(_), Way::None) => return Ok(report(run).into()),
             (Some(held), Way::SecondCall) => {
-                return Ok(approvals.question(held, context, call)?.into());
+                return Ok(approvals
+                    .question((run.run_id, held), context, call)?
+                    .into());
             }
             (Some(held), Way::Meanwhile) => match approval::ask(context, held).await {
-                Answer::Yes => request = approved(request, held.digest.clone()),
+                Answer::Yes => request = approved(request, run.run_id),
                 Answer::No => return Ok(declined().into()),
             },
         }
@@ -130,14 +132,14 @@ async fn run(
     })
 }
 
-/// The same request with one plan let pass.
-fn approved(request: Request, digest: String) -> Request {
+/// The same request with the deactivations let pass that a run showed.
+fn approved(request: Request, shown: RunId) -> Request {
     let reason = request.reason.as_deref().unwrap_or_default();
     let reason = reason.strip_suffix(ALLOWED).unwrap_or(reason);
     Request {
         reason: Some(format!("{reason}{ALLOWED}").trim().to_owned()),
         allow: Allow {
-            mass_deactivation: Permission::Plan(digest),
+            mass_deactivation: Permission::Shown(shown),
             ..request.allow
         },
         ..request
@@ -152,9 +154,8 @@ fn declined() -> ToolResult {
 }
 
 fn unsettled() -> Failure {
-    let message =
-        "The sync was refused: the central database changed each time while the user was asked.";
-    Failure::new(ErrorCode::MassDeactivationRefused, message)
+    let message = "The sync was refused: each time, other meters were gone by the time the user had answered.";
+    Failure::new(ErrorCode::ApprovalOutdated, message)
 }
 
 /// The run as it stands when it has ended, when `wait` is over, or when the client has gone.

@@ -157,6 +157,7 @@ pub(super) async fn details(tx: &Tx<'_, Local>, id: RunId) -> Result<Details, Db
     // What a newer version wrote in another shape is left out.
     let phases = text(0).and_then(|text| serde_json::from_str(text).ok());
     let held_back = text(1).and_then(|text| serde_json::from_str(text).ok());
+    let held_back = held_back.map(HeldBack::completed);
     Ok(Details {
         phases: phases.unwrap_or_default(),
         held_back,
@@ -271,18 +272,6 @@ pub(super) async fn was_compared_since(
     is_any(tx, scope, condition, param::timestamptz(since)).await
 }
 
-/// Whether a run after that one brought the meters to what the remote then held.
-pub(super) async fn was_synced_after(
-    tx: &Tx<'_, Local>,
-    scope: &Scope,
-    run: RunId,
-) -> Result<bool, DbError> {
-    let after = beside(&scope.table, ">", "$3");
-    let condition =
-        format!("{after} and not dry_run and outcome in ('succeeded', 'no_change', 'partial')");
-    is_any(tx, scope, &condition, param::uuid(run.as_uuid())).await
-}
-
 async fn is_any(
     tx: &Tx<'_, Local>,
     scope: &Scope,
@@ -316,7 +305,7 @@ pub(super) async fn changes(
 
 fn change(row: &Row) -> Change {
     Change {
-        action: Action::parse(row.get(0)).unwrap_or(Action::Update),
+        action: Action::read(row.get(0)),
         key: json::fields(row.get(1)),
         before: json::fields(row.get(2)),
         after: json::fields(row.get(3)),
@@ -370,14 +359,14 @@ fn record(row: &Row) -> RunRecord {
     let outcome: Option<String> = row.get("outcome");
     RunRecord {
         run_id: RunId::from(row.get::<_, uuid::Uuid>("id")),
-        trigger: Trigger::parse(row.get("trigger")).unwrap_or(Trigger::Cli),
+        trigger: Trigger::read(row.get("trigger")),
         actor: row.get("actor"),
         reason: row.get("reason"),
         dry_run: row.get("dry_run"),
         seq: row.get("seq"),
         started_at: row.get("started_at"),
         finished_at: row.get("finished_at"),
-        outcome: outcome.and_then(|text| Outcome::parse(&text)),
+        outcome: outcome.map(|text| Outcome::read(&text)),
         counts: Counts {
             inserted: row.get("inserted"),
             updated: row.get("updated"),
@@ -395,8 +384,7 @@ fn record(row: &Row) -> RunRecord {
 
 fn failure(row: &Row) -> Option<Failure> {
     let code: String = row.get::<_, Option<String>>("error_code")?;
-    // A code that a newer version wrote is shown as a bug of this one; the message tells it.
-    let code = serde_json::from_value(Value::String(code)).unwrap_or(ErrorCode::Internal);
+    let code = serde_json::from_value(Value::String(code)).unwrap_or(ErrorCode::Unknown);
     let message: Option<String> = row.get("error_message");
     let remedy: Option<String> = row.get("error_remedy");
     Some(Failure {

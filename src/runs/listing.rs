@@ -10,7 +10,7 @@ use crate::meter::{Change, HeldBack, PhaseTime, Rejection, RunId, TenantId};
 use super::status::RunRecord;
 use super::table::{self, LocalTable, Scope};
 use super::tenant::Tenant;
-use super::{Runs, history, lock, log, report, tenant};
+use super::{Runs, held, history, lock, log, report, tenant};
 
 /// Which past runs are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +77,10 @@ pub struct RunDetail {
     pub changes_logged: i64,
     /// The rows that it set aside, as many as the log keeps (`METER_SYNC_REJECTED_LIMIT`).
     pub rejected: Vec<Rejection>,
-    /// The plan that the brake held back, if it did.
+    /// The deactivations that the brake held back, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_back: Option<HeldBack>,
-    /// Whether a person can still let that plan pass: no sync has succeeded since.
+    /// Whether a person can still approve them: no sync has succeeded since.
     pub awaits_decision: bool,
 }
 
@@ -175,13 +175,7 @@ impl Runs {
         };
         let run = log.now(tx, run).await?;
         let details = history::details(tx, id).await?;
-        let awaits_decision = match (&details.held_back, &log.tenant) {
-            (Some(_), Some(tenant)) => {
-                let scope = log.scope(tenant);
-                !history::was_synced_after(tx, &scope, id).await?
-            }
-            _ => false,
-        };
+        let awaits_decision = details.held_back.is_some() && held::can_be_approved(tx, id).await?;
         Ok(Some(RunDetail {
             summary: report::summary(&run),
             next_step: report::next_step(&run),

@@ -46,7 +46,7 @@ pub(super) struct Ending {
     pub(super) warning: Option<String>,
     /// How long it was in each phase.
     pub(super) phases: Vec<PhaseTime>,
-    /// The plan, if the brake held it back.
+    /// The deactivations, if the brake held them back.
     pub(super) held_back: Option<HeldBack>,
 }
 
@@ -119,6 +119,11 @@ pub(super) async fn mark_interrupted(tx: &Tx<'_, Local>, scope: &Scope) -> Resul
 
 const FINISH: &str = "\
 -- log the end of a run
+with outdated as (
+    delete from meter_sync.meter_sync_held h using meter_sync.meter_sync_log g
+    where g.id = $1 and not g.dry_run and $2 in ('succeeded', 'no_change', 'partial')
+      and h.tenant = g.tenant and h.local_table = g.local_table
+)
 update meter_sync.meter_sync_log
 set outcome = $2, finished_at = greatest(clock_timestamp(), started_at),
     inserted = $3, updated = $4, deactivated = $5, reactivated = $6, unchanged = $7, rejected = $8,
@@ -129,8 +134,8 @@ where id = $1 and (outcome is null or outcome = 'interrupted')
 returning finished_at";
 
 /// Writes how a run ended. Called once a run, in the transaction that changes the meters where there
-/// is one; puts the time at which the database says it ended into `ending`. (A run whose connection was lost may have been
-/// taken for interrupted meanwhile.)
+/// is one; puts the time at which the database says it ended into `ending`. A sync outdates what earlier runs held back. (A run
+/// whose connection was lost may have been taken for interrupted meanwhile.)
 pub(super) async fn finish(
     tx: &Tx<'_, Local>,
     run_id: RunId,

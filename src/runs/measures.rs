@@ -126,6 +126,7 @@ fn count(counts: &Counts, remote_bytes: i64) {
             Action::Update => counts.updated,
             Action::Deactivate => counts.deactivated,
             Action::Reactivate => counts.reactivated,
+            Action::Unknown => 0,
         };
         counter!(CHANGES, "action" => action.as_str()).increment(changed.unsigned_abs());
     }

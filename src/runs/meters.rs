@@ -328,7 +328,7 @@ from pg_catalog.jsonb_array_elements($1::jsonb) with ordinality asked (key, n) o
         let change = |row: &Row| MeterChange {
             run_id: RunId::from(row.get::<_, uuid::Uuid>(0)),
             at: row.get(1),
-            action: Action::parse(row.get(2)).unwrap_or(Action::Update),
+            action: Action::read(row.get(2)),
             before: json::fields(row.get(3)),
             after: json::fields(row.get(4)),
         };

@@ -37,6 +37,7 @@ mod counted;
 mod execute;
 mod found;
 mod health;
+mod held;
 mod here;
 mod history;
 pub mod listing;
@@ -95,10 +96,15 @@ impl Request {
 /// What a person has allowed beyond the brake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allow {
-    /// To deactivate more meters than the brake lets pass.
+    /// Which deactivations pass that the brake would hold back.
     pub mass_deactivation: Permission,
     /// To sync a table that was last synced for another tenant.
     pub tenant_change: bool,
+}
+
+/// The reason of a run that carries out what another run showed, for the log.
+pub fn approval_of(shown: RunId) -> String {
+    format!("the deactivations that run {shown} showed were approved")
 }
 
 /// The answer to a [`Request`].

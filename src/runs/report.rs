@@ -137,7 +137,9 @@ impl RunReport {
     /// Whether the run has ended in a way that is an error to whoever asked for it.
     pub fn failure(&self) -> Option<&Failure> {
         match self.outcome {
-            Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => self.error.as_ref(),
+            Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted | Outcome::Unknown) => {
+                self.error.as_ref()
+            }
             Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun)
             | None => None,
         }
@@ -175,6 +177,12 @@ pub(crate) fn summary(record: &RunRecord) -> String {
         Some(Outcome::Failed) => format!("The sync failed: {}", error()),
         Some(Outcome::Refused) => format!("The sync was refused: {}", error()),
         Some(Outcome::Interrupted) => format!("The sync was interrupted: {}", error()),
+        Some(Outcome::Unknown) => format!(
+            "A newer version of meter-sync logged how this run ended: unknown here. {}",
+            error()
+        )
+        .trim_end()
+        .to_owned(),
     }
 }
 
@@ -215,5 +223,6 @@ pub(super) fn next_step(record: &RunRecord) -> String {
         Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => {
             record.error.as_ref().map_or_else(String::new, |error| error.remedy.clone())
         }
+        Some(Outcome::Unknown) => ErrorCode::Unknown.remedy().to_owned(),
     }
 }

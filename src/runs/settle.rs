@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use crate::db::DbError;
+use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Change, HeldBack, Outcome, Progress};
 use crate::sync::{Done, SyncError};
@@ -22,7 +22,7 @@ pub(super) struct End {
     pub(super) record: RunRecord,
     /// The first changes.
     pub(super) changes: Vec<Change>,
-    /// The plan, if the brake held it back.
+    /// The deactivations, if the brake held them back.
     pub(super) held_back: Option<HeldBack>,
 }
 
@@ -106,9 +106,12 @@ impl Order<'_> {
         }))
     }
 
-    /// Undoes what the run did and logs why, in the transaction that still holds the lock.
+    /// Undoes what the run did and logs why, in the transaction that still holds the lock. Where the brake held meters back,
+    /// it wrote down which, and nothing else.
     pub(super) async fn settle(&self, run: Begun<'_>, ending: &mut Ending) -> Result<(), DbError> {
-        run.tx.back_to("work").await?;
+        if ending.held_back.is_none() {
+            run.tx.back_to("work").await?;
+        }
         self.keep_columns(&run).await?;
         log::finish(&run.tx, self.run_id, ending).await?;
         run.tx.commit().await
@@ -124,7 +127,10 @@ impl Order<'_> {
         }
     }
 
-    /// Finds out through a new connection how the run ended, and logs it if nobody has.
+    /// Finds out through a new connection how the run ended, and logs it if nobody has. The log is read first, as another run may
+    /// hold the lock by now: the log tells how a run ended that was committed, and that a run was marked
+    /// interrupted, which can happen only after its transaction was over. Without either, the transaction may still be
+    /// going on, and ends before the lock is ours.
     pub(super) async fn settle_anew(&self, scope: &Scope, mut ending: Ending) -> End {
         for _ in 0..SETTLE_ATTEMPTS {
             match self.try_settle_anew(scope, &mut ending).await {
@@ -149,24 +155,39 @@ impl Order<'_> {
     ) -> Result<Option<End>, DbError> {
         let mut connection = self.local.connect().await?;
         let tx = connection.begin("settle a run").await?;
-        lock::take(&tx, scope).await?;
-        let found =
-            history::by_id(&tx, (&scope.table, Some(&scope.tenant.id)), self.run_id).await?;
-        let committed = found.filter(|record| {
-            record
-                .outcome
-                .is_some_and(|outcome| outcome != Outcome::Interrupted)
-        });
-        if let Some(record) = committed {
+        let mut found = self.found(&tx, scope).await?;
+        if found.as_ref().is_none_or(|run| run.outcome.is_none()) {
+            lock::take(&tx, scope).await?;
+            found = self.found(&tx, scope).await?;
+        }
+        let is_committed = |run: &RunRecord| match run.outcome {
+            None | Some(Outcome::Interrupted) => false,
+            Some(
+                Outcome::Succeeded
+                | Outcome::NoChange
+                | Outcome::Partial
+                | Outcome::Failed
+                | Outcome::Refused
+                | Outcome::DryRun
+                | Outcome::Unknown,
+            ) => true,
+        };
+        if let Some(record) = found.filter(is_committed) {
             let changes = history::changes(&tx, self.run_id, SAMPLE).await?;
+            let details = history::details(&tx, self.run_id).await?;
             return Ok(Some(End {
+                record,
                 changes,
-                ..End::of(record)
+                held_back: details.held_back,
             }));
         }
         log::finish(&tx, self.run_id, ending).await?;
         tx.commit().await?;
         Ok(None)
+    }
+
+    async fn found(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<Option<RunRecord>, DbError> {
+        history::by_id(tx, (&scope.table, Some(&scope.tenant.id)), self.run_id).await
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) fn summary(health: Health, found: &Found, unanswered: Option<&Failure
         }
         Health::Failing => match last.and_then(|run| run.outcome) {
             Some(Outcome::Partial) => format!("Most meters are in sync, but not all{when}. {said}"),
+            Some(Outcome::Unknown) => said,
             _ => format!("The last sync did not succeed{when}. {said}"),
         },
     }

@@ -9,7 +9,7 @@ use super::read::Staged;
 use super::reasons::{self, BadRow};
 use super::rejected::{self, PerRow, Rows, Tried};
 use super::release::{self, Released};
-use super::{Job, Shape, SyncError, Synced, carry, exchange};
+use super::{Job, Shape, SyncError, Synced, carry, exchange, record};
 
 /// How often the rows that were not taken are tried again, as long as it helps: a row may have waited
 /// for a value that another row gave up, or for the row that it refers to.
@@ -55,7 +55,7 @@ pub(crate) async fn apply(
         let altered = altered(local, shape, &[]).await?;
         return Ok(Synced {
             altered,
-            ..plan.into_synced(staged.rejected)
+            ..plan.into_synced(job, staged.rejected)
         });
     };
     retry(local, shape, &mut bad).await?;
@@ -110,7 +110,7 @@ async fn settle(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
-    (plan, staged): (Plan, Staged),
+    (mut plan, staged): (Plan, Staged),
     (bad, released): (Vec<BadRow>, &Released),
 ) -> Result<Synced, SyncError> {
     let out: Vec<i64> = bad.iter().map(|(_, n, _)| *n).collect();
@@ -125,17 +125,22 @@ async fn settle(
     }
     let reasons = reasons::explain(local, shape, job, &bad).await?;
     let altered = altered(local, shape, &out).await?;
-    let mut synced = Synced {
-        altered,
-        ..plan.into_synced(staged.rejected)
-    };
+    let mut rejected = staged.rejected;
+    if plan.counts.changes() > i64::from(job.limits.change_limit) && !out.is_empty() {
+        record::refill(local, job, &out).await?;
+    }
     for ((_, n, _), reason) in bad.into_iter().zip(reasons) {
         let (action, rejection) = set_aside(local, shape, job, (n, reason)).await?;
-        *count_of(&mut synced.counts, action) -= 1;
-        synced.counts.rejected += 1;
-        synced.rejected.push(rejection);
+        if let Some(count) = count_of(&mut plan.counts, action) {
+            *count -= 1;
+        }
+        plan.counts.rejected += 1;
+        rejected.push(rejection);
     }
-    Ok(synced)
+    Ok(Synced {
+        altered,
+        ..plan.into_synced(job, rejected)
+    })
 }
 
 /// How many of the written rows are looked at again.
@@ -277,7 +282,7 @@ from pg_temp.meter_sync_plan p where p.n = $2"
     let run_id = job.run_id.as_uuid();
     let params = [param::uuid(run_id), param::bigint(n)];
     let row = local.query_one(&sql, &params).await?;
-    let action = Action::parse(row.get(0)).unwrap_or(Action::Update);
+    let action = Action::read(row.get(0));
     Ok((
         action,
         Rejection {

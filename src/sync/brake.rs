@@ -1,16 +1,19 @@
 //! Holds back a plan that looks like the remote's mistake rather than its will.
+//!
+//! A meter becomes inactive because the remote has it no more, or because the remote switched it off. The limits are on the
+//! sum of both.
 
-use tokio_postgres::Row;
+use crate::db::{DbError, Local, Tx, quote};
+use crate::meter::{HeldBack, Permission};
 
-use crate::db::{DbError, Local, Tx, json, quote};
-use crate::meter::{Fields, HeldBack, Permission};
-
+use super::held::{self, Cover, Kind};
 use super::plan::Plan;
 use super::read::Staged;
 use super::{Job, Shape, SyncError};
 
-/// Refuses a plan that empties the site, or that deactivates more meters than the settings let pass,
-/// unless a person allowed it. Who allowed one plan allowed no other, however alike.
+/// Refuses a plan that empties the site, or that makes more meters inactive than the settings let pass, unless a person
+/// approved these meters. What else the plan changes is not part of the question. The meters of a refused plan are kept
+/// under the run, which thus wrote nothing else yet.
 pub(super) async fn check(
     local: &Tx<'_, Local>,
     shape: &Shape,
@@ -20,7 +23,7 @@ pub(super) async fn check(
 ) -> Result<(), SyncError> {
     // Rows that cannot be told from each other tell of no meter.
     let is_empty = staged.rows == staged.unidentified;
-    let deactivated = plan.counts.deactivated;
+    let deactivated = plan.counts.deactivated + plan.switched_off;
     let are_few = deactivated <= i64::from(job.limits.max_deactivated_rows);
     // Counting the meters takes a look at all of them, so it waits till it matters.
     if *job.mass_deactivation == Permission::Any || are_few && !is_empty {
@@ -41,67 +44,54 @@ pub(super) async fn check(
     if !is_emptied && !are_many {
         return Ok(());
     }
-    let held = HeldBack {
-        digest: digest(local, shape, job).await?,
-        deactivated,
-        active,
-        first: first(local, shape).await?,
+    let approved = match *job.mass_deactivation {
+        Permission::Shown(run) => Some((run, held::cover(local, shape, job, run).await?)),
+        Permission::None | Permission::Any => None,
     };
-    if *job.mass_deactivation == Permission::Plan(held.digest.clone()) {
-        return Ok(());
-    }
-    let (tenant, held) = (job.tenant.clone(), Box::new(held));
-    Err(match is_emptied {
-        true => SyncError::SourceEmpty { tenant, held },
-        false => SyncError::MassDeactivation { tenant, held },
+    let held = || hold(local, shape, job, (plan, active));
+    let tenant = job.tenant.clone();
+    Err(match approved {
+        Some((_, Cover::All)) => return Ok(()),
+        Some((run, Cover::AllBut(others))) => SyncError::ApprovalOutdated {
+            tenant,
+            run,
+            others: Some(others),
+            held: held().await?,
+        },
+        Some((run, Cover::Nothing)) => SyncError::ApprovalOutdated {
+            tenant,
+            run,
+            others: None,
+            held: held().await?,
+        },
+        None if is_emptied => SyncError::SourceEmpty {
+            tenant,
+            held: held().await?,
+        },
+        None => SyncError::MassDeactivation {
+            tenant,
+            held: held().await?,
+        },
     })
 }
 
-/// What tells the plan from another one, also of another tenant or for another table: how many rows it has, and two
-/// sums over what each is and becomes.
-async fn digest(local: &Tx<'_, Local>, shape: &Shape, job: &Job<'_>) -> Result<String, DbError> {
-    let whose = quote::literal(&format!("{} {}", shape.local, job.tenant));
-    let key = shape.key_json("p");
-    let same_key = shape.same_key("s", "p");
-    let staged = shape.list("s", &shape.names);
-    let sql = format!(
-        "-- digest the plan
-select pg_catalog.concat_ws('-', pg_catalog.count(*),
-    pg_catalog.sum(pg_catalog.hashtextextended(t.line, 1)::numeric),
-    pg_catalog.sum(pg_catalog.hashtextextended(t.line, 2)::numeric))
-from (
-    select pg_catalog.concat_ws(' ', {whose}, p.action, {key}, row({staged})::text) collate pg_catalog.\"C\" as line
-    from pg_temp.meter_sync_plan p
-    left join pg_temp.meter_sync_stage s on {same_key}
-) t"
-    );
-    Ok(local.query_one(&sql, &[]).await?.get(0))
-}
-
-/// How many of the meters are named.
-const NAMED: u32 = 5;
-
-/// The first meters that the plan deactivates.
-async fn first(local: &Tx<'_, Local>, shape: &Shape) -> Result<Vec<Fields>, DbError> {
-    let key = shape.key_json("l");
-    let same_key = shape.same_key("l", "p");
-    let name = match shape.names.iter().any(|name| name == "name") {
-        true => "pg_catalog.jsonb_build_object('name', pg_catalog.left(l.name::text, 200))",
-        false => "'{}'::jsonb",
-    };
-    let sql = format!(
-        "-- name the first meters to be deactivated
-select ({key} || {name})::text
-from pg_temp.meter_sync_plan p
-join {} l on {same_key} and {}
-where p.action = 'deactivate' order by p.n limit {NAMED}",
-        shape.local, shape.local_filter
-    );
-    let rows = local.query(&sql, &[]).await?;
-    Ok(rows
-        .iter()
-        .map(|row: &Row| json::fields(row.get(0)))
-        .collect())
+/// Keeps the meters for a person to decide about, and describes them.
+async fn hold(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    (plan, active): (&Plan, i64),
+) -> Result<Box<HeldBack>, DbError> {
+    let (gone, switched_off) = (plan.counts.deactivated, plan.switched_off);
+    Ok(Box::new(HeldBack {
+        digest: held::keep(local, shape, job).await?,
+        deactivated: gone + switched_off,
+        gone,
+        switched_off,
+        active,
+        first: held::first(local, shape, Kind::Gone).await?,
+        first_switched_off: held::first(local, shape, Kind::SwitchedOff).await?,
+    }))
 }
 
 /// How many active meters there are, counted no further than `most`.

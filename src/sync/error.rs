@@ -2,7 +2,7 @@
 
 use crate::db::DbError;
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{HeldBack, TenantId};
+use crate::meter::{HeldBack, RunId, TenantId};
 
 /// Why a sync did not happen. The local meters are as before.
 #[derive(Debug, thiserror::Error)]
@@ -79,18 +79,45 @@ pub enum SyncError {
         /// What would have been done.
         held: Box<HeldBack>,
     },
-    /// The brake: too many would go.
-    #[error(
-        "{} of {} active meters of tenant {tenant} would be deactivated; none was.",
-        held.deactivated,
-        held.active
-    )]
+    /// The brake: too many would become inactive.
+    #[error("{}", would_deactivate(.tenant, .held))]
     MassDeactivation {
         /// The tenant.
         tenant: TenantId,
         /// What would have been done.
         held: Box<HeldBack>,
     },
+    /// The brake: a person approved other meters than these.
+    #[error("{} {}", would_deactivate(.tenant, .held), not_covered(*.run, *.others))]
+    ApprovalOutdated {
+        /// The tenant.
+        tenant: TenantId,
+        /// The run whose meters were approved.
+        run: RunId,
+        /// How many meters that run did not show; `None` if there is nothing of it that can be approved.
+        others: Option<i64>,
+        /// What would have been done.
+        held: Box<HeldBack>,
+    },
+}
+
+fn would_deactivate(tenant: &TenantId, held: &HeldBack) -> String {
+    format!(
+        "{} of {} active meters of tenant {tenant} would be deactivated: {}. None was.",
+        held.deactivated,
+        held.active,
+        held.reasons("the remote")
+    )
+}
+
+fn not_covered(run: RunId, others: Option<i64>) -> String {
+    match others {
+        Some(1) => format!("The approval of run {run} does not cover 1 of them."),
+        Some(others) => format!("The approval of run {run} does not cover {others} of them."),
+        None => format!(
+            "Run {run} cannot be approved: a sync has succeeded since, or it held no meters back."
+        ),
+    }
 }
 
 impl SyncError {
@@ -99,6 +126,7 @@ impl SyncError {
         match self {
             Self::SourceEmpty { .. }
             | Self::MassDeactivation { .. }
+            | Self::ApprovalOutdated { .. }
             | Self::TenantMismatch { .. } => true,
             Self::Database(_)
             | Self::RemoteSchema(_)
@@ -113,10 +141,12 @@ impl SyncError {
         }
     }
 
-    /// The plan that the brake held back, if it did.
+    /// The deactivations that the brake held back, if it did.
     pub fn held_back(&self) -> Option<&HeldBack> {
         match self {
-            Self::SourceEmpty { held, .. } | Self::MassDeactivation { held, .. } => Some(held),
+            Self::SourceEmpty { held, .. }
+            | Self::MassDeactivation { held, .. }
+            | Self::ApprovalOutdated { held, .. } => Some(held),
             Self::Database(_)
             | Self::RemoteSchema(_)
             | Self::LocalSchema(_)
@@ -145,6 +175,7 @@ impl SyncError {
             Self::Unsettled(_) => ErrorCode::LocalTimeout,
             Self::SourceEmpty { .. } => ErrorCode::SourceEmptyRefused,
             Self::MassDeactivation { .. } => ErrorCode::MassDeactivationRefused,
+            Self::ApprovalOutdated { .. } => ErrorCode::ApprovalOutdated,
         };
         let failure = Failure::new(code, self.to_string());
         if let Self::SameTable(_) = self {

@@ -38,6 +38,7 @@ mod error;
 mod exchange;
 mod format;
 mod free_values;
+mod held;
 mod holders;
 mod key;
 mod load;
@@ -73,7 +74,7 @@ pub struct Job<'a> {
     pub hash_bits: u32,
     /// Whether to plan only.
     pub dry_run: bool,
-    /// Which mass deactivation a person allowed.
+    /// Which mass deactivation a person approved.
     pub mass_deactivation: &'a Permission,
     /// Whether a person allowed a change of tenant.
     pub allow_tenant_change: bool,
@@ -204,10 +205,12 @@ pub async fn run(
             Err(error) if !error.is_refusal() => return Err(error),
             braked => braked.err(),
         };
-        let done = Done::of(plan.into_synced(staged.rejected), compared);
+        record::changes(local, &shape, job, &plan).await?;
+        let done = Done::of(plan.into_synced(job, staged.rejected), compared);
         return Ok(Done { refusal, ..done });
     }
     braked?;
+    record::changes(local, &shape, job, &plan).await?;
     enter(observer, Phase::Apply);
     let synced = apply::apply(local, &shape, job, plan, staged).await?;
     digest::remember(local, &shape, job, versions, (true, &synced)).await?;

@@ -11,17 +11,17 @@ use crate::meter::{Action, Counts, Rejection};
 
 use super::read::Staged;
 use super::rejected::Rows;
-use super::{Extent, Job, Shape, SyncError, Synced, record};
+use super::{Extent, Job, Shape, SyncError, Synced};
 
 /// What a sync would change: temporary table `meter_sync_plan` holds a numbered row a meter,
-/// `meter_sync_unmatched` the meters within the extent that the remote has not (any more), and
-/// `meter_sync_change` the first of them with their old and new values.
+/// `meter_sync_unmatched` the meters within the extent that the remote has not (any more).
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) counts: Counts,
+    /// How many of the updates take `active` away from a meter that has it.
+    pub(crate) switched_off: i64,
     /// The rows of each step, in the order in which they are applied.
     pub(crate) steps: Vec<(Step, Rows)>,
-    pub(crate) changes_truncated: bool,
 }
 
 /// The steps in which a plan is applied: what frees a unique value comes before what takes it.
@@ -34,21 +34,22 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    fn of(action: Action) -> Self {
+    fn of(action: Action) -> Option<Self> {
         match action {
-            Action::Deactivate => Self::Deactivate,
-            Action::Update | Action::Reactivate => Self::Change,
-            Action::Insert => Self::Insert,
+            Action::Deactivate => Some(Self::Deactivate),
+            Action::Update | Action::Reactivate => Some(Self::Change),
+            Action::Insert => Some(Self::Insert),
+            Action::Unknown => None,
         }
     }
 }
 
 impl Plan {
     /// The result of a dry run.
-    pub(crate) fn into_synced(self, rejected: Vec<Rejection>) -> Synced {
+    pub(crate) fn into_synced(self, job: &Job<'_>, rejected: Vec<Rejection>) -> Synced {
         Synced {
+            changes_truncated: self.counts.changes() > i64::from(job.limits.change_limit),
             counts: self.counts,
-            changes_truncated: self.changes_truncated,
             rejected,
             altered: Vec::new(),
         }
@@ -58,8 +59,8 @@ impl Plan {
 /// How often a plan is made anew because others changed the rows in it meanwhile.
 const ATTEMPTS: usize = 5;
 
-/// Makes the plan and records its changes. Unless it is a dry run, the local rows in it are locked
-/// then and as the plan says, so nothing can come between plan and apply.
+/// Makes the plan. Unless it is a dry run, the local rows in it are locked then and as the plan says, so
+/// nothing can come between plan and apply.
 pub(crate) async fn make(
     local: &Tx<'_, Local>,
     shape: &Shape,
@@ -83,14 +84,7 @@ pub(crate) async fn make(
             )
             .await?;
     }
-    let mut plan = summary(local, staged).await?;
-    if plan.counts.changes() > 0 {
-        let limit = i64::from(job.limits.change_limit);
-        plan.changes_truncated = plan.counts.changes() > limit;
-        let run_id = job.run_id.as_uuid();
-        record::changes(local, shape, run_id, limit).await?;
-    }
-    Ok(plan)
+    Ok(summary(local, staged).await?)
 }
 
 /// `row(t."a", t."b", ...)` over all columns but the key: keys that the local table takes for one, such
@@ -117,6 +111,7 @@ fn plan_sql(shape: &Shape, extent: &Extent) -> String {
     let within = &extent.local;
     let (staged, here) = (image("s", shape), image("l", shape));
     let staged_active = shape.column("s", &shape.active);
+    let is_switched_off = is_switched_off(shape);
     let staged_key = shape.list("s", &shape.key);
     let local_key = quote::list(&shape.key, ", ", |name| {
         format!("{} as {}", shape.column("l", name), shape.place(name))
@@ -138,16 +133,32 @@ from (
            case when {is_new} then 'insert'
                 when l.{active} is not true and {staged_active} then 'reactivate'
                 else 'update' end as action,
-           l.xmin as version, l.ctid as place, {staged_key}
+           {is_switched_off} as is_switched_off, l.xmin as version, l.ctid as place, {staged_key}
     from pg_temp.meter_sync_stage s
     left join {local} l on {same_key} and {local_filter}
     where {is_new} or pg_catalog.record_image_ne({staged}, {here})
     union all
-    select 0, 'deactivate', u.version, u.place, {unmatched_key}
+    select 0, 'deactivate', false, u.version, u.place, {unmatched_key}
     from pg_temp.meter_sync_unmatched u where u.active
 ) d;
 analyze pg_temp.meter_sync_plan"
     )
+}
+
+/// Whether a staged row takes `active` away from the local row. A plain table that holds no NULL there rejects one, and the meter
+/// then stays active.
+fn is_switched_off(shape: &Shape) -> String {
+    let here = format!("l.{} is true", quote::identifier(&shape.active));
+    let there = shape.column("s", &shape.active);
+    let active = shape
+        .columns
+        .iter()
+        .find(|column| column.name == shape.active);
+    let is_kept = active.is_some_and(|column| !column.is_nullable) && shape.keeps_what_is_written;
+    match is_kept {
+        true => format!("({here} and {there} is false)"),
+        false => format!("({here} and {there} is not true)"),
+    }
 }
 
 /// Locks the local rows of the plan against writers (not against readers, nor yet against new readings
@@ -176,20 +187,21 @@ select (select pg_catalog.count(*) from pg_temp.meter_sync_plan p where p.action
     Ok(local.query_one(&sql, &[]).await?.get(0))
 }
 
-async fn summary(local: &Tx<'_, Local>, staged: &Staged) -> Result<Plan, SyncError> {
+async fn summary(local: &Tx<'_, Local>, staged: &Staged) -> Result<Plan, DbError> {
     let mut plan = Plan {
         counts: Counts::default(),
+        switched_off: 0,
         steps: Vec::new(),
-        changes_truncated: false,
     };
     for row in local.query(SUMMARY, &[]).await? {
         let (action, first, last): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
-        let count: i64 = row.get(3);
-        let Some(action) = Action::parse(&action) else {
+        let action = Action::read(&action);
+        let (Some(step), Some(count)) = (Step::of(action), count_of(&mut plan.counts, action))
+        else {
             continue;
         };
-        *count_of(&mut plan.counts, action) = count;
-        let step = Step::of(action);
+        *count = row.get(3);
+        plan.switched_off += row.get::<_, i64>(4);
         match plan.steps.iter_mut().find(|(known, _)| *known == step) {
             Some((_, rows)) => {
                 *rows = Rows {
@@ -212,16 +224,18 @@ async fn summary(local: &Tx<'_, Local>, staged: &Staged) -> Result<Plan, SyncErr
 }
 
 /// The count that an action adds to.
-pub(crate) fn count_of(counts: &mut Counts, action: Action) -> &mut i64 {
+pub(crate) fn count_of(counts: &mut Counts, action: Action) -> Option<&mut i64> {
     match action {
-        Action::Insert => &mut counts.inserted,
-        Action::Update => &mut counts.updated,
-        Action::Deactivate => &mut counts.deactivated,
-        Action::Reactivate => &mut counts.reactivated,
+        Action::Insert => Some(&mut counts.inserted),
+        Action::Update => Some(&mut counts.updated),
+        Action::Deactivate => Some(&mut counts.deactivated),
+        Action::Reactivate => Some(&mut counts.reactivated),
+        Action::Unknown => None,
     }
 }
 
 const SUMMARY: &str = "\
 -- sum up the plan
-select p.action, pg_catalog.min(p.n), pg_catalog.max(p.n), pg_catalog.count(*)
+select p.action, pg_catalog.min(p.n), pg_catalog.max(p.n), pg_catalog.count(*),
+       pg_catalog.count(*) filter (where p.is_switched_off)
 from pg_temp.meter_sync_plan p group by 1";

@@ -2,19 +2,69 @@
 
 use uuid::Uuid;
 
+use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param, quote};
 
-use super::Shape;
+use super::plan::Plan;
 use super::rejected::{self, Tried};
+use super::{Job, Shape};
 
-/// Records what will change, old and new, of the first `limit` rows of the plan.
+/// Records what the plan changes, old and new, as many rows as the log keeps of a run. What comes after them is kept ready
+/// for rows that turn out to be rejected: once a row is written, its old values are gone.
 pub(super) async fn changes(
     local: &Tx<'_, Local>,
     shape: &Shape,
-    run_id: Uuid,
-    limit: i64,
+    job: &Job<'_>,
+    plan: &Plan,
 ) -> Result<(), DbError> {
-    record(local, run_id, limit, |form| of_plan(shape, form)).await
+    let changes = plan.counts.changes();
+    if changes == 0 {
+        return Ok(());
+    }
+    let limit = i64::from(job.limits.change_limit);
+    let range = |after: i64, last: i64| {
+        let run_id = param::uuid(job.run_id.as_uuid());
+        [run_id, param::bigint(after), param::bigint(last)]
+    };
+    let first = range(0, limit);
+    record(local, &first, |form| of_plan(shape, LOG, form)).await?;
+    if changes <= limit || job.dry_run {
+        return Ok(());
+    }
+    local.batch(CREATE_SPARE).await?;
+    let last = limit + i64::from(job.limits.rejected_limit);
+    record(local, &range(limit, last), |form| {
+        of_plan(shape, SPARE, form)
+    })
+    .await
+}
+
+const LOG: &str = "meter_sync.meter_sync_change";
+const SPARE: &str = "pg_temp.meter_sync_spare";
+
+const CREATE_SPARE: &str = "\
+-- create the table of further changes
+create temp table meter_sync_spare on commit drop as
+select g.* from meter_sync.meter_sync_change g with no data";
+
+const REFILL: &str = "\
+-- record further changes
+insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
+select g.run_id, g.n, g.action, g.key, g.before, g.after
+from pg_temp.meter_sync_spare g where g.n <> all ($1) order by g.n limit $2";
+
+/// Records further changes in place of those that were taken from the log, as these rows of the plan were rejected. To be called once
+/// all are known, if there were more changes than the log keeps.
+pub(super) async fn refill(
+    local: &Tx<'_, Local>,
+    job: &Job<'_>,
+    rejected: &[i64],
+) -> Result<(), DbError> {
+    let limit = i64::from(job.limits.change_limit);
+    let taken = rejected.iter().filter(|n| **n <= limit).count();
+    let taken = i64::try_from(taken).unwrap_or(i64::MAX);
+    let params = [param::bigints(rejected), param::bigint(taken)];
+    local.execute(REFILL, &params).await.map(drop)
 }
 
 /// Records the first `limit` meters of a table that had none before.
@@ -24,27 +74,26 @@ pub(super) async fn load(
     run_id: Uuid,
     limit: i64,
 ) -> Result<(), DbError> {
-    record(local, run_id, limit, |form| of_load(shape, form)).await
+    let params = [param::uuid(run_id), param::bigint(limit)];
+    record(local, &params, |form| of_load(shape, form)).await
 }
 
 /// A value that `jsonb` cannot hold must not keep the others from being synced, so it is then recorded
 /// as text.
 async fn record(
     local: &Tx<'_, Local>,
-    run_id: Uuid,
-    limit: i64,
+    params: &[Param<'_>],
     statement: impl Fn(Form) -> String,
 ) -> Result<(), DbError> {
-    let params = [param::uuid(run_id), param::bigint(limit)];
     let as_json = statement(Form::Json);
     let tried = rejected::attempt(local, async {
         local
-            .execute(&as_json, &params)
+            .execute(&as_json, params)
             .await
             .map(|_rows| Tried::Taken)
     });
     if let Tried::NotTaken(_) = tried.await? {
-        local.execute(&statement(Form::Text), &params).await?;
+        local.execute(&statement(Form::Text), params).await?;
     }
     Ok(())
 }
@@ -58,7 +107,8 @@ pub(super) enum Form {
     Text,
 }
 
-fn of_plan(shape: &Shape, form: Form) -> String {
+/// The rows of the plan after `$2`, up to `$3`.
+fn of_plan(shape: &Shape, into: &str, form: Form) -> String {
     let Shape {
         local,
         local_filter,
@@ -76,7 +126,7 @@ fn of_plan(shape: &Shape, form: Form) -> String {
     let (before, after) = (fields(shape, "l", form), fields(shape, "s", form));
     format!(
         "-- record the changes
-insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
+insert into {into} (run_id, n, action, key, before, after)
 select $1, p.n, p.action, {key},
     case when p.action = 'insert' then '{{}}'::jsonb
         when p.action = 'deactivate' then pg_catalog.jsonb_build_object({active}, true)
@@ -87,7 +137,7 @@ from pg_temp.meter_sync_plan p
 left join pg_temp.meter_sync_stage s on {staged_row}
 left join {local} l on {local_row} and {local_filter}
 {left_out}
-where p.n <= $2"
+where p.n > $2 and p.n <= $3"
     )
 }
 

@@ -10,7 +10,7 @@ use super::viewer::Viewer;
 use crate::error::{ErrorCode, Failure};
 use crate::http::Shared;
 use crate::meter::{Permission, RunId, Trigger};
-use crate::runs::{Allow, Request, Requested};
+use crate::runs::{Allow, Request, Requested, approval_of};
 use crate::trace::TraceId;
 
 /// The form that starts a sync.
@@ -18,7 +18,7 @@ use crate::trace::TraceId;
 pub(super) struct Wanted {
     #[serde(rename = "do")]
     what: What,
-    /// The run whose plan, held back by the brake, a person allows.
+    /// The run whose deactivations, held back by the brake, a person approves.
     allow: Option<RunId>,
     sure: Option<Yes>,
 }
@@ -55,8 +55,11 @@ pub(super) async fn sync(
     request.dry_run = wanted.what == What::Preview;
     let allowed = wanted.allow.filter(|_| !request.dry_run);
     if let Some(id) = allowed {
-        request.allow = allow(&shared, id, wanted.sure).await?;
-        request.reason = Some(format!("the plan of run {id} was allowed"));
+        let Some(allow) = allow(&shared, id, wanted.sure).await? else {
+            return Ok(Redirect::to(&format!("/runs/{id}?notice=nothing_held")));
+        };
+        request.allow = allow;
+        request.reason = Some(approval_of(id));
     }
     let is_shown = request.dry_run || allowed.is_some();
     let to = match shared.runs.request(request).await? {
@@ -70,19 +73,24 @@ pub(super) async fn sync(
     Ok(Redirect::to(&to))
 }
 
-/// What a person allows: exactly the plan that they were shown.
-async fn allow(shared: &Shared, id: RunId, sure: Option<Yes>) -> Result<Allow, Trouble> {
+/// What a person approves: the deactivations that they were shown, or fewer; `None` if the run held none back.
+async fn allow(shared: &Shared, id: RunId, sure: Option<Yes>) -> Result<Option<Allow>, Trouble> {
     let detail = shared.runs.run(id).await?;
+    if detail
+        .as_ref()
+        .is_some_and(|detail| detail.held_back.is_none())
+    {
+        return Ok(None);
+    }
     let detail = detail.filter(|detail| detail.awaits_decision);
-    let held = detail.and_then(|detail| detail.held_back);
-    let (Some(held), Some(Yes::Yes)) = (held, sure) else {
-        let message = "Nothing was allowed: the box was not ticked, the plan is not in the log, or a sync has succeeded since it was held back.";
+    let (Some(_), Some(Yes::Yes)) = (detail, sure) else {
+        let message = "Nothing was approved: the box was not ticked, the log does not have the run, or a sync has succeeded since.";
         let failure = Failure::new(ErrorCode::MassDeactivationRefused, message)
             .with_remedy("Preview the changes again, and tick the box if they are right.");
         return Err(Trouble::forbidden(failure));
     };
-    Ok(Allow {
-        mass_deactivation: Permission::Plan(held.digest),
+    Ok(Some(Allow {
+        mass_deactivation: Permission::Shown(id),
         tenant_change: false,
-    })
+    }))
 }

@@ -39,9 +39,9 @@ fn advice(status: &Status, asks: bool, viewer: Viewer) -> Option<Markup> {
     match status.health {
         Health::Ok | Health::NeverRun => None,
         Health::NotConfigured => Some(prose(&status.next_step)),
-        Health::Failing if asks => {
-            Some(html! { "Decide " a href="#held-head" { "whether these meters are gone" } "." })
-        }
+        Health::Failing if asks => Some(
+            html! { "Decide " a href="#held-head" { "whether these meters are to be deactivated" } "." },
+        ),
         Health::Failing if has_error => Some(prose(&status.next_step)),
         Health::Failing | Health::Late | Health::Stale if !viewer.may_trigger => {
             Some(html! { "Ask somebody who may start a sync." })

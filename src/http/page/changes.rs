@@ -165,20 +165,31 @@ pub(super) fn rejected(rows: &[Rejection]) -> Markup {
 
 /// The question that the brake leaves to a person, in so many words.
 pub(super) fn question(held: &HeldBack) -> Markup {
-    let count = i64::try_from(held.first.len()).unwrap_or(i64::MAX);
     html! {
         p { strong { (number(held.deactivated)) " of " (number(held.active)) " active meters would be deactivated" }
-            ", as the central database has them no more:" }
-        ul.held {
-            @for meter in &held.first {
-                @let name = meter.get("name").and_then(serde_json::Value::as_str);
-                @let key: Fields = meter.iter().filter(|(column, _)| *column != "name")
-                    .map(|(column, value)| (column.clone(), value.clone())).collect();
-                li { (self::meter(&key, name)) }
+            ": " (held.reasons("the central database")) "." }
+        (listed("Gone:", held.gone, &held.first))
+        (listed("Switched off:", held.switched_off, &held.first_switched_off))
+        p { "They keep their rows and readings, and become active again when the central database has them active." }
+    }
+}
+
+/// The first meters of a kind, and how many more there are.
+fn listed(kind: &str, all: i64, first: &[Fields]) -> Markup {
+    let count = i64::try_from(first.len()).unwrap_or(i64::MAX);
+    html! {
+        @if !first.is_empty() {
+            p { (kind) }
+            ul.held {
+                @for meter in first {
+                    @let name = meter.get("name").and_then(serde_json::Value::as_str);
+                    @let key: Fields = meter.iter().filter(|(column, _)| *column != "name")
+                        .map(|(column, value)| (column.clone(), value.clone())).collect();
+                    li { (self::meter(&key, name)) }
+                }
+                @if all > count { li.soft { "and " (number(all - count)) " more" } }
             }
-            @if held.deactivated > count { li.soft { "and " (number(held.deactivated - count)) " more" } }
         }
-        p { "They keep their rows and readings, and come back when the central database has them again." }
     }
 }
 

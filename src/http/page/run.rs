@@ -35,6 +35,8 @@ pub(super) struct Asked {
 enum Notice {
     /// They asked for a run while this one was in progress.
     AlreadyRunning,
+    /// They approved a run that held nothing back.
+    NothingHeld,
 }
 
 /// The page at `/runs/{id}`.
@@ -73,8 +75,10 @@ pub(super) async fn show(
     };
     let main = html! {
         p { a href="/" { "Back to the status" } }
-        @if asked.notice == Some(Notice::AlreadyRunning) {
-            p.box.warn { "Nothing was started: this run was in progress already." }
+        @match asked.notice {
+            None => {},
+            Some(Notice::AlreadyRunning) => p.box.warn { "Nothing was started: this run was in progress already." },
+            Some(Notice::NothingHeld) => p.box.warn { "Nothing was started: this run held no meters back." },
         }
         (head(&detail))
         (facts::running(running, clock::now()))
@@ -153,7 +157,7 @@ fn carry_out(detail: &RunDetail, viewer: Viewer) -> Markup {
     }
 }
 
-/// What a person has to decide, or had to, where the brake held a plan back.
+/// What a person has to decide, or had to, where the brake held deactivations back.
 pub(super) fn decision(detail: &RunDetail, viewer: Viewer) -> Markup {
     let Some(held) = &detail.held_back else {
         return html! {};
@@ -170,25 +174,26 @@ pub(super) fn decision(detail: &RunDetail, viewer: Viewer) -> Markup {
             section.box aria-labelledby="held-head" {
                 h2 #held-head { "This was held back" }
                 (changes::question(held))
-                p.soft { "A sync has succeeded since, so there is nothing left to decide." }
+                p.soft { "A sync has succeeded since, or these meters are no longer listed, so there is nothing left to decide." }
             }
         }
     }
 }
 
-/// The form that lets the plan of a run pass.
+/// The form that lets the deactivations of a run pass.
 fn answer(run: RunId, held: &HeldBack) -> Markup {
     html! {
         form method="post" action="/sync" {
             input type="hidden" name="allow" value=(run);
             p.box data-changed hidden { "This has changed since it was shown. " a href="" { "Look again" } }
-            p { label { input type="checkbox" name="sure" value="yes" required; " I know these meters, and they are gone." } }
+            p { label { input type="checkbox" name="sure" value="yes" required; " I know these meters, and they are to be deactivated." } }
             p.row {
                 // The first button is what the Enter key presses.
                 button name="do" value="preview" formnovalidate { "Show all " (number(held.deactivated)) " (a preview)" }
                 button.danger name="do" value="sync" { "Deactivate " (counted(held.deactivated, "meter", "meters")) }
             }
-            p.soft { "Only this exact plan is carried out. If the central database has changed since, nothing is written and you are asked again." }
+            p.soft { "No other meter is deactivated: if one more is due by now, nothing is written and you are asked again. "
+                "All other changes are synced as they then are." }
         }
     }
 }
@@ -209,7 +214,8 @@ fn body(detail: &RunDetail, changes: &[Named], place: Place) -> Markup {
             @match run.outcome {
                 None => p.soft { "This is known when the run has ended." },
                 Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => p { "Nothing was written." },
-                Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun) => (changes::counts(&run.counts, is_plan)),
+                Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun | Outcome::Unknown) =>
+                    (changes::counts(&run.counts, is_plan)),
             }
             @if run.changes_truncated { p.soft { "The log keeps no more changes of one run (METER_SYNC_CHANGE_LIMIT)." } }
             @if place.is_later { p { a href=(format!("/runs/{}", run.run_id)) { "From the first change on" } } }

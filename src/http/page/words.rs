@@ -42,6 +42,7 @@ pub(super) fn outcome(outcome: Option<Outcome>) -> Look {
         Some(Outcome::Refused) => look("Refused", Icon::Block, "bad"),
         Some(Outcome::Interrupted) => look("Interrupted", Icon::Gap, "bad"),
         Some(Outcome::DryRun) => look("Preview", Icon::List, "calm"),
+        Some(Outcome::Unknown) => look("Unknown", Icon::Dots, "warn"),
     }
 }
 
@@ -52,6 +53,7 @@ pub(super) fn action(action: Action, planned: bool) -> &'static str {
         (Action::Update, false) => "Updated",
         (Action::Deactivate, false) => "Deactivated",
         (Action::Reactivate, false) => "Reactivated",
+        (Action::Unknown, _) => "Unknown",
         (Action::Insert, true) => "Would insert",
         (Action::Update, true) => "Would update",
         (Action::Deactivate, true) => "Would deactivate",
@@ -68,6 +70,7 @@ pub(super) fn trigger(trigger: Trigger) -> &'static str {
         Trigger::Rest => "program",
         Trigger::Page => "this page",
         Trigger::Cli => "command line",
+        Trigger::Unknown => "unknown",
     }
 }
 

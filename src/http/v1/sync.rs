@@ -180,7 +180,7 @@ fn answer(report: RunReport) -> Result<Response, Details> {
             Outcome::Refused => {
                 Err(Details::failure(StatusCode::CONFLICT, failure_of(report)).about(id))
             }
-            Outcome::Failed | Outcome::Interrupted => {
+            Outcome::Failed | Outcome::Interrupted | Outcome::Unknown => {
                 Err(Details::from(failure_of(report)).about(id))
             }
         },

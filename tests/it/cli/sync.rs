@@ -124,7 +124,7 @@ async fn a_sync_that_the_brake_refuses_ends_with_3_until_a_person_allows_it() {
         refused.stdout
     );
     assert!(
-        refused.stdout.contains("--allow-mass-deactivation"),
+        refused.stdout.contains("meter-sync sync --allow-plan "),
         "{}",
         refused.stdout
     );
@@ -136,6 +136,51 @@ async fn a_sync_that_the_brake_refuses_ends_with_3_until_a_person_allows_it() {
         (0, &json!(10))
     );
     assert_eq!(rows(&site.local, active).await, json!([{"count": 10}]));
+}
+
+#[tokio::test]
+async fn a_person_at_a_terminal_approves_what_a_run_showed() {
+    let site = Site::new().await;
+    site.on_remote("insert into meter (id, tenant_id) select n, 7 from generate_series(1, 20) n")
+        .await;
+    site.sync().await;
+    site.on_remote("delete from meter where id > 10").await;
+    let refused = run(&site, &["sync", "--json"], &[]).await;
+    let shown = object(&refused)["run_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    site.on_remote("update meter set name = 'other'; delete from meter where id = 10")
+        .await;
+    let outdated = run(&site, &["sync", "--allow-plan", &shown, "--json"], &[]).await;
+    let again = object(&outdated);
+    assert_eq!(
+        (outdated.code, &again["error"]["code"]),
+        (3, &json!("APPROVAL_OUTDATED"))
+    );
+    site.on_remote("update meter set name = 'yet another'")
+        .await;
+    let again = again["run_id"].as_str().expect("an id").to_owned();
+    let arguments = ["sync", "--allow-plan", &again, "--json"];
+    let approved = run(&site, &arguments, &[]).await;
+    assert_eq!(
+        (approved.code, &object(&approved)["counts"]["deactivated"]),
+        (0, &json!(11))
+    );
+    let last = "select reason from meter_sync.meter_sync_log order by started_at desc limit 1";
+    assert_eq!(
+        rows(&site.local, last).await,
+        json!([{"reason": format!("the deactivations that run {again} showed were approved")}])
+    );
+    let both = run(
+        &site,
+        &["sync", "--allow-plan", &again, "--allow-mass-deactivation"],
+        &[],
+    )
+    .await;
+    assert_eq!(both.code, 2, "{both:?}");
+    let no_id = run(&site, &["sync", "--allow-plan", "7"], &[]).await;
+    assert_eq!(no_id.code, 2, "{no_id:?}");
 }
 
 #[tokio::test]

@@ -1,15 +1,18 @@
 //! Connections that break while a run is under way.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::Outcome;
+use meter_sync::meter::{Outcome, Trigger};
+use meter_sync::runs::{Request, Requested};
 use serde_json::json;
 
 use crate::support::broken::Broken;
+use crate::support::held::Held;
 use crate::support::proxy::Fault;
-use crate::support::site::rows;
+use crate::support::site::{rows, runs};
 use crate::support::wait;
 
 /// The statements of a run on the local side, by their names.
@@ -125,6 +128,43 @@ async fn a_lost_commit_reply_is_found_out_and_does_not_duplicate_rows() {
         rows(&broken.site.local, runs).await,
         json!([{"outcome": "succeeded"}, {"outcome": "succeeded"}, {"outcome": "no_change"}, {"outcome": "no_change"}])
     );
+}
+
+#[tokio::test]
+async fn a_lost_commit_reply_is_found_out_while_another_process_runs() {
+    let broken = Broken::with_changes().await;
+    broken
+        .local
+        .set_once(Fault::LoseReply(COMMIT), Fault::Refuse);
+    let is_told = Cell::new(false);
+    let first = async {
+        let run = broken.site.sync().await;
+        is_told.set(true);
+        run
+    };
+    let second = async {
+        let lost = async || broken.local.struck() == 1;
+        wait::until("the reply is lost", lost).await;
+        let held = Held::new(&broken.site).await;
+        let other = runs(&broken.site.settings());
+        let begun = other.request(Request::new(Trigger::Cli)).await;
+        let Ok(Requested::Started(mut ticket)) = begun else {
+            panic!("{begun:?}");
+        };
+        broken.local.set(Fault::None);
+        wait::until("the first run's end is told", async || is_told.get()).await;
+        held.release().await;
+        ticket.wait(Duration::from_secs(30)).await
+    };
+    let (run, other) = tokio::join!(first, second);
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(
+        (run.error.as_ref(), run.changes_total),
+        (None, 4),
+        "{run:#?}"
+    );
+    assert_eq!(other.outcome, Some(Outcome::NoChange), "{other:#?}");
+    broken.heals().await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The brake asks the user: only a yes lets a plan go on, and only the plan that was asked about.
+//! The brake asks the user: only a yes lets deactivations pass, and only those that were asked about.
 
 use std::sync::Arc;
 
@@ -141,14 +141,13 @@ fn accepting_after(site: &Site, meanwhile: &'static str) -> Answers {
 }
 
 #[tokio::test]
-async fn a_plan_that_changed_meanwhile_is_asked_about_again() {
+async fn one_meter_more_than_was_asked_about_is_asked_about_again() {
     for lifecycle in LIFECYCLES {
         for meanwhile in [
             "delete from meter where id = 10",
             // As many, but others.
             "insert into meter (id, tenant_id) values (11, 7) on conflict do nothing; delete from meter where id = 1",
-            // The same, but another change with them.
-            "update meter set name = 'other' where id = 1",
+            "update meter set active = false where id = 10",
         ] {
             let site = site().await;
             let answers = accepting_after(&site, meanwhile);
@@ -158,6 +157,50 @@ async fn a_plan_that_changed_meanwhile_is_asked_about_again() {
             assert_eq!(asked.len(), 2, "{meanwhile}: {asked:?} {run:#}");
             assert_eq!(run["structuredContent"]["outcome"], "succeeded", "{run:#}");
         }
+    }
+}
+
+#[tokio::test]
+async fn whatever_else_changes_while_the_user_thinks_is_not_part_of_the_question() {
+    for lifecycle in LIFECYCLES {
+        for (meanwhile, left) in [
+            ("update meter set name = 'other' where id = 1", 10),
+            ("insert into meter (id, tenant_id) values (31, 7)", 11),
+            // Fewer are gone.
+            ("insert into meter (id, tenant_id) values (11, 7)", 11),
+        ] {
+            let site = site().await;
+            let answers = accepting_after(&site, meanwhile);
+            let assistant = assistant(Way::Memory, &site, lifecycle(), answers).await;
+            let run = assistant.ask(TRIGGER, json!({})).await;
+            assert_eq!(assistant.asked().len(), 1, "{meanwhile}: {run:#}");
+            assert_eq!(active(&site).await, left, "{meanwhile}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_question_tells_meters_gone_from_those_switched_off() {
+    for lifecycle in LIFECYCLES {
+        let site = site().await;
+        site.on_remote("update meter set active = false where id in (1, 2)")
+            .await;
+        let assistant = assistant(Way::Memory, &site, lifecycle(), always(&accepted(true))).await;
+        let run = assistant.ask(TRIGGER, json!({})).await;
+        assert_eq!(
+            (&run["counts"]["deactivated"], &run["counts"]["updated"]),
+            (&json!(10), &json!(2))
+        );
+        let asked = assistant.asked();
+        assert_eq!(
+            asked,
+            [
+                "12 of 20 active meters would be deactivated: 10 are gone from the central database, 2 were switched off there. \
+              Gone: Meter 11 (id 11); Meter 12 (id 12); Meter 13 (id 13); Meter 14 (id 14); Meter 15 (id 15) and 5 more. \
+              Switched off: Meter 1 (id 1); Meter 2 (id 2). Go on?"
+            ]
+        );
+        assert_eq!(active(&site).await, 8);
     }
 }
 

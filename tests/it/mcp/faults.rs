@@ -62,12 +62,16 @@ async fn the_brake_is_told_as_text_and_no_argument_lets_it_go() {
         site.on_remote("delete from meter where id > 10").await;
         let text = assistant.refused(TRIGGER, json!({})).await;
         assert!(
-            text.starts_with("10 of 20 active meters of tenant 7 would be deactivated; none was."),
+            text.starts_with("10 of 20 active meters of tenant 7 would be deactivated: 10 are gone from the remote. None was."),
             "{way:?}: {text}"
         );
         assert!(
-            text.contains("a person allows it on the page of `meter-sync serve`, or runs `meter-sync sync --allow-mass-deactivation`"),
+            text.contains("a person approves them: on the page of `meter-sync serve`"),
             "{way:?}: {text}"
+        );
+        assert!(
+            !text.contains("--"),
+            "{way:?}: a model is told no way around: {text}"
         );
         assert!(
             text.ends_with("[MASS_DEACTIVATION_REFUSED]"),

@@ -5,6 +5,7 @@ use meter_sync::runs::report::RunReport;
 
 use crate::support::site::{Site, rows};
 
+mod brake;
 mod clocks;
 pub(crate) mod columns;
 mod constraints;
@@ -13,9 +14,11 @@ mod exchanged;
 mod formats;
 mod hostile;
 mod missed;
+mod newer;
 mod organisations;
 mod overloads;
 mod reasons;
+mod recorded;
 mod repeats;
 mod reregistered;
 mod retention;

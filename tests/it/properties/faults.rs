@@ -86,7 +86,7 @@ fn a_fault_leaves_old_or_new_and_the_next_run_converges() {
         let is_new = match report.outcome {
             Outcome::Succeeded | Outcome::Partial => true,
             Outcome::Failed | Outcome::Interrupted => false,
-            other @ (Outcome::NoChange | Outcome::Refused | Outcome::DryRun) => {
+            other @ (Outcome::NoChange | Outcome::Refused | Outcome::DryRun | Outcome::Unknown) => {
                 panic!("{other} {report:#?}")
             }
         };
@@ -255,7 +255,8 @@ async fn assert_logged(world: &World, report: &Ended, changes: usize) {
         | Outcome::Failed
         | Outcome::Refused
         | Outcome::Interrupted
-        | Outcome::DryRun => {
+        | Outcome::DryRun
+        | Outcome::Unknown => {
             // A run that was hit before it could be logged is known to its process only.
             assert!(
                 logged.is_none_or(|outcome| outcome == "failed"),

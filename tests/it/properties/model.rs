@@ -126,6 +126,7 @@ fn count(counts: &mut Counts, action: Action) {
         Action::Update => counts.updated += 1,
         Action::Deactivate => counts.deactivated += 1,
         Action::Reactivate => counts.reactivated += 1,
+        Action::Unknown => panic!("an action of no version"),
     }
 }
 

@@ -128,6 +128,12 @@ impl Model {
         let gone = |(key, row): &(&u8, &Here)| row.is_active() && !keys.contains(key);
         let gone: Vec<u8> = self.here.iter().filter(gone).map(|(key, _)| *key).collect();
         let active = self.here.values().filter(|row| row.is_active()).count();
+        // That a row is rejected is known beforehand only where the value does not fit its type.
+        let switched_off = |row: &&&Remote| {
+            let found = row.key.and_then(|key| self.here.get(&key));
+            found.is_some_and(Here::is_active) && !row.active && row.name != Name::TooLong
+        };
+        let inactive = gone.len() + ours.iter().filter(switched_off).count();
         if keys.iter().collect::<BTreeSet<_>>().len() < keys.len() {
             let code = ErrorCode::DuplicateSourceKey;
             return Expected::without_effect(Outcome::Failed, code, self);
@@ -136,7 +142,7 @@ impl Model {
             None
         } else if keys.is_empty() && active > 0 {
             Some(ErrorCode::SourceEmptyRefused)
-        } else if gone.len() > 5 && gone.len() * 5 > active {
+        } else if inactive > 5 && inactive * 5 > active {
             Some(ErrorCode::MassDeactivationRefused)
         } else {
             None

@@ -279,7 +279,11 @@ impl World {
         let expected = self.model.run(false, false);
         let would_write = match expected.outcome {
             Outcome::Succeeded | Outcome::NoChange | Outcome::Partial => true,
-            Outcome::Failed | Outcome::Refused | Outcome::Interrupted | Outcome::DryRun => false,
+            Outcome::Failed
+            | Outcome::Refused
+            | Outcome::Interrupted
+            | Outcome::DryRun
+            | Outcome::Unknown => false,
         };
         let must_fail = struck && would_write && fault != Fault::LoseReply(COMMIT);
         let failed = Expected {

@@ -70,14 +70,14 @@ async fn what_the_brake_held_back_is_asked_about_and_a_person_can_allow_it() {
         &[
             "Succeeded",
             "Deactivated 10",
-            &format!("the plan of run {id} was allowed"),
+            &format!("the deactivations that run {id} showed were approved"),
         ],
     );
     assert_eq!(active(&site).await, 10);
 }
 
 #[tokio::test]
-async fn what_was_allowed_is_that_plan_and_no_other() {
+async fn no_meter_is_deactivated_that_was_not_shown() {
     let site = emptied().await;
     let served = served(&site).await;
     let browser = Browser::new(&served);
@@ -85,7 +85,7 @@ async fn what_was_allowed_is_that_plan_and_no_other() {
     held::outcomes(&site).await;
     let id = refused(&site).await;
     site.on_remote("delete from meter where id = 10").await;
-    browser
+    let path = browser
         .follow("/sync", &format!("do=sync&sure=yes&allow={id}"))
         .await;
     assert_eq!(
@@ -93,7 +93,50 @@ async fn what_was_allowed_is_that_plan_and_no_other() {
         json!(["succeeded", "dry_run", "refused"])
     );
     assert_eq!(active(&site).await, 20);
-    assert_ne!(refused(&site).await, id, "it is asked about anew");
+    let anew = refused(&site).await;
+    assert_ne!(anew, id, "it is asked about anew");
+    assert_says(
+        &browser.read(&path).await,
+        &[
+            "does not cover 1 of them",
+            "11 of 20 active meters",
+            "This needs a person",
+        ],
+    );
+    browser
+        .follow("/sync", &format!("do=sync&sure=yes&allow={anew}"))
+        .await;
+    held::outcomes(&site).await;
+    assert_eq!(active(&site).await, 9);
+}
+
+#[tokio::test]
+async fn a_remote_that_changes_each_minute_can_be_approved() {
+    let site = emptied().await;
+    site.on_remote("update meter set active = false where id = 1")
+        .await;
+    let served = served(&site).await;
+    let browser = Browser::new(&served);
+    browser.follow("/sync", "do=sync").await;
+    held::outcomes(&site).await;
+    let id = refused(&site).await;
+    let page = browser.read(&format!("/runs/{id}")).await;
+    assert_says(
+        &page,
+        &[
+            "10 are gone from the central database, 1 was switched off there",
+            "Meter 1 (id 1)",
+        ],
+    );
+    site.on_remote("update meter set notes = 'a minute later'; insert into meter (id, tenant_id) values (30, 7)").await;
+    browser
+        .follow("/sync", &format!("do=sync&sure=yes&allow={id}"))
+        .await;
+    assert_eq!(
+        held::outcomes(&site).await,
+        json!(["succeeded", "refused", "succeeded"])
+    );
+    assert_eq!(active(&site).await, 10);
 }
 
 #[tokio::test]
@@ -118,6 +161,24 @@ async fn what_was_allowed_once_is_asked_about_again_when_it_comes_again() {
         .await;
     assert_says(&page, &["A sync has succeeded since"]);
     assert!(!page.contains("name=\"allow\""), "{page}");
+}
+
+#[tokio::test]
+async fn a_run_that_held_nothing_back_cannot_be_approved() {
+    let site = emptied().await;
+    let served = served(&site).await;
+    let browser = Browser::new(&served);
+    let log = rows(&site.local, "select id from meter_sync.meter_sync_log").await;
+    let id = log[0]["id"].as_str().expect("an id");
+    let path = browser
+        .follow("/sync", &format!("do=sync&sure=yes&allow={id}"))
+        .await;
+    assert!(path.starts_with(&format!("/runs/{id}")), "{path}");
+    assert_says(
+        &browser.read(&path).await,
+        &["Nothing was started: this run held no meters back."],
+    );
+    assert_eq!(held::outcomes(&site).await, json!(["succeeded"]));
 }
 
 #[tokio::test]

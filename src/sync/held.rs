@@ -1,0 +1,136 @@
+//! The sets of meters that the brake held back: their keys, kept so that a person can approve exactly them.
+//!
+//! A set belongs to the run that showed it (`meter_sync_held`). It is deleted as soon as a sync of the same tenant and table
+//! succeeds, so a set that is there has not been outdated by one. Keys are kept as they are and not as
+//! hashes: no meter is approved by chance.
+
+use tokio_postgres::Row;
+
+use crate::db::{DbError, Local, Tx, json, param};
+use crate::meter::{Fields, RunId};
+
+use super::{Job, Shape};
+
+/// The meters that the plan makes inactive, by the keys that the local table has, as `h.key`; `h.n` numbers them.
+fn keys(shape: &Shape) -> String {
+    let key = shape.key_json("l");
+    let same_key = shape.same_key("l", "p");
+    let (table, filter) = (&shape.local, &shape.local_filter);
+    format!(
+        "select {key} as key, p.n
+    from pg_temp.meter_sync_plan p join {table} l on {same_key} and {filter}
+    where p.action = 'deactivate' or p.is_switched_off"
+    )
+}
+
+/// So many keys share a row, which compresses them.
+const KEYS_A_ROW: i64 = 1000;
+
+/// Keeps the meters that the plan makes inactive under the job's run. Gives what identifies the set: their number, and two
+/// sums over their keys, with tenant and table.
+pub(super) async fn keep(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+) -> Result<String, DbError> {
+    let keys = keys(shape);
+    let sql = format!(
+        "-- keep the held meters
+with held as materialized (
+    {keys}
+), kept as (
+    insert into meter_sync.meter_sync_held (run_id, n, tenant, local_table, keys)
+    select g.id, h.n / {KEYS_A_ROW}, g.tenant, g.local_table, pg_catalog.jsonb_agg(h.key)
+    from held h join meter_sync.meter_sync_log g on g.id = $1
+    group by 1, 2
+)
+select pg_catalog.concat_ws('-', pg_catalog.count(*),
+    pg_catalog.sum(pg_catalog.hashtextextended(($2 || h.key::text) collate pg_catalog.\"C\", 1)::numeric),
+    pg_catalog.sum(pg_catalog.hashtextextended(($2 || h.key::text) collate pg_catalog.\"C\", 2)::numeric))
+from held h"
+    );
+    let whose = format!("{} {} ", shape.local, job.tenant);
+    let params = [param::uuid(job.run_id.as_uuid()), param::text(&*whose)];
+    Ok(local.query_one(&sql, &params).await?.get(0))
+}
+
+/// What another run showed of the meters that the plan makes inactive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cover {
+    /// All of them.
+    All,
+    /// All but so many.
+    AllBut(i64),
+    /// The run showed none, was one of another tenant or table, or a sync has succeeded since.
+    Nothing,
+}
+
+/// What the run `shown` showed of the meters that the plan makes inactive.
+pub(super) async fn cover(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    shown: RunId,
+) -> Result<Cover, DbError> {
+    let keys = keys(shape);
+    let sql = format!(
+        "-- compare with the meters that were approved
+with shown as materialized (
+    select k.key
+    from meter_sync.meter_sync_log g
+    join meter_sync.meter_sync_held h on h.tenant = g.tenant and h.local_table = g.local_table
+    cross join lateral pg_catalog.jsonb_array_elements(h.keys) k(key)
+    where g.id = $1 and h.run_id = $2
+)
+select exists (select from shown),
+       (select pg_catalog.count(*) from (select h.key from ({keys}) h except select s.key from shown s) x)"
+    );
+    let params = [job.run_id, shown].map(|run| param::uuid(run.as_uuid()));
+    let row = local.query_one(&sql, &params).await?;
+    Ok(match (row.get(0), row.get(1)) {
+        (false, _) => Cover::Nothing,
+        (true, 0) => Cover::All,
+        (true, others) => Cover::AllBut(others),
+    })
+}
+
+/// How many of the meters are named, of either kind.
+const NAMED: u32 = 5;
+
+/// Why a meter would become inactive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The remote does not have it.
+    Gone,
+    /// The remote has it with an `active` that is not true.
+    SwitchedOff,
+}
+
+/// The first meters of a kind, as people know them.
+pub(super) async fn first(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    kind: Kind,
+) -> Result<Vec<Fields>, DbError> {
+    let key = shape.key_json("l");
+    let same_key = shape.same_key("l", "p");
+    let name = match shape.names.iter().any(|name| name == "name") {
+        true => "pg_catalog.jsonb_build_object('name', pg_catalog.left(l.name::text, 200))",
+        false => "'{}'::jsonb",
+    };
+    let is_of_kind = match kind {
+        Kind::Gone => "p.action = 'deactivate'",
+        Kind::SwitchedOff => "p.is_switched_off",
+    };
+    let (table, filter) = (&shape.local, &shape.local_filter);
+    let sql = format!(
+        "-- name the first meters to be deactivated
+select ({key} || {name})::text
+from pg_temp.meter_sync_plan p
+join {table} l on {same_key} and {filter}
+where {is_of_kind} order by p.n limit {NAMED}"
+    );
+    let rows = local.query(&sql, &[]).await?;
+    let named = rows.iter().map(|row: &Row| json::fields(row.get(0)));
+    Ok(named.collect())
+}
