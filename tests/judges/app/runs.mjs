@@ -134,7 +134,7 @@ async function brakes(scene) {
   await press(card, 'Sync now');
   await until('it is refused', async () => await word(card) === 'Failing');
   await ended(card, 'Refused');
-  assert.match(await card.locator('#state').innerText(), /refused[\s\S]*--allow-mass-deactivation/);
+  assert.match(await card.locator('#state').innerText(), /refused[\s\S]*a person approves them/);
   assert.deepEqual(await site.local('select count(*) from meter where active'), [{count: '30'}]);
   await look(host, card, 'brake');
 }
