@@ -163,7 +163,7 @@ text_enum! {
         DryRun = "dry_run",
     }
     else
-        /// A newer version wrote how, in a word that this version does not know.
+        /// Not known: a newer version logged how, or the local database did not answer the commit and could not be asked since.
         Unknown = "unknown"
 }
 

@@ -60,16 +60,24 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
     let end_of_run = match Box::pin(order.conduct(remote, run, (&observer, &cancel))).await {
         Settled::Here(end_of_run) => end_of_run,
         Settled::NotYet(ending) => {
-            if let Some(connection) = connection {
-                connection.discard();
-            }
-            order.settle_anew(&scope, ending).await
+            discard(connection);
+            order.settle_anew(&scope, ending, false).await
+        }
+        Settled::Unanswered(ending) => {
+            discard(connection);
+            order.settle_anew(&scope, ending, true).await
         }
     };
     order.publish_ended(&end_of_run.record);
     end.send_replace(Some(Box::new(end_of_run.report(shared.clock.now()))));
     if let Some(keep) = shared.config.limits.keep_runs.filter(|_| !request.dry_run) {
         retention::prune(local, &scope, keep).await;
+    }
+}
+
+fn discard(connection: Option<Connection<Local>>) {
+    if let Some(connection) = connection {
+        connection.discard();
     }
 }
 

@@ -177,12 +177,12 @@ pub(crate) fn summary(record: &RunRecord) -> String {
         Some(Outcome::Failed) => format!("The sync failed: {}", error()),
         Some(Outcome::Refused) => format!("The sync was refused: {}", error()),
         Some(Outcome::Interrupted) => format!("The sync was interrupted: {}", error()),
-        Some(Outcome::Unknown) => format!(
-            "A newer version of meter-sync logged how this run ended: unknown here. {}",
-            error()
-        )
-        .trim_end()
-        .to_owned(),
+        Some(Outcome::Unknown) if record.error.is_some() => {
+            format!("How the sync ended is unknown: {}", error())
+        }
+        Some(Outcome::Unknown) => {
+            "How the sync ended is unknown: a newer version of meter-sync logged it.".to_owned()
+        }
     }
 }
 
@@ -223,6 +223,9 @@ pub(super) fn next_step(record: &RunRecord) -> String {
         Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => {
             record.error.as_ref().map_or_else(String::new, |error| error.remedy.clone())
         }
-        Some(Outcome::Unknown) => ErrorCode::Unknown.remedy().to_owned(),
+        Some(Outcome::Unknown) => match &record.error {
+            Some(error) => error.remedy.clone(),
+            None => ErrorCode::Unknown.remedy().to_owned(),
+        },
     }
 }

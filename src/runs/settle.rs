@@ -48,8 +48,10 @@ impl End {
 /// Whether the end of a run stands in the log.
 pub(super) enum Settled {
     Here(End),
-    /// The transaction can no longer tell; this is how the run ended unless it did commit.
+    /// The transaction can no longer log it; this is how the run ended.
     NotYet(Ending),
+    /// The commit was not answered; this is how the run ended unless it was committed.
+    Unanswered(Ending),
 }
 
 /// How often and at what distance the end of a run is tried to be logged after the connection of the
@@ -97,7 +99,11 @@ impl Order<'_> {
         self.keep_columns(&run).await?;
         log::finish(&run.tx, self.run_id, &mut ending).await?;
         let changes = history::changes(&run.tx, self.run_id, SAMPLE).await?;
-        run.tx.commit().await?;
+        if let Err(error) = run.tx.commit().await {
+            let ending = self.failed(error.failure(), false, Some(reached));
+            self.publish_databases(&ending);
+            return Ok(Settled::Unanswered(ending));
+        }
         self.publish_databases(&ending);
         Ok(Settled::Here(End {
             record: self.ended(ending),
@@ -131,7 +137,12 @@ impl Order<'_> {
     /// hold the lock by now: the log tells how a run ended that was committed, and that a run was marked
     /// interrupted, which can happen only after its transaction was over. Without either, the transaction may still be
     /// going on, and ends before the lock is ours.
-    pub(super) async fn settle_anew(&self, scope: &Scope, mut ending: Ending) -> End {
+    pub(super) async fn settle_anew(
+        &self,
+        scope: &Scope,
+        mut ending: Ending,
+        may_be_committed: bool,
+    ) -> End {
         for _ in 0..SETTLE_ATTEMPTS {
             match self.try_settle_anew(scope, &mut ending).await {
                 Ok(Some(committed)) => return committed,
@@ -145,6 +156,10 @@ impl Order<'_> {
             }
             tokio::time::sleep(SETTLE_PAUSE).await;
         }
+        let ending = match may_be_committed {
+            true => uncertain(ending),
+            false => ending,
+        };
         End::of(self.ended(ending))
     }
 
@@ -188,6 +203,20 @@ impl Order<'_> {
 
     async fn found(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<Option<RunRecord>, DbError> {
         history::by_id(tx, (&scope.table, Some(&scope.tenant.id)), self.run_id).await
+    }
+}
+
+/// The end of a run whose commit was not answered, and of which the log could not be asked since.
+fn uncertain(ending: Ending) -> Ending {
+    let doubt = "It is not known whether the changes were committed; the log tells it when the local database answers again.";
+    let error = ending.error.map(|error| Failure {
+        message: format!("{} {doubt}", error.message),
+        ..error
+    });
+    Ending {
+        outcome: Outcome::Unknown,
+        error,
+        ..ending
     }
 }
 

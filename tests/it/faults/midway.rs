@@ -168,6 +168,49 @@ async fn a_lost_commit_reply_is_found_out_while_another_process_runs() {
 }
 
 #[tokio::test]
+async fn a_commit_that_nobody_can_tell_of_is_not_called_a_failure() {
+    let broken = Broken::with_changes().await;
+    broken
+        .local
+        .set_once(Fault::LoseReply(COMMIT), Fault::Refuse);
+    let run = broken.site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Unknown), "{run:#?}");
+    let error = run.error.as_ref().expect("an error");
+    assert_eq!(error.code, ErrorCode::LocalUnreachable);
+    assert!(error.message.contains("not known whether"), "{error:?}");
+    broken.local.set(Fault::None);
+    let status = broken.site.status().await;
+    let last = status.last_run.expect("a last run");
+    assert_eq!(
+        (last.run_id, last.outcome),
+        (run.run_id, Some(Outcome::Succeeded))
+    );
+    broken.heals().await;
+}
+
+#[tokio::test]
+async fn a_refusal_whose_commit_was_not_answered_can_be_approved() {
+    let broken = Broken::with_changes().await;
+    broken.heals().await;
+    broken
+        .site
+        .on_remote("update meter set tenant_id = 8 where tenant_id = 7")
+        .await;
+    broken.local.set_once(Fault::LoseReply(COMMIT), Fault::None);
+    let run = broken.site.sync().await;
+    assert_eq!(broken.local.struck(), 1);
+    let code = run.error.as_ref().map(|error| error.code);
+    assert_eq!(
+        (run.outcome, code),
+        (Some(Outcome::Refused), Some(ErrorCode::SourceEmptyRefused)),
+        "{run:#?}"
+    );
+    assert!(run.held_back.is_some(), "{run:#?}");
+    let detail = broken.site.runs.run(run.run_id).await.expect("an answer");
+    assert!(detail.expect("a run").awaits_decision);
+}
+
+#[tokio::test]
 async fn a_commit_that_never_arrived_is_a_failed_run() {
     let broken = Broken::with_changes().await;
     broken.local.set_once(Fault::CutBefore(COMMIT), Fault::None);
