@@ -94,6 +94,8 @@ pub enum ErrorCode {
     Unknown,
 }
 
+const APPROVAL: &str = "Check the remote rows of this tenant first. If the deactivations are meant, a person approves them: on the page of `meter-sync serve`, or at the command line.";
+
 impl ErrorCode {
     /// The code as the contract writes it.
     pub fn as_str(self) -> &'static str {
@@ -160,12 +162,8 @@ impl ErrorCode {
             Self::RemoteTimeout => {
                 "Check the remote's load and the line; METER_SYNC_STATEMENT_TIMEOUT and METER_SYNC_CONNECT_TIMEOUT set how long is waited."
             }
-            Self::SourceEmptyRefused | Self::MassDeactivationRefused => {
-                "Check the remote rows of this tenant first. If the deactivations are meant, a person approves them: on the page of `meter-sync serve`, or at the command line."
-            }
-            Self::ApprovalOutdated => {
-                "Look at the meters again, as other ones would be deactivated than were approved. If they are meant as well, a person approves this run."
-            }
+            Self::SourceEmptyRefused | Self::MassDeactivationRefused => APPROVAL,
+            Self::ApprovalOutdated => "If these meters are meant too, a person approves this run.",
             Self::DuplicateSourceKey => {
                 "Make the key unique on the remote, or name the columns that are unique together in METER_SYNC_KEY."
             }
@@ -190,9 +188,7 @@ impl ErrorCode {
             Self::ReadOnly => "Start meter-sync without METER_SYNC_READ_ONLY to allow syncs.",
             Self::Interrupted => "Sync again; what the interrupted run did was rolled back.",
             Self::Internal => "Report this with the log lines of the run (its run id is in each).",
-            Self::Unknown => {
-                "Read this with the newest version of meter-sync that uses this database."
-            }
+            Self::Unknown => "Read this with the newest meter-sync that uses this database.",
         }
     }
 
