@@ -112,7 +112,8 @@ async fn a_log_that_an_earlier_version_made_is_read_before_a_run_brings_it_up_to
     let first = site.sync().await;
     let second = site.sync().await;
     site.on_local(
-        "alter table meter_sync.meter_sync_log drop column seq;
+        "alter table meter_sync.meter_sync_log drop column seq, drop column is_pruned;
+         drop table meter_sync.meter_sync_held;
          delete from meter_sync.meter_sync_migration where version >= 9;
          create index meter_sync_log_by_table on meter_sync.meter_sync_log (local_table);
          create index meter_sync_log_by_tenant on meter_sync.meter_sync_log (tenant);
