@@ -3,6 +3,7 @@
 
 mod connecting;
 mod hygiene;
+mod matrix;
 mod midway;
 mod processes;
 mod schemas;

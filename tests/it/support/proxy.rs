@@ -21,8 +21,14 @@ pub(crate) enum Fault {
     Refuse,
     /// Nothing passes and nothing is closed: a frozen server, or packets that vanish.
     Stall,
+    /// Connections are reset, and new ones as they come.
+    Reset,
     /// Each piece comes so much later.
     Delay(Duration),
+    /// No more bytes a second pass, each way.
+    Limit(u32),
+    /// A connection is cut once we have sent so many bytes on it.
+    CutRequest(usize),
     /// A connection is cut once the server has sent so many bytes on it.
     CutReply(usize),
     /// The line stalls once the server has sent so many bytes on a connection.
@@ -43,7 +49,10 @@ impl Fault {
             Self::None
             | Self::Refuse
             | Self::Stall
+            | Self::Reset
             | Self::Delay(_)
+            | Self::Limit(_)
+            | Self::CutRequest(_)
             | Self::CutReply(_)
             | Self::StallReply(_) => None,
         }
@@ -107,6 +116,17 @@ impl Proxy {
         self.line.fault.send_replace(fault);
     }
 
+    /// Lets a stalled line go on.
+    pub(crate) fn go_on(&self) {
+        self.line.fault.send_if_modified(|fault| {
+            let is_stalled = *fault == Fault::Stall;
+            if is_stalled {
+                *fault = Fault::None;
+            }
+            is_stalled
+        });
+    }
+
     /// From now on nothing passes on the connections there are, and neither end is told; new ones are
     /// sound. So does a router that forgets what was idle.
     pub(crate) fn strand(&self) {
@@ -141,18 +161,33 @@ impl Line {
     /// Waits until connections are to be cut.
     async fn refused(&self) {
         let mut fault = self.fault.subscribe();
-        drop(fault.wait_for(|fault| *fault == Fault::Refuse).await);
+        let cuts = |fault: &Fault| matches!(fault, Fault::Refuse | Fault::Reset);
+        drop(fault.wait_for(cuts).await);
     }
 
-    /// Waits while nothing may pass on a connection made after so many strandings.
-    async fn passable(&self, strandings: usize) {
+    /// Waits while a piece of this length may not pass on a connection made after so many strandings.
+    async fn passable(&self, strandings: usize, length: usize) {
         if self.strandings.load(Ordering::SeqCst) > strandings {
             std::future::pending::<()>().await;
         }
         let mut fault = self.fault.subscribe();
         drop(fault.wait_for(|fault| *fault != Fault::Stall).await);
-        if let Fault::Delay(delay) = self.now() {
-            tokio::time::sleep(delay).await;
+        match self.now() {
+            Fault::Delay(delay) => tokio::time::sleep(delay).await,
+            Fault::Limit(bytes_per_second) => {
+                let bytes = u32::try_from(length).expect("a piece is small");
+                tokio::time::sleep(Duration::from_secs(1) * bytes / bytes_per_second).await;
+            }
+            Fault::None
+            | Fault::Refuse
+            | Fault::Stall
+            | Fault::Reset
+            | Fault::CutRequest(_)
+            | Fault::CutReply(_)
+            | Fault::StallReply(_)
+            | Fault::CutBefore(_)
+            | Fault::LoseReply(_)
+            | Fault::StallAt(_) => {}
         }
     }
 }
@@ -165,7 +200,11 @@ async fn accept(listener: TcpListener, port: u16, line: Line) {
 
 /// One connection; both ends are closed when it is over.
 async fn serve(client: TcpStream, port: u16, line: Line) {
-    if line.now() == Fault::Refuse {
+    let fault = line.now();
+    if fault == Fault::Reset {
+        client.set_zero_linger().expect("a socket option");
+    }
+    if matches!(fault, Fault::Refuse | Fault::Reset) {
         return;
     }
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
@@ -174,13 +213,17 @@ async fn serve(client: TcpStream, port: u16, line: Line) {
     for end in [&client, &server] {
         end.set_nodelay(true).expect("a socket option");
     }
-    let (client_reads, client_writes) = client.into_split();
+    let (mut client_reads, client_writes) = client.into_split();
     let (server_reads, server_writes) = server.into_split();
     let lose_reply = AtomicBool::new(false);
     tokio::select! {
-        () = ask(client_reads, server_writes, &line, &lose_reply) => {}
+        () = ask(&mut client_reads, server_writes, &line, &lose_reply) => {}
         () = reply(server_reads, client_writes, &line, &lose_reply) => {}
         () = line.refused() => {}
+    }
+    if line.now() == Fault::Reset {
+        let client: &TcpStream = client_reads.as_ref();
+        client.set_zero_linger().expect("a socket option");
     }
 }
 
@@ -189,16 +232,21 @@ const LOOK_BACK: usize = 100;
 
 /// Relays what the client sends. Ends when the connection is to be cut.
 async fn ask(
-    mut from: OwnedReadHalf,
+    from: &mut OwnedReadHalf,
     mut to: OwnedWriteHalf,
     line: &Line,
     lose_reply: &AtomicBool,
 ) {
     let mut piece = vec![0; 64 * 1024];
     let mut said = Said::default();
+    let mut sent = 0;
     let strandings = line.strandings.load(Ordering::SeqCst);
     while let Ok(length @ 1..) = from.read(&mut piece).await {
+        sent += length;
         let fault = line.now();
+        if matches!(fault, Fault::CutRequest(most) if sent > most) {
+            return line.strike();
+        }
         let point = fault.point();
         if point.is_some_and(|point| said.reaches(point, &piece[..length])) {
             if matches!(fault, Fault::CutBefore(_)) {
@@ -209,7 +257,7 @@ async fn ask(
             }
             lose_reply.store(matches!(fault, Fault::LoseReply(_)), Ordering::SeqCst);
         }
-        line.passable(strandings).await;
+        line.passable(strandings, length).await;
         if to.write_all(&piece[..length]).await.is_err() {
             return;
         }
@@ -263,7 +311,7 @@ async fn reply(
         if matches!(fault, Fault::StallReply(most) if sent > most) {
             line.stall();
         }
-        line.passable(strandings).await;
+        line.passable(strandings, length).await;
         if to.write_all(&piece[..length]).await.is_err() {
             return;
         }

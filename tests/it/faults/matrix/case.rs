@@ -1,0 +1,233 @@
+//! One fault of the table: what breaks, when, and how the run has to end.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use meter_sync::config::Setting;
+use meter_sync::error::ErrorCode;
+use meter_sync::meter::Outcome;
+use meter_sync::runs::report::RunReport;
+use serde_json::json;
+use tokio_postgres::Client;
+
+use super::invariants;
+use super::trial::{End, Side, Trial};
+use crate::support::proxy::Fault;
+use crate::support::wait;
+
+/// One row of the table.
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) settings: &'static [(Setting, &'static str)],
+    /// What is broken before the run starts.
+    pub(super) before: &'static [Strike],
+    /// Where the run is held while `during` happens.
+    pub(super) hold: Hold,
+    pub(super) during: &'static [Strike],
+    pub(super) ends: Ends,
+    /// What is mended after the run; the lines are sound again anyway.
+    pub(super) mend: &'static [Strike],
+}
+
+/// A run that nothing happens to, to be filled in.
+pub(super) const SOUND: Case = Case {
+    name: "",
+    settings: &[],
+    before: &[],
+    hold: Hold::Nowhere,
+    during: &[],
+    ends: Ends::With(Outcome::Succeeded),
+    mend: &[],
+};
+
+/// Something that happens to one side.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Strike {
+    /// The line has this fault until it is mended.
+    Line(Side, Fault),
+    /// The line has this fault until it strikes.
+    Once(Side, Fault),
+    /// All connections of ours end.
+    Gone(Side),
+    /// An administrator, or somebody else's program, does this.
+    Sql(Side, &'static str),
+    /// Somebody does this, and goes on waiting for a lock of ours.
+    Queue(Side, &'static str),
+    /// The holder of the lock that the run waits for does this in its transaction.
+    Holder(&'static str),
+    /// A trigger of the site's raises this SQLSTATE for meter 17, until [`NO_TRIGGER`].
+    Raise(&'static str),
+}
+
+/// Drops what [`Strike::Raise`] made.
+pub(super) const NO_TRIGGER: &[Strike] = &[Strike::Sql(Side::Local, "drop function fails cascade")];
+
+/// Where a run is held.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Hold {
+    Nowhere,
+    /// Before this point of the line (see [`Fault::StallAt`]) reaches the server.
+    At(Side, &'static [&'static str]),
+    /// Behind a lock that this SQL takes in a transaction of somebody else, who commits in the end.
+    Behind(Side, &'static str),
+    /// The same, but the lock is held until the run has ended.
+    BehindToTheEnd(Side, &'static str),
+}
+
+/// How the run has to end.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ends {
+    With(Outcome),
+    Failing(ErrorCode),
+    /// With an error of this side, whose code the contract leaves open.
+    FailingOn(Side),
+}
+
+/// So many cases of a group run side by side.
+const LANES: usize = 4;
+
+/// Puts sites with so many meters through the cases, and names all that failed.
+pub(super) async fn all_hold(cases: &[Case], meters: u32) {
+    let lane = async |lane: usize| {
+        let mut failed = Vec::new();
+        let mut trial = Trial::new(meters).await;
+        for case in cases.iter().skip(lane).step_by(LANES) {
+            let carried_out = AssertUnwindSafe(Box::pin(case.carry_out(&mut trial)));
+            if carried_out.catch_unwind().await.is_err() {
+                failed.push(case.name);
+                trial = Trial::new(meters).await;
+            }
+        }
+        failed
+    };
+    let failed = join_all((0..LANES.min(cases.len())).map(lane)).await;
+    assert_eq!(failed.concat(), [""; 0]);
+}
+
+impl Case {
+    pub(super) async fn carry_out(&self, trial: &mut Trial) {
+        println!("{}", self.name);
+        trial.start_anew(self.settings);
+        invariants::status(trial).await;
+        trial.change().await;
+        let before = trial.state().await;
+        strike(trial, self.before).await;
+        let run = self.run(trial).await;
+        trial.mend_lines();
+        strike(trial, self.mend).await;
+        self.ends.hold(self.name, &run);
+        invariants::hold(self.name, trial, &before, Some(&run)).await;
+    }
+
+    async fn run(&self, trial: &Trial) -> RunReport {
+        match self.hold {
+            Hold::Nowhere => trial.sync().await,
+            Hold::At(side, point) => {
+                let line = &trial.end(side).line;
+                let struck = line.struck();
+                line.set(Fault::StallAt(point));
+                let strikes = async {
+                    let held = async || line.struck() > struck;
+                    wait::until(self.name, held).await;
+                    strike(trial, self.during).await;
+                    line.go_on();
+                };
+                tokio::join!(trial.sync(), strikes).0
+            }
+            Hold::Behind(side, lock) => {
+                let holder = hold_lock(trial, side, lock).await;
+                let strikes = async {
+                    let held = async || waits_for_a_lock(trial, side).await;
+                    wait::until(self.name, held).await;
+                    strike_by(trial, self.during, Some(&holder)).await;
+                    // a victim of a deadlock is rolled back
+                    holder.batch_execute("commit").await.expect("an end");
+                };
+                tokio::join!(trial.sync(), strikes).0
+            }
+            Hold::BehindToTheEnd(side, lock) => {
+                let holder = hold_lock(trial, side, lock).await;
+                let run = trial.sync().await;
+                holder.batch_execute("commit").await.expect("an end");
+                run
+            }
+        }
+    }
+}
+
+async fn hold_lock(trial: &Trial, side: Side, lock: &str) -> Client {
+    let holder = trial.end(side).connect().await;
+    let begin = format!("begin; {lock}");
+    holder.batch_execute(&begin).await.expect("take a lock");
+    holder
+}
+
+async fn waits_for_a_lock(trial: &Trial, side: Side) -> bool {
+    let waits = "select 1 from pg_locks join pg_stat_activity using (pid) where not granted and usename = '$role'";
+    trial.end(side).rows(waits).await != json!([])
+}
+
+pub(super) async fn strike(trial: &Trial, strikes: &[Strike]) {
+    strike_by(trial, strikes, None).await;
+}
+
+async fn strike_by(trial: &Trial, strikes: &[Strike], holder: Option<&Client>) {
+    for strike in strikes {
+        match *strike {
+            Strike::Line(side, fault) => trial.end(side).line.set(fault),
+            Strike::Once(side, fault) => trial.end(side).line.set_once(fault, Fault::None),
+            Strike::Gone(side) => {
+                let are_gone = async || trial.end(side).sessions().await == json!([]);
+                wait::until("our connections are gone", are_gone).await;
+            }
+            Strike::Sql(side, sql) => trial.end(side).run(sql).await,
+            Strike::Queue(side, sql) => queue(trial.end(side), sql).await,
+            Strike::Holder(sql) => {
+                // it may be the victim
+                drop(holder.expect("a holder").batch_execute(sql).await);
+            }
+            Strike::Raise(state) => raise(trial, state).await,
+        }
+    }
+}
+
+async fn queue(end: &End, sql: &'static str) {
+    let waiter = end.connect().await;
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
+    tokio::spawn(async move {
+        let sql = format!("-- queued\nbegin; {sql}; commit");
+        waiter.batch_execute(&sql).await.expect("our turn");
+    });
+    let waits = "select 1 from pg_stat_activity
+         where datname = current_database() and query like '-- queued%' and wait_event_type = 'Lock'";
+    let waits = async || end.rows(waits).await != json!([]);
+    wait::until("somebody waits for us", waits).await;
+}
+
+async fn raise(trial: &Trial, state: &str) {
+    let trigger = format!(
+        "create function fails() returns trigger language plpgsql as
+         $$ begin raise exception 'not this one' using errcode = '{state}'; end $$;
+         create trigger fails before insert or update of name on meter for each row when (new.id = 17)
+         execute function fails()"
+    );
+    trial.local.run(&trigger).await;
+}
+
+impl Ends {
+    fn hold(self, name: &str, run: &RunReport) {
+        let code = run.error.as_ref().map(|error| error.code);
+        let fits = match self {
+            Self::With(outcome) => run.outcome == Some(outcome),
+            Self::Failing(expected) => code == Some(expected),
+            Self::FailingOn(side) => {
+                code.is_some_and(|code| code.as_str().starts_with(side.prefix()))
+            }
+        };
+        assert!(fits, "{name}: is to end {self:?}: {run:#?}");
+        if !matches!(self, Self::With(_)) {
+            assert_eq!(run.outcome, Some(Outcome::Failed), "{name}: {run:#?}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What must be true after any fault.
+
+use meter_sync::config::Setting;
+use meter_sync::db::{Local as LocalSide, Side as _};
+use meter_sync::meter::Outcome;
+use meter_sync::runs::report::RunReport;
+use meter_sync::runs::status::{Status, StatusQuery};
+use serde_json::{Value, json};
+
+use super::trial::{State, Trial};
+use crate::support::program;
+use crate::support::wait;
+
+/// Checks everything after the run that the fault struck; `run` is what it reported, if it could.
+///
+/// The fault is mended by now. `before` is the local side before the run.
+pub(super) async fn hold(name: &str, trial: &Trial, before: &State, run: Option<&RunReport>) {
+    let is_free = async || has_no_locks(trial).await;
+    wait::until(&format!("{name}: the run lock is free"), is_free).await;
+    let logged = logged(trial, run).await;
+    let is_over = history_tells(name, &logged, run);
+    let state = trial.state().await;
+    let difference = expected(trial, before, &logged).await.difference(&state);
+    assert_eq!(difference, [], "{name}: {logged} {run:#?}");
+    serials_are_followed(name, trial).await;
+    if is_over {
+        surfaces_agree(name, trial).await;
+    }
+    converges(name, trial, &state).await;
+    serials_are_followed(name, trial).await;
+    if !is_over {
+        surfaces_agree(name, trial).await;
+        let unfinished = "select id from meter_sync.meter_sync_log where outcome is null";
+        assert_eq!(trial.local.rows(unfinished).await, json!([]), "{name}");
+    }
+    connections_are_back(name, trial).await;
+}
+
+/// The status as this process tells it.
+pub(super) async fn status(trial: &Trial) -> Status {
+    let query = StatusQuery::default();
+    trial.runs.status(&query).await.expect("a status")
+}
+
+async fn has_no_locks(trial: &Trial) -> bool {
+    let locks = "select 1 from pg_locks join pg_stat_activity using (pid)
+         where locktype = 'advisory' and usename = '$role'";
+    trial.local.rows(locks).await == json!([])
+}
+
+/// The log's row of the run, or `null`. A run that could not report is the last one that was started.
+async fn logged(trial: &Trial, run: Option<&RunReport>) -> Value {
+    let which = match run {
+        Some(run) => format!("where id = '{}'", run.run_id),
+        None => "order by started_at desc limit 1".to_owned(),
+    };
+    let log = format!(
+        "select id, outcome, error_code, error_message from meter_sync.meter_sync_log {which}"
+    );
+    trial.local.rows(&log).await[0].clone()
+}
+
+/// The log and the report say the same. Gives whether the log knows the end: not where the local database was gone then,
+/// nor where the process was killed.
+fn history_tells(name: &str, logged: &Value, run: Option<&RunReport>) -> bool {
+    let is_over = !logged["outcome"].is_null();
+    let Some(run) = run else {
+        return is_over;
+    };
+    if let Some(error) = &run.error {
+        assert!(error.message.len() > 20, "{name}: {error:?}");
+        assert!(error.remedy.len() > 20, "{name}: {error:?}");
+    }
+    if is_over {
+        let told = json!({
+            "id": run.run_id,
+            "outcome": run.outcome,
+            "error_code": run.error.as_ref().map(|error| error.code),
+            "error_message": run.error.as_ref().map(|error| &error.message),
+        });
+        assert_eq!(*logged, told, "{name}");
+    } else {
+        let code = run.error.as_ref().map_or("", |error| error.code.as_str());
+        assert!(code.starts_with("LOCAL_"), "{name}: {logged} {run:#?}");
+    }
+    is_over
+}
+
+/// The local side as the log says that it is: old, or new but for rejected rows, and never between.
+async fn expected(trial: &Trial, before: &State, logged: &Value) -> State {
+    let outcome = logged["outcome"].as_str().and_then(Outcome::parse);
+    if !matches!(
+        outcome,
+        Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial)
+    ) {
+        return before.clone();
+    }
+    let mut after = trial.state_after_sync(before).await;
+    let rejected = format!(
+        "select key ->> 'id' as id from meter_sync.meter_sync_rejected where run_id = '{}'",
+        logged["id"].as_str().expect("an id")
+    );
+    let rejected = trial.local.rows(&rejected).await;
+    for row in rejected.as_array().expect("rows") {
+        let id = row["id"].as_str().expect("an id");
+        match before.meters.get(id) {
+            Some(meter) => after.meters.insert(id.to_owned(), meter.clone()),
+            None => after.meters.remove(id),
+        };
+    }
+    after
+}
+
+/// Readings name their meter by its serial number, and still do.
+async fn serials_are_followed(name: &str, trial: &Trial) {
+    let astray =
+        "select r.* from reading r join meter m on m.id = r.meter_id where r.serial <> m.serial";
+    assert_eq!(trial.local.rows(astray).await, json!([]), "{name}");
+}
+
+/// The status of this process and that of a program started anew.
+async fn surfaces_agree(name: &str, trial: &Trial) {
+    let more = [
+        (Setting::RemoteUrl, trial.remote.direct_url.as_str()),
+        (Setting::LocalUrl, trial.local.direct_url.as_str()),
+        (Setting::Schedule, "off"),
+    ];
+    let command = program::bare(&["status", "--json"], &more);
+    let (ours, ended) = (status(trial).await, program::run(command).await);
+    let theirs: Value = serde_json::from_str(&ended.stdout)
+        .unwrap_or_else(|error| panic!("{name}: {error} {ended:?}"));
+    let told = json!(ours);
+    for part in ["history", "last_run", "last_success_at", "health", "meters"] {
+        assert_eq!(told[part], theirs[part], "{name}: {part}");
+    }
+    let log = "select id, outcome, error_code from meter_sync.meter_sync_log order by started_at desc limit 5";
+    let told = ours.history.iter().map(|run| {
+        if let Some(error) = &run.error {
+            assert!(error.remedy.len() > 20, "{name}: {error:?}");
+        }
+        let code = run.error.as_ref().map(|error| error.code);
+        json!({"id": run.run_id, "outcome": run.outcome, "error_code": code})
+    });
+    assert_eq!(
+        trial.local.rows(log).await,
+        told.collect::<Value>(),
+        "{name}"
+    );
+}
+
+/// The next run makes both sides equal, and the one after it finds nothing to do and rewrites no row.
+async fn converges(name: &str, trial: &Trial, before: &State) {
+    let expected = trial.state_after_sync(before).await;
+    let next = trial.sync().await;
+    assert!(
+        next.outcome.is_some_and(Outcome::is_success),
+        "{name}: {next:#?}"
+    );
+    let difference = expected.difference(&trial.state().await);
+    assert_eq!(difference, [], "{name}: {next:#?}");
+    let versions = "select id, xmin from meter order by id";
+    let written = trial.local.rows(versions).await;
+    let again = trial.sync().await;
+    assert_eq!(again.outcome, Some(Outcome::NoChange), "{name}: {again:#?}");
+    assert_eq!(trial.local.rows(versions).await, written, "{name}");
+}
+
+/// No connection to the remote is left, and no more than a pool's to the local side.
+async fn connections_are_back(name: &str, trial: &Trial) {
+    let are_back = async || {
+        let local = trial.local.sessions().await;
+        let local = local.as_array().expect("rows");
+        trial.remote.sessions().await == json!([])
+            && local.len() <= LocalSide::CONNECTIONS
+            && local.iter().all(|session| session["state"] == "idle")
+    };
+    wait::until(&format!("{name}: our connections are back"), are_back).await;
+}

@@ -1,0 +1,130 @@
+//! Lines that break.
+
+use std::time::Duration;
+
+use meter_sync::config::Setting;
+use meter_sync::error::ErrorCode;
+
+use super::case::{Case, Ends, Hold, SOUND, Strike, all_hold};
+use super::trial::Side::{Local, Remote};
+use crate::support::proxy::Fault;
+
+/// How long a line may be silent.
+const SHORT: &[(Setting, &str)] = &[
+    (Setting::ConnectTimeout, "500ms"),
+    (Setting::StatementTimeout, "500ms"),
+];
+
+/// The commit of the meters, with the end of the run in the log.
+const COMMIT: &[&str] = &["-- log the end of a run", "COMMIT"];
+
+const LINES: &[Case] = &[
+    Case {
+        name: "the remote refuses connections",
+        before: &[Strike::Line(Remote, Fault::Refuse)],
+        ends: Ends::Failing(ErrorCode::RemoteUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "the local side refuses connections",
+        before: &[Strike::Line(Local, Fault::Refuse)],
+        ends: Ends::Failing(ErrorCode::LocalUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "the remote resets new connections",
+        before: &[Strike::Line(Remote, Fault::Reset)],
+        ends: Ends::Failing(ErrorCode::RemoteUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "the remote's line is reset while it is read",
+        hold: Hold::At(Remote, &["-- read the meters"]),
+        during: &[Strike::Line(Remote, Fault::Reset)],
+        ends: Ends::Failing(ErrorCode::RemoteUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "the local line is reset for a moment while meters are written",
+        hold: Hold::At(Local, &["-- update meters"]),
+        during: &[
+            Strike::Line(Local, Fault::Reset),
+            Strike::Gone(Local),
+            Strike::Line(Local, Fault::None),
+        ],
+        ends: Ends::Failing(ErrorCode::LocalUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "packets to the remote vanish",
+        settings: SHORT,
+        before: &[Strike::Line(Remote, Fault::Stall)],
+        ends: Ends::Failing(ErrorCode::RemoteUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "packets to the remote vanish while it is read",
+        settings: SHORT,
+        before: &[Strike::Line(
+            Remote,
+            Fault::StallAt(&["-- read the meters"]),
+        )],
+        ends: Ends::Failing(ErrorCode::RemoteTimeout),
+        ..SOUND
+    },
+    Case {
+        name: "both lines are slow to answer",
+        before: &[
+            Strike::Line(Remote, Fault::Delay(Duration::from_millis(10))),
+            Strike::Line(Local, Fault::Delay(Duration::from_millis(2))),
+        ],
+        ..SOUND
+    },
+    Case {
+        name: "the reply to the commit is lost",
+        before: &[Strike::Once(Local, Fault::LoseReply(COMMIT))],
+        ..SOUND
+    },
+    Case {
+        name: "the commit never arrives",
+        before: &[Strike::Once(Local, Fault::CutBefore(COMMIT))],
+        ends: Ends::Failing(ErrorCode::LocalUnreachable),
+        ..SOUND
+    },
+];
+
+#[tokio::test]
+async fn a_broken_line_leaves_old_or_new_and_the_next_run_converges() {
+    all_hold(LINES, 40).await;
+}
+
+/// Many meters: their rows pass in several pieces.
+const CUTS: &[Case] = &[
+    Case {
+        name: "the remote is cut off after some bytes",
+        before: &[Strike::Once(Remote, Fault::CutReply(20_000))],
+        ends: Ends::Failing(ErrorCode::RemoteUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "the local side is cut off after some bytes of rows",
+        before: &[Strike::Once(Local, Fault::CutRequest(60_000))],
+        ends: Ends::Failing(ErrorCode::LocalUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "the line to the remote has little bandwidth",
+        before: &[Strike::Line(Remote, Fault::Limit(500_000))],
+        ..SOUND
+    },
+    Case {
+        name: "the line to the local side has little bandwidth",
+        before: &[Strike::Line(Local, Fault::Limit(1_000_000))],
+        ..SOUND
+    },
+];
+
+#[tokio::test]
+async fn a_line_that_breaks_between_rows_leaves_old_or_new_and_the_next_run_converges() {
+    all_hold(CUTS, 2000).await;
+}

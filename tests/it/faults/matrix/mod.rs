@@ -1,0 +1,12 @@
+//! A table of faults, each held to the same invariants on real servers.
+//!
+//! A [`case::Case`] says what breaks, when, and how its run has to end. [`invariants::hold`] then checks what must be true
+//! after any of them. The cases of a group run side by side, each lane with databases and roles of its own.
+
+mod case;
+mod invariants;
+mod lines;
+mod locks;
+mod rights;
+mod rows;
+mod trial;

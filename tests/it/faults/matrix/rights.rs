@@ -1,0 +1,94 @@
+//! Rights, limits and columns that are taken away between runs and during a run.
+
+use meter_sync::error::ErrorCode;
+
+use super::case::{Case, Ends, Hold, SOUND, Strike, all_hold};
+use super::trial::Side::{Local, Remote};
+
+/// Has the sync sign in anew, as limits and rights of a role count from then on.
+const TERMINATE: &str =
+    "select pg_terminate_backend(pid) from pg_stat_activity where usename = '$role'";
+
+const NO_SPARE: &str = "alter table meter drop column if exists spare";
+
+const NO_LIMIT: &str = "alter role $role connection limit -1";
+
+const CASES: &[Case] = &[
+    Case {
+        name: "the remote role may not sign in any more",
+        before: &[Strike::Sql(Remote, "alter role $role nologin")],
+        ends: Ends::Failing(ErrorCode::RemoteAuth),
+        mend: &[Strike::Sql(Remote, "alter role $role login")],
+        ..SOUND
+    },
+    Case {
+        name: "the local role may not sign in any more",
+        before: &[
+            Strike::Sql(Local, "alter role $role nologin"),
+            Strike::Sql(Local, TERMINATE),
+        ],
+        ends: Ends::Failing(ErrorCode::LocalAuth),
+        mend: &[Strike::Sql(Local, "alter role $role login")],
+        ..SOUND
+    },
+    Case {
+        name: "the remote has no connection left for us",
+        before: &[Strike::Sql(Remote, "alter role $role connection limit 0")],
+        ends: Ends::FailingOn(Remote),
+        mend: &[Strike::Sql(Remote, NO_LIMIT)],
+        ..SOUND
+    },
+    Case {
+        name: "the local side has one connection where a run needs two",
+        before: &[
+            Strike::Sql(Local, "alter role $role connection limit 1"),
+            Strike::Sql(Local, TERMINATE),
+        ],
+        ends: Ends::FailingOn(Local),
+        mend: &[Strike::Sql(Local, NO_LIMIT)],
+        ..SOUND
+    },
+    Case {
+        name: "the remote role may not read any more",
+        before: &[Strike::Sql(Remote, "revoke select on meter from $role")],
+        ends: Ends::Failing(ErrorCode::RemotePermission),
+        mend: &[Strike::Sql(Remote, "grant select on meter to $role")],
+        ..SOUND
+    },
+    Case {
+        name: "the local role may not write any more",
+        before: &[Strike::Sql(Local, "revoke update on meter from $role")],
+        ends: Ends::Failing(ErrorCode::LocalAuth),
+        mend: &[Strike::Sql(Local, "grant update on meter to $role")],
+        ..SOUND
+    },
+    Case {
+        name: "the local role may not write any more while meters are written",
+        hold: Hold::At(Local, &["-- update meters"]),
+        during: &[Strike::Sql(Local, "revoke update on meter from $role")],
+        ends: Ends::Failing(ErrorCode::LocalAuth),
+        mend: &[Strike::Sql(Local, "grant update on meter to $role")],
+        ..SOUND
+    },
+    Case {
+        name: "the remote table loses a column between runs",
+        before: &[Strike::Sql(Remote, NO_SPARE)],
+        ..SOUND
+    },
+    Case {
+        name: "the local table loses a column between runs",
+        before: &[Strike::Sql(Local, NO_SPARE)],
+        ..SOUND
+    },
+    Case {
+        name: "the local table loses a column while a run starts",
+        hold: Hold::At(Local, &["-- try the door"]),
+        during: &[Strike::Sql(Local, NO_SPARE)],
+        ..SOUND
+    },
+];
+
+#[tokio::test]
+async fn what_is_taken_away_leaves_old_or_new_and_the_next_run_converges() {
+    all_hold(CASES, 40).await;
+}

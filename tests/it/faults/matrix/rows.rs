@@ -1,0 +1,78 @@
+//! Local triggers that raise an error for one row: one of class P0, 22, 23 or of no class of Postgres is about the row, any
+//! other about the database.
+
+use meter_sync::config::Setting;
+use meter_sync::error::ErrorCode;
+use meter_sync::meter::Outcome;
+
+use super::case::{Case, Ends, NO_TRIGGER, SOUND, Strike, all_hold};
+use super::trial::Side::Local;
+
+const PARTIAL: Case = Case {
+    ends: Ends::With(Outcome::Partial),
+    mend: NO_TRIGGER,
+    ..SOUND
+};
+
+const FAILED: Case = Case {
+    ends: Ends::FailingOn(Local),
+    mend: NO_TRIGGER,
+    ..SOUND
+};
+
+const CASES: &[Case] = &[
+    Case {
+        name: "a trigger raises an error of no class for one row",
+        before: &[Strike::Raise("P0001")],
+        ..PARTIAL
+    },
+    Case {
+        name: "a trigger raises an error of a class of its own for one row",
+        before: &[Strike::Raise("ZZ123")],
+        ..PARTIAL
+    },
+    Case {
+        name: "a trigger checks one row",
+        before: &[Strike::Raise("23514")],
+        ..PARTIAL
+    },
+    Case {
+        name: "a serialization failure at one row",
+        before: &[Strike::Raise("40001")],
+        ..FAILED
+    },
+    Case {
+        name: "a deadlock at one row",
+        before: &[Strike::Raise("40P01")],
+        ..FAILED
+    },
+    Case {
+        name: "the disk is full at one row",
+        before: &[Strike::Raise("53100")],
+        ends: Ends::Failing(ErrorCode::LocalUnreachable),
+        ..FAILED
+    },
+    Case {
+        name: "the server shuts down at one row",
+        before: &[Strike::Raise("57P01")],
+        ends: Ends::Failing(ErrorCode::LocalUnreachable),
+        ..FAILED
+    },
+    Case {
+        name: "one row takes longer than a statement may",
+        settings: &[(Setting::StatementTimeout, "500ms")],
+        before: &[Strike::Sql(
+            Local,
+            "create function fails() returns trigger language plpgsql as
+             $$ begin perform pg_sleep(30); return new; end $$;
+             create trigger fails before update on meter for each row when (new.id = 17) execute function fails()",
+        )],
+        ends: Ends::Failing(ErrorCode::LocalTimeout),
+        ..FAILED
+    },
+];
+
+#[tokio::test]
+async fn an_error_at_one_row_leaves_old_or_new_and_the_next_run_converges() {
+    all_hold(CASES, 40).await;
+}
