@@ -54,11 +54,11 @@ impl SyncArgs {
         };
         let run = match app.runs().request(request).await? {
             Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
-            Requested::Started(ticket) => {
+            Requested::Started(mut ticket) => {
                 let stopped = shutdown.token();
-                match stopped.run_until_cancelled(follow(ticket)).await {
+                match stopped.run_until_cancelled(follow(&mut ticket)).await {
                     Some(report) => report,
-                    None => return Err(stopped_by_signal().into()),
+                    None => ended(&mut ticket).await.ok_or_else(stopped_by_signal)?,
                 }
             }
         };
@@ -66,6 +66,11 @@ impl SyncArgs {
         shutdown.finish().await;
         Ok(Report::of_run(&run, self.json))
     }
+}
+
+/// The report of a run that has ended, though its contents may still be compared.
+async fn ended(ticket: &mut Ticket) -> Option<RunReport> {
+    Some(ticket.wait(Duration::ZERO).await).filter(RunReport::is_over)
 }
 
 fn stopped_by_signal() -> Failure {
@@ -78,8 +83,9 @@ fn stopped_by_signal() -> Failure {
 /// How often the shown progress is brought up to date.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Waits for the end of a run; on a terminal shows how far it is.
-async fn follow(mut ticket: Ticket) -> RunReport {
+/// Waits for the end of a run, and of the comparison of contents after it, which ends with this process; on a terminal
+/// shows how far the run is.
+async fn follow(ticket: &mut Ticket) -> RunReport {
     let progress = ticket.progress();
     let bar = if std::io::stderr().is_terminal() {
         spinner()
@@ -88,7 +94,7 @@ async fn follow(mut ticket: Ticket) -> RunReport {
     };
     loop {
         let report = ticket.wait(TICK).await;
-        if report.is_over() {
+        if ticket.is_over() {
             bar.finish_and_clear();
             return report;
         }

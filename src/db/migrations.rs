@@ -19,6 +19,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0009_run_order.sql"),
     include_str!("migrations/0010_retention.sql"),
     include_str!("migrations/0011_held_sets.sql"),
+    include_str!("migrations/0012_compared_contents.sql"),
 ];
 
 /// What the migrations found or did.

@@ -7,7 +7,7 @@ use crate::db::{Connection, DbError, Local, Tx, migrations};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, RunId, TenantId};
 use crate::sync::drift::{ColumnReport, KnownColumns};
-use crate::sync::{Occupant, SyncError};
+use crate::sync::{Compare, Occupant, SyncError};
 
 use super::log::{self, Ending};
 use super::order::Order;
@@ -33,6 +33,8 @@ pub(super) struct Begun<'c> {
     /// Set once the run has compared its columns with the known ones.
     pub(super) column_report: OnceLock<ColumnReport>,
     pub(super) record: RunRecord,
+    /// Whether no run has compared the contents for so long that they are to be compared after this one.
+    pub(super) is_comparison_due: bool,
 }
 
 impl Begun<'_> {
@@ -145,6 +147,7 @@ impl Order<'_> {
         let known_columns = columns::known(&tx, &scope).await?;
         self.log_start(&door, &scope.table, Some(&scope.tenant.id))
             .await?;
+        let is_comparison_due = self.is_comparison_due(&door, &scope).await?;
         door.commit().await?;
         tx.savepoint("work").await?;
         Ok(Start::Begun(Box::new(Begun {
@@ -154,7 +157,18 @@ impl Order<'_> {
             known_columns,
             column_report: OnceLock::new(),
             record: self.record(),
+            is_comparison_due,
         })))
+    }
+
+    /// A dry run costs no more than it must, and a run that puts right what a comparison found is followed by none.
+    async fn is_comparison_due(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
+        match self.request.compare {
+            Compare::Differences if !self.request.dry_run => {}
+            Compare::Differences | Compare::Also(_) | Compare::Everything => return Ok(false),
+        }
+        let since = self.started_at - self.shared.config.limits.full_compare;
+        Ok(!history::was_compared_since(tx, scope, since).await?)
     }
 
     async fn same_request(

@@ -2,30 +2,72 @@
 //!
 //! The lock, the meters, the change rows and the run's outcome live in one local transaction, so they
 //! become true together. Whatever goes wrong is settled in that same transaction if it still can be,
-//! else through a new connection once the lock tells that the old one is over.
+//! else through a new connection once the lock tells that the old one is over. Contents are compared after that
+//! (`contents`), so a comparison that fails undoes nothing.
 
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::db::{Connection, Database, DbError, Local, Remote, Tx};
+use crate::db::{Connection, Database, Local, Remote, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, Phase, Progress, RunId};
-use crate::sync::{self, Compare, Done, Job, SyncError};
+use crate::sync::{self, Done, Job, SyncError};
 
 use super::begin::{Begun, Start};
 use super::here::{self, RunningHere};
 use super::log::Ending;
 use super::order::Order;
+use super::report::RunReport;
 use super::settle::{End, Settled};
 use super::status::TenantStatus;
-use super::{Request, Requested, Shared, Ticket, history, retention};
+use super::table::Scope;
+use super::{Request, Requested, Shared, Ticket, retention};
 
-/// Carries out a request; `begun` is answered as soon as it is known what becomes of it.
+/// Carries out a request, and compares the contents after it where that is due; `begun` is answered as soon as it is
+/// known what becomes of the request.
 pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Sender<Requested>) {
-    let (Some(remote), Some(local)) = (&shared.remote, &shared.local) else {
+    let Some(mut ended) = run_once(shared, request, begun).await else {
         return;
+    };
+    if ended.end.is_comparison_due {
+        ended.compare_contents().await;
+        ended.tell();
+    }
+    let Ended { order, scope, .. } = ended;
+    let keep = shared.config.limits.keep_runs;
+    if let Some(keep) = keep.filter(|_| !request.dry_run) {
+        retention::prune(order.local, &scope, keep).await;
+    }
+}
+
+/// A run that has ended, for what may follow.
+pub(super) struct Ended<'a> {
+    pub(super) order: Order<'a>,
+    pub(super) remote: &'a Database<Remote>,
+    pub(super) scope: Scope,
+    pub(super) end: End,
+    told: watch::Sender<Option<Box<RunReport>>>,
+}
+
+impl Ended<'_> {
+    /// Tells whoever waits for the run how it ended.
+    fn tell(&self) {
+        let now = self.order.shared.clock.now();
+        self.told
+            .send_replace(Some(Box::new(self.end.clone().report(now))));
+    }
+}
+
+/// Carries out a request; `None` if it did not become a run.
+pub(super) async fn run_once<'a>(
+    shared: &'a Shared,
+    request: &'a Request,
+    begun: oneshot::Sender<Requested>,
+) -> Option<Ended<'a>> {
+    let (Some(remote), Some(local)) = (&shared.remote, &shared.local) else {
+        return None;
     };
     let starting = shared.starting.lock().await;
     let started_at = shared.clock.now();
@@ -44,21 +86,21 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
         Err(failure) => return answer(begun, order.never_began(failure)),
     };
     let observer = watch::Sender::new(Progress::start(Instant::now()));
-    let end = watch::Sender::new(None);
+    let told = watch::Sender::new(None);
     let ticket = Ticket {
         begun: Box::new(run.record.clone()),
         progress: observer.subscribe(),
-        end: end.subscribe(),
+        end: told.subscribe(),
         clock: shared.clock.clone(),
     };
     let cancel = CancellationToken::new();
     order.publish_begun(&run, &ticket, &cancel);
     let _running = Running(shared, order.run_id);
-    answer(begun, Requested::Started(ticket));
+    drop(begun.send(Requested::Started(ticket)));
     drop(starting);
     let scope = run.scope.clone();
-    let end_of_run = match Box::pin(order.conduct(remote, run, (&observer, &cancel))).await {
-        Settled::Here(end_of_run) => end_of_run,
+    let end = match Box::pin(order.conduct(remote, run, (&observer, &cancel))).await {
+        Settled::Here(end) => end,
         Settled::NotYet(ending) => {
             discard(connection);
             order.settle_anew(&scope, ending, false).await
@@ -68,11 +110,16 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
             order.settle_anew(&scope, ending, true).await
         }
     };
-    order.publish_ended(&end_of_run.record);
-    end.send_replace(Some(Box::new(end_of_run.report(shared.clock.now()))));
-    if let Some(keep) = shared.config.limits.keep_runs.filter(|_| !request.dry_run) {
-        retention::prune(local, &scope, keep).await;
-    }
+    order.publish_ended(&end.record);
+    let ended = Ended {
+        order,
+        remote,
+        scope,
+        end,
+        told,
+    };
+    ended.tell();
+    Some(ended)
 }
 
 fn discard(connection: Option<Connection<Local>>) {
@@ -93,9 +140,10 @@ impl Drop for Running<'_> {
     }
 }
 
-fn answer(begun: oneshot::Sender<Requested>, requested: Requested) {
-    // Nobody may be waiting any more; the run goes on all the same.
+/// Answers a request that did not become a run. Nobody may be waiting any more.
+fn answer<T>(begun: oneshot::Sender<Requested>, requested: Requested) -> Option<T> {
     drop(begun.send(requested));
+    None
 }
 
 impl Order<'_> {
@@ -132,17 +180,13 @@ impl Order<'_> {
         (observer, cancel): (&sync::Observer, &CancellationToken),
     ) -> Settled {
         let limits = &self.shared.config.limits;
-        let compare = match self.how_much(&run).await {
-            Ok(compare) => compare,
-            Err(error) => return Settled::NotYet(self.failed(error.failure(), false, None)),
-        };
         let job = Job {
             run_id: self.run_id,
             tenant: &run.scope.tenant.given,
             mapping: &self.shared.config.mapping,
             limits,
             occupant: run.occupant.clone(),
-            compare,
+            compare: self.request.compare.clone(),
             hash_bits: u64::BITS,
             dry_run: self.request.dry_run,
             mass_deactivation: &self.request.allow.mass_deactivation,
@@ -188,19 +232,6 @@ impl Order<'_> {
         };
         self.publish_databases(&ending);
         Settled::NotYet(ending)
-    }
-
-    /// Now and then everything is compared. A dry run costs no more than it must.
-    async fn how_much(&self, run: &Begun<'_>) -> Result<Compare, DbError> {
-        if self.request.dry_run {
-            return Ok(Compare::Differences);
-        }
-        let since = self.started_at - self.shared.config.limits.full_compare;
-        let was = history::was_compared_since(&run.tx, &run.scope, since).await?;
-        Ok(match was {
-            true => Compare::Differences,
-            false => Compare::Everything,
-        })
     }
 
     /// Publishes how the databases stood when the run ended.

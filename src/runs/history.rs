@@ -261,14 +261,14 @@ pub(super) async fn ended_after(
     Ok(tx.query_one(&sql, &params).await?.get(0))
 }
 
-/// Whether a run that started after `since` compared everything, and ended. What a clock that was wrong put into the
-/// future does not count.
+/// Whether a run that started after `since` compared what all rows hold, or was followed by such a comparison. What a clock
+/// that was wrong put into the future does not count.
 pub(super) async fn was_compared_since(
     tx: &Tx<'_, Local>,
     scope: &Scope,
     since: DateTime<Utc>,
 ) -> Result<bool, DbError> {
-    let condition = "started_at > $3 and started_at < clock_timestamp() + interval '1 hour' and compared = 'everything'";
+    let condition = "started_at > $3 and started_at < clock_timestamp() + interval '1 hour' and compared in ('contents', 'everything')";
     is_any(tx, scope, condition, param::timestamptz(since)).await
 }
 

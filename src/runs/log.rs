@@ -5,7 +5,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::meter::{Counts, HeldBack, Outcome, PhaseTime, Rejection, RunId, TenantId};
 use chrono::{DateTime, Utc};
 
-use crate::sync::Compare;
+use crate::sync::Compared;
 
 use super::Request;
 use super::status::RunRecord;
@@ -39,9 +39,9 @@ pub(super) struct Ending {
     pub(super) error: Option<Failure>,
     pub(super) remote_bytes: i64,
     pub(super) changes_truncated: bool,
-    /// How much was compared; `None` for a run that did not get to its end, and for a dry run, whose
-    /// plan nobody carried out.
-    pub(super) compared: Option<Compare>,
+    /// How the rows that differ were found; `None` for a run that did not get to its end, and for a dry run,
+    /// whose plan nobody carried out.
+    pub(super) compared: Option<Compared>,
     /// What deserves attention though the run did what it was to do.
     pub(super) warning: Option<String>,
     /// How long it was in each phase.
@@ -168,12 +168,35 @@ pub(super) async fn finish(
     Ok(())
 }
 
-fn compared(compared: Option<Compare>) -> &'static str {
+fn compared(compared: Option<Compared>) -> &'static str {
     match compared {
         None => "nothing",
-        Some(Compare::Differences) => "differences",
-        Some(Compare::Everything) => "everything",
+        Some(Compared::Differences) => "differences",
+        Some(Compared::Contents) => "contents",
+        Some(Compared::Everything) => "everything",
     }
+}
+
+const COMPARED: &str = "\
+-- log a comparison of contents
+update meter_sync.meter_sync_log
+set compared = case when $2 then 'contents' else compared end,
+    warning = nullif(concat_ws(' ', warning, $3), ''), remote_bytes = remote_bytes + $4
+where id = $1";
+
+/// Adds to a run that has ended what came of comparing the contents after it.
+pub(super) async fn compared_after(
+    tx: &Tx<'_, Local>,
+    run_id: RunId,
+    (are_equal, warning, remote_bytes): (bool, Option<&str>, i64),
+) -> Result<(), DbError> {
+    let params = [
+        param::uuid(run_id.as_uuid()),
+        param::boolean(are_equal),
+        param::text(warning),
+        param::bigint(remote_bytes),
+    ];
+    tx.execute(COMPARED, &params).await.map(drop)
 }
 
 const REJECTED: &str = "\

@@ -115,6 +115,11 @@ pub(super) fn ended(record: &RunRecord) {
     count(&changed, record.remote_bytes);
 }
 
+/// Counts what was read from the remote outside of a run.
+pub(super) fn read(remote_bytes: i64) {
+    counter!(REMOTE_BYTES).increment(remote_bytes.unsigned_abs());
+}
+
 fn runs(outcome: Outcome, trigger: Trigger) -> metrics::Counter {
     counter!(RUNS, "outcome" => outcome.as_str(), "trigger" => trigger.as_str())
 }

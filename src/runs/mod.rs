@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::db::{Database, DbError, Local, Remote, ServerClock};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Permission, Progress, RunId, Trigger};
+use crate::sync::Compare;
 use crate::trace::TraceId;
 
 use counted::Counted;
@@ -33,6 +34,7 @@ use status::{RunRecord, StatusQuery};
 mod begin;
 mod clocks;
 pub(crate) mod columns;
+mod contents;
 mod counted;
 mod execute;
 mod found;
@@ -76,6 +78,8 @@ pub struct Request {
     pub idempotency_key: Option<String>,
     /// The trace it belongs to, for the logs.
     pub trace: Option<TraceId>,
+    /// Which rows are compared value by value.
+    pub compare: Compare,
 }
 
 impl Request {
@@ -89,6 +93,7 @@ impl Request {
             allow: Allow::default(),
             idempotency_key: None,
             trace: None,
+            compare: Compare::Differences,
         }
     }
 }
@@ -123,6 +128,7 @@ pub enum Requested {
 pub struct Ticket {
     begun: Box<RunRecord>,
     progress: watch::Receiver<Progress>,
+    /// The report of the run, again if a comparison of contents adds to it; closed when nothing can follow.
     end: watch::Receiver<Option<Box<RunReport>>>,
     clock: ServerClock,
 }
@@ -138,17 +144,22 @@ impl Ticket {
         self.progress.clone()
     }
 
-    /// Waits for the end, at most `limit`; the report's `state` says whether it has come.
+    /// Whether nothing can follow any more.
+    pub fn is_over(&self) -> bool {
+        self.end.has_changed().is_err()
+    }
+
+    /// Waits for the end of the run and of the comparison of contents that may follow it, at most `limit`. The report's
+    /// `state` says whether the run has ended.
     pub async fn wait(&mut self, limit: Duration) -> RunReport {
-        match tokio::time::timeout(limit, self.end.wait_for(Option::is_some)).await {
-            Ok(Ok(end)) => {
-                if let Some(report) = end.as_deref() {
-                    return report.clone();
-                }
-            }
-            // Only a bug ends a run's task without a report.
-            Ok(Err(_closed)) => return RunReport::lost(&self.begun, self.clock.now()),
-            Err(_elapsed) => {}
+        let closed = async { while self.end.changed().await.is_ok() {} };
+        let is_closed = tokio::time::timeout(limit, closed).await.is_ok();
+        if let Some(report) = self.end.borrow().as_deref() {
+            return report.clone();
+        }
+        // Only a bug ends a run's task without a report.
+        if is_closed {
+            return RunReport::lost(&self.begun, self.clock.now());
         }
         let report = RunReport::of(&self.begun, Vec::new(), self.clock.now());
         RunReport {

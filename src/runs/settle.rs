@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Change, HeldBack, Outcome, Progress};
-use crate::sync::{Done, SyncError};
+use crate::sync::{Compared, Done, SyncError};
 
 use super::begin::Begun;
 use super::log::{self, Ending};
@@ -18,12 +18,15 @@ use super::table::Scope;
 use super::{clocks, columns, history, lock};
 
 /// The end of a run.
+#[derive(Clone)]
 pub(super) struct End {
     pub(super) record: RunRecord,
     /// The first changes.
     pub(super) changes: Vec<Change>,
     /// The deactivations, if the brake held them back.
     pub(super) held_back: Option<HeldBack>,
+    /// Whether the contents are to be compared now.
+    pub(super) is_comparison_due: bool,
 }
 
 impl End {
@@ -33,6 +36,7 @@ impl End {
             record,
             changes: Vec::new(),
             held_back: None,
+            is_comparison_due: false,
         }
     }
 
@@ -76,6 +80,9 @@ impl Order<'_> {
             counts if counts.changes() > 0 => Outcome::Succeeded,
             _ => Outcome::NoChange,
         };
+        // Where rows were rejected the sides differ, and the next run compares contents by itself.
+        let is_comparison_due =
+            run.is_comparison_due && compared == Compared::Differences && outcome.is_success();
         let held_back = refusal.as_ref().and_then(SyncError::held_back).cloned();
         let partial = (outcome == Outcome::Partial).then(|| set_aside(synced.counts.rejected));
         let error = partial.or_else(|| refusal.map(|refusal| refusal.failure()));
@@ -109,6 +116,7 @@ impl Order<'_> {
             record: self.ended(ending),
             changes,
             held_back,
+            is_comparison_due,
         }))
     }
 

@@ -19,7 +19,7 @@ use crate::config::{Limits, Mapping, OnDrift};
 use crate::db::{Local, Remote, Tx};
 use crate::meter::{Counts, Permission, Phase, Progress, Rejection, RunId, TenantId};
 
-pub use digest::sums;
+pub use digest::{Contents, sums};
 use digest::{Difference, Versions};
 use drift::{ColumnReport, KnownColumns};
 pub use error::SyncError;
@@ -67,7 +67,7 @@ pub struct Job<'a> {
     pub limits: &'a Limits,
     /// Who stands in the way if the local table has no tenant column.
     pub occupant: Occupant,
-    /// How much is compared.
+    /// How much is to be compared.
     pub compare: Compare,
     /// How many bits of the rows' hashes are kept: 64, but in tests that want rows to be mistaken for
     /// each other.
@@ -84,18 +84,32 @@ pub struct Job<'a> {
     pub column_report: &'a OnceLock<ColumnReport>,
 }
 
-/// How much of the rows is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which rows a sync is to compare value by value.
+#[derive(Clone, Debug, Default)]
 pub enum Compare {
-    /// Those that the digests of both sides tell apart.
+    /// Those that versions or digests tell apart.
+    #[default]
     Differences,
-    /// All of them, value by value.
+    /// Those, and the rows that [`compare`] found to differ.
+    Also(Extent),
+    /// All of them.
+    Everything,
+}
+
+/// How a sync found the rows that differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// By the versions of rows, or by a digest that was equal on both sides.
+    Differences,
+    /// By digests of what all rows hold.
+    Contents,
+    /// By comparing every value of every row.
     Everything,
 }
 
 /// The rows that are staged and compared value by value; the others are known to be equal.
 #[derive(Clone, Debug)]
-pub(crate) struct Extent {
+pub struct Extent {
     /// How many meters the remote holds within it and without; not known yet where all are read.
     pub(crate) remote_rows: Option<i64>,
     /// The condition that picks them on the remote, for a row named `r`.
@@ -118,6 +132,15 @@ impl Extent {
             remote_rows: Some(remote_rows),
             remote: "false".to_owned(),
             local: "false".to_owned(),
+        }
+    }
+
+    /// The rows of both.
+    fn or(self, other: &Self) -> Self {
+        Self {
+            remote_rows: self.remote_rows,
+            remote: format!("({} or {})", self.remote, other.remote),
+            local: format!("({} or {})", self.local, other.local),
         }
     }
 }
@@ -153,8 +176,8 @@ pub struct Done {
     pub synced: Synced,
     /// Why the brake would hold back what a dry run planned.
     pub refusal: Option<SyncError>,
-    /// How much was compared in the end.
-    pub compared: Compare,
+    /// How the rows that differ were found.
+    pub compared: Compared,
 }
 
 /// Where a sync tells how far it is.
@@ -180,21 +203,22 @@ pub async fn run(
         remote.commit().await?;
         let rows = loaded.counts.inserted;
         digest::remember_load(local, &shape, job, versions, rows).await?;
-        return Ok(Done::of(loaded, Compare::Everything));
+        return Ok(Done::of(loaded, Compared::Everything));
     }
-    let difference = digest::find(&remote, local, &shape, job, versions.as_ref()).await?;
+    let (difference, compared) =
+        digest::find(&remote, local, &shape, job, versions.as_ref()).await?;
     observer.send_modify(|progress| progress.remote_bytes = remote.bytes_read());
-    let (extent, compared) = match difference {
+    let extent = match difference {
         Difference::None(rows) => {
             remote.commit().await?;
             let synced = Synced::unchanged(rows);
             if !job.dry_run {
                 digest::remember(local, &shape, job, versions, (false, &synced)).await?;
             }
-            return Ok(Done::of(synced, Compare::Differences));
+            return Ok(Done::of(synced, compared));
         }
-        Difference::Within(extent) => (extent, Compare::Differences),
-        Difference::Unclear => (Extent::everything(), Compare::Everything),
+        Difference::Within(extent) => extent,
+        Difference::Unclear => Extent::everything(),
     };
     let staged = read::stage(remote, local, (&shape, &extent), job, observer).await?;
     enter(observer, Phase::Plan);
@@ -228,8 +252,26 @@ fn look_for_drift(shape: &Shape, job: &Job<'_>) -> Result<(), SyncError> {
     }
 }
 
+/// Compares what all rows of both sides hold, by two digests of these seeds, and writes nothing. The seeds are to be
+/// fresh: rows that passed for equal under others do not under these. Gives how many bytes the remote sent, too.
+///
+/// The local transaction need not hold a lock: each side is read at one moment. Where a sync is in progress meanwhile, its
+/// changes may come out as a difference, and a sync of that difference finds nothing to do.
+pub async fn compare(
+    remote: Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    job: &Job<'_>,
+    seeds: [u64; 2],
+) -> Result<(Contents, i64), SyncError> {
+    let shape = shape::resolve(&remote, local, job).await?;
+    let contents = digest::compare_contents(&remote, local, &shape, job, seeds).await?;
+    let bytes = remote.bytes_read();
+    remote.commit().await?;
+    Ok((contents, bytes))
+}
+
 impl Done {
-    fn of(synced: Synced, compared: Compare) -> Self {
+    fn of(synced: Synced, compared: Compared) -> Self {
         Self {
             synced,
             refusal: None,

@@ -68,7 +68,7 @@ pub(super) async fn compare(
                 return Ok(differing((buckets, what), shape, there, here).await?);
             }
             None if way.casts && shape.has_one_text_a_key => way.casts = false,
-            None => return Ok(Found::Unclear),
+            None => return Ok(Found::Unknown),
         }
     }
 }
@@ -116,7 +116,7 @@ async fn differing(
 
 /// The local rows that a remote row could answer to. A row without a key is no meter that the remote
 /// could name.
-async fn local_rows(
+pub(super) async fn local_rows(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,

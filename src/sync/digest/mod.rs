@@ -13,16 +13,19 @@
 
 use crate::db::{Local, Remote, Tx};
 
-use super::{Compare, Extent, Job, Shape, SyncError, Synced};
+use super::{Compare, Compared, Extent, Job, Shape, SyncError, Synced};
 
 use buckets::Differing;
 use compare::What;
+pub use contents::Contents;
+pub(super) use contents::compare_contents;
 pub(super) use gone::condition as is_remembered_as_gone;
 use versions::Told;
 pub(super) use versions::Versions;
 
 mod buckets;
 mod compare;
+mod contents;
 mod cursor;
 mod gone;
 mod image;
@@ -50,43 +53,72 @@ enum Found {
     Equal(i64),
     /// They differ in these buckets at most.
     Differing(Differing),
-    /// Nothing.
+    /// They differ, and not in buckets that could be told.
     Unclear,
+    /// Nothing: a value, a missing function or a time limit kept a side from summing.
+    Unknown,
 }
 
-/// Finds where the sides can differ.
+/// Finds where the sides can differ, and says how.
 pub(super) async fn find(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
     versions: Option<&Versions<'_>>,
-) -> Result<Difference, SyncError> {
-    if job.compare == Compare::Everything {
-        return Ok(Difference::Unclear);
-    }
+) -> Result<(Difference, Compared), SyncError> {
+    let everything = (Difference::Unclear, Compared::Everything);
+    let suspects = match &job.compare {
+        Compare::Everything => return Ok(everything),
+        Compare::Also(extent) => Some(extent),
+        Compare::Differences => None,
+    };
+    let (difference, compared) = find_usual(remote, local, shape, job, versions).await?;
+    let Some(suspects) = suspects else {
+        return Ok((difference, compared));
+    };
+    Ok(match difference {
+        Difference::None(rows) => (
+            Difference::Within(Extent::nothing(rows).or(suspects)),
+            Compared::Contents,
+        ),
+        Difference::Within(extent) => (Difference::Within(extent.or(suspects)), Compared::Contents),
+        Difference::Unclear => everything,
+    })
+}
+
+/// Finds where the sides can differ by what costs least.
+async fn find_usual(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    versions: Option<&Versions<'_>>,
+) -> Result<(Difference, Compared), SyncError> {
+    let equal = |rows| Ok((Difference::None(rows), Compared::Differences));
     let (what, since) = match versions.and_then(Versions::tell) {
-        Some(Told::Same(rows)) => return Ok(Difference::None(rows)),
+        Some(Told::Same(rows)) => return equal(rows),
         Some(Told::Since(transaction)) => (What::Keys, Some(transaction)),
         None => (What::Rows, None),
     };
     let rows = versions.map_or(shape.estimated_rows, Versions::local_rows);
     let extent = match compare::compare(remote, local, shape, job, (what, rows)).await? {
-        Found::Equal(rows) if since.is_none() => return Ok(Difference::None(rows)),
+        Found::Equal(rows) if since.is_none() => return equal(rows),
         Found::Equal(rows) => Some(Extent::nothing(rows)),
         Found::Differing(differing) => rows::narrow(remote, local, shape, job, &differing).await?,
-        Found::Unclear => None,
+        Found::Unclear | Found::Unknown => None,
     };
-    let Some(extent) = extent else {
-        return Ok(Difference::Unclear);
-    };
-    Ok(Difference::Within(match since {
-        Some(transaction) => Extent {
-            remote: format!("({} or {})", extent.remote, versions::is_new(transaction)),
-            ..extent
-        },
-        None => extent,
-    }))
+    Ok(match (extent, since) {
+        (None, _) => (Difference::Unclear, Compared::Everything),
+        (Some(extent), None) => (Difference::Within(extent), Compared::Contents),
+        (Some(extent), Some(transaction)) => {
+            let remote = format!("({} or {})", extent.remote, versions::is_new(transaction));
+            (
+                Difference::Within(Extent { remote, ..extent }),
+                Compared::Differences,
+            )
+        }
+    })
 }
 
 /// Remembers what was settled; `is_planned` tells whether there was something to compare.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use meter_sync::config::Setting;
 use meter_sync::meter::{Outcome, Trigger};
+use meter_sync::runs::Request;
 use meter_sync::runs::report::RunReport;
+use meter_sync::sync::Compare;
 use serde_json::{Value as Json, json};
 use tokio::sync::OnceCell;
 
@@ -51,8 +53,11 @@ impl Lines {
 
     /// A sync of another local table, with everything compared.
     async fn naive(&self) -> RunReport {
-        let settings = Tables::settings(&self.site, NAIVE).with(Setting::FullCompare, "0s");
-        finish(&runs(&settings), request(Trigger::Cli)).await
+        let request = Request {
+            compare: Compare::Everything,
+            ..request(Trigger::Cli)
+        };
+        finish(&runs(&Tables::settings(&self.site, NAIVE)), request).await
     }
 }
 

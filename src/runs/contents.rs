@@ -1,0 +1,166 @@
+//! Compares the contents of both sides after a run, where that is due.
+//!
+//! The run is in the log by then and its lock is free, so whatever goes wrong here is a warning of that run, and a later run
+//! tries again. A difference is put right by a run of its own, which compares the rows in question value by value under the
+//! same rules as any other run.
+
+use std::sync::OnceLock;
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::db::Database;
+use crate::db::Local;
+use crate::error::{ErrorCode, Failure};
+use crate::meter::{Permission, RunId};
+use crate::sync::drift::KnownColumns;
+use crate::sync::{self, Compare, Contents, Job, Occupant, SyncError};
+
+use super::execute::{self, Ended};
+use super::{Allow, Request, log, measures, report};
+
+impl Ended<'_> {
+    /// Compares the contents, lets a run put right what differs, and logs what came of it with the run that has ended.
+    pub(super) async fn compare_contents(&mut self) {
+        let limit = self.order.shared.config.limits.run_timeout;
+        let compared = match tokio::time::timeout(limit, self.compare()).await {
+            Ok(compared) => compared.map_err(|error| error.failure()),
+            Err(_elapsed) => Err(Failure::new(
+                ErrorCode::RemoteTimeout,
+                format!("The comparison did not end within {limit:?}."),
+            )
+            .with_remedy("Raise METER_SYNC_RUN_TIMEOUT.")),
+        };
+        let (contents, bytes) = match compared {
+            Ok((contents, bytes)) => (Ok(contents), bytes),
+            Err(failure) => (Err(failure), 0),
+        };
+        let is_equal = matches!(contents, Ok(Contents::Equal));
+        let warning = match contents {
+            Ok(Contents::Equal | Contents::Unsettled) => None,
+            Ok(Contents::Differing(compare)) => self.put_right(compare).await,
+            Ok(Contents::Incomparable) => Some(incomparable()),
+            Ok(Contents::Unfound) => Some(unfound()),
+            Err(failure) => Some(not_compared(&failure)),
+        };
+        self.note(is_equal, warning, bytes).await;
+    }
+
+    /// What the comparison found, and how many bytes the remote sent for it.
+    async fn compare(&self) -> Result<(Contents, i64), SyncError> {
+        let mapping = &self.order.shared.config.mapping;
+        let job = Job {
+            // The id of no run: hashes are seeded by it, and these are to be fresh.
+            run_id: RunId::at(self.order.shared.clock.now()),
+            tenant: &self.scope.tenant.given,
+            mapping,
+            limits: &self.order.shared.config.limits,
+            occupant: Occupant::Nobody,
+            compare: Compare::Differences,
+            hash_bits: u64::BITS,
+            dry_run: true,
+            mass_deactivation: &Permission::None,
+            allow_tenant_change: false,
+            known_columns: &KnownColumns::default(),
+            column_report: &OnceLock::new(),
+        };
+        let (one, other) = Uuid::new_v4().as_u64_pair();
+        let mut remote = self.remote.connect().await?;
+        let mut local = self.order.local.connect().await?;
+        let locks = sync::locks_of(&mut remote, &mapping.source).await?;
+        let snapshot = remote.snapshot("compare contents", &locks).await?;
+        let tx = local.begin("compare contents").await?;
+        let compared = sync::compare(snapshot, &tx, &job, [one, other]).await;
+        drop(tx);
+        remote.discard();
+        compared
+    }
+
+    /// Starts a run that compares these rows as well; gives what is to be said of it.
+    async fn put_right(&self, compare: Compare) -> Option<String> {
+        let asked = self.order.request;
+        let request = Request {
+            reason: Some(format!(
+                "Comparing contents found a difference after run {}.",
+                self.order.run_id
+            )),
+            dry_run: false,
+            allow: Allow::default(),
+            idempotency_key: None,
+            compare,
+            ..asked.clone()
+        };
+        let (begun, answer) = oneshot::channel();
+        let ended = Box::pin(execute::run_once(self.order.shared, &request, begun)).await;
+        drop(answer);
+        let record = ended?.end.record;
+        let is_settled = record.error.is_none() && record.counts.changes() == 0;
+        (!is_settled).then(|| {
+            format!(
+                "Comparing contents after this run found a difference. Look at run {}, which was to put it right: {}",
+                record.run_id,
+                report::summary(&record)
+            )
+        })
+    }
+
+    /// Adds to the log and to the report of the run that has ended.
+    async fn note(&mut self, is_equal: bool, warning: Option<String>, bytes: i64) {
+        let run_id = self.order.run_id;
+        if let Some(warning) = &warning {
+            tracing::warn!(run.id = %run_id, "{warning}");
+        }
+        measures::read(bytes);
+        let logged = log_of(
+            self.order.local,
+            run_id,
+            (is_equal, warning.as_deref(), bytes),
+        )
+        .await;
+        if let Err(failure) = logged {
+            tracing::warn!(run.id = %run_id, error.code = %failure.code, "the comparison of contents could not be logged");
+        }
+        let record = &mut self.end.record;
+        record.remote_bytes += bytes;
+        if let Some(warning) = warning {
+            let before = record.warning.take();
+            record.warning = Some(match before {
+                Some(before) => format!("{before} {warning}"),
+                None => warning,
+            });
+        }
+    }
+}
+
+async fn log_of(
+    local: &Database<Local>,
+    run_id: RunId,
+    compared: (bool, Option<&str>, i64),
+) -> Result<(), Failure> {
+    let logged = async {
+        let mut connection = local.connect().await?;
+        let tx = connection.begin("log a comparison").await?;
+        log::compared_after(&tx, run_id, compared).await?;
+        tx.commit().await
+    };
+    logged.await.map_err(|error| error.failure())
+}
+
+fn not_compared(failure: &Failure) -> String {
+    format!(
+        "The run did what it was to do; the contents of both sides could not be compared after it. {} {} A later run tries again.",
+        failure.message, failure.remedy
+    )
+}
+
+fn incomparable() -> String {
+    "The contents of both sides cannot be compared by digests: a remote value does not become a value of its local column's \
+     type. Mend the remote row or the type, or leave the column out of METER_SYNC_COLUMNS."
+        .to_owned()
+}
+
+fn unfound() -> String {
+    "The contents of both sides differ, and in which rows could not be found out in time. Raise METER_SYNC_STATEMENT_TIMEOUT; \
+     a later run tries again."
+        .to_owned()
+}
