@@ -6,7 +6,7 @@
 
 use tokio_postgres::SimpleQueryRow;
 
-use crate::db::{DbError, Local, Remote, Side, Tx, both};
+use crate::db::{DbError, Local, Remote, Side, Tx};
 use crate::sync::{Compare, Job, Shape, SyncError};
 
 use super::compare::{self, What};
@@ -48,7 +48,8 @@ pub(in crate::sync) async fn compare_contents(
         });
         let there = statement(shape, hashers, (Row::Remote, &there_rows));
         let here = statement(shape, hashers, (Row::Local, &here_rows));
-        match both(total(remote, &there), total(local, &here)).await? {
+        // Where one side fails nothing more is asked of the other, whose connection is given up.
+        match tokio::try_join!(total(remote, &there), total(local, &here))? {
             (Some(there), Some(here))
                 if way.function == HashFunction::Server && there.probe != here.probe =>
             {
