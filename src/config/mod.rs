@@ -129,7 +129,7 @@ pub struct Limits {
     pub max_deactivated_percent: u8,
     /// ... and above this number are refused.
     pub max_deactivated_rows: u32,
-    /// How often a run compares everything, and not only what the digests tell apart.
+    /// How often contents are compared after a run, whatever versions tell.
     pub full_compare: Duration,
     /// How long the log keeps runs; `None` for ever. Runs with problems and each meter's last change are kept longer.
     pub keep_runs: Option<Duration>,

@@ -132,7 +132,7 @@ settings! {
         MaxDeactivatedPercent = "max_deactivated_percent" "max-deactivated-percent" "METER_SYNC_MAX_DEACTIVATED_PERCENT" Number "PERCENT";
         /// ... and more than this number of meters is refused until a person allows it [default: 5].
         MaxDeactivatedRows = "max_deactivated_rows" "max-deactivated-rows" "METER_SYNC_MAX_DEACTIVATED_ROWS" Number "COUNT";
-        /// How often a run compares every value of every meter, and not only those that the digests of both sides tell apart; 0s for each run [default: 1d].
+        /// How often the contents of all rows are compared after a run, and not only what versions and digests tell apart; 0s for after each run [default: 1d].
         FullCompare = "full_compare" "full-compare" "METER_SYNC_FULL_COMPARE" Text "DURATION";
         /// How long the log keeps runs, or off for ever; those with problems are kept four times as long, and each meter's last change for ever [default: 90d].
         KeepRuns = "keep_runs" "keep-runs" "METER_SYNC_KEEP_RUNS" Text "DURATION";

@@ -65,6 +65,11 @@ fn gauges(figures: &Figures) -> Vec<Gauge> {
             status.last_success_at.map(seconds),
         ),
         gauge(
+            "meter_sync_last_comparison_timestamp_seconds",
+            "When the last run ended that compared what all rows hold.",
+            status.compared_at.map(seconds),
+        ),
+        gauge(
             "meter_sync_last_run_timestamp_seconds",
             "When the last run ended, dry runs aside.",
             last_run_at.map(seconds),

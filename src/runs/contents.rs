@@ -6,17 +6,18 @@
 
 use std::sync::OnceLock;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::db::Database;
-use crate::db::Local;
+use crate::db::{Database, DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Permission, RunId};
+use crate::meter::{Permission, RunId, TenantId};
 use crate::sync::drift::KnownColumns;
 use crate::sync::{self, Compare, Contents, Job, Occupant, SyncError};
 
 use super::execute::{self, Ended};
+use super::table::LocalTable;
 use super::{Allow, Request, log, measures, report};
 
 impl Ended<'_> {
@@ -144,6 +145,24 @@ async fn log_of(
         tx.commit().await
     };
     logged.await.map_err(|error| error.failure())
+}
+
+const LAST_COMPARED: &str = "\
+-- read the last comparison of contents
+select finished_at from meter_sync.meter_sync_log
+where local_table = $1 and tenant = coalesce($2, tenant) and compared in ('contents', 'everything')
+order by started_at desc limit 1";
+
+/// When the last run ended that compared what all rows hold, itself or right after.
+pub(super) async fn last_compared(
+    tx: &Tx<'_, Local>,
+    table: &LocalTable,
+    tenant: Option<&TenantId>,
+) -> Result<Option<DateTime<Utc>>, DbError> {
+    let tenant = param::text(tenant.map(TenantId::as_str));
+    let params = [param::text(table.name.as_str()), tenant];
+    let found = tx.query_opt(LAST_COMPARED, &params).await?;
+    Ok(found.and_then(|row| row.get(0)))
 }
 
 fn not_compared(failure: &Failure) -> String {

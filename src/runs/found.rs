@@ -26,6 +26,7 @@ pub(super) struct Found {
     pub(super) tenant: Option<TenantStatus>,
     pub(super) last_run: Option<RunRecord>,
     pub(super) last_success_at: Option<DateTime<Utc>>,
+    pub(super) compared_at: Option<DateTime<Utc>>,
     /// How many runs have ended since then, dry runs aside.
     pub(super) failures: Option<i64>,
     pub(super) running: Option<RunRecord>,

@@ -18,7 +18,7 @@ use super::status::{
 };
 use super::table::{self, LocalTable, Scope};
 use super::tenant::{self, NoTenant, Tenant};
-use super::{Runs, clocks, columns, history, lock, words};
+use super::{Runs, clocks, columns, contents, history, lock, words};
 
 /// Why nothing was found.
 enum Unfound {
@@ -255,6 +255,7 @@ impl Runs {
             next_step: words::next_step(health, &found, running.as_ref()),
             tenant: found.tenant,
             last_success_at: found.last_success_at,
+            compared_at: found.compared_at,
             last_run: found.last_run,
             next_run_at: here
                 .waiting_until
@@ -325,6 +326,7 @@ async fn read_log(
         run => run.cloned(),
     };
     found.last_success_at = success.as_ref().and_then(|run| run.finished_at);
+    found.compared_at = contents::last_compared(tx, table, tenant).await?;
     found.failures = Some(match runs.iter().position(|run| has_succeeded(&run)) {
         None if !is_all => {
             let success = success.map(|run| run.run_id);

@@ -7,5 +7,5 @@ alter table meter_sync.meter_sync_log
     add constraint meter_sync_log_compared_check check (compared in ('nothing', 'differences', 'contents', 'everything'));
 
 -- When contents were last compared is a part of each status.
-create index meter_sync_log_compared on meter_sync.meter_sync_log (tenant, local_table, seq desc)
+create index meter_sync_log_compared on meter_sync.meter_sync_log (tenant, local_table, started_at desc)
     where compared in ('contents', 'everything');

@@ -21,6 +21,9 @@ pub(super) fn show(status: &Status, schedule: Option<&Schedule>, now: DateTime<U
                     None if status.connections.local.error.is_some() => "not known",
                     None => "never",
                 }
+                @if let Some(at) = status.compared_at {
+                    " " span.soft { "(all rows compared " (time_ago(at, now)) ")" }
+                }
             } }
             div { dt { "Last run" } dd {
                 @match ended {

@@ -1,7 +1,7 @@
 //! Compares what the rows hold, or which keys there are: each server hashes its own rows, both at once.
 //!
 //! Rows whose hashes meet are the risk, of about 2^-64 a row. Each run hashes with another seed, so
-//! two rows that meet once do not meet again; and now and then everything is compared.
+//! two rows that meet once do not meet again; and now and then contents are compared by two hashes (`contents`).
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Remote, Tx, both};

@@ -18,8 +18,8 @@
 //! row security, other storage, generated columns, types of one's own and for roles that may not read all columns, the rows are compared by what they hold. So they are after a run that set
 //! rows aside, or wrote to a table with triggers or rules, and where somebody else wrote to the local table.
 //!
-//! Of a set the sum of 64-bit hashes is compared, so a change goes unseen with a chance of 2^-64, until everything
-//! is compared.
+//! Of a set the sum of 64-bit hashes is compared, so a change goes unseen with a chance of 2^-64, until contents
+//! are compared.
 //!
 //! What is remembered was always seen before the rows were compared, never after: whatever others or the run itself wrote
 //! since then stands out as a difference in the next run, and is compared then.

@@ -1,28 +1,35 @@
 //! Comparing contents now and then: it finds what versions do not show, and where it cannot be done the run before it
 //! stands.
 
+use std::time::Duration;
+
 use meter_sync::config::{Setting, Settings};
+use meter_sync::db::SideName;
+use meter_sync::error::ErrorCode;
 use meter_sync::meter::{Counts, Outcome, Trigger};
 use meter_sync::runs::report::RunReport;
-use meter_sync::runs::{Request, Requested, Runs};
+use meter_sync::runs::status::{ActivityState, Health};
+use meter_sync::runs::{Request, Requested, Runs, Ticket};
 use meter_sync::sync::Compare;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
 
+use crate::support::postgres::connect;
 use crate::support::site::{Site, finish, rows, runs};
 use crate::support::wait::until;
 
-const METERS: i64 = 30_000;
+const METERS: i64 = 300;
 
-/// A site that is in sync, where what the rows hold takes seconds to compare, and their versions no time: each `size` is
-/// stored in a few bytes and written out as 131,000 digits.
-async fn laborious() -> Site {
-    let site = super::site("name text, size numeric", "").await;
+async fn settled() -> Site {
+    let site = super::site("name text", "").await;
     site.on_remote(&format!(
-        "insert into meter select n, 7, 'meter ' || n, '1e131000', true from generate_series(1, {METERS}) n"
+        "insert into meter select n, 7, 'meter ' || n, true from generate_series(1, {METERS}) n"
     ))
     .await;
-    assert_eq!(site.sync().await.counts.inserted, METERS);
-    assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+    for _ in 0..2 {
+        site.sync().await;
+    }
     site
 }
 
@@ -50,90 +57,159 @@ fn updated(n: i64, all: i64) -> Counts {
     }
 }
 
-/// The change of a meter arrives in each of some runs, and each warns of the comparison, by the name of this setting.
-async fn assert_changes_arrive(site: &Site, runs: &Runs, setting: &str) {
-    for name in ["new", "newer"] {
-        site.on_remote(&format!("update meter set name = '{name}' where id = 5"))
+async fn holds(client: &Client, condition: &str) -> bool {
+    let sql = format!(
+        "select exists (select from pg_stat_activity where datname = current_database() and {condition})"
+    );
+    client.query_one(&sql, &[]).await.unwrap().get(0)
+}
+
+/// A run that has changed a meter, and whose comparison waits for a lock that somebody holds on the meters of a side.
+struct Waiting {
+    ticket: Ticket,
+    locked: JoinHandle<Client>,
+}
+
+const COMPARING: &str =
+    "application_name = 'meter-sync compare contents' and wait_event_type = 'Lock'";
+
+impl Waiting {
+    async fn on(side: SideName, site: &Site, runs: &Runs) -> Self {
+        site.on_remote("update meter set name = name || '!' where id = 5")
             .await;
-        let run = sync(runs).await;
+        let holder = connect(&site.pair.local_url).await;
+        let hold = "begin; select from meter where id = 5 for update";
+        holder.batch_execute(hold).await.unwrap();
+        let Ok(Requested::Started(ticket)) = runs.request(Request::new(Trigger::Cli)).await else {
+            panic!("no run");
+        };
+        until(
+            "the run has read the remote and waits for the meter",
+            async || {
+                holds(
+                    &site.local,
+                    "query like '-- lock the rows of the plan%' and wait_event_type = 'Lock'",
+                )
+                .await
+            },
+        )
+        .await;
+        // On the local side the lock is given when the run has committed, before the comparison may have its own.
+        let (client, url, state) = match side {
+            SideName::Remote => (&site.remote, &site.pair.remote_url, "idle in transaction"),
+            SideName::Local => (&site.local, &site.pair.local_url, "active"),
+        };
+        let locker = connect(url).await;
+        let locked = tokio::spawn(async move {
+            let lock = "begin; lock table meter in access exclusive mode";
+            locker.batch_execute(lock).await.unwrap();
+            locker
+        });
+        until("the lock is asked for", async || {
+            holds(
+                client,
+                &format!("query like 'begin; lock table meter%' and state = '{state}'"),
+            )
+            .await
+        })
+        .await;
+        holder.batch_execute("commit").await.unwrap();
+        until("the comparison waits", async || {
+            holds(client, COMPARING).await
+        })
+        .await;
+        Self { ticket, locked }
+    }
+
+    /// The run has done what it was to do, and warns of the comparison by the name of this.
+    async fn assert_stands(mut self, site: &Site, named: &str) {
+        let run = self.ticket.wait(Duration::from_secs(60)).await;
+        assert!(self.ticket.is_over());
         assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
         assert_eq!(run.counts, updated(1, METERS), "{run:#?}");
         let last = last(site).await;
         assert_eq!(last["compared"], "differences");
         let warning = last["warning"].as_str().unwrap();
         assert!(warning.contains("could not be compared"), "{warning}");
-        assert!(warning.contains(setting), "{warning}");
+        assert!(warning.contains(named), "{warning}");
         assert_eq!(run.next_step, warning);
+        // The status counts the meters.
+        drop(self.locked);
+        let status = site.status().await;
+        assert_eq!(status.health, Health::Paused, "{status:#?}");
+        assert_eq!(status.warnings, [warning]);
     }
 }
 
-/// Once nothing keeps it from it, the next run is followed by a comparison again.
+/// Once nothing keeps it from it, a run is followed by a comparison again.
 async fn assert_is_compared_later(site: &Site) {
-    site.on_remote("update meter set size = 1").await;
-    site.on_local("update meter set size = 1").await;
-    site.sync().await;
+    let before = site.status().await.compared_at;
     let run = sync(&runs(&always(site))).await;
     assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
     let expected = json!({"compared": "contents", "warning": null});
     assert_eq!(last(site).await, expected);
+    let after = site.status().await.compared_at;
+    assert!(after > before, "{before:?} {after:?}");
 }
 
 #[tokio::test]
 async fn a_comparison_that_exceeds_the_statement_timeout_leaves_the_run_as_it_was() {
-    let site = laborious().await;
-    let hurried = runs(&always(&site).with(Setting::StatementTimeout, "500ms"));
-    assert_changes_arrive(&site, &hurried, "METER_SYNC_STATEMENT_TIMEOUT").await;
+    let site = settled().await;
+    let hurried = runs(&always(&site).with(Setting::StatementTimeout, "3s"));
+    for side in [SideName::Remote, SideName::Local, SideName::Remote] {
+        let waiting = Waiting::on(side, &site, &hurried).await;
+        waiting
+            .assert_stands(&site, "METER_SYNC_STATEMENT_TIMEOUT")
+            .await;
+    }
     assert_is_compared_later(&site).await;
 }
 
 #[tokio::test]
 async fn a_comparison_that_exceeds_the_run_timeout_leaves_the_run_as_it_was() {
-    let site = laborious().await;
-    let hurried = runs(&always(&site).with(Setting::RunTimeout, "2s"));
-    assert_changes_arrive(&site, &hurried, "METER_SYNC_RUN_TIMEOUT").await;
+    let site = settled().await;
+    let hurried = runs(&always(&site).with(Setting::RunTimeout, "6s"));
+    let waiting = Waiting::on(SideName::Remote, &site, &hurried).await;
+    waiting.assert_stands(&site, "METER_SYNC_RUN_TIMEOUT").await;
     assert_is_compared_later(&site).await;
 }
 
 #[tokio::test]
 async fn a_comparison_whose_connection_breaks_leaves_the_run_as_it_was() {
-    let site = laborious().await;
-    for client in [&site.remote, &site.local] {
-        site.on_remote("update meter set name = name || '!' where id = 5")
-            .await;
-        let runs = runs(&always(&site));
-        let requested = runs.request(Request::new(Trigger::Cli)).await.unwrap();
-        let Requested::Started(mut ticket) = requested else {
-            panic!("{requested:?}");
-        };
-        let kill = "select count(pg_terminate_backend(pid)) from pg_stat_activity
-            where application_name = 'meter-sync compare contents' and query like '-- compare the contents%'
-              and datname = current_database()";
-        until("the comparison is killed", async || {
-            client.query_one(kill, &[]).await.unwrap().get::<_, i64>(0) > 0
-        })
-        .await;
-        let run = ticket.wait(std::time::Duration::from_secs(60)).await;
-        assert_eq!(run.counts, updated(1, METERS), "{run:#?}");
-        let warning = last(&site).await["warning"].as_str().unwrap().to_owned();
-        assert!(warning.contains("could not be compared"), "{warning}");
+    let site = settled().await;
+    let runs = runs(&always(&site));
+    for (side, client) in [
+        (SideName::Remote, &site.remote),
+        (SideName::Local, &site.local),
+    ] {
+        let waiting = Waiting::on(side, &site, &runs).await;
+        let kill = format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and {COMPARING}"
+        );
+        client.query_one(&kill, &[]).await.unwrap();
+        waiting.assert_stands(&site, &side.to_string()).await;
     }
+    assert_is_compared_later(&site).await;
+}
+
+#[tokio::test]
+async fn who_waits_no_longer_is_told_of_a_run_while_its_contents_are_compared() {
+    let site = settled().await;
+    let mut waiting = Waiting::on(SideName::Remote, &site, &runs(&always(&site))).await;
+    let run = waiting.ticket.wait(Duration::ZERO).await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert!(!waiting.ticket.is_over());
+    let status = site.status().await;
+    assert_eq!(status.activity, ActivityState::Idle);
+    assert_eq!(
+        status.last_run.map(|run| run.outcome),
+        Some(Some(Outcome::Succeeded))
+    );
 }
 
 /// What the versions of all local rows come to, as a run remembers them.
 const REMEMBER_AS_EQUAL: &str = "update meter_sync.meter_sync_seen set local_sum = (
     select bit_xor(hashtidextended(ctid, ((select age('3'::xid)::bigint) - age(xmin)) & 4294967295)) from meter)";
-
-async fn settled() -> Site {
-    let site = super::site("name text", "").await;
-    site.on_remote(
-        "insert into meter select n, 7, 'meter ' || n, true from generate_series(1, 300) n",
-    )
-    .await;
-    for _ in 0..2 {
-        site.sync().await;
-    }
-    site
-}
 
 #[tokio::test]
 async fn what_versions_do_not_show_is_put_right_when_contents_are_compared() {
@@ -203,24 +279,24 @@ async fn a_comparison_fetches_digests_and_no_rows() {
 
 #[tokio::test]
 async fn comparing_every_value_against_a_tight_limit_fails_and_harms_nothing() {
-    let site = laborious().await;
-    // What the comparison of every value takes long for is a type without a binary form of its own.
+    let site = settled().await;
     site.on_remote("update meter set name = 'new' where id = 5")
         .await;
-    site.on_local("create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(3); return new; end $$;
-        create trigger slow before update on meter for each statement execute function slow()")
-        .await;
-    let hurried = runs(&site.settings().with(Setting::StatementTimeout, "500ms"));
-    let everything = Request {
+    let holder = connect(&site.pair.local_url).await;
+    let hold = "begin; lock table meter in access exclusive mode";
+    holder.batch_execute(hold).await.unwrap();
+    let hurried = runs(&site.settings().with(Setting::StatementTimeout, "1s"));
+    let everything = || Request {
         compare: Compare::Everything,
         ..Request::new(Trigger::Cli)
     };
-    let failed = finish(&hurried, everything).await;
+    let failed = finish(&hurried, everything()).await;
     assert_eq!(failed.outcome, Some(Outcome::Failed), "{failed:#?}");
     let error = failed.error.unwrap();
-    assert_eq!(error.code.as_str(), "LOCAL_TIMEOUT");
+    assert_eq!(error.code, ErrorCode::LocalTimeout);
     assert!(error.remedy.contains("METER_SYNC_STATEMENT_TIMEOUT"));
-    site.on_local("drop trigger slow on meter").await;
-    let run = sync(&hurried).await;
+    holder.batch_execute("commit").await.unwrap();
+    let run = finish(&site.runs, everything()).await;
     assert_eq!(run.counts, updated(1, METERS), "{run:#?}");
+    assert_eq!(last(&site).await["compared"], "everything");
 }
