@@ -15,7 +15,7 @@ use super::report::{RunReport, SAMPLE};
 use super::status::RunRecord;
 use super::table::{self, LocalTable, Scope};
 use super::tenant::{self, NoTenant};
-use super::{Requested, columns, here, history, lock};
+use super::{Requested, columns, contents, here, history, lock};
 
 /// What became of the start.
 pub(super) enum Start<'c> {
@@ -168,7 +168,7 @@ impl Order<'_> {
             Compare::Differences | Compare::Also(_) | Compare::Everything => return Ok(false),
         }
         let since = self.started_at - self.shared.config.limits.full_compare;
-        Ok(!history::was_compared_since(tx, scope, since).await?)
+        Ok(!contents::was_compared_since(tx, scope, since).await?)
     }
 
     async fn same_request(

@@ -17,7 +17,7 @@ use crate::sync::drift::KnownColumns;
 use crate::sync::{self, Compare, Contents, Job, Occupant, SyncError};
 
 use super::execute::{self, Ended};
-use super::table::LocalTable;
+use super::table::{LocalTable, Scope};
 use super::{Allow, Request, log, measures, report};
 
 impl Ended<'_> {
@@ -145,6 +145,29 @@ async fn log_of(
         tx.commit().await
     };
     logged.await.map_err(|error| error.failure())
+}
+
+const WAS_COMPARED_SINCE: &str = "\
+-- look for a later comparison of contents
+select exists (
+    select from meter_sync.meter_sync_log
+    where local_table = $1 and tenant = $2 and compared in ('contents', 'everything')
+      and started_at > $3 and started_at < clock_timestamp() + interval '1 hour'
+)";
+
+/// Whether a run that started after `since` compared what all rows hold, or was followed by such a comparison. What a clock
+/// that was wrong put into the future does not count.
+pub(super) async fn was_compared_since(
+    tx: &Tx<'_, Local>,
+    scope: &Scope,
+    since: DateTime<Utc>,
+) -> Result<bool, DbError> {
+    let params = [
+        param::text(scope.table.name.as_str()),
+        param::text(scope.tenant.id.as_str()),
+        param::timestamptz(since),
+    ];
+    Ok(tx.query_one(WAS_COMPARED_SINCE, &params).await?.get(0))
 }
 
 const LAST_COMPARED: &str = "\

@@ -261,31 +261,6 @@ pub(super) async fn ended_after(
     Ok(tx.query_one(&sql, &params).await?.get(0))
 }
 
-/// Whether a run that started after `since` compared what all rows hold, or was followed by such a comparison. What a clock
-/// that was wrong put into the future does not count.
-pub(super) async fn was_compared_since(
-    tx: &Tx<'_, Local>,
-    scope: &Scope,
-    since: DateTime<Utc>,
-) -> Result<bool, DbError> {
-    let condition = "started_at > $3 and started_at < clock_timestamp() + interval '1 hour' and compared in ('contents', 'everything')";
-    is_any(tx, scope, condition, param::timestamptz(since)).await
-}
-
-async fn is_any(
-    tx: &Tx<'_, Local>,
-    scope: &Scope,
-    condition: &str,
-    value: Param<'_>,
-) -> Result<bool, DbError> {
-    let sql = format!(
-        "-- look for a later run
-select exists (select from meter_sync.meter_sync_log where local_table = $1 and tenant = $2 and {condition})"
-    );
-    let [table, tenant] = of(&scope.table, Some(&scope.tenant.id));
-    Ok(tx.query_one(&sql, &[table, tenant, value]).await?.get(0))
-}
-
 const CHANGES: &str = "\
 -- list changes
 select action, key::text, before::text, after::text from meter_sync.meter_sync_change

@@ -202,6 +202,7 @@ impl Order<'_> {
                 record,
                 changes,
                 held_back: details.held_back,
+                is_comparison_due: false,
             }));
         }
         log::finish(&tx, self.run_id, ending).await?;

@@ -14,6 +14,7 @@ use meter_sync::sync::Compare;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
+use tokio_util::task::TaskTracker;
 
 use crate::support::postgres::connect;
 use crate::support::site::{Site, finish, rows, runs};
@@ -100,7 +101,7 @@ impl Waiting {
             SideName::Local => (&site.local, &site.pair.local_url, "active"),
         };
         let locker = connect(url).await;
-        let locked = tokio::spawn(async move {
+        let locked = TaskTracker::new().spawn(async move {
             let lock = "begin; lock table meter in access exclusive mode";
             locker.batch_execute(lock).await.unwrap();
             locker

@@ -71,10 +71,10 @@ async fn start(site: &Site) -> Ticket {
         compare: Compare::Everything,
         ..Request::new(Trigger::Cli)
     };
-    match site.runs.request(request).await.unwrap() {
-        Requested::Started(ticket) => ticket,
-        answered => panic!("{answered:?}"),
-    }
+    let Ok(Requested::Started(ticket)) = site.runs.request(request).await else {
+        panic!("no run");
+    };
+    ticket
 }
 
 /// A run whose plan is outdated so many times: each time a meter of the plan is written by somebody else while the

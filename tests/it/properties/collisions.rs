@@ -130,7 +130,13 @@ async fn sync(config: &Config, planted: &Planted, compare: Compare) -> Done {
     done
 }
 
-/// A comparison of contents.
+/// Compares contents, and syncs what differs.
+async fn put_right(config: &Config, planted: &Planted) {
+    if let Contents::Differing(found) = compare(config, planted).await {
+        sync(config, planted, found).await;
+    }
+}
+
 async fn compare(config: &Config, planted: &Planted) -> Contents {
     let (mut remote, mut local) = connected(config).await;
     let snapshot = remote.snapshot("compare", &[]).await.unwrap();
@@ -192,9 +198,7 @@ fn rows_whose_hashes_meet_heal() {
             // The versions pass for those of equal rows; what the rows hold does not, in most comparisons.
             let mut runs = 0;
             while stale(site).await > 0 && runs < RUNS {
-                if let Contents::Differing(found) = compare(&config, planted).await {
-                    sync(&config, planted, found).await;
-                }
+                put_right(&config, planted).await;
                 runs += 1;
             }
         } else {
