@@ -58,7 +58,11 @@ impl SyncArgs {
                 let stopped = shutdown.token();
                 match stopped.run_until_cancelled(follow(&mut ticket)).await {
                     Some(report) => report,
-                    None => ended(&mut ticket).await.ok_or_else(stopped_by_signal)?,
+                    None => {
+                        app.runs().cancel(ticket.run_id());
+                        let ended = tokio::time::timeout(STOP, ended(&mut ticket)).await;
+                        ended.map_err(|_elapsed| stopped_by_signal())?
+                    }
                 }
             }
         };
@@ -68,16 +72,26 @@ impl SyncArgs {
     }
 }
 
-/// The report of a run that has ended, though its contents may still be compared.
-async fn ended(ticket: &mut Ticket) -> Option<RunReport> {
-    Some(ticket.wait(Duration::ZERO).await).filter(RunReport::is_over)
+/// The report of a run once it has ended, though its contents may still be compared.
+async fn ended(ticket: &mut Ticket) -> RunReport {
+    loop {
+        let report = ticket.wait(TICK).await;
+        if report.is_over() || ticket.is_over() {
+            return report;
+        }
+    }
 }
+
+/// How long a run that was told to stop is waited for. A run that is being committed goes on to its end; any other is
+/// rolled back at once.
+const STOP: Duration = Duration::from_secs(2);
 
 fn stopped_by_signal() -> Failure {
     Failure::new(
         ErrorCode::Interrupted,
-        "The sync was stopped; the meters are as before.",
+        "The sync was stopped before it was known how its run ended.",
     )
+    .with_remedy("Ask `meter-sync status` how it ended; a run that did not commit is rolled back.")
 }
 
 /// How often the shown progress is brought up to date.

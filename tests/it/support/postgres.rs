@@ -70,10 +70,19 @@ pub(crate) async fn postgres_18() -> Binaries {
 
 /// A throw-away server.
 pub(crate) async fn start_server(binaries: &Binaries, name: &'static str) -> Server {
+    start_server_with(binaries, name, Vec::new()).await
+}
+
+/// The same with settings of the test's own.
+pub(crate) async fn start_server_with(
+    binaries: &Binaries,
+    name: &'static str,
+    settings: Vec<String>,
+) -> Server {
     let options = ServerOptions {
         name,
         data: Data::Temporary,
-        settings: Vec::new(),
+        settings,
     };
     let started = Server::start(binaries, options).await;
     started.unwrap_or_else(|error| panic!("a Postgres server should start: {error}"))

@@ -131,6 +131,11 @@ impl Running {
         kill_process(pid, Signal::TERM).expect("signal it");
     }
 
+    /// Kills it, and waits until it is gone.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.expect("kill -9");
+    }
+
     /// Its exit code, which comes within `limit`.
     pub(crate) async fn code(&mut self, limit: Duration) -> i32 {
         let ended = tokio::time::timeout(limit, self.child.wait()).await;

@@ -216,7 +216,7 @@ async fn raise(trial: &Trial, state: &str) {
 }
 
 impl Ends {
-    fn hold(self, name: &str, run: &RunReport) {
+    pub(super) fn hold(self, name: &str, run: &RunReport) {
         let code = run.error.as_ref().map(|error| error.code);
         let fits = match self {
             Self::With(outcome) => run.outcome == Some(outcome),

@@ -13,14 +13,29 @@ use crate::support::wait;
 
 /// Checks everything after the run that the fault struck; `run` is what it reported, if it could.
 ///
-/// The fault is mended by now. `before` is the local side before the run.
-pub(super) async fn hold(name: &str, trial: &Trial, before: &State, run: Option<&RunReport>) {
+/// The fault is mended by now. `before` is the local side before the run. Gives whether the log says that the run brought
+/// the changes.
+pub(super) async fn hold(
+    name: &str,
+    trial: &Trial,
+    before: &State,
+    run: Option<&RunReport>,
+) -> bool {
     let is_free = async || has_no_locks(trial).await;
     wait::until(&format!("{name}: the run lock is free"), is_free).await;
-    let logged = logged(trial, run).await;
+    let logged = logged(trial, before, run).await;
     let is_over = history_tells(name, &logged, run);
     let state = trial.state().await;
-    let difference = expected(trial, before, &logged).await.difference(&state);
+    let outcome = logged["outcome"].as_str().and_then(Outcome::parse);
+    let has_landed = matches!(
+        outcome,
+        Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial)
+    );
+    let expected = match has_landed {
+        true => landed(trial, before, &logged["id"]).await,
+        false => before.clone(),
+    };
+    let difference = expected.difference(&state);
     assert_eq!(difference, [], "{name}: {logged} {run:#?}");
     serials_are_followed(name, trial).await;
     if is_over {
@@ -34,6 +49,7 @@ pub(super) async fn hold(name: &str, trial: &Trial, before: &State, run: Option<
         assert_eq!(trial.local.rows(unfinished).await, json!([]), "{name}");
     }
     connections_are_back(name, trial).await;
+    has_landed
 }
 
 /// The status as this process tells it.
@@ -49,10 +65,10 @@ async fn has_no_locks(trial: &Trial) -> bool {
 }
 
 /// The log's row of the run, or `null`. A run that could not report is the last one that was started.
-async fn logged(trial: &Trial, run: Option<&RunReport>) -> Value {
+async fn logged(trial: &Trial, before: &State, run: Option<&RunReport>) -> Value {
     let which = match run {
         Some(run) => format!("where id = '{}'", run.run_id),
-        None => "order by started_at desc limit 1".to_owned(),
+        None => format!("where seq > {} order by seq desc limit 1", before.last_run),
     };
     let log = format!(
         "select id, outcome, error_code, error_message from meter_sync.meter_sync_log {which}"
@@ -86,19 +102,12 @@ fn history_tells(name: &str, logged: &Value, run: Option<&RunReport>) -> bool {
     is_over
 }
 
-/// The local side as the log says that it is: old, or new but for rejected rows, and never between.
-async fn expected(trial: &Trial, before: &State, logged: &Value) -> State {
-    let outcome = logged["outcome"].as_str().and_then(Outcome::parse);
-    if !matches!(
-        outcome,
-        Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial)
-    ) {
-        return before.clone();
-    }
+/// The local side with the changes, but for the rows that the run rejected.
+async fn landed(trial: &Trial, before: &State, run_id: &Value) -> State {
     let mut after = trial.state_after_sync(before).await;
     let rejected = format!(
         "select key ->> 'id' as id from meter_sync.meter_sync_rejected where run_id = '{}'",
-        logged["id"].as_str().expect("an id")
+        run_id.as_str().expect("an id")
     );
     let rejected = trial.local.rows(&rejected).await;
     for row in rejected.as_array().expect("rows") {
@@ -133,7 +142,8 @@ async fn surfaces_agree(name: &str, trial: &Trial) {
     for part in ["history", "last_run", "last_success_at", "health", "meters"] {
         assert_eq!(told[part], theirs[part], "{name}: {part}");
     }
-    let log = "select id, outcome, error_code from meter_sync.meter_sync_log order by started_at desc limit 5";
+    let log =
+        "select id, outcome, error_code from meter_sync.meter_sync_log order by seq desc limit 5";
     let told = ours.history.iter().map(|run| {
         if let Some(error) = &run.error {
             assert!(error.remedy.len() > 20, "{name}: {error:?}");

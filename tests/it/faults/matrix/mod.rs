@@ -7,6 +7,8 @@ mod case;
 mod invariants;
 mod lines;
 mod locks;
+mod programs;
 mod rights;
 mod rows;
+mod servers;
 mod trial;

@@ -20,7 +20,7 @@ const REMOTE: &str = "
     insert into meter
     select n, case n when 9 then 8 else 7 end, 'S' || n, 'meter ' || n, n, repeat(md5(n::text), 4), true
     from generate_series(1, $rows) n;
-    create role $role login;
+    create role $role login password 'right';
     grant select on meter to $role";
 
 /// Rows of another tenant, a column of the site's own, and readings that follow a meter's serial number.
@@ -33,7 +33,7 @@ const LOCAL: &str = "
     insert into meter select n, 8, 'T' || n, 'theirs', n - 90000, 'n', true, 'theirs' from generate_series(90001, 90009) n;
     create table reading (
         meter_id bigint not null references meter, serial text not null references meter (serial) on update cascade);
-    create role $role login;
+    create role $role login password 'right';
     grant select, insert, update on meter to $role;
     grant select on tenant to $role;
     do $$ begin execute format('grant create on database %I to $role', current_database()); end $$";
@@ -83,7 +83,7 @@ impl End {
     async fn new(admin_url: &str, schema: &str) -> Self {
         let (_, database) = admin_url.rsplit_once('/').expect("a URL");
         let role = format!("sync_{database}");
-        let direct_url = admin_url.replace("postgres@", &format!("{role}@"));
+        let direct_url = admin_url.replace("postgres@", &format!("{role}:right@"));
         let (line, url) = Proxy::before(&direct_url).await;
         let end = Self {
             admin_url: admin_url.to_owned(),
@@ -131,6 +131,8 @@ pub(super) type Meter = Map<String, Value>;
 pub(super) struct State {
     /// All meters by id, also those of other tenants.
     pub(super) meters: BTreeMap<String, Meter>,
+    /// The number of the last run in the log; 0 before the first.
+    pub(super) last_run: i64,
 }
 
 impl State {
@@ -227,8 +229,17 @@ impl Trial {
 
     /// The local side now.
     pub(super) async fn state(&self) -> State {
+        let exists = "select 1 from pg_tables where schemaname = 'meter_sync' and tablename = 'meter_sync_log'";
+        let last = "select coalesce(max(seq), 0) as seq from meter_sync.meter_sync_log";
+        let last_run = match self.local.rows(exists).await == json!([]) {
+            true => 0,
+            false => self.local.rows(last).await[0]["seq"]
+                .as_i64()
+                .expect("a number"),
+        };
         State {
             meters: meters(&self.local, "true").await,
+            last_run,
         }
     }
 

@@ -1,0 +1,134 @@
+//! Our program, told to stop or killed in each phase of a run, and many of it at once.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use meter_sync::config::Setting;
+use meter_sync::runs::report::{RunReport, RunState};
+
+use super::invariants;
+use super::trial::Side::{self, Local, Remote};
+use super::trial::Trial;
+use crate::support::program::{self, Ended, Running};
+use crate::support::proxy::Fault;
+use crate::support::wait;
+
+/// A stopped program has ended by then.
+const STOPPED: Duration = Duration::from_secs(20);
+
+const PHASES: &[(Side, &[&str])] = &[
+    (Local, &["-- try the door"]),
+    (Local, &["-- log the start of a run"]),
+    (Local, &["-- take the run lock"]),
+    (Remote, &["-- read the meters"]),
+    (Local, &["-- stage the meters"]),
+    (Local, &["-- plan the changes"]),
+    (Local, &["-- update meters"]),
+    (Local, &["-- log the end of a run"]),
+    (Local, &["-- log the end of a run", "COMMIT"]),
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Signal {
+    Term,
+    Kill,
+}
+
+fn sync(trial: &Trial) -> tokio::process::Command {
+    let more = [
+        (Setting::RemoteUrl, trial.remote.url.as_str()),
+        (Setting::LocalUrl, trial.local.url.as_str()),
+        (Setting::Schedule, "off"),
+    ];
+    program::bare(&["sync", "--json"], &more)
+}
+
+/// A program that is signalled while this point of its line is held; what it has sent arrives later all the same.
+async fn signalled(
+    trial: &mut Trial,
+    (side, point): (Side, &'static [&'static str]),
+    signal: Signal,
+) {
+    let name = format!("{signal:?} at {point:?}");
+    println!("{name}");
+    trial.start_anew(&[]);
+    trial.change().await;
+    let before = trial.state().await;
+    let line = &trial.end(side).line;
+    let struck = line.struck();
+    line.set(Fault::StallAt(point));
+    let (mut running, _input, _output) = Running::start(sync(trial));
+    let held = async || line.struck() > struck;
+    wait::until(&name, held).await;
+    let code = match signal {
+        Signal::Kill => {
+            running.kill().await;
+            None
+        }
+        Signal::Term => {
+            running.terminate();
+            line.go_on();
+            Some(running.code(STOPPED).await)
+        }
+    };
+    trial.mend_lines();
+    let has_succeeded = invariants::hold(&name, trial, &before, None).await;
+    // a program that is killed while its commit is under way tells nothing
+    if let Some(code) = code {
+        assert_eq!(code == 0, has_succeeded, "{name}: {code}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_stopped_or_killed_in_any_phase_leaves_old_or_new_and_the_next_run_converges() {
+    let lane = async |signal| {
+        let mut trial = Trial::new(40).await;
+        for phase in PHASES {
+            Box::pin(signalled(&mut trial, *phase, signal)).await;
+        }
+    };
+    tokio::join!(lane(Signal::Term), lane(Signal::Kill));
+}
+
+fn report(ended: &Ended) -> RunReport {
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+}
+
+/// So many programs at once; they may find our tables missing.
+async fn crowd(trial: &mut Trial, count: usize) {
+    let name = format!("{count} at once");
+    trial.start_anew(&[]);
+    trial.change().await;
+    let before = trial.state().await;
+    let programs = (0..count).map(|_| program::run(sync(trial)));
+    let ended = join_all(programs).await;
+    let reports: Vec<_> = ended.iter().map(report).collect();
+    for (ended, report) in ended.iter().zip(&reports) {
+        let expected = match report.state {
+            RunState::Finished => 0,
+            RunState::AlreadyRunning | RunState::Running => 4,
+        };
+        assert_eq!(ended.code, expected, "{name}: {ended:?}");
+    }
+    let finished = reports
+        .iter()
+        .filter(|report| report.state == RunState::Finished);
+    let changing = finished.filter(|report| report.changes_total > 0);
+    assert_eq!(changing.count(), 1, "{name}: {reports:#?}");
+    invariants::hold(&name, trial, &before, None).await;
+    let overlapping = "select a.id from meter_sync.meter_sync_log a, meter_sync.meter_sync_log b
+         where a.seq < b.seq and b.started_at < a.finished_at";
+    assert_eq!(
+        trial.local.rows(overlapping).await,
+        serde_json::json!([]),
+        "{name}"
+    );
+}
+
+#[tokio::test]
+async fn of_many_programs_at_once_one_brings_the_changes() {
+    let mut trial = Trial::new(40).await;
+    crowd(&mut trial, 2).await;
+    trial.local.run("drop schema meter_sync cascade").await;
+    crowd(&mut trial, 20).await;
+}
