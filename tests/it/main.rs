@@ -38,6 +38,8 @@ mod monitoring;
 #[cfg(test)]
 mod pinned;
 #[cfg(test)]
+mod pooler;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod schedule;

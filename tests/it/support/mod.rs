@@ -3,6 +3,7 @@
 pub(crate) mod broken;
 pub(crate) mod events;
 pub(crate) mod held;
+pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod processes;
 pub(crate) mod program;

@@ -1,0 +1,101 @@
+//! A real `PgBouncer` in transaction mode in front of both databases of a site.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use meter_sync::config::Settings;
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio_postgres::Client;
+
+use super::postgres::connect;
+use super::site::{Site, settings};
+use super::wait;
+
+/// Server connections for each of the two databases.
+pub(crate) const POOL_SIZE: usize = 3;
+
+/// A pooler; it is killed when dropped.
+pub(crate) struct PgBouncer {
+    pub(crate) remote_url: String,
+    pub(crate) local_url: String,
+    _child: Child,
+    _directory: TempDir,
+}
+
+impl PgBouncer {
+    /// A pooler in front of both databases, once it takes connections.
+    pub(crate) async fn before(site: &Site) -> Self {
+        let port = free_port().await;
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("pgbouncer.ini");
+        let text = format!(
+            "[databases]\nremote = {}\nlocal = {}\n\
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = any\npool_mode = transaction\ndefault_pool_size = {POOL_SIZE}\n",
+            target(&site.pair.remote_url),
+            target(&site.pair.local_url),
+        );
+        std::fs::write(&file, text).expect("write its settings");
+        let mut command = Command::new(program());
+        // it refuses to run as root
+        if rustix::process::geteuid().is_root() {
+            command.args(["-u", "postgres"]);
+        }
+        command.arg(&file).current_dir("/").kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(Stdio::null());
+        let child = command.spawn().expect("start PgBouncer");
+        let listens = async || TcpStream::connect(("127.0.0.1", port)).await.is_ok();
+        wait::until("PgBouncer listens", listens).await;
+        let url = |name| format!("postgres://postgres@127.0.0.1:{port}/{name}?sslmode=disable");
+        Self {
+            remote_url: url("remote"),
+            local_url: url("local"),
+            _child: child,
+            _directory: directory,
+        }
+    }
+
+    /// The settings of a site whose two sides are behind it.
+    pub(crate) fn settings(&self) -> Settings {
+        settings(&self.remote_url, &self.local_url)
+    }
+}
+
+/// One client for each server connection of a pool, all in a transaction at the same time: together
+/// they hold every server connection that the pool has.
+pub(crate) async fn whole_pool(url: &str) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for _ in 0..POOL_SIZE {
+        let client = connect(url).await;
+        client.batch_execute("begin").await.expect("a transaction");
+        clients.push(client);
+    }
+    clients
+}
+
+fn program() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    let found = directories
+        .map(|directory| directory.join("pgbouncer"))
+        .find(|program| program.is_file());
+    found.expect(
+        "this test needs PgBouncer: as root, `apt-get install -y --no-install-recommends pgbouncer`",
+    )
+}
+
+async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// The server and database of a URL as `PgBouncer` names them.
+fn target(url: &str) -> String {
+    let driver: tokio_postgres::Config = url.parse().expect("a URL");
+    let database = driver.get_dbname().expect("a database");
+    let port = driver.get_ports()[0];
+    format!("host=127.0.0.1 port={port} dbname={database} user=postgres")
+}
