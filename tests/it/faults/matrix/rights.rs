@@ -71,6 +71,25 @@ const CASES: &[Case] = &[
         ..SOUND
     },
     Case {
+        name: "the local side has no room for temporary files while meters are written",
+        before: &[
+            Strike::Sql(
+                Local,
+                "alter role $role set temp_file_limit = '64kB';
+                 create function fails() returns trigger language plpgsql as
+                 $$ begin perform count(*) from generate_series(1, 1000000); return new; end $$;
+                 create trigger fails before update on meter for each row when (new.id = 17) execute function fails()",
+            ),
+            Strike::Sql(Local, TERMINATE),
+        ],
+        ends: Ends::Failing(ErrorCode::LocalUnreachable),
+        mend: &[
+            Strike::Sql(Local, "alter role $role reset all; drop function fails cascade"),
+            Strike::Sql(Local, TERMINATE),
+        ],
+        ..SOUND
+    },
+    Case {
         name: "the remote table loses a column between runs",
         before: &[Strike::Sql(Remote, NO_SPARE)],
         ..SOUND
