@@ -160,7 +160,7 @@ impl ErrorCode {
                 "Run `meter-sync check`: it prints the statement or setting that settles each column. With METER_SYNC_ON_DRIFT=warn the other columns go on being synced meanwhile."
             }
             Self::RemoteTimeout => {
-                "Check the remote's load and the line; METER_SYNC_STATEMENT_TIMEOUT and METER_SYNC_CONNECT_TIMEOUT set how long is waited."
+                "Check the remote's load and the line; METER_SYNC_STATEMENT_TIMEOUT and METER_SYNC_CONNECT_TIMEOUT set how long is waited, unless the role's own statement_timeout is lower."
             }
             Self::SourceEmptyRefused | Self::MassDeactivationRefused => APPROVAL,
             Self::ApprovalOutdated => "If these meters are meant too, a person approves this run.",
@@ -168,7 +168,7 @@ impl ErrorCode {
                 "Make the key unique on the remote, or name the columns that are unique together in METER_SYNC_KEY."
             }
             Self::LocalUnreachable => {
-                "Check that the database named by METER_SYNC_LOCAL_URL is up and has room."
+                "Check that the database named by METER_SYNC_LOCAL_URL is up, has room, and has connections left."
             }
             Self::LocalAuth => {
                 "Check user and password in METER_SYNC_LOCAL_URL and that the role may create and write schema meter_sync and write the meter table."
@@ -180,7 +180,7 @@ impl ErrorCode {
                 "Mend the local constraint or the remote data that breaks it, then sync again."
             }
             Self::LocalTimeout => {
-                "Find what holds the lock or the load on the local database (pg_stat_activity, pg_locks); METER_SYNC_STATEMENT_TIMEOUT and METER_SYNC_LOCK_TIMEOUT set how long is waited."
+                "Find what holds the lock or the load on the local database (pg_stat_activity, pg_locks); METER_SYNC_STATEMENT_TIMEOUT and METER_SYNC_LOCK_TIMEOUT set how long is waited, unless the role's own limits are lower."
             }
             Self::AlreadyRunning => {
                 "Wait for the running run to end; ask for the status to follow it."

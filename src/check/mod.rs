@@ -16,6 +16,8 @@ use crate::runs::tenant;
 use reached::Reached;
 
 mod drift;
+mod limits;
+mod obstacles;
 mod privileges;
 mod reached;
 mod rows;
@@ -69,8 +71,10 @@ pub async fn run(config: &Config) -> Vec<Finding> {
     if let Some(remote) = &mut remote {
         findings.push(privileges::remote_is_only_read(remote).await);
     }
+    findings.extend(limits::of_both(remote.as_mut(), local.as_mut(), limits).await);
     let mut tenant = None;
     if let Some(local) = &mut local {
+        findings.extend(obstacles::of(local, &config.mapping).await);
         findings.push(tables::of_our_own(local).await);
         findings.push(privileges::temporary_tables(local).await);
         let finding = tenant_of(local, config).await;

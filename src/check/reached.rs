@@ -87,7 +87,7 @@ impl Reached<Local> {
 
     /// A read-only transaction, rolled back when dropped.
     pub(super) async fn look(&mut self) -> Result<Tx<'_, Local>, DbError> {
-        let tx = self.connection.begin("check").await?;
+        let tx = self.connection.begin_beside_the_remote("check").await?;
         tx.batch("-- only look\nset transaction read only").await?;
         Ok(tx)
     }

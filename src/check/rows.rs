@@ -5,7 +5,7 @@ use super::{Finding, Verdict};
 use crate::config::{Mapping, Source};
 use crate::db::{DbError, Local, Remote, Side, Tx, param, quote};
 use crate::meter::TenantId;
-use crate::sync::Shape;
+use crate::sync::{self, Shape};
 
 /// How many meters the remote has for the tenant.
 pub(super) async fn remote(
@@ -25,15 +25,50 @@ pub(super) async fn remote(
             "-- count the remote meters\nselect pg_catalog.count(*) from {remote_from} r where {remote_filter}"
         );
         let count: i64 = tx.query_one(&count, &[]).await?.get(0);
-        Ok(match count {
-            0 => Verdict::Warning(format!(
-                "none of tenant {tenant}. Check METER_SYNC_TENANT_ID, METER_SYNC_TENANT_COLUMN and the remote table."
-            )),
-            count => Verdict::Ok(format!("{count} of tenant {tenant}")),
-        })
+        if count == 0 {
+            return none(&tx, mapping, tenant).await;
+        }
+        tx.batch(&first_rows(shape)).await?;
+        let hidden = match sync::may_hide_rows(&tx, &mapping.source).await? {
+            true => ", as far as row security shows them to the role",
+            false => "",
+        };
+        Ok(Verdict::Ok(format!("{count} of tenant {tenant}{hidden}")))
     };
     let looked: Result<Verdict, DbError> = looked.await;
     Finding::of("remote meters", looked.map_err(|e| e.failure()))
+}
+
+/// How many rows are read as a run would read them: a view that fails on each row is found by them.
+const FIRST: u32 = 100;
+
+/// Computes every synced column of the first rows.
+fn first_rows(shape: &Shape) -> String {
+    let Shape {
+        remote_from,
+        remote_filter,
+        ..
+    } = shape;
+    let columns = quote::columns("r.", &shape.names);
+    format!(
+        "-- try the first remote meters
+select pg_catalog.sum(pg_catalog.length(t.line))
+from (select row({columns})::text as line from {remote_from} r where {remote_filter} limit {FIRST}) t"
+    )
+}
+
+async fn none(
+    tx: &Tx<'_, Remote>,
+    mapping: &Mapping,
+    tenant: &TenantId,
+) -> Result<Verdict, DbError> {
+    let hidden = match sync::may_hide_rows(tx, &mapping.source).await? {
+        true => format!(" {}", sync::HIDDEN),
+        false => String::new(),
+    };
+    Ok(Verdict::Warning(format!(
+        "none of tenant {tenant}. Check METER_SYNC_TENANT_ID, METER_SYNC_TENANT_COLUMN and the remote table.{hidden}"
+    )))
 }
 
 /// That the tables can be read by tenant where they are shared by several.

@@ -8,13 +8,18 @@
 //! frozen.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::{IsolationLevel, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use bounds::Bounds;
+use dial::{Dial, LastWords};
+pub use bounds::RoleLimits;
 pub use error::DbError;
 pub use fault::RowFault;
 pub use moment::Moment;
@@ -23,7 +28,9 @@ pub use transaction::{Tx, both};
 
 use crate::config::{Endpoint, Limits, Tls};
 
+mod bounds;
 pub mod catalog;
+mod dial;
 mod error;
 pub mod exclusive;
 mod fault;
@@ -57,9 +64,11 @@ impl std::fmt::Display for SideName {
 pub trait Side: Send + Sync + 'static {
     /// The side's name.
     const NAME: SideName;
-    /// How many connections are kept for it at most. A run needs two local ones at a time (its own
-    /// and a short one for the log); the others answer status questions meanwhile.
+    /// How many connections are kept for it at most.
     const CONNECTIONS: usize;
+    /// How many of them are never used to answer questions: a run needs two local ones at a time, its own and a short
+    /// one for the log.
+    const OF_RUNS: usize;
 }
 
 /// The central database.
@@ -73,11 +82,13 @@ pub struct Local;
 impl Side for Remote {
     const NAME: SideName = SideName::Remote;
     const CONNECTIONS: usize = 2;
+    const OF_RUNS: usize = 1;
 }
 
 impl Side for Local {
     const NAME: SideName = SideName::Local;
     const CONNECTIONS: usize = 6;
+    const OF_RUNS: usize = 2;
 }
 
 /// One database: a pool of connections and the waits that hold for them. Its `Debug` shows nothing of
@@ -87,6 +98,9 @@ pub struct Database<S> {
     pool: Pool,
     waits: Waits,
     clock: ServerClock,
+    /// One permit for each connection that questions may use.
+    readers: Arc<Semaphore>,
+    words: LastWords,
     side: PhantomData<S>,
 }
 
@@ -116,6 +130,7 @@ pub(crate) struct Waits {
     connect: Duration,
     statement: Duration,
     lock: Duration,
+    run: Duration,
 }
 
 impl Waits {
@@ -133,6 +148,9 @@ pub struct Connection<S> {
     answer_due: AtomicBool,
     waits: Waits,
     clock: ServerClock,
+    words: LastWords,
+    /// Held by those that answer questions.
+    _reader: Option<OwnedSemaphorePermit>,
     side: PhantomData<S>,
 }
 
@@ -152,11 +170,14 @@ impl<S: Side> Database<S> {
             recycling_method: RecyclingMethod::Verified,
         };
         let driver = endpoint.driver().clone();
+        let words = LastWords::default();
         let manager = match endpoint.tls() {
-            Tls::Disable => Manager::from_config(driver, NoTls, recycling),
+            Tls::Disable => {
+                Manager::from_connect(driver, Dial::new(NoTls, words.clone()), recycling)
+            }
             Tls::Rustls(config, _) => {
                 let tls = MakeRustlsConnect::new((**config).clone());
-                Manager::from_config(driver, tls, recycling)
+                Manager::from_connect(driver, Dial::new(tls, words.clone()), recycling)
             }
         };
         let pool = Pool::builder(manager)
@@ -174,11 +195,14 @@ impl<S: Side> Database<S> {
             connect: limits.connect_timeout,
             statement: limits.statement_timeout,
             lock: limits.lock_timeout,
+            run: limits.run_timeout,
         };
         Ok(Self {
             pool,
             waits,
             clock: ServerClock::default(),
+            readers: Arc::new(Semaphore::new(S::CONNECTIONS - S::OF_RUNS)),
+            words,
             side: PhantomData,
         })
     }
@@ -199,8 +223,26 @@ impl<S: Side> Database<S> {
         self.clock.clone()
     }
 
-    /// A connection, new or used before.
+    /// A connection, new or used before, for a run and what is as short.
     pub async fn connect(&self) -> Result<Connection<S>, DbError> {
+        self.connection(None).await
+    }
+
+    /// A connection to answer a question with: however long the answers take, enough connections are left for a run.
+    pub async fn connect_to_read(&self) -> Result<Connection<S>, DbError> {
+        let waited = self.waits.connect;
+        let side = S::NAME;
+        let free = Arc::clone(&self.readers).acquire_owned();
+        match tokio::time::timeout(waited, free).await {
+            Ok(Ok(reader)) => self.connection(Some(reader)).await,
+            Ok(Err(_)) | Err(_) => Err(DbError::Busy { side, waited }),
+        }
+    }
+
+    async fn connection(
+        &self,
+        reader: Option<OwnedSemaphorePermit>,
+    ) -> Result<Connection<S>, DbError> {
         let client = self.pool.get().await.map_err(|source| DbError::Connect {
             side: S::NAME,
             waited: self.waits.connect,
@@ -211,6 +253,8 @@ impl<S: Side> Database<S> {
             answer_due: AtomicBool::new(false),
             waits: self.waits,
             clock: self.clock.clone(),
+            words: self.words.clone(),
+            _reader: reader,
             side: PhantomData,
         })
     }
@@ -230,7 +274,6 @@ const PINNED: &str = "set local datestyle = 'ISO, YMD'; set local intervalstyle 
      set local timezone = 'UTC'; set local extra_float_digits = 1; \
      set local bytea_output = 'hex'; set local xmloption = 'content'; \
      set local lc_monetary = 'C'; set local array_nulls = on; set local standard_conforming_strings = on; \
-     set local idle_in_transaction_session_timeout = 0; \
      set local jit = off; ";
 
 /// Only the objects that Postgres came with are found by a bare name: whoever may create functions and operators in a
@@ -249,6 +292,16 @@ const NOTICE_A_DEAD_CLIENT: &str = "\
     where current_setting('client_connection_check_interval', true) is not null \
     and version() like '%linux%'";
 
+/// Lets a server that sends rows to a client that is frozen give up, where it has the setting (Postgres 12 on Linux). Not
+/// together with keepalives, which it would hold back.
+fn notice_a_frozen_client(limit: Duration) -> String {
+    let limit_ms = limit.as_millis();
+    format!(
+        "select set_config('tcp_user_timeout', '{limit_ms}', true) \
+         where current_setting('tcp_user_timeout', true) is not null and version() like '%linux%'"
+    )
+}
+
 /// The rows of a run are few among many, and what a disk takes to find one is no reason to read them all;
 /// those of a first comparison are many, and are to be joined in memory.
 const PLANNING: &str = "set local random_page_cost = 1.1; set local work_mem = '16MB'; ";
@@ -263,7 +316,7 @@ impl<S: Side> Connection<S> {
         &mut self,
         name: &'static str,
         level: IsolationLevel,
-        (settings, locks): (&str, &[String]),
+        (settings, bounds, locks): (&str, Bounds, &[String]),
     ) -> Result<Tx<'_, S>, DbError> {
         let waits = self.waits;
         let Some(client) = self.client.as_mut() else {
@@ -277,14 +330,12 @@ impl<S: Side> Connection<S> {
             .await
             .map_err(|_elapsed| DbError::silence::<S>(name, waits.answer()))?
             .map_err(|source| DbError::query::<S>(OPEN, source))?;
-        let mut tx = Tx::new(inner, &self.answer_due, waits);
-        let statement_ms = waits.statement.as_millis();
-        tx.batch(&format!(
-            "-- {name}\n{PINNED}{settings}set local statement_timeout = {statement_ms}; \
-             set local application_name = {}",
+        let mut tx = Tx::new(inner, &self.answer_due, waits, self.words.clone());
+        let settings = format!(
+            "{PINNED}{settings}set local application_name = {}; ",
             quote::literal(&format!("meter-sync {name}"))
-        ))
-        .await?;
+        );
+        tx.set_bounds(name, &settings, bounds).await?;
         tx.lock_and_pin(locks, &self.clock).await?;
         Ok(tx)
     }
@@ -307,7 +358,8 @@ impl Connection<Remote> {
         name: &'static str,
         locks: &[String],
     ) -> Result<Tx<'_, Remote>, DbError> {
-        self.open(name, IsolationLevel::RepeatableRead, ("", locks))
+        let bounds = self.waits.beside_the_other();
+        self.open(name, IsolationLevel::RepeatableRead, ("", bounds, locks))
             .await
     }
 }
@@ -320,12 +372,30 @@ impl Connection<Local> {
     /// let go of our locks then; a process that merely dies is noticed at once
     /// (<https://www.postgresql.org/docs/current/runtime-config-connection.html>).
     pub async fn begin(&mut self, name: &'static str) -> Result<Tx<'_, Local>, DbError> {
-        let lock_ms = self.waits.lock.as_millis();
+        let bounds = self.waits.alone();
+        self.begin_bounded(name, bounds).await
+    }
+
+    /// The same for a transaction that waits for the remote now and then.
+    pub async fn begin_beside_the_remote(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Tx<'_, Local>, DbError> {
+        let bounds = self.waits.beside_the_other();
+        self.begin_bounded(name, bounds).await
+    }
+
+    async fn begin_bounded(
+        &mut self,
+        name: &'static str,
+        bounds: Bounds,
+    ) -> Result<Tx<'_, Local>, DbError> {
         let settings = format!(
-            "set local lock_timeout = {lock_ms}; set local tcp_keepalives_idle = 3; \
-             set local tcp_keepalives_interval = 2; set local tcp_keepalives_count = 2; {PLANNING}"
+            "set local tcp_keepalives_idle = 3; set local tcp_keepalives_interval = 2; \
+             set local tcp_keepalives_count = 2; {PLANNING}"
         );
-        self.open(name, IsolationLevel::ReadCommitted, (&settings, &[]))
+        let bounds = bounds.with_lock(self.waits.lock);
+        self.open(name, IsolationLevel::ReadCommitted, (&settings, bounds, &[]))
             .await
     }
 }

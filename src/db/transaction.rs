@@ -12,7 +12,11 @@ use futures_util::StreamExt;
 use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use super::param::{Param, typed};
-use super::{DbError, LOCK, LOCKS, NOTICE_A_DEAD_CLIENT, PINNED_PATH, ServerClock, Side, Waits};
+use super::bounds::{Bounds, RoleLimits};
+use super::dial::LastWords;
+use super::{
+    DbError, LOCK, LOCKS, Local, NOTICE_A_DEAD_CLIENT, PINNED_PATH, ServerClock, Side, SideName, Waits, notice_a_frozen_client,
+};
 
 /// An open transaction; rolled back when dropped without [`Tx::commit`].
 pub struct Tx<'c, S> {
@@ -20,6 +24,11 @@ pub struct Tx<'c, S> {
     /// Set from a request till its answer; stays set where we stopped waiting.
     answer_due: &'c AtomicBool,
     waits: Waits,
+    opened: Instant,
+    words: LastWords,
+    /// What the role, the database or the server set for it.
+    role_limits: RoleLimits,
+    bounds: Bounds,
     /// The shortest time that an answer took so far, in microseconds.
     shortest_us: AtomicU64,
     /// How many bytes of rows the server sent, each with the head of its message.
@@ -43,16 +52,49 @@ const NOW: &str = "select (extract(epoch from pg_catalog.clock_timestamp()) oper
 const NEAR: Duration = Duration::from_millis(3);
 
 impl<'c, S: Side> Tx<'c, S> {
-    pub(super) fn new(inner: Transaction<'c>, answer_due: &'c AtomicBool, waits: Waits) -> Self {
+    pub(super) fn new(
+        inner: Transaction<'c>,
+        answer_due: &'c AtomicBool,
+        waits: Waits,
+        words: LastWords,
+    ) -> Self {
         Self {
             inner,
             answer_due,
             waits,
+            opened: Instant::now(),
+            words,
+            role_limits: RoleLimits::default(),
+            bounds: Bounds::default(),
             shortest_us: AtomicU64::new(u64::MAX),
             bytes_read: AtomicU64::new(0),
             role_path: String::new(),
             side: PhantomData,
         }
+    }
+
+    /// Sets what holds for the transaction; of the role's own limits and ours the lower ones. Nothing here takes a snapshot.
+    pub(super) async fn set_bounds(
+        &mut self,
+        name: &str,
+        settings: &str,
+        bounds: Bounds,
+    ) -> Result<(), DbError> {
+        let sql = format!("-- {name}\n{}{settings}{}", RoleLimits::ASK, bounds.sql());
+        let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;
+        self.bounds = bounds;
+        self.role_limits = RoleLimits::read(&first_values(messages));
+        let lower = self.role_limits.lower_than(bounds);
+        if lower.is_empty() {
+            return Ok(());
+        }
+        self.batch(&format!("-- keep the lower limits of the role\n{lower}"))
+            .await
+    }
+
+    /// What the role, the database or the server set for the role's transactions.
+    pub fn role_limits(&self) -> RoleLimits {
+        self.role_limits
     }
 
     /// Locks relations against rewrites, then pins the path and looks at the server's clock; nothing before that takes a
@@ -69,17 +111,28 @@ impl<'c, S: Side> Tx<'c, S> {
             self.back_to(LOCKS).await?;
             self.lock_one_by_one(locks).await?;
         }
+        let whole = self.role_limits.whole_transaction(self.bounds);
+        let frozen = match S::NAME {
+            SideName::Remote => notice_a_frozen_client(self.patience()),
+            SideName::Local => String::new(),
+        };
         let sql = format!(
-            "-- pin the path\n{NOW}; show search_path; {PINNED_PATH}; {NOTICE_A_DEAD_CLIENT}"
+            "-- pin the path\n{NOW}; show search_path; {whole}{PINNED_PATH}; {NOTICE_A_DEAD_CLIENT}; {frozen}"
         );
         let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;
-        let mut rows = messages.into_iter().filter_map(row);
-        let mut value = || rows.next().and_then(|row| row.get(0).map(str::to_owned));
-        if let Some(micros) = value().and_then(|micros| micros.parse().ok()) {
+        let mut values = first_values(messages).into_iter();
+        if let Some(micros) = values.next().and_then(|micros| micros.parse().ok()) {
             clock.showed(micros);
         }
-        self.role_path = value().unwrap_or_default();
-        Ok(())
+        self.role_path = values.next().unwrap_or_default();
+        if whole.is_empty() {
+            return Ok(());
+        }
+        let theirs = values.next().unwrap_or_default();
+        match self.role_limits.shorten_transaction(&theirs, self.bounds) {
+            Some(shorten) => self.batch(&shorten).await,
+            None => Ok(()),
+        }
     }
 
     /// Locks what can be locked.
@@ -153,7 +206,7 @@ impl<'c, S: Side> Tx<'c, S> {
         doing: &str,
     ) -> Result<Option<Bytes>, DbError> {
         let row = match tokio::time::timeout(self.patience(), rows.next()).await {
-            Ok(Some(row)) => row.map_err(|source| DbError::query::<S>(doing, source))?,
+            Ok(Some(row)) => row.map_err(|source| self.failed(doing, source))?,
             Ok(None) => return Ok(None),
             Err(_elapsed) => return Err(DbError::silence::<S>(doing, self.patience())),
         };
@@ -176,13 +229,18 @@ impl<'c, S: Side> Tx<'c, S> {
         let asked = Instant::now();
         let answer = match tokio::time::timeout(self.waits.answer(), wait).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(source)) => Err(DbError::query::<S>(doing, source)),
+            Ok(Err(source)) => Err(self.failed(doing, source)),
             Err(_elapsed) => return Err(DbError::silence::<S>(doing, self.waits.answer())),
         };
         let took_us = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.shortest_us.fetch_min(took_us, Ordering::Relaxed);
         self.answer_due.store(false, Ordering::Relaxed);
         answer
+    }
+
+    /// The error of a statement. Where the connection is closed, what the server said before it closed it.
+    pub fn failed(&self, doing: impl Into<String>, source: tokio_postgres::Error) -> DbError {
+        DbError::query::<S>(doing, self.words.explain(source, self.opened))
     }
 
     /// Whether we stopped waiting for the server: nothing more can be done in this transaction.
@@ -264,7 +322,7 @@ impl<'c, S: Side> Tx<'c, S> {
 
     /// Lets the server take so long for each statement that follows in this transaction.
     pub async fn allow_each_statement(&self, limit: Duration) -> Result<(), DbError> {
-        let limit_ms = limit.as_millis();
+        let limit_ms = self.role_limits.statement(limit).as_millis();
         self.batch(&format!(
             "-- set the time limit\nset local statement_timeout = {limit_ms}"
         ))
@@ -295,16 +353,30 @@ impl<'c, S: Side> Tx<'c, S> {
             inner,
             answer_due,
             waits,
+            words,
+            opened,
             ..
         } = self;
         answer_due.store(true, Ordering::Relaxed);
         let committed = match tokio::time::timeout(waits.answer(), inner.commit()).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(DbError::query::<S>("commit", source)),
+            Ok(Err(source)) => {
+                let source = words.explain(source, opened);
+                Err(DbError::query::<S>("commit", source))
+            }
             Err(_elapsed) => return Err(DbError::silence::<S>("commit", waits.answer())),
         };
         answer_due.store(false, Ordering::Relaxed);
         committed
+    }
+}
+
+impl Tx<'_, Local> {
+    /// From here on the transaction holds rows and waits for nobody but us: where we are frozen the server ends it, and
+    /// lets go of them, as soon as it would a statement.
+    pub async fn hold_rows(&self) -> Result<(), DbError> {
+        let idle = self.role_limits.idle(self.waits.alone());
+        self.batch(&format!("-- hold rows\n{idle}")).await
     }
 }
 
@@ -321,6 +393,13 @@ pub async fn both<A, B, E>(
 fn size(row: &SimpleQueryRow) -> usize {
     let value = |n| VALUE_HEAD + row.get(n).map_or(0, str::len);
     ROW_HEAD + (0..row.len()).map(value).sum::<usize>()
+}
+
+/// The first value of each row.
+fn first_values(messages: Vec<SimpleQueryMessage>) -> Vec<String> {
+    let rows = messages.into_iter().filter_map(row);
+    rows.map(|row| row.get(0).unwrap_or_default().to_owned())
+        .collect()
 }
 
 fn row(message: SimpleQueryMessage) -> Option<SimpleQueryRow> {

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::Shared;
 use crate::error::{ErrorCode, Failure};
 use crate::runs::Runs;
-use crate::runs::status::{ConnectionState, StatusQuery};
 
 /// Where [`live`] answers.
 pub(super) const LIVE_PATH: &str = "/livez";
@@ -44,21 +43,5 @@ async fn reason(runs: &Runs) -> Option<Failure> {
         let message = "The databases are not configured.";
         return Some(Failure::new(ErrorCode::ConfigMissing, message));
     }
-    let query = StatusQuery {
-        history: 0,
-        ..StatusQuery::default()
-    };
-    let local = match runs.status(&query).await {
-        Ok(status) => status.connections.local,
-        Err(failure) => return Some(failure),
-    };
-    match local.state {
-        ConnectionState::Ok => None,
-        ConnectionState::NotConfigured | ConnectionState::Unknown | ConnectionState::Failed => {
-            Some(local.error.unwrap_or_else(|| {
-                let message = "The local database does not answer.";
-                Failure::new(ErrorCode::LocalUnreachable, message)
-            }))
-        }
-    }
+    runs.reach_local().await.err()
 }

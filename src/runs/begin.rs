@@ -120,6 +120,9 @@ impl Order<'_> {
         if !is_running {
             return Ok(Door::Open(scope));
         }
+        if lock::end_frozen(tx, &scope, &self.shared.config.limits).await? {
+            return Ok(Door::Busy);
+        }
         // Without a row its run is in the log as ended; the lock follows in an instant.
         Ok(match history::running(tx, &scope).await? {
             Some(running) => {
@@ -138,7 +141,7 @@ impl Order<'_> {
         slot: &'c mut Option<Connection<Local>>,
     ) -> Result<Start<'c>, DbError> {
         let connection = slot.insert(self.local.connect().await?);
-        let tx = connection.begin("sync").await?;
+        let tx = connection.begin_beside_the_remote("sync").await?;
         lock::take(&tx, &scope).await?;
         // It may have taken a while to get here; ids are to be in the order of runs as far as clocks can tell.
         self.run_id = RunId::at(self.shared.clock.now());

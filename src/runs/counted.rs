@@ -4,6 +4,9 @@
 //! statistics of a table come 10 s late from a session that is idle, and later from one that commits in the
 //! midst of a statement. So few meters are counted each time; many are counted now and then, and the answer
 //! says when that was. A run that has ended since, in any process, makes the count anew.
+//!
+//! A status holds a connection while it waits for a count, so it waits no longer than [`PATIENCE`] and then tells the last
+//! count, or that the meters are still being counted; one task counts on behind it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +32,9 @@ const TIMES: u32 = 100;
 /// No count holds for longer.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// A status waits no longer for a count.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The last count, if it is one to use again.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
@@ -46,12 +52,15 @@ enum Last {
     Quick,
     /// It is used again while it holds.
     Slow(Count),
+    /// Counting took longer than [`PATIENCE`], and has not ended yet; the count of before, if there is one.
+    Overdue(Option<Count>),
 }
 
 /// What a status tells of the meters.
 #[derive(Debug)]
 struct Told {
-    counts: MeterCounts,
+    /// `None` while they are being counted.
+    counts: Option<MeterCounts>,
     /// Whoever is told this is to count anew, with nobody waiting for it.
     due: Option<Due>,
 }
@@ -92,32 +101,54 @@ impl Counted {
             Last::Slow(count) if count.is_told(&question, Instant::now()) => {
                 return Ok(self.tell_again(count, question));
             }
+            Last::Overdue(known) => return Ok(self.tell_known(known.as_ref(), question)),
             Last::Unknown | Last::Slow(_) => Some(last),
             Last::Quick => {
                 drop(last);
                 None
             }
         };
-        let count = Count::make(tx, question).await?;
-        let counts = count.counts;
+        let counting = Count::make(tx, question.clone());
+        let counted = tokio::time::timeout(PATIENCE, counting).await;
         let mut last = match alone {
             Some(last) => last,
             None => self.last.lock().await,
         };
+        let Ok(counted) = counted else {
+            let known = std::mem::take(&mut *last).count();
+            let told = self.tell_known(known.as_ref(), question);
+            *last = Last::Overdue(known);
+            return Ok(told);
+        };
+        let count = counted?;
+        let counts = Some(count.counts);
         *last = count.kept();
         Ok(Told { counts, due: None })
     }
 
-    fn tell_again(&self, count: &Count, question: Question) -> Told {
-        let free = || Arc::clone(&self.behind).try_lock_owned().ok();
-        let only = (!count.holds(&question, Instant::now())).then(free);
-        let due = only.flatten().map(|only| Due {
+    /// The last count of the same meters, however old; one caller is to count on behind it.
+    fn tell_known(&self, known: Option<&Count>, question: Question) -> Told {
+        let known = known.filter(|count| count.question.sql == question.sql);
+        Told {
+            counts: known.map(Count::again),
+            due: self.due(question),
+        }
+    }
+
+    /// The right to count behind, if nobody has it.
+    fn due(&self, question: Question) -> Option<Due> {
+        let only = Arc::clone(&self.behind).try_lock_owned().ok()?;
+        Some(Due {
             question,
             _only: only,
-        });
+        })
+    }
+
+    fn tell_again(&self, count: &Count, question: Question) -> Told {
+        let holds = count.holds(&question, Instant::now());
         Told {
-            counts: count.again(),
-            due,
+            counts: Some(count.again()),
+            due: (!holds).then(|| self.due(question)).flatten(),
         }
     }
 
@@ -129,18 +160,38 @@ impl Counted {
     }
 }
 
+impl Last {
+    fn count(self) -> Option<Count> {
+        match self {
+            Self::Unknown | Self::Quick => None,
+            Self::Slow(count) => Some(count),
+            Self::Overdue(known) => known,
+        }
+    }
+}
+
+/// What is known of the number of meters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meters {
+    /// The table or its active column is not there.
+    Missing,
+    /// They are still being counted, for the first time.
+    BeingCounted,
+    Counted(MeterCounts),
+}
+
 impl Runs {
-    /// The meters of the scope; `None` where the table or its active column is not there.
+    /// The meters of the scope.
     pub(super) async fn count_meters(
         &self,
         tx: &Tx<'_, Local>,
         scope: &Scope,
         last_run: Option<RunId>,
-    ) -> Result<Option<MeterCounts>, DbError> {
+    ) -> Result<Meters, DbError> {
         let mapping = &self.config().mapping;
         let Scope { tenant, table } = scope;
         if !table.exists || !table.has_active {
-            return Ok(None);
+            return Ok(Meters::Missing);
         }
         let active = quote::identifier(&mapping.active_column);
         let filter = table::of_tenant(table, mapping, &tenant.given);
@@ -162,14 +213,14 @@ from {} l where {filter}",
                 .tasks
                 .spawn(async move { runs.count_behind(due).await });
         }
-        Ok(Some(told.counts))
+        Ok(told.counts.map_or(Meters::BeingCounted, Meters::Counted))
     }
 
     /// Counts with nobody waiting for it; if it fails, the next status begins another one.
     async fn count_behind(&self, due: Due) {
         let counted = async {
             let local = self.local()?;
-            let mut connection = local.connect().await.map_err(|e| e.failure())?;
+            let mut connection = local.connect_to_read().await.map_err(|e| e.failure())?;
             let tx = connection.begin("count").await.map_err(|e| e.failure())?;
             let counted = self.shared.counted.count_behind(&tx, due).await;
             counted.map_err(|e| e.failure())
@@ -205,7 +256,8 @@ impl Count {
 
     /// For how long after it began it is used.
     fn lasts(&self) -> Duration {
-        if self.counts.active + self.counts.inactive < MANY || self.took < LONG {
+        let are_few = self.counts.active + self.counts.inactive < MANY;
+        if self.took < LONG || are_few && self.took < PATIENCE {
             return Duration::ZERO;
         }
         self.took.saturating_mul(TIMES).min(LONGEST)
@@ -271,7 +323,8 @@ mod tests {
             (1_000_000, 3_000, 60_000),
             (50_000, 50, 5_000),
             (49_998, 50, 0),
-            (0, 60_000, 0),
+            (0, 1_999, 0),
+            (0, 2_000, 60_000),
         ];
         for (active, took_ms, lasts_ms) in cases {
             let lasts = count(active, took_ms).lasts();

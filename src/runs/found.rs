@@ -33,6 +33,8 @@ pub(super) struct Found {
     /// A run whose process went away, not marked yet.
     pub(super) interrupted: Option<RunRecord>,
     pub(super) meters: Option<MeterCounts>,
+    /// Whether the meters are not known because they are still being counted.
+    pub(super) is_being_counted: bool,
     pub(super) history: Vec<RunRecord>,
     pub(super) changes: Option<Vec<Change>>,
     pub(super) rejected: Option<Vec<Rejection>>,
@@ -102,7 +104,8 @@ impl Found {
     /// a lock, and a count of before is told no longer than it holds.
     pub(super) fn lasts(&self) -> bool {
         let counted_at = self.meters.and_then(|meters| meters.counted_at);
-        self.running.is_none() && self.interrupted.is_none() && counted_at.is_none()
+        let is_counted = counted_at.is_none() && !self.is_being_counted;
+        self.running.is_none() && self.interrupted.is_none() && is_counted
     }
 
     /// Whether a run's process died after the last run that ended.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Failure;
 use crate::meter::{Progress, RunId};
 
+use super::Runs;
 use super::status::{Connection, ConnectionState, RunRecord, TenantStatus};
 
 /// What only this process knows.
@@ -97,5 +98,15 @@ pub(super) fn connection(error: Option<Failure>, now: DateTime<Utc>) -> Connecti
         state,
         checked_at: Some(now),
         error,
+    }
+}
+
+impl Runs {
+    /// Whether the local database answers. It is asked by one short statement, on a connection that is kept free from
+    /// questions that take longer.
+    pub async fn reach_local(&self) -> Result<(), Failure> {
+        let mut connection = self.local()?.connect().await.map_err(|e| e.failure())?;
+        let moment = connection.moment().await;
+        moment.map(drop).map_err(|e| e.failure())
     }
 }

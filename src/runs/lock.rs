@@ -8,6 +8,9 @@
 //! A second, short lock, the *door*, is held while a run is being started. Whoever finds the lock
 //! taken looks at the log behind the door, and there the running run's row is sure to be.
 
+use std::time::Duration;
+
+use crate::config::Limits;
 use crate::db::{DbError, Local, Tx, param};
 
 use super::table::{LocalTable, Scope};
@@ -66,4 +69,34 @@ pub(super) async fn is_held(tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, D
         .query_one(IS_HELD, &[param::text(scope.text().as_str())])
         .await?
         .get(0))
+}
+
+const END_FROZEN: &str = "\
+-- end the run of a frozen process
+select pg_terminate_backend(a.pid)
+from pg_catalog.pg_locks k
+join pg_catalog.pg_database d on d.oid = k.database
+join pg_catalog.pg_stat_activity a on a.pid = k.pid
+cross join (select hashtextextended('meter_sync run ' || $1, 0) as key) h
+where k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = current_database()
+  and k.classid::bigint = (h.key >> 32) & 4294967295 and k.objid::bigint = h.key & 4294967295
+  and a.usename = current_user and a.wait_event_type = 'Client'
+  and a.xact_start < clock_timestamp() - ($2 || ' milliseconds')::interval";
+
+/// A process gives its run up before the server has waited for it for so long beyond the run's own limits.
+const BEYOND: Duration = Duration::from_secs(10);
+
+/// Ends the run that holds the lock where its process has been silent beyond every limit; whether there was one.
+///
+/// A server ends an idle transaction by itself, but not one that waits for the rows of a COPY.
+pub(super) async fn end_frozen(
+    tx: &Tx<'_, Local>,
+    scope: &Scope,
+    limits: &Limits,
+) -> Result<bool, DbError> {
+    let longest = limits.run_timeout + limits.statement_timeout + BEYOND;
+    let longest_ms = longest.as_millis().to_string();
+    let scope = scope.text();
+    let params = [param::text(scope.as_str()), param::text(longest_ms.as_str())];
+    Ok(!tx.query(END_FROZEN, &params).await?.is_empty())
 }

@@ -126,7 +126,7 @@ impl Runs {
     /// The meter with this key; `None` if neither a row nor the log knows it.
     pub async fn meter(&self, key: &KeyText) -> Result<Option<MeterReport>, Failure> {
         let local = self.local()?;
-        let mut connection = local.connect().await.map_err(|e| e.failure())?;
+        let mut connection = local.connect_to_read().await.map_err(|e| e.failure())?;
         let tx = connection.begin("meter").await.map_err(|e| e.failure())?;
         let meters = self.meters(&tx).await?;
         meters.find(&tx, key).await.map_err(|e| e.failure())
@@ -135,7 +135,7 @@ impl Runs {
     /// Keys that begin so, in order, where the key is one column.
     pub async fn meter_keys(&self, prefix: &str, limit: i64) -> Result<Vec<String>, Failure> {
         let local = self.local()?;
-        let mut connection = local.connect().await.map_err(|e| e.failure())?;
+        let mut connection = local.connect_to_read().await.map_err(|e| e.failure())?;
         let tx = connection
             .begin("meter keys")
             .await
@@ -151,7 +151,7 @@ impl Runs {
     /// there is no such row, it has no name, or the key is none of the table's.
     pub async fn names(&self, keys: &[&Fields]) -> Result<Vec<Option<String>>, Failure> {
         let local = self.local()?;
-        let mut connection = local.connect().await.map_err(|e| e.failure())?;
+        let mut connection = local.connect_to_read().await.map_err(|e| e.failure())?;
         let tx = connection.begin("meter names").await;
         let tx = tx.map_err(|e| e.failure())?;
         let meters = self.meters(&tx).await?;

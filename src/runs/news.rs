@@ -135,7 +135,7 @@ impl Latest {
 
 async fn look(runs: &Runs) -> Result<Vec<RunRecord>, Failure> {
     let local = runs.local()?;
-    let mut connection = local.connect().await.map_err(|e| e.failure())?;
+    let mut connection = local.connect_to_read().await.map_err(|e| e.failure())?;
     let tx = connection.begin("news").await.map_err(|e| e.failure())?;
     let mapping = &runs.config().mapping;
     let asked = async {

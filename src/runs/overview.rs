@@ -10,6 +10,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, RunId, TenantId};
 
 use super::found::{self, Found, Tally};
+use super::counted::Meters;
 use super::health::{self, Signs};
 use super::here::{self, Here};
 use super::status::{
@@ -95,7 +96,7 @@ impl Runs {
 
     async fn ask(&self, local: &Database<Local>, query: &StatusQuery) -> Result<Found, Unfound> {
         let failed = |e: DbError| Unfound::Failed(e.failure());
-        let mut connection = local.connect().await.map_err(failed)?;
+        let mut connection = local.connect_to_read().await.map_err(failed)?;
         let asked = match found::is_plain(query) {
             true => self.recall_or_ask(&mut connection, query).await,
             false => self.ask_anew(&mut connection, query).await,
@@ -198,12 +199,18 @@ impl Runs {
         let failed = |e: DbError| Unfound::Failed(e.failure());
         let last_run = found.last_run.as_ref().map(|run| run.run_id);
         let counted = self.count_meters(tx, &scope, last_run).await;
-        found.meters = counted.map_err(failed)?;
-        if found.meters.is_none() {
-            let table = &self.config().mapping.local_table;
-            found
-                .warnings
-                .push(format!("The local table {table} does not exist."));
+        match counted.map_err(failed)? {
+            Meters::Counted(counts) => found.meters = Some(counts),
+            Meters::Missing => {
+                let table = &self.config().mapping.local_table;
+                let warning = format!("The local table {table} does not exist.");
+                found.warnings.push(warning);
+            }
+            Meters::BeingCounted => {
+                found.is_being_counted = true;
+                let warning = "The local meters are still being counted: ask again in a moment.";
+                found.warnings.push(warning.to_owned());
+            }
         }
         found.tenant = Some(TenantStatus {
             id: scope.tenant.id.as_str().to_owned(),

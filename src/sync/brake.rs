@@ -67,6 +67,7 @@ pub(super) async fn check(
         None if is_emptied => SyncError::SourceEmpty {
             tenant,
             held: held().await?,
+            may_be_hidden: staged.may_be_hidden,
         },
         None => SyncError::MassDeactivation {
             tenant,

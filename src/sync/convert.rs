@@ -52,6 +52,7 @@ where t.n >= $1 and t.n <= $2"
         rows: extent.remote_rows.unwrap_or(rows),
         rejected: Vec::with_capacity(bad.len()),
         unidentified: 0,
+        may_be_hidden: false,
     };
     for (row, fault) in bad {
         let reason = misfit::reason(local, shape, (row, fault)).await?;

@@ -78,6 +78,8 @@ pub enum SyncError {
         tenant: TenantId,
         /// What would have been done.
         held: Box<HeldBack>,
+        /// Whether row security may hide the remote rows from our role.
+        may_be_hidden: bool,
     },
     /// The brake: too many would become inactive.
     #[error("{}", would_deactivate(.tenant, .held))]
@@ -119,6 +121,9 @@ fn not_covered(run: RunId, others: Option<i64>) -> String {
         ),
     }
 }
+
+/// What to do where row security may be the reason that no row is seen.
+pub(crate) const HIDDEN: &str = "The remote table has row security: see as the remote role whether it shows this tenant's rows. Where its policy reads a setting, give that in METER_SYNC_REMOTE_URL (options=-c <setting>=<value>).";
 
 impl SyncError {
     /// Whether it was the brake, and not a failure.
@@ -182,6 +187,14 @@ impl SyncError {
             return failure.with_remedy(
                 "Point METER_SYNC_REMOTE_URL at the central database and METER_SYNC_LOCAL_URL at the site's.",
             );
+        }
+        if let Self::SourceEmpty {
+            may_be_hidden: true,
+            ..
+        } = self
+        {
+            let remedy = failure.remedy.clone();
+            return failure.with_remedy(format!("{HIDDEN} {remedy}"));
         }
         if let Self::TenantRefused { .. } = self {
             return failure.with_remedy(

@@ -22,6 +22,7 @@ pub(super) async fn load(
     if !shape.takes_copies || !is_empty(local, shape).await? {
         return Ok(None);
     }
+    local.hold_rows().await?;
     local.savepoint("load").await?;
     // A constraint checked only at commit could not be traced to a row.
     local

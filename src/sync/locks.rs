@@ -7,19 +7,27 @@
 use serde_json::Value;
 
 use crate::config::Source;
-use crate::db::{Connection, DbError, Remote, param, quote};
+use crate::db::{Connection, DbError, Remote, Tx, param, quote};
 
 /// The relations that the source reads, named as SQL names them; of a query those that its plan names.
 pub(crate) async fn of_source(
     connection: &mut Connection<Remote>,
     source: &Source,
 ) -> Result<Vec<String>, DbError> {
+    if let Source::Table(name) = source {
+        return Ok(quote::relation(name).into_iter().collect());
+    }
+    let tx = connection.snapshot("look at the query", &[]).await?;
+    tx.use_role_path().await?;
+    named(&tx, source).await
+}
+
+/// The same in a transaction on the role's path; afterwards it is on the pinned one.
+pub(super) async fn named(tx: &Tx<'_, Remote>, source: &Source) -> Result<Vec<String>, DbError> {
     let query = match source {
         Source::Table(name) => return Ok(quote::relation(name).into_iter().collect()),
         Source::Query(query) => query.trim().trim_end_matches(';'),
     };
-    let tx = connection.snapshot("look at the query", &[]).await?;
-    tx.use_role_path().await?;
     let explained = tx
         .simple(&format!(
             "-- explain the query\nexplain (verbose, format json) {query}"

@@ -22,8 +22,10 @@ use crate::meter::{Counts, Permission, Phase, Progress, Rejection, RunId, Tenant
 pub use digest::{Contents, sums};
 use digest::{Difference, Versions};
 use drift::{ColumnReport, KnownColumns};
+pub(crate) use error::HIDDEN;
 pub use error::SyncError;
 pub(crate) use locks::of_source as locks_of;
+pub(crate) use policies::may_hide_rows;
 pub use shape::Shape;
 pub(crate) use shape::look;
 
@@ -46,6 +48,7 @@ mod locks;
 mod misfit;
 mod park;
 mod plan;
+mod policies;
 mod read;
 mod reasons;
 mod record;
@@ -222,6 +225,7 @@ pub async fn run(
     };
     let staged = read::stage(remote, local, (&shape, &extent), job, observer).await?;
     enter(observer, Phase::Plan);
+    local.hold_rows().await?;
     let plan = plan::make(local, &shape, job, &extent, &staged).await?;
     let braked = brake::check(local, &shape, job, &plan, &staged).await;
     if job.dry_run {

@@ -16,6 +16,7 @@ use crate::db::{DbError, Local, Remote, SideName, Tx, json, quote};
 use crate::meter::Rejection;
 
 use super::format::Format;
+use super::policies::may_hide_rows;
 use super::{Extent, Job, Observer, Shape, SyncError, convert};
 
 /// The tenant's remote rows, in the temporary table `meter_sync_stage`; the keys of rows that were
@@ -28,6 +29,8 @@ pub(crate) struct Staged {
     pub(crate) rejected: Vec<Rejection>,
     /// How many of these have no key that a local row could have.
     pub(crate) unidentified: i64,
+    /// Whether there is none, and row security may hide them.
+    pub(crate) may_be_hidden: bool,
 }
 
 /// Reads the tenant's rows into the staging table, and ends the remote transaction: the central
@@ -52,6 +55,7 @@ pub(crate) async fn stage(
                 rows: extent.remote_rows.unwrap_or(rows),
                 rejected: Vec::new(),
                 unidentified: 0,
+                may_be_hidden: false,
             }
         }
         Err(error) if error.is_about_a_row() && error.side() == SideName::Local => {
@@ -60,6 +64,9 @@ pub(crate) async fn stage(
         }
         Err(error) => return Err(error.into()),
     };
+    if staged.rows == 0 {
+        staged.may_be_hidden = may_hide_rows(&remote, &job.mapping.source).await?;
+    }
     remote.commit().await?;
     set_aside_without_key(local, shape, job, &mut staged).await?;
     let key = shape.places(&shape.key);
@@ -156,7 +163,7 @@ async fn patiently<T>(
 ) -> Result<T, DbError> {
     let doing = "stage the meters";
     match tokio::time::timeout(local.patience(), taken).await {
-        Ok(taken) => taken.map_err(|error| DbError::query::<Local>(doing, error)),
+        Ok(taken) => taken.map_err(|error| local.failed(doing, error)),
         Err(_elapsed) => Err(DbError::silence::<Local>(doing, local.patience())),
     }
 }

@@ -1,10 +1,14 @@
 //! Whatever goes wrong, a run ends in an error code with a remedy, a row in the log, and the meters
 //! as they were; and the process goes on serving.
 
+mod bounds;
+mod causes;
 mod connecting;
 mod hygiene;
 mod matrix;
 mod midway;
 mod processes;
+mod raised;
 mod schemas;
+mod starved;
 mod waiting;

@@ -191,7 +191,7 @@ async fn without_exactly_one_tenant_nothing_is_synced() {
 }
 
 /// A role of this test alone (roles belong to the whole server), and the URL with it.
-async fn with_role(url: &str, admin: &tokio_postgres::Client, may: &str) -> String {
+pub(super) async fn with_role(url: &str, admin: &tokio_postgres::Client, may: &str) -> String {
     let database = url.rsplit('/').next().unwrap();
     let role = format!("of_{database}");
     let sql = format!("drop role if exists {role}; create role {role} login; {may}");

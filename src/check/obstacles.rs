@@ -1,0 +1,94 @@
+//! What the local database's owner has set up that can refuse the writes of a sync.
+
+use super::reached::Reached;
+use super::{Finding, Verdict};
+use crate::config::Mapping;
+use crate::db::catalog::{self, Relation};
+use crate::db::{DbError, Local, Tx, param};
+use crate::error::{ErrorCode, Failure};
+
+/// What is found of publications and event triggers; nothing where there is none.
+pub(super) async fn of(local: &mut Reached<Local>, mapping: &Mapping) -> Vec<Finding> {
+    let looked = async {
+        let tx = local.look().await?;
+        let identity = match catalog::find(&tx, &mapping.local_table).await? {
+            Some(table) => replica_identity(&tx, &table).await?,
+            None => None,
+        };
+        Ok((identity, event_triggers(&tx).await?))
+    };
+    let looked: Result<_, DbError> = looked.await;
+    match looked {
+        Ok((identity, triggers)) => identity.into_iter().chain(triggers).collect(),
+        Err(error) => vec![Finding::of("local publications", Err(error.failure()))],
+    }
+}
+
+const UNIDENTIFIED: &str = "\
+-- look for published tables without a replica identity
+with ours as (
+    select $1 as oid
+    union select p.relid::oid from pg_partition_tree($1::regclass) p
+    union select c.oid from pg_catalog.pg_class c where c.relnamespace = to_regnamespace('meter_sync')::oid
+)
+select format('%I.%I', n.nspname, c.relname)
+from ours join pg_catalog.pg_class c on c.oid = ours.oid and c.relkind = 'r'
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relpersistence = 'p' and c.relreplident <> 'f'
+  and not exists (
+    select from pg_catalog.pg_index i where i.indrelid = c.oid
+      and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end)
+  and exists (
+    select from pg_catalog.pg_publication p
+    where (p.pubupdate or p.pubdelete) and (p.puballtables or exists (
+        select from pg_catalog.pg_publication_tables t
+        where t.pubname = p.pubname and t.schemaname = n.nspname and t.tablename = c.relname)))
+order by 1";
+
+/// A published table whose rows have no identity takes no updates.
+async fn replica_identity(
+    tx: &Tx<'_, Local>,
+    table: &Relation,
+) -> Result<Option<Finding>, DbError> {
+    let rows = tx.query(UNIDENTIFIED, &[param::oid(table.oid)]).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let tables: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let tables = tables.join(", ");
+    let message = format!(
+        "{tables}: published for logical replication without a replica identity, so Postgres refuses updates."
+    );
+    let remedy = "As the table's owner: give it a primary key, or alter table <table> replica identity using index <unique index> (or replica identity full).";
+    let failure = Failure::new(ErrorCode::LocalSchema, message).with_remedy(remedy);
+    let verdict = Verdict::Failed(failure);
+    Ok(Some(Finding::new("local replica identity", verdict)))
+}
+
+const EVENT_TRIGGERS: &str = "\
+-- look for event triggers that a sync fires
+select e.evtname::text, p.proname::text
+from pg_catalog.pg_event_trigger e join pg_catalog.pg_proc p on p.oid = e.evtfoid
+where e.evtenabled in ('O', 'A') and e.evtevent in ('ddl_command_start', 'ddl_command_end')
+  and (e.evttags is null
+       or e.evttags && array['CREATE TABLE', 'CREATE TABLE AS', 'CREATE INDEX', 'DROP TABLE'])
+order by 1";
+
+/// An event trigger may refuse the temporary tables of a sync.
+async fn event_triggers(tx: &Tx<'_, Local>) -> Result<Option<Finding>, DbError> {
+    let rows = tx.query(EVENT_TRIGGERS, &[]).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let names = rows.iter().map(|row| {
+        let (trigger, function): (String, String) = (row.get(0), row.get(1));
+        format!("{trigger} (function {function})")
+    });
+    let names: Vec<_> = names.collect();
+    let text = format!(
+        "{}: called when a sync makes its temporary tables. If it refuses them, let those of the sync's role pass.",
+        names.join(", ")
+    );
+    let verdict = Verdict::Warning(text);
+    Ok(Some(Finding::new("local event triggers", verdict)))
+}

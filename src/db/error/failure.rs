@@ -1,0 +1,143 @@
+//! What a person reads of an error of the driver or of a server.
+
+use tokio_postgres::error::{DbError as ServerError, SqlState};
+
+use super::origin;
+use super::remedy::{self, auth, unreachable};
+use crate::db::{OPEN, SideName};
+use crate::error::{ErrorCode, Failure};
+
+/// The longest text of a server that is passed on, in characters.
+const LONGEST_TEXT: usize = 400;
+
+/// What answers does not speak the protocol of Postgres.
+const GARBLED: [&str; 3] = [
+    "unexpected message from server",
+    "error parsing response from server",
+    "invalid message length",
+];
+
+pub(super) fn of_driver(side: SideName, doing: &str, source: &tokio_postgres::Error) -> Failure {
+    if let Some(error) = source.as_db_error() {
+        return of_server(side, doing, error);
+    }
+    // The driver keeps its error kinds to itself; its texts are fixed.
+    match source.to_string().as_str() {
+        "error performing TLS handshake" => of_tls(side, source),
+        "authentication error" | "invalid configuration" => Failure::new(
+            auth(side),
+            format!("The {side} database asks for a sign-in that the settings do not give."),
+        ),
+        "error connecting to server" => Failure::new(
+            unreachable(side),
+            format!(
+                "The {side} database cannot be reached: {}.",
+                io_reason(source)
+            ),
+        ),
+        "timeout waiting for server" => Failure::new(
+            unreachable(side),
+            format!("The {side} database did not answer in time."),
+        ),
+        _ if source.is_closed() || is_io(source) => Failure::new(
+            unreachable(side),
+            format!("The connection to the {side} database broke while it was at: {doing}."),
+        ),
+        other if GARBLED.iter().any(|garbled| other.starts_with(garbled)) => Failure::new(
+            unreachable(side),
+            format!("The {side} server's answer is not of Postgres' protocol, at: {doing}."),
+        ),
+        other => Failure::new(
+            ErrorCode::Internal,
+            format!("The {side} database driver failed at {doing}: {other}."),
+        ),
+    }
+}
+
+fn of_tls(side: SideName, source: &tokio_postgres::Error) -> Failure {
+    let why = std::error::Error::source(source).map_or_else(String::new, |e| format!(": {e}"));
+    let failure = Failure::new(
+        match side {
+            SideName::Remote => ErrorCode::RemoteTls,
+            SideName::Local => ErrorCode::LocalUnreachable,
+        },
+        format!("TLS with the {side} database failed{}.", shortened(&why)),
+    );
+    match side {
+        SideName::Remote => failure,
+        SideName::Local => {
+            failure.with_remedy("Check sslmode and sslrootcert in METER_SYNC_LOCAL_URL.")
+        }
+    }
+}
+
+fn of_server(side: SideName, doing: &str, error: &ServerError) -> Failure {
+    let state = error.code().code();
+    // What is said at sign-in names users and databases; say it without them.
+    if state.starts_with("28") {
+        let message = format!("The {side} database refused the user or password.");
+        return Failure::new(auth(side), message);
+    }
+    if *error.code() == SqlState::UNDEFINED_DATABASE {
+        let message = format!("The {side} server has no database of the name in the settings.");
+        return Failure::new(unreachable(side), message).with_remedy(format!(
+            "Check the database name in {}.",
+            remedy::url(side)
+        ));
+    }
+    // By what was refused, as a server says it in its own language.
+    let is_standby = *error.code() == SqlState::FEATURE_NOT_SUPPORTED && doing == OPEN;
+    if is_standby && side == SideName::Local {
+        let message = "The local server takes no writes: it is a standby.";
+        return Failure::new(ErrorCode::LocalUnreachable, message)
+            .with_remedy("Lead METER_SYNC_LOCAL_URL to the primary server.");
+    }
+    let failure = Failure::new(remedy::code(side, error), told(side, doing, error));
+    match remedy::of(side, doing, error) {
+        Some(remedy) => failure.with_remedy(remedy),
+        None => failure,
+    }
+}
+
+/// The server's message and the function that it comes from.
+fn told(side: SideName, doing: &str, error: &ServerError) -> String {
+    let state = error.code().code();
+    if *error.code() == SqlState::TOO_MANY_CONNECTIONS {
+        return format!("The {side} server has no connection left for us (SQLSTATE {state}).");
+    }
+    let message = shortened(error.message());
+    let from = origin::function(error)
+        .map_or_else(String::new, |line| format!(", in {}", shortened(line)));
+    match origin::is_fatal(error) {
+        true => format!(
+            "The {side} server ended the connection at: {doing}. It says: {message} (SQLSTATE {state}){from}."
+        ),
+        false => {
+            format!("The {side} database refused to {doing}: {message} (SQLSTATE {state}){from}.")
+        }
+    }
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+}
+
+/// Why a connection was not made, without the address: the kind of the I/O error.
+fn io_reason(error: &tokio_postgres::Error) -> String {
+    let source = std::error::Error::source(error);
+    let Some(io) = source.and_then(|source| source.downcast_ref::<std::io::Error>()) else {
+        return "no connection".to_owned();
+    };
+    // The standard library has no kind for it.
+    if io.to_string().starts_with("failed to lookup address") {
+        return "the host name is not known here".to_owned();
+    }
+    io.kind().to_string()
+}
+
+pub(super) fn shortened(text: &str) -> String {
+    if text.chars().count() <= LONGEST_TEXT {
+        return text.to_owned();
+    }
+    text.chars().take(LONGEST_TEXT).chain(['…']).collect()
+}

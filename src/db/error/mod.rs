@@ -1,0 +1,180 @@
+//! What can go wrong with a database, and which code of the contract it is.
+
+use std::time::Duration;
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::error::SqlState;
+
+use super::{Side, SideName};
+use crate::error::{ErrorCode, Failure};
+
+mod failure;
+mod origin;
+mod remedy;
+
+/// An error of one of the databases. Its text holds no host, user or SQL; the cause stays as source.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// The pool could not be built.
+    #[error("the {side} connection pool could not be set up")]
+    Pool {
+        /// Which database.
+        side: SideName,
+        /// Why.
+        source: deadpool_postgres::BuildError,
+    },
+    /// No connection could be had.
+    #[error("no connection to the {side} database")]
+    Connect {
+        /// Which database.
+        side: SideName,
+        /// How long was waited.
+        waited: Duration,
+        /// Why.
+        source: PoolError,
+    },
+    /// A statement failed.
+    #[error("the {side} database failed at: {doing}")]
+    Query {
+        /// Which database.
+        side: SideName,
+        /// What was being done.
+        doing: String,
+        /// Why.
+        source: tokio_postgres::Error,
+    },
+    /// All connections that reading may use are in use.
+    #[error("no connection to the {side} database is free for reading")]
+    Busy {
+        /// Which database.
+        side: SideName,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The server did not answer.
+    #[error("the {side} database was silent for {waited:?} at: {doing}")]
+    Silence {
+        /// Which database.
+        side: SideName,
+        /// What was being done.
+        doing: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+}
+
+impl DbError {
+    pub(crate) fn query<S: Side>(doing: impl Into<String>, source: tokio_postgres::Error) -> Self {
+        Self::Query {
+            side: S::NAME,
+            doing: doing.into(),
+            source,
+        }
+    }
+
+    pub(crate) fn silence<S: Side>(doing: impl Into<String>, waited: Duration) -> Self {
+        Self::Silence {
+            side: S::NAME,
+            doing: doing.into(),
+            waited,
+        }
+    }
+
+    /// Which database.
+    pub fn side(&self) -> SideName {
+        match self {
+            Self::Pool { side, .. }
+            | Self::Connect { side, .. }
+            | Self::Query { side, .. }
+            | Self::Busy { side, .. }
+            | Self::Silence { side, .. } => *side,
+        }
+    }
+
+    /// The server's own error, if it gave one.
+    pub fn server_error(&self) -> Option<&tokio_postgres::error::DbError> {
+        self.driver_error()
+            .and_then(tokio_postgres::Error::as_db_error)
+    }
+
+    fn driver_error(&self) -> Option<&tokio_postgres::Error> {
+        match self {
+            Self::Connect {
+                source: PoolError::Backend(source),
+                ..
+            }
+            | Self::Query { source, .. } => Some(source),
+            Self::Connect { .. }
+            | Self::Pool { .. }
+            | Self::Busy { .. }
+            | Self::Silence { .. } => None,
+        }
+    }
+
+    /// Whether the error speaks of one row and not of the statement or the server: its values break a rule or cannot
+    /// be cast, or a trigger or another function of the database's owner fails on it.
+    pub fn is_about_a_row(&self) -> bool {
+        self.server_error().is_some_and(origin::is_about_a_row)
+    }
+
+    /// Whether the server gave up on a computation that it may do without: it took longer than
+    /// `statement_timeout`, or takes a function that the server does not have.
+    pub fn is_too_much_to_compute(&self) -> bool {
+        self.server_error().is_some_and(|error| {
+            [SqlState::QUERY_CANCELED, SqlState::UNDEFINED_FUNCTION].contains(error.code())
+        })
+    }
+
+    /// Whether what was to be locked takes no lock of ours: it is no table or view, is not there, or may not be read. To
+    /// read it tells which.
+    pub(super) fn cannot_be_locked(&self) -> bool {
+        self.server_error().is_some_and(|error| {
+            [
+                SqlState::WRONG_OBJECT_TYPE,
+                SqlState::FEATURE_NOT_SUPPORTED,
+                SqlState::UNDEFINED_TABLE,
+                SqlState::INVALID_SCHEMA_NAME,
+                SqlState::INSUFFICIENT_PRIVILEGE,
+            ]
+            .contains(error.code())
+        })
+    }
+
+    /// The contract's view of the error.
+    pub fn failure(&self) -> Failure {
+        let side = self.side();
+        match self {
+            Self::Pool { .. } => Failure::new(ErrorCode::Internal, self.to_string()),
+            Self::Silence { doing, waited, .. } => Failure::new(
+                remedy::timeout(side),
+                format!(
+                    "The {side} database gave no answer within {} s; it was to {doing}.",
+                    waited.as_secs()
+                ),
+            ),
+            Self::Busy { waited, .. } => Failure::new(
+                remedy::timeout(side),
+                format!(
+                    "The {side} connections that reading may use were all busy for {waited:?}."
+                ),
+            ),
+            Self::Connect {
+                waited,
+                source: PoolError::Timeout(_),
+                ..
+            } => Failure::new(
+                remedy::unreachable(side),
+                format!("The {side} database did not answer within {waited:?}."),
+            ),
+            Self::Connect {
+                source: PoolError::Backend(source),
+                ..
+            } => failure::of_driver(side, "connect", source),
+            Self::Connect { .. } => Failure::new(
+                remedy::unreachable(side),
+                format!("No connection to the {side} database could be had."),
+            ),
+            Self::Query { doing, source, .. } => failure::of_driver(side, doing, source),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What an error of a server speaks of: one row, a function of the database's owner, or the server itself.
+//!
+//! Messages are translated by the server, so SQLSTATEs and the place in the server's source decide
+//! (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+
+use tokio_postgres::error::{DbError as ServerError, Severity};
+
+/// The classes of SQLSTATE that Postgres itself uses; any other was chosen by the author of a trigger or view.
+const KNOWN_CLASSES: &[&str] = &[
+    "00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21", "22",
+    "23", "24", "25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "40",
+    "42", "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX",
+];
+
+/// The source files of the procedural languages: an error from there was raised by a function.
+const LANGUAGES: &[&str] = &["pl_exec.c", "plperl.c", "pltcl.c"];
+
+/// The first two characters of the SQLSTATE.
+pub(super) fn class(error: &ServerError) -> &str {
+    error.code().code().get(..2).unwrap_or_default()
+}
+
+/// Whether Postgres itself uses the class of the SQLSTATE.
+pub(super) fn has_known_class(error: &ServerError) -> bool {
+    KNOWN_CLASSES.contains(&class(error))
+}
+
+/// Whether the connection ended with this error.
+pub(super) fn is_fatal(error: &ServerError) -> bool {
+    match error.parsed_severity() {
+        Some(Severity::Fatal | Severity::Panic) => true,
+        Some(_) | None => false,
+    }
+}
+
+/// Whether the error speaks of the server or its connections: out of resources, shutting down, failing disks. The same
+/// states raised by a function are believed.
+fn is_of_the_server(error: &ServerError) -> bool {
+    is_fatal(error)
+        || ["08", "53", "58"].contains(&class(error))
+        || error.code().code().starts_with("57P")
+}
+
+/// Whether a function of the database's owner raised it, as `raise` does in PL/pgSQL.
+pub(super) fn is_raised(error: &ServerError) -> bool {
+    if is_of_the_server(error) {
+        return false;
+    }
+    let file = error.file().unwrap_or_default();
+    let name = file.rsplit('/').next().unwrap_or_default();
+    !has_known_class(error)
+        || class(error) == "P0"
+        || LANGUAGES.contains(&name)
+        || name.starts_with("plpy_")
+        || name.starts_with("plv8")
+}
+
+/// Whether something fails inside a function, a trigger or a row of a COPY, and not the statement as a whole.
+fn is_nested(error: &ServerError) -> bool {
+    let context = error.where_().unwrap_or_default();
+    // A server may add the parameters of the statement.
+    context.lines().any(|line| !line.contains("$1 = "))
+}
+
+/// Whether the error speaks of one row. Timeouts, deadlocks, conflicts and cancellations do so only where a function
+/// raises their SQLSTATE.
+pub(super) fn is_about_a_row(error: &ServerError) -> bool {
+    if is_of_the_server(error) {
+        return false;
+    }
+    if is_raised(error) || ["22", "23", "44", "54"].contains(&class(error)) {
+        return true;
+    }
+    match error.code().code() {
+        // A trigger written in C raises no other.
+        "XX000" => true,
+        "42501" if is_row_security(error) => true,
+        "55P03" => false,
+        _ => is_nested(error) && !["25", "40", "57", "XX"].contains(&class(error)),
+    }
+}
+
+/// Whether a policy of row security refuses a row that is written.
+fn is_row_security(error: &ServerError) -> bool {
+    error.routine() == Some("ExecWithCheckOptions")
+}
+
+/// The function that failed, as the server names it, without values or SQL.
+pub(super) fn function(error: &ServerError) -> Option<&str> {
+    let is_plain = |line: &&str| line.contains('(') && !line.contains(['"', '\'', '$', '«', '„']);
+    error.where_()?.lines().map(str::trim).find(is_plain)
+}

@@ -1,0 +1,209 @@
+//! The code of the contract and the remedy for an error of a server.
+
+use tokio_postgres::error::{DbError as ServerError, SqlState};
+
+use super::failure::shortened;
+use super::origin::{self, class};
+use crate::db::SideName;
+use crate::error::ErrorCode;
+
+/// The statements that make tables and indexes, which an event trigger may refuse.
+const MAKES_TABLES: [&str; 7] = [
+    "create the staging tables",
+    "create the text staging table",
+    "index the text staging table",
+    "plan the changes",
+    "drop the outdated plan",
+    "index the plan",
+    "create the schema of the sync tables",
+];
+
+/// The contract's code of what a server says. Never `INTERNAL`: whatever a server refuses is no bug of ours to its reader.
+pub(super) fn code(side: SideName, error: &ServerError) -> ErrorCode {
+    if origin::is_raised(error) {
+        return rows(side);
+    }
+    if *error.code() == SqlState::INSUFFICIENT_PRIVILEGE {
+        return match side {
+            SideName::Remote => ErrorCode::RemotePermission,
+            SideName::Local => ErrorCode::LocalAuth,
+        };
+    }
+    match error.code().code() {
+        "57014" | "55P03" | "25P03" | "25P04" => return timeout(side),
+        "HV00N" => return unreachable(side),
+        _ => {}
+    }
+    match class(error) {
+        "40" => timeout(side),
+        "08" | "57" | "53" | "58" => unreachable(side),
+        "21" | "22" | "23" | "27" | "2F" | "38" | "39" | "44" | "54" => rows(side),
+        _ => match side {
+            SideName::Remote => ErrorCode::RemoteSchema,
+            SideName::Local => ErrorCode::LocalSchema,
+        },
+    }
+}
+
+/// The rows are at fault, or the code that judges them.
+fn rows(side: SideName) -> ErrorCode {
+    match side {
+        SideName::Remote => ErrorCode::RemoteSchema,
+        SideName::Local => ErrorCode::LocalConstraint,
+    }
+}
+
+pub(super) fn unreachable(side: SideName) -> ErrorCode {
+    match side {
+        SideName::Remote => ErrorCode::RemoteUnreachable,
+        SideName::Local => ErrorCode::LocalUnreachable,
+    }
+}
+
+pub(super) fn timeout(side: SideName) -> ErrorCode {
+    match side {
+        SideName::Remote => ErrorCode::RemoteTimeout,
+        SideName::Local => ErrorCode::LocalTimeout,
+    }
+}
+
+pub(super) fn auth(side: SideName) -> ErrorCode {
+    match side {
+        SideName::Remote => ErrorCode::RemoteAuth,
+        SideName::Local => ErrorCode::LocalAuth,
+    }
+}
+
+/// The variable that holds a side's URL.
+pub(super) fn url(side: SideName) -> &'static str {
+    match side {
+        SideName::Remote => "METER_SYNC_REMOTE_URL",
+        SideName::Local => "METER_SYNC_LOCAL_URL",
+    }
+}
+
+/// A remedy that fits the cause better than the code's own; with the server's hint, where it gives one.
+pub(super) fn of(side: SideName, doing: &str, error: &ServerError) -> Option<String> {
+    let remedy = match origin::is_raised(error) {
+        true => Some(of_code_of_theirs(side, doing)),
+        false => of_state(side, error).or_else(|| of_class(side, error)),
+    };
+    let hint = error
+        .hint()
+        .filter(|_| origin::is_raised(error) || class(error) == "55");
+    match (remedy, hint) {
+        (Some(remedy), Some(hint)) => {
+            Some(format!("{remedy} The server's hint: {}.", shortened(hint)))
+        }
+        (remedy, _) => remedy,
+    }
+}
+
+fn of_code_of_theirs(side: SideName, doing: &str) -> String {
+    match side {
+        SideName::Remote => "A view, function or policy of the remote raises this: mend it there, or the remote row that it refuses."
+            .to_owned(),
+        SideName::Local if MAKES_TABLES.contains(&doing) => "An event trigger of the local database refuses the temporary tables of a sync (`select evtname from pg_event_trigger` lists them): let temporary tables of the sync's role pass."
+            .to_owned(),
+        SideName::Local => "A trigger or function of the local database raises this: change it, or let the statements of the sync's role pass."
+            .to_owned(),
+    }
+}
+
+/// What is known of one SQLSTATE.
+fn of_state(side: SideName, error: &ServerError) -> Option<String> {
+    let url = url(side);
+    Some(match error.code().code() {
+        "25P03" => role_limit(side, "idle_in_transaction_session_timeout"),
+        "25P04" => role_limit(side, "transaction_timeout"),
+        "57P05" => format!(
+            "The {side} role's or server's idle_session_timeout closes idle connections; they are made anew by themselves."
+        ),
+        "57P01" | "57P02" | "57P03" => format!(
+            "The {side} server is starting or stopping, or an administrator ended the connection; a scheduled run is retried by itself."
+        ),
+        "40001" | "40P01" if side == SideName::Remote => "If the remote is a standby, it gave up the read to go on with recovery: raise max_standby_streaming_delay or set hot_standby_feedback = on there, or lead METER_SYNC_REMOTE_URL to the primary. A scheduled run is retried by itself."
+            .to_owned(),
+        "40001" | "40P01" => "Other transactions on the local table got in the way (pg_stat_activity shows them); a scheduled run is retried by itself."
+            .to_owned(),
+        "53300" => connections(side),
+        "53100" => format!("Free disk space on the {side} server; a scheduled run is retried by itself."),
+        "53200" => format!("The {side} server is out of memory: look at its load and its memory settings."),
+        "53400" => format!("Raise the limit that the message names for the {side} role, such as temp_file_limit."),
+        "42704" if is_of_settings(error) => unset(side, error),
+        "42501" if error.file() == Some("rls.c") => format!(
+            "Row security hides rows from the {side} role and row_security is off for it: give it a policy for the tenant's rows, or bypassrls."
+        ),
+        "55000" if error.routine() == Some("CheckCmdReplicaIdentity") => "The local table is published for logical replication and has no replica identity: give it a primary key, or `alter table <table> replica identity using index <unique index>` (or `replica identity full`)."
+            .to_owned(),
+        "25006" if side == SideName::Local => "The local database or role is read-only: lead METER_SYNC_LOCAL_URL to the primary server, and set default_transaction_read_only = off for the role."
+            .to_owned(),
+        "25006" => "A view or function of the remote writes; a sync only reads there. Let METER_SYNC_REMOTE_TABLE or METER_SYNC_REMOTE_QUERY name something that only reads."
+            .to_owned(),
+        "22021" | "22P05" => "A text does not fit a database's encoding: use UTF8 on both sides, or mend the text on the remote."
+            .to_owned(),
+        "54001" => format!(
+            "A view, function or trigger of the {side} database calls itself too deeply: mend it, or raise max_stack_depth there."
+        ),
+        "XX001" | "XX002" => format!(
+            "The {side} server finds damaged data: have its administrator look in its log and restore or reindex."
+        ),
+        "08000" | "08001" | "08003" | "08004" | "08006" if !origin::is_fatal(error) => format!(
+            "{url} works; the {side} server itself could not reach another server that its table rests on (a foreign server or a node): have its administrator look there."
+        ),
+        _ => return None,
+    })
+}
+
+/// What is known of a class of SQLSTATEs.
+fn of_class(side: SideName, error: &ServerError) -> Option<String> {
+    Some(match (class(error), side) {
+        ("HV", _) => format!(
+            "The {side} table rests on a foreign table, and its server or wrapper fails: have the {side} database's administrator look at the foreign server."
+        ),
+        ("XX", _) => format!(
+            "The {side} server or one of its extensions failed within: its log tells more; try another minor version of it."
+        ),
+        ("58", _) => format!("The {side} server's disk or system fails: its log tells more."),
+        ("21" | "22" | "23" | "27" | "2F" | "38" | "39" | "44" | "54", SideName::Remote) => "A row, view or function of the remote fails on a value: mend it there, or leave the column out by METER_SYNC_COLUMNS."
+            .to_owned(),
+        ("21" | "27" | "2F" | "38" | "39" | "54", SideName::Local) => "A trigger, view or function of the local database fails: mend it, or the remote row that it fails on."
+            .to_owned(),
+        _ => return None,
+    })
+}
+
+fn role_limit(side: SideName, limit: &str) -> String {
+    format!(
+        "The {side} role's own {limit} is shorter than a run takes: raise it above METER_SYNC_RUN_TIMEOUT (alter role <role> set {limit} = '15min'), where <role> is the user of {}.",
+        url(side)
+    )
+}
+
+fn connections(side: SideName) -> String {
+    let needed = match side {
+        SideName::Remote => "one connection to the remote",
+        SideName::Local => {
+            "two connections to the local database at once, and statuses take some more"
+        }
+    };
+    format!(
+        "A run needs {needed}: raise the role's connection limit (alter role <role> connection limit 10), the database's, or max_connections of the {side} server, or close connections of others."
+    )
+}
+
+/// Whether a setting is asked for that is not set: told by the place in the server's source.
+fn is_of_settings(error: &ServerError) -> bool {
+    error.file().is_some_and(|file| file.starts_with("guc"))
+}
+
+fn unset(side: SideName, error: &ServerError) -> String {
+    let is_setting = |word: &&str| word.contains('.') && !word.ends_with('.');
+    let quotes = ['"', '«', '»', '„', '“', '”', '\''];
+    let name = error.message().split(quotes).map(str::trim).find(is_setting);
+    let name = name.unwrap_or("app.tenant");
+    format!(
+        "Row security, a view or a function of the {side} database reads the setting {name}, which is not set: add options=-c {name}=<value> to {0} (in a URL: &options=-c%20{name}%3D<value>), or set it for the role.",
+        url(side)
+    )
+}

@@ -1,0 +1,183 @@
+//! Causes that lie in how a database is set up: the remedy names them, and `check` finds them beforehand.
+
+use meter_sync::check::{self, Finding, Verdict};
+use meter_sync::config::{Setting, Settings};
+use meter_sync::error::{ErrorCode, Failure};
+use meter_sync::meter::Outcome;
+
+use super::schemas::with_role;
+use crate::support::broken::Broken;
+use crate::support::site::{Site, config};
+
+async fn finding(settings: &Settings, subject: &str) -> Verdict {
+    let findings = check::run(&config(settings)).await;
+    let found = findings.iter().find(|finding| finding.subject == subject);
+    let Some(Finding { verdict, .. }) = found else {
+        panic!("no finding of {subject}: {findings:#?}")
+    };
+    verdict.clone()
+}
+
+fn failure(verdict: Verdict) -> Failure {
+    match verdict {
+        Verdict::Failed(failure) => failure,
+        other @ (Verdict::Ok(_) | Verdict::Warning(_)) => panic!("it should fail: {other:?}"),
+    }
+}
+
+fn warning(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Warning(text) => text,
+        other @ (Verdict::Ok(_) | Verdict::Failed(_)) => panic!("it should warn: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_published_table_without_a_replica_identity_is_told_and_found_beforehand() {
+    let mut broken = Broken::with_changes().await;
+    broken.reconfigure(&[(Setting::Key, "id")]);
+    broken
+        .site
+        .on_local(
+            "alter table meter_reading drop constraint meter_reading_meter_id_fkey;
+             alter table meter drop constraint meter_pkey;
+             create unique index meter_id on meter (id);
+             create publication of_all for all tables",
+        )
+        .await;
+    let settings = broken.settings().with(Setting::Key, "id");
+    let found = failure(finding(&settings, "local replica identity").await);
+    assert!(found.message.contains("public.meter"), "{found:?}");
+    let run = broken.fails_with(ErrorCode::LocalSchema).await;
+    let remedy = run.error.expect("an error").remedy;
+    for remedy in [&remedy, &found.remedy] {
+        assert!(remedy.contains("replica identity using index"), "{remedy}");
+    }
+    broken
+        .site
+        .on_local("alter table meter replica identity full")
+        .await;
+    broken.heals().await;
+    let findings = check::run(&config(&settings)).await;
+    let is_gone = |f: &Finding| f.subject != "local replica identity";
+    assert!(findings.iter().all(is_gone), "{findings:#?}");
+}
+
+#[tokio::test]
+async fn an_event_trigger_that_refuses_our_tables_is_named_with_its_hint() {
+    let broken = Broken::with_changes().await;
+    broken
+        .site
+        .on_local(
+            "create function no_ddl() returns event_trigger language plpgsql as
+                 $$begin raise exception 'DDL is frozen' using hint = 'ticket DBA-1'; end$$;
+             create event trigger no_new_tables on ddl_command_start
+                 when tag in ('CREATE TABLE', 'CREATE TABLE AS') execute function no_ddl()",
+        )
+        .await;
+    let found = warning(finding(&broken.settings(), "local event triggers").await);
+    assert!(found.contains("no_new_tables"), "{found}");
+    let run = broken.fails_with(ErrorCode::LocalConstraint).await;
+    let error = run.error.expect("an error");
+    assert!(error.message.contains("no_ddl()"), "{error:?}");
+    assert!(error.remedy.contains("event trigger"), "{error:?}");
+    assert!(error.remedy.contains("ticket DBA-1"), "{error:?}");
+    assert!(!error.remedy.contains("remote"), "{error:?}");
+    broken
+        .site
+        .on_local("drop event trigger no_new_tables")
+        .await;
+    broken.heals().await;
+}
+
+#[tokio::test]
+async fn row_security_that_shows_nothing_is_named() {
+    let mut site = Site::new().await;
+    site.on_remote("insert into meter (id, tenant_id, name) select n, 7, 'M' from generate_series(1, 9) n")
+        .await;
+    let url = with_role(
+        &site.pair.remote_url,
+        &site.remote,
+        "grant select on meter to $role; alter table meter enable row level security;
+         create policy own on meter for select using (tenant_id = current_setting('app.tenant')::int)",
+    )
+    .await;
+    let settings = site.settings().with(Setting::RemoteUrl, &url);
+    site.reconfigure(&settings);
+    let run = site.sync().await;
+    let error = run.error.expect("an error");
+    assert!(error.remedy.contains("options=-c app.tenant="), "{error:?}");
+    let found = failure(finding(&settings, "remote meters").await);
+    assert!(found.remedy.contains("options=-c app.tenant="), "{found:?}");
+
+    let given = format!("{url}?options=-c%20app.tenant%3D7");
+    site.reconfigure(&site.settings().with(Setting::RemoteUrl, given));
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+
+    site.on_remote(
+        "drop policy own on meter;
+         create policy own on meter for select using (tenant_id = current_setting('app.tenant', true)::int)",
+    )
+    .await;
+    site.reconfigure(&settings);
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Refused), "{run:#?}");
+    let error = run.error.expect("an error");
+    assert!(error.remedy.contains("row security"), "{error:?}");
+    let found = warning(finding(&settings, "remote meters").await);
+    assert!(found.contains("row security"), "{found}");
+}
+
+#[tokio::test]
+async fn row_security_below_a_view_or_a_query_is_named() {
+    let mut site = Site::new().await;
+    site.on_remote("insert into meter (id, tenant_id, name) select n, 7, 'M' from generate_series(1, 9) n")
+        .await;
+    assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
+    let url = with_role(
+        &site.pair.remote_url,
+        &site.remote,
+        "grant select on meter to $role; alter table meter enable row level security;
+         create view below as select * from meter where current_user <> '$role';
+         grant select on below to $role",
+    )
+    .await;
+    let of_role = site.settings().with(Setting::RemoteUrl, &url);
+    for settings in [
+        of_role.clone().with(Setting::RemoteTable, "below"),
+        of_role.with(Setting::RemoteQuery, "select * from meter"),
+    ] {
+        site.reconfigure(&settings);
+        let run = site.sync().await;
+        assert_eq!(run.outcome, Some(Outcome::Refused), "{run:#?}");
+        let error = run.error.expect("an error");
+        assert!(error.remedy.contains("row security"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_role_with_too_few_connections_is_told_so_and_found_beforehand() {
+    let mut broken = Broken::with_changes().await;
+    broken.site.on_local("drop schema meter_sync cascade").await;
+    let database = broken.site.pair.local_url.rsplit('/').next().unwrap();
+    let url = with_role(
+        &broken.site.pair.local_url,
+        &broken.site.local,
+        &format!(
+            "alter role $role connection limit 1; grant create on database {database} to $role;
+             grant select, insert, update on meter to $role; grant select on tenant to $role"
+        ),
+    )
+    .await;
+    let settings = broken.settings().with(Setting::LocalUrl, &url);
+    let found = failure(finding(&settings, "local connections").await);
+    broken.reconfigure(&[(Setting::LocalUrl, &url)]);
+    let run = broken.site.sync().await;
+    let error = run.error.expect("an error");
+    assert_eq!(error.code, ErrorCode::LocalUnreachable, "{error:?}");
+    assert!(!error.message.contains("of_test"), "{error:?}");
+    for remedy in [&error.remedy, &found.remedy] {
+        assert!(remedy.contains("connection limit"), "{remedy}");
+    }
+}
