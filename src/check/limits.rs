@@ -49,10 +49,12 @@ fn timeouts(side: SideName, role: RoleLimits, limits: &Limits) -> Option<Finding
         ("idle_in_transaction_session_timeout", role.idle, run),
         ("transaction_timeout", role.transaction, run),
     ];
-    let lower = pairs.into_iter().filter_map(|(name, theirs, (setting, ours))| {
-        let theirs: Duration = theirs.filter(|theirs| *theirs < ours)?;
-        Some(format!("{name} of {theirs:?} ({setting} is {ours:?})"))
-    });
+    let lower = pairs
+        .into_iter()
+        .filter_map(|(name, theirs, (setting, ours))| {
+            let theirs: Duration = theirs.filter(|theirs| *theirs < ours)?;
+            Some(format!("{name} of {theirs:?} ({setting} is {ours:?})"))
+        });
     let lower: Vec<_> = lower.collect();
     if lower.is_empty() {
         return None;
@@ -62,7 +64,10 @@ fn timeouts(side: SideName, role: RoleLimits, limits: &Limits) -> Option<Finding
          Where runs need longer: alter role <role> set <limit> = '15min'.",
         lower.join(", ")
     );
-    Some(Finding::new(&format!("{side} limits"), Verdict::Warning(text)))
+    Some(Finding::new(
+        &format!("{side} limits"),
+        Verdict::Warning(text),
+    ))
 }
 
 const CONNECTIONS: &str = "\
@@ -103,7 +108,9 @@ async fn connections<S: Side>(tx: &Tx<'_, S>) -> Result<Verdict, DbError> {
         "As an administrator: alter {whose} <{whose}> connection limit {}.",
         S::CONNECTIONS + S::OF_RUNS
     );
-    Ok(Verdict::Failed(Failure::new(code, message).with_remedy(remedy)))
+    Ok(Verdict::Failed(
+        Failure::new(code, message).with_remedy(remedy),
+    ))
 }
 
 const STANDBY: &str = "\

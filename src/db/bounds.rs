@@ -103,7 +103,11 @@ impl RoleLimits {
         let pairs = [
             ("statement_timeout", self.statement, Some(ours.statement)),
             ("lock_timeout", self.lock, ours.lock),
-            ("idle_in_transaction_session_timeout", self.idle, Some(ours.idle)),
+            (
+                "idle_in_transaction_session_timeout",
+                self.idle,
+                Some(ours.idle),
+            ),
         ];
         let lower = pairs.into_iter().filter_map(|(name, theirs, ours)| {
             let theirs = theirs.filter(|theirs| ours.is_some_and(|ours| *theirs < ours))?;
@@ -200,7 +204,10 @@ mod tests {
             idle: Duration::from_secs(30),
             whole: Duration::from_secs(600),
         };
-        assert_eq!(limits.lower_than(ours), "set local statement_timeout = 2000; ");
+        assert_eq!(
+            limits.lower_than(ours),
+            "set local statement_timeout = 2000; "
+        );
         assert_eq!(limits.whole_transaction(ours), "");
     }
 }

@@ -18,8 +18,8 @@ use tokio_postgres::{IsolationLevel, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use bounds::Bounds;
-use dial::{Dial, LastWords};
 pub use bounds::RoleLimits;
+use dial::{Dial, LastWords};
 pub use error::DbError;
 pub use fault::RowFault;
 pub use moment::Moment;
@@ -395,7 +395,11 @@ impl Connection<Local> {
              set local tcp_keepalives_count = 2; {PLANNING}"
         );
         let bounds = bounds.with_lock(self.waits.lock);
-        self.open(name, IsolationLevel::ReadCommitted, (&settings, bounds, &[]))
-            .await
+        self.open(
+            name,
+            IsolationLevel::ReadCommitted,
+            (&settings, bounds, &[]),
+        )
+        .await
     }
 }

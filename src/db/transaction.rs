@@ -11,11 +11,12 @@ use deadpool_postgres::Transaction;
 use futures_util::StreamExt;
 use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
-use super::param::{Param, typed};
 use super::bounds::{Bounds, RoleLimits};
 use super::dial::LastWords;
+use super::param::{Param, typed};
 use super::{
-    DbError, LOCK, LOCKS, Local, NOTICE_A_DEAD_CLIENT, PINNED_PATH, ServerClock, Side, SideName, Waits, notice_a_frozen_client,
+    DbError, LOCK, LOCKS, Local, NOTICE_A_DEAD_CLIENT, PINNED_PATH, ServerClock, Side, SideName,
+    Waits, notice_a_frozen_client,
 };
 
 /// An open transaction; rolled back when dropped without [`Tx::commit`].

@@ -226,7 +226,10 @@ impl Runs {
     }
 
     async fn connect_local(&self) -> Result<Connection<Local>, Failure> {
-        self.local()?.connect_to_read().await.map_err(|e| e.failure())
+        self.local()?
+            .connect_to_read()
+            .await
+            .map_err(|e| e.failure())
     }
 }
 

@@ -97,6 +97,9 @@ pub(super) async fn end_frozen(
     let longest = limits.run_timeout + limits.statement_timeout + BEYOND;
     let longest_ms = longest.as_millis().to_string();
     let scope = scope.text();
-    let params = [param::text(scope.as_str()), param::text(longest_ms.as_str())];
+    let params = [
+        param::text(scope.as_str()),
+        param::text(longest_ms.as_str()),
+    ];
     Ok(!tx.query(END_FROZEN, &params).await?.is_empty())
 }

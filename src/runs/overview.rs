@@ -9,8 +9,8 @@ use crate::db::{Connection, Database, DbError, Local, Tx, migrations};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, RunId, TenantId};
 
-use super::found::{self, Found, Tally};
 use super::counted::Meters;
+use super::found::{self, Found, Tally};
 use super::health::{self, Signs};
 use super::here::{self, Here};
 use super::status::{

@@ -80,10 +80,8 @@ fn of_server(side: SideName, doing: &str, error: &ServerError) -> Failure {
     }
     if *error.code() == SqlState::UNDEFINED_DATABASE {
         let message = format!("The {side} server has no database of the name in the settings.");
-        return Failure::new(unreachable(side), message).with_remedy(format!(
-            "Check the database name in {}.",
-            remedy::url(side)
-        ));
+        return Failure::new(unreachable(side), message)
+            .with_remedy(format!("Check the database name in {}.", remedy::url(side)));
     }
     // By what was refused, as a server says it in its own language.
     let is_standby = *error.code() == SqlState::FEATURE_NOT_SUPPORTED && doing == OPEN;

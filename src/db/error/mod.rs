@@ -104,10 +104,9 @@ impl DbError {
                 ..
             }
             | Self::Query { source, .. } => Some(source),
-            Self::Connect { .. }
-            | Self::Pool { .. }
-            | Self::Busy { .. }
-            | Self::Silence { .. } => None,
+            Self::Connect { .. } | Self::Pool { .. } | Self::Busy { .. } | Self::Silence { .. } => {
+                None
+            }
         }
     }
 

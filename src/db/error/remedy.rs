@@ -200,7 +200,11 @@ fn is_of_settings(error: &ServerError) -> bool {
 fn unset(side: SideName, error: &ServerError) -> String {
     let is_setting = |word: &&str| word.contains('.') && !word.ends_with('.');
     let quotes = ['"', '«', '»', '„', '“', '”', '\''];
-    let name = error.message().split(quotes).map(str::trim).find(is_setting);
+    let name = error
+        .message()
+        .split(quotes)
+        .map(str::trim)
+        .find(is_setting);
     let name = name.unwrap_or("app.tenant");
     format!(
         "Row security, a view or a function of the {side} database reads the setting {name}, which is not set: add options=-c {name}=<value> to {0} (in a URL: &options=-c%20{name}%3D<value>), or set it for the role.",

@@ -93,8 +93,10 @@ async fn an_event_trigger_that_refuses_our_tables_is_named_with_its_hint() {
 #[tokio::test]
 async fn row_security_that_shows_nothing_is_named() {
     let mut site = Site::new().await;
-    site.on_remote("insert into meter (id, tenant_id, name) select n, 7, 'M' from generate_series(1, 9) n")
-        .await;
+    site.on_remote(
+        "insert into meter (id, tenant_id, name) select n, 7, 'M' from generate_series(1, 9) n",
+    )
+    .await;
     let url = with_role(
         &site.pair.remote_url,
         &site.remote,
@@ -132,8 +134,10 @@ async fn row_security_that_shows_nothing_is_named() {
 #[tokio::test]
 async fn row_security_below_a_view_or_a_query_is_named() {
     let mut site = Site::new().await;
-    site.on_remote("insert into meter (id, tenant_id, name) select n, 7, 'M' from generate_series(1, 9) n")
-        .await;
+    site.on_remote(
+        "insert into meter (id, tenant_id, name) select n, 7, 'M' from generate_series(1, 9) n",
+    )
+    .await;
     assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
     let url = with_role(
         &site.pair.remote_url,
