@@ -40,6 +40,7 @@ mod moment;
 pub mod param;
 pub mod quote;
 mod server_clock;
+mod storable;
 mod transaction;
 
 /// Which database a connection, a transaction or an error belongs to.

@@ -36,6 +36,8 @@ pub struct Tx<'c, S> {
     bytes_read: AtomicU64,
     /// The path by which the role finds objects, as `set search_path` takes it.
     role_path: String,
+    /// The encoding of the database.
+    encoding: String,
     side: PhantomData<S>,
 }
 
@@ -70,6 +72,7 @@ impl<'c, S: Side> Tx<'c, S> {
             shortest_us: AtomicU64::new(u64::MAX),
             bytes_read: AtomicU64::new(0),
             role_path: String::new(),
+            encoding: String::new(),
             side: PhantomData,
         }
     }
@@ -118,7 +121,7 @@ impl<'c, S: Side> Tx<'c, S> {
             SideName::Local => String::new(),
         };
         let sql = format!(
-            "-- pin the path\n{NOW}; show search_path; {whole}{PINNED_PATH}; {NOTICE_A_DEAD_CLIENT}; {frozen}"
+            "-- pin the path\n{NOW}; show search_path; show server_encoding; {whole}{PINNED_PATH}; {NOTICE_A_DEAD_CLIENT}; {frozen}"
         );
         let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;
         let mut values = first_values(messages).into_iter();
@@ -126,6 +129,7 @@ impl<'c, S: Side> Tx<'c, S> {
             clock.showed(micros);
         }
         self.role_path = values.next().unwrap_or_default();
+        self.encoding = values.next().unwrap_or_default();
         if whole.is_empty() {
             return Ok(());
         }
@@ -183,6 +187,11 @@ impl<'c, S: Side> Tx<'c, S> {
     /// Ends [`Tx::use_role_path`].
     pub async fn pin_path(&self) -> Result<(), DbError> {
         self.batch(&format!("-- pin the path\n{PINNED_PATH}")).await
+    }
+
+    /// The encoding of the database, as the server names it.
+    pub fn encoding(&self) -> &str {
+        &self.encoding
     }
 
     /// Whether a question and its answer are on the way for as short a time as within a building, by the

@@ -206,10 +206,11 @@ order by {} limit 1",
         newest_first(&scope.table)
     );
     let [table, tenant] = of(&scope.table, Some(&scope.tenant.id));
+    let key = tx.storable(key).await?;
     let params = [
         table,
         tenant,
-        param::text(key),
+        param::text(key.as_ref()),
         param::boolean(dry_run),
         param::timestamptz(since),
     ];

@@ -4,6 +4,7 @@ use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Counts, HeldBack, Outcome, PhaseTime, Rejection, RunId, TenantId};
 use chrono::{DateTime, Utc};
+use serde_json::json;
 
 use crate::sync::Compared;
 
@@ -65,15 +66,19 @@ pub(super) async fn start(tx: &Tx<'_, Local>, run: &Beginning<'_>) -> Result<Num
         table,
         request,
     } = run;
-    let tenant = tenant.map(TenantId::as_str);
+    let tenant = tx.storable_if_any(tenant.map(TenantId::as_str)).await?;
+    let actor = tx.storable_if_any(request.actor.as_deref()).await?;
+    let reason = tx.storable_if_any(request.reason.as_deref()).await?;
+    let idempotency_key = request.idempotency_key.as_deref();
+    let idempotency_key = tx.storable_if_any(idempotency_key).await?;
     let params = [
         param::uuid(run_id.as_uuid()),
-        param::text(tenant),
+        param::text(tenant.as_deref()),
         param::text(table.name.as_str()),
         param::text(request.trigger.as_str()),
-        param::text(request.actor.as_deref()),
-        param::text(request.reason.as_deref()),
-        param::text(request.idempotency_key.as_deref()),
+        param::text(actor.as_deref()),
+        param::text(reason.as_deref()),
+        param::text(idempotency_key.as_deref()),
         param::boolean(request.dry_run),
     ];
     let row = tx.query_one(START, &params).await?;
@@ -143,6 +148,11 @@ pub(super) async fn finish(
 ) -> Result<(), DbError> {
     let counts = &ending.counts;
     let error = ending.error.as_ref();
+    let message = tx
+        .storable_if_any(error.map(|e| e.message.as_str()))
+        .await?;
+    let remedy = tx.storable_if_any(error.map(|e| e.remedy.as_str())).await?;
+    let warning = tx.storable_if_any(ending.warning.as_deref()).await?;
     let params = [
         param::uuid(run_id.as_uuid()),
         param::text(ending.outcome.as_str()),
@@ -153,11 +163,11 @@ pub(super) async fn finish(
         param::bigint(counts.unchanged),
         param::bigint(counts.rejected),
         param::text(error.map(|e| e.code.as_str())),
-        param::text(error.map(|e| e.message.as_str())),
-        param::text(error.map(|e| e.remedy.as_str())),
+        param::text(message.as_deref()),
+        param::text(remedy.as_deref()),
         param::bigint(ending.remote_bytes),
         param::boolean(ending.changes_truncated),
-        param::text(ending.warning.as_deref()),
+        param::text(warning.as_deref()),
         param::text(compared(ending.compared)),
         param::jsonb(&ending.phases),
         param::jsonb(&ending.held_back),
@@ -214,7 +224,8 @@ pub(super) async fn rejected(
     if rows.is_empty() {
         return Ok(());
     }
-    let params = [param::uuid(run_id.as_uuid()), param::jsonb(rows)];
+    let rows = tx.storable_json(json!(rows)).await?;
+    let params = [param::uuid(run_id.as_uuid()), param::jsonb(&rows)];
     tx.execute(REJECTED, &params).await.map(drop)
 }
 

@@ -182,7 +182,7 @@ where f.differs order by 1"
 }
 
 /// Lets the rows of a small range be found by their number and key.
-fn index(shape: &Shape) -> String {
+pub(super) fn index(shape: &Shape) -> String {
     let key = shape.places(&shape.key);
     format!(
         "-- index the plan
@@ -260,7 +260,10 @@ order by p.n",
             shape.list("s", &shape.names)
         ),
     };
-    PerRow { sql }
+    PerRow {
+        sql,
+        has_gaps: false,
+    }
 }
 
 /// Takes a row of the plan back from the recorded changes and says what it was.

@@ -1,67 +1,244 @@
-//! The second way to stage rows, for when a value does not fit its local type: all values as text,
-//! converted set by set, the rows at fault set aside.
+//! The rows that a COPY did not take: staged in types that take any value, then converted set by set, and the rows at
+//! fault set aside.
 
-use crate::db::{DbError, Local, Remote, Tx, json, param, quote};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::db::{DbError, Local, RowFault, Tx, json, param, quote};
 use crate::meter::{Fields, Rejection};
 
 use super::format::Format;
-use super::read::{Staged, Target, relay};
 use super::rejected::{self, PerRow, Rows, Tried};
-use super::{Extent, Job, Observer, Shape, SyncError, misfit, reasons};
+use super::relay::{Target, copy_again};
+use super::{Job, Shape, SyncError, misfit, read, reasons, rows};
 
-/// Stages the tenant's rows by way of text.
-pub(super) async fn stage_as_text(
-    remote: &Tx<'_, Remote>,
-    local: &Tx<'_, Local>,
-    (shape, extent): (&Shape, &Extent),
-    job: &Job<'_>,
-    observer: &Observer,
-) -> Result<Staged, SyncError> {
-    let columns = quote::list(&shape.names, ", ", |name| {
-        format!("{} text", shape.place(name))
-    });
-    local
-        .batch(&format!(
+/// Rows in the temporary table `meter_sync_text`, which is there from the first of them on, and rows that not even this
+/// table took.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    to: Target,
+    format: Format,
+    /// How many there are, those in `rejected` included.
+    pub(super) rows: i64,
+    rejected: Vec<Rejection>,
+    unidentified: i64,
+}
+
+/// What became of rows that were converted.
+#[derive(Debug, Default)]
+pub(super) struct Converted {
+    /// Those that were set aside.
+    pub(super) rejected: Vec<Rejection>,
+    /// How many of these have no key that a local row could have.
+    pub(super) unidentified: i64,
+}
+
+impl Leftover {
+    /// None yet of those that were to go into `to`.
+    pub(super) fn new(to: Target, format: Format) -> Self {
+        Self {
+            to,
+            format,
+            rows: 0,
+            rejected: Vec::new(),
+            unidentified: 0,
+        }
+    }
+
+    /// Takes the rows in; gives their number. A row with a text that the encoding of the local database lacks is set
+    /// aside at once.
+    pub(super) async fn take(
+        &mut self,
+        local: &Tx<'_, Local>,
+        shape: &Shape,
+        job: &Job<'_>,
+        pieces: &[Bytes],
+    ) -> Result<i64, SyncError> {
+        if self.rows == 0 {
+            if let Target::Meters = self.to {
+                read::create_tables(local, shape).await?;
+            }
+            local.batch(&self.create(shape)).await?;
+        }
+        let apart = rows::apart(&self.format, pieces);
+        let mut waiting = vec![apart.as_slice()];
+        while let Some(rows) = waiting.pop() {
+            let Tried::NotTaken(fault) = self.copy(local, shape, rows).await? else {
+                continue;
+            };
+            if let [row] = rows {
+                self.set_aside(local, shape, row, *fault).await?;
+                self.refuse_too_many(job)?;
+            } else {
+                let (low, high) = rows.split_at(rows.len() / 2);
+                waiting.extend([high, low]);
+            }
+        }
+        let number = i64::try_from(apart.len()).unwrap_or(i64::MAX);
+        self.rows += number;
+        Ok(number)
+    }
+
+    fn create(&self, shape: &Shape) -> String {
+        let columns: Vec<String> = shape
+            .columns
+            .iter()
+            .map(|column| {
+                format!(
+                    "{} {}",
+                    shape.place(&column.name),
+                    self.format.loosest(column)
+                )
+            })
+            .collect();
+        format!(
             "-- create the text staging table
-create temp table meter_sync_text ({columns}, n bigint generated always as identity) on commit drop"
-        ))
-        .await?;
-    let to = (Target::Temporary("pg_temp.meter_sync_text"), Format::Text);
-    let rows = relay((remote, local), (shape, extent), to, job, observer).await?;
-    let columns = shape.places(&shape.names);
-    let values = casts(shape, &shape.names);
-    let limit = job.limits.rejected_limit as usize;
-    let convert = PerRow {
-        sql: format!(
-            "-- convert the staged rows
+create temp table meter_sync_text ({}, n bigint generated always as identity) on commit drop",
+            columns.join(", ")
+        )
+    }
+
+    async fn copy(
+        &self,
+        local: &Tx<'_, Local>,
+        shape: &Shape,
+        rows: &[Bytes],
+    ) -> Result<Tried, DbError> {
+        let (columns, format) = (shape.places(&shape.names), self.format.to_read());
+        let write = format!(
+            "-- stage the meters as text\ncopy pg_temp.meter_sync_text ({columns}) from stdin ({format})"
+        );
+        let copied = Box::pin(copy_again(local, (&write, &self.format), rows));
+        rejected::attempt(local, async { copied.await.map(|_rows| Tried::Taken) }).await
+    }
+
+    /// Remembers the key of a row that has a text which cannot be stored here.
+    async fn set_aside(
+        &mut self,
+        local: &Tx<'_, Local>,
+        shape: &Shape,
+        row: &Bytes,
+        fault: RowFault,
+    ) -> Result<(), DbError> {
+        let reason = self.reason(local, shape, row, fault).await?;
+        let place = |name: &String| shape.names.iter().position(|known| known == name);
+        let key: Vec<usize> = shape.key.iter().filter_map(place).collect();
+        let bare = [rows::only(&self.format, row, &key)];
+        let (key, is_known) = match self.copy(local, shape, &bare).await? {
+            Tried::Taken => {
+                let n: i64 = local.query_one(LAST, &[]).await?.get(0);
+                let named = set_aside(local, shape, n).await?;
+                local.execute(TAKE_BACK, &[param::bigint(n)]).await?;
+                named
+            }
+            Tried::NotTaken(_) => {
+                let shown = |name: &String| {
+                    let place = shape.names.iter().position(|known| known == name)?;
+                    let value = rows::shown(&self.format, row, place);
+                    Some((name.clone(), value.map_or(Value::Null, Value::String)))
+                };
+                (shape.key.iter().filter_map(shown).collect(), false)
+            }
+        };
+        self.rejected.push(Rejection { key, reason });
+        self.unidentified += i64::from(!is_known);
+        Ok(())
+    }
+
+    /// Why a row cannot be staged: its values are tried one by one.
+    async fn reason(
+        &self,
+        local: &Tx<'_, Local>,
+        shape: &Shape,
+        row: &Bytes,
+        fault: RowFault,
+    ) -> Result<String, DbError> {
+        for (place, name) in shape.names.iter().enumerate() {
+            let alone = [rows::only(&self.format, row, &[place])];
+            let tried = rejected::attempt(local, async {
+                self.copy(local, shape, &alone)
+                    .await
+                    .map(|tried| match tried {
+                        // It is not to stay there.
+                        Tried::Taken => Tried::NotTaken(Box::new(RowFault::skipped())),
+                        Tried::NotTaken(fault) => Tried::NotTaken(fault),
+                    })
+            });
+            if let Tried::NotTaken(fault) = tried.await?
+                && !fault.is_skip()
+            {
+                let value = rows::shown(&self.format, row, place);
+                return reasons::of_value(local, shape, &fault, (name, value.as_deref())).await;
+            }
+        }
+        Ok(reasons::plain(&fault))
+    }
+
+    fn refuse_too_many(&self, job: &Job<'_>) -> Result<(), SyncError> {
+        let limit = job.limits.rejected_limit as usize;
+        match self.rejected.last() {
+            Some(last) if self.rejected.len() > limit => Err(too_many(job, last.reason.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Converts the rows into the staging table, but for those at fault.
+    pub(super) async fn convert(
+        self,
+        local: &Tx<'_, Local>,
+        shape: &Shape,
+        job: &Job<'_>,
+    ) -> Result<Converted, SyncError> {
+        let mut converted = Converted {
+            rejected: self.rejected,
+            unidentified: self.unidentified,
+        };
+        if self.rows == 0 {
+            return Ok(converted);
+        }
+        let (columns, values) = (shape.places(&shape.names), casts(shape, &shape.names));
+        let convert = PerRow {
+            sql: format!(
+                "-- convert the staged rows
 insert into pg_temp.meter_sync_stage ({columns}) select {values} from pg_temp.meter_sync_text t
 where t.n >= $1 and t.n <= $2"
-        ),
-    };
-    let all = Rows {
-        first: 1,
-        last: rows,
-    };
-    let bad = rejected::all_but_the_bad(local, vec![all], limit, INDEX, &convert);
-    let bad = bad.await?.map_err(|fault| SyncError::TooManyRejected {
-        tenant: job.tenant.clone(),
-        limit,
-        reason: reasons::plain(&fault),
-    })?;
-    let mut staged = Staged {
-        rows: extent.remote_rows.unwrap_or(rows),
-        rejected: Vec::with_capacity(bad.len()),
-        unidentified: 0,
-        may_be_hidden: false,
-    };
-    for (row, fault) in bad {
-        let reason = misfit::reason(local, shape, (row, fault)).await?;
-        let (key, is_known) = set_aside(local, shape, row).await?;
-        staged.rejected.push(Rejection { key, reason });
-        staged.unidentified += i64::from(!is_known);
+            ),
+            has_gaps: true,
+        };
+        let last: Option<i64> = local.query_one(LAST, &[]).await?.get(0);
+        let all = Rows {
+            first: 1,
+            last: last.unwrap_or_default(),
+        };
+        let left = (job.limits.rejected_limit as usize).saturating_sub(converted.rejected.len());
+        let bad = rejected::all_but_the_bad(local, vec![all], left, INDEX, &convert);
+        let bad = bad.await?;
+        let bad = bad.map_err(|fault| too_many(job, reasons::plain(&fault)))?;
+        for (row, fault) in bad {
+            let reason = misfit::reason(local, shape, (row, fault)).await?;
+            let (key, is_known) = set_aside(local, shape, row).await?;
+            converted.rejected.push(Rejection { key, reason });
+            converted.unidentified += i64::from(!is_known);
+        }
+        Ok(converted)
     }
-    Ok(staged)
 }
+
+fn too_many(job: &Job<'_>, reason: String) -> SyncError {
+    SyncError::TooManyRejected {
+        tenant: job.tenant.clone(),
+        limit: job.limits.rejected_limit as usize,
+        reason,
+    }
+}
+
+const LAST: &str = "\
+-- look up the last staged row
+select pg_catalog.max(t.n) from pg_temp.meter_sync_text t";
+
+const TAKE_BACK: &str = "\
+-- take a row out of the text staging table
+delete from pg_temp.meter_sync_text t where t.n = $1";
 
 /// Rows are looked up by their number once and again while those at fault are found.
 const INDEX: &str = "\

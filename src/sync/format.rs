@@ -1,15 +1,21 @@
 //! The form in which rows cross from one server to the other.
 
-use crate::db::{Remote, Tx};
+use crate::db::catalog::Column;
+use crate::db::{Local, Remote, Tx, quote};
 
 use super::Shape;
 
 /// How both servers write and read rows in COPY
 /// (<https://www.postgresql.org/docs/current/sql-copy.html>).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Format {
     /// As text, of which any type may be made.
-    Text,
+    Text {
+        /// The encoding that the remote is told to write; `None` for that of the connection, UTF-8.
+        written: Option<String>,
+        /// The encoding in which the local server reads it.
+        read: Option<String>,
+    },
     /// As they hold them, which takes less work and more bytes.
     Binary,
 }
@@ -39,10 +45,13 @@ const ONE_FORM: &[&str] = &[
     "jsonb",
 ];
 
+const UTF8: &str = "UTF8";
+const NO_ENCODING: &str = "SQL_ASCII";
+
 impl Format {
     /// What takes the least time: over a short line, the least work; over a long one, which is taken for a
     /// thin one, the fewest bytes.
-    pub(super) fn quickest(remote: &Tx<'_, Remote>, shape: &Shape) -> Self {
+    pub(super) fn quickest(remote: &Tx<'_, Remote>, local: &Tx<'_, Local>, shape: &Shape) -> Self {
         let mut columns = shape.remote_columns.iter().zip(&shape.columns);
         let is_alike = columns.all(|(there, here)| {
             there.is_builtin
@@ -50,17 +59,96 @@ impl Format {
                 && there.base_type == here.base_type
                 && ONE_FORM.contains(&here.base_type.as_str())
         });
-        match is_alike && remote.is_near() {
+        let is_any_text_taken =
+            remote.encoding() == UTF8 && [UTF8, NO_ENCODING].contains(&local.encoding());
+        match is_alike && is_any_text_taken && remote.is_near() {
             true => Self::Binary,
-            false => Self::Text,
+            false => Self::text(remote.encoding(), local.encoding()),
         }
     }
 
-    /// What COPY is told.
-    pub(super) fn name(self) -> &'static str {
+    /// A remote that converts its texts fails as a whole on the first that it cannot convert, so the conversion is left to
+    /// the local server where it can do it: there the row is found and set aside.
+    fn text(there: &str, here: &str) -> Self {
+        let named = |name: &str| Some(name.to_owned());
+        let (written, read) = match (there, here) {
+            (NO_ENCODING, _) => (named(NO_ENCODING), None),
+            (UTF8, _) => (None, None),
+            // Every encoding has a conversion to UTF-8; few have one to another encoding.
+            (there, UTF8) => (named(there), named(there)),
+            _ => (None, None),
+        };
+        Self::Text { written, read }
+    }
+
+    /// What COPY on the remote is told.
+    pub(super) fn to_write(&self) -> String {
         match self {
-            Self::Text => "text",
-            Self::Binary => "binary",
+            Self::Text { written, .. } => text_options(written.as_deref()),
+            Self::Binary => "format binary".to_owned(),
+        }
+    }
+
+    /// What COPY here is told.
+    pub(super) fn to_read(&self) -> String {
+        match self {
+            Self::Text { read, .. } => text_options(read.as_deref()),
+            Self::Binary => "format binary".to_owned(),
+        }
+    }
+
+    /// The type in which a column is staged that takes every value in this format.
+    pub(super) fn loosest<'c>(&self, column: &'c Column) -> &'c str {
+        match self {
+            Self::Text { .. } => "text",
+            Self::Binary => &column.base_type,
         }
     }
 }
+
+fn text_options(encoding: Option<&str>) -> String {
+    encoding.map_or_else(
+        || "format text".to_owned(),
+        |encoding| format!("format text, encoding {}", quote::literal(encoding)),
+    )
+}
+
+/// A column of a remote row `r`, as it is sent where the local column is of the type `here`.
+///
+/// A value of another type crosses as the text that its type writes, and becomes what the local type reads. Where the
+/// cast of an assignment makes something else of it, or makes something where the text would be refused, that cast is
+/// made on the remote. It must not fail there, as a COPY ends with the first failure: what does not fit is left as it is
+/// and refused here.
+pub(super) fn sent(there: &Column, here: &Column) -> String {
+    let value = format!("r.{}", quote::identifier(&there.name));
+    cast(there, here, &value).unwrap_or(value)
+}
+
+/// The same as a text; `None` if the value is sent as its type writes it.
+pub(super) fn cast(there: &Column, here: &Column, value: &str) -> Option<String> {
+    if !there.is_builtin || there.base_type == here.base_type {
+        return None;
+    }
+    let to = here.base_type.as_str();
+    let is_text = TEXTS.contains(&to);
+    let is_integer = INTEGERS.contains(&to);
+    match there.base_type.as_str() {
+        // The blanks that fill it up are no part of the value.
+        "bpchar" => Some(format!("{value}::pg_catalog.text")),
+        // `true`, where the type itself writes `t`.
+        "boolean" if is_text => Some(format!("{value}::pg_catalog.text")),
+        "money" if is_integer || NUMBERS.contains(&to) => {
+            Some(format!("{value}::pg_catalog.numeric::pg_catalog.text"))
+        }
+        "numeric" if is_integer => Some(format!("pg_catalog.round({value}, 0)::pg_catalog.text")),
+        "real" | "double precision" if is_integer => Some(format!(
+            "case when {value} > -9.2e18 and {value} < 9.2e18 \
+             then {value}::pg_catalog.int8::pg_catalog.text else {value}::pg_catalog.text end"
+        )),
+        _ => None,
+    }
+}
+
+const TEXTS: &[&str] = &["text", "character varying", "bpchar"];
+const INTEGERS: &[&str] = &["smallint", "integer", "bigint"];
+const NUMBERS: &[&str] = &["numeric"];

@@ -1,15 +1,17 @@
 //! The first load: where the tenant has no meters here yet, the remote rows are relayed straight into
 //! the local table.
 //!
-//! What comes out is what staging and planning would have come to, at half the cost. Where a row is not
-//! taken, or the table might change what it is given, nothing was written and the long way finds out
-//! which row it is and why.
+//! What comes out is what staging and planning would have come to, at half the cost. Rows that the table does not take
+//! so are staged and planned; among them may be some that are not at fault, such as one that refers to a later row.
 
-use crate::db::{DbError, Local, Remote, SideName, Tx};
-use crate::meter::{Counts, Phase};
+use crate::db::{DbError, Local, Remote, Tx};
+use crate::meter::Phase;
 
+use super::convert::Leftover;
 use super::format::Format;
-use super::{Extent, Job, Observer, Shape, SyncError, Synced, enter, read, record};
+use super::rejected::Rows;
+use super::relay::{self, Target};
+use super::{Extent, Job, Observer, Shape, SyncError, Synced, apply, enter, plan, read, record};
 
 /// Loads the meters, if they can be loaded so; `None` if not, with nothing changed.
 pub(super) async fn load(
@@ -23,42 +25,79 @@ pub(super) async fn load(
         return Ok(None);
     }
     local.hold_rows().await?;
-    local.savepoint("load").await?;
     // A constraint checked only at commit could not be traced to a row.
     local
         .batch("-- check constraints at once\nset constraints all immediate")
         .await?;
     let everything = Extent::everything();
-    let rows = read::relay(
-        (remote, local),
-        (shape, &everything),
-        (read::Target::Meters, Format::quickest(remote, shape)),
-        job,
-        observer,
-    );
-    let rows = match rows.await {
-        Ok(rows) => rows,
-        Err(error) if error.is_about_a_row() && error.side() == SideName::Local => {
-            local.back_to("load").await?;
-            return Ok(None);
-        }
-        Err(error) => return Err(error.into()),
+    let to = (Target::Meters, Format::quickest(remote, local, shape));
+    let relayed = relay::relay((remote, local), (shape, &everything), to, job, observer).await?;
+    let loaded = relayed.rows - relayed.left.rows;
+    let mut synced = match relayed.left.rows {
+        0 => Synced::default(),
+        _ => bring_in(local, shape, job, relayed.left, observer).await?,
     };
-    local.release("load").await?;
-    let mut synced = Synced {
-        counts: Counts {
-            inserted: rows,
-            ..Counts::default()
-        },
-        ..Synced::default()
-    };
-    if rows > 0 {
+    synced.counts.inserted += loaded;
+    if synced.counts.inserted > 0 {
         enter(observer, Phase::Apply);
         let limit = i64::from(job.limits.change_limit);
-        synced.changes_truncated = rows > limit;
-        record::load(local, shape, job.run_id.as_uuid(), limit).await?;
+        synced.changes_truncated = synced.counts.inserted > limit;
+        let rows = Rows {
+            first: 1,
+            last: synced.counts.inserted.min(limit),
+        };
+        record::load(local, shape, job.run_id.as_uuid(), rows).await?;
     }
     Ok(Some(synced))
+}
+
+/// Brings in the rows that a COPY did not take, but for those at fault.
+async fn bring_in(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    left: Leftover,
+    observer: &Observer,
+) -> Result<Synced, SyncError> {
+    enter(observer, Phase::Plan);
+    let rows = left.rows;
+    let converted = left.convert(local, shape, job).await?;
+    let staged = read::settle(local, shape, job, (rows, converted)).await?;
+    refuse_loaded(local, shape, job).await?;
+    // The meters that are in already are not to be compared, and none is to go.
+    let leftover = Extent::nothing(rows);
+    let plan = plan::make(local, shape, job, &leftover, &staged).await?;
+    enter(observer, Phase::Apply);
+    // They are recorded together with those.
+    record::no_changes(local).await?;
+    apply::apply(local, shape, job, plan, staged).await
+}
+
+/// A row whose key has been loaded is one of two that the remote gives for it.
+async fn refuse_loaded(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+) -> Result<(), SyncError> {
+    let (table, filter) = (&shape.local, &shape.local_filter);
+    let (key, same_key) = (shape.places(&shape.key), shape.same_key("l", "k"));
+    let sql = format!(
+        "-- look for keys loaded before
+select {}::text
+from (select {key} from pg_temp.meter_sync_stage union all select {key} from pg_temp.meter_sync_aside) k
+join {table} l on {same_key} and {filter} limit {}",
+        shape.key_json("k"),
+        read::DUPLICATES_NAMED
+    );
+    let rows = local.query(&sql, &[]).await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    Err(SyncError::DuplicateSourceKey {
+        tenant: job.tenant.clone(),
+        keys: keys.join(", "),
+    })
 }
 
 async fn is_empty(local: &Tx<'_, Local>, shape: &Shape) -> Result<bool, DbError> {

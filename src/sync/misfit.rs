@@ -29,7 +29,7 @@ pub(super) async fn reason(
     };
     let sql = format!(
         "-- look up the value that does not fit
-select pg_catalog.left({}, {} + 1) from pg_temp.meter_sync_text t where t.n = $1",
+select pg_catalog.left({}::text, {} + 1) from pg_temp.meter_sync_text t where t.n = $1",
         shape.column("t", name),
         reasons::SHOWN
     );

@@ -54,7 +54,9 @@ mod reasons;
 mod record;
 mod refusals;
 mod rejected;
+mod relay;
 mod release;
+mod rows;
 mod shape;
 
 /// What one sync is to do.
@@ -204,13 +206,16 @@ pub async fn run(
         && let Some(loaded) = load::load(&remote, local, &shape, job, observer).await?
     {
         remote.commit().await?;
-        let rows = loaded.counts.inserted;
-        digest::remember_load(local, &shape, job, versions, rows).await?;
+        digest::remember_load(local, &shape, job, versions, &loaded).await?;
         return Ok(Done::of(loaded, Compared::Everything));
     }
-    let (difference, compared) =
-        digest::find(&remote, local, &shape, job, versions.as_ref()).await?;
-    observer.send_modify(|progress| progress.remote_bytes = remote.bytes_read());
+    let (difference, compared) = {
+        let _told = relay::Telling {
+            remote: &remote,
+            observer,
+        };
+        digest::find(&remote, local, &shape, job, versions.as_ref()).await?
+    };
     let extent = match difference {
         Difference::None(rows) => {
             remote.commit().await?;

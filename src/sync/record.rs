@@ -2,12 +2,12 @@
 
 use uuid::Uuid;
 
-use crate::db::param::Param;
+use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, param, quote};
 
 use super::plan::Plan;
-use super::rejected::{self, Tried};
-use super::{Job, Shape};
+use super::rejected::{self, PerRow, Rows, Tried};
+use super::{Job, Shape, apply};
 
 /// Records what the plan changes, old and new, as many rows as the log keeps of a run. What comes after them is kept ready
 /// for rows that turn out to be rejected: once a row is written, its old values are gone.
@@ -22,21 +22,33 @@ pub(super) async fn changes(
         return Ok(());
     }
     let limit = i64::from(job.limits.change_limit);
-    let range = |after: i64, last: i64| {
-        let run_id = param::uuid(job.run_id.as_uuid());
-        [run_id, param::bigint(after), param::bigint(last)]
+    let run_id = job.run_id.as_uuid();
+    let index = apply::index(shape);
+    let first = Rows {
+        first: 1,
+        last: limit,
     };
-    let first = range(0, limit);
-    record(local, &first, |form| of_plan(shape, LOG, form)).await?;
+    record(local, first, &index, |form| {
+        of_plan(shape, (LOG, run_id), form)
+    })
+    .await?;
     if changes <= limit || job.dry_run {
         return Ok(());
     }
     local.batch(CREATE_SPARE).await?;
-    let last = limit + i64::from(job.limits.rejected_limit);
-    record(local, &range(limit, last), |form| {
-        of_plan(shape, SPARE, form)
+    let further = Rows {
+        first: limit + 1,
+        last: limit + i64::from(job.limits.rejected_limit),
+    };
+    record(local, further, &index, |form| {
+        of_plan(shape, (SPARE, run_id), form)
     })
     .await
+}
+
+/// Records nothing of a plan, whose rows are recorded by other means.
+pub(super) async fn no_changes(local: &Tx<'_, Local>) -> Result<(), DbError> {
+    local.batch(CREATE_SPARE).await
 }
 
 const LOG: &str = "meter_sync.meter_sync_change";
@@ -67,33 +79,39 @@ pub(super) async fn refill(
     local.execute(REFILL, &params).await.map(drop)
 }
 
-/// Records the first `limit` meters of a table that had none before.
+/// Records these meters of a table that had none before, numbered by their keys.
 pub(super) async fn load(
     local: &Tx<'_, Local>,
     shape: &Shape,
     run_id: Uuid,
-    limit: i64,
+    rows: Rows,
 ) -> Result<(), DbError> {
-    let params = [param::uuid(run_id), param::bigint(limit)];
-    record(local, &params, |form| of_load(shape, form)).await
+    record(local, rows, "", |form| of_load(shape, run_id, form)).await
 }
 
 /// A value that `jsonb` cannot hold must not keep the others from being synced, so it is then recorded
-/// as text.
+/// as text, and one that is too large for that as its size.
 async fn record(
     local: &Tx<'_, Local>,
-    params: &[Param<'_>],
+    rows: Rows,
+    prepare: &str,
     statement: impl Fn(Form) -> String,
 ) -> Result<(), DbError> {
-    let as_json = statement(Form::Json);
-    let tried = rejected::attempt(local, async {
-        local
-            .execute(&as_json, params)
-            .await
-            .map(|_rows| Tried::Taken)
-    });
-    if let Tried::NotTaken(_) = tried.await? {
-        local.execute(&statement(Form::Text), params).await?;
+    let params = |rows: Rows| [param::bigint(rows.first), param::bigint(rows.last)];
+    let (sql, range) = (statement(Form::Json), params(rows));
+    let recorded = local.execute(&sql, &range);
+    let tried = rejected::attempt(local, async { recorded.await.map(|_rows| Tried::Taken) });
+    if let Tried::Taken = tried.await? {
+        return Ok(());
+    }
+    let as_text = PerRow {
+        sql: statement(Form::Text),
+        has_gaps: true,
+    };
+    let bad = rejected::all_but_the_bad(local, vec![rows], usize::MAX, prepare, &as_text).await?;
+    for (n, _reason) in bad.unwrap_or_default() {
+        let row = Rows { first: n, last: n };
+        local.execute(&statement(Form::Size), &params(row)).await?;
     }
     Ok(())
 }
@@ -105,10 +123,11 @@ pub(super) enum Form {
     Json,
     /// As their text, which JSON can hold whatever it is.
     Text,
+    /// As how large they are, where they are not short.
+    Size,
 }
 
-/// The rows of the plan after `$2`, up to `$3`.
-fn of_plan(shape: &Shape, into: &str, form: Form) -> String {
+fn of_plan(shape: &Shape, (into, run_id): (&str, Uuid), form: Form) -> String {
     let Shape {
         local,
         local_filter,
@@ -127,7 +146,7 @@ fn of_plan(shape: &Shape, into: &str, form: Form) -> String {
     format!(
         "-- record the changes
 insert into {into} (run_id, n, action, key, before, after)
-select $1, p.n, p.action, {key},
+select '{run_id}'::uuid, p.n, p.action, {key},
     case when p.action = 'insert' then '{{}}'::jsonb
         when p.action = 'deactivate' then pg_catalog.jsonb_build_object({active}, true)
         else {before} - o.names end,
@@ -137,11 +156,11 @@ from pg_temp.meter_sync_plan p
 left join pg_temp.meter_sync_stage s on {staged_row}
 left join {local} l on {local_row} and {local_filter}
 {left_out}
-where p.n > $2 and p.n <= $3"
+where p.n >= $1 and p.n <= $2"
     )
 }
 
-fn of_load(shape: &Shape, form: Form) -> String {
+fn of_load(shape: &Shape, run_id: Uuid, form: Form) -> String {
     let Shape {
         local,
         local_filter,
@@ -153,8 +172,8 @@ fn of_load(shape: &Shape, form: Form) -> String {
     format!(
         "-- record the load
 insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
-select $1, pg_catalog.row_number() over (order by {order}), 'insert', {key}, '{{}}', {after} - o.names
-from (select l.* from {local} l where {local_filter} order by {order} limit $2) l
+select '{run_id}'::uuid, $1 - 1 + pg_catalog.row_number() over (order by {order}), 'insert', {key}, '{{}}', {after} - o.names
+from (select l.* from {local} l where {local_filter} order by {order} offset $1 - 1 limit $2 - $1 + 1) l
 {left_out}"
     )
 }
@@ -195,26 +214,34 @@ const SHORT: &[&str] = &[
 /// The fields of a row as one JSON object. Where none is too long, the row as a whole becomes JSON, which
 /// takes a third of the time.
 fn fields(shape: &Shape, row: &str, form: Form) -> String {
-    let each = quote::list(shape.fields(), ", ", |name| {
-        let value = recorded(&shape.column(row, name), form);
-        format!("({}, {value})", quote::literal(name))
-    });
+    let others = || {
+        let columns = shape.columns.iter();
+        columns.filter(|column| !shape.key.contains(&column.name))
+    };
+    let each: Vec<String> = others()
+        .map(|column| {
+            let value = shape.column(row, &column.name);
+            let value = recorded(&value, &beginning(column, &value), form);
+            format!("({}, {value})", quote::literal(&column.name))
+        })
+        .collect();
     let one_by_one = format!(
-        "(select pg_catalog.jsonb_object_agg(f.name, f.value) from (values {each}) f(name, value))"
+        "(select pg_catalog.jsonb_object_agg(f.name, f.value) from (values {}) f(name, value))",
+        each.join(", ")
     );
-    if matches!(form, Form::Text) {
+    if !matches!(form, Form::Json) {
         return one_by_one;
     }
-    let may_be_long = shape.columns.iter().filter(|column| {
-        !shape.key.contains(&column.name) && !SHORT.contains(&column.base_type.as_str())
-    });
-    let may_be_long = may_be_long.map(|column| &column.name);
-    let is_long = quote::list(may_be_long, "", |name| {
-        let column = shape.column(row, name);
-        format!(
-            " or pg_catalog.pg_column_size({column}) > {SURELY_SHORT} and pg_catalog.length({column}::text) > {LONGEST_RECORDED}"
-        )
-    });
+    let is_long: String = others()
+        .filter(|column| !SHORT.contains(&column.base_type.as_str()))
+        .map(|column| {
+            let value = shape.column(row, &column.name);
+            let text = beginning(column, &value);
+            format!(
+                " or pg_catalog.pg_column_size({value}) > {SURELY_SHORT} and pg_catalog.length({text}) > {LONGEST_RECORDED}"
+            )
+        })
+        .collect();
     let columns = quote::list(shape.fields(), ", ", |name| {
         format!("{} as {}", shape.column(row, name), quote::identifier(name))
     });
@@ -223,13 +250,29 @@ fn fields(shape: &Shape, row: &str, form: Form) -> String {
     )
 }
 
-pub(super) fn recorded(column: &str, form: Form) -> String {
+pub(super) fn recorded(value: &str, text: &str, form: Form) -> String {
     let whole = match form {
-        Form::Json => format!("pg_catalog.to_jsonb({column})"),
-        Form::Text => format!("pg_catalog.to_jsonb({column}::text)"),
+        Form::Json => format!("pg_catalog.to_jsonb({value})"),
+        Form::Text => format!("pg_catalog.to_jsonb({text})"),
+        Form::Size => {
+            return format!(
+                "case when pg_catalog.pg_column_size({value}) > {SURELY_SHORT} \
+                 then pg_catalog.to_jsonb(pg_catalog.format('... (%s bytes, too large to be recorded)', pg_catalog.pg_column_size({value}))) \
+                 else pg_catalog.to_jsonb({value}::text) end"
+            );
+        }
     };
     format!(
-        "case when pg_catalog.length({column}::text) > {LONGEST_RECORDED} \
-         then pg_catalog.to_jsonb(pg_catalog.left({column}::text, {LONGEST_RECORDED}) || '...') else {whole} end"
+        "case when pg_catalog.length({text}) > {LONGEST_RECORDED} \
+         then pg_catalog.to_jsonb(pg_catalog.left({text}, {LONGEST_RECORDED}) || '...') else {whole} end"
     )
+}
+
+/// The text of a value, at least as far as it is recorded. The text of binary data is twice as long as the data, and may
+/// be longer than a text can be.
+fn beginning(column: &Column, value: &str) -> String {
+    match column.base_type.as_str() {
+        "bytea" => format!("pg_catalog.substr({value}, 1, {LONGEST_RECORDED})::text"),
+        _ => format!("{value}::text"),
+    }
 }

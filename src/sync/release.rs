@@ -169,6 +169,7 @@ where {} and {local_filter} and l.{} is not true and f.k >= $1 and f.k <= $2",
             shape.same_key("l", "f"),
             quote::identifier(&shape.active)
         ),
+        has_gaps: false,
     };
     let count = format!(
         "-- count the values to be given up\nselect pg_catalog.count(*) from pg_temp.{table}"
@@ -197,7 +198,7 @@ async fn record(
     };
     let (name, old) = (
         quote::literal(column),
-        record::recorded("f.old", Form::Json),
+        record::recorded("f.old", "f.old::text", Form::Json),
     );
     let before = format!("pg_catalog.jsonb_build_object({name}, {old})");
     let after = format!("pg_catalog.jsonb_build_object({name}, null)");
@@ -260,6 +261,7 @@ update {meters} l set {name} = f.old from pg_temp.{table} f
 where {} and {local_filter} and l.{name} is null and f.k >= $1 and f.k <= $2",
                 shape.same_key("l", "f")
             ),
+            has_gaps: false,
         };
         let list = format!(
             "-- list the values of rejected rows\nselect f.k from pg_temp.{table} f where f.n = any ($1)"

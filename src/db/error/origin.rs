@@ -3,7 +3,7 @@
 //! Messages are translated by the server, so SQLSTATEs and the place in the server's source decide
 //! (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 
-use tokio_postgres::error::{DbError as ServerError, Severity};
+use tokio_postgres::error::{DbError as ServerError, Severity, SqlState};
 
 /// The classes of SQLSTATE that Postgres itself uses; any other was chosen by the author of a trigger or view.
 const KNOWN_CLASSES: &[&str] = &[
@@ -65,6 +65,9 @@ fn is_nested(error: &ServerError) -> bool {
 /// Whether the error speaks of one row. Timeouts, deadlocks, conflicts and cancellations do so only where a function
 /// raises their SQLSTATE.
 pub(super) fn is_about_a_row(error: &ServerError) -> bool {
+    if is_out_of_memory(error) {
+        return true;
+    }
     if is_of_the_server(error) {
         return false;
     }
@@ -78,6 +81,14 @@ pub(super) fn is_about_a_row(error: &ServerError) -> bool {
         "55P03" => false,
         _ => is_nested(error) && !["25", "40", "57", "XX"].contains(&class(error)),
     }
+}
+
+/// Whether the server found no memory for a value. Where it has none at all, every row fails, and with them the run.
+fn is_out_of_memory(error: &ServerError) -> bool {
+    let file = error.file().unwrap_or_default();
+    !is_fatal(error)
+        && *error.code() == SqlState::OUT_OF_MEMORY
+        && ["mcxt.c", "aset.c", "generation.c", "bump.c"].contains(&file)
 }
 
 /// Whether a policy of row security refuses a row that is written.

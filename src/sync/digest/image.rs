@@ -18,7 +18,7 @@
 use crate::db::catalog::Column;
 use crate::db::quote;
 
-use crate::sync::Shape;
+use crate::sync::{Shape, format};
 
 /// How rows are hashed in one run.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +126,9 @@ impl Hasher {
             ),
             Kind::Inet => format!("coalesce(pg_catalog.hashinetextended({sql}, {seed}), 0)"),
             Kind::Uuid => format!("coalesce(pg_catalog.uuid_hash_extended({sql}, {seed}), 0)"),
+            Kind::Bytes => format!(
+                "case when {sql} is null then 0 else pg_catalog.hash_array_extended(array[{sql}], {seed}) end"
+            ),
             Kind::Date => format!(
                 "coalesce(pg_catalog.hashint4extended({number}, pg_catalog.daterange_subdiff({sql}, '2000-01-01')::bigint), 0)"
             ),
@@ -150,10 +153,15 @@ impl Hasher {
     }
 }
 
+/// The encoding of texts whose bytes are hashed. Where the database has none the bytes are taken as they are, since some
+/// may be no UTF-8.
+const ENCODING: &str =
+    "case pg_catalog.getdatabaseencoding() when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end";
+
 /// A `bigint` expression: a hash of a text that every server comes to.
 fn portable(text: &str) -> String {
     format!(
-        "('x' || pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to({text}, 'UTF8')), 'hex'), 16))::bit(64)::bigint"
+        "('x' || pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to({text}, {ENCODING})), 'hex'), 16))::bit(64)::bigint"
     )
 }
 
@@ -180,6 +188,7 @@ enum Kind {
     Text,
     Inet,
     Uuid,
+    Bytes,
     Date,
     Time {
         /// Gives seconds between two times.
@@ -198,6 +207,7 @@ impl Kind {
             "text" | "character varying" => Self::Text,
             "inet" => Self::Inet,
             "uuid" => Self::Uuid,
+            "bytea" => Self::Bytes,
             "date" => Self::Date,
             "timestamp without time zone" => Self::Time {
                 range: "pg_catalog.tsrange_subdiff",
@@ -216,16 +226,24 @@ impl Kind {
 /// a cast, and casts are not wanted.
 fn value(row: Row, there: &Column, here: &Column, casts: bool) -> Value {
     let name = quote::identifier(&here.name);
-    let (plain, own) = match row {
-        Row::Remote => (format!("r.{name}"), there),
-        Row::Local => (format!("l.{name}"), here),
+    let (plain, written) = match row {
+        Row::Remote => {
+            let plain = format!("r.{name}");
+            let cast = format::cast(there, here, &plain);
+            let written = cast.unwrap_or_else(|| text(&plain, there));
+            (plain, written)
+        }
+        Row::Local => {
+            let plain = format!("l.{name}");
+            let written = text(&plain, here);
+            (plain, written)
+        }
     };
     let is_rounded = rounds(here) && there.exact_type != here.exact_type;
     let is_cast = there.base_type != here.base_type || is_rounded;
     if !here.is_builtin || is_cast && !casts {
-        let sql = text(&plain, own);
         return Value {
-            sql,
+            sql: written,
             kind: Kind::Text,
         };
     }
@@ -235,7 +253,7 @@ fn value(row: Row, there: &Column, here: &Column, casts: bool) -> Value {
     };
     let typed = match row {
         Row::Local => plain,
-        Row::Remote if there.base_type != here.base_type => format!("{}::{to}", text(&plain, own)),
+        Row::Remote if there.base_type != here.base_type => format!("({written})::{to}"),
         Row::Remote if is_rounded => format!("{plain}::{to}"),
         Row::Remote => plain,
     };

@@ -150,10 +150,14 @@ pub(super) async fn remember_load(
     shape: &Shape,
     job: &Job<'_>,
     versions: Option<Versions<'_>>,
-    loaded: i64,
+    loaded: &Synced,
 ) -> Result<(), SyncError> {
-    if let Some(versions) = versions {
-        versions.remember_load(local, shape, job, loaded).await?;
+    match versions {
+        Some(versions) if loaded.rejected.is_empty() => {
+            let rows = loaded.counts.inserted;
+            versions.remember_load(local, shape, job, rows).await?;
+        }
+        _ => memory::forget(local, shape, job).await?,
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use meter_sync::runs::report::RunReport;
 use crate::support::site::{Site, rows};
 
 mod brake;
+mod casts;
 mod clocks;
 pub(crate) mod columns;
 mod constraints;
@@ -20,6 +21,7 @@ mod organisations;
 mod overloads;
 mod reasons;
 mod recorded;
+mod relays;
 mod repeats;
 mod replanning;
 mod reregistered;
@@ -27,6 +29,7 @@ mod retention;
 mod rewrites;
 mod shapes;
 mod told;
+mod unstorable;
 mod versions;
 
 /// A small pair of tables; `columns` are both sides', `local` is added to the local table only.

@@ -1,0 +1,83 @@
+//! Texts for a local database whose encoding lacks some characters.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::{DbError, Local, Tx, param};
+
+/// The encodings of a database that stores every text of ours.
+const TAKE_EVERY_TEXT: &[&str] = &["UTF8", "SQL_ASCII"];
+
+impl Tx<'_, Local> {
+    /// The text as the local database can store it: characters that its encoding lacks are written as `\u{..}`. Where
+    /// one of them is not in Latin-1 either, so may be other characters than plain ASCII.
+    pub async fn storable<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, DbError> {
+        if text.is_ascii() || TAKE_EVERY_TEXT.contains(&self.encoding()) {
+            return Ok(text.into());
+        }
+        if self.takes(text).await? {
+            return Ok(text.into());
+        }
+        let most = escaped(text, |c| u32::from(c) <= 0xff);
+        Ok(match self.takes(&most).await? {
+            true => most.into(),
+            false => escaped(text, |c| c.is_ascii()).into(),
+        })
+    }
+
+    /// The same of a text that may be missing.
+    pub async fn storable_if_any<'t>(
+        &self,
+        text: Option<&'t str>,
+    ) -> Result<Option<Cow<'t, str>>, DbError> {
+        Ok(match text {
+            Some(text) => Some(self.storable(text).await?),
+            None => None,
+        })
+    }
+
+    /// A JSON value with all its texts so.
+    pub async fn storable_json(&self, value: Value) -> Result<Value, DbError> {
+        let text = value.to_string();
+        Ok(match self.storable(&text).await? {
+            Cow::Borrowed(_) => value,
+            Cow::Owned(_) => escaped_json(value),
+        })
+    }
+
+    async fn takes(&self, text: &str) -> Result<bool, DbError> {
+        const SAVEPOINT: &str = "meter_sync_storable";
+        self.savepoint(SAVEPOINT).await?;
+        let sql = "-- look whether a text can be stored\nselect $1";
+        match self.query_one(sql, &[param::text(text)]).await {
+            Ok(_) => self.release(SAVEPOINT).await.map(|()| true),
+            Err(error) if error.is_about_a_row() => self.back_to(SAVEPOINT).await.map(|()| false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn escaped(text: &str, is_kept: impl Fn(char) -> bool) -> String {
+    let mut written = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_kept(c) {
+            true => written.push(c),
+            false => written.extend(c.escape_unicode()),
+        }
+    }
+    written
+}
+
+fn escaped_json(value: Value) -> Value {
+    let escape = |text: String| escaped(&text, |c| c.is_ascii());
+    match value {
+        Value::String(text) => Value::String(escape(text)),
+        Value::Array(values) => values.into_iter().map(escaped_json).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (escape(name), escaped_json(value)))
+            .collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value,
+    }
+}

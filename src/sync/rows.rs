@@ -1,0 +1,146 @@
+//! Rows of a COPY in memory: cutting them apart, and what of them can be read without a server
+//! (<https://www.postgresql.org/docs/current/sql-copy.html>, file formats).
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::format::Format;
+
+/// What comes before the rows of the binary format: its signature, no flags and no extension.
+const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// What comes after them.
+const TAIL: &[u8] = &[0xff, 0xff];
+/// How long the number of fields, and the length of one, is.
+const COUNT: usize = 2;
+const LENGTH: usize = 4;
+
+/// What a COPY to the server begins with.
+pub(super) fn head(format: &Format) -> &'static [u8] {
+    match format {
+        Format::Text { .. } => &[],
+        Format::Binary => HEAD,
+    }
+}
+
+/// What it ends with.
+pub(super) fn tail(format: &Format) -> &'static [u8] {
+    match format {
+        Format::Text { .. } => &[],
+        Format::Binary => TAIL,
+    }
+}
+
+/// A piece from the server without the head and the tail of the whole, either of which may come with a row or alone.
+pub(super) fn bare(format: &Format, mut piece: Bytes) -> Bytes {
+    if let Format::Binary = format {
+        if piece.starts_with(HEAD) {
+            piece = piece.slice(HEAD.len()..);
+        }
+        if piece == TAIL {
+            piece.clear();
+        }
+    }
+    piece
+}
+
+/// The rows of pieces that hold whole rows.
+pub(super) fn apart(format: &Format, pieces: &[Bytes]) -> Vec<Bytes> {
+    let mut rows = Vec::new();
+    for piece in pieces {
+        let mut rest = piece.clone();
+        while !rest.is_empty() {
+            let length = length(format, &rest).clamp(1, rest.len());
+            rows.push(rest.split_to(length));
+        }
+    }
+    rows
+}
+
+/// How long the first row is.
+fn length(format: &Format, rows: &[u8]) -> usize {
+    match format {
+        // A line break in a value is written as `\n`.
+        Format::Text { .. } => rows
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(rows.len(), |end| end + 1),
+        Format::Binary => {
+            let values = values(rows);
+            let bytes: usize = values
+                .iter()
+                .map(|value| value.map_or(0, <[u8]>::len))
+                .sum();
+            COUNT + LENGTH * values.len() + bytes
+        }
+    }
+}
+
+/// The values of the first row in the binary format; those that are missing are left out.
+fn values(mut row: &[u8]) -> Vec<Option<&[u8]>> {
+    let mut values = Vec::new();
+    let Some((count, rest)) = row.split_first_chunk::<COUNT>() else {
+        return values;
+    };
+    row = rest;
+    for _ in 0..u16::from_be_bytes(*count) {
+        let Some((length, rest)) = row.split_first_chunk::<LENGTH>() else {
+            break;
+        };
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            values.push(None);
+            row = rest;
+            continue;
+        };
+        let Some((value, rest)) = rest.split_at_checked(length) else {
+            break;
+        };
+        values.push(Some(value));
+        row = rest;
+    }
+    values
+}
+
+/// The same row with null in place of every value but those at these places, counted from 0.
+pub(super) fn only(format: &Format, row: &Bytes, places: &[usize]) -> Bytes {
+    let is_kept = |place: usize| places.contains(&place);
+    let mut written = BytesMut::new();
+    match format {
+        Format::Text { .. } => {
+            for (place, value) in lines(row).enumerate() {
+                if place > 0 {
+                    written.put_u8(b'\t');
+                }
+                written.put_slice(if is_kept(place) { value } else { b"\\N" });
+            }
+            written.put_u8(b'\n');
+        }
+        Format::Binary => {
+            let values = values(row);
+            written.put_u16(u16::try_from(values.len()).unwrap_or(u16::MAX));
+            for (place, value) in values.into_iter().enumerate() {
+                match value.filter(|_| is_kept(place)) {
+                    Some(value) => {
+                        written.put_i32(i32::try_from(value.len()).unwrap_or(i32::MAX));
+                        written.put_slice(value);
+                    }
+                    None => written.put_i32(-1),
+                }
+            }
+        }
+    }
+    written.freeze()
+}
+
+fn lines(row: &[u8]) -> impl Iterator<Item = &[u8]> {
+    row.strip_suffix(b"\n")
+        .unwrap_or(row)
+        .split(|byte| *byte == b'\t')
+}
+
+/// The value at a place as far as it can be shown; `None` for null.
+pub(super) fn shown(format: &Format, row: &Bytes, place: usize) -> Option<String> {
+    let value = match format {
+        Format::Text { .. } => lines(row).nth(place).filter(|value| value != b"\\N"),
+        Format::Binary => values(row).get(place).copied().flatten(),
+    };
+    value.map(|value| String::from_utf8_lossy(value).into_owned())
+}

@@ -1,0 +1,243 @@
+//! One row that the other side cannot hold, or does not want, is set aside alone.
+
+use meter_sync::meter::{Counts, Outcome, Trigger};
+use meter_sync::runs::Request;
+use meter_sync::runs::report::RunReport;
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use super::site;
+use crate::support::postgres::{Pair, connect, pair};
+use crate::support::site::{finish, rows, runs, settings};
+
+const COLUMNS: &str =
+    "id text primary key, name text, notes text, active boolean not null default true";
+
+/// A pair of databases in encodings of their own.
+struct Encoded {
+    pair: Pair,
+    remote: Client,
+    local: Client,
+    urls: [String; 2],
+}
+
+impl Encoded {
+    async fn new(there: &str, here: &str) -> Self {
+        let pair = pair().await;
+        let urls = [
+            create(&pair.remote_url, there).await,
+            create(&pair.local_url, here).await,
+        ];
+        let [remote, local] = [connect(&urls[0]).await, connect(&urls[1]).await];
+        let sql = format!("create table meter ({COLUMNS}, tenant_id bigint not null default 7)");
+        remote.batch_execute(&sql).await.unwrap();
+        let sql = format!(
+            "create table tenant (id bigint primary key); insert into tenant values (7); create table meter ({COLUMNS})"
+        );
+        local.batch_execute(&sql).await.unwrap();
+        Self {
+            pair,
+            remote,
+            local,
+            urls,
+        }
+    }
+
+    async fn sync(&self) -> RunReport {
+        let runs = runs(&settings(&self.urls[0], &self.urls[1]));
+        let request = Request {
+            reason: Some("Zähler \u{1f600} \u{20ac}".to_owned()),
+            ..Request::new(Trigger::Cli)
+        };
+        finish(&runs, request).await
+    }
+
+    async fn aside(&self) -> Value {
+        let sql = "select r.key from meter_sync.meter_sync_rejected r join meter_sync.meter_sync_log g on g.id = r.run_id
+            where r.reason <> '' and g.started_at = (select max(started_at) from meter_sync.meter_sync_log) order by r.key::text";
+        rows(&self.local, sql).await
+    }
+
+    async fn end(self) {
+        drop((self.remote, self.local));
+        for (url, own) in [
+            (&self.pair.remote_url, &self.urls[0]),
+            (&self.pair.local_url, &self.urls[1]),
+        ] {
+            let (_, name) = own.rsplit_once('/').unwrap();
+            let drop = format!("drop database {name} with (force)");
+            connect(url).await.batch_execute(&drop).await.unwrap();
+        }
+    }
+}
+
+async fn create(url: &str, encoding: &str) -> String {
+    let (server, name) = url.rsplit_once('/').unwrap();
+    let name = format!("{}_{name}", encoding.to_lowercase());
+    let client = connect(url).await;
+    for sql in [
+        format!("drop database if exists {name}"),
+        format!("create database {name} encoding '{encoding}' locale 'C' template template0"),
+    ] {
+        client.batch_execute(&sql).await.unwrap();
+    }
+    format!("{server}/{name}")
+}
+
+const METERS: &str =
+    "insert into meter (id, name) select 'K' || n, 'meter' from generate_series(1, 20) n";
+
+fn partial(inserted: i64, updated: i64, rejected: i64) -> Counts {
+    Counts {
+        inserted,
+        updated,
+        rejected,
+        ..Counts::default()
+    }
+}
+
+/// What was done, and nothing of what was not.
+fn done(run: &RunReport) -> Counts {
+    Counts {
+        unchanged: 0,
+        ..run.counts
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_are_set_aside_and_the_others_go_on() {
+    // A byte that stands for nothing: of a database without an encoding, and of one with gaps in its own.
+    for (there, here) in [
+        ("SQL_ASCII", "UTF8"),
+        ("SQL_ASCII", "LATIN1"),
+        ("WIN1252", "UTF8"),
+    ] {
+        let site = Encoded::new(there, here).await;
+        site.remote.batch_execute(METERS).await.unwrap();
+        let clean = site.sync().await;
+        assert_eq!(
+            done(&clean),
+            partial(20, 0, 0),
+            "{there} {here}: {clean:#?}"
+        );
+        site.remote
+            .batch_execute(r"set client_encoding = sql_ascii; update meter set name = E'Z\x81hler' where id = 'K3'; update meter set notes = 'fine' where id = 'K4'")
+            .await
+            .unwrap();
+        let run = site.sync().await;
+        assert_eq!(
+            run.outcome,
+            Some(Outcome::Partial),
+            "{there} {here}: {run:#?}"
+        );
+        assert_eq!(done(&run), partial(0, 1, 1), "{there} {here}: {run:#?}");
+        assert_eq!(site.aside().await, json!([{"key": {"id": "K3"}}]));
+        // Its meter is neither gone nor changed.
+        let left = "select count(*) as n from meter where active and name = 'meter'";
+        assert_eq!(rows(&site.local, left).await, json!([{"n": 20}]));
+        let again = site.sync().await;
+        assert_eq!(done(&again), partial(0, 0, 1), "{there} {here}: {again:#?}");
+        // A first load finds it as well.
+        site.local
+            .batch_execute("truncate meter; drop schema meter_sync cascade")
+            .await
+            .unwrap();
+        let first = site.sync().await;
+        assert_eq!(
+            done(&first),
+            partial(19, 0, 1),
+            "{there} {here}: {first:#?}"
+        );
+        site.end().await;
+    }
+}
+
+#[tokio::test]
+async fn characters_that_the_local_encoding_lacks_are_set_aside_and_the_others_go_on() {
+    for here in ["LATIN1", "WIN1252", "LATIN9", "KOI8R"] {
+        let site = Encoded::new("UTF8", here).await;
+        let more = "insert into meter (id, name) values ('K21', U&'Z\\+01F600'), (U&'K\\+01F600', 'the key itself')";
+        site.remote.batch_execute(METERS).await.unwrap();
+        site.remote.batch_execute(more).await.unwrap();
+        let first = site.sync().await;
+        assert_eq!(first.outcome, Some(Outcome::Partial), "{here}: {first:#?}");
+        assert_eq!(done(&first), partial(20, 0, 2), "{here}: {first:#?}");
+        let aside = json!([{"key": {"id": "K21"}}, {"key": {"id": "K\\u{1f600}"}}]);
+        assert_eq!(site.aside().await, aside, "{here}");
+        site.remote
+            .batch_execute("update meter set name = U&'\\+01F600' where id = 'K2'; update meter set name = 'new' where id = 'K3'")
+            .await
+            .unwrap();
+        let changed = site.sync().await;
+        assert_eq!(done(&changed), partial(0, 1, 3), "{here}: {changed:#?}");
+        // What was written to the log can be read again.
+        let reasons = "select reason from meter_sync.meter_sync_log limit 1";
+        let reason = rows(&site.local, reasons).await;
+        assert!(
+            reason.to_string().contains("\\\\u{1f600}"),
+            "{here}: {reason}"
+        );
+        site.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_row_security_or_a_trigger_forbids_is_set_aside_alone() {
+    let site = site("name text", "").await;
+    let (_, database) = site.pair.local_url.rsplit_once('/').unwrap();
+    let role = format!("guarded_{database}");
+    site.on_local(&format!(
+        "drop role if exists {role}; create role {role} login;
+         grant all on schema public to {role}; grant create on database {database} to {role};
+         grant all on meter, tenant to {role};
+         alter table meter enable row level security;
+         create policy readable on meter for select to {role} using (true);
+         create policy writable on meter to {role} using (true) with check (name <> 'forbidden');
+         create function refuse() returns trigger language plpgsql as $$ begin
+             if new.name = 'not yours' then raise 'not yours' using errcode = 'insufficient_privilege'; end if;
+             if new.name = 'odd' then raise 'odd' using errcode = 'feature_not_supported'; end if; return new; end $$;
+         create trigger refuse before insert or update on meter for each row execute function refuse()"
+    ))
+    .await;
+    let url = site
+        .pair
+        .local_url
+        .replace("postgres@", &format!("{role}@"));
+    let runs = runs(&settings(&site.pair.remote_url, &url));
+    let sync = async || finish(&runs, Request::new(Trigger::Cli)).await;
+    site.on_remote(
+        "insert into meter values (1, 7, 'a', true), (2, 7, 'forbidden', true), (3, 7, 'not yours', true), (4, 7, 'd', true), (5, 7, 'odd', true)",
+    )
+    .await;
+    let run = sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(done(&run), partial(2, 0, 3), "{run:#?}");
+    site.on_remote("update meter set name = 'forbidden' where id = 1; update meter set name = 'e' where id = 4")
+        .await;
+    let run = sync().await;
+    assert_eq!(done(&run), partial(0, 1, 4), "{run:#?}");
+    // A privilege that is lacking concerns every row.
+    site.on_local(&format!("revoke update on meter from {role}"))
+        .await;
+    site.on_remote("update meter set name = 'f' where id = 4")
+        .await;
+    let run = sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Failed), "{run:#?}");
+}
+
+#[tokio::test]
+async fn of_binary_data_the_beginning_is_recorded() {
+    let site = site("image bytea", "").await;
+    site.on_remote("insert into meter values (1, 7, decode(repeat('ab', 20000), 'hex'), true), (2, 7, '\\xab', true)")
+        .await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    let recorded =
+        "select key->'id' as id, length(after->>'image') as l, left(after->>'image', 4) as a
+        from meter_sync.meter_sync_change order by key";
+    assert_eq!(
+        rows(&site.local, recorded).await,
+        json!([{"id": 1, "l": 10_003, "a": "\\xab"}, {"id": 2, "l": 4, "a": "\\xab"}])
+    );
+    assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+}
