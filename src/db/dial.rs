@@ -50,6 +50,14 @@ impl<T> Dial<T> {
     }
 }
 
+/// Drives a connection to its end. Its last words are kept before it is dropped, which tells its user that it is closed.
+async fn carry(connection: impl Future<Output = Result<(), Error>>, words: LastWords) {
+    let mut connection = pin!(connection);
+    if let Err(error) = connection.as_mut().await {
+        words.keep(error);
+    }
+}
+
 type Dialed<'a> =
     Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + 'a>>;
 
@@ -64,13 +72,7 @@ where
         let (tls, words, config) = (self.tls.clone(), self.words.clone(), config.clone());
         Box::pin(async move {
             let (client, connection) = config.connect(tls).await?;
-            let carry = async move {
-                let mut connection = pin!(connection);
-                // Kept before the connection is dropped, which tells its user that it is closed.
-                if let Err(error) = connection.as_mut().await {
-                    words.keep(error);
-                }
-            };
+            let carry = carry(connection, words);
             #[expect(
                 clippy::disallowed_methods,
                 reason = "it ends with the connection, and the pool aborts it"

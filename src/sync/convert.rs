@@ -67,7 +67,7 @@ impl Leftover {
                 continue;
             };
             if let [row] = rows {
-                self.set_aside(local, shape, row, *fault).await?;
+                Box::pin(self.set_aside(local, shape, row, *fault)).await?;
                 self.refuse_too_many(job)?;
             } else {
                 let (low, high) = rows.split_at(rows.len() / 2);
@@ -108,7 +108,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         let write = format!(
             "-- stage the meters as text\ncopy pg_temp.meter_sync_text ({columns}) from stdin ({format})"
         );
-        let copied = Box::pin(copy_again(local, (&write, &self.format), rows));
+        let copied = copy_again(local, (&write, &self.format), rows);
         rejected::attempt(local, async { copied.await.map(|_rows| Tried::Taken) }).await
     }
 
@@ -120,7 +120,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         row: &Bytes,
         fault: RowFault,
     ) -> Result<(), DbError> {
-        let reason = self.reason(local, shape, row, fault).await?;
+        let reason = Box::pin(self.reason(local, shape, row, fault)).await?;
         let place = |name: &String| shape.names.iter().position(|known| known == name);
         let key: Vec<usize> = shape.key.iter().filter_map(place).collect();
         let bare = [rows::only(&self.format, row, &key)];
@@ -164,7 +164,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
                         Tried::NotTaken(fault) => Tried::NotTaken(fault),
                     })
             });
-            if let Tried::NotTaken(fault) = tried.await?
+            if let Tried::NotTaken(fault) = Box::pin(tried).await?
                 && !fault.is_skip()
             {
                 let value = rows::shown(&self.format, row, place);

@@ -72,7 +72,7 @@ pub(super) async fn relay(
             }
             Err(error) if error.is_about_a_row() && error.side() == SideName::Local => {
                 local.back_to("copy").await?;
-                rows += left.take(local, shape, job, &kept).await?;
+                rows += Box::pin(left.take(local, shape, job, &kept)).await?;
             }
             Err(error) => return Err(error.into()),
         }

@@ -137,5 +137,8 @@ pub(super) fn shortened(text: &str) -> String {
     if text.chars().count() <= LONGEST_TEXT {
         return text.to_owned();
     }
-    text.chars().take(LONGEST_TEXT).chain(['…']).collect()
+    text.chars()
+        .take(LONGEST_TEXT)
+        .chain("...".chars())
+        .collect()
 }

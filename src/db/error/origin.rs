@@ -98,6 +98,7 @@ fn is_row_security(error: &ServerError) -> bool {
 
 /// The function that failed, as the server names it, without values or SQL.
 pub(super) fn function(error: &ServerError) -> Option<&str> {
-    let is_plain = |line: &&str| line.contains('(') && !line.contains(['"', '\'', '$', '«', '„']);
+    let is_plain =
+        |line: &&str| line.contains('(') && !line.contains(['"', '\'', '$', '\u{ab}', '\u{201e}']);
     error.where_()?.lines().map(str::trim).find(is_plain)
 }

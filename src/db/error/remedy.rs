@@ -199,7 +199,10 @@ fn is_of_settings(error: &ServerError) -> bool {
 
 fn unset(side: SideName, error: &ServerError) -> String {
     let is_setting = |word: &&str| word.contains('.') && !word.ends_with('.');
-    let quotes = ['"', '«', '»', '„', '“', '”', '\''];
+    // Messages are quoted as is usual in their language.
+    let quotes = [
+        '"', '\u{ab}', '\u{bb}', '\u{201e}', '\u{201c}', '\u{201d}', '\'',
+    ];
     let name = error
         .message()
         .split(quotes)

@@ -231,8 +231,8 @@ async fn a_process_that_is_frozen_while_it_relays_rows_is_ended_by_the_next_run(
         .stderr(Stdio::null());
     let mut frozen = frozen.spawn().expect("start it");
     let sessions = "select query from pg_stat_activity where application_name = 'meter-sync sync'";
-    let relays = format!("{sessions} and query like '-- stage the meters%' and state = 'active'");
-    let is_relaying = async || rows(&site.local, &relays).await != json!([]);
+    let relays = format!("{sessions} and query like '-- read the meters%' and state = 'active'");
+    let is_relaying = async || rows(&site.remote, &relays).await != json!([]);
     wait::until("the run relays rows", is_relaying).await;
     let pid = frozen.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
     kill_process(pid.expect("a process"), Signal::STOP).expect("freeze it");

@@ -63,8 +63,11 @@ async fn a_key_filled_up_with_blanks_is_the_key_without_them() {
     }
 }
 
+/// Remote values, and what each becomes; `None` where it is rejected.
+type Becomes = &'static [(&'static str, Option<&'static str>)];
+
 /// Types there and here; values there, and the texts of what they become; `None` where a value is rejected.
-const CASTS: &[(&str, &str, &[(&str, Option<&str>)])] = &[
+const CASTS: &[(&str, &str, Becomes)] = &[
     (
         "char(5)",
         "text",
