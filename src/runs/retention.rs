@@ -83,8 +83,8 @@ const OLD: &str = "\
 -- look for old runs
 select l.id from meter_sync.meter_sync_log l
 where l.local_table = $1 and (l.tenant = $2 or l.tenant is null) and not l.is_pruned and l.outcome is not null
-  and l.started_at < clock_timestamp() - $3 * interval '1 second'
-  and (l.outcome in ('succeeded', 'no_change', 'dry_run') or l.started_at < clock_timestamp() - $4 * interval '1 second')
+  and l.started_at < now() - $3 * interval '1 second'
+  and (l.outcome in ('succeeded', 'no_change', 'dry_run') or l.started_at < now() - $4 * interval '1 second')
   and l.seq is distinct from (
       select max(s.seq) from meter_sync.meter_sync_log s
       where s.local_table = $1 and s.tenant = $2 and s.outcome in ('succeeded', 'no_change'))
@@ -105,7 +105,7 @@ const CHANGES: &str = "\
 -- prune changes
 delete from meter_sync.meter_sync_change c
 using meter_sync.meter_sync_log l
-where l.id = any ($3) and c.run_id = l.id
+where l.id = any ($3) and c.run_id = l.id and c.run_id = any ($3)
   and (l.dry_run or l.outcome not in ('succeeded', 'partial') or exists (
       select from meter_sync.meter_sync_change later
       join meter_sync.meter_sync_log g on g.id = later.run_id
