@@ -264,9 +264,6 @@ impl<S: Side> Database<S> {
 /// What is being done while a transaction is opened.
 const OPEN: &str = "begin a transaction";
 
-/// What is being done while the relations of a snapshot are locked.
-const LOCK: &str = "lock the tables to be read";
-
 /// Settings that make the text of a value mean the same on both sides, whatever a role or a
 /// database has set (<https://www.postgresql.org/docs/current/runtime-config-client.html>).
 ///
@@ -276,32 +273,6 @@ const PINNED: &str = "set local datestyle = 'ISO, YMD'; set local intervalstyle 
      set local bytea_output = 'hex'; set local xmloption = 'content'; \
      set local lc_monetary = 'C'; set local array_nulls = on; set local standard_conforming_strings = on; \
      set local jit = off; ";
-
-/// Only the objects that Postgres came with are found by a bare name: whoever may create functions and operators in a
-/// schema of the role's own path would else have them run with our rights
-/// (<https://www.postgresql.org/docs/current/ddl-schemas.html#DDL-SCHEMAS-PATTERNS>).
-const PINNED_PATH: &str = "set local search_path = pg_catalog, pg_temp";
-
-/// The savepoint around the locks of a snapshot.
-const LOCKS: &str = "meter_sync_locks";
-
-/// Lets a server in the middle of a statement look for a client that died or gave up, so that it holds
-/// neither lock nor connection for it. Postgres has it from version 14, surely on Linux; elsewhere the
-/// statement's own time limit does it.
-const NOTICE_A_DEAD_CLIENT: &str = "\
-    select set_config('client_connection_check_interval', '1000', true) \
-    where current_setting('client_connection_check_interval', true) is not null \
-    and version() like '%linux%'";
-
-/// Lets a server that sends rows to a client that is frozen give up, where it has the setting (Postgres 12 on Linux). Not
-/// together with keepalives, which it would hold back.
-fn notice_a_frozen_client(limit: Duration) -> String {
-    let limit_ms = limit.as_millis();
-    format!(
-        "select set_config('tcp_user_timeout', '{limit_ms}', true) \
-         where current_setting('tcp_user_timeout', true) is not null and version() like '%linux%'"
-    )
-}
 
 /// The rows of a run are few among many, and what a disk takes to find one is no reason to read them all;
 /// those of a first comparison are many, and are to be joined in memory.

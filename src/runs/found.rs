@@ -15,7 +15,7 @@ use crate::sync::drift::{self, KnownColumn};
 
 use super::here::Here;
 use super::log;
-use super::status::{MeterCounts, RunRecord, StatusQuery, TenantStatus};
+use super::status::{MeterCounts, RunRecord, RunningStatus, StatusQuery, TenantStatus};
 
 /// Row security or a view may ask for the time, which passes without a commit.
 const LASTS: Duration = Duration::from_secs(10);
@@ -106,6 +106,21 @@ impl Found {
         let counted_at = self.meters.and_then(|meters| meters.counted_at);
         let is_counted = counted_at.is_none() && !self.is_being_counted;
         self.running.is_none() && self.interrupted.is_none() && is_counted
+    }
+
+    /// The run in progress as it stands at `now`; of a run of another process only that it goes on.
+    pub(super) fn running_at(&self, here: &Here, now: DateTime<Utc>) -> Option<RunningStatus> {
+        let record = here.running_record().or_else(|| self.running.clone())?;
+        let ours = here
+            .running
+            .as_ref()
+            .map(|running| *running.progress.borrow());
+        Some(RunningStatus {
+            run_id: record.run_id,
+            phase: ours.map(|progress| progress.phase),
+            elapsed_ms: (now - record.started_at).num_milliseconds(),
+            rows: ours.map(|progress| progress.rows),
+        })
     }
 
     /// Whether a run's process died after the last run that ended.

@@ -14,8 +14,7 @@ use super::found::{self, Found, Tally};
 use super::health::{self, Signs};
 use super::here::{self, Here};
 use super::status::{
-    ActivityState, Connections, RunRecord, RunningStatus, ScheduleStatus, Status, StatusQuery,
-    TenantStatus,
+    ActivityState, Connections, RunRecord, ScheduleStatus, Status, StatusQuery, TenantStatus,
 };
 use super::table::{self, LocalTable, Scope};
 use super::tenant::{self, NoTenant, Tenant};
@@ -249,7 +248,7 @@ impl Runs {
         };
         let health = health::derive(&signs, now);
         let drift = found.drift();
-        let running = running(&found, &here, now);
+        let running = found.running_at(&here, now);
         let activity = match (&running, here.waiting_until) {
             (Some(_), _) => ActivityState::Running,
             (None, Some(_)) => ActivityState::Waiting,
@@ -386,18 +385,4 @@ fn no_such_run(id: RunId) -> Failure {
 
 fn missing(setting: &str) -> Failure {
     Failure::new(ErrorCode::ConfigMissing, format!("{setting} is not set."))
-}
-
-fn running(found: &Found, here: &Here, now: DateTime<Utc>) -> Option<RunningStatus> {
-    let record = here.running_record().or_else(|| found.running.clone())?;
-    let ours = here
-        .running
-        .as_ref()
-        .map(|running| *running.progress.borrow());
-    Some(RunningStatus {
-        run_id: record.run_id,
-        phase: ours.map(|progress| progress.phase),
-        elapsed_ms: (now - record.started_at).num_milliseconds(),
-        rows: ours.map(|progress| progress.rows),
-    })
 }

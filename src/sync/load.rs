@@ -90,14 +90,7 @@ join {table} l on {same_key} and {filter} limit {}",
         read::DUPLICATES_NAMED
     );
     let rows = local.query(&sql, &[]).await?;
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let keys: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    Err(SyncError::DuplicateSourceKey {
-        tenant: job.tenant.clone(),
-        keys: keys.join(", "),
-    })
+    read::refuse_keys(job, &rows)
 }
 
 async fn is_empty(local: &Tx<'_, Local>, shape: &Shape) -> Result<bool, DbError> {

@@ -146,6 +146,11 @@ from (select {key} from pg_temp.meter_sync_stage union all select {key} from pg_
 where {whole} group by {keys} having pg_catalog.count(*) > 1 order by {keys} limit {DUPLICATES_NAMED}"
     );
     let rows = local.query(&sql, &[]).await?;
+    refuse_keys(job, &rows)
+}
+
+/// Refuses the keys that the rows name, if there are any.
+pub(super) fn refuse_keys(job: &Job<'_>, rows: &[Row]) -> Result<(), SyncError> {
     if rows.is_empty() {
         return Ok(());
     }

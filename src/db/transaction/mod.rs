@@ -14,10 +14,9 @@ use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQ
 use super::bounds::{Bounds, RoleLimits};
 use super::dial::LastWords;
 use super::param::{Param, typed};
-use super::{
-    DbError, LOCK, LOCKS, Local, NOTICE_A_DEAD_CLIENT, PINNED_PATH, ServerClock, Side, SideName,
-    Waits, notice_a_frozen_client,
-};
+use super::{DbError, Local, Side, Waits};
+
+mod opening;
 
 /// An open transaction; rolled back when dropped without [`Tx::commit`].
 pub struct Tx<'c, S> {
@@ -48,9 +47,6 @@ const ROW_HEAD: usize = 7;
 /// What comes before each value.
 const VALUE_HEAD: usize = 4;
 
-/// The server's clock, in microseconds since 1970.
-const NOW: &str = "select (extract(epoch from pg_catalog.clock_timestamp()) operator(pg_catalog.*) 1000000)::bigint";
-
 /// What is farther than this, there and back, is not near.
 const NEAR: Duration = Duration::from_millis(3);
 
@@ -77,116 +73,9 @@ impl<'c, S: Side> Tx<'c, S> {
         }
     }
 
-    /// Sets what holds for the transaction; of the role's own limits and ours the lower ones. Nothing here takes a snapshot.
-    pub(super) async fn set_bounds(
-        &mut self,
-        name: &str,
-        settings: &str,
-        bounds: Bounds,
-    ) -> Result<(), DbError> {
-        let sql = format!("-- {name}\n{}{settings}{}", RoleLimits::ASK, bounds.sql());
-        let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;
-        self.bounds = bounds;
-        self.role_limits = RoleLimits::read(&first_values(messages));
-        let lower = self.role_limits.lower_than(bounds);
-        if lower.is_empty() {
-            return Ok(());
-        }
-        self.batch(&format!("-- keep the lower limits of the role\n{lower}"))
-            .await
-    }
-
     /// What the role, the database or the server set for the role's transactions.
     pub fn role_limits(&self) -> RoleLimits {
         self.role_limits
-    }
-
-    /// Locks relations against rewrites, then pins the path and looks at the server's clock; nothing before that takes a
-    /// snapshot.
-    pub(super) async fn lock_and_pin(
-        &mut self,
-        locks: &[String],
-        clock: &ServerClock,
-    ) -> Result<(), DbError> {
-        if let Err(error) = self.lock(locks).await {
-            if !error.cannot_be_locked() {
-                return Err(error);
-            }
-            self.back_to(LOCKS).await?;
-            self.lock_one_by_one(locks).await?;
-        }
-        let whole = self.role_limits.whole_transaction(self.bounds);
-        let frozen = match S::NAME {
-            SideName::Remote => notice_a_frozen_client(self.patience()),
-            SideName::Local => String::new(),
-        };
-        let sql = format!(
-            "-- pin the path\n{NOW}; show search_path; show server_encoding; {whole}{PINNED_PATH}; {NOTICE_A_DEAD_CLIENT}; {frozen}"
-        );
-        let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;
-        let mut values = first_values(messages).into_iter();
-        if let Some(micros) = values.next().and_then(|micros| micros.parse().ok()) {
-            clock.showed(micros);
-        }
-        self.role_path = values.next().unwrap_or_default();
-        self.encoding = values.next().unwrap_or_default();
-        if whole.is_empty() {
-            return Ok(());
-        }
-        let theirs = values.next().unwrap_or_default();
-        match self.role_limits.shorten_transaction(&theirs, self.bounds) {
-            Some(shorten) => self.batch(&shorten).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Locks what can be locked.
-    async fn lock_one_by_one(&self, locks: &[String]) -> Result<(), DbError> {
-        if locks.len() < 2 {
-            return Ok(());
-        }
-        for relation in locks {
-            match self.lock(std::slice::from_ref(relation)).await {
-                Err(error) if error.cannot_be_locked() => self.back_to(LOCKS).await?,
-                locked => locked?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn lock(&self, locks: &[String]) -> Result<(), DbError> {
-        if locks.is_empty() {
-            return Ok(());
-        }
-        let locks = locks.join(", ");
-        self.batch(&format!(
-            "-- {LOCK}\nsavepoint {LOCKS}; lock table {locks} in access share mode; release savepoint {LOCKS}"
-        ))
-        .await
-    }
-
-    /// The path by which the role finds objects, as `set search_path` and `set_config` take it. What Postgres came
-    /// with comes first in it.
-    pub fn role_path(&self) -> String {
-        match self.role_path.contains("pg_catalog") {
-            true => format!("pg_catalog, {}", self.role_path),
-            false => self.role_path.clone(),
-        }
-    }
-
-    /// Lets what follows find objects as the role does, for code of the database's owner that rests on it: views, row
-    /// security, triggers, checks. Statements of ours name everything in full then.
-    pub async fn use_role_path(&self) -> Result<(), DbError> {
-        let path = self.role_path();
-        self.batch(&format!(
-            "-- use the path of the role\nset local search_path = {path}"
-        ))
-        .await
-    }
-
-    /// Ends [`Tx::use_role_path`].
-    pub async fn pin_path(&self) -> Result<(), DbError> {
-        self.batch(&format!("-- pin the path\n{PINNED_PATH}")).await
     }
 
     /// The encoding of the database, as the server names it.
