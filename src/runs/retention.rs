@@ -18,8 +18,10 @@ use super::table::Scope;
 
 /// Runs with problems are kept so many times as long as others.
 const PROBLEMS: i64 = 4;
-/// How many runs a step takes.
+/// A step takes so many runs at most, ...
 const STEP: i64 = 50;
+/// ... and no more of them than hold so many changes and rejected rows together, but one at least.
+const STEP_ENTRIES: i64 = 5000;
 /// No step begins later than this after a run: what is left is left to the next run.
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -74,6 +76,7 @@ async fn old_runs(
         param::bigint(seconds),
         param::bigint(seconds.saturating_mul(PROBLEMS)),
         param::bigint(STEP),
+        param::bigint(STEP_ENTRIES),
     ];
     let rows = tx.query(OLD, &params).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
@@ -81,15 +84,23 @@ async fn old_runs(
 
 const OLD: &str = "\
 -- look for old runs
-select l.id from meter_sync.meter_sync_log l
-where l.local_table = $1 and (l.tenant = $2 or l.tenant is null) and not l.is_pruned and l.outcome is not null
-  and l.started_at < now() - $3 * interval '1 second'
-  and (l.outcome in ('succeeded', 'no_change', 'dry_run') or l.started_at < now() - $4 * interval '1 second')
-  and l.seq is distinct from (
-      select max(s.seq) from meter_sync.meter_sync_log s
-      where s.local_table = $1 and s.tenant = $2 and s.outcome in ('succeeded', 'no_change'))
-order by l.started_at limit $5
-for update of l skip locked";
+with old as materialized (
+    select l.id, l.started_at, l.inserted + l.updated + l.deactivated + l.reactivated + l.rejected as entries
+    from meter_sync.meter_sync_log l
+    where l.local_table = $1 and (l.tenant = $2 or l.tenant is null) and not l.is_pruned and l.outcome is not null
+      and l.started_at < now() - $3 * interval '1 second'
+      and (l.outcome in ('succeeded', 'no_change', 'dry_run') or l.started_at < now() - $4 * interval '1 second')
+      and l.seq is distinct from (
+          select max(s.seq) from meter_sync.meter_sync_log s
+          where s.local_table = $1 and s.tenant = $2 and s.outcome in ('succeeded', 'no_change'))
+    order by l.started_at limit $5
+    for update of l skip locked
+)
+select o.id
+from (select id, row_number() over oldest as n, sum(entries) over oldest as entries
+      from old window oldest as (order by started_at, id)) o
+where o.n = 1 or o.entries <= $6
+order by o.n";
 
 /// Changes before those of the old runs, which are no meter's last any longer.
 const SUPERSEDED: &str = "\

@@ -144,3 +144,31 @@ async fn a_log_of_many_old_runs_is_pruned_step_by_step() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn runs_of_many_changes_are_pruned_in_transactions_of_their_own() {
+    let site = with_meters().await;
+    site.on_local(
+        "create table pruned (xid bigint, n bigint);
+         create function count_pruned() returns trigger language plpgsql as
+         $$ begin insert into public.pruned select txid_current(), count(*) from gone; return null; end $$;
+         create trigger count_pruned after delete on meter_sync.meter_sync_change
+         referencing old table as gone for each statement execute function count_pruned();
+         insert into meter_sync.meter_sync_log (id, tenant, local_table, trigger, dry_run, started_at, finished_at, outcome, inserted)
+         select gen_random_uuid(), l.tenant, l.local_table, 'cli', true, now() - n * interval '20 days', now(), 'dry_run', 3000
+         from meter_sync.meter_sync_log l, generate_series(1, 4) n;
+         insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
+         select l.id, n, 'insert', jsonb_build_object('id', n), '{}', '{}'
+         from meter_sync.meter_sync_log l, generate_series(1, 3000) n where l.dry_run",
+    )
+    .await;
+    site.sync().await;
+    let left = "select count(*) as n from meter_sync.meter_sync_log where dry_run";
+    wait::until("the log is pruned", async || {
+        rows(&site.local, left).await == json!([{"n": 0}])
+    })
+    .await;
+    let steps = "select max(s.n) as most, sum(s.n) as all from (select xid, sum(n) as n from pruned group by xid) s";
+    let expected = json!([{"most": 3000, "all": 12_000}]);
+    assert_eq!(rows(&site.local, steps).await, expected);
+}
