@@ -48,6 +48,8 @@ pub(super) enum Strike {
     Line(Side, Fault),
     /// The line has this fault until it strikes.
     Once(Side, Fault),
+    /// The connections of the line are forgotten, and neither end is told.
+    Strand(Side),
     /// All connections of ours end.
     Gone(Side),
     /// An administrator, or somebody else's program, does this.
@@ -113,41 +115,50 @@ impl Case {
         trial.change().await;
         let before = trial.state().await;
         strike(trial, self.before).await;
-        let run = self.run(trial).await;
+        let during = async |holder: Option<&Client>| strike_by(trial, self.during, holder).await;
+        let run = self.hold.run(self.name, trial, during).await;
         trial.mend_lines();
         strike(trial, self.mend).await;
         self.ends.hold(self.name, &run);
         invariants::hold(self.name, trial, &before, Some(&run)).await;
     }
+}
 
-    async fn run(&self, trial: &Trial) -> RunReport {
-        match self.hold {
-            Hold::Nowhere => trial.sync().await,
-            Hold::At(side, point) => {
+impl Hold {
+    /// A run that is held here while `during` happens; that gets whoever holds the lock.
+    pub(super) async fn run(
+        self,
+        name: &str,
+        trial: &Trial,
+        during: impl AsyncFnOnce(Option<&Client>),
+    ) -> RunReport {
+        match self {
+            Self::Nowhere => trial.sync().await,
+            Self::At(side, point) => {
                 let line = &trial.end(side).line;
                 let struck = line.struck();
                 line.set(Fault::StallAt(point));
                 let strikes = async {
                     let held = async || line.struck() > struck;
-                    wait::until(self.name, held).await;
-                    strike(trial, self.during).await;
+                    wait::until(name, held).await;
+                    during(None).await;
                     line.go_on();
                 };
                 tokio::join!(trial.sync(), strikes).0
             }
-            Hold::Behind(side, lock) => {
-                let holder = hold_lock(trial, side, lock).await;
+            Self::Behind(side, lock) => {
+                let holder = hold_lock(trial.end(side), lock).await;
                 let strikes = async {
-                    let held = async || waits_for_a_lock(trial, side).await;
-                    wait::until(self.name, held).await;
-                    strike_by(trial, self.during, Some(&holder)).await;
+                    let held = async || waits_for_a_lock(trial.end(side)).await;
+                    wait::until(name, held).await;
+                    during(Some(&holder)).await;
                     // a victim of a deadlock is rolled back
                     holder.batch_execute("commit").await.expect("an end");
                 };
                 tokio::join!(trial.sync(), strikes).0
             }
-            Hold::BehindToTheEnd(side, lock) => {
-                let holder = hold_lock(trial, side, lock).await;
+            Self::BehindToTheEnd(side, lock) => {
+                let holder = hold_lock(trial.end(side), lock).await;
                 let run = trial.sync().await;
                 holder.batch_execute("commit").await.expect("an end");
                 run
@@ -156,16 +167,18 @@ impl Case {
     }
 }
 
-async fn hold_lock(trial: &Trial, side: Side, lock: &str) -> Client {
-    let holder = trial.end(side).connect().await;
+/// Somebody else's transaction, which has taken a lock.
+pub(super) async fn hold_lock(end: &End, lock: &str) -> Client {
+    let holder = end.connect().await;
     let begin = format!("begin; {lock}");
     holder.batch_execute(&begin).await.expect("take a lock");
     holder
 }
 
-async fn waits_for_a_lock(trial: &Trial, side: Side) -> bool {
+/// Whether a statement of ours waits for a lock.
+async fn waits_for_a_lock(end: &End) -> bool {
     let waits = "select 1 from pg_locks join pg_stat_activity using (pid) where not granted and usename = '$role'";
-    trial.end(side).rows(waits).await != json!([])
+    end.rows(waits).await != json!([])
 }
 
 pub(super) async fn strike(trial: &Trial, strikes: &[Strike]) {
@@ -177,6 +190,7 @@ async fn strike_by(trial: &Trial, strikes: &[Strike], holder: Option<&Client>) {
         match *strike {
             Strike::Line(side, fault) => trial.end(side).line.set(fault),
             Strike::Once(side, fault) => trial.end(side).line.set_once(fault, Fault::None),
+            Strike::Strand(side) => trial.end(side).line.strand(),
             Strike::Gone(side) => {
                 let are_gone = async || trial.end(side).sessions().await == json!([]);
                 wait::until("our connections are gone", are_gone).await;

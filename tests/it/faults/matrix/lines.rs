@@ -15,6 +15,13 @@ const SHORT: &[(Setting, &str)] = &[
     (Setting::StatementTimeout, "500ms"),
 ];
 
+/// Waits for the run lock that is held, and holds it for a while.
+const TAKE_THE_RUN_LOCK: &str = "
+    select pg_advisory_xact_lock(classid::bigint << 32 | objid::bigint) from pg_locks
+    where locktype = 'advisory' and objsubid = 1 and granted
+        and database = (select oid from pg_database where datname = current_database());
+    select pg_sleep(1)";
+
 /// The commit of the meters, with the end of the run in the log.
 const COMMIT: &[&str] = &["-- log the end of a run", "COMMIT"];
 
@@ -83,6 +90,37 @@ const LINES: &[Case] = &[
     Case {
         name: "the reply to the commit is lost",
         before: &[Strike::Once(Local, Fault::LoseReply(COMMIT))],
+        ..SOUND
+    },
+    Case {
+        name: "the reply to the commit is lost, and somebody else gets the run lock",
+        hold: Hold::At(Local, &["-- update meters"]),
+        during: &[
+            Strike::Queue(Local, TAKE_THE_RUN_LOCK),
+            Strike::Once(Local, Fault::LoseReply(COMMIT)),
+        ],
+        ..SOUND
+    },
+    Case {
+        name: "the remote's line is forgotten while it is read",
+        settings: SHORT,
+        hold: Hold::At(Remote, &["-- read the meters"]),
+        during: &[Strike::Strand(Remote)],
+        ends: Ends::Failing(ErrorCode::RemoteTimeout),
+        ..SOUND
+    },
+    Case {
+        name: "the local line is forgotten while meters are written",
+        settings: SHORT,
+        hold: Hold::At(Local, &["-- update meters"]),
+        during: &[Strike::Strand(Local)],
+        ends: Ends::Failing(ErrorCode::LocalTimeout),
+        ..SOUND
+    },
+    Case {
+        name: "the local line is forgotten between runs",
+        settings: SHORT,
+        before: &[Strike::Strand(Local)],
         ..SOUND
     },
     Case {

@@ -4,6 +4,7 @@
 //! after any of them. The cases of a group run side by side, each lane with databases and roles of its own.
 
 mod case;
+mod disks;
 mod invariants;
 mod lines;
 mod locks;
@@ -11,4 +12,5 @@ mod programs;
 mod rights;
 mod rows;
 mod servers;
+mod standby;
 mod trial;

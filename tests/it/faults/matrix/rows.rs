@@ -46,6 +46,26 @@ const CASES: &[Case] = &[
         ..PARTIAL
     },
     Case {
+        name: "a trigger has an internal error at one row",
+        before: &[Strike::Raise("XX000")],
+        ..PARTIAL
+    },
+    Case {
+        name: "an outer routine fails at one row",
+        before: &[Strike::Raise("38000")],
+        ..PARTIAL
+    },
+    Case {
+        name: "a routine does what it may not at one row",
+        before: &[Strike::Raise("2F003")],
+        ..PARTIAL
+    },
+    Case {
+        name: "one row is too complex for the server",
+        before: &[Strike::Raise("54001")],
+        ..PARTIAL
+    },
+    Case {
         name: "the disk is full at one row",
         before: &[Strike::Raise("53100")],
         ends: Ends::Failing(ErrorCode::LocalUnreachable),

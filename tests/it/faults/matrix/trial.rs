@@ -39,7 +39,7 @@ const LOCAL: &str = "
     do $$ begin execute format('grant create on database %I to $role', current_database()); end $$";
 
 /// Updates, of serial numbers too, a deactivation, a reactivation and an insert.
-const CHANGES: &str = "
+pub(super) const CHANGES: &str = "
     update meter set name = name || '!', serial = serial || '+', notes = md5(notes) || notes where id % 4 = 1;
     update meter set tenant_id = 15 - tenant_id where id in (2, 9);
     insert into meter select max(id) + 1, 7, 'S' || max(id) + 1, 'new', 1, 'n', true from meter";
@@ -81,19 +81,24 @@ pub(super) struct End {
 
 impl End {
     async fn new(admin_url: &str, schema: &str) -> Self {
+        let end = Self::at(admin_url).await;
+        end.run(schema).await;
+        end
+    }
+
+    /// The same in a database that has the tables and the role.
+    pub(super) async fn at(admin_url: &str) -> Self {
         let (_, database) = admin_url.rsplit_once('/').expect("a URL");
         let role = format!("sync_{database}");
         let direct_url = admin_url.replace("postgres@", &format!("{role}:right@"));
         let (line, url) = Proxy::before(&direct_url).await;
-        let end = Self {
+        Self {
             admin_url: admin_url.to_owned(),
             role,
             direct_url,
             url,
             line,
-        };
-        end.run(schema).await;
-        end
+        }
     }
 
     /// SQL with `$role` for the role of the sync.

@@ -1,0 +1,166 @@
+//! A standby as the remote: changes that are replayed, reads that are in the way of the replay, and its promotion.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::process::Command;
+
+use meter_sync::config::Setting;
+use meter_sync::embedded::Server;
+use meter_sync::error::ErrorCode;
+use meter_sync::meter::Outcome;
+use serde_json::json;
+use tokio_postgres::Client;
+
+use super::case::{Ends, Hold, hold_lock};
+use super::invariants;
+use super::trial::Side::Remote;
+use super::trial::{CHANGES, End, Trial};
+use crate::support::postgres::{binaries, start_server, start_server_with};
+use crate::support::wait;
+
+/// What a role that may only read sees of the meters, once it has the lock of meter 20.
+const VIEW: &str = "
+    create view waiting as
+    select * from meter where id <> 20 or pg_advisory_xact_lock_shared(20) is not null;
+    grant select on waiting to $role";
+
+/// Where a run is held while the replay comes.
+const IDLE: Hold = Hold::At(Remote, &["-- read the meters"]);
+const READING: Hold = Hold::Behind(Remote, "select pg_advisory_xact_lock(20)");
+
+/// A primary, a standby that reads are not to hold up for long, and a site that reads from the standby.
+struct Site {
+    _servers: [Server; 3],
+    primary: End,
+    trial: Trial,
+}
+
+impl Site {
+    async fn start() -> Self {
+        let binaries = binaries().await;
+        let settings = || {
+            vec![
+                "wal_level=replica".to_owned(),
+                "max_wal_senders=4".to_owned(),
+            ]
+        };
+        let (mut primary_server, local_server) = tokio::join!(
+            start_server_with(&binaries, "primary", settings()),
+            start_server(&binaries, "local")
+        );
+        let urls = (primary_server.url("postgres"), local_server.url("postgres"));
+        let mut trial = Trial::over((&urls.0, &urls.1), 40).await;
+        trial.remote.run(VIEW).await;
+        let standby_server = standby_of(&mut primary_server).await;
+        let standby = End::at(&standby_server.url("postgres")).await;
+        let primary = std::mem::replace(&mut trial.remote, standby);
+        trial.start_anew(&[]);
+        Self {
+            _servers: [primary_server, local_server, standby_server],
+            primary,
+            trial,
+        }
+    }
+
+    /// Runs statements on the primary, and waits until the standby has replayed them.
+    async fn on_primary(&self, sql: &str) {
+        self.primary.run(sql).await;
+        let written = self
+            .primary
+            .rows("select pg_current_wal_lsn()::text as lsn")
+            .await;
+        let replayed = format!(
+            "select pg_last_wal_replay_lsn() >= '{}' as done",
+            written[0]["lsn"].as_str().expect("a place in the log")
+        );
+        let is_replayed =
+            async || self.trial.remote.rows(&replayed).await == json!([{"done": true}]);
+        wait::until("the standby has replayed it", is_replayed).await;
+    }
+
+    /// A run that brings what waits, after which everything holds.
+    async fn syncs(&self, name: &str) {
+        println!("{name}");
+        let before = self.trial.state().await;
+        let run = self.trial.sync().await;
+        Ends::With(Outcome::Succeeded).hold(name, &run);
+        invariants::hold(name, &self.trial, &before, Some(&run)).await;
+    }
+
+    /// A run that is in the way of the replay.
+    async fn is_ended(&self, name: &str, hold: Hold) {
+        println!("{name}");
+        self.on_primary(CHANGES).await;
+        let before = self.trial.state().await;
+        let rewrite = async |_: Option<&Client>| self.on_primary("vacuum full meter").await;
+        let run = hold.run(name, &self.trial, rewrite).await;
+        let error = run.error.as_ref().expect("an error");
+        assert!(
+            error.remedy.contains("max_standby_streaming_delay"),
+            "{run:#?}"
+        );
+        Ends::Failing(ErrorCode::RemoteTimeout).hold(name, &run);
+        invariants::hold(name, &self.trial, &before, Some(&run)).await;
+    }
+
+    /// The standby goes its own way.
+    async fn promote(&self) {
+        let promoted = self.trial.remote.rows("select pg_promote() as done").await;
+        assert_eq!(promoted, json!([{"done": true}]));
+    }
+}
+
+/// A copy of the primary's files, which goes on with the primary's log.
+async fn standby_of(primary: &mut Server) -> Server {
+    let settings = vec![
+        "max_standby_streaming_delay=100ms".to_owned(),
+        format!(
+            "primary_conninfo=host=127.0.0.1 port={} user=postgres",
+            primary.port()
+        ),
+    ];
+    let mut standby = start_server_with(&binaries().await, "standby", settings).await;
+    let stopped = tokio::try_join!(standby.stop_immediately(), primary.stop_immediately());
+    stopped.expect("stop the servers");
+    let data = standby.directory().join("data");
+    fs::remove_dir_all(&data).expect("remove its data");
+    let from = primary.directory().join("data");
+    let copied = Command::new("cp").arg("-a").args([&from, &data]).status();
+    assert!(copied.expect("run cp").success());
+    let signal = data.join("standby.signal");
+    fs::write(&signal, "").expect("say that it is a standby");
+    let owner = fs::metadata(&from).expect("the primary's data");
+    chown(&signal, Some(owner.uid()), Some(owner.gid())).expect("give it to the server");
+    let started = tokio::try_join!(standby.restart(), primary.restart());
+    started.expect("start the servers");
+    standby
+}
+
+#[tokio::test]
+async fn a_standby_is_read_through_conflicts_with_its_replay_and_its_promotion() {
+    let mut site = Site::start().await;
+    site.on_primary(CHANGES).await;
+    site.syncs("changes have been replayed").await;
+
+    let late = hold_lock(
+        &site.primary,
+        "update meter set notes = 'late' where id = 11",
+    )
+    .await;
+    site.on_primary(CHANGES).await;
+    site.syncs("a transaction is open on the primary").await;
+    late.batch_execute("commit").await.expect("a late commit");
+    site.on_primary("select txid_current()").await;
+    site.syncs("it has committed late").await;
+
+    site.is_ended("the replay ends a transaction between statements", IDLE)
+        .await;
+    site.trial.start_anew(&[(Setting::RemoteTable, "waiting")]);
+    site.on_primary(CHANGES).await;
+    site.syncs("a view is read instead").await;
+    site.is_ended("the replay ends a statement", READING).await;
+
+    site.promote().await;
+    site.trial.change().await;
+    site.syncs("the standby is promoted").await;
+}

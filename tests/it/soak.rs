@@ -1,0 +1,177 @@
+//! A year of hourly runs in a few minutes, with faults in between: the real program keeps neither memory nor
+//! descriptors nor connections, and the local database keeps its size.
+//!
+//! `TEST_SIZE=60` is the whole year of 8,760 runs; each unit is 146 runs, about six days.
+
+use std::fs;
+
+use meter_sync::config::Setting;
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::support::program::{self, Running};
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::site::{Site, rows};
+use crate::support::size::size;
+
+const RUNS_A_UNIT: u64 = 146;
+/// After so many runs what is used has settled.
+const SETTLED: u64 = 72;
+/// Runs with problems are kept four times as long as the log's one day, and one run in twelve is one.
+const KEPT_RUNS: i64 = 24 + 2 + 4 * 3;
+
+const METERS: &str = "insert into meter (id, tenant_id, name, notes)
+     select n, 7, 'Meter ' || n, repeat('note ', 20) from generate_series(1, 300) n";
+
+/// The clock of the log goes on by an hour, since the runs take seconds.
+const HOUR: &str = "update meter_sync.meter_sync_log
+     set started_at = started_at - interval '1 hour', finished_at = finished_at - interval '1 hour'";
+
+/// What autovacuum does in a real hour.
+const VACUUM: &str = "vacuum pg_class, pg_attribute, pg_type, pg_depend, pg_index,
+     meter_sync.meter_sync_log, meter_sync.meter_sync_change, meter";
+
+/// What the program and the databases hold.
+#[derive(Debug)]
+struct Held {
+    memory_kb: u64,
+    descriptors: usize,
+    connections: i64,
+    catalog_bytes: i64,
+    log_bytes: i64,
+    runs: i64,
+}
+
+impl Held {
+    async fn by(program: &Running, site: &Site) -> Self {
+        site.on_local(VACUUM).await;
+        let process = format!("/proc/{}", program.pid());
+        let status = fs::read_to_string(format!("{process}/status")).expect("it runs");
+        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let memory = memory.and_then(|text| text.split_whitespace().next());
+        let sizes = "select
+             (select count(*) from pg_stat_activity where datname = current_database()) as connections,
+             (select sum(pg_total_relation_size(c.oid)) from pg_class c
+              where c.relname in ('pg_class', 'pg_attribute', 'pg_type', 'pg_depend', 'pg_index'))::bigint as catalog,
+             (select sum(pg_total_relation_size(c.oid)) from pg_class c
+              where c.relnamespace = 'meter_sync'::regnamespace and c.relkind = 'r')::bigint as log,
+             (select count(*) from meter_sync.meter_sync_log where not is_pruned) as runs";
+        let sizes = rows(&site.local, sizes).await[0].clone();
+        let number = |name: &str| sizes[name].as_i64().expect("a number");
+        Self {
+            memory_kb: memory.and_then(|kb| kb.parse().ok()).expect("a number"),
+            descriptors: fs::read_dir(format!("{process}/fd"))
+                .expect("it runs")
+                .count(),
+            connections: number("connections"),
+            catalog_bytes: number("catalog"),
+            log_bytes: number("log"),
+            runs: number("runs"),
+        }
+    }
+
+    /// Nothing has grown since, beyond what one run more or less explains.
+    fn assert_no_more_than(&self, settled: &Self) {
+        assert!(
+            self.memory_kb < settled.memory_kb + 16 * 1024,
+            "{self:?} {settled:?}"
+        );
+        assert!(
+            self.descriptors <= settled.descriptors + 5,
+            "{self:?} {settled:?}"
+        );
+        assert!(
+            self.connections <= settled.connections + 3,
+            "{self:?} {settled:?}"
+        );
+        assert!(
+            self.catalog_bytes < settled.catalog_bytes * 2,
+            "{self:?} {settled:?}"
+        );
+        assert!(
+            self.log_bytes < settled.log_bytes * 3,
+            "{self:?} {settled:?}"
+        );
+        assert!(self.runs <= KEPT_RUNS, "{self:?} {settled:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_year_of_hourly_runs_with_faults_in_between_leaves_nothing_that_grows() {
+    let site = Site::new().await;
+    site.on_remote(METERS).await;
+    let (remote, remote_url) = Proxy::before(&site.pair.remote_url).await;
+    let (local, local_url) = Proxy::before(&site.pair.local_url).await;
+    let settings = [
+        (Setting::RemoteUrl, remote_url.as_str()),
+        (Setting::LocalUrl, local_url.as_str()),
+        (Setting::Schedule, "off"),
+        (Setting::KeepRuns, "1d"),
+        (Setting::ConnectTimeout, "1s"),
+    ];
+    let (program, address) = Running::serve(program::bare(&["serve"], &settings)).await;
+    let url = format!("http://{address}/api/local/meter-sync-trigger");
+    let client = Client::new();
+    let mut settled = None;
+    for hour in 1..=size() * RUNS_A_UNIT {
+        change(&site, hour).await;
+        let is_broken = break_a_line(&remote, &local, hour);
+        let answer = client.post(&url).send().await.expect("an answer");
+        let answer: Value = answer.json().await.expect("JSON");
+        assert!(is_broken || answer["success"] == true, "{hour}: {answer}");
+        remote.set(Fault::None);
+        local.set(Fault::None);
+        site.on_local(HOUR).await;
+        if hour == SETTLED {
+            settled = Some(Held::by(&program, &site).await);
+        } else if hour % RUNS_A_UNIT == 0 {
+            let answer = client.post(&url).send().await.expect("an answer");
+            assert_eq!(answer.status(), 200);
+            let held = Held::by(&program, &site).await;
+            held.assert_no_more_than(settled.as_ref().expect("it has settled"));
+            assert_equal(&site).await;
+        }
+    }
+}
+
+/// Most hours bring nothing, some a few changes.
+async fn change(site: &Site, hour: u64) {
+    if hour.is_multiple_of(3) {
+        let id = hour % 300 + 1;
+        let change = format!(
+            "update meter set name = 'Hour {hour}' where id in ({id}, {})",
+            301 - id
+        );
+        site.on_remote(&change).await;
+    }
+    if hour.is_multiple_of(7) {
+        let id = hour % 300 + 1;
+        let flip = format!("update meter set tenant_id = 15 - tenant_id where id = {id}");
+        site.on_remote(&flip).await;
+    }
+}
+
+/// Breaks one line in every twelfth hour.
+fn break_a_line(remote: &Proxy, local: &Proxy, hour: u64) -> bool {
+    if hour % 12 != 5 {
+        return false;
+    }
+    match hour / 12 % 4 {
+        0 => remote.set(Fault::Refuse),
+        1 => remote.set_once(Fault::CutBefore(&["-- read the meters"]), Fault::None),
+        2 => local.set_once(Fault::CutBefore(&["-- log the end of a run"]), Fault::None),
+        _ => local.set_once(Fault::LoseReply(&["-- take the run lock"]), Fault::None),
+    }
+    true
+}
+
+async fn assert_equal(site: &Site) {
+    let remote = "select id::text, name, notes from meter where tenant_id = 7 order by meter.id";
+    let local = "select id, name, notes from meter where active order by id::bigint";
+    assert_eq!(
+        rows(&site.local, local).await,
+        rows(&site.remote, remote).await
+    );
+    let unfinished = "select id from meter_sync.meter_sync_log where outcome is null";
+    assert_eq!(rows(&site.local, unfinished).await, json!([]));
+}
