@@ -48,6 +48,8 @@ mod sequences;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod status;
 #[cfg(test)]
 mod sync;

@@ -12,4 +12,5 @@ pub(crate) mod schema;
 pub(crate) mod scrape;
 pub(crate) mod served;
 pub(crate) mod site;
+pub(crate) mod size;
 pub(crate) mod wait;
