@@ -21,6 +21,8 @@ use super::{Requested, columns, contents, here, history, lock};
 pub(super) enum Start<'c> {
     Begun(Box<Begun<'c>>),
     Answered(Requested),
+    /// It is not known whose meters the table has; the run has failed.
+    NoTenant(Requested, LocalTable),
 }
 
 /// A run that holds its scope's lock and has its log row.
@@ -86,7 +88,8 @@ impl Order<'_> {
                 }
                 Door::NoTenant(failure, table) => {
                     let requested = self.fail_without_tenant(tx, &table, failure).await;
-                    return requested.map(Start::Answered).map_err(|e| e.failure());
+                    let requested = requested.map_err(|e| e.failure())?;
+                    return Ok(Start::NoTenant(requested, table));
                 }
             }
             drop(tx);

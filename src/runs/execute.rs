@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::db::{Connection, Database, Local, Remote, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Outcome, Phase, Progress, RunId};
+use crate::meter::{Outcome, Phase, Progress, RunId, TenantId};
 use crate::sync::{self, Done, Job, SyncError};
 
 use super::begin::{Begun, Start};
@@ -22,7 +22,7 @@ use super::order::Order;
 use super::report::RunReport;
 use super::settle::{End, Settled};
 use super::status::TenantStatus;
-use super::table::Scope;
+use super::table::{LocalTable, Scope};
 use super::{Request, Requested, Shared, Ticket, retention};
 
 /// Carries out a request, and compares the contents after it where that is due; `begun` is answered as soon as it is
@@ -35,10 +35,15 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
         ended.compare_contents().await;
         ended.tell();
     }
-    let Ended { order, scope, .. } = ended;
-    let keep = shared.config.limits.keep_runs;
-    if let Some(keep) = keep.filter(|_| !request.dry_run) {
-        retention::prune(order.local, &scope, keep).await;
+    let Ended { scope, .. } = ended;
+    if !request.dry_run {
+        prune(shared, &scope.table, Some(&scope.tenant.id)).await;
+    }
+}
+
+async fn prune(shared: &Shared, table: &LocalTable, tenant: Option<&TenantId>) {
+    if let (Some(local), Some(keep)) = (&shared.local, shared.config.limits.keep_runs) {
+        retention::prune(local, (table, tenant), keep).await;
     }
 }
 
@@ -83,6 +88,12 @@ pub(super) async fn run_once<'a>(
     let run = match order.start(&mut connection).await {
         Ok(Start::Begun(run)) => *run,
         Ok(Start::Answered(requested)) => return answer(begun, requested),
+        Ok(Start::NoTenant(requested, table)) => {
+            drop(starting);
+            let answered = answer(begun, requested);
+            prune(shared, &table, None).await;
+            return answered;
+        }
         Err(failure) => return answer(begun, order.never_began(failure)),
     };
     let observer = watch::Sender::new(Progress::start(Instant::now()));

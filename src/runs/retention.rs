@@ -5,7 +5,7 @@
 //!
 //! - runs with problems, [`PROBLEMS`] times as long;
 //! - each meter's last change and its run, so that the reason why a meter is as it is can always be told;
-//! - the last run that succeeded.
+//! - the last run that succeeded, and the last that compared what all rows hold.
 //!
 //! Old is told by the database's clock. Several processes may prune at once: each takes other runs. A failure is logged,
 //! and left to the next run.
@@ -13,8 +13,9 @@
 use std::time::{Duration, Instant};
 
 use crate::db::{Database, DbError, Local, Tx, param};
+use crate::meter::TenantId;
 
-use super::table::Scope;
+use super::table::LocalTable;
 
 /// Runs with problems are kept so many times as long as others.
 const PROBLEMS: i64 = 4;
@@ -25,12 +26,15 @@ const STEP_ENTRIES: i64 = 5000;
 /// No step begins later than this after a run: what is left is left to the next run.
 const LONGEST: Duration = Duration::from_secs(5);
 
+/// The runs of a table for a tenant, and those that failed because the tenant was not known.
+pub(super) type Log<'a> = (&'a LocalTable, Option<&'a TenantId>);
+
 /// Deletes what is older than `keep`, as far as there is time.
-pub(super) async fn prune(local: &Database<Local>, scope: &Scope, keep: Duration) {
+pub(super) async fn prune(local: &Database<Local>, log: Log<'_>, keep: Duration) {
     let begun = Instant::now();
     let mut runs = 0;
     while begun.elapsed() < LONGEST {
-        match step(local, scope, keep).await {
+        match step(local, log, keep).await {
             Ok(0) => break,
             Ok(looked_at) => runs += looked_at,
             Err(error) => {
@@ -45,13 +49,14 @@ pub(super) async fn prune(local: &Database<Local>, scope: &Scope, keep: Duration
 }
 
 /// One step; how many runs were old.
-async fn step(local: &Database<Local>, scope: &Scope, keep: Duration) -> Result<usize, DbError> {
+async fn step(local: &Database<Local>, log: Log<'_>, keep: Duration) -> Result<usize, DbError> {
     let mut connection = local.connect().await?;
     let tx = connection.begin("prune the log").await?;
-    let old = old_runs(&tx, scope, keep).await?;
+    let old = old_runs(&tx, log, keep).await?;
     if !old.is_empty() {
-        let table = || param::text(scope.table.name.as_str());
-        let tenant = || param::text(scope.tenant.id.as_str());
+        let (table, tenant) = log;
+        let table = || param::text(table.name.as_str());
+        let tenant = || param::text(tenant.map(TenantId::as_str));
         let ids = || param::uuids(&old);
         tx.execute(SUPERSEDED, &[table(), tenant(), ids()]).await?;
         tx.execute(CHANGES, &[table(), tenant(), ids()]).await?;
@@ -66,13 +71,13 @@ async fn step(local: &Database<Local>, scope: &Scope, keep: Duration) -> Result<
 /// The oldest runs that are due.
 async fn old_runs(
     tx: &Tx<'_, Local>,
-    scope: &Scope,
+    (table, tenant): Log<'_>,
     keep: Duration,
 ) -> Result<Vec<uuid::Uuid>, DbError> {
     let seconds = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
     let params = [
-        param::text(scope.table.name.as_str()),
-        param::text(scope.tenant.id.as_str()),
+        param::text(table.name.as_str()),
+        param::text(tenant.map(TenantId::as_str)),
         param::bigint(seconds),
         param::bigint(seconds.saturating_mul(PROBLEMS)),
         param::bigint(STEP),
@@ -93,6 +98,9 @@ with old as materialized (
       and l.seq is distinct from (
           select max(s.seq) from meter_sync.meter_sync_log s
           where s.local_table = $1 and s.tenant = $2 and s.outcome in ('succeeded', 'no_change'))
+      and l.seq is distinct from (
+          select max(s.seq) from meter_sync.meter_sync_log s
+          where s.local_table = $1 and s.tenant = $2 and s.compared in ('contents', 'everything'))
     order by l.started_at limit $5
     for update of l skip locked
 )

@@ -1,6 +1,7 @@
 //! What the log keeps of old runs, and what not.
 
 use meter_sync::config::Setting;
+use meter_sync::error::ErrorCode;
 use meter_sync::meter::Outcome;
 use meter_sync::runs::meters::KeyText;
 use serde_json::{Value, json};
@@ -171,4 +172,39 @@ async fn runs_of_many_changes_are_pruned_in_transactions_of_their_own() {
     let steps = "select max(s.n) as most, sum(s.n) as all from (select xid, sum(n) as n from pruned group by xid) s";
     let expected = json!([{"most": 3000, "all": 12_000}]);
     assert_eq!(rows(&site.local, steps).await, expected);
+}
+
+#[tokio::test]
+async fn runs_that_fail_as_the_tenant_is_not_known_go_as_well() {
+    let mut site = Site::new().await;
+    site.on_local("insert into tenant values (8, 'Byte')").await;
+    let settings = site.settings().with(Setting::KeepRuns, "10d");
+    site.reconfigure(&settings);
+    for _ in 0..2 {
+        let run = site.sync().await;
+        let code = run.error.map(|error| error.code);
+        assert_eq!(code, Some(ErrorCode::TenantNotConfigured));
+    }
+    age(&site, "41 days").await;
+    sync_and_prune(&site, Outcome::Failed, json!(["failed"])).await;
+}
+
+#[tokio::test]
+async fn the_last_run_that_compared_all_rows_is_kept() {
+    let mut site = with_meters().await;
+    let settings = site.settings().with(Setting::KeepRuns, "10d");
+    site.reconfigure(&settings.with(Setting::FullCompare, "31d"));
+    site.on_local("update meter_sync.meter_sync_log set compared = 'nothing'")
+        .await;
+    let comparing = site.sync().await;
+    wait::until("the contents are compared", async || {
+        site.status().await.compared_at.is_some()
+    })
+    .await;
+    site.sync().await;
+    age(&site, "20 days").await;
+    let left = json!(["succeeded", "no_change", "no_change"]);
+    sync_and_prune(&site, Outcome::NoChange, left).await;
+    let kept = site.runs.run(comparing.run_id).await.expect("an answer");
+    assert!(kept.is_some());
 }
