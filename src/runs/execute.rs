@@ -75,24 +75,16 @@ pub(super) async fn run_once<'a>(
         return None;
     };
     let starting = shared.starting.lock().await;
-    let started_at = shared.clock.now();
-    let mut order = Order {
-        shared,
-        local,
-        request,
-        run_id: RunId::at(started_at),
-        seq: None,
-        started_at,
-    };
+    let mut order = Order::new(shared, local, request);
     let mut connection = None;
     let run = match order.start(&mut connection).await {
         Ok(Start::Begun(run)) => *run,
         Ok(Start::Answered(requested)) => return answer(begun, requested),
         Ok(Start::NoTenant(requested, table)) => {
             drop(starting);
-            let answered = answer(begun, requested);
+            drop(begun.send(requested));
             prune(shared, &table, None).await;
-            return answered;
+            return None;
         }
         Err(failure) => return answer(begun, order.never_began(failure)),
     };

@@ -25,6 +25,25 @@ pub(super) struct Order<'a> {
     pub(super) started_at: DateTime<Utc>,
 }
 
+impl<'a> Order<'a> {
+    /// A request that comes now.
+    pub(super) fn new(
+        shared: &'a Shared,
+        local: &'a Database<Local>,
+        request: &'a Request,
+    ) -> Self {
+        let started_at = shared.clock.now();
+        Self {
+            shared,
+            local,
+            request,
+            run_id: RunId::at(started_at),
+            seq: None,
+            started_at,
+        }
+    }
+}
+
 impl Order<'_> {
     pub(super) fn beginning<'b>(
         &'b self,

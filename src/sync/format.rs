@@ -45,6 +45,11 @@ const ONE_FORM: &[&str] = &[
     "jsonb",
 ];
 
+/// Binary data doubles where it is written as text, and a server writes no row of 1 GiB: the COPY would end there. In
+/// place of more bytes than these goes a text that is no binary data, so the row is set aside here.
+const MOST_BYTES: u32 = 500_000_000;
+const NO_BYTES: &str = "'too many bytes to cross as text \\'::pg_catalog.text";
+
 const UTF8: &str = "UTF8";
 const NO_ENCODING: &str = "SQL_ASCII";
 
@@ -79,6 +84,34 @@ impl Format {
             _ => (None, None),
         };
         Self::Text { written, read }
+    }
+
+    /// The columns of a remote row `r`, as they are sent.
+    pub(super) fn columns(&self, shape: &Shape) -> Vec<String> {
+        let both = || shape.remote_columns.iter().zip(&shape.columns);
+        let sent = both().map(|(there, here)| sent(there, here));
+        let Self::Text { .. } = self else {
+            return sent.collect();
+        };
+        let is_bytes = |(there, here): (&Column, &Column)| {
+            there.base_type == "bytea" && here.base_type == "bytea"
+        };
+        let lengths: Vec<String> = both()
+            .zip(sent.clone())
+            .filter(|(both, _)| is_bytes(*both))
+            .map(|(_, value)| {
+                format!("coalesce(pg_catalog.octet_length({value}), 0)::pg_catalog.int8")
+            })
+            .collect();
+        let length = lengths.join(" operator(pg_catalog.+) ");
+        let is_too_long = format!("{length} operator(pg_catalog.>) {MOST_BYTES}::pg_catalog.int8");
+        let guarded = both().zip(sent).map(|(both, value)| match is_bytes(both) {
+            true => {
+                format!("case when {is_too_long} then {NO_BYTES} else {value}::pg_catalog.text end")
+            }
+            false => value,
+        });
+        guarded.collect()
     }
 
     /// What COPY on the remote is told.
@@ -119,7 +152,7 @@ fn text_options(encoding: Option<&str>) -> String {
 /// cast of an assignment makes something else of it, or makes something where the text would be refused, that cast is
 /// made on the remote. It must not fail there, as a COPY ends with the first failure: what does not fit is left as it is
 /// and refused here.
-pub(super) fn sent(there: &Column, here: &Column) -> String {
+fn sent(there: &Column, here: &Column) -> String {
     let value = format!("r.{}", quote::identifier(&there.name));
     cast(there, here, &value).unwrap_or(value)
 }

@@ -13,7 +13,7 @@ use tokio_postgres::CopyOutStream;
 use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 
 use super::convert::Leftover;
-use super::format::{self, Format};
+use super::format::Format;
 use super::rows;
 use super::{Extent, Job, Observer, Shape, SyncError};
 
@@ -86,10 +86,7 @@ pub(super) async fn relay(
 
 fn read(shape: &Shape, extent: &Extent, format: &Format) -> String {
     let (from, filter, within) = (&shape.remote_from, &shape.remote_filter, &extent.remote);
-    let both = shape.remote_columns.iter().zip(&shape.columns);
-    let columns: Vec<String> = both
-        .map(|(there, here)| format::sent(there, here))
-        .collect();
+    let columns = format.columns(shape);
     format!(
         "-- read the meters
 copy (select {} from {from} r where {filter} and {within}) to stdout ({})",

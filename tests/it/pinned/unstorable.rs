@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use super::site;
 use crate::support::postgres::{Pair, connect, pair};
-use crate::support::site::{finish, rows, runs, settings};
+use crate::support::site::{Site, finish, rows, runs, settings};
 
 const COLUMNS: &str =
     "id text primary key, name text, notes text, active boolean not null default true";
@@ -240,4 +240,40 @@ async fn of_binary_data_the_beginning_is_recorded() {
         json!([{"id": 1, "l": 10_003, "a": "\\xab"}, {"id": 2, "l": 4, "a": "\\xab"}])
     );
     assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+}
+
+/// Rows cross as text where types differ, as those of the ports do here.
+#[tokio::test]
+async fn binary_data_that_is_too_long_as_text_is_set_aside_and_the_others_go_on() {
+    let remote = "create table meter (
+        id bigint primary key, tenant_id bigint not null, port integer, image bytea, active boolean not null);
+        alter table meter alter image set storage external";
+    let local = "create table tenant (id bigint primary key); insert into tenant values (7);
+        create table meter (id bigint primary key, port text, image bytea, active boolean not null)";
+    let site = Site::with_schemas(remote, local).await;
+    site.on_remote("insert into meter select n, 7, n, '\\xab', true from generate_series(1, 3) n")
+        .await;
+    site.sync().await;
+    // longer than half of the most that a server writes as one row
+    site.on_remote(
+        "update meter set port = 4 where id = 1;
+         update meter set image = (select string_agg(decode(repeat('ab', 54000000), 'hex'), '') from generate_series(1, 10)) where id = 2",
+    )
+    .await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    let reasons = "select key, reason from meter_sync.meter_sync_rejected";
+    let reasons = rows(&site.local, reasons).await;
+    assert_eq!(reasons[0]["key"], json!({"id": 2}), "{reasons:#}");
+    let reason = reasons[0]["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("image") && reason.contains("too many bytes"),
+        "{reason}"
+    );
+    let here = "select id, port, length(image) as length from meter order by id";
+    let rows_here = rows(&site.local, here).await;
+    assert_eq!(
+        rows_here,
+        json!([{"id": 1, "port": "4", "length": 1}, {"id": 2, "port": "2", "length": 1}, {"id": 3, "port": "3", "length": 1}])
+    );
 }
