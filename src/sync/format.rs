@@ -89,7 +89,10 @@ impl Format {
     /// The columns of a remote row `r`, as they are sent.
     pub(super) fn columns(&self, shape: &Shape) -> Vec<String> {
         let both = || shape.remote_columns.iter().zip(&shape.columns);
-        let sent = both().map(|(there, here)| sent(there, here));
+        let sent = both().map(|(there, here)| {
+            let value = format!("r.{}", quote::identifier(&there.name));
+            cast(shape, (there, here), &value).unwrap_or(value)
+        });
         let Self::Text { .. } = self else {
             return sent.collect();
         };
@@ -146,24 +149,25 @@ fn text_options(encoding: Option<&str>) -> String {
     )
 }
 
-/// A column of a remote row `r`, as it is sent where the local column is of the type `here`.
+/// A remote value as a text, where the local column is of another type; `None` if it is sent as its type writes it.
 ///
-/// A value of another type crosses as the text that its type writes, and becomes what the local type reads. Where the
-/// cast of an assignment makes something else of it, or makes something where the text would be refused, that cast is
-/// made on the remote. It must not fail there, as a COPY ends with the first failure: what does not fit is left as it is
-/// and refused here.
-fn sent(there: &Column, here: &Column) -> String {
-    let value = format!("r.{}", quote::identifier(&there.name));
-    cast(there, here, &value).unwrap_or(value)
-}
-
-/// The same as a text; `None` if the value is sent as its type writes it.
-pub(super) fn cast(there: &Column, here: &Column, value: &str) -> Option<String> {
+/// Such a value becomes what the local type reads. Where the cast of an assignment makes something else of it, or makes
+/// something where the text would be refused, that cast is made on the remote; but a text column takes the text as it
+/// is, with the blanks of a `char(n)` and `t` or `f` for a boolean. In a key `'1'` and `'1   '` are one. A cast must not
+/// fail on the remote, as a COPY ends with the first failure: what does not fit is left as it is and refused here.
+pub(super) fn cast(
+    shape: &Shape,
+    (there, here): (&Column, &Column),
+    value: &str,
+) -> Option<String> {
     if !there.is_builtin || there.base_type == here.base_type {
         return None;
     }
     let to = here.base_type.as_str();
     let is_text = TEXTS.contains(&to);
+    if is_text && !shape.key.contains(&here.name) {
+        return None;
+    }
     let is_integer = INTEGERS.contains(&to);
     match there.base_type.as_str() {
         // The blanks that fill it up are no part of the value.

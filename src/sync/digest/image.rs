@@ -78,7 +78,7 @@ impl Hasher {
         let both = shape.remote_columns.iter().zip(&shape.columns);
         let values = both
             .filter(|(_, here)| is_in(here))
-            .map(|(there, here)| value(row, there, here, self.way.casts));
+            .map(|both| value(shape, row, both, self.way.casts));
         let hash = match self.way.function {
             HashFunction::Server => {
                 let terms: Vec<String> = values
@@ -224,12 +224,12 @@ impl Kind {
 
 /// The value of a column in a row of a side, as the local table would store it; as its text where that may take
 /// a cast, and casts are not wanted.
-fn value(row: Row, there: &Column, here: &Column, casts: bool) -> Value {
+fn value(shape: &Shape, row: Row, (there, here): (&Column, &Column), casts: bool) -> Value {
     let name = quote::identifier(&here.name);
     let (plain, written) = match row {
         Row::Remote => {
             let plain = format!("r.{name}");
-            let cast = format::cast(there, here, &plain);
+            let cast = format::cast(shape, (there, here), &plain);
             let written = cast.unwrap_or_else(|| text(&plain, there));
             (plain, written)
         }

@@ -71,6 +71,9 @@ pub(super) async fn find(
     let suspects = match &job.compare {
         Compare::Everything => return Ok(everything),
         Compare::Also(extent) => Some(extent),
+        Compare::Differences if has_few_rows_with_a_new_column(shape, job) => {
+            return Ok(everything);
+        }
         Compare::Differences => None,
     };
     let (difference, compared) = find_usual(remote, local, shape, job, versions).await?;
@@ -85,6 +88,16 @@ pub(super) async fn find(
         Difference::Within(extent) => (Difference::Within(extent.or(suspects)), Compared::Contents),
         Difference::Unclear => everything,
     })
+}
+
+/// As many rows cross a thin line in seconds.
+const FEW_ROWS: i64 = 10_000;
+
+/// Most rows get a value in a column that is synced for the first time. Where they are few, reading them at once costs
+/// less than looking first at which they are, above all where the source is a slow view.
+fn has_few_rows_with_a_new_column(shape: &Shape, job: &Job<'_>) -> bool {
+    let report = job.column_report.get();
+    report.is_some_and(|report| report.has_new) && shape.estimated_rows <= FEW_ROWS
 }
 
 /// Finds where the sides can differ by what costs least.

@@ -63,6 +63,8 @@ pub struct ColumnReport {
     pub columns: Vec<KnownColumn>,
     /// Whether that is other than what was known.
     pub is_changed: bool,
+    /// Whether a column is synced for the first time beside those that were synced before.
+    pub has_new: bool,
     /// The columns that are no longer synced because of what the site did.
     pub left: Vec<String>,
 }
@@ -113,12 +115,14 @@ pub fn compare(known: &KnownColumns, shape: &Shape, mapping: &Mapping) -> Column
     }
     let is_new = |column: &KnownColumn| !columns.iter().any(|known| known.name == column.name);
     let new: Vec<_> = now.synced().filter(is_new).collect();
+    let has_new = !new.is_empty() && !known.columns.is_empty();
     columns.extend(new);
     columns.sort_by(|a, b| a.name.cmp(&b.name));
     let mut before = known.columns.clone();
     before.sort_by(|a, b| a.name.cmp(&b.name));
     ColumnReport {
         is_changed: columns != before,
+        has_new,
         columns,
         left,
     }

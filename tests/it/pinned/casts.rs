@@ -1,4 +1,5 @@
-//! What a value becomes where the types of the two sides differ: what the cast of an assignment makes of it.
+//! What a value becomes where the types of the two sides differ: a text column takes the text as it is written; another
+//! type and a key become what the cast of an assignment makes of them.
 
 use meter_sync::meter::{Counts, Outcome};
 use serde_json::{Value, json};
@@ -71,7 +72,11 @@ const CASTS: &[(&str, &str, Becomes)] = &[
     (
         "char(5)",
         "text",
-        &[("'ab'", Some("ab")), ("''", Some("")), ("' a'", Some(" a"))],
+        &[
+            ("'ab'", Some("ab   ")),
+            ("''", Some("     ")),
+            ("' a'", Some(" a   ")),
+        ],
     ),
     (
         "char(5)",
@@ -90,12 +95,12 @@ const CASTS: &[(&str, &str, Becomes)] = &[
     (
         "boolean",
         "text",
-        &[("true", Some("true")), ("false", Some("false"))],
+        &[("true", Some("t")), ("false", Some("f"))],
     ),
     (
-        "boolean",
+        "integer",
         "varchar(4)",
-        &[("true", Some("true")), ("false", None)],
+        &[("1234", Some("1234")), ("12345", None)],
     ),
     (
         "numeric",
@@ -149,7 +154,7 @@ const CASTS: &[(&str, &str, Becomes)] = &[
 ];
 
 #[tokio::test]
-async fn a_value_of_another_type_becomes_what_the_cast_of_an_assignment_makes_of_it() {
+async fn a_value_of_another_type_becomes_its_text_or_what_the_cast_of_an_assignment_makes_of_it() {
     for (there, here, values) in CASTS {
         let site = Site::with_schemas(
             &format!("create table meter (id bigint primary key, tenant_id int, v {there}, active boolean not null default true)"),

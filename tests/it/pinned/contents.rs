@@ -301,3 +301,22 @@ async fn comparing_every_value_against_a_tight_limit_fails_and_harms_nothing() {
     assert_eq!(run.counts, updated(1, METERS), "{run:#?}");
     assert_eq!(last(&site).await["compared"], "everything");
 }
+
+#[tokio::test]
+async fn a_column_that_few_rows_get_anew_is_read_at_once() {
+    let site = settled().await;
+    site.on_remote("alter table meter add floor integer; update meter set floor = id")
+        .await;
+    site.on_local("alter table meter add floor integer").await;
+    let run = sync(&site.runs).await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(last(&site).await["compared"], "everything");
+    assert!(
+        holds(
+            &site.local,
+            "not exists (select from meter where active and floor is distinct from id::integer)"
+        )
+        .await
+    );
+    assert_eq!(sync(&site.runs).await.outcome, Some(Outcome::NoChange));
+}
