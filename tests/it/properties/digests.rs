@@ -120,7 +120,7 @@ fn the_digests_lead_to_what_comparing_everything_leads_to() {
             let (fast, naive) = (lines.fast(tables).await, lines.naive().await);
             assert_alike(site, [&fast, &naive]).await;
             assert_eq!(compared(site, &naive).await, "everything");
-            is_by_digest |= compared(site, &fast).await == "differences";
+            is_by_digest |= compared(site, &fast).await != "everything";
         }
         let again = lines.fast(tables).await;
         let is_settled = again.outcome == Some(Outcome::NoChange) || again.counts.rejected > 0;
