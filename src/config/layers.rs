@@ -188,6 +188,14 @@ impl Found {
         }
     }
 
+    /// The value as one text with the blanks at its ends, but without a line end.
+    pub(super) fn exact_text(&self) -> String {
+        match &self.value {
+            Value::Text(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
+            Value::List(items) => items.join(","),
+        }
+    }
+
     /// The value as a list; a text is taken apart at commas and line ends.
     pub(super) fn list(&self) -> Vec<String> {
         let items: Vec<&str> = match &self.value {

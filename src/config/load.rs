@@ -156,7 +156,7 @@ fn mapping(layers: &Layers) -> Result<Mapping, ConfigError> {
     Ok(Mapping {
         tenant: layers
             .find(Setting::TenantId)
-            .and_then(|found| TenantId::new(found.text())),
+            .and_then(|found| TenantId::new(found.exact_text())),
         source: query.map_or(Source::Table(table), |found| Source::Query(found.text())),
         local_table: text(Setting::LocalTable, DEFAULT_TABLE),
         columns: list(layers, Setting::Columns, values::names)?,

@@ -62,6 +62,21 @@ fn flags_go_before_variables_and_those_before_the_file() {
 }
 
 #[test]
+fn the_blanks_of_a_tenants_id_are_a_part_of_it() {
+    for (given, taken) in [
+        (" acme", " acme"),
+        ("acme ", "acme "),
+        ("7\n", "7"),
+        ("7\r\n", "7"),
+    ] {
+        let config = load([("METER_SYNC_TENANT_ID", given)]).unwrap();
+        assert_eq!(config.mapping.tenant, TenantId::new(taken), "{given:?}");
+    }
+    let config = load([("METER_SYNC_TENANT_ID", " ")]).unwrap();
+    assert_eq!(config.mapping.tenant, None);
+}
+
+#[test]
 fn a_secret_may_come_from_a_file_but_not_twice() {
     let secret = file(&format!("{REMOTE}\n"));
     let path = secret.path().to_str().unwrap();

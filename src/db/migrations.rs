@@ -20,6 +20,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0010_retention.sql"),
     include_str!("migrations/0011_held_sets.sql"),
     include_str!("migrations/0012_compared_contents.sql"),
+    include_str!("migrations/0013_replaced_columns.sql"),
 ];
 
 /// What the migrations found or did.

@@ -74,6 +74,7 @@ fn column(row: &Row) -> KnownColumn {
         drift: match row.get::<_, Option<&str>>(6) {
             Some("renamed") => Some(Drift::Renamed(to)),
             Some("retyped") => Some(Drift::Retyped(to)),
+            Some("replaced") => Some(Drift::Replaced(to)),
             Some(_) => Some(Drift::Missing),
             None => None,
         },
@@ -156,6 +157,7 @@ fn row(column: &KnownColumn) -> Value {
         Some(Drift::Missing) => (Some("missing"), None),
         Some(Drift::Renamed(to)) => (Some("renamed"), Some(to)),
         Some(Drift::Retyped(to)) => (Some("retyped"), Some(to)),
+        Some(Drift::Replaced(to)) => (Some("replaced"), Some(to)),
     };
     json!({
         "column_name": column.name,

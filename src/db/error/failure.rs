@@ -73,15 +73,24 @@ fn of_tls(side: SideName, source: &tokio_postgres::Error) -> Failure {
 
 fn of_server(side: SideName, doing: &str, error: &ServerError) -> Failure {
     let state = error.code().code();
+    let is_raised = origin::is_raised(error);
     // What is said at sign-in names users and databases; say it without them.
-    if state.starts_with("28") {
+    if state.starts_with("28") && !is_raised {
         let message = format!("The {side} database refused the user or password.");
         return Failure::new(auth(side), message);
     }
-    if *error.code() == SqlState::UNDEFINED_DATABASE {
+    if *error.code() == SqlState::UNDEFINED_DATABASE && !is_raised {
         let message = format!("The {side} server has no database of the name in the settings.");
         return Failure::new(unreachable(side), message)
             .with_remedy(format!("Check the database name in {}.", remedy::url(side)));
+    }
+    if origin::is_of_connection_settings(error) {
+        let message = format!(
+            "The {side} server takes no connection with these settings: {} (SQLSTATE {state}).",
+            shortened(error.message())
+        );
+        return Failure::new(ErrorCode::ConfigInvalid, message)
+            .with_remedy(format!("Check the options in {}.", remedy::url(side)));
     }
     // By what was refused, as a server says it in its own language.
     let is_standby = *error.code() == SqlState::FEATURE_NOT_SUPPORTED && doing == OPEN;
@@ -100,7 +109,7 @@ fn of_server(side: SideName, doing: &str, error: &ServerError) -> Failure {
 /// The server's message and the function that it comes from.
 fn told(side: SideName, doing: &str, error: &ServerError) -> String {
     let state = error.code().code();
-    if *error.code() == SqlState::TOO_MANY_CONNECTIONS {
+    if *error.code() == SqlState::TOO_MANY_CONNECTIONS && !origin::is_raised(error) {
         return format!("The {side} server has no connection left for us (SQLSTATE {state}).");
     }
     let message = shortened(error.message());

@@ -33,26 +33,30 @@ pub(super) fn is_fatal(error: &ServerError) -> bool {
     }
 }
 
-/// Whether the error speaks of the server or its connections: out of resources, shutting down, failing disks. The same
-/// states raised by a function are believed.
-fn is_of_the_server(error: &ServerError) -> bool {
-    is_fatal(error)
-        || ["08", "53", "58"].contains(&class(error))
-        || error.code().code().starts_with("57P")
+/// Whether a server refuses a connection for a setting in its options: for a name or a value that it does not know.
+pub(super) fn is_of_connection_settings(error: &ServerError) -> bool {
+    is_fatal(error) && ["22", "42"].contains(&class(error))
 }
 
-/// Whether a function of the database's owner raised it, as `raise` does in PL/pgSQL.
+/// Whether the error speaks of the server or its connections: out of resources, shutting down, failing disks.
+fn is_of_the_server(error: &ServerError) -> bool {
+    let is_state =
+        ["08", "53", "58"].contains(&class(error)) || error.code().code().starts_with("57P");
+    is_fatal(error) || is_state && !is_of_a_language(error)
+}
+
+/// Whether a function of the database's owner raised it, as `raise` does in PL/pgSQL, by whatever SQLSTATE.
 pub(super) fn is_raised(error: &ServerError) -> bool {
-    if is_of_the_server(error) {
-        return false;
-    }
+    !is_of_the_server(error)
+        && (!has_known_class(error) || class(error) == "P0" || is_of_a_language(error))
+}
+
+/// Whether a procedural language raised it. What the server says while a function runs keeps its own place.
+fn is_of_a_language(error: &ServerError) -> bool {
     let file = error.file().unwrap_or_default();
     let name = file.rsplit('/').next().unwrap_or_default();
-    !has_known_class(error)
-        || class(error) == "P0"
-        || LANGUAGES.contains(&name)
-        || name.starts_with("plpy_")
-        || name.starts_with("plv8")
+    !is_fatal(error)
+        && (LANGUAGES.contains(&name) || name.starts_with("plpy_") || name.starts_with("plv8"))
 }
 
 /// Whether something fails inside a function, a trigger or a row of a COPY, and not the statement as a whole.

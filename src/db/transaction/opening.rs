@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{Bounds, DbError, RoleLimits, Tx, first_values};
-use crate::db::{ServerClock, Side, SideName};
+use crate::db::{ServerClock, Side, SideName, quote};
 
 /// What is being done while the relations of a snapshot are locked.
 const LOCK: &str = "lock the tables to be read";
@@ -134,9 +134,10 @@ impl<S: Side> Tx<'_, S> {
     /// Lets what follows find objects as the role does, for code of the database's owner that rests on it: views, row
     /// security, triggers, checks. Statements of ours name everything in full then.
     pub async fn use_role_path(&self) -> Result<(), DbError> {
-        let path = self.role_path();
+        // As a value: what the role or the URL gives need be no list of names that SQL takes.
+        let path = quote::literal(&self.role_path());
         self.batch(&format!(
-            "-- use the path of the role\nset local search_path = {path}"
+            "-- use the path of the role\nselect pg_catalog.set_config('search_path', {path}, true)"
         ))
         .await
     }

@@ -45,6 +45,8 @@ pub enum Drift {
     Renamed(String),
     /// It has this type now.
     Retyped(String),
+    /// It has this name now, and another column has its name.
+    Replaced(String),
 }
 
 /// What the runs so far know of the columns of a mirror.
@@ -163,9 +165,30 @@ impl Now<'_> {
 
     fn standing(&self, known: &KnownColumn) -> Standing {
         match self.synced().find(|now| now.name == known.name) {
-            Some(now) => Standing::Known(self.retyped(known, now)),
+            Some(now) => Standing::Known(match self.replaced(known, &now) {
+                Some(replaced) => replaced,
+                None => self.retyped(known, now),
+            }),
             None => self.gone(known),
         }
+    }
+
+    /// A column whose name another remote column has now, where the one before is there under another name.
+    fn replaced(&self, known: &KnownColumn, now: &KnownColumn) -> Option<KnownColumn> {
+        let offered = &self.shape.offered;
+        let is_same_source = known.source == now.source
+            && known.remote_relation == now.remote_relation
+            && offered.remote_relation == Some(known.remote_relation);
+        if !is_same_source || known.remote_number == now.remote_number {
+            return None;
+        }
+        let mut remote = offered.remote.iter();
+        let before = remote.find(|there| there.number == known.remote_number)?;
+        Some(KnownColumn {
+            drift: Some(Drift::Replaced(self.storable(&before.name))),
+            remote_number: known.remote_number,
+            ..now.clone()
+        })
     }
 
     /// A column that is synced as before. It has drifted if its remote type is another, unless the site has changed

@@ -26,7 +26,7 @@ fn changes<'a>(drifted: impl IntoIterator<Item = &'a KnownColumn>) -> Option<Str
     drifted.sort_by(|a, b| a.name.cmp(&b.name));
     let is_frozen = |column: &&KnownColumn| match column.drift {
         Some(Drift::Missing | Drift::Renamed(_)) => true,
-        Some(Drift::Retyped(_)) | None => false,
+        Some(Drift::Retyped(_) | Drift::Replaced(_)) | None => false,
     };
     let frozen = match drifted.iter().any(is_frozen) {
         true => " A column that is gone there keeps its last values here.",
@@ -47,6 +47,10 @@ fn change(column: &KnownColumn) -> Option<String> {
         Drift::Missing => format!("{name} is gone (dropped or renamed)"),
         Drift::Renamed(to) => format!("{name} is called {} now", quote::where_needed(to)),
         Drift::Retyped(to) => format!("{name} is {to} now and was {}", column.remote_type),
+        Drift::Replaced(to) => format!(
+            "{name} is another column now, and the one before is called {}",
+            quote::where_needed(to)
+        ),
     })
 }
 
@@ -85,7 +89,7 @@ pub fn failure(drifted: &[&KnownColumn], shape: &Shape) -> Failure {
 /// One way to settle the drift that loses nothing.
 fn shortest(column: &KnownColumn, shape: &Shape) -> Option<String> {
     match column.drift.as_ref()? {
-        Drift::Missing => Some(without(&[column], shape)),
+        Drift::Missing | Drift::Replaced(_) => Some(without(&[column], shape)),
         Drift::Renamed(to) if has_local(shape, to) => Some(without(&[column], shape)),
         Drift::Renamed(to) => Some(rename(column, to, shape)),
         Drift::Retyped(to) => Some(retype(column, to, shape)),
@@ -123,6 +127,10 @@ pub fn finding(
         Drift::Renamed(to) => format!(
             "{change} on the remote, and {frozen}. To follow: {}. To keep it as the site's own: {}; or: {forget}",
             rename(column, to, shape),
+            without(&[column], shape)
+        ),
+        Drift::Replaced(_) => format!(
+            "{change} on the remote. To take the values of the new column: {forget}. To keep what is here as the site's own: {}; or let METER_SYNC_REMOTE_QUERY give the old column the old name",
             without(&[column], shape)
         ),
         Drift::Retyped(to) => format!(

@@ -3,6 +3,7 @@
 
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::{Setting, Settings};
+use meter_sync::error::ErrorCode;
 use meter_sync::meter::Outcome;
 use meter_sync::runs::report::RunReport;
 use serde_json::{Value, json};
@@ -95,6 +96,28 @@ async fn a_dropped_column_is_warned_of_until_it_is_back() {
     quiet(&site, &site.settings()).await;
     let arrived = rows(&site.local, "select distinct notes from meter").await;
     assert_eq!(arrived, json!([{"notes": null}]));
+}
+
+#[tokio::test]
+async fn a_column_whose_name_another_one_has_now_is_warned_of_until_it_is_accepted() {
+    let mut site = synced().await;
+    site.on_remote("alter table meter rename notes to remarks; alter table meter add notes text")
+        .await;
+    for _ in 0..2 {
+        warned(&site, &["notes is another column now", "called remarks"]).await;
+    }
+    let told = told_by_check(&site.settings()).await;
+    let (_, accept) = told[0]
+        .split_once("To take the values of the new column: ")
+        .unwrap();
+    let (accept, _) = accept.split_once(". To keep").unwrap();
+    let settings = site.settings().with(Setting::OnDrift, "fail");
+    site.reconfigure(&settings);
+    let run = site.sync().await;
+    let code = run.error.as_ref().map(|error| error.code);
+    assert_eq!(code, Some(ErrorCode::SchemaDrift), "{run:#?}");
+    site.on_local(accept).await;
+    quiet(&site, &settings).await;
 }
 
 #[tokio::test]

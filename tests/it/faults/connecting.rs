@@ -51,6 +51,46 @@ async fn an_unreachable_remote_is_told_apart_in_words() {
 }
 
 #[tokio::test]
+async fn options_that_a_server_does_not_take_are_told_as_a_setting_of_ours() {
+    let mut broken = Broken::with_changes().await;
+    for (setting, url) in [
+        (Setting::RemoteUrl, broken.site.pair.remote_url.clone()),
+        (Setting::LocalUrl, broken.site.pair.local_url.clone()),
+    ] {
+        for (option, named) in [("work_mem%3Dabc", "work_mem"), ("nosuch%3D1", "nosuch")] {
+            let url = format!("{url}?options=-c%20{option}");
+            broken.reconfigure(&[(setting, &url)]);
+            let run = broken.site.sync().await;
+            let error = run.error.as_ref().expect("an error");
+            assert_eq!(error.code, ErrorCode::ConfigInvalid, "{run:#?}");
+            assert!(error.message.contains(named), "{error:?}");
+            assert!(error.remedy.contains("options"), "{error:?}");
+        }
+    }
+    broken.reconfigure(&[]);
+    broken.heals().await;
+}
+
+#[tokio::test]
+async fn a_search_path_in_the_options_is_taken_as_the_server_takes_it() {
+    let mut broken = Broken::with_changes().await;
+    for path in ["", "my-schema,public", "user", "\"$user\",public"] {
+        let option = format!("?options=-c%20search_path%3D{}", path.replace('"', "%22"));
+        let urls = [&broken.site.pair.remote_url, &broken.site.pair.local_url];
+        let [remote, local] = urls.map(|url| format!("{url}{option}"));
+        broken.reconfigure(&[
+            (Setting::RemoteUrl, &remote),
+            (Setting::LocalUrl, &local),
+            (Setting::RemoteTable, "public.meter"),
+            (Setting::LocalTable, "public.meter"),
+            (Setting::TenantId, "7"),
+        ]);
+        broken.heals().await;
+        broken.change_the_remote().await;
+    }
+}
+
+#[tokio::test]
 async fn a_remote_without_tls_is_not_talked_to_in_clear_when_tls_is_required() {
     let mut broken = Broken::with_changes().await;
     let url = format!("{}?sslmode=require", broken.site.pair.remote_url);

@@ -68,13 +68,6 @@ const LOCAL: &[Case] = &[
         "alter table meter add primary key (id);
          alter table meter_reading add foreign key (meter_id) references meter",
     ),
-    (
-        "create function full_disk() returns trigger language plpgsql as
-         $$begin raise 'no space' using errcode = '53100'; end$$;
-         create trigger full_disk after update on meter for each row execute function full_disk()",
-        ErrorCode::LocalUnreachable,
-        "drop function full_disk cascade",
-    ),
 ];
 
 #[tokio::test]
