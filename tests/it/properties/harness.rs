@@ -10,6 +10,7 @@ use quickcheck::{Arbitrary, Gen, QuickCheck, TestResult, Testable};
 use tokio::runtime::Runtime;
 
 use super::world::Worlds;
+use crate::support::size::seed;
 
 /// What a case came to; one that fails panics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,22 +27,13 @@ const DRAWN: u64 = 2000;
 /// How many smaller cases are tried after a failure.
 const SMALLER: usize = 60;
 
-/// Set to a printed seed, it brings the same cases again.
-const SEED: &str = "METER_SYNC_TEST_SEED";
-
 /// Holds a property against [`CASES`] cases.
 pub(crate) fn check<C, F>(property: F)
 where
     C: Arbitrary + Debug,
     F: AsyncFn(&mut Worlds, &C) -> Verdict + 'static,
 {
-    let seed = match std::env::var_os(SEED) {
-        Some(seed) => seed
-            .to_str()
-            .and_then(|s| s.parse().ok())
-            .expect("a seed is a number"),
-        None => meter_sync::clock::now().timestamp_subsec_nanos().into(),
-    };
+    let seed = seed();
     let property = Property {
         property,
         runtime: tokio::runtime::Builder::new_current_thread()
@@ -81,7 +73,9 @@ where
             Err(why) => {
                 let (case, why) = self.smallest(case, why);
                 let seed = self.seed;
-                TestResult::error(format!("{SEED}={seed} brings it again\n{case:#?}\n{why}"))
+                TestResult::error(format!(
+                    "TEST_SEED={seed} brings it again\n{case:#?}\n{why}"
+                ))
             }
         }
     }

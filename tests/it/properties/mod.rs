@@ -2,7 +2,7 @@
 //!
 //! A case is a few rounds of [`edits`] to both tables with a sync after each, on one of the
 //! [`shapes`] a site may have, with [`values`] out of [`pools`] and keys that collide. The oracle is [`model`]: two
-//! maps and a loop. A failure prints its seed; `METER_SYNC_TEST_SEED=<seed> cargo test <name>` brings
+//! maps and a loop. A failure prints its seed; `TEST_SEED=<seed> cargo test <name>` brings
 //! it again, and the smallest failing case that was found stands beside it.
 
 mod collisions;

@@ -31,12 +31,17 @@ static FINISHED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Fresh databases `test_n` on the two servers of this process.
 pub(crate) async fn pair() -> Pair {
+    pair_in(["UTF8"; 2]).await
+}
+
+/// The same in these encodings, the remote's first.
+pub(crate) async fn pair_in(encodings: [&str; 2]) -> Pair {
     let (remote, local) = SERVERS.get_or_init(start_pair).await;
     let database = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
     let finished = std::mem::take(&mut *FINISHED.lock().unwrap());
     tokio::join!(
-        replace_databases(remote, &finished, &database),
-        replace_databases(local, &finished, &database),
+        replace_databases(remote, &finished, &database, encodings[0]),
+        replace_databases(local, &finished, &database, encodings[1]),
     );
     Pair {
         remote_url: remote.url(&database),
@@ -101,13 +106,15 @@ pub(crate) async fn connect(url: &str) -> Client {
     client
 }
 
-async fn replace_databases(server: &Server, finished: &[String], database: &str) {
+async fn replace_databases(server: &Server, finished: &[String], database: &str, encoding: &str) {
     let admin = connect(&server.url("postgres")).await;
     for old in finished {
         let drop = format!("drop database \"{old}\" with (force)");
         admin.batch_execute(&drop).await.expect("drop a database");
     }
-    let create = format!("create database \"{database}\" template template0");
+    let create = format!(
+        "create database \"{database}\" encoding '{encoding}' locale 'C' template template0"
+    );
     admin
         .batch_execute(&create)
         .await

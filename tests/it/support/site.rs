@@ -60,7 +60,11 @@ impl Site {
 
     /// A site with schemas of the test's own.
     pub(crate) async fn with_schemas(remote_schema: &str, local_schema: &str) -> Self {
-        let pair = pair().await;
+        Self::on_pair(pair().await, remote_schema, local_schema).await
+    }
+
+    /// A site in these databases.
+    pub(crate) async fn on_pair(pair: Pair, remote_schema: &str, local_schema: &str) -> Self {
         let remote = connect(&pair.remote_url).await;
         let local = connect(&pair.local_url).await;
         remote

@@ -1,8 +1,17 @@
-//! How much the long tests do.
+//! How much the long tests do, and by which random numbers.
+
+use std::hash::{BuildHasher, RandomState};
 
 /// `TEST_SIZE`: 1 for `cargo test`, more for a longer search.
 pub(crate) fn size() -> u64 {
     number("TEST_SIZE").unwrap_or(1)
+}
+
+/// `TEST_SEED`, or another seed each time. It is printed, so that a failure can be run again.
+pub(crate) fn seed() -> u64 {
+    let seed = number("TEST_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
+    println!("TEST_SEED={seed}");
+    seed
 }
 
 fn number(name: &str) -> Option<u64> {
