@@ -1,20 +1,24 @@
-//! Long random histories of a site: both sides are edited in every way, runs come one by one and at
-//! once, lines break at named points; after every step the site must be as a model says.
+//! Long random histories of a site: both sides are edited in every way, transactions of the remote stay open
+//! and end late, runs of two processes come in turns and at once, lines break at named points; after every step the site
+//! must be as a model says.
 //!
-//! A failure prints its seed and the shortest history that shows it. `METER_SYNC_TEST_SEED=<seed>` runs
-//! the same histories again; the short one belongs into `reproduction.rs`.
-
-use std::hash::{BuildHasher, RandomState};
+//! A failure prints its seed and the shortest history that shows it. `TEST_SEED=<seed>` runs
+//! the same histories again; the short one belongs into `reproduction.rs`. `TEST_SIZE=<n>` lives n times as many.
 
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 
 use op::Op;
+use sites::KINDS;
 use world::World;
+
+use crate::support::size::{seed, size};
 
 mod model;
 mod op;
 mod reproduction;
+mod sites;
 mod world;
+mod writes;
 
 /// How many histories, and how long each is.
 const HISTORIES: u64 = 110;
@@ -22,28 +26,34 @@ const LENGTH: usize = 15;
 
 /// A history that starts on an empty site.
 #[derive(Clone, Debug)]
-struct History(Vec<Op>);
+struct History {
+    /// Which of [`KINDS`] the site is.
+    kind: usize,
+    ops: Vec<Op>,
+}
 
 impl Arbitrary for History {
     fn arbitrary(g: &mut Gen) -> Self {
-        Self((0..LENGTH).map(|_| Op::arbitrary(g)).collect())
+        Self {
+            kind: usize::arbitrary(g) % KINDS.len(),
+            ops: (0..LENGTH).map(|_| Op::arbitrary(g)).collect(),
+        }
     }
 
     fn shrink(&self) -> Box<dyn Iterator<Item = Self>> {
-        Box::new(self.0.shrink().map(Self))
+        let kind = self.kind;
+        let smaller = self.ops.shrink();
+        Box::new(smaller.map(move |ops| Self { kind, ops }))
     }
 }
 
 #[test]
 fn whatever_happens_the_site_is_as_the_model_says() {
-    let seed = std::env::var_os("METER_SYNC_TEST_SEED").map_or_else(
-        || RandomState::new().hash_one(0),
-        |seed| seed.to_string_lossy().parse().expect("a number"),
-    );
-    println!("METER_SYNC_TEST_SEED={seed}");
-    let live: fn(History) = |history| World::live(&history.0);
+    let live: fn(History) = |history| World::live(history.kind, &history.ops);
+    let histories = HISTORIES * size();
     QuickCheck::new()
-        .rng(Gen::from_size_and_seed(LENGTH, seed))
-        .tests(HISTORIES)
+        .rng(Gen::from_size_and_seed(LENGTH, seed()))
+        .tests(histories)
+        .max_tests(histories)
         .quickcheck(live);
 }

@@ -15,7 +15,7 @@ pub(super) const THEIRS: i64 = 8;
 /// The local rows as JSON, by key.
 pub(super) type Rows = BTreeMap<String, Value>;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Remote {
     pub(super) key: Option<u8>,
     pub(super) tenant: i64,
@@ -31,9 +31,19 @@ pub(super) struct Here {
     note: String,
 }
 
-#[derive(Clone, Debug, Default)]
+/// Which side's encoding has an emoji.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Emoji {
+    pub(super) remote: bool,
+    pub(super) local: bool,
+}
+
+#[derive(Clone, Debug)]
 pub(super) struct Model {
+    emoji: Emoji,
     pub(super) remote: Vec<Remote>,
+    /// What the open transaction on the remote did: a key, and the name it put there if it removed nothing.
+    open: Option<(u8, Option<Name>)>,
     pub(super) here: BTreeMap<u8, Here>,
     /// The slots that were claimed.
     pub(super) slots: BTreeSet<u8>,
@@ -62,6 +72,26 @@ impl Expected {
 }
 
 impl Model {
+    pub(super) fn new(emoji: Emoji) -> Self {
+        Self {
+            emoji,
+            remote: Vec::new(),
+            open: None,
+            here: BTreeMap::new(),
+            slots: BTreeSet::new(),
+            notes: 0,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether an edit would wait for the open transaction.
+    pub(super) fn would_wait(&self, op: &Op) -> bool {
+        self.open.is_some_and(|(key, _)| op.writes_remote(key))
+    }
+
     /// What an edit of either side does; nothing for what is no edit.
     pub(super) fn edit(&mut self, op: &Op) {
         let active = true;
@@ -76,7 +106,13 @@ impl Model {
                 let found = self.remote.iter().find(|row| row.key == Some(key)).cloned();
                 self.remote.extend(found);
             }
-            Op::PutUnkeyed(name) => self.remote.push(remote(None, name, active)),
+            Op::PutUnkeyed(name) => self.push(None, name, active),
+            Op::Begin { key, name } => self.open = self.open.or(Some((key, name))),
+            Op::End { is_commit } => {
+                let done = self.open.take().filter(|_| is_commit);
+                done.into_iter()
+                    .for_each(|(key, name)| self.commit(key, name));
+            }
             Op::EditHere { key, name } => {
                 let name = name.storable();
                 let row = self.here.entry(key).or_insert_with(|| here(OURS, name));
@@ -103,9 +139,33 @@ impl Model {
         }
     }
 
+    /// What the open transaction did shows.
+    pub(super) fn commit(&mut self, key: u8, name: Option<Name>) {
+        match name {
+            Some(name) => self.put(key, name, true),
+            None => self.remote.retain(|row| row.key != Some(key)),
+        }
+    }
+
     fn put(&mut self, key: u8, name: Name, active: bool) {
         self.remote.retain(|row| row.key != Some(key));
-        self.remote.push(remote(Some(key), name, active));
+        self.push(Some(key), name, active);
+    }
+
+    fn push(&mut self, key: Option<u8>, name: Name, active: bool) {
+        let is_storable = name != Name::Emoji || self.emoji.remote;
+        let name = if is_storable { name } else { name.storable() };
+        self.remote.push(Remote {
+            key,
+            tenant: OURS,
+            name,
+            active,
+        });
+    }
+
+    /// Whether the local column reads a name; whether it is then let in is another thing.
+    fn reads(&self, name: Name) -> bool {
+        name != Name::TooLong && (name != Name::Emoji || self.emoji.local)
     }
 
     fn each_remote(&mut self, key: u8, change: impl Fn(&mut Remote)) {
@@ -131,7 +191,7 @@ impl Model {
         // That a row is rejected is known beforehand only where the value does not fit its type.
         let switched_off = |row: &&&Remote| {
             let found = row.key.and_then(|key| self.here.get(&key));
-            found.is_some_and(Here::is_active) && !row.active && row.name != Name::TooLong
+            found.is_some_and(Here::is_active) && !row.active && self.reads(row.name)
         };
         let inactive = gone.len() + ours.iter().filter(switched_off).count();
         if keys.iter().collect::<BTreeSet<_>>().len() < keys.len() {
@@ -153,7 +213,12 @@ impl Model {
         let mut here = self.here.clone();
         let mut counts = Counts::default();
         for row in ours {
-            *take(&mut here, row, dry, &mut counts) += 1;
+            let count = if self.reads(row.name) {
+                take(&mut here, row, dry, &mut counts)
+            } else {
+                &mut counts.rejected
+            };
+            *count += 1;
         }
         for key in gone {
             here.entry(key).and_modify(|row| row.active = false);
@@ -190,7 +255,7 @@ fn take<'c>(
         return &mut counts.rejected;
     };
     let seized = here.get(&key).is_some_and(|found| found.tenant != OURS);
-    if row.name == Name::TooLong || (!dry && (seized || row.name == Name::Forbidden)) {
+    if !dry && (seized || row.name == Name::Forbidden) {
         return &mut counts.rejected;
     }
     let Some(found) = here.get_mut(&key).filter(|_| !seized) else {
@@ -223,15 +288,6 @@ impl Here {
 
     fn is_active(&self) -> bool {
         self.is_ours() && self.active
-    }
-}
-
-fn remote(key: Option<u8>, name: Name, active: bool) -> Remote {
-    Remote {
-        key,
-        tenant: OURS,
-        name,
-        active,
     }
 }
 

@@ -26,6 +26,10 @@ pub(super) enum Op {
     Duplicate(u8),
     /// The remote gets a row without a key.
     PutUnkeyed(Name),
+    /// A transaction on the remote puts a meter, or removes it where there is no name, and stays open.
+    Begin { key: u8, name: Option<Name> },
+    /// The open transaction on the remote ends.
+    End { is_commit: bool },
     /// Somebody writes a meter here.
     EditHere { key: u8, name: Name },
     /// Somebody deletes a meter here.
@@ -61,9 +65,11 @@ pub(super) enum Name {
     TooLong,
     /// Against a local constraint: not taken when it is written.
     Forbidden,
+    /// Not in every encoding: not taken when it is read by a local database without it.
+    Emoji,
 }
 
-const PLAIN: &[&str] = &["", "Main", "O'Neil \\N", "Höfe 🚰", "a\n\tb"];
+const PLAIN: &[&str] = &["", "Main", "O'Neil \\N", "Höfe", "a\n\tb"];
 
 impl Name {
     pub(super) fn text(self) -> Option<&'static str> {
@@ -72,6 +78,7 @@ impl Name {
             Self::Plain(n) => PLAIN.get(n).copied(),
             Self::TooLong => Some("much too long"),
             Self::Forbidden => Some("forbidden"),
+            Self::Emoji => Some("Haus 🚰"),
         }
     }
 
@@ -79,7 +86,7 @@ impl Name {
     pub(super) fn storable(self) -> Self {
         match self {
             Self::Null | Self::Plain(_) => self,
-            Self::TooLong | Self::Forbidden => Self::Plain(0),
+            Self::TooLong | Self::Forbidden | Self::Emoji => Self::Plain(0),
         }
     }
 }
@@ -105,6 +112,35 @@ const LOCAL_POINTS: &[&[&str]] = &[
     COMMIT,
 ];
 
+impl Op {
+    /// Whether it writes remote rows of a key.
+    pub(super) fn writes_remote(&self, key: u8) -> bool {
+        match *self {
+            Self::Put { key: own, .. }
+            | Self::Remove(own)
+            | Self::Toggle(own)
+            | Self::Move(own)
+            | Self::Duplicate(own) => own == key,
+            Self::PutAll(_) | Self::RemoveAll => true,
+            Self::PutUnkeyed(_)
+            | Self::Begin { .. }
+            | Self::End { .. }
+            | Self::EditHere { .. }
+            | Self::DeleteHere(_)
+            | Self::ToggleHere(_)
+            | Self::NoteHere(_)
+            | Self::SeizeHere(_)
+            | Self::Sync
+            | Self::SyncAllowed
+            | Self::DryRun
+            | Self::TwoAtOnce
+            | Self::Broken(_)
+            | Self::Restart
+            | Self::Tick(_) => false,
+        }
+    }
+}
+
 impl Arbitrary for Break {
     fn arbitrary(g: &mut Gen) -> Self {
         let point = g.choose(LOCAL_POINTS).copied().unwrap_or(COMMIT);
@@ -126,6 +162,7 @@ impl Arbitrary for Name {
             0 => Self::TooLong,
             1 => Self::Forbidden,
             2 | 3 => Self::Null,
+            4 => Self::Emoji,
             _ => Self::Plain(usize::arbitrary(g) % PLAIN.len()),
         }
     }
@@ -136,7 +173,7 @@ impl Arbitrary for Op {
         let key = u8::arbitrary(g) % KEYS;
         let name = Name::arbitrary(g);
         let active = u8::arbitrary(g) % 4 > 0;
-        match u8::arbitrary(g) % 42 {
+        match u8::arbitrary(g) % 46 {
             0..=6 => Self::Put { key, name, active },
             7 | 8 => Self::PutAll(name),
             9 | 10 => Self::Remove(key),
@@ -156,6 +193,11 @@ impl Arbitrary for Op {
             28..=32 => Self::Broken(Break::arbitrary(g)),
             33 => Self::Restart,
             34 | 35 => Self::Tick(key % 3),
+            36 | 37 => {
+                let name = (name != Name::Null).then_some(name);
+                Self::Begin { key, name }
+            }
+            38 | 39 => Self::End { is_commit: active },
             _ => Self::Sync,
         }
     }

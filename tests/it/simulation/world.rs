@@ -10,33 +10,30 @@ use meter_sync::runs::report::{RunReport, RunState};
 use meter_sync::runs::{Allow, Claim, Request, Runs};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use tokio_postgres::Client;
 
 use super::model::{self, Expected, Model, Rows};
-use super::op::{Break, COMMIT, Op};
+use super::op::{Break, COMMIT, Name, Op};
+use super::sites::{KINDS, Kind};
+use super::writes;
+use crate::support::postgres::{connect, pair_in};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{Site, finish, rows, runs, settings};
-
-const REMOTE_SCHEMA: &str = "
-    create table meter (id bigint, tenant_id bigint not null, name text, active boolean not null)";
-
-const LOCAL_SCHEMA: &str = "
-    create table tenant (id bigint primary key, name text);
-    insert into tenant values (7, 'Acme');
-    create table meter (
-        id varchar(9) primary key, tenant_id bigint not null,
-        name varchar(12) check (name <> 'forbidden'),
-        active boolean not null default true, site_note text default 'ours')";
 
 /// Both databases as they were before anything happened.
 const EMPTY_HERE: &str = "
     delete from meter; delete from meter_sync.meter_sync_slot; delete from meter_sync.meter_sync_log";
 
-/// A real site beside its model; one for all histories, one after the other.
+/// A real site beside its model; one for all histories on a kind of site, one after the other.
 pub(super) struct World {
+    kind: Kind,
     site: Site,
     settings: Settings,
-    /// A second process.
-    other: Runs,
+    /// Two processes, which take turns.
+    processes: [Runs; 2],
+    turn: usize,
+    /// Where a transaction of the remote stays open.
+    late: Client,
     remote: Proxy,
     local: Proxy,
     model: Model,
@@ -44,19 +41,20 @@ pub(super) struct World {
     logged: i64,
 }
 
-static WORLD: LazyLock<(Runtime, Mutex<World>)> = LazyLock::new(|| {
-    let runtime = Runtime::new().expect("a runtime");
-    let world = runtime.block_on(World::new());
-    (runtime, Mutex::new(world))
-});
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+static WORLDS: LazyLock<Vec<Mutex<Option<World>>>> =
+    LazyLock::new(|| KINDS.iter().map(|_| Mutex::default()).collect());
 
 impl World {
-    /// Lives a history on an empty site, and then heals.
-    pub(super) fn live(history: &[Op]) {
-        let (runtime, world) = &*WORLD;
+    /// Lives a history on an empty site of a kind, and then heals.
+    pub(super) fn live(kind: usize, history: &[Op]) {
         // a history that failed leaves nothing that the next one minds
-        let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
-        runtime.block_on(async {
+        let mut world = WORLDS[kind].lock().unwrap_or_else(PoisonError::into_inner);
+        RUNTIME.block_on(async {
+            if world.is_none() {
+                *world = Some(Self::new(KINDS[kind]).await);
+            }
+            let world = world.as_mut().expect("it was just made");
             world.empty().await;
             for op in history {
                 world.happen(op).await;
@@ -66,22 +64,23 @@ impl World {
         });
     }
 
-    async fn new() -> Self {
-        let mut site = Site::with_schemas(REMOTE_SCHEMA, LOCAL_SCHEMA).await;
+    async fn new(kind: Kind) -> Self {
+        let pair = pair_in(kind.encodings).await;
+        let site = Site::on_pair(pair, &kind.remote_schema(), &kind.local_schema()).await;
         let (remote, remote_url) = Proxy::before(&site.pair.remote_url).await;
         let (local, local_url) = Proxy::before(&site.pair.local_url).await;
         let settings = settings(&remote_url, &local_url);
-        site.reconfigure(&settings);
         site.sync().await;
-        let other = runs(&settings);
-        let model = Model::default();
         Self {
+            kind,
+            processes: [runs(&settings), runs(&settings)],
+            turn: 0,
+            late: connect(&site.pair.remote_url).await,
             site,
             settings,
-            other,
             remote,
             local,
-            model,
+            model: Model::new(kind.emoji()),
             logged: 0,
         }
     }
@@ -89,13 +88,24 @@ impl World {
     async fn empty(&mut self) {
         self.remote.set(Fault::None);
         self.local.set(Fault::None);
+        self.late_says("rollback").await;
         self.site.on_remote("delete from meter").await;
         self.site.on_local(EMPTY_HERE).await;
-        self.model = Model::default();
+        self.model = Model::new(self.kind.emoji());
         self.logged = 0;
+        self.turn = 0;
+    }
+
+    /// The process that has its turn.
+    fn next(&mut self) -> &Runs {
+        self.turn = 1 - self.turn;
+        &self.processes[self.turn]
     }
 
     async fn happen(&mut self, op: &Op) {
+        if self.model.would_wait(op) {
+            self.end(true).await;
+        }
         match *op {
             Op::Sync => self.sync(Request::new(Trigger::Cli)).await,
             Op::SyncAllowed => self.sync(allowed()).await,
@@ -109,9 +119,7 @@ impl World {
             }
             Op::TwoAtOnce => self.two_at_once().await,
             Op::Broken(broken) => self.sync_broken(broken).await,
-            Op::Restart => {
-                self.site.reconfigure(&self.settings);
-            }
+            Op::Restart => self.processes[self.turn] = runs(&self.settings),
             Op::Tick(slot) => self.tick(slot).await,
             Op::Put { .. }
             | Op::PutAll(_)
@@ -121,9 +129,12 @@ impl World {
             | Op::Move(_)
             | Op::Duplicate(_)
             | Op::PutUnkeyed(_) => {
+                let before = self.model.remote.clone();
                 self.model.edit(op);
-                self.write_remote().await;
+                self.write_remote(&before).await;
             }
+            Op::Begin { key, name } => self.begin(key, name).await,
+            Op::End { is_commit } => self.end(is_commit).await,
             Op::EditHere { .. }
             | Op::DeleteHere(_)
             | Op::ToggleHere(_)
@@ -131,47 +142,38 @@ impl World {
             | Op::SeizeHere(_) => {
                 let before = self.model.rows();
                 self.model.edit(op);
-                self.write_local(&before).await;
+                let rows = (&before, &self.model.rows());
+                writes::local(&self.site.local, &self.kind, rows).await;
             }
         }
     }
 
     /// The remote becomes what the model says.
-    async fn write_remote(&self) {
-        let row = |row: &model::Remote| json!({"id": row.key, "tenant_id": row.tenant, "name": row.name.text(), "active": row.active});
-        let rows: Vec<Value> = self.model.remote.iter().map(row).collect();
-        let write = "with gone as (delete from meter)
-             insert into meter select * from jsonb_populate_recordset(null::meter, $1)";
-        let written = self.site.remote.execute(write, &[&Value::from(rows)]).await;
-        written.expect("write the remote");
+    async fn write_remote(&self, before: &[model::Remote]) {
+        let rows = (before, self.model.remote.as_slice());
+        writes::remote(&self.site.remote, self.kind.name, rows).await;
     }
 
-    /// Those local rows that the model has changed become what it says; nobody else's hand is on them.
-    async fn write_local(&self, before: &Rows) {
-        let after = self.model.rows();
-        let gone: Vec<&String> = before
-            .keys()
-            .filter(|id| !after.contains_key(*id))
-            .collect();
-        let delete = "delete from meter where id = any($1)";
-        self.site
-            .local
-            .execute(delete, &[&gone])
-            .await
-            .expect("delete a meter");
-        let changed = after
-            .iter()
-            .filter(|(id, row)| before.get(*id) != Some(*row));
-        let changed: Vec<Value> = changed.map(|(_, row)| row.clone()).collect();
-        let write = "insert into meter select * from jsonb_populate_recordset(null::meter, $1)
-             on conflict (id) do update set tenant_id = excluded.tenant_id, name = excluded.name,
-                 active = excluded.active, site_note = excluded.site_note";
-        let written = self
-            .site
-            .local
-            .execute(write, &[&Value::from(changed)])
+    /// A transaction on the remote writes and stays open.
+    async fn begin(&mut self, key: u8, name: Option<Name>) {
+        if !self.model.is_open() {
+            let mut after = self.model.clone();
+            after.commit(key, name);
+            self.late_says("begin").await;
+            let rows = (self.model.remote.as_slice(), after.remote.as_slice());
+            writes::remote(&self.late, self.kind.name, rows).await;
+            self.model.edit(&Op::Begin { key, name });
+        }
+    }
+
+    async fn end(&mut self, is_commit: bool) {
+        self.late_says(if is_commit { "commit" } else { "rollback" })
             .await;
-        written.expect("write a meter");
+        self.model.edit(&Op::End { is_commit });
+    }
+
+    async fn late_says(&self, sql: &str) {
+        self.late.batch_execute(sql).await.expect("an answer");
     }
 
     async fn sync(&mut self, request: Request) {
@@ -179,7 +181,7 @@ impl World {
             request.dry_run,
             request.allow.mass_deactivation == Permission::Any,
         );
-        let run = finish(&self.site.runs, request).await;
+        let run = finish(self.next(), request).await;
         assert_ended(&run, &expected);
         self.ended(&run, &expected).await;
     }
@@ -196,7 +198,7 @@ impl World {
         if run.outcome != Some(Outcome::DryRun) {
             let mut explained = self.model.rows();
             for change in changes.as_array().expect("rows") {
-                explain(&mut explained, change);
+                explain(&mut explained, change, self.kind.name);
             }
             assert_eq!(
                 explained,
@@ -231,8 +233,8 @@ impl World {
     async fn two_at_once(&mut self) {
         let request = || Request::new(Trigger::Rest);
         let (one, other) = tokio::join!(
-            finish(&self.site.runs, request()),
-            finish(&self.other, request())
+            finish(&self.processes[0], request()),
+            finish(&self.processes[1], request())
         );
         let (first, second) = match (one.state, other.state) {
             (RunState::AlreadyRunning, _) => (other, one),
@@ -254,11 +256,11 @@ impl World {
 
     async fn tick(&mut self, slot: u8) {
         let start = DateTime::<Utc>::UNIX_EPOCH + TimeDelta::hours(slot.into());
-        let claimed = self.site.runs.claim_slot(start).await.expect("an answer");
+        let claimed = self.next().claim_slot(start).await.expect("an answer");
         // Its run follows at once, so whoever comes later finds it served, the claimant too.
         let is_first = self.model.slots.insert(slot);
         assert_eq!(claimed == Claim::Ours, is_first);
-        let again = self.other.claim_slot(start).await.expect("an answer");
+        let again = self.next().claim_slot(start).await.expect("an answer");
         assert_ne!(again, Claim::Ours, "a slot is claimed once");
         if claimed == Claim::Ours {
             self.sync(Request::new(Trigger::Schedule)).await;
@@ -267,13 +269,14 @@ impl World {
 
     /// A run whose line breaks once ends as if nothing had happened, or has changed nothing.
     async fn sync_broken(&mut self, broken: Break) {
+        let process = self.next().clone();
         let (proxy, fault, code) = match broken {
             Break::Remote(fault) => (&self.remote, fault, ErrorCode::RemoteUnreachable),
             Break::Local(fault) => (&self.local, fault, ErrorCode::LocalUnreachable),
         };
         let struck = proxy.struck();
         proxy.set_once(fault, Fault::None);
-        let run = finish(&self.site.runs, Request::new(Trigger::Cli)).await;
+        let run = finish(&process, Request::new(Trigger::Cli)).await;
         proxy.set(Fault::None);
         let struck = proxy.struck() > struck || fault == Fault::Refuse;
         let expected = self.model.run(false, false);
@@ -303,8 +306,10 @@ impl World {
 
     /// What holds between any two steps.
     async fn check(&self) {
-        let found = "select id, tenant_id, name, active, site_note from meter";
-        let found = rows(&self.site.local, found).await;
+        let Kind { name, note, .. } = self.kind;
+        let found =
+            format!("select id, tenant_id, {name} as name, active, {note} as site_note from meter");
+        let found = rows(&self.site.local, &found).await;
         let by_id = |row: &Value| (row["id"].as_str().expect("an id").to_owned(), row.clone());
         let found: Rows = found.as_array().expect("rows").iter().map(by_id).collect();
         assert_eq!(found, self.model.rows());
@@ -316,6 +321,8 @@ impl World {
 
     /// Whatever happened before, the remote's mistakes once mended, two runs bring peace.
     async fn heal(&mut self) {
+        self.end(true).await;
+        let before = self.model.remote.clone();
         self.model.remote.retain(|row| row.key.is_some());
         self.model.remote.sort_by_key(|row| row.key);
         self.model.remote.dedup_by_key(|row| row.key);
@@ -326,7 +333,7 @@ impl World {
         self.site
             .on_local("delete from meter where tenant_id <> 7")
             .await;
-        self.write_remote().await;
+        self.write_remote(&before).await;
         self.sync(allowed()).await;
         let expected = self.model.run(false, false);
         assert_eq!(expected.outcome, Outcome::NoChange);
@@ -356,14 +363,15 @@ fn assert_ended(run: &RunReport, expected: &Expected) {
 }
 
 /// Makes one change of the log.
-fn explain(here: &mut Rows, change: &Value) {
+fn explain(here: &mut Rows, change: &Value, name: &str) {
     let id = change["id"].as_str().expect("an id");
     if change["action"] == "insert" {
         let row = json!({"id": id, "name": null, "site_note": "ours"});
         assert_eq!(here.insert(id.to_owned(), row), None, "{change}");
     }
     let row = here.get_mut(id).unwrap_or_else(|| panic!("{change}"));
-    for (name, value) in change["after"].as_object().expect("an object") {
-        row[name] = value.clone();
+    for (column, value) in change["after"].as_object().expect("an object") {
+        let is_name = column == name.trim_matches('"');
+        row[if is_name { "name" } else { column }] = value.clone();
     }
 }
