@@ -1,6 +1,6 @@
 //! Long random histories of a site: both sides are edited in every way, transactions of the remote stay open
 //! and end late, runs of two processes come in turns and at once, lines break at named points; after every step the site
-//! must be as a model says.
+//! must be as a model says. [`tables`] does the like with tables of any shape.
 //!
 //! A failure prints its seed and the shortest history that shows it. `TEST_SEED=<seed>` runs
 //! the same histories again; the short one belongs into `reproduction.rs`. `TEST_SIZE=<n>` lives n times as many.
@@ -17,6 +17,7 @@ mod model;
 mod op;
 mod reproduction;
 mod sites;
+mod tables;
 mod world;
 mod writes;
 
