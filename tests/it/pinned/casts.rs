@@ -139,6 +139,12 @@ const CASTS: &[(&str, &str, Becomes)] = &[
     ),
     ("integer", "text", &[("-5", Some("-5"))]),
     (
+        "interval",
+        "time",
+        &[("'12:00'", Some("12:00:00")), ("'25:00'", None)],
+    ),
+    ("real", "double precision", &[("0.1", Some("0.1"))]),
+    (
         "inet",
         "text",
         &[
