@@ -12,6 +12,7 @@ use crate::support::size::{seed, size};
 mod edits;
 mod keys;
 mod kinds;
+mod late;
 mod oracle;
 mod table;
 mod trial;

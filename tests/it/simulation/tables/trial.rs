@@ -4,12 +4,11 @@ use meter_sync::config::Settings;
 use meter_sync::meter::{Counts, Outcome, Permission, Trigger};
 use meter_sync::runs::report::{RunReport, RunState};
 use meter_sync::runs::{Allow, Request, Runs};
-use tokio_postgres::Client;
 
 use super::edits::Edits;
+use super::late::Late;
 use super::oracle::{self, Rows};
 use super::table::{Draw, Special, Table};
-use crate::support::postgres::connect;
 use crate::support::site::{Site, finish, runs};
 
 pub(super) struct Trial<'t> {
@@ -24,12 +23,6 @@ pub(super) struct Trial<'t> {
     log: Vec<String>,
 }
 
-/// A transaction on the remote, and for how many more syncs it is open.
-struct Late {
-    client: Client,
-    open: Option<usize>,
-}
-
 /// Who syncs.
 #[derive(Clone, Copy, Debug)]
 enum Who {
@@ -41,12 +34,12 @@ impl<'t> Trial<'t> {
     pub(super) async fn new(table: &'t Table, seed: u64, draw: &mut Draw) -> Self {
         let site = table.site().await;
         let settings = table.settings(&site);
-        let client = connect(&site.pair.remote_url).await;
+        let late = Late::new(&site.pair.remote_url).await;
         let mut trial = Self {
             table,
             edits: Edits::new(table),
             processes: [runs(&settings), runs(&settings)],
-            late: Late { client, open: None },
+            late,
             log: vec![format!("TEST_SEED={seed} {table:#?}")],
             site,
             settings,
@@ -58,16 +51,22 @@ impl<'t> Trial<'t> {
 
     /// Some edits of both sides, a sync, and another that finds nothing to do.
     pub(super) async fn step(&mut self, draw: &mut Draw) {
-        self.end_late(draw).await;
+        if let Some(end) = self.late.end(draw) {
+            self.late_says(end).await;
+        }
+        // What others wrote here hides what a run remembers of the remote.
+        let is_local_calm = draw.below(2) == 0;
         for _ in 0..draw.below(6) {
-            self.edit(draw).await;
+            self.edit(draw, is_local_calm).await;
         }
         // The last edit, so that no meter goes away with a value that another one gets.
         let exchange = self.edits.exchange(draw);
         if let Some(exchange) = exchange.filter(|_| draw.below(2) == 0) {
             self.on_remote(exchange).await;
         }
-        self.begin_late(draw).await;
+        if let Some(sql) = self.late.begin(&mut self.edits, draw) {
+            self.late_says(&sql).await;
+        }
         self.refer(draw).await;
         if draw.below(4) == 0 {
             self.processes[draw.below(2)] = runs(&self.settings);
@@ -79,54 +78,26 @@ impl<'t> Trial<'t> {
         assert_eq!(self.versions().await, before, "{}", self.told());
     }
 
-    async fn edit(&mut self, draw: &mut Draw) {
+    async fn edit(&mut self, draw: &mut Draw, is_local_calm: bool) {
         match draw.below(6) {
-            0 if self.late.open.is_none() => {
+            0 if !self.late.is_open() => {
                 let edit = self.edits.alone(draw);
                 self.on_remote(edit).await;
             }
-            0..=3 => {
-                let edit = self.edits.remote(draw);
-                self.on_remote(edit).await;
-            }
-            _ => {
+            1 | 2 if !is_local_calm => {
                 let edit = self.edits.local(draw);
                 self.on_local(edit).await;
             }
-        }
-    }
-
-    /// A transaction of the remote is opened, now and then, and stays open for some syncs.
-    async fn begin_late(&mut self, draw: &mut Draw) {
-        if self.late.open.is_some() || draw.below(2) == 0 {
-            return;
-        }
-        let mut sql = "begin; ".to_owned();
-        if draw.below(2) == 0 {
-            sql += "savepoint s; ";
-        }
-        for _ in 0..=draw.below(2) {
-            sql += &self.edits.remote(draw);
-            sql += "; ";
-        }
-        self.late.open = Some(draw.below(3));
-        self.late_says(&sql).await;
-    }
-
-    async fn end_late(&mut self, draw: &mut Draw) {
-        match self.late.open {
-            Some(0) => {
-                let end = draw.of(&["commit", "commit", "commit", "rollback"]);
-                self.late_says(end).await;
-                self.late.open = None;
+            _ => {
+                let edit = self.edits.remote(draw);
+                self.on_remote(edit).await;
             }
-            left => self.late.open = left.map(|left| left - 1),
         }
     }
 
     async fn late_says(&mut self, sql: &str) {
         self.log.push(format!("late: {sql}"));
-        let done = self.late.client.batch_execute(sql).await;
+        let done = self.late.says(sql).await;
         done.unwrap_or_else(|error| panic!("{error:?}: {}", self.told()));
     }
 
