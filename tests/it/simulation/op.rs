@@ -173,7 +173,7 @@ impl Arbitrary for Op {
         let key = u8::arbitrary(g) % KEYS;
         let name = Name::arbitrary(g);
         let active = u8::arbitrary(g) % 4 > 0;
-        match u8::arbitrary(g) % 46 {
+        match u8::arbitrary(g) % 50 {
             0..=6 => Self::Put { key, name, active },
             7 | 8 => Self::PutAll(name),
             9 | 10 => Self::Remove(key),
@@ -193,11 +193,11 @@ impl Arbitrary for Op {
             28..=32 => Self::Broken(Break::arbitrary(g)),
             33 => Self::Restart,
             34 | 35 => Self::Tick(key % 3),
-            36 | 37 => {
+            36..=39 => {
                 let name = (name != Name::Null).then_some(name);
                 Self::Begin { key, name }
             }
-            38 | 39 => Self::End { is_commit: active },
+            40..=43 => Self::End { is_commit: active },
             _ => Self::Sync,
         }
     }
