@@ -267,15 +267,24 @@ async fn work(
     result
 }
 
+/// Where a remote table is rewritten as the snapshot is taken, a new one is taken, so often at most.
+const SNAPSHOTS: u32 = 3;
+
 async fn read_and_write(
     connection: &mut Connection<Remote>,
     local: &Tx<'_, Local>,
     job: &Job<'_>,
     observer: &sync::Observer,
 ) -> Result<Done, SyncError> {
-    let locks = sync::locks_of(connection, &job.mapping.source).await?;
-    let snapshot = connection.snapshot("sync", &locks).await?;
-    let done = sync::run(snapshot, local, job, observer).await?;
+    let mut tries = 1..=SNAPSHOTS;
+    let done = loop {
+        let locks = sync::locks_of(connection, &job.mapping.source).await?;
+        let snapshot = connection.snapshot("sync", &locks).await?;
+        match sync::run(snapshot, local, job, observer).await {
+            Err(SyncError::Rewritten(_)) if tries.next().is_some() => local.back_to("work").await?,
+            ended => break ended?,
+        }
+    };
     // What is logged of the run needs nothing of the role's own.
     local.pin_path().await?;
     Ok(done)

@@ -45,6 +45,11 @@ pub enum SyncError {
     /// The local table is being synced for another tenant right now.
     #[error("The local table {0} is being synced for another tenant right now.")]
     TableBusy(String),
+    /// A remote table was emptied or filled anew after the snapshot was taken, which so does not show its rows.
+    #[error(
+        "The remote table {0} was rewritten while its rows were being read; no meter was changed."
+    )]
+    Rewritten(String),
     /// The remote gives a key twice.
     #[error("The remote gives more than one row of tenant {tenant} for the key {keys}.")]
     DuplicateSourceKey {
@@ -142,6 +147,7 @@ impl SyncError {
             | Self::TableBusy(_)
             | Self::DuplicateSourceKey { .. }
             | Self::TooManyRejected { .. }
+            | Self::Rewritten(_)
             | Self::Unsettled(_) => false,
         }
     }
@@ -162,6 +168,7 @@ impl SyncError {
             | Self::TableBusy(_)
             | Self::DuplicateSourceKey { .. }
             | Self::TooManyRejected { .. }
+            | Self::Rewritten(_)
             | Self::Unsettled(_) => None,
         }
     }
@@ -178,6 +185,7 @@ impl SyncError {
             Self::DuplicateSourceKey { .. } => ErrorCode::DuplicateSourceKey,
             Self::TooManyRejected { .. } => ErrorCode::LocalConstraint,
             Self::Unsettled(_) => ErrorCode::LocalTimeout,
+            Self::Rewritten(_) => ErrorCode::RemoteTimeout,
             Self::SourceEmpty { .. } => ErrorCode::SourceEmptyRefused,
             Self::MassDeactivation { .. } => ErrorCode::MassDeactivationRefused,
             Self::ApprovalOutdated { .. } => ErrorCode::ApprovalOutdated,

@@ -56,6 +56,7 @@ mod refusals;
 mod rejected;
 mod relay;
 mod release;
+mod rewritten;
 mod rows;
 mod shape;
 
@@ -205,7 +206,7 @@ pub async fn run(
     if !job.dry_run
         && let Some(loaded) = load::load(&remote, local, &shape, job, observer).await?
     {
-        remote.commit().await?;
+        rewritten::end_reading(remote).await?;
         digest::remember_load(local, &shape, job, versions, &loaded).await?;
         return Ok(Done::of(loaded, Compared::Everything));
     }
@@ -218,7 +219,7 @@ pub async fn run(
     };
     let extent = match difference {
         Difference::None(rows) => {
-            remote.commit().await?;
+            rewritten::end_reading(remote).await?;
             let synced = Synced::unchanged(rows);
             if !job.dry_run {
                 digest::remember(local, &shape, job, versions, (false, &synced)).await?;
@@ -275,7 +276,7 @@ pub async fn compare(
     let shape = shape::resolve(&remote, local, job).await?;
     let contents = digest::compare_contents(&remote, local, &shape, job, seeds).await?;
     let bytes = remote.bytes_read();
-    remote.commit().await?;
+    rewritten::end_reading(remote).await?;
     Ok((contents, bytes))
 }
 

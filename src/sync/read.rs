@@ -12,7 +12,7 @@ use super::convert::Converted;
 use super::format::Format;
 use super::policies::may_hide_rows;
 use super::relay::{self, Target};
-use super::{Extent, Job, Observer, Shape, SyncError};
+use super::{Extent, Job, Observer, Shape, SyncError, rewritten};
 
 /// The tenant's remote rows, in the temporary table `meter_sync_stage`; the keys of rows that were
 /// set aside in `meter_sync_aside`.
@@ -42,7 +42,7 @@ pub(crate) async fn stage(
     let relayed = relay::relay((&remote, local), (shape, extent), to, job, observer).await?;
     let rows = extent.remote_rows.unwrap_or(relayed.rows);
     let may_be_hidden = rows == 0 && may_hide_rows(&remote, &job.mapping.source).await?;
-    remote.commit().await?;
+    rewritten::end_reading(remote).await?;
     let converted = relayed.left.convert(local, shape, job).await?;
     let staged = settle(local, shape, job, (rows, converted)).await?;
     Ok(Staged {

@@ -189,3 +189,41 @@ pub(crate) fn as_role(url: &str, role: &str) -> String {
         .expect("the user of the test servers");
     format!("{head}{role}@{tail}")
 }
+
+/// What is read without a lock that could be taken before the snapshot: by a policy, by a function, of a table of which
+/// only columns may be read.
+#[tokio::test]
+async fn what_cannot_be_locked_before_is_read_anew_where_it_was_reloaded() {
+    for (name, sql, source, reloaded) in [
+        (
+            "policy",
+            "create table shown (id bigint); insert into shown select n from generate_series(1, 40) n;
+             create policy seen on meter using (id in (select id from shown)); alter table meter enable row level security;
+             grant select on meter, shown to $role",
+            "meter",
+            "shown",
+        ),
+        ("columns", "grant select (id, tenant_id, name, active) on meter to $role", "meter", "meter"),
+        (
+            "function",
+            "create function all_meters() returns setof meter language plpgsql stable as $$ begin return query select * from meter; end $$;
+             create view given as select * from all_meters(); grant select on given, meter to $role",
+            "given",
+            "meter",
+        ),
+    ] {
+        let mut site = Site::with_schemas(TABLES, LOCAL).await;
+        let role = format!("{name}_{}", std::process::id());
+        let grants = sql.replace("$role", &role);
+        site.on_remote(&format!("drop role if exists {role}; create role {role} login; {grants}"))
+            .await;
+        let url = as_role(&site.pair.remote_url, &role);
+        let settings = site.settings().with(Setting::RemoteUrl, &url);
+        site.reconfigure(&settings.with(Setting::RemoteTable, source));
+        let first = while_reloaded(&site, reloaded).await;
+        assert_unharmed(&site, &first, Outcome::Succeeded).await;
+        let again = while_reloaded(&site, reloaded).await;
+        assert_unharmed(&site, &again, Outcome::NoChange).await;
+        site.on_remote(&format!("drop owned by {role}; drop role {role}")).await;
+    }
+}
