@@ -9,7 +9,7 @@ use super::read::Staged;
 use super::reasons::{self, BadRow};
 use super::rejected::{self, PerRow, Rows, Tried};
 use super::release::{self, Released};
-use super::{Job, Shape, SyncError, Synced, carry, exchange, record};
+use super::{Job, Shape, SyncError, Synced, altered, carry, exchange, record};
 
 /// How often the rows that were not taken are tried again, as long as it helps: a row may have waited
 /// for a value that another row gave up, or for the row that it refers to.
@@ -52,7 +52,7 @@ pub(crate) async fn apply(
         }
     }
     let Some(shape) = &obstacles else {
-        let altered = altered(local, shape, &[]).await?;
+        let altered = altered::columns(local, shape, &[]).await?;
         return Ok(Synced {
             altered,
             ..plan.into_synced(job, staged.rejected)
@@ -124,7 +124,7 @@ async fn settle(
         ));
     }
     let reasons = reasons::explain(local, shape, job, &bad).await?;
-    let altered = altered(local, shape, &out).await?;
+    let altered = altered::columns(local, shape, &out).await?;
     let mut rejected = staged.rejected;
     if plan.counts.changes() > i64::from(job.limits.change_limit) && !out.is_empty() {
         record::refill(local, job, &out).await?;
@@ -141,44 +141,6 @@ async fn settle(
         altered,
         ..plan.into_synced(job, rejected)
     })
-}
-
-/// How many of the written rows are looked at again.
-const LOOKED_AT: usize = 200;
-
-/// The columns that do not hold what was written to them, as where a trigger has a will of its own:
-/// the next run would find the same difference again. `out` are the rows that were set aside.
-async fn altered(
-    local: &Tx<'_, Local>,
-    shape: &Shape,
-    out: &[i64],
-) -> Result<Vec<String>, DbError> {
-    let Shape {
-        local: table,
-        local_filter,
-        ..
-    } = shape;
-    let staged_row = shape.same_key("s", "p");
-    let local_row = shape.same_key("l", "p");
-    let values = quote::list(shape.fields(), ", ", |name| {
-        let (written, staged) = (shape.column("l", name), shape.column("s", name));
-        let name = quote::literal(name);
-        format!("({name}, pg_catalog.record_image_ne(row({written}), row({staged})))")
-    });
-    let sql = format!(
-        "-- look at what was written
-select distinct f.name
-from (
-    select p.* from pg_temp.meter_sync_plan p
-    where p.step > 0 and p.n <> all ($1) limit {LOOKED_AT}
-) p
-join pg_temp.meter_sync_stage s on {staged_row}
-join {table} l on {local_row} and {local_filter}
-cross join lateral (values {values}) f(name, differs)
-where f.differs order by 1"
-    );
-    let rows = local.query(&sql, &[param::bigints(out)]).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Lets the rows of a small range be found by their number and key.

@@ -29,6 +29,7 @@ pub(crate) use policies::may_hide_rows;
 pub use shape::Shape;
 pub(crate) use shape::look;
 
+mod altered;
 mod apply;
 mod brake;
 mod carry;

@@ -4,6 +4,7 @@ use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::meter::{Outcome, Trigger};
 use meter_sync::runs::Request;
+use meter_sync::runs::report::RunReport;
 use serde_json::json;
 
 use crate::support::postgres::{connect, postgres_18, start_server};
@@ -165,11 +166,13 @@ async fn triggered(body: &str) -> Site {
 #[tokio::test]
 async fn a_value_that_a_local_trigger_changes_in_a_late_row_is_told_in_each_run() {
     let site = triggered("if new.id = 290 then new.name = 'mine'; end if;").await;
-    site.sync().await;
-    let run = site.sync().await;
+    for _ in 0..2 {
+        let run = site.sync().await;
+        assert_ne!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+        assert_warns_of(&run, "name");
+    }
     let name = rows(&site.local, "select name from meter where id = 290").await;
     assert_eq!(name, json!([{"name": "mine"}]));
-    assert_ne!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
 }
 
 #[tokio::test]
@@ -179,10 +182,44 @@ async fn meters_that_a_local_trigger_keeps_active_are_told_in_each_run() {
     site.on_remote("delete from meter where id = 5").await;
     let run = site.sync().await;
     assert_eq!(run.counts.deactivated, 1, "{run:#?}");
+    assert_warns_of(&run, "active");
     let again = site.sync().await;
+    assert_warns_of(&again, "active");
     let active = rows(&site.local, "select active from meter where id = 5").await;
     assert_eq!(active, json!([{"active": true}]));
     assert_ne!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+}
+
+#[tokio::test]
+async fn meters_that_a_local_trigger_takes_away_are_told_in_each_run() {
+    for (body, key) in [
+        ("delete from meter where id = 5 and id = new.id;", "id"),
+        (
+            "if new.id = 5 then update meter set id = -5 where id = 5; end if;",
+            "id",
+        ),
+    ] {
+        let site = triggered("").await;
+        site.sync().await;
+        site.on_local(&format!(
+            "create function take() returns trigger language plpgsql as $$ begin {body} return null; end $$;
+             create trigger take after insert or update of name on meter for each row execute function take()"
+        ))
+        .await;
+        site.on_remote("update meter set name = 'new' where id in (4, 5)")
+            .await;
+        let run = site.sync().await;
+        assert_eq!(run.counts.updated, 2, "{run:#?}");
+        assert_warns_of(&run, key);
+    }
+}
+
+fn assert_warns_of(run: &RunReport, column: &str) {
+    let warning = run.warning.as_deref().unwrap_or_default();
+    assert!(
+        warning.contains(&format!("what is written to {column} ")),
+        "{run:#?}"
+    );
 }
 
 #[tokio::test]
