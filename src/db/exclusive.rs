@@ -76,13 +76,16 @@ pub struct Reference {
     pub table: String,
     /// Pairs of a column that refers and the column referred to.
     pub columns: Vec<(String, String)>,
+    /// For each pair the operator by which the foreign key compares the column referred to with the one that refers, and
+    /// the collation of the former, as SQL writes it behind a value.
+    pub compared: Vec<(String, String)>,
     /// What an update of a value referred to does: `a` and `r` refuse, `c` cascades, `n` sets null, `d` sets the default.
     pub on_update: String,
     /// The primary key of the table that refers, if it has one.
     pub key: Vec<String>,
-    /// Whether we may read what it compares.
+    /// Whether we may read all rows that refer.
     pub is_readable: bool,
-    /// Whether we may write what refers.
+    /// Whether we may write them all.
     pub is_writable: bool,
 }
 
@@ -231,11 +234,24 @@ select format('%I.%I', n.nspname, x.conname), x.condeferrable, format('%I.%I', n
        array(select a.attname::text from pg_catalog.pg_index i
              join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey::smallint[])
              where i.indrelid = x.conrelid and i.indisprimary),
-       has_table_privilege(x.conrelid, 'select'), has_table_privilege(x.conrelid, 'update'),
-       x.conname::text
+       r.is_reached and has_table_privilege(x.conrelid, 'select'),
+       r.is_reached and has_table_privilege(x.conrelid, 'update'),
+       x.conname::text,
+       array(select format('operator(%I.%s)', s.nspname, o.oprname)
+             from unnest(x.conpfeqop) with ordinality k(oid, position)
+             join pg_catalog.pg_operator o on o.oid = k.oid
+             join pg_catalog.pg_namespace s on s.oid = o.oprnamespace order by k.position),
+       array(select coalesce(format(' collate %I.%I', s.nspname, o.collname), '')
+             from unnest(x.confkey) with ordinality k(attnum, position)
+             join pg_catalog.pg_attribute a on a.attrelid = x.confrelid and a.attnum = k.attnum
+             left join pg_catalog.pg_collation o on o.oid = a.attcollation
+             left join pg_catalog.pg_namespace s on s.oid = o.collnamespace order by k.position)
 from pg_catalog.pg_constraint x
 join pg_catalog.pg_class t on t.oid = x.conrelid
 join pg_catalog.pg_namespace n on n.oid = t.relnamespace
+cross join lateral (
+    select has_schema_privilege(n.oid, 'usage') and not row_security_active(t.oid) as is_reached
+) r
 where x.confrelid = $1 and x.contype = 'f' and x.conparentid = 0
 order by x.oid";
 
@@ -244,11 +260,13 @@ async fn references<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Reference>,
     let rows = tx.query(REFERENCES, &[param::oid(oid)]).await?;
     let reference = |row: &tokio_postgres::Row| {
         let (from, to): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
+        let (operators, collations): (Vec<String>, Vec<String>) = (row.get(10), row.get(11));
         Reference {
             name: row.get(0),
             is_deferrable: row.get(1),
             table: row.get(2),
             columns: from.into_iter().zip(to).collect(),
+            compared: operators.into_iter().zip(collations).collect(),
             on_update: row.get(5),
             key: row.get(6),
             is_readable: row.get(7),

@@ -49,6 +49,9 @@ pub(super) async fn finish(local: &Tx<'_, Local>, shape: &Shape) -> Result<Tried
             local
                 .execute(&follow(shape, (place, reference)), &[])
                 .await?;
+            if !do_all_follow(local, shape, (place, reference)).await? {
+                return Ok(Tried::NotTaken(Box::new(lost(reference))));
+            }
         }
     }
     // As at the start of the whole plan.
@@ -85,11 +88,12 @@ fn can_be_carried(reference: &Reference) -> bool {
     !reference.key.is_empty() && reference.is_readable && reference.is_writable
 }
 
-/// `c.a = l.b and ..` over the columns of the foreign key.
+/// `l.b = c.a and ..` over the columns of the foreign key, as it compares them itself.
 pub(super) fn refers(reference: &Reference) -> String {
-    let pairs = reference.columns.iter().map(|(from, to)| {
+    let pairs = reference.columns.iter().zip(&reference.compared);
+    let pairs = pairs.map(|((from, to), (equals, collation))| {
         let (from, to) = (quote::identifier(from), quote::identifier(to));
-        format!("c.{from} {} l.{to}", quote::EQUALS)
+        format!("l.{to} {equals} c.{from}{collation}")
     });
     pairs.collect::<Vec<_>>().join(" and ")
 }
@@ -143,12 +147,6 @@ fn follow(shape: &Shape, (place, reference): (usize, &Reference)) -> String {
         .iter()
         .map(|(from, to)| format!("{} = l.{}", quote::identifier(from), quote::identifier(to)))
         .collect();
-    let key: Vec<String> = (0..)
-        .zip(&reference.key)
-        .map(|(at, name): (usize, _)| {
-            format!("c.{} {} k.k{at}", quote::identifier(name), quote::EQUALS)
-        })
-        .collect();
     format!(
         "-- let what refers to the rows follow them
 update {} c set {}
@@ -156,9 +154,54 @@ from pg_temp.meter_sync_carried_{place} k, pg_temp.meter_sync_plan p, {local} l
 where {} and p.n = k.n and {} and {local_filter}",
         reference.table,
         set.join(", "),
-        key.join(" and "),
+        noted_row(reference),
         shape.same_key("l", "p")
     )
+}
+
+/// Whether all that was noted refers to its row again: a trigger may have a will of its own.
+async fn do_all_follow(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    (place, reference): (usize, &Reference),
+) -> Result<bool, DbError> {
+    let Shape {
+        local: table,
+        local_filter,
+        ..
+    } = shape;
+    let sql = format!(
+        "-- look whether all follow
+select not exists (
+    select from pg_temp.meter_sync_carried_{place} k
+    join pg_temp.meter_sync_plan p on p.n = k.n
+    join {table} l on {} and {local_filter}
+    where not exists (select from {} c where {} and {}))",
+        shape.same_key("l", "p"),
+        reference.table,
+        noted_row(reference),
+        refers(reference)
+    );
+    Ok(local.query_one(&sql, &[]).await?.get(0))
+}
+
+/// `c` is the noted row `k`.
+fn noted_row(reference: &Reference) -> String {
+    let key = (0..).zip(&reference.key).map(|(at, name): (usize, _)| {
+        format!("c.{} {} k.k{at}", quote::identifier(name), quote::EQUALS)
+    });
+    key.collect::<Vec<_>>().join(" and ")
+}
+
+fn lost(reference: &Reference) -> RowFault {
+    RowFault {
+        message: format!(
+            "table {} refers to the old value and would lose the meter (foreign key {}); give the table a primary key and let our role see and update all its rows, or make the foreign key cascade",
+            reference.table, reference.constraint
+        ),
+        rule: Some(reference.constraint.clone()),
+        ..RowFault::default()
+    }
 }
 
 /// The rows that would be lost to those that refer to them.
@@ -173,13 +216,6 @@ async fn referred_to(
     };
     let sql = format!("-- find the rows that others refer to\n{rows}");
     let rows = local.query(&sql, &[]).await?;
-    let fault = RowFault {
-        message: format!(
-            "table {} refers to the old value and would lose the meter (foreign key {}); give the table a primary key and let our role select and update it, or make the foreign key cascade",
-            reference.table, reference.constraint
-        ),
-        rule: Some(reference.constraint.clone()),
-        ..RowFault::default()
-    };
+    let fault = lost(reference);
     Ok(rows.iter().map(|row| (row.get(0), fault.clone())).collect())
 }

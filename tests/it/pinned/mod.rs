@@ -13,6 +13,7 @@ mod constraints;
 mod contents;
 mod duplicates;
 mod exchanged;
+mod followed;
 mod formats;
 mod hostile;
 mod missed;

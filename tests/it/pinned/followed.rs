@@ -1,0 +1,133 @@
+//! Rows of other tables keep their meter, or the meters are left as they are, where their unique values are exchanged or
+//! given up.
+
+use meter_sync::config::Setting;
+use meter_sync::meter::Outcome;
+use serde_json::{Value, json};
+
+use super::rewrites::as_role;
+use super::site;
+use crate::support::site::{Site, rows};
+
+const THREE: &str =
+    "insert into meter values (1, 7, 'A', true), (2, 7, 'B', true), (3, 7, 'C', true)";
+const EXCHANGE: &str =
+    "update meter set name = 'T' where id = 1; update meter set name = 'A' where id = 2;
+    update meter set name = 'B' where id = 1; update meter set active = false where id = 3";
+
+/// Meters with readings that lose their meter where nothing is done for them.
+async fn with_readings(local: &str, type_: &str) -> Site {
+    let site = site("name text", "").await;
+    site.on_local(&format!(
+        "{local}; alter table meter alter name type {type_}, add unique (name);
+         create schema kept; create table kept.reading (
+             id bigint primary key, meter {type_} references meter (name) on update set null)"
+    ))
+    .await;
+    site.on_remote(THREE).await;
+    site.sync().await;
+    site
+}
+
+async fn readings(site: &Site) -> Value {
+    rows(
+        &site.local,
+        "select id, meter from kept.reading order by id",
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_reference_that_is_blind_to_case_is_followed_as_it_compares() {
+    let site = with_readings("create extension citext", "citext").await;
+    site.on_local("insert into kept.reading values (1, 'a'), (2, 'B')")
+        .await;
+    site.on_remote(EXCHANGE).await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    let moved = json!([{"id": 1, "meter": "B"}, {"id": 2, "meter": "A"}]);
+    assert_eq!(readings(&site).await, moved);
+    // Entered anew under another key, the meter does not get a value that a reading rests on.
+    site.on_remote("update meter set id = 101 where id = 1")
+        .await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(readings(&site).await, moved);
+}
+
+#[tokio::test]
+async fn a_reference_of_another_collation_is_followed() {
+    let site = with_readings("select", "text collate \"C\"").await;
+    site.on_local(
+        "alter table kept.reading alter meter type text collate \"POSIX\";
+         insert into kept.reading values (1, 'A')",
+    )
+    .await;
+    site.on_remote(EXCHANGE).await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(readings(&site).await, json!([{"id": 1, "meter": "B"}]));
+}
+
+/// The exchange is rejected, the rest of the run goes on, and nothing is lost.
+async fn assert_left_alone(site: &Site, what: &str) {
+    let before = readings(site).await;
+    site.on_remote(EXCHANGE).await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Partial), "{what}: {run:#?}");
+    assert_eq!(readings(site).await, before, "{what}");
+    let names = "select id, name, active from meter order by id";
+    assert_eq!(
+        rows(&site.local, names).await,
+        json!([
+            {"id": 1, "name": "A", "active": true}, {"id": 2, "name": "B", "active": true},
+            {"id": 3, "name": "C", "active": false}
+        ]),
+        "{what}"
+    );
+}
+
+#[tokio::test]
+async fn what_refers_out_of_our_sight_keeps_the_meters_as_they_are() {
+    for (hidden, grants) in [
+        (
+            "alter table kept.reading enable row level security",
+            "grant usage on schema kept to $role",
+        ),
+        ("select", "select"),
+    ] {
+        let mut site = with_readings("select", "text").await;
+        let role = format!("follows_{}", std::process::id());
+        let grants = grants.replace("$role", &role);
+        site.on_local(&format!(
+            "insert into kept.reading values (1, 'A'), (2, 'B'); {hidden};
+             drop role if exists {role}; create role {role} login;
+             grant all on meter, kept.reading, tenant to {role}; {grants};
+             grant usage, create on schema meter_sync to {role};
+             grant all on all tables in schema meter_sync to {role};
+             grant all on all sequences in schema meter_sync to {role}"
+        ))
+        .await;
+        let settings = site.settings();
+        let url = as_role(&site.pair.local_url, &role);
+        site.reconfigure(&settings.with(Setting::LocalUrl, &url));
+        assert_left_alone(&site, hidden).await;
+        site.on_local(&format!("drop owned by {role}; drop role {role}"))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_trigger_keeps_from_following_keeps_the_meters_as_they_are() {
+    for body in ["return null;", "new.meter = null; return new;"] {
+        let site = with_readings("select", "text").await;
+        site.on_local(&format!(
+            "create function stays() returns trigger language plpgsql as $$ begin {body} end $$;
+             create trigger stays before update on kept.reading for each row when (new.meter is not null)
+             execute function stays();
+             insert into kept.reading values (1, 'A'), (2, 'B')"
+        ))
+        .await;
+        assert_left_alone(&site, body).await;
+    }
+}
