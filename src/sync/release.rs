@@ -179,11 +179,16 @@ where {} and {local_filter} and l.{} is not true and f.k >= $1 and f.k <= $2",
     let limit = usize::try_from(last).unwrap_or(usize::MAX);
     let kept = rejected::all_but_the_bad(local, all, limit, "select", &clear).await?;
     let kept: Vec<i64> = kept.unwrap_or_default().iter().map(|(k, _)| *k).collect();
+    // A trigger may keep one, too.
     let forget = format!(
-        "-- forget the values that are kept\ndelete from pg_temp.{table} f where f.k = any ($1)"
+        "-- forget the values that are kept
+delete from pg_temp.{table} f where f.k = any ($1) or exists (
+    select from {meters} l where {} and {local_filter} and l.{} is not null)",
+        shape.same_key("l", "f"),
+        quote::identifier(&column.name)
     );
-    local.execute(&forget, &[param::bigints(&kept)]).await?;
-    Ok(last - i64::try_from(kept.len()).unwrap_or(last))
+    let forgotten = local.execute(&forget, &[param::bigints(&kept)]).await?;
+    Ok(last - i64::try_from(forgotten).unwrap_or(last))
 }
 
 /// Records what the last table holds: as part of its change where the plan deactivates the meter, else as one of its own.

@@ -240,3 +240,27 @@ async fn a_value_goes_back_when_the_meter_that_was_to_get_it_is_rejected() {
         json!([{"action": "deactivate", "before": {"active": true}, "after": {"active": false}}])
     );
 }
+
+#[tokio::test]
+async fn a_value_that_a_local_trigger_keeps_is_not_recorded_as_given_up() {
+    let site = site("name text", ", unique (name)").await;
+    site.on_local(
+        "create function keeps() returns trigger language plpgsql as
+             $$ begin new.name = coalesce(new.name, old.name); return new; end $$;
+         create trigger keeps before update on meter for each row execute function keeps()",
+    )
+    .await;
+    site.on_remote("insert into meter select n, 7, 'S' || n, true from generate_series(1, 6) n")
+        .await;
+    site.sync().await;
+    enter_anew(&site).await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    let deactivated =
+        json!([{"action": "deactivate", "before": {"active": true}, "after": {"active": false}}]);
+    assert_eq!(history(&site, 1).await, deactivated);
+    assert_eq!(
+        serials(&site).await,
+        json!([{"id": 1, "active": false, "name": "S1"}])
+    );
+}
