@@ -74,6 +74,8 @@ pub struct Reference {
     pub is_deferrable: bool,
     /// The table that refers, quoted.
     pub table: String,
+    /// Whether that is the table itself.
+    pub is_own: bool,
     /// Pairs of a column that refers and the column referred to.
     pub columns: Vec<(String, String)>,
     /// For each pair the operator by which the foreign key compares the column referred to with the one that refers, and
@@ -245,7 +247,8 @@ select format('%I.%I', n.nspname, x.conname), x.condeferrable, format('%I.%I', n
              from unnest(x.confkey) with ordinality k(attnum, position)
              join pg_catalog.pg_attribute a on a.attrelid = x.confrelid and a.attnum = k.attnum
              left join pg_catalog.pg_collation o on o.oid = a.attcollation
-             left join pg_catalog.pg_namespace s on s.oid = o.collnamespace order by k.position)
+             left join pg_catalog.pg_namespace s on s.oid = o.collnamespace order by k.position),
+       x.conrelid = x.confrelid
 from pg_catalog.pg_constraint x
 join pg_catalog.pg_class t on t.oid = x.conrelid
 join pg_catalog.pg_namespace n on n.oid = t.relnamespace
@@ -265,6 +268,7 @@ async fn references<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Reference>,
             name: row.get(0),
             is_deferrable: row.get(1),
             table: row.get(2),
+            is_own: row.get(12),
             columns: from.into_iter().zip(to).collect(),
             compared: operators.into_iter().zip(collations).collect(),
             on_update: row.get(5),

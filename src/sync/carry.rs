@@ -30,7 +30,11 @@ pub(super) async fn prepare(
             let defer = format!("-- check a reference later\nset constraints {name} deferred");
             local.batch(&defer).await?;
         }
-        if !loses_its_row(shape, reference) {
+        if changes_others(reference) {
+            local.batch(&note_own(shape, (place, reference))).await?;
+            continue;
+        }
+        if !loses_its_row(reference) {
             continue;
         }
         if can_be_carried(reference) {
@@ -45,7 +49,9 @@ pub(super) async fn prepare(
 /// Lets what refers to the rows follow them; checks what was put off.
 pub(super) async fn finish(local: &Tx<'_, Local>, shape: &Shape) -> Result<Tried, DbError> {
     for (place, reference) in shape.rules.references.iter().enumerate() {
-        if loses_its_row(shape, reference) && is_noted(local, place).await? {
+        if changes_others(reference) && is_noted(local, place).await? {
+            local.execute(&restore((place, reference)), &[]).await?;
+        } else if loses_its_row(reference) && is_noted(local, place).await? {
             local
                 .execute(&follow(shape, (place, reference)), &[])
                 .await?;
@@ -67,7 +73,7 @@ pub(super) fn is_held_fast(shape: &Shape, fault: &RowFault) -> bool {
         .rules
         .references
         .iter()
-        .filter(|reference| reference.table != shape.local);
+        .filter(|reference| !reference.is_own);
     fault
         .rule
         .as_ref()
@@ -78,10 +84,16 @@ fn can_wait(reference: &Reference) -> bool {
     reference.is_deferrable && reference.on_update == "a"
 }
 
-/// Whether an update of a meter makes the rows that refer to it refer to none. What the table says of itself comes from the
-/// remote.
-fn loses_its_row(shape: &Shape, reference: &Reference) -> bool {
-    ["n", "d"].contains(&reference.on_update.as_str()) && reference.table != shape.local
+/// Whether an update of a meter makes the rows that refer to it refer to none.
+fn loses_its_row(reference: &Reference) -> bool {
+    ["n", "d"].contains(&reference.on_update.as_str())
+}
+
+/// Whether meters refer to meters, and an update of one changes others. What those say comes from the remote.
+fn changes_others(reference: &Reference) -> bool {
+    reference.is_own
+        && ["c", "n", "d"].contains(&reference.on_update.as_str())
+        && !reference.key.is_empty()
 }
 
 fn can_be_carried(reference: &Reference) -> bool {
@@ -125,6 +137,47 @@ fn note(shape: &Shape, (place, reference): (usize, &Reference)) -> String {
         "-- note who refers to the rows
 create temp table if not exists meter_sync_carried_{place} on commit drop as {rows} with no data;
 insert into pg_temp.meter_sync_carried_{place} {rows}"
+    )
+}
+
+/// Notes what meters that are not in the plan say of those that are exchanged.
+fn note_own(shape: &Shape, (place, reference): (usize, &Reference)) -> String {
+    let keys = (0..)
+        .zip(&reference.key)
+        .map(|(at, name): (usize, _)| format!("c.{} as k{at}", quote::identifier(name)));
+    let values = (0..)
+        .zip(&reference.columns)
+        .map(|(at, (from, _)): (usize, _)| format!("c.{} as v{at}", quote::identifier(from)));
+    let columns: Vec<String> = keys.chain(values).collect();
+    let is_planned = quote::list(&shape.key, " and ", |name| {
+        let (here, there) = (quote::identifier(name), shape.column("o", name));
+        format!("c.{here} {} {there}", shape.equals(name))
+    });
+    let rows = format!(
+        "select {} from {}
+where not exists (select from pg_temp.meter_sync_plan o where {is_planned})",
+        columns.join(", "),
+        referring(shape, reference)
+    );
+    format!(
+        "-- note what meters say of each other
+create temp table if not exists meter_sync_carried_{place} on commit drop as {rows} with no data;
+insert into pg_temp.meter_sync_carried_{place} {rows}"
+    )
+}
+
+/// Gives these meters back what they said.
+fn restore((place, reference): (usize, &Reference)) -> String {
+    let set: Vec<String> = (0..)
+        .zip(&reference.columns)
+        .map(|(at, (from, _)): (usize, _)| format!("{} = k.v{at}", quote::identifier(from)))
+        .collect();
+    format!(
+        "-- let meters say of each other what they said
+update {} c set {} from pg_temp.meter_sync_carried_{place} k where {}",
+        reference.table,
+        set.join(", "),
+        noted_row(reference)
     )
 }
 

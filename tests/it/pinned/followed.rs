@@ -131,3 +131,43 @@ async fn what_a_trigger_keeps_from_following_keeps_the_meters_as_they_are() {
         assert_left_alone(&site, body).await;
     }
 }
+
+#[tokio::test]
+async fn meters_that_refer_to_meters_say_what_the_remote_says() {
+    for action in ["cascade", "set null", "set default"] {
+        let site = site("name text, parent text", ", unique (name)").await;
+        site.on_local(&format!(
+            "alter table meter add foreign key (parent) references meter (name) on update {action}"
+        ))
+        .await;
+        site.on_remote(
+            "insert into meter values (1, 7, 'A', null, true), (2, 7, 'B', null, true), (3, 7, 'C', 'A', true), (4, 7, 'D', 'B', true)",
+        )
+        .await;
+        site.sync().await;
+        site.on_remote(
+            "update meter set name = 'T' where id = 1; update meter set name = 'A' where id = 2;
+             update meter set name = 'B' where id = 1; update meter set parent = 'C' where id = 4",
+        )
+        .await;
+        let run = site.sync().await;
+        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{action}: {run:#?}");
+        let here = rows(
+            &site.local,
+            "select id, name, parent from meter order by id",
+        )
+        .await;
+        let there = rows(
+            &site.remote,
+            "select id, name, parent from meter order by id",
+        )
+        .await;
+        assert_eq!(here, there, "{action}");
+        let again = site.sync().await;
+        assert_eq!(
+            again.outcome,
+            Some(Outcome::NoChange),
+            "{action}: {again:#?}"
+        );
+    }
+}
