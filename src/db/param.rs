@@ -31,6 +31,11 @@ pub fn text<'a>(value: impl Into<Option<&'a str>>) -> Param<'a> {
     param(value.into(), Type::TEXT)
 }
 
+/// A `bytea`.
+pub fn bytea(value: &[u8]) -> Param<'_> {
+    param(value, Type::BYTEA)
+}
+
 /// A `text[]`.
 pub fn texts(values: &[String]) -> Param<'_> {
     param(values, Type::TEXT_ARRAY)

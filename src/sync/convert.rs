@@ -10,7 +10,7 @@ use crate::meter::{Fields, Rejection};
 use super::format::Format;
 use super::rejected::{self, PerRow, Rows, Tried};
 use super::relay::{Target, copy_again};
-use super::{Job, Shape, SyncError, misfit, read, reasons, rows};
+use super::{Job, Shape, SyncError, misfit, read, reasons, recode, rows};
 
 /// Rows in the temporary table `meter_sync_text`, which is there from the first of them on, and rows that not even this
 /// table took.
@@ -168,6 +168,8 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
                 && !fault.is_skip()
             {
                 let value = rows::shown(&self.format, row, place);
+                let lost = recode::fault(local, &self.format, (row, place)).await?;
+                let fault = lost.unwrap_or(*fault);
                 return reasons::of_value(local, shape, &fault, (name, value.as_deref())).await;
             }
         }

@@ -13,8 +13,10 @@ pub(super) enum Format {
     Text {
         /// The encoding that the remote is told to write; `None` for that of the connection, UTF-8.
         written: Option<String>,
-        /// The encoding in which the local server reads it.
+        /// The encoding in which the local server reads it; `None` for UTF-8.
         read: Option<String>,
+        /// The encoding of what the remote wrote, where it is made UTF-8 on the way (`recode`).
+        recoded: Option<String>,
     },
     /// As they hold them, which takes less work and more bytes.
     Binary,
@@ -73,17 +75,30 @@ impl Format {
     }
 
     /// A remote that converts its texts fails as a whole on the first that it cannot convert, so the conversion is left to
-    /// the local server where it can do it: there the row is found and set aside.
+    /// the local server: there the row is found and set aside.
     fn text(there: &str, here: &str) -> Self {
         let named = |name: &str| Some(name.to_owned());
-        let (written, read) = match (there, here) {
-            (NO_ENCODING, _) => (named(NO_ENCODING), None),
-            (UTF8, _) => (None, None),
-            // Every encoding has a conversion to UTF-8; few have one to another encoding.
-            (there, UTF8) => (named(there), named(there)),
-            _ => (None, None),
+        let (written, read, recoded) = match (there, here) {
+            (NO_ENCODING, _) => (named(NO_ENCODING), None, None),
+            (UTF8, _) => (None, None, None),
+            (there, UTF8) => (named(there), named(there), None),
+            // Every encoding has a conversion to UTF-8; few have one to another encoding. And a text without a counterpart
+            // in UTF-8 is refused even where both sides could store it: nobody could be shown it.
+            (there, _) => (named(there), None, named(there)),
         };
-        Self::Text { written, read }
+        Self::Text {
+            written,
+            read,
+            recoded,
+        }
+    }
+
+    /// The encoding of what the remote wrote, where it is to be made UTF-8 before the local server reads it.
+    pub(super) fn recoded(&self) -> Option<&str> {
+        match self {
+            Self::Text { recoded, .. } => recoded.as_deref(),
+            Self::Binary => None,
+        }
     }
 
     /// The columns of a remote row `r`, as they are sent.

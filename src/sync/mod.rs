@@ -52,6 +52,7 @@ mod plan;
 mod policies;
 mod read;
 mod reasons;
+mod recode;
 mod record;
 mod refusals;
 mod rejected;

@@ -14,8 +14,8 @@ use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 
 use super::convert::Leftover;
 use super::format::Format;
-use super::rows;
 use super::{Extent, Job, Observer, Shape, SyncError};
+use super::{recode, rows};
 
 /// Where rows are relayed to.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +112,11 @@ async fn copy(
     write: &str,
     kept: &mut Vec<Bytes>,
 ) -> Result<i64, DbError> {
+    if let Some(encoding) = from.format.recoded().map(str::to_owned) {
+        let read = from.some().await?;
+        *kept = recode::to_utf8(local, (&from.format, &encoding), read).await?;
+        return copy_again(local, (write, &from.format), kept).await;
+    }
     let mut sink = pin!(local.copy_in(write).await?);
     let mut bytes = 0;
     let head = rows::head(&from.format);
@@ -174,6 +179,19 @@ struct Source<'t, 'c> {
 }
 
 impl Source<'_, '_> {
+    /// The next rows, as many as go into one COPY.
+    async fn some(&mut self) -> Result<Vec<Bytes>, DbError> {
+        let mut pieces = Vec::new();
+        let mut bytes = 0;
+        while bytes < COPY_BYTES
+            && let Some(piece) = self.next().await?
+        {
+            bytes += piece.len();
+            pieces.push(piece);
+        }
+        Ok(pieces)
+    }
+
     /// The next rows, whole ones; `None` after the last.
     async fn next(&mut self) -> Result<Option<Bytes>, DbError> {
         let mut piece = BytesMut::new();

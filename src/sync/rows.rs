@@ -9,6 +9,8 @@ use super::format::Format;
 const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// What comes after them.
 const TAIL: &[u8] = &[0xff, 0xff];
+/// Stands before a value that could not be made UTF-8 (`recode`): no text in UTF-8 holds this byte.
+pub(super) const MARK: u8 = 0xff;
 /// How long the number of fields, and the length of one, is.
 const COUNT: usize = 2;
 const LENGTH: usize = 4;
@@ -130,7 +132,8 @@ pub(super) fn only(format: &Format, row: &Bytes, places: &[usize]) -> Bytes {
     written.freeze()
 }
 
-fn lines(row: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The values of a row in the text format, as COPY writes them.
+pub(super) fn lines(row: &[u8]) -> impl Iterator<Item = &[u8]> {
     row.strip_suffix(b"\n")
         .unwrap_or(row)
         .split(|byte| *byte == b'\t')
@@ -142,5 +145,9 @@ pub(super) fn shown(format: &Format, row: &Bytes, place: usize) -> Option<String
         Format::Text { .. } => lines(row).nth(place).filter(|value| value != b"\\N"),
         Format::Binary => values(row).get(place).copied().flatten(),
     };
+    let value = value.map(|value| match (format.recoded(), value) {
+        (Some(_), [MARK, value @ ..]) => value,
+        _ => value,
+    });
     value.map(|value| String::from_utf8_lossy(value).into_owned())
 }

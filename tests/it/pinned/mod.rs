@@ -12,6 +12,7 @@ pub(crate) mod columns;
 mod constraints;
 mod contents;
 mod duplicates;
+mod encodings;
 mod exchanged;
 mod followed;
 mod formats;

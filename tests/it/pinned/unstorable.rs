@@ -14,15 +14,15 @@ const COLUMNS: &str =
     "id text primary key, name text, notes text, active boolean not null default true";
 
 /// A pair of databases in encodings of their own.
-struct Encoded {
+pub(super) struct Encoded {
     pair: Pair,
-    remote: Client,
-    local: Client,
-    urls: [String; 2],
+    pub(super) remote: Client,
+    pub(super) local: Client,
+    pub(super) urls: [String; 2],
 }
 
 impl Encoded {
-    async fn new(there: &str, here: &str) -> Self {
+    pub(super) async fn new(there: &str, here: &str) -> Self {
         let pair = pair().await;
         let urls = [
             create(&pair.remote_url, there).await,
@@ -43,7 +43,7 @@ impl Encoded {
         }
     }
 
-    async fn sync(&self) -> RunReport {
+    pub(super) async fn sync(&self) -> RunReport {
         let runs = runs(&settings(&self.urls[0], &self.urls[1]));
         let request = Request {
             reason: Some("Zähler \u{1f600} \u{20ac}".to_owned()),
@@ -52,13 +52,13 @@ impl Encoded {
         finish(&runs, request).await
     }
 
-    async fn aside(&self) -> Value {
+    pub(super) async fn aside(&self) -> Value {
         let sql = "select r.key from meter_sync.meter_sync_rejected r join meter_sync.meter_sync_log g on g.id = r.run_id
             where r.reason <> '' and g.started_at = (select max(started_at) from meter_sync.meter_sync_log) order by r.key::text";
         rows(&self.local, sql).await
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         drop((self.remote, self.local));
         for (url, own) in [
             (&self.pair.remote_url, &self.urls[0]),
@@ -84,10 +84,10 @@ async fn create(url: &str, encoding: &str) -> String {
     format!("{server}/{name}")
 }
 
-const METERS: &str =
+pub(super) const METERS: &str =
     "insert into meter (id, name) select 'K' || n, 'meter' from generate_series(1, 20) n";
 
-fn partial(inserted: i64, updated: i64, rejected: i64) -> Counts {
+pub(super) fn partial(inserted: i64, updated: i64, rejected: i64) -> Counts {
     Counts {
         inserted,
         updated,
@@ -97,7 +97,7 @@ fn partial(inserted: i64, updated: i64, rejected: i64) -> Counts {
 }
 
 /// What was done, and nothing of what was not.
-fn done(run: &RunReport) -> Counts {
+pub(super) fn done(run: &RunReport) -> Counts {
     Counts {
         unchanged: 0,
         ..run.counts
