@@ -22,6 +22,21 @@ pub fn fields(text: &str) -> Fields {
     raw.into_iter().map(read).collect()
 }
 
+/// An SQL expression: the text of a JSON value in ASCII, where each other byte is `\377` in the strings. It can be read
+/// whatever bytes the database holds.
+pub fn in_ascii(json: &str) -> String {
+    let backslash = "pg_catalog.chr(92)";
+    let two = format!("pg_catalog.repeat({backslash}, 2)");
+    let bytes =
+        format!("pg_catalog.convert_to({json}::pg_catalog.text, pg_catalog.getdatabaseencoding())");
+    // This doubles the backslashes of the JSON, but not those of the bytes. It should be the other way round, and no JSON
+    // holds a control character.
+    let escaped = format!("pg_catalog.encode({bytes}, 'escape')");
+    let apart = format!("pg_catalog.replace({escaped}, {two}, pg_catalog.chr(1))");
+    let doubled = format!("pg_catalog.replace({apart}, {backslash}, {two})");
+    format!("pg_catalog.replace({doubled}, pg_catalog.chr(1), {backslash})")
+}
+
 /// A JSON value.
 fn value(text: &str) -> Value {
     let read = exact(text).and_then(|text| serde_json::from_str(&text).ok());

@@ -1,10 +1,12 @@
-//! Texts for a local database whose encoding lacks some characters.
+//! Texts for a local database whose encoding lacks some characters, and from one that holds what UTF-8 lacks.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
+use tokio_postgres::Row;
 
-use super::{DbError, Local, Tx, param};
+use super::param::Param;
+use super::{DbError, Local, Tx, json, param};
 
 /// The encodings of a database that stores every text of ours.
 const TAKE_EVERY_TEXT: &[&str] = &["UTF8", "SQL_ASCII"];
@@ -44,6 +46,29 @@ impl Tx<'_, Local> {
             Cow::Borrowed(_) => value,
             Cow::Owned(_) => escaped_json(value),
         })
+    }
+
+    /// The rows of a query that shows JSON values, made by a function that turns an expression into one of type text. If a
+    /// value cannot be shown in UTF-8, all are given in ASCII.
+    pub async fn query_json(
+        &self,
+        sql: impl Fn(fn(&str) -> String) -> String,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, DbError> {
+        const SAVEPOINT: &str = "meter_sync_json";
+        let plain = sql(|value| format!("{value}::text"));
+        if self.is_utf8() {
+            return self.query(&plain, params).await;
+        }
+        self.savepoint(SAVEPOINT).await?;
+        match self.query(&plain, params).await {
+            Ok(rows) => self.release(SAVEPOINT).await.map(|()| rows),
+            Err(error) if error.is_about_a_row() => {
+                self.back_to(SAVEPOINT).await?;
+                self.query(&sql(json::in_ascii), params).await
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn takes(&self, text: &str) -> Result<bool, DbError> {

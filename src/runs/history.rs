@@ -262,10 +262,11 @@ pub(super) async fn ended_after(
     Ok(tx.query_one(&sql, &params).await?.get(0))
 }
 
-const CHANGES: &str = "\
--- list changes
-select action, key::text, before::text, after::text from meter_sync.meter_sync_change
-where run_id = $1 order by n limit $2";
+/// The change `c` as [`change`] reads it.
+fn changed(text: fn(&str) -> String) -> String {
+    let [key, before, after] = ["c.key", "c.before", "c.after"].map(text);
+    format!("c.action, {key}, {before}, {after}")
+}
 
 /// The first changes of a run.
 pub(super) async fn changes(
@@ -275,7 +276,14 @@ pub(super) async fn changes(
 ) -> Result<Vec<Change>, DbError> {
     let limit = i64::from(limit);
     let params = [param::uuid(id.as_uuid()), param::bigint(limit)];
-    let rows = tx.query(CHANGES, &params).await?;
+    let sql = |text| {
+        format!(
+            "-- list changes
+select {} from meter_sync.meter_sync_change c where c.run_id = $1 order by c.n limit $2",
+            changed(text)
+        )
+    };
+    let rows = tx.query_json(sql, &params).await?;
     Ok(rows.iter().map(change).collect())
 }
 
@@ -287,11 +295,6 @@ fn change(row: &Row) -> Change {
         after: json::fields(row.get(3)),
     }
 }
-
-const CHANGES_AFTER: &str = "\
--- list a page of changes
-select action, key::text, before::text, after::text, n from meter_sync.meter_sync_change
-where run_id = $1 and n > $3 order by n limit $2";
 
 /// The changes of a run after the one with that number, with their numbers.
 pub(super) async fn changes_after(
@@ -305,7 +308,14 @@ pub(super) async fn changes_after(
         param::bigint(limit.into()),
         param::bigint(after),
     ];
-    let rows = tx.query(CHANGES_AFTER, &params).await?;
+    let sql = |text| {
+        format!(
+            "-- list a page of changes
+select {}, c.n from meter_sync.meter_sync_change c where c.run_id = $1 and c.n > $3 order by c.n limit $2",
+            changed(text)
+        )
+    };
+    let rows = tx.query_json(sql, &params).await?;
     Ok(rows.iter().map(|row| (row.get(4), change(row))).collect())
 }
 

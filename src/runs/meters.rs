@@ -136,10 +136,8 @@ impl Runs {
     pub async fn meter_keys(&self, prefix: &str, limit: i64) -> Result<Vec<String>, Failure> {
         let local = self.local()?;
         let mut connection = local.connect_to_read().await.map_err(|e| e.failure())?;
-        let tx = connection
-            .begin("meter keys")
-            .await
-            .map_err(|e| e.failure())?;
+        let tx = connection.begin("meter keys").await;
+        let tx = tx.map_err(|e| e.failure())?;
         let meters = self.meters(&tx).await?;
         meters
             .keys(&tx, prefix, limit)
@@ -224,12 +222,14 @@ impl Meters {
             true => self.changes(tx, &key_json).await?,
             false => Vec::new(),
         };
+        let key = json::fields(&key_json);
         let is_known = meter.is_some() || !changes.is_empty();
-        Ok(is_known.then(|| MeterReport {
-            key: json::fields(&key_json),
+        let report = MeterReport {
+            key,
             meter,
             changes,
-        }))
+        };
+        Ok(is_known.then_some(report))
     }
 
     /// The key as the log has it; `None` if its values are none of their types.
@@ -280,14 +280,20 @@ impl Meters {
             .map(|(n, column)| is(column, &format!("${n}")))
             .collect();
         // As `json`, which holds whatever a column of that type does.
-        let sql = format!(
-            "-- read a meter\nselect pg_catalog.jsonb_build_object({pairs})::text, pg_catalog.row_to_json(l.*)::text from {} l where {} and {} limit 1",
-            self.relation.quoted(),
-            conditions.join(" and "),
-            self.filter
-        );
-        let row = tx.query_opt(&sql, &texts(key)).await?;
-        Ok(row.map(|row| (row.get(0), json::fields(row.get(1)))))
+        let (table, picked) = (self.relation.quoted(), conditions.join(" and "));
+        let sql = |text: fn(&str) -> String| {
+            let key = text(&format!("pg_catalog.jsonb_build_object({pairs})"));
+            format!(
+                "-- read a meter\nselect {key}, {} from {table} l where {picked} and {} limit 1",
+                text("pg_catalog.row_to_json(l.*)"),
+                self.filter
+            )
+        };
+        let rows = tx.query_json(sql, &texts(key)).await?;
+        let found = rows
+            .first()
+            .map(|row| (row.get(0), json::fields(row.get(1))));
+        Ok(found)
     }
 
     async fn names(
@@ -332,12 +338,8 @@ from pg_catalog.jsonb_array_elements($1::jsonb) with ordinality asked (key, n) o
             before: json::fields(row.get(3)),
             after: json::fields(row.get(4)),
         };
-        Ok(tx
-            .query(&history(&self.scope.table), &params)
-            .await?
-            .iter()
-            .map(change)
-            .collect())
+        let rows = tx.query(&history(&self.scope.table), &params).await?;
+        Ok(rows.iter().map(change).collect())
     }
 
     async fn keys(
@@ -358,9 +360,8 @@ where pg_catalog.starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2
             self.filter
         );
         tx.allow_each_statement(TYPING).await?;
-        let rows = tx
-            .query(&sql, &[param::text(prefix), param::bigint(limit)])
-            .await?;
+        let params = [param::text(prefix), param::bigint(limit)];
+        let rows = tx.query(&sql, &params).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 }

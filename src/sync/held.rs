@@ -123,14 +123,17 @@ pub(super) async fn first(
         Kind::SwitchedOff => "p.is_switched_off",
     };
     let (table, filter) = (&shape.local, &shape.local_filter);
-    let sql = format!(
-        "-- name the first meters to be deactivated
-select ({key} || {name})::text
+    let sql = |text: fn(&str) -> String| {
+        format!(
+            "-- name the first meters to be deactivated
+select {}
 from pg_temp.meter_sync_plan p
 join {table} l on {same_key} and {filter}
-where {is_of_kind} order by p.n limit {NAMED}"
-    );
-    let rows = local.query(&sql, &[]).await?;
+where {is_of_kind} order by p.n limit {NAMED}",
+            text(&format!("({key} || {name})"))
+        )
+    };
+    let rows = local.query_json(sql, &[]).await?;
     let named = rows.iter().map(|row: &Row| json::fields(row.get(0)));
     Ok(named.collect())
 }

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::db::catalog::Column;
-use crate::db::{DbError, Local, Tx, param, quote};
+use crate::db::{DbError, Local, Tx, json, param, quote};
 
 use super::plan::Plan;
 use super::rejected::{self, PerRow, Rows, Tried};
@@ -22,16 +22,13 @@ pub(super) async fn changes(
         return Ok(());
     }
     let limit = i64::from(job.limits.change_limit);
-    let run_id = job.run_id.as_uuid();
+    let log = Log::new(local, LOG, job.run_id.as_uuid());
     let index = apply::index(shape);
     let first = Rows {
         first: 1,
         last: limit,
     };
-    record(local, first, &index, |form| {
-        of_plan(shape, (LOG, run_id), form)
-    })
-    .await?;
+    record(local, first, &index, |form| of_plan(shape, &log, form)).await?;
     if changes <= limit || job.dry_run {
         return Ok(());
     }
@@ -40,10 +37,8 @@ pub(super) async fn changes(
         first: limit + 1,
         last: limit + i64::from(job.limits.rejected_limit),
     };
-    record(local, further, &index, |form| {
-        of_plan(shape, (SPARE, run_id), form)
-    })
-    .await
+    let spare = Log { into: SPARE, ..log };
+    record(local, further, &index, |form| of_plan(shape, &spare, form)).await
 }
 
 /// Records nothing of a plan, whose rows are recorded by other means.
@@ -86,11 +81,51 @@ pub(super) async fn load(
     run_id: Uuid,
     rows: Rows,
 ) -> Result<(), DbError> {
-    record(local, rows, "", |form| of_load(shape, run_id, form)).await
+    let log = Log::new(local, LOG, run_id);
+    record(local, rows, "", |form| of_load(shape, &log, form)).await
+}
+
+/// Where changes are recorded.
+struct Log<'t> {
+    into: &'t str,
+    run_id: Uuid,
+    is_utf8: bool,
+}
+
+impl<'t> Log<'t> {
+    fn new(local: &Tx<'_, Local>, into: &'t str, run_id: Uuid) -> Self {
+        Self {
+            into,
+            run_id,
+            is_utf8: local.is_utf8(),
+        }
+    }
+
+    /// Inserts the rows of a query. If one of them has a value that cannot be converted to UTF-8, and so could not be read
+    /// again, the statement fails or writes it in ASCII.
+    fn insert(&self, rows: &str, form: Form) -> String {
+        const COLUMNS: &str = "run_id, n, action, key, before, after";
+        let into = self.into;
+        let from = format!("from (\n{rows}\noffset 0) x({COLUMNS})");
+        let chosen = match form {
+            _ if self.is_utf8 => rows.to_owned(),
+            Form::Json | Form::Text => format!(
+                "select x.* {from}
+where pg_catalog.convert_to(pg_catalog.concat(x.key, x.before, x.after), 'UTF8') is not null"
+            ),
+            Form::Escaped | Form::Size => {
+                let [key, before, after] = ["x.key", "x.before", "x.after"].map(json::in_ascii);
+                format!(
+                    "select x.run_id, x.n, x.action, {key}::jsonb, {before}::jsonb, {after}::jsonb {from}"
+                )
+            }
+        };
+        format!("insert into {into} ({COLUMNS})\n{chosen}")
+    }
 }
 
 /// A value that `jsonb` cannot hold must not keep the others from being synced, so it is then recorded
-/// as text, and one that is too large for that as its size.
+/// as text, one that cannot be shown in UTF-8 as its bytes, and one that is too large for that as its size.
 async fn record(
     local: &Tx<'_, Local>,
     rows: Rows,
@@ -111,6 +146,16 @@ async fn record(
     let bad = rejected::all_but_the_bad(local, vec![rows], usize::MAX, prepare, &as_text).await?;
     for (n, _reason) in bad.unwrap_or_default() {
         let row = Rows { first: n, last: n };
+        if !local.is_utf8() {
+            let escaped = PerRow {
+                sql: statement(Form::Escaped),
+                has_gaps: true,
+            };
+            let tried = rejected::attempt(local, escaped.run(local, row));
+            if let Tried::Taken = tried.await? {
+                continue;
+            }
+        }
         local.execute(&statement(Form::Size), &params(row)).await?;
     }
     Ok(())
@@ -123,18 +168,20 @@ pub(super) enum Form {
     Json,
     /// As their text, which JSON can hold whatever it is.
     Text,
+    /// As their text, with bytes that are not ASCII written as `\377`.
+    Escaped,
     /// As how large they are, where they are not short.
     Size,
 }
 
-fn of_plan(shape: &Shape, (into, run_id): (&str, Uuid), form: Form) -> String {
+fn of_plan(shape: &Shape, log: &Log<'_>, form: Form) -> String {
     let Shape {
         local,
         local_filter,
         ..
     } = shape;
     let active = quote::literal(&shape.active);
-    let key = shape.key_json("p");
+    let (run_id, key) = (log.run_id, shape.key_json("p"));
     let local_row = shape.same_key("l", "p");
     let staged_row = shape.same_key("s", "p");
     let is_same = |name: &str| {
@@ -143,10 +190,8 @@ fn of_plan(shape: &Shape, (into, run_id): (&str, Uuid), form: Form) -> String {
     };
     let left_out = left_out(shape, is_same);
     let (before, after) = (fields(shape, "l", form), fields(shape, "s", form));
-    format!(
-        "-- record the changes
-insert into {into} (run_id, n, action, key, before, after)
-select '{run_id}'::uuid, p.n, p.action, {key},
+    let rows = format!(
+        "select '{run_id}'::uuid, p.n, p.action, {key},
     case when p.action = 'insert' then '{{}}'::jsonb
         when p.action = 'deactivate' then pg_catalog.jsonb_build_object({active}, true)
         else {before} - o.names end,
@@ -157,25 +202,26 @@ left join pg_temp.meter_sync_stage s on {staged_row}
 left join {local} l on {local_row} and {local_filter}
 {left_out}
 where p.n >= $1 and p.n <= $2"
-    )
+    );
+    format!("-- record the changes\n{}", log.insert(&rows, form))
 }
 
-fn of_load(shape: &Shape, run_id: Uuid, form: Form) -> String {
+fn of_load(shape: &Shape, log: &Log<'_>, form: Form) -> String {
     let Shape {
         local,
         local_filter,
         ..
     } = shape;
+    let run_id = log.run_id;
     let (key, order) = (shape.key_json("l"), quote::columns("l.", &shape.key));
     let left_out = left_out(shape, |name| format!("{} is null", shape.column("l", name)));
     let after = fields(shape, "l", form);
-    format!(
-        "-- record the load
-insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
-select '{run_id}'::uuid, $1 - 1 + pg_catalog.row_number() over (order by {order}), 'insert', {key}, '{{}}', {after} - o.names
+    let rows = format!(
+        "select '{run_id}'::uuid, $1 - 1 + pg_catalog.row_number() over (order by {order}), 'insert', {key}, '{{}}'::jsonb, {after} - o.names
 from (select l.* from {local} l where {local_filter} order by {order} offset $1 - 1 limit $2 - $1 + 1) l
 {left_out}"
-    )
+    );
+    format!("-- record the load\n{}", log.insert(&rows, form))
 }
 
 /// The names of the fields for which a condition holds, as `o.names`; found out once a row.
@@ -253,7 +299,7 @@ fn fields(shape: &Shape, row: &str, form: Form) -> String {
 pub(super) fn recorded(value: &str, text: &str, form: Form) -> String {
     let whole = match form {
         Form::Json => format!("pg_catalog.to_jsonb({value})"),
-        Form::Text => format!("pg_catalog.to_jsonb({text})"),
+        Form::Text | Form::Escaped => format!("pg_catalog.to_jsonb({text})"),
         Form::Size => {
             return format!(
                 "case when pg_catalog.pg_column_size({value}) > {SURELY_SHORT} \

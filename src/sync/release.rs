@@ -6,7 +6,7 @@
 
 use crate::db::catalog::Column;
 use crate::db::exclusive::{Exclusive, Read};
-use crate::db::{DbError, Local, Tx, param, quote};
+use crate::db::{DbError, Local, Tx, json, param, quote};
 
 use super::collisions::{collide, entries, movable, wanted};
 use super::plan::Step;
@@ -201,11 +201,10 @@ async fn record(
     let Some((table, column)) = released.given_up.last() else {
         return Ok(());
     };
-    let (name, old) = (
-        quote::literal(column),
-        record::recorded("f.old", "f.old::text", Form::Json),
-    );
-    let before = format!("pg_catalog.jsonb_build_object({name}, {old})");
+    let as_recorded = as_recorded(local, shape, table).await?;
+    let name = quote::literal(column);
+    let old = record::recorded("f.old", "f.old::text", Form::Json);
+    let before = as_recorded(&format!("pg_catalog.jsonb_build_object({name}, {old})"));
     let after = format!("pg_catalog.jsonb_build_object({name}, null)");
     let same_key = shape.same_key("p", "f");
     let merge = format!(
@@ -223,7 +222,7 @@ where not exists (
     join meter_sync.meter_sync_change g on g.run_id = $1 and g.n = p.n
     where {same_key} and p.step = 0)
 order by f.k limit $3",
-        shape.key_json("f")
+        as_recorded(&shape.key_json("f"))
     );
     let run_id = job.run_id.as_uuid();
     local.execute(&merge, &[param::uuid(run_id)]).await?;
@@ -240,6 +239,33 @@ order by f.k limit $3",
     let rows: i64 = local.query_one(&count, &[]).await?.get(0);
     released.last += rows;
     Ok(())
+}
+
+/// What makes of an expression one that can be recorded: in ASCII where the table has values that cannot be shown.
+async fn as_recorded(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    table: &str,
+) -> Result<fn(&str) -> String, DbError> {
+    let key = shape.key_json("f");
+    let show = format!(
+        "-- look whether the values given up can be shown
+select pg_catalog.count(pg_catalog.convert_to(pg_catalog.concat({key}, f.old), 'UTF8')) from pg_temp.{table} f"
+    );
+    Ok(match local.is_utf8() {
+        false
+            if rejected::if_possible(local, local.query(&show, &[]))
+                .await?
+                .is_none() =>
+        {
+            in_ascii
+        }
+        _ => str::to_owned,
+    })
+}
+
+fn in_ascii(value: &str) -> String {
+    format!("{}::jsonb", json::in_ascii(value))
 }
 
 /// Gives values back whose new meters were rejected after all.
@@ -289,7 +315,9 @@ async fn unrecord(
     (table, column, k): (&str, &str, i64),
 ) -> Result<(), DbError> {
     let (key, name) = (shape.key_json("f"), quote::literal(column));
-    let of_it = format!("where f.k = $2 and g.run_id = $1 and g.key = {key}");
+    let (equals, escaped) = (quote::EQUALS, in_ascii(&key));
+    let is_key = format!("(g.key {equals} {key} or g.key {equals} {escaped})");
+    let of_it = format!("where f.k = $2 and g.run_id = $1 and {is_key}");
     let params = [param::uuid(job.run_id.as_uuid()), param::bigint(k)];
     let split = format!(
         "-- take a value given back from a deactivation

@@ -83,6 +83,11 @@ impl<'c, S: Side> Tx<'c, S> {
         &self.encoding
     }
 
+    /// Whether every text of the database can be shown.
+    pub fn is_utf8(&self) -> bool {
+        self.encoding == "UTF8"
+    }
+
     /// Whether a question and its answer are on the way for as short a time as within a building, by the
     /// shortest time that one took in this transaction.
     pub fn is_near(&self) -> bool {

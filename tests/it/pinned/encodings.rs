@@ -1,10 +1,11 @@
 //! Databases in encodings with characters or bytes that UTF-8, in which everything is shown, does not have.
 
 use meter_sync::meter::Outcome;
+use meter_sync::runs::meters::KeyText;
 use serde_json::json;
 
 use super::unstorable::{Encoded, METERS, done, partial};
-use crate::support::site::rows;
+use crate::support::site::{rows, runs, settings};
 
 /// Neither side is in UTF-8, and the encoding there has characters that UTF-8 lacks.
 #[tokio::test]
@@ -66,4 +67,84 @@ async fn a_character_that_utf_8_lacks_is_set_aside_between_any_two_encodings() {
         );
         site.end().await;
     }
+}
+
+/// Somebody wrote here what nobody can be shown, and the sync overwrites or deactivates it.
+#[tokio::test]
+async fn a_local_value_that_cannot_be_shown_is_recorded_in_ascii() {
+    for (here, encoding, byte, written) in [
+        ("SQL_ASCII", "sql_ascii", r"\xff", r"old\377\n"),
+        ("WIN1252", "win1252", r"\x81", r"old\201\n"),
+    ] {
+        let site = Encoded::new("UTF8", here).await;
+        site.remote.batch_execute(METERS).await.unwrap();
+        site.local
+            .batch_execute("alter table meter add unique (notes)")
+            .await
+            .unwrap();
+        site.sync().await;
+        let edit = format!(
+            r"set client_encoding = {encoding};
+            update meter set name = E'old{byte}\\n' where id = 'K3';
+            update meter set name = E'{byte}' where id = 'K6';
+            insert into meter values (E'L{byte}', E'{byte}', E'{byte}', true), ('L2', 'b', E'u{byte}', true),
+                (E'M{byte}', 'c', 'to be released', false);
+            set client_encoding = utf8"
+        );
+        site.local.batch_execute(&edit).await.unwrap();
+        site.remote
+            .batch_execute("update meter set name = 'new' where id in ('K3', 'K5'); delete from meter where id = 'K6';
+                insert into meter (id, notes) values ('M2', 'to be released')")
+            .await
+            .unwrap();
+        let run = site.sync().await;
+        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{here}: {run:#?}");
+        let counts = (
+            run.counts.inserted,
+            run.counts.updated,
+            run.counts.deactivated,
+        );
+        assert_eq!(counts, (1, 2, 3), "{run:#?}");
+        // what was told of the run, and what the log keeps
+        let told = run.changes.iter().find(|change| change.key["id"] == "K3");
+        assert_eq!(told.unwrap().before["name"], json!(written), "{here}");
+        let before = "select c.before->>'name' as name from meter_sync.meter_sync_change c where c.key->>'id' = 'K3' and c.action = 'update'";
+        assert_eq!(
+            rows(&site.local, before).await,
+            json!([{"name": written}]),
+            "{here}"
+        );
+        let gone = "select count(*) as n from meter where not active";
+        assert_eq!(rows(&site.local, gone).await, json!([{"n": 4}]));
+        let again = site.sync().await;
+        assert_eq!(again.outcome, Some(Outcome::NoChange), "{here}: {again:#?}");
+        site.end().await;
+    }
+}
+
+/// The brake names the first meters that it holds back, and they may have names that cannot be shown.
+#[tokio::test]
+async fn meters_with_names_that_cannot_be_shown_are_held_back_and_read() {
+    let site = Encoded::new("UTF8", "SQL_ASCII").await;
+    site.remote.batch_execute(METERS).await.unwrap();
+    site.sync().await;
+    site.local
+        .batch_execute(r#"set client_encoding = sql_ascii; update meter set name = E'a\xff"b'; set client_encoding = utf8"#)
+        .await
+        .unwrap();
+    site.remote
+        .batch_execute("delete from meter where id <> 'K1'")
+        .await
+        .unwrap();
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Refused), "{run:#?}");
+    let held = run.held_back.expect("meters that were held back");
+    assert_eq!(held.first[0]["name"], json!("a\\377\"b"), "{held:#?}");
+    let runs = runs(&settings(&site.urls[0], &site.urls[1]));
+    let key = KeyText::parse("K3").expect("a key");
+    let meter = runs.meter(&key).await.unwrap().expect("the meter");
+    let name = &meter.meter.expect("its row")["name"];
+    assert_eq!(name, "a\\377\"b");
+    drop(runs);
+    site.end().await;
 }
