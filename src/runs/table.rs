@@ -50,8 +50,10 @@ pub(super) struct LocalTable {
 pub(super) struct TenantTable {
     /// Its schema and name, quoted, if there is one that we may read.
     pub(super) name: Option<String>,
-    /// The type of its key.
+    /// The type of its key, if it has column `id`.
     pub(super) id_type: Option<String>,
+    /// Whether it has a column `name` that we may read.
+    pub(super) has_name: bool,
 }
 
 // Both tables in one statement, as each costs a status a question and its answer; and without a join, as to plan one
@@ -72,12 +74,17 @@ select coalesce(found.name, format('%I.%I',
        exists (select from pg_catalog.pg_attribute a
         where a.attrelid = pinned.meter and a.attname = $3 and a.attnum > 0 and not a.attisdropped),
        (select identity from pg_identify_object('pg_catalog.pg_class'::regclass, pinned.tenant, 0)
-        where has_table_privilege(pinned.tenant, 'select')),
+        where has_table_privilege(pinned.tenant, 'select') or has_column_privilege(pinned.tenant, (
+            select a.attnum from pg_catalog.pg_attribute a
+            where a.attrelid = pinned.tenant and a.attname = 'id' and a.attnum > 0 and not a.attisdropped), 'select')),
        (select format_type(a.atttypid, -1) from pg_catalog.pg_attribute a
         where a.attrelid = pinned.tenant and a.attname = 'id' and a.attnum > 0 and not a.attisdropped),
        (select r.relrowsecurity from pg_catalog.pg_class r where r.oid = pinned.meter) is true,
        exists (select from pg_catalog.pg_attribute a
         where a.attrelid = to_regclass('meter_sync.meter_sync_log')::oid and a.attname = 'seq' and a.attnum > 0),
+       exists (select from pg_catalog.pg_attribute a
+        where a.attrelid = pinned.tenant and a.attname = 'name' and a.attnum > 0 and not a.attisdropped
+          and has_column_privilege(pinned.tenant, a.attnum, 'select')),
        c.atttypid, (select t.typnamespace = 'pg_catalog'::regnamespace from pg_catalog.pg_type t where t.oid = c.atttypid)
 from pinned
 cross join (select parse_ident($1) as parts) said
@@ -95,7 +102,7 @@ pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
         param::text(path.as_str()),
     ];
     let row = tx.query_one(FIND, &params).await?;
-    let tenant_equals = match (row.get(8), row.get(9)) {
+    let tenant_equals = match (row.get(9), row.get(10)) {
         (Some(oid), Some(false)) => catalog::equals_of(tx, oid).await?,
         (_, _) => quote::EQUALS.to_owned(),
     };
@@ -110,6 +117,7 @@ pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
         tenants: TenantTable {
             name: row.get(4),
             id_type: row.get(5),
+            has_name: row.get(8),
         },
     })
 }

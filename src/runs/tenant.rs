@@ -12,7 +12,7 @@ use crate::db::{DbError, Local, Tx, param, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::TenantId;
 
-use super::table::{self, LocalTable};
+use super::table::{self, LocalTable, TenantTable};
 
 /// The organisation whose meters are mirrored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,14 +51,34 @@ impl From<DbError> for NoTenant {
     }
 }
 
-/// Through jsonb, as the table need not have a name and its id may be of any type.
-fn rows_of(table: &str) -> String {
+/// Through jsonb, as the id may be of any type. Other columns are not read: they may hold what is no jsonb, and the role
+/// may have no right to them.
+fn rows_of(tenants: &TenantTable, table: &str, text: fn(&str) -> String) -> String {
+    let (id, name) = (
+        match tenants.id_type {
+            Some(_) => "pg_catalog.to_jsonb(r.id)",
+            None => "null::pg_catalog.jsonb",
+        },
+        match tenants.has_name {
+            true => "pg_catalog.to_jsonb(r.name::pg_catalog.text)",
+            false => "null::pg_catalog.jsonb",
+        },
+    );
+    let (shown_id, shown_name) = (text("t.id"), text("t.name"));
     format!(
         "-- read the tenant
-select t.row->>'id', t.row->>'name' from (select pg_catalog.to_jsonb(r.*) as row from {table} r) t
-where $1::text is null or t.row->>'id' in ($1, $2)
+select {shown_id}, {shown_name} from (select {id} as id, {name} as name from {table} r) t
+where $1::text is null or t.id operator(pg_catalog.#>>) '{{}}' in ($1, $2)
 limit 2"
     )
+}
+
+/// The text of a JSON value.
+fn text_of(json: String) -> String {
+    match json.starts_with('"') {
+        true => serde_json::from_str(&json).unwrap_or(json),
+        false => json,
+    }
 }
 
 /// Finds the tenant; read at each run, as the row may come later than the process.
@@ -67,7 +87,7 @@ pub(super) async fn resolve(
     mapping: &Mapping,
     table: &LocalTable,
 ) -> Result<Tenant, NoTenant> {
-    let tenants = table.tenants.name.as_deref();
+    let tenants = &table.tenants;
     let types = Types {
         column: table.tenant_type.as_deref(),
         id: table.tenants.id_type.as_deref(),
@@ -101,18 +121,23 @@ type Row = (Option<String>, Option<String>);
 /// The first rows of the table, or of a tenant in it; none without a table.
 async fn rows(
     tx: &Tx<'_, Local>,
-    table: Option<&str>,
+    tenants: &TenantTable,
     of: Option<(&TenantId, &TenantId)>,
 ) -> Result<Vec<Row>, DbError> {
-    let Some(table) = table else {
+    let Some(table) = &tenants.name else {
         return Ok(Vec::new());
     };
     let params = [
         param::text(of.map(|(given, _)| given.as_str())),
         param::text(of.map(|(_, id)| id.as_str())),
     ];
-    let rows = tx.query(&rows_of(table), &params).await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    let sql = |text| rows_of(tenants, table, text);
+    let rows = tx.query_json(sql, &params).await?;
+    let text = |row: &tokio_postgres::Row, place| row.get::<_, Option<String>>(place).map(text_of);
+    Ok(rows
+        .iter()
+        .map(|row| (text(row, 0), text(row, 1)))
+        .collect())
 }
 
 fn single(rows: Vec<Row>) -> Result<(TenantId, Option<String>), NoTenant> {

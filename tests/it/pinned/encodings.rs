@@ -2,6 +2,7 @@
 
 use meter_sync::meter::Outcome;
 use meter_sync::runs::meters::KeyText;
+use meter_sync::runs::status::StatusQuery;
 use serde_json::json;
 
 use super::unstorable::{Encoded, METERS, done, partial};
@@ -145,6 +146,27 @@ async fn meters_with_names_that_cannot_be_shown_are_held_back_and_read() {
     let meter = runs.meter(&key).await.unwrap().expect("the meter");
     let name = &meter.meter.expect("its row")["name"];
     assert_eq!(name, "a\\377\"b");
+    drop(runs);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_tenant_whose_name_cannot_be_shown_is_synced() {
+    let site = Encoded::new("UTF8", "SQL_ASCII").await;
+    site.remote.batch_execute(METERS).await.unwrap();
+    site.local
+        .batch_execute(r"set client_encoding = sql_ascii; alter table tenant add name text; update tenant set name = E'A\xff'; set client_encoding = utf8")
+        .await
+        .unwrap();
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    let runs = runs(&settings(&site.urls[0], &site.urls[1]));
+    let status = runs
+        .status(&StatusQuery::default())
+        .await
+        .expect("a status");
+    let tenant = status.tenant.expect("the tenant");
+    assert_eq!(tenant.name.as_deref(), Some(r"A\377"));
     drop(runs);
     site.end().await;
 }
