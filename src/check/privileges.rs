@@ -4,9 +4,9 @@ use super::reached::Reached;
 use super::{Finding, Verdict};
 use crate::config::{Mapping, Source};
 use crate::db::catalog::{self, Relation};
-use crate::db::{DbError, Local, Remote, Side, Tx, param};
+use crate::db::{DbError, Local, Remote, Side, SideName, Tx, param};
 use crate::error::{ErrorCode, Failure};
-use crate::sync::{Shape, SyncError};
+use crate::sync::{self, Shape, SyncError};
 
 const REMOTE_READ_ONLY: &str = "\
 -- look whether we only read
@@ -95,9 +95,9 @@ async fn look_at_remote(
             return Ok(Verdict::Ok("the query may be run".to_owned()));
         }
     };
-    let relation = catalog::find(&tx, name)
-        .await?
-        .ok_or_else(|| SyncError::RemoteSchema(format!("table or view {name} does not exist")))?;
+    let Some(relation) = catalog::find(&tx, name).await? else {
+        return Err(sync::missing(&tx, name).await?);
+    };
     let mut lacking = lacking(&tx, &relation, "select").await?;
     if let Some(shape) = shape {
         lacking
@@ -136,18 +136,20 @@ async fn look_at_local(
 ) -> Result<Verdict, SyncError> {
     let tx = local.look().await?;
     let name = &mapping.local_table;
-    let relation = catalog::find(&tx, name).await?;
-    let relation =
-        relation.ok_or_else(|| SyncError::LocalSchema(format!("table {name} does not exist")))?;
+    let Some(relation) = catalog::find(&tx, name).await? else {
+        return Err(sync::missing(&tx, name).await?);
+    };
     let mut lacking = lacking(&tx, &relation, "select,insert,update").await?;
     if let Some(shape) = shape {
         lacking.retain(|(privilege, column)| {
             shape.names.contains(column) && !(privilege == "update" && shape.key.contains(column))
         });
     }
+    if lacking.is_empty() && reads_all(&tx, &relation).await? {
+        return of_types(&tx, &relation, shape).await;
+    }
     if lacking.is_empty() {
-        let text = format!("select, insert and update on {}", relation.quoted());
-        return Ok(Verdict::Ok(text));
+        return Ok(reads_columns_only(&relation, name));
     }
     let mut privileges: Vec<_> = lacking
         .into_iter()
@@ -164,4 +166,63 @@ async fn look_at_local(
     );
     let failure = Failure::new(ErrorCode::LocalAuth, message);
     Ok(Verdict::Failed(failure.with_remedy(remedy)))
+}
+
+const READS_ALL: &str = "\
+-- look whether we may read the whole table
+select has_table_privilege($1::oid, 'select')";
+
+/// Whether we may read what no privilege on a column gives.
+async fn reads_all(tx: &Tx<'_, Local>, relation: &Relation) -> Result<bool, DbError> {
+    let row = tx.query_one(READS_ALL, &[param::oid(relation.oid)]).await?;
+    Ok(row.get(0))
+}
+
+fn reads_columns_only(relation: &Relation, name: &str) -> Verdict {
+    let message = format!(
+        "The local role may read columns of table {name}, but not the table: a sync also reads which version of a row is there (xmin, ctid)."
+    );
+    let remedy = format!(
+        "As the table's owner: grant select on {} to <role>, where <role> is the user of METER_SYNC_LOCAL_URL. For insert and update, the synced columns are enough.",
+        relation.quoted()
+    );
+    Verdict::Failed(Failure::new(ErrorCode::LocalAuth, message).with_remedy(remedy))
+}
+
+const UNUSABLE: &str = "\
+-- look for types in schemas that we may not use
+with recursive used (name, oid) as (
+    select a.attname::text, a.atttypid from pg_catalog.pg_attribute a
+    where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+    union
+    select u.name, b.oid from used u join pg_catalog.pg_type t on t.oid = u.oid
+    cross join lateral (values (t.typbasetype), (t.typelem)) b(oid) where b.oid <> 0
+)
+select u.name, format_type(t.oid, -1), n.nspname::text
+from used u join pg_catalog.pg_type t on t.oid = u.oid join pg_catalog.pg_namespace n on n.oid = t.typnamespace
+where not has_schema_privilege(n.oid, 'usage')
+order by 1, 2";
+
+/// That the types of the columns may be named. Where a value does not fit, rows are converted one by one by name.
+async fn of_types(
+    tx: &Tx<'_, Local>,
+    relation: &Relation,
+    shape: Option<&Shape>,
+) -> Result<Verdict, SyncError> {
+    let rows = tx.query(UNUSABLE, &[param::oid(relation.oid)]).await?;
+    let is_synced = |name: &String| shape.is_none_or(|shape| shape.names.contains(name));
+    let unusable = rows
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2)))
+        .find(|(name, _, _): &(String, String, String)| is_synced(name));
+    Ok(match unusable {
+        None => Verdict::Ok(format!(
+            "select, insert and update on {}",
+            relation.quoted()
+        )),
+        Some((column, type_, schema)) => Verdict::Warning(format!(
+            "Column {column} is of type {type_}, and the local role has no usage on its schema: a run in which a value does not fit its column would fail instead of setting that row aside. {}",
+            sync::usage(SideName::Local, &schema)
+        )),
+    })
 }

@@ -1,6 +1,6 @@
 //! Why a sync did not happen, and which code of the contract that is.
 
-use crate::db::DbError;
+use crate::db::{DbError, SideName, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{HeldBack, RunId, TenantId};
 
@@ -16,6 +16,16 @@ pub enum SyncError {
     /// The local table lacks something.
     #[error("The local {0}.")]
     LocalSchema(String),
+    /// The table is in a schema that the role may not use.
+    #[error("The {side} role has no usage on schema {schema}, in which table {name} is.")]
+    SchemaUsage {
+        /// Which database.
+        side: SideName,
+        /// The table as set.
+        name: String,
+        /// The schema.
+        schema: String,
+    },
     /// Synced columns have changed on the remote, and such a run is to fail.
     #[error("{}", .0.message)]
     Drift(Failure),
@@ -55,6 +65,16 @@ pub enum SyncError {
     DuplicateSourceKey {
         /// The tenant.
         tenant: TenantId,
+        /// The first such keys, as JSON.
+        keys: String,
+    },
+    /// The local table and the tables that inherit from it hold a key twice.
+    #[error(
+        "The local table {table}, with the tables that inherit from it, holds more than one row for the key {keys}."
+    )]
+    HeldTwice {
+        /// The local table.
+        table: String,
         /// The first such keys, as JSON.
         keys: String,
     },
@@ -141,11 +161,13 @@ impl SyncError {
             Self::Database(_)
             | Self::RemoteSchema(_)
             | Self::LocalSchema(_)
+            | Self::SchemaUsage { .. }
             | Self::Drift(_)
             | Self::SameTable(_)
             | Self::TenantRefused { .. }
             | Self::TableBusy(_)
             | Self::DuplicateSourceKey { .. }
+            | Self::HeldTwice { .. }
             | Self::TooManyRejected { .. }
             | Self::Rewritten(_)
             | Self::Unsettled(_) => false,
@@ -161,12 +183,14 @@ impl SyncError {
             Self::Database(_)
             | Self::RemoteSchema(_)
             | Self::LocalSchema(_)
+            | Self::SchemaUsage { .. }
             | Self::Drift(_)
             | Self::SameTable(_)
             | Self::TenantRefused { .. }
             | Self::TenantMismatch { .. }
             | Self::TableBusy(_)
             | Self::DuplicateSourceKey { .. }
+            | Self::HeldTwice { .. }
             | Self::TooManyRejected { .. }
             | Self::Rewritten(_)
             | Self::Unsettled(_) => None,
@@ -179,7 +203,11 @@ impl SyncError {
             Self::Database(error) => return error.failure(),
             Self::Drift(failure) => return failure.clone(),
             Self::RemoteSchema(_) => ErrorCode::RemoteSchema,
-            Self::LocalSchema(_) => ErrorCode::LocalSchema,
+            Self::LocalSchema(_) | Self::HeldTwice { .. } => ErrorCode::LocalSchema,
+            Self::SchemaUsage { side, .. } => match side {
+                SideName::Remote => ErrorCode::RemotePermission,
+                SideName::Local => ErrorCode::LocalAuth,
+            },
             Self::SameTable(_) | Self::TenantRefused { .. } => ErrorCode::ConfigInvalid,
             Self::TenantMismatch { .. } | Self::TableBusy(_) => ErrorCode::TenantMismatch,
             Self::DuplicateSourceKey { .. } => ErrorCode::DuplicateSourceKey,
@@ -191,24 +219,60 @@ impl SyncError {
             Self::ApprovalOutdated { .. } => ErrorCode::ApprovalOutdated,
         };
         let failure = Failure::new(code, self.to_string());
-        if let Self::SameTable(_) = self {
-            return failure.with_remedy(
-                "Point METER_SYNC_REMOTE_URL at the central database and METER_SYNC_LOCAL_URL at the site's.",
-            );
+        match self.remedy(&failure) {
+            Some(remedy) => failure.with_remedy(remedy),
+            None => failure,
         }
-        if let Self::SourceEmpty {
-            may_be_hidden: true,
-            ..
-        } = self
-        {
-            let remedy = failure.remedy.clone();
-            return failure.with_remedy(format!("{HIDDEN} {remedy}"));
+    }
+
+    /// A remedy that fits better than the code's own.
+    fn remedy(&self, failure: &Failure) -> Option<String> {
+        match self {
+            Self::SameTable(_) => Some(
+                "Point METER_SYNC_REMOTE_URL at the central database and METER_SYNC_LOCAL_URL at the site's."
+                    .to_owned(),
+            ),
+            Self::SourceEmpty {
+                may_be_hidden: true,
+                ..
+            } => Some(format!("{HIDDEN} {}", failure.remedy)),
+            Self::TenantRefused { .. } => Some(
+                "Set METER_SYNC_TENANT_ID to the organisation's id as the remote holds it."
+                    .to_owned(),
+            ),
+            Self::HeldTwice { table, .. } => Some(format!(
+                "A unique index does not cover the tables that inherit from it. Leave one row for each key: `select tableoid::regclass, * from {table}` shows which table holds which."
+            )),
+            Self::SchemaUsage { side, schema, .. } => Some(usage(*side, schema)),
+            Self::Database(_)
+            | Self::RemoteSchema(_)
+            | Self::LocalSchema(_)
+            | Self::Drift(_)
+            | Self::TenantMismatch { .. }
+            | Self::TableBusy(_)
+            | Self::DuplicateSourceKey { .. }
+            | Self::TooManyRejected { .. }
+            | Self::Unsettled(_)
+            | Self::Rewritten(_)
+            | Self::SourceEmpty { .. }
+            | Self::MassDeactivation { .. }
+            | Self::ApprovalOutdated { .. } => None,
         }
-        if let Self::TenantRefused { .. } = self {
-            return failure.with_remedy(
-                "Set METER_SYNC_TENANT_ID to the organisation's id as the remote holds it.",
-            );
-        }
-        failure
+    }
+}
+
+/// The grant that lets a role use a schema.
+pub(crate) fn usage(side: SideName, schema: &str) -> String {
+    let (schema, url) = (quote::where_needed(schema), url(side));
+    format!(
+        "As the owner of the schema on the {side} database: grant usage on schema {schema} to <role>, where <role> is the user of {url}."
+    )
+}
+
+/// The variable that holds a side's URL.
+fn url(side: SideName) -> &'static str {
+    match side {
+        SideName::Remote => "METER_SYNC_REMOTE_URL",
+        SideName::Local => "METER_SYNC_LOCAL_URL",
     }
 }

@@ -5,13 +5,14 @@ use crate::db::catalog::{self, Relation};
 use crate::db::{Local, Remote, Tx, param, quote};
 use crate::meter::{RunId, TenantId};
 
+use super::missing::missing;
 use super::{Job, Occupant, SyncError};
 
 /// The local table, which must be one.
 pub(super) async fn local_table(local: &Tx<'_, Local>, name: &str) -> Result<Relation, SyncError> {
-    let found = catalog::find(local, name).await?;
-    let table =
-        found.ok_or_else(|| SyncError::LocalSchema(format!("table {name} does not exist")))?;
+    let Some(table) = catalog::find(local, name).await? else {
+        return Err(missing(local, name).await?);
+    };
     if !table.is_table {
         return Err(SyncError::LocalSchema(format!(
             "relation {name} is not a table"

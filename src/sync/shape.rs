@@ -7,6 +7,7 @@ use crate::db::{Local, Remote, Tx, both, quote};
 use crate::meter::{RunId, TenantId};
 
 use super::drift::Offered;
+use super::missing::missing;
 use super::refusals::{is_one_database, local_table, refuse_occupied, try_tenant};
 use super::{Job, SyncError, key};
 
@@ -240,9 +241,9 @@ impl RemoteSide {
         match &mapping.source {
             Source::Table(name) => {
                 let found = catalog::find(remote, name).await?;
-                let relation = found.ok_or_else(|| {
-                    SyncError::RemoteSchema(format!("table or view {name} does not exist"))
-                })?;
+                let Some(relation) = found else {
+                    return Err(missing(remote, name).await?);
+                };
                 let tenant = relation.column(&mapping.tenant_column);
                 Ok(Self {
                     tenant_type: tenant.map(|column| column.base_type.clone()),

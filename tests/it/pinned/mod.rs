@@ -29,6 +29,7 @@ mod replanning;
 mod reregistered;
 mod retention;
 mod rewrites;
+mod rights;
 mod shapes;
 mod told;
 mod unstorable;
