@@ -16,6 +16,7 @@ use crate::runs::tenant;
 use reached::Reached;
 
 mod drift;
+mod inherited;
 mod limits;
 mod obstacles;
 mod privileges;
@@ -110,6 +111,7 @@ async fn tables_and_rows(
             if let Some(shape) = shape {
                 findings.extend(drift::findings(local, mapping, shape).await);
                 findings.extend(sequences::findings(local, shape).await);
+                findings.extend(inherited::finding(local, shape).await);
                 findings.push(rows::remote(remote, mapping, shape, tenant).await);
                 findings.extend(rows::tenant_indexes(remote, local, mapping, shape).await);
             }

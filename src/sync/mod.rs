@@ -26,6 +26,7 @@ pub use error::SyncError;
 pub(crate) use error::{HIDDEN, usage};
 pub(crate) use locks::of_source as locks_of;
 pub(crate) use missing::missing;
+pub(crate) use plan::refuse_held_twice;
 pub(crate) use policies::may_hide_rows;
 pub use shape::Shape;
 pub(crate) use shape::look;

@@ -9,7 +9,7 @@
 use crate::db::{DbError, Local, Tx, quote};
 use crate::meter::{Action, Counts, Rejection};
 
-use super::read::Staged;
+use super::read::{self, Staged};
 use super::rejected::Rows;
 use super::{Extent, Job, Shape, SyncError, Synced};
 
@@ -71,7 +71,11 @@ pub(crate) async fn make(
     let mut attempt = 1;
     loop {
         local.batch(&plan_sql(shape, extent)).await?;
-        if job.dry_run || lock(local, shape).await? {
+        if job.dry_run {
+            refuse_planned_twice(local, shape).await?;
+            break;
+        }
+        if lock(local, shape).await? {
             break;
         }
         if attempt == ATTEMPTS {
@@ -162,8 +166,9 @@ fn is_switched_off(shape: &Shape) -> String {
 }
 
 /// Locks the local rows of the plan against writers (not against readers, nor yet against new readings
-/// that refer to them); `false` when one of them is no longer as it was planned.
-async fn lock(local: &Tx<'_, Local>, shape: &Shape) -> Result<bool, DbError> {
+/// that refer to them); `false` when one of them is no longer as it was planned. Refuses a key that several rows hold: the
+/// unique index of a table does not cover those that inherit from it.
+async fn lock(local: &Tx<'_, Local>, shape: &Shape) -> Result<bool, SyncError> {
     let Shape {
         local: table,
         local_filter,
@@ -181,10 +186,54 @@ with locked as (
     order by p.n
     for no key update of l
 )
-select (select pg_catalog.count(*) from pg_temp.meter_sync_plan p where p.action <> 'insert')
-     = (select pg_catalog.count(*) from locked k where k.as_planned)"
+select pg_catalog.count(*), (select pg_catalog.count(*) from locked),
+       (select pg_catalog.count(*) from locked k where k.as_planned)
+from pg_temp.meter_sync_plan p where p.action <> 'insert'"
     );
-    Ok(local.query_one(&sql, &[]).await?.get(0))
+    let row = local.query_one(&sql, &[]).await?;
+    let [planned, locked, as_planned] = [0, 1, 2].map(|place| row.get::<_, i64>(place));
+    if locked > planned {
+        refuse_planned_twice(local, shape).await?;
+    }
+    Ok(planned == as_planned)
+}
+
+/// Refuses keys of the plan that several local rows hold.
+async fn refuse_planned_twice(local: &Tx<'_, Local>, shape: &Shape) -> Result<(), SyncError> {
+    let same_key = shape.same_key("l", "p");
+    let is_planned = format!(
+        "exists (select from pg_temp.meter_sync_plan p where p.action <> 'insert' and {same_key})"
+    );
+    refuse_held_twice(local, shape, &is_planned).await
+}
+
+/// Refuses keys that several local rows hold, of those for which a condition on a row `l` holds.
+pub(crate) async fn refuse_held_twice(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    condition: &str,
+) -> Result<(), SyncError> {
+    let (table, filter) = (&shape.local, &shape.local_filter);
+    let (keys, has_key) = (shape.list("l", &shape.key), shape.has_key("l"));
+    let key = shape.key_json("l");
+    let sql = |text: fn(&str) -> String| {
+        format!(
+            "-- look for keys held twice
+select {} from {table} l where {filter} and {has_key} and {condition}
+group by {keys} having pg_catalog.count(*) > 1 order by {keys} limit {}",
+            text(&key),
+            read::DUPLICATES_NAMED
+        )
+    };
+    let rows = local.query_json(sql, &[]).await?;
+    let keys: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    match keys.as_slice() {
+        [] => Ok(()),
+        keys => Err(SyncError::HeldTwice {
+            table: table.clone(),
+            keys: keys.join(", "),
+        }),
+    }
 }
 
 async fn summary(local: &Tx<'_, Local>, staged: &Staged) -> Result<Plan, DbError> {

@@ -1,11 +1,13 @@
 //! Remote rows that share a key, among others that differ and others that do not: a sum over both must
 //! not hide them.
 
+use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::error::ErrorCode;
+use meter_sync::meter::Outcome;
 use meter_sync::runs::report::RunReport;
 use serde_json::json;
 
-use crate::support::site::{Site, rows};
+use crate::support::site::{Site, config, rows};
 
 /// A remote view over `meter_kept` that can give rows twice.
 const REMOTE: &str = "
@@ -67,4 +69,48 @@ async fn keys_that_only_the_local_type_takes_for_one_are_noticed() {
     site.on_remote("insert into meter_kept values ('5.0', 7, 'other', true)")
         .await;
     assert_refused(&site, &site.sync().await).await;
+}
+
+#[tokio::test]
+async fn a_key_that_an_inheriting_table_holds_again_is_named() {
+    let site = super::site("name text", "").await;
+    site.on_local("create table kid () inherits (meter)").await;
+    site.on_remote("insert into meter select n, 7, 'name', true from generate_series(1, 10) n")
+        .await;
+    site.sync().await;
+    let told = async || {
+        let findings = check::run(&config(&site.settings())).await;
+        let of_kids = |finding: &Finding| finding.subject == "keys of inheriting tables";
+        findings.into_iter().find(of_kids).expect("a finding")
+    };
+    let well = told().await;
+    assert!(matches!(well.verdict, Verdict::Ok(_)), "{well:?}");
+    for (twice, again) in [
+        // as the remote has it, of another name, and gone from there
+        (
+            "(3, 'name', true)",
+            "update meter set name = 'a' where id = 3",
+        ),
+        (
+            "(3, 'other', true)",
+            "update meter set name = 'b' where id = 3",
+        ),
+        ("(3, 'other', true)", "delete from meter where id = 3"),
+    ] {
+        site.on_local(&format!("delete from kid; insert into kid values {twice}"))
+            .await;
+        site.on_remote(again).await;
+        for run in [site.sync().await, site.dry_run().await] {
+            let error = run.error.as_ref().unwrap_or_else(|| panic!("{run:#?}"));
+            assert_eq!(error.code, ErrorCode::LocalSchema, "{run:#?}");
+            assert!(error.message.contains(r#"{"id": 3}"#), "{run:#?}");
+        }
+        let Verdict::Failed(failure) = told().await.verdict else {
+            panic!("a check should tell")
+        };
+        assert!(failure.message.contains(r#"{"id": 3}"#), "{failure:?}");
+        site.on_local("delete from kid").await;
+        let run = site.sync().await;
+        assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
+    }
 }
