@@ -6,12 +6,13 @@ use tokio_postgres::Row;
 
 use crate::db::catalog::Column;
 use crate::db::exclusive::Exclusive;
-use crate::db::{DbError, Local, Tx, json, param, quote};
+use crate::db::{DbError, Local, RowFault, Tx, json, param, quote};
 use crate::meter::Fields;
 
 use super::collisions::{collide, entries, movable, wanted};
 use super::plan::Step;
 use super::reasons::{SHOWN, quoted};
+use super::rejected::Tried;
 use super::{Job, Shape, rejected, release};
 
 /// The reasons of the rows with these numbers that a rule keeps out; a row that nobody stands in the way of now has none.
@@ -22,17 +23,19 @@ pub(super) async fn reasons(
     rule: &Exclusive,
     numbers: &[i64],
 ) -> Result<HashMap<i64, String>, DbError> {
-    let mut found = HashMap::new();
+    let mut holders = Vec::new();
     local.pin_path().await?;
     for step in [Step::Change, Step::Insert] {
         let sql = find(shape, job, rule, step);
         let params = [param::bigints(numbers)];
         let rows = rejected::if_possible(local, local.query(&sql, &params)).await?;
-        for row in rows.unwrap_or_default() {
-            found.insert(row.get(0), reason(shape, job, rule, &row));
-        }
+        holders.extend(rows.unwrap_or_default());
     }
     local.use_role_path().await?;
+    let mut found = HashMap::new();
+    for row in &holders {
+        found.insert(row.get(0), reason(local, shape, (job, rule), row).await?);
+    }
     Ok(found)
 }
 
@@ -88,7 +91,12 @@ order by a.v1, {is_ours} desc, {is_active} desc",
     )
 }
 
-fn reason(shape: &Shape, job: &Job<'_>, rule: &Exclusive, row: &Row) -> String {
+async fn reason(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    (job, rule): (&Job<'_>, &Exclusive),
+    row: &Row,
+) -> Result<String, DbError> {
     let values: Vec<Option<String>> = row.get(1);
     let what: Vec<String> = rule
         .parts
@@ -112,7 +120,7 @@ fn reason(shape: &Shape, job: &Job<'_>, rule: &Exclusive, row: &Row) -> String {
         false => ("is taken by", "unique index"),
     };
     let reason = format!("{} {verb} {holder} ({kind} {})", what.join(", "), rule.name);
-    match movable(shape, job, rule).first() {
+    Ok(match movable(shape, job, rule).first() {
         Some(column) if is_ours && is_gone => {
             let is_unreferenced: bool = row.get(6);
             let hint = match is_unreferenced {
@@ -120,13 +128,14 @@ fn reason(shape: &Shape, job: &Job<'_>, rule: &Exclusive, row: &Row) -> String {
                 false => " once nothing refers to it",
             };
             let value = values.first().cloned().flatten();
-            let statement = statement(shape, column, &key, value.as_deref());
+            let free = freeing(local, shape, (column, &key), value.as_deref()).await?;
+            let statement = statement(shape, (column, &key), &free, |_| "=".to_owned());
             format!(
                 "{reason}; this statement on the local database frees the value{hint}: {statement}"
             )
         }
         Some(_) | None => reason,
-    }
+    })
 }
 
 /// A column's name as a person writes it.
@@ -154,24 +163,52 @@ fn named(key: &Fields) -> String {
     }
 }
 
+/// What the column of the holder can be set to, as SQL writes it: tried, as checks, indexes and triggers may refuse it.
+async fn freeing(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    (column, key): (&Column, &Fields),
+    value: Option<&str>,
+) -> Result<String, DbError> {
+    let null = column.is_nullable.then(|| "null".to_owned());
+    let is_text = ["text", "character varying"].contains(&column.base_type.as_str());
+    let marked = value.filter(|_| is_text);
+    let marked = marked.map(|value| quote::literal(&format!("{value} (gone)")));
+    for free in [null, marked].into_iter().flatten() {
+        let set = statement(shape, (column, key), &free, |name| {
+            shape.equals(name).to_owned()
+        });
+        let sql = format!("-- try what frees a value\n{set}");
+        let tried = rejected::attempt(local, async {
+            Ok(match local.execute(&sql, &[]).await? {
+                // It is not to stay.
+                1 => Tried::NotTaken(Box::new(RowFault::skipped())),
+                _ => Tried::NotTaken(Box::default()),
+            })
+        });
+        if let Tried::NotTaken(fault) = tried.await?
+            && fault.is_skip()
+        {
+            return Ok(free);
+        }
+    }
+    Ok("...".to_owned())
+}
+
 /// What a person can run to free the value.
-fn statement(shape: &Shape, column: &Column, key: &Fields, value: Option<&str>) -> String {
+fn statement(
+    shape: &Shape,
+    (column, key): (&Column, &Fields),
+    free: &str,
+    equals: impl Fn(&str) -> String,
+) -> String {
     let name = quote::identifier(&column.name);
     let condition = key.iter().map(|(name, value)| {
         let text = value.as_str().map(quote::literal);
         let value = text.unwrap_or_else(|| value.to_string());
-        format!("{} = {value}", quote::identifier(name))
+        format!("{} {} {value}", quote::identifier(name), equals(name))
     });
     let condition: Vec<String> = condition.collect();
-    let free = match (column.is_nullable, value) {
-        (true, _) => "null".to_owned(),
-        (false, Some(value))
-            if ["text", "character varying"].contains(&column.base_type.as_str()) =>
-        {
-            quote::literal(&format!("{value} (gone)"))
-        }
-        (false, _) => "...".to_owned(),
-    };
     format!(
         "update {} set {name} = {free} where {}",
         shape.local,

@@ -264,3 +264,40 @@ async fn a_value_that_a_local_trigger_keeps_is_not_recorded_as_given_up() {
         json!([{"id": 1, "active": false, "name": "S1"}])
     );
 }
+
+#[tokio::test]
+async fn the_statement_that_is_to_free_a_value_frees_it() {
+    for (column, free) in [
+        ("name text unique check (name is not null)", "'S1 (gone)'"),
+        ("name text", "null"),
+        ("name varchar(2) unique check (name is not null)", "..."),
+    ] {
+        let site = site("name text", "").await;
+        site.on_local(&format!(
+            "alter table meter drop column name, add column {column}"
+        ))
+        .await;
+        site.on_local("create unique index if not exists meter_names on meter (name)")
+            .await;
+        let mut site = site;
+        let settings = site.settings().with(Setting::ReleaseUnique, "off");
+        site.reconfigure(&settings);
+        site.on_remote(
+            "insert into meter select n, 7, 'S' || n, true from generate_series(1, 6) n",
+        )
+        .await;
+        site.sync().await;
+        enter_anew(&site).await;
+        let run = site.sync().await;
+        assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+        let reasons = rows(&site.local, REASONS).await;
+        let reason = reasons[0]["reason"].as_str().expect("a reason");
+        let (_, statement) = reason.split_once("frees the value: ").expect(reason);
+        assert!(statement.contains(&format!("= {free} where")), "{reason}");
+        if free != "..." {
+            site.on_local(statement).await;
+            let run = site.sync().await;
+            assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+        }
+    }
+}
