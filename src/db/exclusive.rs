@@ -243,7 +243,7 @@ select format('%I.%I', n.nspname, x.conname), x.condeferrable, format('%I.%I', n
              from unnest(x.conpfeqop) with ordinality k(oid, position)
              join pg_catalog.pg_operator o on o.oid = k.oid
              join pg_catalog.pg_namespace s on s.oid = o.oprnamespace order by k.position),
-       array(select coalesce(format(' collate %I.%I', s.nspname, o.collname), '')
+       array(select case when o.oid is null then '' else format(' collate %I.%I', s.nspname, o.collname) end
              from unnest(x.confkey) with ordinality k(attnum, position)
              join pg_catalog.pg_attribute a on a.attrelid = x.confrelid and a.attnum = k.attnum
              left join pg_catalog.pg_collation o on o.oid = a.attcollation
