@@ -195,7 +195,27 @@ from pg_temp.meter_sync_plan p where p.action <> 'insert'"
     if locked > planned {
         refuse_planned_twice(local, shape).await?;
     }
-    Ok(planned == as_planned)
+    if locked > as_planned {
+        return Ok(false);
+    }
+    Ok(planned == as_planned || count_as_planned(local, shape).await? == planned)
+}
+
+/// How many local rows of the plan are as they were planned, locked or not. Row security locks no row that our role may not
+/// update. Such a row stays in the plan, and is rejected when the update passes over it. A row that was changed or deleted
+/// before it could be locked is not counted, as this statement sees what is committed by now.
+async fn count_as_planned(local: &Tx<'_, Local>, shape: &Shape) -> Result<i64, DbError> {
+    let sql = format!(
+        "-- count the rows that are as planned
+select pg_catalog.count(distinct p.n)
+from pg_temp.meter_sync_plan p
+join {} l on {} and {}
+where p.action operator(pg_catalog.<>) 'insert' and l.xmin operator(pg_catalog.=) p.version",
+        shape.local,
+        shape.same_key("l", "p"),
+        shape.local_filter
+    );
+    Ok(local.query_one(&sql, &[]).await?.get(0))
 }
 
 /// Refuses keys of the plan that several local rows hold.

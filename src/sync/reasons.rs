@@ -159,6 +159,8 @@ struct Triggers {
     triggers: Vec<(String, String)>,
     /// What may pass a row over.
     skipping: Vec<String>,
+    /// Whether row security applies to our role.
+    has_row_security: bool,
 }
 
 const TRIGGERS: &str = "\
@@ -168,6 +170,8 @@ from pg_catalog.pg_trigger g join pg_catalog.pg_proc p on p.oid = g.tgfoid
 where g.tgrelid = $1 and not g.tgisinternal and g.tgenabled <> 'D'
 union all
 select r.rulename::text, '', true from pg_catalog.pg_rewrite r where r.ev_class = $1
+union all
+select null, '', true where pg_catalog.row_security_active($1)
 order by 1";
 
 async fn triggers(
@@ -186,7 +190,11 @@ async fn triggers(
         .query(TRIGGERS, &[param::oid(shape.local_oid)])
         .await?
     {
-        let (name, function): (String, String) = (row.get(0), row.get(1));
+        let (name, function): (Option<String>, String) = (row.get(0), row.get(1));
+        let Some(name) = name else {
+            found.has_row_security = true;
+            continue;
+        };
         if row.get(2) {
             let kind = if function.is_empty() {
                 "rule"
@@ -209,11 +217,7 @@ async fn of_row(
     (constraint, triggers): (Option<&Constraint>, &Triggers),
 ) -> Result<String, DbError> {
     if fault.is_skip() {
-        return Ok(match triggers.skipping.is_empty() {
-            true => "a trigger, a rule or the row security of the local table skipped the row"
-                .to_owned(),
-            false => format!("{} skipped the row", triggers.skipping.join(" or ")),
-        });
+        return Ok(of_skip(triggers));
     }
     if fault.state == "23502"
         && let Some(column) = &fault.column
@@ -233,6 +237,20 @@ async fn of_row(
         return Ok(of_constraint(fault, constraint, &values));
     }
     Ok(of_trigger(fault, triggers).unwrap_or_else(|| plain(fault)))
+}
+
+fn of_skip(triggers: &Triggers) -> String {
+    let skipping = triggers.skipping.join(" or ");
+    match (skipping.is_empty(), triggers.has_row_security) {
+        (true, true) => {
+            "the row security of the local table does not let our role write the row".to_owned()
+        }
+        (true, false) => {
+            "a trigger, a rule or the row security of the local table skipped the row".to_owned()
+        }
+        (false, true) => format!("{skipping} or the row security skipped the row"),
+        (false, false) => format!("{skipping} skipped the row"),
+    }
 }
 
 /// `name "value", ...` of a row of the plan; `the row` where no column is known.

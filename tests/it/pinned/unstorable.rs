@@ -225,6 +225,53 @@ async fn a_row_that_row_security_or_a_trigger_forbids_is_set_aside_alone() {
     assert_eq!(run.outcome, Some(Outcome::Failed), "{run:#?}");
 }
 
+/// Row security locks no row that may not be updated, so such a row looks as if somebody had changed it.
+#[tokio::test]
+async fn rows_that_row_security_lets_nobody_update_are_set_aside_alone() {
+    let site = site("name text", "").await;
+    site.on_remote("insert into meter select n, 7, 'a', true from generate_series(1, 9) n")
+        .await;
+    site.sync().await;
+    let (_, database) = site.pair.local_url.rsplit_once('/').unwrap();
+    let role = format!("kept_from_{database}");
+    site.on_local(&format!(
+        "drop role if exists {role}; create role {role} login;
+         grant all on schema public, meter_sync to {role}; grant create on database {database} to {role};
+         grant all on meter, tenant to {role}; grant all on all tables in schema meter_sync to {role};
+         grant all on all sequences in schema meter_sync to {role};
+         alter table meter enable row level security;
+         create policy readable on meter for select to {role} using (true);
+         create policy new on meter for insert to {role} with check (true);
+         create policy writable on meter for update to {role} using (id not in (2, 4, 6))"
+    ))
+    .await;
+    let url = site
+        .pair
+        .local_url
+        .replace("postgres@", &format!("{role}@"));
+    let runs = runs(&settings(&site.pair.remote_url, &url));
+    site.on_remote(
+        "update meter set name = 'b' where id in (1, 2); update meter set active = false where id in (3, 4);
+         delete from meter where id in (5, 6); insert into meter values (10, 7, 'c', true)",
+    )
+    .await;
+    for expected in [(1, 2, 1, 3), (0, 0, 0, 3)] {
+        let run = finish(&runs, Request::new(Trigger::Cli)).await;
+        assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+        let of = run.counts;
+        assert_eq!(
+            (of.inserted, of.updated, of.deactivated, of.rejected),
+            expected,
+            "{run:#?}"
+        );
+    }
+    let reasons = "select distinct reason from meter_sync.meter_sync_rejected";
+    assert_eq!(
+        rows(&site.local, reasons).await,
+        json!([{"reason": "the row security of the local table does not let our role write the row"}])
+    );
+}
+
 #[tokio::test]
 async fn of_binary_data_the_beginning_is_recorded() {
     let site = site("image bytea", "").await;
