@@ -9,7 +9,7 @@ use super::read::Staged;
 use super::reasons::{self, BadRow};
 use super::rejected::{self, PerRow, Rows, Tried};
 use super::release::{self, Released};
-use super::{Job, Shape, SyncError, Synced, altered, carry, exchange, record};
+use super::{Job, Shape, SyncError, Synced, altered, carry, exchange, record, rings};
 
 /// How often the rows that were not taken are tried again, as long as it helps: a row may have waited
 /// for a value that another row gave up, or for the row that it refers to.
@@ -33,33 +33,78 @@ pub(crate) async fn apply(
         .await?;
     let last = plan.steps.last().map_or(0, |(_, rows)| rows.last);
     let mut released = Released::after(last);
-    let mut obstacles = None;
-    let mut bad: Vec<BadRow> = Vec::new();
-    for (step, rows) in &plan.steps {
-        let write = write(shape, *step);
-        if let Tried::Taken = rejected::attempt(local, write.run(local, *rows)).await? {
-            continue;
-        }
-        if obstacles.is_none() {
-            obstacles = Some(with_rules(local, shape).await?);
-        }
-        let shape = obstacles.as_ref().unwrap_or(shape);
-        let left = (job.limits.rejected_limit as usize * WAITING_FACTOR).saturating_sub(bad.len());
-        let found = one_step(local, shape, job, (*step, *rows, left), &mut released).await?;
-        match found {
-            Ok(found) => bad.extend(found.into_iter().map(|(n, fault)| (*step, n, fault))),
-            Err(fault) => return Err(too_many(job, reasons::plain(&fault))),
-        }
-    }
-    let Some(shape) = &obstacles else {
+    let Some((shape, mut bad)) = steps(local, shape, job, &plan, &mut released).await? else {
         let altered = altered::columns(local, shape, &[]).await?;
         return Ok(Synced {
             altered,
             ..plan.into_synced(job, staged.rejected)
         });
     };
-    retry(local, shape, &mut bad).await?;
-    settle(local, shape, job, (plan, staged), (bad, &released)).await
+    retry(local, &shape, &mut bad).await?;
+    settle(local, &shape, job, (plan, staged), (bad, &released)).await
+}
+
+/// Carries the steps out. If a row was not taken, gives the shape with the rules of the local table and the rows that are not in.
+async fn steps(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    plan: &Plan,
+    released: &mut Released,
+) -> Result<Option<(Shape, Vec<BadRow>)>, SyncError> {
+    let mut obstacles = None;
+    let mut bad: Vec<BadRow> = Vec::new();
+    let mut left_of_inserts = None;
+    for (step, rows) in &plan.steps {
+        let ranges = match step {
+            Step::Insert => left_of_inserts.take(),
+            Step::Deactivate | Step::Change => None,
+        };
+        let ranges = ranges.unwrap_or_else(|| vec![*rows]);
+        if are_taken(local, shape, *step, &ranges).await? {
+            continue;
+        }
+        if obstacles.is_none() {
+            obstacles = Some(with_rules(local, shape).await?);
+        }
+        let shape = obstacles.as_ref().unwrap_or(shape);
+        let inserts = plan.steps.iter().find(|(step, _)| *step == Step::Insert);
+        if *step == Step::Change
+            && let Some((_, inserts)) = inserts
+        {
+            let left = rings::insert_early(local, shape, *inserts).await?;
+            let are_some_in = left != [*inserts];
+            left_of_inserts = Some(left);
+            if are_some_in && are_taken(local, shape, *step, &ranges).await? {
+                continue;
+            }
+        }
+        let limit = (job.limits.rejected_limit as usize * WAITING_FACTOR).saturating_sub(bad.len());
+        match one_step(local, shape, job, (*step, ranges, limit), released).await? {
+            Ok(found) => bad.extend(found.into_iter().map(|(n, fault)| (*step, n, fault))),
+            Err(fault) => return Err(too_many(job, reasons::plain(&fault))),
+        }
+    }
+    Ok(obstacles.map(|shape| (shape, bad)))
+}
+
+/// Writes all rows of the ranges, or none of them.
+async fn are_taken(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    step: Step,
+    ranges: &[Rows],
+) -> Result<bool, DbError> {
+    let write = write(shape, step);
+    let tried = rejected::attempt(local, async {
+        for rows in ranges {
+            if let Tried::NotTaken(fault) = write.run(local, *rows).await? {
+                return Ok(Tried::NotTaken(fault));
+            }
+        }
+        Ok(Tried::Taken)
+    });
+    Ok(matches!(tried.await?, Tried::Taken))
 }
 
 /// The shape with the rules of the local table.
@@ -86,23 +131,26 @@ async fn one_step(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
-    (step, rows, left): (Step, Rows, usize),
+    (step, ranges, left): (Step, Vec<Rows>, usize),
     released: &mut Released,
 ) -> Result<Result<exchange::Bad, Box<RowFault>>, DbError> {
     let (write, index) = (write(shape, step), index(shape));
     if step != Step::Deactivate && job.limits.release_unique {
         let given_up = release::release(local, shape, job, step, released).await?;
-        if given_up > 0
-            && let Tried::Taken = rejected::attempt(local, write.run(local, rows)).await?
-        {
+        if given_up > 0 && are_taken(local, shape, step, &ranges).await? {
             return Ok(Ok(Vec::new()));
         }
     }
-    if step == Step::Change {
-        return exchange::write(local, shape, job, (rows, left), (&index, &write)).await;
+    match ranges.as_slice() {
+        [rows] if step == Step::Change => {
+            exchange::write(local, shape, job, (*rows, left), (&index, &write)).await
+        }
+        [rows] => {
+            let (low, high) = rows.halves();
+            rejected::all_but_the_bad(local, vec![low, high], left, &index, &write).await
+        }
+        _ => rejected::all_but_the_bad(local, ranges, left, &index, &write).await,
     }
-    let (low, high) = rows.halves();
-    rejected::all_but_the_bad(local, vec![low, high], left, &index, &write).await
 }
 
 /// Says why the rows are not in that are not, and counts and records them as rejected.
@@ -157,6 +205,7 @@ analyze pg_temp.meter_sync_plan (n)"
 async fn retry(local: &Tx<'_, Local>, shape: &Shape, bad: &mut Vec<BadRow>) -> Result<(), DbError> {
     for _ in 0..PASSES {
         let before = bad.len();
+        rings::write_together(local, shape, bad).await?;
         // Of rows that each wait for the next one, as when all numbers move up by one, the last
         // must go first.
         bad.reverse();
@@ -187,8 +236,16 @@ fn fault_of(shape: &Shape, known: RowFault, tried: Tried) -> Option<RowFault> {
     }
 }
 
-/// The statement of a step.
+/// The statement of a step for a range of rows.
 pub(super) fn write(shape: &Shape, step: Step) -> PerRow {
+    PerRow {
+        sql: writing(shape, step, "p.n >= $1 and p.n <= $2"),
+        has_gaps: false,
+    }
+}
+
+/// The statement of a step for the rows `p` of the plan that a condition picks.
+pub(super) fn writing(shape: &Shape, step: Step, picked: &str) -> String {
     let Shape {
         local,
         local_filter,
@@ -196,18 +253,17 @@ pub(super) fn write(shape: &Shape, step: Step) -> PerRow {
     } = shape;
     let staged_row = shape.same_key("s", "p");
     let local_row = shape.same_key("l", "p");
-    let range = "p.n >= $1 and p.n <= $2";
-    let sql = match step {
+    match step {
         Step::Deactivate => format!(
             "-- deactivate meters
 update {local} l set {} = false from pg_temp.meter_sync_plan p
-where {local_row} and {local_filter} and {range}",
+where {local_row} and {local_filter} and {picked}",
             quote::identifier(&shape.active)
         ),
         Step::Change => format!(
             "-- update meters
 update {local} l set {} from pg_temp.meter_sync_plan p, pg_temp.meter_sync_stage s
-where {staged_row} and {local_row} and {local_filter} and {range}",
+where {staged_row} and {local_row} and {local_filter} and {picked}",
             quote::list(shape.fields(), ", ", |name| {
                 format!("{} = {}", quote::identifier(name), shape.column("s", name))
             })
@@ -216,15 +272,11 @@ where {staged_row} and {local_row} and {local_filter} and {range}",
             "-- insert meters
 insert into {local} ({}) overriding system value
 select {} from pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}
-where {range}
+where {picked}
 order by p.n",
             quote::columns("", &shape.names),
             shape.list("s", &shape.names)
         ),
-    };
-    PerRow {
-        sql,
-        has_gaps: false,
     }
 }
 

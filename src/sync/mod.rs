@@ -62,6 +62,7 @@ mod rejected;
 mod relay;
 mod release;
 mod rewritten;
+mod rings;
 mod rows;
 mod shape;
 

@@ -30,6 +30,7 @@ mod reregistered;
 mod retention;
 mod rewrites;
 mod rights;
+mod self_references;
 mod shapes;
 mod told;
 mod unstorable;
