@@ -15,8 +15,8 @@ pub struct Relation {
     pub name: String,
     /// Whether it is a table, plain or partitioned, and not a view.
     pub is_table: bool,
-    /// Whether its rows surely are what is written to them: a plain table without triggers, rules or
-    /// row security.
+    /// Whether its rows surely are what is written to them: a plain table without rules or row security, and without
+    /// triggers, also on the tables that inherit from it.
     pub is_plain: bool,
     /// Which file of which running server holds its rows; of the server it tells the start and the background processes, which are others
     /// after it recovered from a crash. `None` where it is not one plain file whose rows we may all see, or the server is older than version 14.
@@ -134,7 +134,8 @@ select t.base_type, t.exact_type, t.is_builtin, a.attname::text, a.attgenerated 
        coalesce((select o.collisdeterministic from pg_catalog.pg_collation o where o.oid = a.attcollation), true),
        c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'), c.reltuples::bigint,
        c.relkind = 'r' and not c.relhasrules and not c.relrowsecurity and not exists (
-           select from pg_catalog.pg_trigger g where g.tgrelid = c.oid and not g.tgisinternal),
+           select from pg_catalog.pg_trigger g where not g.tgisinternal and (g.tgrelid = c.oid
+               or c.relhassubclass and g.tgrelid in (select i.inhrelid from pg_catalog.pg_inherits i))),
        case when c.relkind = 'r' and not c.relhassubclass and not row_security_active(c.oid)
                  and has_table_privilege(c.oid, 'select')
                  and current_setting('server_version_num')::integer >= 140000

@@ -214,6 +214,26 @@ async fn meters_that_a_local_trigger_takes_away_are_told_in_each_run() {
     }
 }
 
+/// Such a trigger is not one of the local table.
+#[tokio::test]
+async fn a_value_that_a_trigger_of_an_inheriting_table_changes_is_told() {
+    let site = super::site("name text", "").await;
+    site.on_local(
+        "create table kid () inherits (meter);
+         create function mine() returns trigger language plpgsql as $$ begin new.name = 'mine'; return new; end $$;
+         create trigger mine before update on kid for each row execute function mine();
+         insert into kid values (1, 'old', true)",
+    )
+    .await;
+    site.on_remote("insert into meter values (1, 7, 'new', true), (2, 7, 'new', true)")
+        .await;
+    for _ in 0..2 {
+        let run = site.sync().await;
+        assert_eq!(run.counts.updated, 1, "{run:#?}");
+        assert_warns_of(&run, "name");
+    }
+}
+
 fn assert_warns_of(run: &RunReport, column: &str) {
     let warning = run.warning.as_deref().unwrap_or_default();
     assert!(
