@@ -15,7 +15,7 @@ use tokio::sync::{OnceCell, watch};
 use uuid::Uuid;
 
 use super::digests::prepared;
-use super::harness::{Verdict, check};
+use super::harness::{Verdict, check_slow};
 use crate::support::site::{Site, config, finish, rows, runs};
 
 /// Some meters that change on the remote, and how few bits of the hashes are kept.
@@ -178,7 +178,7 @@ const RUNS: usize = 200;
 #[test]
 fn rows_whose_hashes_meet_heal() {
     let site = OnceCell::new();
-    check(async move |_worlds, planted: &Planted| {
+    check_slow(async move |_worlds, planted: &Planted| {
         let site = site.get_or_init(prepared).await;
         let config = config(&planted.settings(site));
         planted.plant(site).await;

@@ -10,7 +10,7 @@ use meter_sync::sync::Compare;
 use serde_json::{Value as Json, json};
 use tokio::sync::OnceCell;
 
-use super::harness::{Verdict, check};
+use super::harness::{Verdict, check_slow};
 use super::tables::Tables;
 use super::world::request;
 use crate::support::proxy::{Fault, Proxy};
@@ -106,7 +106,7 @@ async fn assert_alike(site: &Site, [fast, naive]: [&RunReport; 2]) {
 #[test]
 fn the_digests_lead_to_what_comparing_everything_leads_to() {
     let lines = OnceCell::new();
-    check(async move |_worlds, tables: &Tables| {
+    check_slow(async move |_worlds, tables: &Tables| {
         let lines = lines.get_or_init(Lines::new).await;
         let site = &lines.site;
         tables.make(site, &[FAST, NAIVE]).await;

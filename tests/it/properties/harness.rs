@@ -10,7 +10,7 @@ use quickcheck::{Arbitrary, Gen, QuickCheck, TestResult, Testable};
 use tokio::runtime::Runtime;
 
 use super::world::Worlds;
-use crate::support::size::seed;
+use crate::support::size::{seed, size};
 
 /// What a case came to; one that fails panics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,28 @@ const DRAWN: u64 = 2000;
 /// How many smaller cases are tried after a failure.
 const SMALLER: usize = 60;
 
+/// How many cases of a second and more a property must hold for, for each unit of `TEST_SIZE`.
+const SLOW_CASES: u64 = 40;
+
 /// Holds a property against [`CASES`] cases.
 pub(crate) fn check<C, F>(property: F)
+where
+    C: Arbitrary + Debug,
+    F: AsyncFn(&mut Worlds, &C) -> Verdict + 'static,
+{
+    check_cases(CASES, property);
+}
+
+/// Holds a property whose cases take long against [`SLOW_CASES`] cases, and more where more is asked for.
+pub(crate) fn check_slow<C, F>(property: F)
+where
+    C: Arbitrary + Debug,
+    F: AsyncFn(&mut Worlds, &C) -> Verdict + 'static,
+{
+    check_cases(SLOW_CASES * size(), property);
+}
+
+fn check_cases<C, F>(cases: u64, property: F)
 where
     C: Arbitrary + Debug,
     F: AsyncFn(&mut Worlds, &C) -> Verdict + 'static,
@@ -46,8 +66,8 @@ where
     };
     QuickCheck::new()
         .rng(Gen::from_size_and_seed(20, seed))
-        .tests(CASES)
-        .min_tests_passed(CASES)
+        .tests(cases)
+        .min_tests_passed(cases)
         .max_tests(DRAWN)
         .quickcheck(property);
 }
