@@ -28,7 +28,7 @@ const DRAWN: u64 = 2000;
 const SMALLER: usize = 60;
 
 /// How many cases of a second and more a property must hold for, for each unit of `TEST_SIZE`.
-const SLOW_CASES: u64 = 40;
+const SLOW_CASES: u64 = 25;
 
 /// Holds a property against [`CASES`] cases.
 pub(crate) fn check<C, F>(property: F)

@@ -22,7 +22,7 @@ mod world;
 mod writes;
 
 /// How many histories, and how long each is.
-const HISTORIES: u64 = 60;
+const HISTORIES: u64 = 40;
 const LENGTH: usize = 15;
 
 /// A history that starts on an empty site.

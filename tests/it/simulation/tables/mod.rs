@@ -18,7 +18,7 @@ mod table;
 mod trial;
 
 /// Tables a unit of `TEST_SIZE`, and syncs of each.
-const TABLES: u64 = 8;
+const TABLES: u64 = 6;
 const STEPS: usize = 6;
 
 #[tokio::test]
