@@ -5,10 +5,25 @@
 
 use crate::db::catalog::Column;
 use crate::db::exclusive::{Exclusive, Read};
-use crate::db::quote;
+use crate::db::{DbError, Local, Tx, quote};
 
 use super::plan::Step;
-use super::{Job, Shape};
+use super::{Job, Shape, rejected};
+
+/// Makes the view `meter_sync_found` of a query, or gives `None` where the server cannot. The names in the query are resolved by
+/// the pinned path. Who reads the view does so by the role's path, so that the function of an index finds what it calls, as
+/// it does when a row is written.
+pub(super) async fn as_view(local: &Tx<'_, Local>, query: &str) -> Result<Option<()>, DbError> {
+    let sql = format!(
+        "-- define who stands in whose way
+drop view if exists pg_temp.meter_sync_found;
+create temp view meter_sync_found as {query}"
+    );
+    local.pin_path().await?;
+    let made = rejected::if_possible(local, local.batch(&sql)).await?;
+    local.use_role_path().await?;
+    Ok(made)
+}
 
 /// What the index holds of rows: a subquery with the columns `v1`, `v2`, ... for `values` and `x1`, `x2`, ... for what is
 /// compared; `from` is all from the rows' relations on, and `column` gives a column of a row. The path must be pinned.
@@ -67,9 +82,9 @@ pub(super) fn collide(rule: &Exclusive, a: &str, b: &str) -> String {
     parts.collect::<Vec<_>>().join(" and ")
 }
 
-/// What the index is to hold of the plan's rows of a step, `v1` being their number; of updates, only those that `condition` holds for, for the
-/// plan's row `p`, and that change something the index reads.
-pub(super) fn wanted(shape: &Shape, rule: &Exclusive, step: Step, condition: &str) -> String {
+/// What the index is to hold of the plan's rows of a step, `v1` being their number; of updates, only those that change something
+/// the index reads.
+pub(super) fn wanted(shape: &Shape, rule: &Exclusive, step: Step) -> String {
     let staged_row = shape.same_key("s", "p");
     let number = ["p.n".to_owned()];
     let plan = format!("pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}");
@@ -79,21 +94,21 @@ pub(super) fn wanted(shape: &Shape, rule: &Exclusive, step: Step, condition: &st
                 true => shape.column("s", &read.name),
                 false => format!("null::{}", read.type_),
             };
-            let from = format!("{plan} where p.step = 2 and {condition}");
+            let from = format!("{plan} where p.step = 2");
             entries(rule, &number, column, &from)
         }
         Step::Change => {
             let column = |read: &Read| after(shape, read);
-            entries(rule, &number, column, &changed(shape, rule, condition))
+            entries(rule, &number, column, &changed(shape, rule))
         }
     }
 }
 
 /// What the index holds of the rows that the plan updates, as they are now.
-pub(super) fn held_by_plan(shape: &Shape, rule: &Exclusive, condition: &str) -> String {
+pub(super) fn held_by_plan(shape: &Shape, rule: &Exclusive) -> String {
     let column = |read: &Read| shape.column("l", &read.name);
     let number = ["p.n".to_owned()];
-    entries(rule, &number, column, &changed(shape, rule, condition))
+    entries(rule, &number, column, &changed(shape, rule))
 }
 
 /// A column of a row `l` after its update from `s`.
@@ -105,7 +120,7 @@ fn after(shape: &Shape, read: &Read) -> String {
     shape.column(row, &read.name)
 }
 
-fn changed(shape: &Shape, rule: &Exclusive, condition: &str) -> String {
+fn changed(shape: &Shape, rule: &Exclusive) -> String {
     let Shape {
         local,
         local_filter,
@@ -123,7 +138,7 @@ fn changed(shape: &Shape, rule: &Exclusive, condition: &str) -> String {
     format!(
         "pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}
 join {local} l on {local_row} and {local_filter}
-where p.step = 1 and {condition} and pg_catalog.record_image_ne(row({before}), row({after}))"
+where p.step = 1 and pg_catalog.record_image_ne(row({before}), row({after}))"
     )
 }
 

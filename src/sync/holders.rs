@@ -9,7 +9,7 @@ use crate::db::exclusive::Exclusive;
 use crate::db::{DbError, Local, RowFault, Tx, json, param, quote};
 use crate::meter::Fields;
 
-use super::collisions::{collide, entries, movable, wanted};
+use super::collisions::{as_view, collide, entries, movable, wanted};
 use super::plan::Step;
 use super::reasons::{SHOWN, quoted};
 use super::rejected::Tried;
@@ -24,14 +24,16 @@ pub(super) async fn reasons(
     numbers: &[i64],
 ) -> Result<HashMap<i64, String>, DbError> {
     let mut holders = Vec::new();
-    local.pin_path().await?;
+    let first = first_of_each(rule);
     for step in [Step::Change, Step::Insert] {
-        let sql = find(shape, job, rule, step);
+        let find = find(shape, job, rule, step);
+        if as_view(local, &find).await?.is_none() {
+            continue;
+        }
         let params = [param::bigints(numbers)];
-        let rows = rejected::if_possible(local, local.query(&sql, &params)).await?;
+        let rows = rejected::if_possible(local, local.query(&first, &params)).await?;
         holders.extend(rows.unwrap_or_default());
     }
-    local.use_role_path().await?;
     let mut found = HashMap::new();
     for row in &holders {
         found.insert(row.get(0), reason(local, shape, (job, rule), row).await?);
@@ -39,7 +41,22 @@ pub(super) async fn reasons(
     Ok(found)
 }
 
-/// For each row its number, what it is to hold, and of the row in its way: the key, whether it is active, ours, gone, and
+/// Of those found, one for each of the rows.
+fn first_of_each(rule: &Exclusive) -> String {
+    let shown: Vec<String> = (1..=rule.parts.len())
+        .map(|place| format!("pg_catalog.left(w.x{place}, {SHOWN} + 1)"))
+        .collect();
+    format!(
+        "-- find who holds the values
+select distinct on (w.n) w.n, array[{}], w.named, w.is_active, w.is_ours, w.is_gone, w.is_unreferenced
+from pg_temp.meter_sync_found w where w.n {} any ($1)
+order by w.n, w.is_ours desc, w.is_active desc",
+        shown.join(", "),
+        quote::EQUALS
+    )
+}
+
+/// For each row its number, what it is to hold, and of the rows in its way: the key, whether it is active, ours, gone, and
 /// not referred to.
 fn find(shape: &Shape, job: &Job<'_>, rule: &Exclusive, step: Step) -> String {
     let Shape {
@@ -73,19 +90,18 @@ fn find(shape: &Shape, job: &Job<'_>, rule: &Exclusive, step: Step) -> String {
         })
         .collect();
     let shown: Vec<String> = (1..=rule.parts.len())
-        .map(|place| format!("left(a.x{place}::text, {SHOWN} + 1)"))
+        .map(|place| format!("a.x{place}::text collate \"default\" as x{place}"))
         .collect();
     let [named, is_active, is_ours, is_gone, is_unreferenced] =
         [1, 2, 3, 4, 5].map(|place| format!("b.v{}", key.len() + place));
     format!(
-        "-- find who holds the values
-select distinct on (a.v1) a.v1, array[{}], {named}, {is_active}, {is_ours}, {is_gone}, {is_unreferenced}
+        "select a.v1 as n, {}, {named} as named, {is_active} as is_active, {is_ours} as is_ours,
+    {is_gone} as is_gone, {is_unreferenced} as is_unreferenced
 from {} a join pg_temp.meter_sync_plan p on p.n = a.v1
 join {held} b on {}
-where not ({is_ours} and {})
-order by a.v1, {is_ours} desc, {is_active} desc",
+where not ({is_ours} and {})",
         shown.join(", "),
-        wanted(shape, rule, step, "p.n = any ($1)"),
+        wanted(shape, rule, step),
         collide(rule, "a", "b"),
         same.join(" and ")
     )

@@ -7,7 +7,7 @@ use crate::db::catalog::Column;
 use crate::db::exclusive::Exclusive;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
-use super::collisions::{collide, held_by_plan, movable, wanted};
+use super::collisions::{as_view, collide, held_by_plan, movable, wanted};
 use super::exchange::Bad;
 use super::free_values::{self, TypeKind};
 use super::plan::Step;
@@ -66,40 +66,42 @@ async fn find(
     (place, rule): (usize, &Exclusive),
     left_out: &[i64],
 ) -> Result<i64, DbError> {
-    let condition = "p.n <> all ($1)";
-    let wanted = wanted(shape, rule, Step::Change, condition);
-    let sql = match is_costly(local, rule).await? {
+    let wanted = wanted(shape, rule, Step::Change);
+    let query = match is_costly(local, rule).await? {
         // Each waits for itself then.
-        true => format!(
-            "-- take all for waiting\ninsert into pg_temp.meter_sync_wait (rule, n, holder)
-select {place}, a.v1, a.v1 from {wanted} a"
-        ),
+        true => format!("select a.v1 as n, a.v1 as holder from {wanted} a"),
         false => format!(
-            "-- find who waits for whom
-insert into pg_temp.meter_sync_wait (rule, n, holder)
-select {place}, a.v1, b.v1 from {wanted} a join {} b on {} where a.v1 <> b.v1",
-            held_by_plan(shape, rule, condition),
+            "select a.v1 as n, b.v1 as holder from {wanted} a join {} b on {} where a.v1 <> b.v1",
+            held_by_plan(shape, rule),
             collide(rule, "a", "b")
         ),
     };
+    if as_view(local, &query).await?.is_none() {
+        return Ok(0);
+    }
+    let wait = format!(
+        "-- find who waits for whom
+insert into pg_temp.meter_sync_wait (rule, n, holder)
+select {place}, w.n, w.holder from pg_temp.meter_sync_found w
+where w.n operator(pg_catalog.<>) all ($1) and w.holder operator(pg_catalog.<>) all ($1)"
+    );
     let number = format!(
         "-- number who stands in the way
 drop table if exists pg_temp.meter_sync_holder;
 create temp table meter_sync_holder on commit drop as
-select row_number() over () as k, w.n
-from (select distinct w.holder as n from pg_temp.meter_sync_wait w where w.rule = {place}) w;
-analyze pg_temp.meter_sync_holder"
+select pg_catalog.row_number() over () as k, w.n from (
+    select distinct w.holder as n from pg_temp.meter_sync_wait w where w.rule {} {place}
+) w;
+analyze pg_temp.meter_sync_holder",
+        quote::EQUALS
     );
-    local.pin_path().await?;
     let params = [param::bigints(left_out)];
-    let found = rejected::if_possible(local, local.execute(&sql, &params)).await?;
-    let mut rows = 0;
-    if found.unwrap_or_default() > 0 {
-        local.batch(&number).await?;
-        rows = local.query_one(HOLDERS, &[]).await?.get(0);
+    let found = rejected::if_possible(local, local.execute(&wait, &params)).await?;
+    if found.unwrap_or_default() == 0 {
+        return Ok(0);
     }
-    local.use_role_path().await?;
-    Ok(rows)
+    local.batch(&number).await?;
+    Ok(local.query_one(HOLDERS, &[]).await?.get(0))
 }
 
 /// So many rows are compared with each other where only that tells who waits.

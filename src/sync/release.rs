@@ -8,7 +8,7 @@ use crate::db::catalog::Column;
 use crate::db::exclusive::{Exclusive, Read};
 use crate::db::{DbError, Local, Tx, json, param, quote};
 
-use super::collisions::{collide, entries, movable, wanted};
+use super::collisions::{as_view, collide, entries, movable, wanted};
 use super::plan::Step;
 use super::record::{self, Form};
 use super::rejected::{self, PerRow, Rows, Tried};
@@ -62,10 +62,12 @@ pub(super) async fn release(
                 continue;
             }
             let table = format!("meter_sync_released_{}", released.given_up.len());
-            local.pin_path().await?;
-            let find = find(shape, job, (rule, step), (column, &table));
-            let found = rejected::if_possible(local, local.batch(&find)).await?;
-            local.use_role_path().await?;
+            let find = find(shape, job, (rule, step), column);
+            if as_view(local, &find).await?.is_none() {
+                continue;
+            }
+            let fill = fill(shape, &table);
+            let found = rejected::if_possible(local, local.batch(&fill)).await?;
             if found.is_none() {
                 continue;
             }
@@ -81,13 +83,8 @@ pub(super) async fn release(
     Ok(released.rows - before)
 }
 
-/// Fills a table with those that hold what others are to get, `n` being one of these.
-fn find(
-    shape: &Shape,
-    job: &Job<'_>,
-    (rule, step): (&Exclusive, Step),
-    (column, table): (&Column, &str),
-) -> String {
+/// Those that hold what others are to get, `n` being one of these.
+fn find(shape: &Shape, job: &Job<'_>, (rule, step): (&Exclusive, Step), column: &Column) -> String {
     let Shape {
         local,
         local_filter,
@@ -111,20 +108,25 @@ fn find(
         .zip(key)
         .map(|(place, name): (usize, _)| format!("b.v{place} as {}", shape.place(name)))
         .collect();
-    let places = shape.places(key);
+    format!(
+        "select a.v1 as n, {}, b.v{} as old from {} a join {held} b on {}",
+        keys.join(", "),
+        key.len() + 1,
+        wanted(shape, rule, step),
+        collide(rule, "a", "b")
+    )
+}
+
+/// Fills a table with what was found, once a row.
+fn fill(shape: &Shape, table: &str) -> String {
+    let places = shape.places(&shape.key);
     format!(
         "-- find values to be given up
 create temp table {table} on commit drop as
-select row_number() over () as k, f.* from (
-    select distinct on ({places}) f.* from (
-        select a.v1 as n, {}, b.v{} as old from {} a join {held} b on {}
-    ) f order by {places}
+select pg_catalog.row_number() over () as k, f.* from (
+    select distinct on ({places}) f.* from pg_temp.meter_sync_found f order by {places}
 ) f;
-analyze pg_temp.{table}",
-        keys.join(", "),
-        key.len() + 1,
-        wanted(shape, rule, step, "true"),
-        collide(rule, "a", "b")
+analyze pg_temp.{table}"
     )
 }
 
