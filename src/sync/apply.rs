@@ -9,7 +9,7 @@ use super::read::Staged;
 use super::reasons::{self, BadRow};
 use super::rejected::{self, PerRow, Rows, Tried};
 use super::release::{self, Released};
-use super::{Job, Shape, SyncError, Synced, altered, carry, exchange, record, rings};
+use super::{Job, Shape, SyncError, Synced, altered, carry, exchange, record, ring_by_ring, rings};
 
 /// How often the rows that were not taken are tried again, as long as it helps: a row may have waited
 /// for a value that another row gave up, or for the row that it refers to.
@@ -41,6 +41,9 @@ pub(crate) async fn apply(
         });
     };
     retry(local, &shape, &mut bad).await?;
+    if ring_by_ring::write(local, &shape, job, &mut bad).await? {
+        retry(local, &shape, &mut bad).await?;
+    }
     settle(local, &shape, job, (plan, staged), (bad, &released)).await
 }
 

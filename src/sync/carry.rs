@@ -67,6 +67,28 @@ pub(super) async fn finish(local: &Tx<'_, Local>, shape: &Shape) -> Result<Tried
     Ok(Tried::Taken)
 }
 
+/// Whether an update of one of these columns changes other meters.
+pub(super) fn changes_meters(shape: &Shape, columns: &[&Column]) -> bool {
+    let mut references = shape.rules.references.iter();
+    references.any(|reference| {
+        let mut pairs = reference.columns.iter();
+        reference.is_own
+            && ["c", "n", "d"].contains(&reference.on_update.as_str())
+            && pairs.any(|(_, to)| columns.iter().any(|column| column.name == *to))
+    })
+}
+
+/// Forgets who was noted for an exchange that is over.
+pub(super) async fn forget(local: &Tx<'_, Local>, shape: &Shape) -> Result<(), DbError> {
+    for place in 0..shape.rules.references.len() {
+        let drop = format!(
+            "-- forget who was noted\ndrop table if exists pg_temp.meter_sync_carried_{place}"
+        );
+        local.batch(&drop).await?;
+    }
+    Ok(())
+}
+
 /// Whether the fault is that rows of another table refer to the row.
 pub(super) fn is_held_fast(shape: &Shape, fault: &RowFault) -> bool {
     let mut others = shape

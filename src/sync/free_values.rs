@@ -12,15 +12,15 @@ use super::Shape;
 /// What decides how values of a type are made.
 #[derive(Clone, Debug)]
 pub(super) struct TypeKind {
-    /// `pg_type.typtype`: `e` for an enumeration, `r` for a range.
+    /// `pg_type.typtype`: `e` for an enumeration, `r` for a range, `m` for a multirange.
     pub(super) kind: String,
-    /// `pg_type.typcategory`: `S` for texts, `N` for numbers.
+    /// `pg_type.typcategory`: `S` for texts, `N` for numbers, `A` for arrays.
     pub(super) category: String,
 }
 
 /// One way to make free values.
 #[derive(Clone, Debug)]
-struct Way {
+pub(super) struct Way {
     /// A query of them.
     candidates: String,
     /// Whether none of them can be held, so that nobody needs to look.
@@ -39,6 +39,13 @@ pub(super) fn statements(
     kind: &TypeKind,
     rows: i64,
 ) -> Vec<String> {
+    let ways = ways(column, kind, rows).into_iter();
+    ways.map(|way| statement(shape, column, &way, rows))
+        .collect()
+}
+
+/// The statement for one way.
+pub(super) fn statement(shape: &Shape, column: &Column, way: &Way, rows: i64) -> String {
     let Shape { local, .. } = shape;
     let (here, staged) = (
         shape.column("l", &column.name),
@@ -46,16 +53,15 @@ pub(super) fn statements(
     );
     let (base, equals) = (&column.base_type, &column.equals);
     let local_row = shape.same_key("l", "p");
-    let statement = |way: Way| {
-        let free = match way.is_surely_free {
-            true => "select c.value from candidates c".to_owned(),
-            false => format!(
-                "select distinct c.value from candidates c \
-                 where not exists (select from held h where h.value {equals} c.value)"
-            ),
-        };
-        format!(
-            "-- make free values
+    let free = match way.is_surely_free {
+        true => "select c.value from candidates c".to_owned(),
+        false => format!(
+            "select distinct c.value from candidates c \
+             where not exists (select from held h where h.value {equals} c.value)"
+        ),
+    };
+    format!(
+        "-- make free values
 create temp table meter_sync_free on commit drop as
 with held as (
     select {here}::{base} as value from {local} l union all
@@ -69,57 +75,99 @@ with held as (
 )
 select row_number() over () as k, f.value
 from ({free} limit {rows}) f",
-            shape.local_filter, way.candidates
-        )
-    };
-    ways(column, kind, rows)
-        .into_iter()
-        .map(statement)
-        .collect()
+        shape.local_filter, way.candidates
+    )
 }
 
 fn ways(column: &Column, kind: &TypeKind, rows: i64) -> Vec<Way> {
     let base = column.base_type.as_str();
     match (base, kind.kind.as_str(), kind.category.as_str()) {
         (_, "e", _) => vec![checked(format!("select unnest(enum_range(null::{base}))"))],
-        (_, "r", _) => ranges(base, rows),
+        (_, "r", _) => ranges(base, base, rows),
+        (_, "m", _) => ranges(base, &base.replace("multirange", "range"), rows),
+        ("\"char\"", _, _) => vec![checked(format!(
+            "select chr(32 + g)::{base} from generate_series(1, 94) g"
+        ))],
         (_, _, "S") => texts(column, rows),
-        ("smallint" | "integer" | "bigint" | "numeric" | "real" | "double precision", _, _) => {
-            numbers(column, rows)
-        }
-        ("uuid", _, _) => vec![sure(format!(
-            "select left({RANDOM}, 32)::uuid from generate_series(1, {rows}) g"
+        (
+            "smallint" | "integer" | "bigint" | "numeric" | "real" | "double precision" | "money",
+            _,
+            _,
+        ) => numbers(column, rows),
+        ("\"bit\"" | "bit varying", _, _) => vec![series(&bits(column), rows)],
+        (_, _, "A") => arrays(base, rows),
+        (_, _, "D" | "T") => times(base, rows),
+        (_, _, "I") => addresses(base, rows),
+        _ => others(base, rows),
+    }
+}
+
+fn others(base: &str, rows: i64) -> Vec<Way> {
+    match base {
+        "oid" => vec![series("g::oid", rows)],
+        "pg_lsn" => vec![series("('0/' || to_hex(g))::pg_lsn", rows)],
+        "uuid" => vec![
+            sure(format!(
+                "select left({RANDOM}, 32)::uuid from generate_series(1, {rows}) g"
+            )),
+            // Of the same version and variant.
+            own(base, OF_SAME_VERSION, rows),
+        ],
+        "bytea" => vec![
+            sure(format!(
+                "select decode({RANDOM}, 'hex') from generate_series(1, {rows}) g"
+            )),
+            own(
+                base,
+                &format!("decode(left({RANDOM}, 2 * octet_length(o.value)), 'hex')"),
+                rows,
+            ),
+        ],
+        "jsonb" => vec![
+            sure(format!(
+                "select to_jsonb({RANDOM}) from generate_series(1, {rows}) g"
+            )),
+            own(base, &of_same_kind(), rows),
+        ],
+        "boolean" => vec![checked("values (false), (true)".to_owned())],
+        "macaddr" => vec![checked(format!(
+            "select ('02' || left({RANDOM}, 10))::macaddr from generate_series(1, {rows} * 2) g"
         ))],
-        ("bytea", _, _) => vec![sure(format!(
-            "select decode({RANDOM}, 'hex') from generate_series(1, {rows}) g"
+        "macaddr8" => vec![checked(format!(
+            "select ('02' || left({RANDOM}, 14))::macaddr8 from generate_series(1, {rows} * 2) g"
         ))],
-        ("jsonb", _, _) => vec![sure(format!(
-            "select to_jsonb({RANDOM}) from generate_series(1, {rows}) g"
-        ))],
-        ("boolean", _, _) => vec![checked("values (false), (true)".to_owned())],
-        ("date", _, _) => moments(base, "g", rows),
-        ("timestamp without time zone" | "timestamp with time zone", _, _) => {
+        // What the type reads is not known.
+        _ => vec![
+            own(base, &varied(OTHER_LETTERS), rows),
+            checked(format!(
+                "select ({RANDOM})::{base} from generate_series(1, {rows}) g"
+            )),
+        ],
+    }
+}
+
+fn times(base: &str, rows: i64) -> Vec<Way> {
+    match base {
+        "date" => moments(base, "g", rows),
+        "timestamp without time zone" | "timestamp with time zone" => {
             moments(base, "g * interval '1 second'", rows)
         }
-        ("time without time zone" | "time with time zone", _, _) => vec![series(
+        "time without time zone" | "time with time zone" => vec![series(
             &format!("(time '00:00:01' + g * interval '1 millisecond')::{base}"),
             rows,
         )],
-        ("interval", _, _) => vec![series("g * interval '1 second'", rows)],
-        ("inet", _, _) => vec![
+        "interval" => vec![series("g * interval '1 second'", rows)],
+        _ => Vec::new(),
+    }
+}
+
+fn addresses(base: &str, rows: i64) -> Vec<Way> {
+    match base {
+        "inet" => vec![
             series("inet '240.0.0.0' + g", rows),
             series("inet 'fd00::' + g", rows),
         ],
-        ("cidr", _, _) => vec![series("(inet '240.0.0.0' + g)::cidr", rows)],
-        ("macaddr", _, _) => vec![checked(format!(
-            "select ('02' || left({RANDOM}, 10))::macaddr from generate_series(1, {rows} * 2) g"
-        ))],
-        ("macaddr8", _, _) => vec![checked(format!(
-            "select ('02' || left({RANDOM}, 14))::macaddr8 from generate_series(1, {rows} * 2) g"
-        ))],
-        ("text[]" | "character varying[]", _, _) => vec![sure(format!(
-            "select array[{RANDOM}]::{base} from generate_series(1, {rows}) g"
-        ))],
+        "cidr" => vec![series("(inet '240.0.0.0' + g)::cidr", rows)],
         _ => Vec::new(),
     }
 }
@@ -128,14 +176,14 @@ fn ways(column: &Column, kind: &TypeKind, rows: i64) -> Vec<Way> {
 const RANDOM: &str =
     "encode(sha256(convert_to(concat(random(), clock_timestamp(), g), 'UTF8')), 'hex')";
 
-fn sure(candidates: String) -> Way {
+pub(super) fn sure(candidates: String) -> Way {
     Way {
         candidates,
         is_surely_free: true,
     }
 }
 
-fn checked(candidates: String) -> Way {
+pub(super) fn checked(candidates: String) -> Way {
     Way {
         candidates,
         is_surely_free: false,
@@ -149,6 +197,14 @@ fn series(value: &str, rows: i64) -> Way {
     ))
 }
 
+/// An expression of the row's own value `o.value`, another one for each `g`.
+fn own(base: &str, value: &str, rows: i64) -> Way {
+    let tries = tries(rows);
+    checked(format!(
+        "select ({value})::{base} from own o, generate_series(1, {tries}) g where o.value is not null"
+    ))
+}
+
 /// The shortest random text that nobody can hold by chance: 64 bits.
 const SHORTEST_TOKEN: usize = 16;
 /// Longer ones serve nothing.
@@ -158,12 +214,7 @@ fn texts(column: &Column, rows: i64) -> Vec<Way> {
     let base = column.base_type.as_str();
     let limit = length_limit(column);
     let fits = |length: usize| limit.is_none_or(|limit| limit >= length);
-    let tries = tries(rows);
-    let own = |value: &str| {
-        checked(format!(
-            "select ({value})::{base} from own o, generate_series(1, {tries}) g where o.value is not null"
-        ))
-    };
+    let own = |value: &str| own(base, value, rows);
     let mut ways = Vec::new();
     if fits(SHORTEST_TOKEN) {
         let length = limit.map_or(LONGEST_TOKEN, |limit| limit.min(LONGEST_TOKEN));
@@ -172,14 +223,8 @@ fn texts(column: &Column, rows: i64) -> Vec<Way> {
         )));
     }
     // As the row's own value, with other digits, with other letters, too, and longer: a check may want it so.
-    ways.push(own(&varied(
-        "when t.c ~ '[0-9]' then chr(48 + floor(random() * 10)::integer)",
-    )));
-    ways.push(own(&varied(
-        "when t.c ~ '[0-9]' then chr(48 + floor(random() * 10)::integer) \
-         when t.c ~ '[A-Z]' then chr(65 + floor(random() * 6)::integer) \
-         when t.c ~ '[a-z]' then chr(97 + floor(random() * 6)::integer)",
-    )));
+    ways.push(own(&varied(OTHER_DIGITS)));
+    ways.push(own(&varied(OTHER_LETTERS)));
     if fits(9) {
         let kept = limit.map_or("o.value::text".to_owned(), |limit| {
             format!("left(o.value::text, {})", limit - 8)
@@ -204,6 +249,12 @@ fn texts(column: &Column, rows: i64) -> Vec<Way> {
     }
     ways
 }
+
+const OTHER_DIGITS: &str = "when t.c ~ '[0-9]' then chr(48 + floor(random() * 10)::integer)";
+
+const OTHER_LETTERS: &str = "when t.c ~ '[0-9]' then chr(48 + floor(random() * 10)::integer) \
+    when t.c ~ '[A-Z]' then chr(65 + floor(random() * 6)::integer) \
+    when t.c ~ '[a-z]' then chr(97 + floor(random() * 6)::integer)";
 
 fn varied(cases: &str) -> String {
     format!(
@@ -249,6 +300,45 @@ fn numbers(column: &Column, rows: i64) -> Vec<Way> {
     ways
 }
 
+const OF_SAME_VERSION: &str = "select string_agg(case when t.place in (15, 20) or t.c = '-' then t.c \
+    else to_hex(floor(random() * 16)::integer) end, '' order by t.place) \
+    from regexp_split_to_table(o.value::text, '') with ordinality t (c, place) where g is not null";
+
+/// An object stays an object, with one more member.
+fn of_same_kind() -> String {
+    format!(
+        "case jsonb_typeof(o.value) when 'object' then o.value || jsonb_build_object({RANDOM}, null) \
+         when 'array' then o.value || to_jsonb({RANDOM}) \
+         when 'number' then to_jsonb(floor(random() * 1000000000000)) else to_jsonb({RANDOM}) end"
+    )
+}
+
+/// A number as bits, as many as the column takes.
+fn bits(column: &Column) -> String {
+    let length = length_limit(column).map_or(32, |limit| limit.min(32));
+    match (column.base_type.as_str(), length_limit(column)) {
+        ("\"bit\"", Some(limit)) => format!("g::bit({limit})::{}", column.base_type),
+        (base, _) => format!("g::bit({length})::{base}"),
+    }
+}
+
+/// Arrays of the same elements with other subscripts are others.
+fn arrays(base: &str, rows: i64) -> Vec<Way> {
+    let element = base.strip_suffix("[]").unwrap_or(base);
+    vec![
+        own(
+            base,
+            "case when array_ndims(o.value) = 1 and array_lower(o.value, 1) = 1 then \
+             concat('[', g + 1, ':', g + array_length(o.value, 1), ']=', o.value) end",
+            rows,
+        ),
+        series(
+            &format!("array_fill(null::{element}, array[1], array[g])"),
+            rows,
+        ),
+    ]
+}
+
 fn moments(base: &str, step: &str, rows: i64) -> Vec<Way> {
     let finite = "from held h where isfinite(h.value)";
     let literal = quote::literal("2000-01-01");
@@ -262,8 +352,9 @@ fn moments(base: &str, step: &str, rows: i64) -> Vec<Way> {
     ]
 }
 
-fn ranges(base: &str, rows: i64) -> Vec<Way> {
-    let (point, step, start) = match base {
+/// Ranges, or multiranges of one range each.
+fn ranges(base: &str, range: &str, rows: i64) -> Vec<Way> {
+    let (point, step, start) = match range {
         "int4range" => ("integer", "g * 2", "0"),
         "int8range" => ("bigint", "g * 2", "0"),
         "numrange" => ("numeric", "g * 2", "0"),
@@ -290,7 +381,7 @@ fn ranges(base: &str, rows: i64) -> Vec<Way> {
     };
     let beyond = |most: &str, bound: &str, sign: &str| {
         checked(format!(
-            "select {base}((m.most {sign} {step})::{point}, (m.most {sign} {step} + {length})::{point}) \
+            "select {range}((m.most {sign} {step})::{point}, (m.most {sign} {step} + {length})::{point})::{base} \
              from (select coalesce({most}({bound}(h.value)), {start}::{point}) as most from held h where {}) m, \
              generate_series(1, {rows}) g",
             is_finite(bound)
@@ -299,9 +390,8 @@ fn ranges(base: &str, rows: i64) -> Vec<Way> {
     vec![
         beyond("max", "upper", "+"),
         beyond("min", "lower", "-"),
-        Way {
-            candidates: format!("select 'empty'::{base} from generate_series(1, {rows}) g"),
-            is_surely_free: true,
-        },
+        sure(format!(
+            "select 'empty'::{range}::{base} from generate_series(1, {rows}) g"
+        )),
     ]
 }

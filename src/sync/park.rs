@@ -214,7 +214,7 @@ const NUMBERS: &str = "\
 -- list who stands in the way
 select h.k, h.n from pg_temp.meter_sync_holder h";
 
-async fn fill(local: &Tx<'_, Local>, free: &str) -> Result<(), DbError> {
+pub(super) async fn fill(local: &Tx<'_, Local>, free: &str) -> Result<(), DbError> {
     local.pin_path().await?;
     local
         .batch("-- drop the last free values\ndrop table if exists pg_temp.meter_sync_free")
@@ -278,7 +278,7 @@ const ANY_PARKED: &str = "\
 -- look whether one was parked
 select exists (select from pg_temp.meter_sync_wait w where w.holder = any ($1))";
 
-async fn kind(local: &Tx<'_, Local>, column: &Column) -> Result<TypeKind, DbError> {
+pub(super) async fn kind(local: &Tx<'_, Local>, column: &Column) -> Result<TypeKind, DbError> {
     let params = [param::text(column.base_type.as_str())];
     let found = local.query_opt(KIND, &params).await?;
     Ok(found.map_or_else(

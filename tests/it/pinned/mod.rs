@@ -33,6 +33,7 @@ mod rewrites;
 mod rights;
 mod self_references;
 mod shapes;
+mod spare_values;
 mod told;
 mod unstorable;
 mod versions;
