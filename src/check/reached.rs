@@ -63,7 +63,7 @@ impl Reached<Remote> {
         &mut self,
         source: &Source,
     ) -> Result<Tx<'_, Remote>, DbError> {
-        let locks = sync::locks_of(&mut self.connection, source).await?;
+        let locks = sync::locks_of(&mut self.connection, source, false).await?;
         let tx = self.connection.snapshot("check", &locks).await?;
         tx.use_role_path().await?;
         Ok(tx)

@@ -18,6 +18,8 @@ pub struct Relation {
     /// Whether its rows surely are what is written to them: a plain table without rules or row security, and without
     /// triggers, also on the tables that inherit from it.
     pub is_plain: bool,
+    /// Whether it may read foreign tables.
+    pub may_be_foreign: bool,
     /// Which file of which running server holds its rows; of the server it tells the start and the background processes, which are others
     /// after it recovered from a crash. `None` where it is not one plain file whose rows we may all see, or the server is older than version 14.
     pub file: Option<String>,
@@ -145,7 +147,7 @@ select t.base_type, t.exact_type, t.is_builtin, a.attname::text, a.attgenerated 
                  c.oid, pg_relation_filenode(c.oid),
                  (select string_agg(b.pid::text, ' ' order by b.pid) from pg_catalog.pg_stat_activity b
                   where b.datid is null and b.usesysid is null)) end,
-       t.equals
+       t.equals, (c.relkind <> 'r' or c.relhassubclass) and exists (select from pg_catalog.pg_foreign_table)
 from pinned
 join pg_catalog.pg_class c on c.oid = pinned.oid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -214,6 +216,7 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
         estimated_rows: first.get(13),
         is_plain: first.get(14),
         file: first.get(15),
+        may_be_foreign: first.get(17),
         columns: rows.iter().map(column).collect(),
     }))
 }

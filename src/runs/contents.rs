@@ -59,6 +59,7 @@ impl Ended<'_> {
             occupant: Occupant::Nobody,
             compare: Compare::Differences,
             hash_bits: u64::BITS,
+            is_foreign_awaited: false,
             dry_run: true,
             mass_deactivation: &Permission::None,
             allow_tenant_change: false,
@@ -68,7 +69,7 @@ impl Ended<'_> {
         let (one, other) = Uuid::new_v4().as_u64_pair();
         let mut remote = self.remote.connect().await?;
         let mut local = self.order.local.connect().await?;
-        let locks = sync::locks_of(&mut remote, &mapping.source).await?;
+        let locks = sync::locks_of(&mut remote, &mapping.source, false).await?;
         let snapshot = remote.snapshot("compare contents", &locks).await?;
         let tx = local.begin("compare contents").await?;
         let compared = sync::compare(snapshot, &tx, &job, [one, other]).await;

@@ -191,6 +191,7 @@ impl Order<'_> {
             occupant: run.occupant.clone(),
             compare: self.request.compare.clone(),
             hash_bits: u64::BITS,
+            is_foreign_awaited: false,
             dry_run: self.request.dry_run,
             mass_deactivation: &self.request.allow.mass_deactivation,
             allow_tenant_change: self.request.allow.tenant_change,
@@ -267,7 +268,8 @@ async fn work(
     result
 }
 
-/// Where a remote table is rewritten as the snapshot is taken, a new one is taken, so often at most.
+/// Where a remote table is rewritten as the snapshot is taken, or may be as it is a foreign one, a new snapshot is taken; so often
+/// at most.
 const SNAPSHOTS: u32 = 3;
 
 async fn read_and_write(
@@ -277,11 +279,15 @@ async fn read_and_write(
     observer: &sync::Observer,
 ) -> Result<Done, SyncError> {
     let mut tries = 1..=SNAPSHOTS;
+    let mut job = job.clone();
     let done = loop {
-        let locks = sync::locks_of(connection, &job.mapping.source).await?;
+        let locks = sync::locks_of(connection, &job.mapping.source, job.is_foreign_awaited).await?;
         let snapshot = connection.snapshot("sync", &locks).await?;
-        match sync::run(snapshot, local, job, observer).await {
-            Err(SyncError::Rewritten(_)) if tries.next().is_some() => local.back_to("work").await?,
+        match sync::run(snapshot, local, &job, observer).await {
+            Err(SyncError::Rewritten(_)) if tries.next().is_some() => {
+                job.is_foreign_awaited = true;
+                local.back_to("work").await?;
+            }
             ended => break ended?,
         }
     };

@@ -3,31 +3,58 @@
 //! A table takes the lock by its name, and a view hands it on to what is below it. A query has no name: what it
 //! reads is told by its plan, in an earlier transaction. What the role may not read there is below a view, and is locked
 //! by way of a view that it may read.
+//!
+//! A foreign table cannot be locked, and its own server takes a snapshot of its own when it is first read. So a row of it is
+//! read in a transaction before: that waits for whoever is rewriting the table there.
 
 use serde_json::Value;
 
 use crate::config::Source;
 use crate::db::{Connection, DbError, Remote, Tx, param, quote};
 
-/// The relations that the source reads, named as SQL names them; of a query those that its plan names.
+/// The relations that the source reads, named as SQL names them; of a query those that its plan names. Foreign tables are waited
+/// for where the source is a query, or `await_foreign` says so.
 pub(crate) async fn of_source(
     connection: &mut Connection<Remote>,
     source: &Source,
+    await_foreign: bool,
 ) -> Result<Vec<String>, DbError> {
-    if let Source::Table(name) = source {
-        return Ok(quote::relation(name).into_iter().collect());
+    let table = match source {
+        Source::Table(name) => quote::relation(name),
+        Source::Query(_) => None,
+    };
+    if table.is_some() && !await_foreign {
+        return Ok(table.into_iter().collect());
     }
-    let tx = connection.snapshot("look at the query", &[]).await?;
+    let tx = connection.snapshot("look at the source", &[]).await?;
     tx.use_role_path().await?;
-    named(&tx, source).await
+    let query = match (&table, source) {
+        (Some(table), _) => format!("select * from {table}"),
+        (None, Source::Table(query) | Source::Query(query)) => query.clone(),
+    };
+    let locks = named(&tx, &query).await?;
+    if !tx.simple(FOREIGN).await?.is_empty() {
+        tx.use_role_path().await?;
+        tx.simple(&format!(
+            "-- wait for foreign tables\nselect q.* from ({}\n) q limit 1",
+            bare(&query)
+        ))
+        .await?;
+    }
+    Ok(match table {
+        Some(table) => vec![table],
+        None => locks,
+    })
 }
 
-/// The same in a transaction on the role's path; afterwards it is on the pinned one.
-pub(super) async fn named(tx: &Tx<'_, Remote>, source: &Source) -> Result<Vec<String>, DbError> {
-    let query = match source {
-        Source::Table(name) => return Ok(quote::relation(name).into_iter().collect()),
-        Source::Query(query) => query.trim().trim_end_matches(';'),
-    };
+/// A query without what ends it.
+fn bare(query: &str) -> &str {
+    query.trim().trim_end_matches(';')
+}
+
+/// The relations that the plan of a query names, in a transaction on the role's path; afterwards it is on the pinned one.
+pub(super) async fn named(tx: &Tx<'_, Remote>, query: &str) -> Result<Vec<String>, DbError> {
+    let query = bare(query);
     let explained = tx
         .simple(&format!(
             "-- explain the query\nexplain (verbose, format json) {query}"
@@ -67,6 +94,12 @@ fn relations(plan: &Value) -> Vec<(String, String)> {
     }
     found
 }
+
+const FOREIGN: &str = "\
+-- look for foreign tables
+select 1 from pg_catalog.pg_locks l
+join pg_catalog.pg_class c on c.oid = l.relation and c.relkind = 'f'
+where l.pid = pg_backend_pid() and l.locktype = 'relation' limit 1";
 
 const LOCKABLE: &str = "\
 -- look up what can be locked

@@ -86,6 +86,8 @@ pub struct Job<'a> {
     /// How many bits of the rows' hashes are kept: 64, but in tests that want rows to be mistaken for
     /// each other.
     pub hash_bits: u32,
+    /// Whether the foreign tables that the source reads were waited for.
+    pub is_foreign_awaited: bool,
     /// Whether to plan only.
     pub dry_run: bool,
     /// Which mass deactivation a person approved.
@@ -208,6 +210,9 @@ pub async fn run(
 ) -> Result<Done, SyncError> {
     enter(observer, Phase::Prepare);
     let shape = shape::resolve(&remote, local, job).await?;
+    if shape.may_be_foreign && !job.is_foreign_awaited {
+        return Err(SyncError::Rewritten(shape.remote_from));
+    }
     look_for_drift(&shape, job)?;
     enter(observer, Phase::Read);
     let versions = Versions::read(&remote, local, &shape, job).await?;

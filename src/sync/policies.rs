@@ -9,7 +9,7 @@ use super::locks;
 /// Whether a relation that the source reads has row security: for our role, or below a view for whom it reads.
 pub(crate) async fn may_hide_rows(tx: &Tx<'_, Remote>, source: &Source) -> Result<bool, DbError> {
     let names: Vec<String> = match source {
-        Source::Query(_) => locks::named(tx, source).await?,
+        Source::Query(query) => locks::named(tx, query).await?,
         Source::Table(name) => {
             tx.pin_path().await?;
             let found = catalog::find(tx, name).await?;

@@ -3,7 +3,7 @@
 //! What a view, policy or function reads by itself cannot be locked before the snapshot is taken, nor what the role may
 //! read only some columns of (see `locks`). A table that was emptied or filled anew meanwhile looks empty in the
 //! snapshot (<https://www.postgresql.org/docs/current/mvcc-caveats.html>). The catalog shows its file as of the snapshot,
-//! `pg_relation_filenode` as of now. A foreign table does not tell.
+//! `pg_relation_filenode` as of now. A foreign table does not tell; it is waited for (see `locks`).
 
 use crate::db::{Remote, Tx};
 

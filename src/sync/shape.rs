@@ -49,6 +49,8 @@ pub struct Shape {
     pub versions: Option<String>,
     /// How many rows the local table holds, roughly.
     pub estimated_rows: i64,
+    /// Whether the remote table may read foreign tables, which nobody has waited for.
+    pub may_be_foreign: bool,
     /// The condition that picks the tenant's rows on the remote, for a row named `r`.
     pub remote_filter: String,
     /// The condition that picks the tenant's rows here, for a row named `l`.
@@ -207,6 +209,7 @@ fn of_both(
         has_one_text_a_key: keys().all(|(there, here)| key::has_one_text(there, here)),
         keeps_what_is_written: here.is_plain,
         is_remote_plain: there.is_plain,
+        may_be_foreign: there.may_be_foreign,
         takes_copies: here.is_plain && !here.columns.iter().any(may_lack_key),
         estimated_rows: here.estimated_rows,
         remote_from: there.from,
@@ -226,6 +229,8 @@ struct RemoteSide {
     from: String,
     /// See [`Relation::is_plain`].
     is_plain: bool,
+    /// See [`Relation::may_be_foreign`]; those of a query were waited for.
+    may_be_foreign: bool,
     columns: Vec<Column>,
     /// Absent for a query.
     oid: Option<u32>,
@@ -249,6 +254,7 @@ impl RemoteSide {
                     tenant_type: tenant.map(|column| column.base_type.clone()),
                     from: relation.quoted(),
                     is_plain: relation.is_plain,
+                    may_be_foreign: relation.may_be_foreign,
                     oid: Some(relation.oid),
                     file: relation.file,
                     columns: relation.columns,
@@ -261,6 +267,7 @@ impl RemoteSide {
                 Ok(Self {
                     from: format!("({query}\n)"),
                     is_plain: false,
+                    may_be_foreign: false,
                     columns: catalog::of_query(remote, query).await?,
                     oid: None,
                     file: None,

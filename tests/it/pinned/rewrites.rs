@@ -171,7 +171,7 @@ async fn a_local_table_that_is_reloaded_as_a_run_begins_is_compared_as_it_is_aft
     assert_unharmed(&site, &run, Outcome::NoChange).await;
 }
 
-/// A foreign table and a materialized view take no lock of ours.
+/// A materialized view takes no lock of ours.
 #[tokio::test]
 async fn a_materialized_view_is_read_without_a_lock() {
     let views = format!("{TABLES}; create materialized view kept as select * from meter");
@@ -225,5 +225,39 @@ async fn what_cannot_be_locked_before_is_read_anew_where_it_was_reloaded() {
         let again = while_reloaded(&site, reloaded).await;
         assert_unharmed(&site, &again, Outcome::NoChange).await;
         site.on_remote(&format!("drop owned by {role}; drop role {role}")).await;
+    }
+}
+
+/// Their own server takes a snapshot of its own.
+#[tokio::test]
+async fn foreign_tables_that_are_reloaded_as_a_run_begins_are_read_as_they_are_afterwards() {
+    let columns = "(id bigint, tenant_id bigint, name text, active boolean)";
+    let foreign = format!(
+        "{TABLES}; create extension postgres_fdw;
+         do $$ begin execute format('create server here foreign data wrapper postgres_fdw options (host %L, port %L, dbname %L)',
+             '127.0.0.1', current_setting('port'), current_database()); end $$;
+         create user mapping for current_user server here options (user 'postgres');
+         create foreign table far {columns} server here options (table_name 'meter');
+         create view seen as select m.* from far m;
+         create table whole {columns} partition by range (id);
+         create foreign table part partition of whole default server here options (table_name 'meter')"
+    );
+    for (setting, source) in [
+        (Setting::RemoteTable, "far"),
+        (Setting::RemoteTable, "seen"),
+        (Setting::RemoteTable, "whole"),
+        (Setting::RemoteQuery, "select * from seen where id > 0"),
+    ] {
+        let mut site = Site::with_schemas(&foreign, LOCAL).await;
+        let settings = site.settings().with(setting, source);
+        site.reconfigure(&settings);
+        let first = while_reloaded(&site, "meter").await;
+        assert_unharmed(&site, &first, Outcome::Succeeded).await;
+        let again = while_reloaded(&site, "meter").await;
+        assert_unharmed(&site, &again, Outcome::NoChange).await;
+        site.on_remote("update meter set name = 'other' where id = 3")
+            .await;
+        let changed = while_reloaded(&site, "meter").await;
+        assert_eq!(counts(&changed).updated, 1, "{source}: {changed:#?}");
     }
 }

@@ -110,6 +110,7 @@ fn job<'a>(
         occupant: Occupant::Nobody,
         compare,
         hash_bits: planted.bits,
+        is_foreign_awaited: false,
         dry_run: false,
         mass_deactivation: &Permission::None,
         allow_tenant_change: false,
