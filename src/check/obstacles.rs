@@ -71,7 +71,7 @@ select e.evtname::text, p.proname::text
 from pg_catalog.pg_event_trigger e join pg_catalog.pg_proc p on p.oid = e.evtfoid
 where e.evtenabled in ('O', 'A') and e.evtevent in ('ddl_command_start', 'ddl_command_end')
   and (e.evttags is null
-       or e.evttags && array['CREATE TABLE', 'CREATE TABLE AS', 'CREATE INDEX', 'DROP TABLE'])
+       or e.evttags && array['CREATE TABLE', 'CREATE TABLE AS', 'CREATE INDEX', 'CREATE VIEW', 'DROP TABLE', 'DROP VIEW'])
 order by 1";
 
 /// An event trigger may refuse the temporary tables of a sync.

@@ -36,9 +36,7 @@ pub(super) async fn run(shared: &Shared, request: &Request, begun: oneshot::Send
         ended.tell();
     }
     let Ended { scope, .. } = ended;
-    if !request.dry_run {
-        prune(shared, &scope.table, Some(&scope.tenant.id)).await;
-    }
+    prune(shared, &scope.table, Some(&scope.tenant.id)).await;
 }
 
 async fn prune(shared: &Shared, table: &LocalTable, tenant: Option<&TenantId>) {

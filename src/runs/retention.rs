@@ -113,23 +113,33 @@ order by o.n";
 /// Changes before those of the old runs, which are no meter's last any longer.
 const SUPERSEDED: &str = "\
 -- prune changes that others followed
-delete from meter_sync.meter_sync_change c
-using meter_sync.meter_sync_change later, meter_sync.meter_sync_log l, meter_sync.meter_sync_log g
-where later.run_id = any ($3) and l.id = later.run_id and not l.dry_run and l.outcome in ('succeeded', 'partial')
-  and c.key = later.key and g.id = c.run_id and g.is_pruned and g.seq < l.seq
-  and g.local_table = $1 and g.tenant = $2";
+with gone as (
+    delete from meter_sync.meter_sync_change c
+    using meter_sync.meter_sync_change later, meter_sync.meter_sync_log l, meter_sync.meter_sync_log g
+    where later.run_id = any ($3) and l.id = later.run_id and not l.dry_run and l.outcome in ('succeeded', 'partial')
+      and c.key = later.key and g.id = c.run_id and g.is_pruned and g.seq < l.seq
+      and g.local_table = $1 and g.tenant = $2
+    returning c.run_id
+)
+update meter_sync.meter_sync_log l set changes_truncated = true
+where not l.changes_truncated and l.id in (select g.run_id from gone g)";
 
 /// The old runs' changes but for those that are a meter's last. What was only planned is nobody's.
 const CHANGES: &str = "\
 -- prune changes
-delete from meter_sync.meter_sync_change c
-using meter_sync.meter_sync_log l
-where l.id = any ($3) and c.run_id = l.id and c.run_id = any ($3)
-  and (l.dry_run or l.outcome not in ('succeeded', 'partial') or exists (
-      select from meter_sync.meter_sync_change later
-      join meter_sync.meter_sync_log g on g.id = later.run_id
-      where later.key = c.key and g.seq > l.seq and g.local_table = $1 and g.tenant = $2
-        and not g.dry_run and g.outcome in ('succeeded', 'partial')))";
+with gone as (
+    delete from meter_sync.meter_sync_change c
+    using meter_sync.meter_sync_log l
+    where l.id = any ($3) and c.run_id = l.id and c.run_id = any ($3)
+      and (l.dry_run or l.outcome not in ('succeeded', 'partial') or exists (
+          select from meter_sync.meter_sync_change later
+          join meter_sync.meter_sync_log g on g.id = later.run_id
+          where later.key = c.key and g.seq > l.seq and g.local_table = $1 and g.tenant = $2
+            and not g.dry_run and g.outcome in ('succeeded', 'partial')))
+    returning c.run_id
+)
+update meter_sync.meter_sync_log l set changes_truncated = true
+where not l.changes_truncated and l.id in (select g.run_id from gone g)";
 
 const REJECTED: &str = "\
 -- prune rejected rows

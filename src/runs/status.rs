@@ -235,7 +235,7 @@ pub struct RunRecord {
     pub error: Option<Failure>,
     /// Bytes of row data read from the remote.
     pub remote_bytes: i64,
-    /// Whether the log kept fewer changes than were made, by `METER_SYNC_CHANGE_LIMIT`.
+    /// Whether the log holds fewer changes than were made, by `METER_SYNC_CHANGE_LIMIT` or `METER_SYNC_KEEP_RUNS`.
     pub changes_truncated: bool,
     /// What deserves attention though the run did what it was to do.
     #[serde(skip_serializing_if = "Option::is_none")]

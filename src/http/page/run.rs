@@ -217,7 +217,7 @@ fn body(detail: &RunDetail, changes: &[Named], place: Place) -> Markup {
                 Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun | Outcome::Unknown) =>
                     (changes::counts(&run.counts, is_plan)),
             }
-            @if run.changes_truncated { p.soft { "The log keeps no more changes of one run (METER_SYNC_CHANGE_LIMIT)." } }
+            @if run.changes_truncated { p.soft { "The log does not keep all changes of this run (METER_SYNC_CHANGE_LIMIT, METER_SYNC_KEEP_RUNS)." } }
             @if place.is_later { p { a href=(format!("/runs/{}", run.run_id)) { "From the first change on" } } }
             (changes::list(changes, is_plan))
             @if let Some(after) = place.next_after {

@@ -84,7 +84,10 @@ fn run_id(text: &str) -> Option<RunId> {
 
 /// The run is in no log of ours.
 pub(super) fn no_such_run(id: impl AsRef<str>) -> Details {
-    let detail = format!("There is no run {} in the log.", shorten(id.as_ref()));
+    let detail = format!(
+        "There is no run {} in the log, or it is there no longer (METER_SYNC_KEEP_RUNS).",
+        shorten(id.as_ref())
+    );
     let remedy = "GET /api/v1/runs lists the runs with their ids.";
     Details::new(StatusCode::NOT_FOUND, "RUN_NOT_FOUND", detail, remedy)
 }

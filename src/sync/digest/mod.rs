@@ -11,7 +11,7 @@
 //! the last run (`memory`), at a fifth of the cost, and tells which rows are new, where that is proof; of the
 //! others then only the keys are compared.
 
-use crate::db::{Local, Remote, Tx};
+use crate::db::{DbError, Local, Remote, Tx, param};
 
 use super::{Compare, Compared, Extent, Job, Shape, SyncError, Synced};
 
@@ -71,7 +71,7 @@ pub(super) async fn find(
     let suspects = match &job.compare {
         Compare::Everything => return Ok(everything),
         Compare::Also(extent) => Some(extent),
-        Compare::Differences if has_few_rows_with_a_new_column(shape, job) => {
+        Compare::Differences if has_few_rows_with_a_new_column(local, shape, job).await? => {
             return Ok(everything);
         }
         Compare::Differences => None,
@@ -95,10 +95,32 @@ const FEW_ROWS: i64 = 10_000;
 
 /// Most rows get a value in a column that is synced for the first time. Where they are few, reading them at once costs
 /// less than looking first at which they are, above all where the source is a slow view.
-fn has_few_rows_with_a_new_column(shape: &Shape, job: &Job<'_>) -> bool {
+async fn has_few_rows_with_a_new_column(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+) -> Result<bool, DbError> {
     let report = job.column_report.get();
-    report.is_some_and(|report| report.has_new) && shape.estimated_rows <= FEW_ROWS
+    if !report.is_some_and(|report| report.has_new) {
+        return Ok(false);
+    }
+    if shape.estimated_rows >= 0 {
+        return Ok(shape.estimated_rows <= FEW_ROWS);
+    }
+    let table = [param::oid(shape.local_oid)];
+    let bytes: i64 = local.query_one(SIZE, &table).await?.get(0);
+    Ok(bytes <= FEW_ROWS * SMALL_ROW)
 }
+
+/// How many bytes a small row takes: where rows were never counted, there are fewer than this makes of the size.
+const SMALL_ROW: i64 = 64;
+
+/// How many bytes a table and its partitions hold.
+const SIZE: &str = "\
+-- look how large the table is
+select pg_catalog.sum(pg_catalog.pg_relation_size(t.oid))::bigint
+from (select $1::oid as oid
+      union select p.relid::oid from pg_catalog.pg_partition_tree($1::oid::regclass) p) t";
 
 /// Finds where the sides can differ by what costs least.
 async fn find_usual(

@@ -66,6 +66,12 @@ async fn old_runs_go_and_each_meters_last_change_stays() {
     let left = json!(["succeeded", "succeeded", "no_change"]);
     sync_and_prune(&site, Outcome::NoChange, left).await;
     assert_eq!(changes(&site).await, json!(["2 insert a", "1 update b"]));
+    let truncated =
+        "select array_agg(changes_truncated order by seq) as t from meter_sync.meter_sync_log";
+    assert_eq!(
+        rows(&site.local, truncated).await,
+        json!([{"t": [true, false, false]}])
+    );
 
     site.on_remote("update meter set name = 'c'").await;
     site.sync().await;
@@ -99,6 +105,20 @@ async fn runs_with_problems_are_kept_four_times_as_long_and_the_last_success_for
     sync_and_prune(&site, Outcome::Failed, left).await;
     let status = site.status().await;
     assert!(status.last_success_at.is_some(), "{status:#?}");
+}
+
+#[tokio::test]
+async fn a_site_that_only_plans_keeps_no_more_of_it() {
+    let site = with_meters().await;
+    site.on_remote("update meter set name = 'b'").await;
+    site.dry_run().await;
+    site.dry_run().await;
+    age(&site, "11 days").await;
+    site.dry_run().await;
+    wait::until("the log is pruned", async || {
+        outcomes(&site).await == json!(["succeeded", "dry_run"])
+    })
+    .await;
 }
 
 #[tokio::test]
