@@ -123,7 +123,8 @@ async fn reason(
     let key = json::fields(row.get(2));
     let (is_active, is_ours, is_gone): (bool, bool, bool) = (row.get(3), row.get(4), row.get(5));
     let holder = match (is_ours, is_active, is_gone) {
-        (false, _, _) => "a row of another tenant".to_owned(),
+        (false, true, _) => "a row of another tenant".to_owned(),
+        (false, false, _) => "a row of another tenant, which is inactive".to_owned(),
         (true, true, _) => format!("meter {}, which is active", named(&key)),
         (true, false, true) => format!(
             "meter {}, which is inactive and gone from the remote",
@@ -136,6 +137,14 @@ async fn reason(
         false => ("is taken by", "unique index"),
     };
     let reason = format!("{} {verb} {holder} ({kind} {})", what.join(", "), rule.name);
+    let is_key = rule.reads.iter().all(|read| shape.key.contains(&read.name));
+    if is_key && !is_ours && !is_active {
+        let moved = moved(shape, job, &key);
+        return Ok(format!(
+            "{reason}; if it is the same meter, this statement on the local database gives the row to tenant {}: {moved}",
+            job.tenant
+        ));
+    }
     Ok(match movable(shape, job, rule).first() {
         Some(column) if is_ours && is_gone => {
             let is_unreferenced: bool = row.get(6);
@@ -219,15 +228,31 @@ fn statement(
     equals: impl Fn(&str) -> String,
 ) -> String {
     let name = quote::identifier(&column.name);
-    let condition = key.iter().map(|(name, value)| {
+    format!(
+        "update {} set {name} = {free} where {}",
+        shape.local,
+        condition(key, equals)
+    )
+}
+
+/// What a person can run to let the tenant have the row that another one left behind under a key.
+fn moved(shape: &Shape, job: &Job<'_>, key: &Fields) -> String {
+    format!(
+        "update {} set {} = {} where {} and {} is not true",
+        shape.local,
+        quote::identifier(&job.mapping.tenant_column),
+        quote::literal(job.tenant.as_str()),
+        condition(key, |_| "=".to_owned()),
+        quote::identifier(&shape.active)
+    )
+}
+
+/// Holds for the row of a key.
+fn condition(key: &Fields, equals: impl Fn(&str) -> String) -> String {
+    let parts = key.iter().map(|(name, value)| {
         let text = value.as_str().map(quote::literal);
         let value = text.unwrap_or_else(|| value.to_string());
         format!("{} {} {value}", quote::identifier(name), equals(name))
     });
-    let condition: Vec<String> = condition.collect();
-    format!(
-        "update {} set {name} = {free} where {}",
-        shape.local,
-        condition.join(" and ")
-    )
+    parts.collect::<Vec<_>>().join(" and ")
 }

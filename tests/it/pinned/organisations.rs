@@ -70,6 +70,48 @@ async fn spellings_of_one_number_are_one_organisation() {
     assert_eq!(other.claim_slot(slot).await, Ok(Claim::Pending));
 }
 
+/// A run leaves the rows of others alone, so the row of a meter that moved to another organisation is in the way.
+#[tokio::test]
+async fn a_meter_that_moved_to_another_organisation_is_rejected_with_what_gives_it_the_row() {
+    let site = site("name text", "").await;
+    site.on_local("alter table meter add tenant_id bigint not null")
+        .await;
+    site.on_remote(
+        "insert into meter values (1, 7, 'a', true), (2, 7, 'b', true), (3, 8, 'c', true)",
+    )
+    .await;
+    let sync = async |tenant| {
+        let runs = runs(&of_tenant(&site, tenant));
+        finish(&runs, Request::new(Trigger::Cli)).await
+    };
+    sync("7").await;
+    site.on_remote("update meter set tenant_id = 8 where id = 2")
+        .await;
+    let reason = "select reason from meter_sync.meter_sync_rejected";
+    assert_eq!(sync("8").await.outcome, Some(Outcome::Partial));
+    let active = json!([{"reason": "id \"2\" is taken by a row of another tenant (unique index meter_pkey)"}]);
+    assert_eq!(rows(&site.local, reason).await, active);
+    sync("7").await;
+    site.on_local("delete from meter_sync.meter_sync_rejected")
+        .await;
+    assert_eq!(sync("8").await.outcome, Some(Outcome::Partial));
+    let told = rows(&site.local, reason).await;
+    let told = told[0]["reason"].as_str().expect("a reason");
+    let (_, statement) = told.split_once("gives the row to tenant 8: ").expect(told);
+    site.on_local(statement).await;
+    let run = sync("8").await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    let meters = "select id, tenant_id, active from meter order by id";
+    assert_eq!(
+        rows(&site.local, meters).await,
+        json!([
+            {"id": 1, "tenant_id": 7, "active": true},
+            {"id": 2, "tenant_id": 8, "active": true},
+            {"id": 3, "tenant_id": 8, "active": true}
+        ])
+    );
+}
+
 #[tokio::test]
 async fn a_uuid_in_capitals_is_the_same_organisation() {
     let id = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
