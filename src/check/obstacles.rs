@@ -7,19 +7,21 @@ use crate::db::catalog::{self, Relation};
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 
-/// What is found of publications and event triggers; nothing where there is none.
+/// What is found of publications, row security and event triggers; nothing where there is none.
 pub(super) async fn of(local: &mut Reached<Local>, mapping: &Mapping) -> Vec<Finding> {
     let looked = async {
         let tx = local.look().await?;
-        let identity = match catalog::find(&tx, &mapping.local_table).await? {
-            Some(table) => replica_identity(&tx, &table).await?,
-            None => None,
-        };
-        Ok((identity, event_triggers(&tx).await?))
+        let mut found = Vec::new();
+        if let Some(table) = catalog::find(&tx, &mapping.local_table).await? {
+            found.extend(replica_identity(&tx, &table).await?);
+            found.extend(row_security(&tx, &table).await?);
+        }
+        found.extend(event_triggers(&tx).await?);
+        Ok(found)
     };
     let looked: Result<_, DbError> = looked.await;
     match looked {
-        Ok((identity, triggers)) => identity.into_iter().chain(triggers).collect(),
+        Ok(found) => found,
         Err(error) => vec![Finding::of("local publications", Err(error.failure()))],
     }
 }
@@ -63,6 +65,39 @@ async fn replica_identity(
     let failure = Failure::new(ErrorCode::LocalSchema, message).with_remedy(remedy);
     let verdict = Verdict::Failed(failure);
     Ok(Some(Finding::new("local replica identity", verdict)))
+}
+
+/// One row where policies apply to our role: what none of them lets it do.
+const POLICIES: &str = "\
+-- look for policies that hold for our role
+select array(
+    select c.word from unnest(array['r', 'a', 'w']::\"char\"[], array['see', 'insert', 'update']) c (letter, word)
+    where not exists (
+        select from pg_catalog.pg_policy p
+        where p.polrelid = $1 and p.polpermissive and p.polcmd in ('*', c.letter)
+          and exists (select from unnest(p.polroles) r (oid)
+                      where case r.oid when 0 then true else pg_has_role(r.oid, 'usage') end)))
+where row_security_active($1)";
+
+/// Policies may hide rows from a sync, and keep it from writing them.
+async fn row_security(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, DbError> {
+    let Some(row) = tx.query_opt(POLICIES, &[param::oid(table.oid)]).await? else {
+        return Ok(None);
+    };
+    let lacking: Vec<String> = row.get(0);
+    let text = match lacking.is_empty() {
+        true => "its policies apply to the sync's role. A meter that they do not let it see, insert or update is rejected."
+            .to_owned(),
+        false => format!(
+            "no policy lets the sync's role {} rows, and such meters are rejected. As the table's owner: create a policy for them, or give the role bypassrls.",
+            lacking.join(" or ")
+        ),
+    };
+    let text = format!("{}: {text}", table.quoted());
+    Ok(Some(Finding::new(
+        "local row security",
+        Verdict::Warning(text),
+    )))
 }
 
 const EVENT_TRIGGERS: &str = "\

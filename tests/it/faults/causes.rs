@@ -91,6 +91,28 @@ async fn an_event_trigger_that_refuses_our_tables_is_named_with_its_hint() {
 }
 
 #[tokio::test]
+async fn row_security_of_the_local_table_is_found_beforehand() {
+    let site = Site::new().await;
+    let url = with_role(
+        &site.pair.local_url,
+        &site.local,
+        "grant all on meter to $role; grant select on tenant to $role; alter table meter enable row level security;
+         create policy seen on meter for select using (true)",
+    )
+    .await;
+    let settings = site.settings().with(Setting::LocalUrl, &url);
+    let found = warning(finding(&settings, "local row security").await);
+    assert!(found.contains("insert or update rows"), "{found}");
+    site.on_local("create policy written on meter using (name <> '')")
+        .await;
+    let found = warning(finding(&settings, "local row security").await);
+    assert!(found.contains("its policies apply"), "{found}");
+    let findings = check::run(&config(&site.settings())).await;
+    let is_other = |f: &Finding| f.subject != "local row security";
+    assert!(findings.iter().all(is_other), "{findings:#?}");
+}
+
+#[tokio::test]
 async fn row_security_that_shows_nothing_is_named() {
     let mut site = Site::new().await;
     site.on_remote(
