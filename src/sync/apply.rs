@@ -9,7 +9,9 @@ use super::read::Staged;
 use super::reasons::{self, BadRow};
 use super::rejected::{self, PerRow, Rows, Tried};
 use super::release::{self, Released};
-use super::{Job, Shape, SyncError, Synced, altered, carry, exchange, record, ring_by_ring, rings};
+use super::{
+    Job, Shape, SyncError, Synced, altered, carry, exchange, parents, record, ring_by_ring, rings,
+};
 
 /// How often the rows that were not taken are tried again, as long as it helps: a row may have waited
 /// for a value that another row gave up, or for the row that it refers to.
@@ -147,6 +149,9 @@ async fn one_step(
     match ranges.as_slice() {
         [rows] if step == Step::Change => {
             exchange::write(local, shape, job, (*rows, left), (&index, &write)).await
+        }
+        _ if step == Step::Insert && rings::references(shape).next().is_some() => {
+            parents::insert_all_but_the_bad(local, shape, ranges, left).await
         }
         [rows] => {
             let (low, high) = rows.halves();

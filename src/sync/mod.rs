@@ -51,6 +51,7 @@ mod load;
 mod locks;
 mod misfit;
 mod missing;
+mod parents;
 mod park;
 mod plan;
 mod policies;

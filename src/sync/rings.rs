@@ -9,11 +9,11 @@ use std::collections::{HashMap, HashSet};
 use crate::db::exclusive::Reference;
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
-use super::Shape;
-use super::apply::{index, write, writing};
+use super::apply::writing;
 use super::plan::Step;
 use super::reasons::BadRow;
 use super::rejected::{self, Rows, Tried};
+use super::{Shape, parents};
 
 /// The rows of the plan with these numbers.
 const PICKED: &str = "p.n operator(pg_catalog.=) any ($1)";
@@ -90,8 +90,7 @@ pub(super) async fn insert_early(
         return Ok(vec![rows]);
     }
     local.savepoint("early").await?;
-    let (index, write) = (index(shape), write(shape, Step::Insert));
-    let tried = rejected::all_but_the_bad(local, vec![rows], LEFT, &index, &write).await?;
+    let tried = parents::insert_all_but_the_bad(local, shape, vec![rows], LEFT).await?;
     let Ok(left) = tried else {
         local.back_to("early").await?;
         return Ok(vec![rows]);
@@ -142,14 +141,6 @@ async fn look_up(
     reference: &Reference,
     rows: &[i64],
 ) -> Result<Vec<Edge>, DbError> {
-    let equal = |row: &str| {
-        let pairs = reference.columns.iter().zip(&reference.compared);
-        let pairs = pairs.map(|((from, to), (equals, collation))| {
-            let (held, wanted) = (shape.column(row, to), shape.column("s", from));
-            format!("{held} {equals} {wanted}{collation}")
-        });
-        pairs.collect::<Vec<_>>().join(" and ")
-    };
     let set = reference.columns.iter();
     let set: Vec<String> = set
         .map(|(from, _)| format!("{} is not null", shape.column("s", from)))
@@ -164,8 +155,8 @@ left join (pg_temp.meter_sync_plan h join pg_temp.meter_sync_stage t on {other}
     and h.n operator(pg_catalog.=) any ($1)) on {}
 where {PICKED} and {}",
         shape.local,
-        equal("l"),
-        equal("t"),
+        equal(shape, reference, "l"),
+        equal(shape, reference, "t"),
         set.join(" and ")
     );
     let params = [param::bigints(rows)];
@@ -176,6 +167,16 @@ where {PICKED} and {}",
         is_here: row.get(2),
     };
     Ok(found.iter().flatten().map(edge).collect())
+}
+
+/// Holds where a row has what a staged row `s` refers to.
+pub(super) fn equal(shape: &Shape, reference: &Reference, row: &str) -> String {
+    let pairs = reference.columns.iter().zip(&reference.compared);
+    let pairs = pairs.map(|((from, to), (equals, collation))| {
+        let (held, wanted) = (shape.column(row, to), shape.column("s", from));
+        format!("{held} {equals} {wanted}{collation}")
+    });
+    pairs.collect::<Vec<_>>().join(" and ")
 }
 
 /// The rows whose references can all be satisfied, as groups that refer to no other group.

@@ -73,6 +73,24 @@ async fn a_long_chain_of_new_meters_goes_in_beside_a_row_that_is_rejected() {
     assert_are_here(&site, "id <= 3000").await;
 }
 
+/// Most meters stand before the ones they refer to, in the order of keys.
+#[tokio::test]
+async fn a_large_tree_of_new_meters_goes_in_beside_a_row_that_is_rejected() {
+    let site = site().await;
+    site.on_remote(
+        "insert into meter select n, 7, case when n % 10 > 0 then 40000 - n / 10 end, case n when 11 then 13 else 1 end, true
+         from generate_series(1, 40000) n",
+    )
+    .await;
+    let run = site.sync().await;
+    assert_eq!(
+        (run.counts.inserted, run.counts.rejected),
+        (39_999, 1),
+        "{run:#?}"
+    );
+    assert_are_here(&site, "id <> 11").await;
+}
+
 #[tokio::test]
 async fn many_meters_move_to_a_parent_that_is_new() {
     let site = site().await;
