@@ -123,6 +123,17 @@ join lateral (
     };
 }
 
+/// A name as bytes, in UTF-8 where the server can tell how it is written.
+macro_rules! name {
+    ($name:literal) => {
+        concat!(
+            "convert_to(",
+            $name,
+            ", case getdatabaseencoding() when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end)"
+        )
+    };
+}
+
 const FIND: &str = concat!(
     "\
 -- look up the table
@@ -131,7 +142,9 @@ with named as materialized (
 ), pinned as materialized (
     select named.oid, set_config('search_path', 'pg_catalog, pg_temp', true) from named
 )
-select t.base_type, t.exact_type, t.is_builtin, a.attname::text, a.attgenerated <> '',
+select t.base_type, t.exact_type, t.is_builtin, ",
+    name!("a.attname::text"),
+    ", a.attgenerated <> '',
        a.attidentity = 'a', not a.attnotnull, a.attnum,
        coalesce((select o.collisdeterministic from pg_catalog.pg_collation o where o.oid = a.attcollation), true),
        c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'), c.reltuples::bigint,
@@ -217,23 +230,25 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
         is_plain: first.get(14),
         file: first.get(15),
         may_be_foreign: first.get(17),
-        columns: rows.iter().map(column).collect(),
+        columns: rows.iter().filter_map(column).collect(),
     }))
 }
 
-fn column(row: &Row) -> Column {
-    Column {
+/// A column; `None` where its name is no text, so that nobody can name it.
+fn column(row: &Row) -> Option<Column> {
+    let name = String::from_utf8(row.get(3)).ok()?;
+    Some(Column {
         base_type: row.get(0),
         exact_type: row.get(1),
         is_builtin: row.get(2),
-        name: row.get(3),
+        name,
         is_generated: row.get(4),
         is_always_identity: row.get(5),
         is_nullable: row.get(6),
         number: row.get(7),
         is_deterministic: row.get(8),
         equals: row.get("equals"),
-    }
+    })
 }
 
 /// The columns of a query, without running it for a row.
@@ -244,7 +259,9 @@ pub async fn of_query<S: Side>(tx: &Tx<'_, S>, query: &str) -> Result<Vec<Column
     });
     let find = concat!(
         "
-select t.base_type, t.exact_type, t.is_builtin, v.name, false, false, true, 0::smallint, true, t.equals
+select t.base_type, t.exact_type, t.is_builtin, ",
+        name!("v.name"),
+        ", false, false, true, 0::smallint, true, t.equals
 from types
 cross join lateral (
     select u.type_oid, -1 as modifier, u.name, u.n
@@ -263,5 +280,5 @@ with types as (
 ) {find}"
     );
     let rows = tx.query(&sql, &[param::texts(&names)]).await?;
-    Ok(rows.iter().map(column).collect())
+    Ok(rows.iter().filter_map(column).collect())
 }

@@ -150,6 +150,45 @@ async fn meters_with_names_that_cannot_be_shown_are_held_back_and_read() {
     site.end().await;
 }
 
+/// Nobody can name such a column, so it is not synced.
+#[tokio::test]
+async fn a_column_whose_name_is_no_text_keeps_no_other_from_being_synced() {
+    for (there, here) in [
+        ("SQL_ASCII", "UTF8"),
+        ("UTF8", "SQL_ASCII"),
+        ("SQL_ASCII", "SQL_ASCII"),
+    ] {
+        let site = Encoded::new(there, here).await;
+        site.remote.batch_execute(METERS).await.unwrap();
+        let rename = "set client_encoding = sql_ascii;
+            do $$ begin execute convert_from('\\x616c746572207461626c65206d657465722061646420225ae4686c65722220746578742c206164642022', 'SQL_ASCII')
+                || convert_from('\\xc3a4', 'SQL_ASCII') || '\" text'; end $$; set client_encoding = utf8";
+        for (client, encoding) in [(&site.remote, there), (&site.local, here)] {
+            if encoding == "SQL_ASCII" {
+                client.batch_execute(rename).await.unwrap();
+            } else {
+                client
+                    .batch_execute("alter table meter add \"\u{e4}\" text")
+                    .await
+                    .unwrap();
+            }
+        }
+        site.remote
+            .batch_execute("update meter set \"\u{e4}\" = 'x'")
+            .await
+            .unwrap();
+        let run = site.sync().await;
+        assert_eq!(
+            run.outcome,
+            Some(Outcome::Succeeded),
+            "{there} {here}: {run:#?}"
+        );
+        let taken = "select count(*) as n from meter where \"\u{e4}\" = 'x'";
+        assert_eq!(rows(&site.local, taken).await, json!([{"n": 20}]));
+        site.end().await;
+    }
+}
+
 #[tokio::test]
 async fn a_tenant_whose_name_cannot_be_shown_is_synced() {
     let site = Encoded::new("UTF8", "SQL_ASCII").await;
