@@ -1,6 +1,7 @@
 //! What keeps two rows of a table from standing beside each other: unique indexes and exclusion constraints, and which
 //! other tables refer to the columns in them.
 
+use super::downstream::{self, Path};
 use super::{DbError, Side, Tx, param};
 
 /// All of it for one table.
@@ -10,14 +11,18 @@ pub struct Rules {
     pub exclusive: Vec<Exclusive>,
     /// The foreign keys that refer to the table.
     pub references: Vec<Reference>,
+    /// See [`downstream::losing`].
+    pub losing: Vec<Path>,
 }
 
 impl Rules {
     /// Looks them up. The path must be pinned.
     pub async fn look_up<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Self, DbError> {
+        let references = references(tx, oid).await?;
         Ok(Self {
             exclusive: exclusive(tx, oid).await?,
-            references: references(tx, oid).await?,
+            losing: downstream::losing(tx, &references).await?,
+            references,
         })
     }
 }
@@ -63,6 +68,13 @@ pub struct Read {
     pub type_: String,
 }
 
+impl Reference {
+    /// Whether rows no longer refer to a row whose value changes.
+    pub fn forgets(&self) -> bool {
+        ["n", "d"].contains(&self.on_update.as_str())
+    }
+}
+
 /// A foreign key of any table that refers to columns of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
@@ -74,6 +86,8 @@ pub struct Reference {
     pub is_deferrable: bool,
     /// The table that refers, quoted.
     pub table: String,
+    /// Its object id.
+    pub table_oid: u32,
     /// Whether that is the table itself.
     pub is_own: bool,
     /// Pairs of a column that refers and the column referred to.
@@ -248,7 +262,7 @@ select format('%I.%I', n.nspname, x.conname), x.condeferrable, format('%I.%I', n
              join pg_catalog.pg_attribute a on a.attrelid = x.confrelid and a.attnum = k.attnum
              left join pg_catalog.pg_collation o on o.oid = a.attcollation
              left join pg_catalog.pg_namespace s on s.oid = o.collnamespace order by k.position),
-       x.conrelid = x.confrelid
+       x.conrelid = x.confrelid, x.conrelid
 from pg_catalog.pg_constraint x
 join pg_catalog.pg_class t on t.oid = x.conrelid
 join pg_catalog.pg_namespace n on n.oid = t.relnamespace
@@ -259,7 +273,10 @@ where x.confrelid = $1 and x.contype = 'f' and x.conparentid = 0
 order by x.oid";
 
 /// Looks up the foreign keys that refer to the table.
-async fn references<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Reference>, DbError> {
+pub(super) async fn references<S: Side>(
+    tx: &Tx<'_, S>,
+    oid: u32,
+) -> Result<Vec<Reference>, DbError> {
     let rows = tx.query(REFERENCES, &[param::oid(oid)]).await?;
     let reference = |row: &tokio_postgres::Row| {
         let (from, to): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
@@ -268,6 +285,7 @@ async fn references<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Reference>,
             name: row.get(0),
             is_deferrable: row.get(1),
             table: row.get(2),
+            table_oid: row.get(13),
             is_own: row.get(12),
             columns: from.into_iter().zip(to).collect(),
             compared: operators.into_iter().zip(collations).collect(),

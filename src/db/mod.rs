@@ -31,6 +31,7 @@ use crate::config::{Endpoint, Limits, Tls};
 mod bounds;
 pub mod catalog;
 mod dial;
+pub mod downstream;
 mod error;
 pub mod exclusive;
 mod fault;

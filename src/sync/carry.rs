@@ -34,7 +34,8 @@ pub(super) async fn prepare(
             local.batch(&note_own(shape, (place, reference))).await?;
             continue;
         }
-        if !loses_its_row(reference) {
+        refused.extend(lost_behind(local, shape, reference).await?);
+        if !reference.forgets() {
             continue;
         }
         if can_be_carried(reference) {
@@ -43,6 +44,9 @@ pub(super) async fn prepare(
             refused.extend(referred_to(local, shape, reference).await?);
         }
     }
+    // Several may refer to one row.
+    refused.sort_by_key(|(n, _)| *n);
+    refused.dedup_by_key(|(n, _)| *n);
     Ok(refused)
 }
 
@@ -51,7 +55,7 @@ pub(super) async fn finish(local: &Tx<'_, Local>, shape: &Shape) -> Result<Tried
     for (place, reference) in shape.rules.references.iter().enumerate() {
         if changes_others(reference) && is_noted(local, place).await? {
             local.execute(&restore((place, reference)), &[]).await?;
-        } else if loses_its_row(reference) && is_noted(local, place).await? {
+        } else if reference.forgets() && is_noted(local, place).await? {
             local
                 .execute(&follow(shape, (place, reference)), &[])
                 .await?;
@@ -91,11 +95,13 @@ pub(super) async fn forget(local: &Tx<'_, Local>, shape: &Shape) -> Result<(), D
 
 /// Whether the fault is that rows of another table refer to the row.
 pub(super) fn is_held_fast(shape: &Shape, fault: &RowFault) -> bool {
-    let mut others = shape
-        .rules
+    let rules = &shape.rules;
+    let ends = rules.losing.iter().filter_map(|path| path.last());
+    let mut others = rules
         .references
         .iter()
-        .filter(|reference| !reference.is_own);
+        .filter(|reference| !reference.is_own)
+        .chain(ends);
     fault
         .rule
         .as_ref()
@@ -104,11 +110,6 @@ pub(super) fn is_held_fast(shape: &Shape, fault: &RowFault) -> bool {
 
 fn can_wait(reference: &Reference) -> bool {
     reference.is_deferrable && reference.on_update == "a"
-}
-
-/// Whether an update of a meter makes the rows that refer to it refer to none.
-fn loses_its_row(reference: &Reference) -> bool {
-    ["n", "d"].contains(&reference.on_update.as_str())
 }
 
 /// Whether meters refer to meters, and an update of one changes others. What those say comes from the remote.
@@ -124,10 +125,15 @@ fn can_be_carried(reference: &Reference) -> bool {
 
 /// `l.b = c.a and ..` over the columns of the foreign key, as it compares them itself.
 pub(super) fn refers(reference: &Reference) -> String {
+    refers_to(reference, "c", "l")
+}
+
+/// The same for a row `from` that refers to a row `to`.
+fn refers_to(reference: &Reference, from: &str, to: &str) -> String {
     let pairs = reference.columns.iter().zip(&reference.compared);
-    let pairs = pairs.map(|((from, to), (equals, collation))| {
-        let (from, to) = (quote::identifier(from), quote::identifier(to));
-        format!("l.{to} {equals} c.{from}{collation}")
+    let pairs = pairs.map(|((refers, referred), (equals, collation))| {
+        let (refers, referred) = (quote::identifier(refers), quote::identifier(referred));
+        format!("{to}.{referred} {equals} {from}.{refers}{collation}")
     });
     pairs.collect::<Vec<_>>().join(" and ")
 }
@@ -287,10 +293,50 @@ async fn referred_to(
 ) -> Result<Bad, DbError> {
     let rows = match reference.is_readable {
         true => format!("select distinct h.n from {}", referring(shape, reference)),
-        false => "select h.n from pg_temp.meter_sync_holder h".to_owned(),
+        false => HOLDERS.to_owned(),
     };
+    refused(local, &rows, &lost(reference)).await
+}
+
+const HOLDERS: &str = "select h.n from pg_temp.meter_sync_holder h";
+
+/// The rows that would be lost to those that refer to what refers to them by this foreign key. Nobody carries these along.
+async fn lost_behind(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    first: &Reference,
+) -> Result<Bad, DbError> {
+    let mut bad = Bad::new();
+    let paths = shape.rules.losing.iter();
+    for path in paths.filter(|path| path.first() == Some(first)) {
+        let mut from = referring(shape, first);
+        let mut last = ("c".to_owned(), first);
+        for (place, next) in (1..).zip(path.iter().skip(1)) {
+            let row = format!("c{place}");
+            let refers = refers_to(next, &row, &last.0);
+            from = format!("{from}\njoin {} {row} on {refers}", next.table);
+            last = (row, next);
+        }
+        let rows = match path.iter().all(|reference| reference.is_readable) {
+            true => format!("select distinct h.n from {from}"),
+            false => HOLDERS.to_owned(),
+        };
+        let fault = RowFault {
+            message: format!(
+                "table {} depends on the old value by way of {} and would lose its row (foreign key {}); make the foreign keys cascade",
+                last.1.table, first.table, last.1.constraint
+            ),
+            rule: Some(last.1.constraint.clone()),
+            ..RowFault::default()
+        };
+        bad.extend(refused(local, &rows, &fault).await?);
+    }
+    Ok(bad)
+}
+
+/// The rows that a query finds, with the fault.
+async fn refused(local: &Tx<'_, Local>, rows: &str, fault: &RowFault) -> Result<Bad, DbError> {
     let sql = format!("-- find the rows that others refer to\n{rows}");
     let rows = local.query(&sql, &[]).await?;
-    let fault = lost(reference);
     Ok(rows.iter().map(|row| (row.get(0), fault.clone())).collect())
 }

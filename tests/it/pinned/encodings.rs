@@ -163,15 +163,14 @@ async fn a_column_whose_name_is_no_text_keeps_no_other_from_being_synced() {
         let rename = "set client_encoding = sql_ascii;
             do $$ begin execute convert_from('\\x616c746572207461626c65206d657465722061646420225ae4686c65722220746578742c206164642022', 'SQL_ASCII')
                 || convert_from('\\xc3a4', 'SQL_ASCII') || '\" text'; end $$; set client_encoding = utf8";
+        let plain = "alter table meter add \"\u{e4}\" text";
         for (client, encoding) in [(&site.remote, there), (&site.local, here)] {
-            if encoding == "SQL_ASCII" {
-                client.batch_execute(rename).await.unwrap();
+            let add = if encoding == "SQL_ASCII" {
+                rename
             } else {
-                client
-                    .batch_execute("alter table meter add \"\u{e4}\" text")
-                    .await
-                    .unwrap();
-            }
+                plain
+            };
+            client.batch_execute(add).await.unwrap();
         }
         site.remote
             .batch_execute("update meter set \"\u{e4}\" = 'x'")

@@ -171,3 +171,65 @@ async fn meters_that_refer_to_meters_say_what_the_remote_says() {
         );
     }
 }
+
+/// Rows that refer to readings, which follow their meter.
+#[tokio::test]
+async fn rows_behind_a_table_that_refers_to_meters_keep_what_they_refer_to() {
+    for (reading, note, mark, expected) in [
+        ("cascade", "cascade", "cascade", Outcome::Succeeded),
+        ("cascade", "set null", "cascade", Outcome::Partial),
+        ("cascade", "cascade", "set null", Outcome::Partial),
+        ("set null", "cascade", "set null", Outcome::Partial),
+        ("set null", "set default", "cascade", Outcome::Partial),
+    ] {
+        let site = site("name text", "").await;
+        site.on_local(&format!(
+            "alter table meter add unique (name);
+             create table reading (meter text unique references meter (name) on update {reading});
+             create table note (reading text unique references reading (meter) on update {note});
+             create table mark (id bigint primary key, note text references note (reading) on update {mark})"
+        ))
+        .await;
+        site.on_remote(THREE).await;
+        site.sync().await;
+        site.on_local(
+            "insert into reading values ('A'), ('B'); insert into note values ('A'), ('B'); insert into mark values (1, 'A'), (2, 'B')",
+        )
+        .await;
+        let lost = "select k.id, m.id as meter from mark k left join meter m on m.name = k.note order by 1";
+        let before = rows(&site.local, lost).await;
+        site.on_remote(EXCHANGE).await;
+        let run = site.sync().await;
+        assert_eq!(
+            run.outcome,
+            Some(expected),
+            "{reading} {note} {mark}: {run:#?}"
+        );
+        assert_eq!(
+            rows(&site.local, lost).await,
+            before,
+            "{reading} {note} {mark}"
+        );
+        assert_eq!(run.counts.changes() + run.counts.rejected, 3, "{run:#?}");
+        assert_eq!(run.counts.updated + run.counts.rejected, 3, "{run:#?}");
+    }
+}
+
+/// Without rows there nothing is lost.
+#[tokio::test]
+async fn an_empty_table_behind_another_one_keeps_nobody_out() {
+    let site = site("name text", "").await;
+    site.on_local(
+        "alter table meter add unique (name);
+         create table reading (meter text unique references meter (name) on update cascade);
+         create table note (reading text references reading (meter) on update set null)",
+    )
+    .await;
+    site.on_remote(THREE).await;
+    site.sync().await;
+    site.on_local("insert into reading values ('A'), ('B')")
+        .await;
+    site.on_remote(EXCHANGE).await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+}
