@@ -163,15 +163,12 @@ async fn a_column_whose_name_is_no_text_keeps_no_other_from_being_synced() {
         let rename = "set client_encoding = sql_ascii;
             do $$ begin execute convert_from('\\x616c746572207461626c65206d657465722061646420225ae4686c65722220746578742c206164642022', 'SQL_ASCII')
                 || convert_from('\\xc3a4', 'SQL_ASCII') || '\" text'; end $$; set client_encoding = utf8";
-        let plain = "alter table meter add \"\u{e4}\" text";
-        for (client, encoding) in [(&site.remote, there), (&site.local, here)] {
-            let add = if encoding == "SQL_ASCII" {
-                rename
-            } else {
-                plain
-            };
-            client.batch_execute(add).await.unwrap();
-        }
+        let add = |encoding| match encoding {
+            "SQL_ASCII" => rename,
+            _ => "alter table meter add \"\u{e4}\" text",
+        };
+        site.remote.batch_execute(add(there)).await.unwrap();
+        site.local.batch_execute(add(here)).await.unwrap();
         site.remote
             .batch_execute("update meter set \"\u{e4}\" = 'x'")
             .await
