@@ -60,6 +60,7 @@ impl Ended<'_> {
             compare: Compare::Differences,
             hash_bits: u64::BITS,
             is_foreign_awaited: false,
+            leaves_long_rows: false,
             dry_run: true,
             mass_deactivation: &Permission::None,
             allow_tenant_change: false,

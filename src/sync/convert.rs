@@ -10,6 +10,7 @@ use crate::meter::{Fields, Rejection};
 use super::format::Format;
 use super::rejected::{self, PerRow, Rows, Tried};
 use super::relay::{Target, copy_again};
+use super::too_long::Long;
 use super::{Job, Shape, SyncError, misfit, read, reasons, recode, rows};
 
 /// Rows in the temporary table `meter_sync_text`, which is there from the first of them on, and rows that not even this
@@ -54,12 +55,7 @@ impl Leftover {
         job: &Job<'_>,
         pieces: &[Bytes],
     ) -> Result<i64, SyncError> {
-        if self.rows == 0 {
-            if let Target::Meters = self.to {
-                read::create_tables(local, shape).await?;
-            }
-            local.batch(&self.create(shape)).await?;
-        }
+        self.begin(local, shape).await?;
         let apart = rows::apart(&self.format, pieces);
         let mut waiting = vec![apart.as_slice()];
         while let Some(rows) = waiting.pop() {
@@ -77,6 +73,59 @@ impl Leftover {
         let number = i64::try_from(apart.len()).unwrap_or(i64::MAX);
         self.rows += number;
         Ok(number)
+    }
+
+    async fn begin(&self, local: &Tx<'_, Local>, shape: &Shape) -> Result<(), DbError> {
+        if self.rows > 0 {
+            return Ok(());
+        }
+        if let Target::Meters = self.to {
+            read::create_tables(local, shape).await?;
+        }
+        local.batch(&self.create(shape)).await
+    }
+
+    /// Sets aside rows that the remote could not send; gives their number.
+    pub(super) async fn take_long(
+        &mut self,
+        local: &Tx<'_, Local>,
+        shape: &Shape,
+        job: &Job<'_>,
+        long: &[Long],
+    ) -> Result<i64, SyncError> {
+        for row in long {
+            self.begin(local, shape).await?;
+            let key = row.key.iter().map(|value| match value {
+                Some(text) => quote::literal(text),
+                None => "null".to_owned(),
+            });
+            let insert = format!(
+                "-- stage a key as text\ninsert into pg_temp.meter_sync_text ({}) values ({})",
+                shape.places(&shape.key),
+                key.collect::<Vec<_>>().join(", ")
+            );
+            let tried = rejected::attempt(local, async {
+                local.batch(&insert).await.map(|()| Tried::Taken)
+            });
+            let (key, is_known) = match tried.await? {
+                Tried::Taken => self.named(local, shape).await?,
+                Tried::NotTaken(_) => (row.named(shape), false),
+            };
+            let reason = row.reason();
+            self.rejected.push(Rejection { key, reason });
+            self.unidentified += i64::from(!is_known);
+            self.rows += 1;
+            self.refuse_too_many(job)?;
+        }
+        Ok(i64::try_from(long.len()).unwrap_or(i64::MAX))
+    }
+
+    /// Remembers the key that was staged last, and takes it out again.
+    async fn named(&self, local: &Tx<'_, Local>, shape: &Shape) -> Result<(Fields, bool), DbError> {
+        let n: i64 = local.query_one(LAST, &[]).await?.get(0);
+        let named = set_aside(local, shape, n).await?;
+        local.execute(TAKE_BACK, &[param::bigint(n)]).await?;
+        Ok(named)
     }
 
     fn create(&self, shape: &Shape) -> String {
@@ -125,12 +174,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         let key: Vec<usize> = shape.key.iter().filter_map(place).collect();
         let bare = [rows::only(&self.format, row, &key)];
         let (key, is_known) = match self.copy(local, shape, &bare).await? {
-            Tried::Taken => {
-                let n: i64 = local.query_one(LAST, &[]).await?.get(0);
-                let named = set_aside(local, shape, n).await?;
-                local.execute(TAKE_BACK, &[param::bigint(n)]).await?;
-                named
-            }
+            Tried::Taken => self.named(local, shape).await?,
             Tried::NotTaken(_) => {
                 let shown = |name: &String| {
                     let place = shape.names.iter().position(|known| known == name)?;

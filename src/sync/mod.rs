@@ -68,6 +68,7 @@ mod ring_by_ring;
 mod rings;
 mod rows;
 mod shape;
+mod too_long;
 
 /// What one sync is to do.
 #[derive(Clone, Debug)]
@@ -89,6 +90,8 @@ pub struct Job<'a> {
     pub hash_bits: u32,
     /// Whether the foreign tables that the source reads were waited for.
     pub is_foreign_awaited: bool,
+    /// Whether rows that are too long for the remote to send are looked for and left out.
+    pub leaves_long_rows: bool,
     /// Whether to plan only.
     pub dry_run: bool,
     /// Which mass deactivation a person approved.

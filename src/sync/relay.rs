@@ -15,7 +15,7 @@ use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 use super::convert::Leftover;
 use super::format::Format;
 use super::{Extent, Job, Observer, Shape, SyncError};
-use super::{recode, rows};
+use super::{recode, rows, too_long};
 
 /// Where rows are relayed to.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,9 @@ pub(super) async fn relay(
     // A relay takes as long as the line does. That it goes on at all is watched row by row.
     remote.allow_each_statement(job.limits.run_timeout).await?;
     local.allow_each_statement(job.limits.run_timeout).await?;
-    let from = remote.copy_out(&read(shape, extent, &format)).await?;
+    let from = remote
+        .copy_out(&read((shape, extent), job, &format))
+        .await?;
     let mut from = Source {
         remote,
         rows: pin!(from),
@@ -60,7 +62,7 @@ pub(super) async fn relay(
         is_over: false,
     };
     let write = write(shape, to, &format);
-    let mut left = Leftover::new(to, format);
+    let mut left = Leftover::new(to, format.clone());
     let mut rows = 0;
     while !from.is_over {
         local.savepoint("copy").await?;
@@ -78,18 +80,23 @@ pub(super) async fn relay(
         }
     }
     from.told.rows(rows);
+    if job.leaves_long_rows {
+        let long = too_long::find(remote, (shape, extent), job, &format).await?;
+        rows += Box::pin(left.take_long(local, shape, job, &long)).await?;
+    }
     local
         .allow_each_statement(job.limits.statement_timeout)
         .await?;
     Ok(Relayed { rows, left })
 }
 
-fn read(shape: &Shape, extent: &Extent, format: &Format) -> String {
+fn read((shape, extent): (&Shape, &Extent), job: &Job<'_>, format: &Format) -> String {
+    let long = too_long::left_out(shape, job, format);
     let (from, filter, within) = (&shape.remote_from, &shape.remote_filter, &extent.remote);
     let columns = format.columns(shape);
     format!(
         "-- read the meters
-copy (select {} from {from} r where {filter} and {within}) to stdout ({})",
+copy (select {} from {from} r where {filter} and {within}{long}) to stdout ({})",
         columns.join(", "),
         format.to_write()
     )

@@ -116,6 +116,16 @@ impl DbError {
         self.server_error().is_some_and(origin::is_about_a_row)
     }
 
+    /// Whether a text of the server came to a GiB.
+    pub fn is_of_a_long_row(&self) -> bool {
+        self.server_error().is_some_and(|error| {
+            let is_of_memory =
+                ["mcxt.c", "stringinfo.c"].contains(&error.file().unwrap_or_default());
+            let codes = [SqlState::PROGRAM_LIMIT_EXCEEDED, SqlState::INTERNAL_ERROR];
+            is_of_memory && codes.contains(error.code())
+        })
+    }
+
     /// Whether the server gave up on a computation that it may do without: it took longer than
     /// `statement_timeout`, or takes a function that the server does not have.
     pub fn is_too_much_to_compute(&self) -> bool {

@@ -83,8 +83,18 @@ pub(super) fn is_about_a_row(error: &ServerError) -> bool {
         "XX000" => true,
         "42501" if is_row_security(error) => true,
         "55P03" => false,
+        _ if is_of_a_value(error) => true,
         _ => is_nested(error) && !["25", "40", "57", "XX"].contains(&class(error)),
     }
+}
+
+/// Whether a type refuses a value in the words for SQL that is wrong, as `tsquery`, `ltree` and `regtype` do. SQL that is
+/// wrong itself is told with its place in the statement.
+fn is_of_a_value(error: &ServerError) -> bool {
+    const OF_STATEMENTS: &[&str] = &["42501", "42809", "428C9", "42P10", "42P17"];
+    error.position().is_none()
+        && ["3F", "42"].contains(&class(error))
+        && !OF_STATEMENTS.contains(&error.code().code())
 }
 
 /// Whether the server found no memory for a value. Where it has none at all, every row fails, and with them the run.

@@ -36,6 +36,7 @@ mod shapes;
 mod spare_values;
 mod told;
 mod unstorable;
+mod values;
 mod versions;
 
 /// A small pair of tables; `columns` are both sides', `local` is added to the local table only.

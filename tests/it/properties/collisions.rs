@@ -111,6 +111,7 @@ fn job<'a>(
         compare,
         hash_bits: planted.bits,
         is_foreign_awaited: false,
+        leaves_long_rows: false,
         dry_run: false,
         mass_deactivation: &Permission::None,
         allow_tenant_change: false,

@@ -1,0 +1,112 @@
+//! Remote rows that are too long for their server to send: a row of a GiB ends the COPY with an error.
+//!
+//! How long a row can come out takes a look at each value, so nobody asks before a COPY has failed of it. The run then begins anew,
+//! reads the others, and sets the long ones aside by their keys.
+
+use crate::db::catalog::Column;
+use crate::db::{DbError, Remote, Tx, quote};
+use crate::meter::Fields;
+
+use super::format::{self, Format};
+use super::{Extent, Job, Shape};
+
+/// A server makes no text of more bytes than about a GiB; the rest is for what is short.
+const MOST_BYTES: i64 = 1_073_000_000;
+
+/// A remote row that is left out.
+#[derive(Debug)]
+pub(super) struct Long {
+    /// The values of its key as texts.
+    pub(super) key: Vec<Option<String>>,
+    /// How many bytes it may take.
+    pub(super) bytes: String,
+}
+
+impl Long {
+    /// Why it is set aside.
+    pub(super) fn reason(&self) -> String {
+        format!(
+            "the row may take {} bytes on the way, and a server sends no row of 1 GiB",
+            self.bytes
+        )
+    }
+
+    /// Its key where no local row can have it.
+    pub(super) fn named(&self, shape: &Shape) -> Fields {
+        let values = self.key.iter().map(|value| match value {
+            Some(text) => serde_json::Value::String(text.clone()),
+            None => serde_json::Value::Null,
+        });
+        shape.key.iter().cloned().zip(values).collect()
+    }
+}
+
+/// The condition that leaves such rows `r` out of what the remote sends, with what comes before it.
+pub(super) fn left_out(shape: &Shape, job: &Job<'_>, format: &Format) -> String {
+    match job.leaves_long_rows {
+        true => format!(
+            " and {} operator(pg_catalog.<=) {MOST_BYTES}::pg_catalog.int8",
+            bytes(shape, format)
+        ),
+        false => String::new(),
+    }
+}
+
+/// Those that were left out; one more than may be set aside at most.
+pub(super) async fn find(
+    remote: &Tx<'_, Remote>,
+    (shape, extent): (&Shape, &Extent),
+    job: &Job<'_>,
+    format: &Format,
+) -> Result<Vec<Long>, DbError> {
+    let (from, filter, within) = (&shape.remote_from, &shape.remote_filter, &extent.remote);
+    let keys = shape.key.iter().filter_map(|name| {
+        let both = pairs(shape).find(|(_, here)| here.name == *name)?;
+        let value = format!("r.{}", quote::identifier(&both.0.name));
+        Some(format::cast(shape, both, &value).unwrap_or(value))
+    });
+    let keys: Vec<String> = keys.collect();
+    let bytes = bytes(shape, format);
+    let rows = remote
+        .simple(&format!(
+            "-- look for rows that are too long
+select {}, {bytes} from {from} r
+where {filter} and {within} and {bytes} operator(pg_catalog.>) {MOST_BYTES}::pg_catalog.int8
+limit {} + 1",
+            keys.join(", "),
+            job.limits.rejected_limit
+        ))
+        .await?;
+    let long = |row: &tokio_postgres::SimpleQueryRow| Long {
+        key: (0..shape.key.len())
+            .map(|place| row.get(place).map(str::to_owned))
+            .collect(),
+        bytes: row.get(shape.key.len()).unwrap_or_default().to_owned(),
+    };
+    Ok(rows.iter().map(long).collect())
+}
+
+fn pairs(shape: &Shape) -> impl Iterator<Item = (&Column, &Column)> {
+    shape.remote_columns.iter().zip(&shape.columns)
+}
+
+/// How many bytes a remote row `r` may take.
+fn bytes(shape: &Shape, format: &Format) -> String {
+    let bytes = pairs(shape).map(|(there, _)| {
+        let value = format!("r.{}", quote::identifier(&there.name));
+        let length = format!("pg_catalog.octet_length({value})::pg_catalog.int8");
+        let of_value = match (there.base_type.as_str(), format) {
+            ("text" | "character varying" | "bpchar" | "bytea", Format::Binary) => length,
+            // Hexadecimal digits, or a backslash before each character.
+            ("text" | "character varying" | "bpchar" | "bytea", Format::Text { .. }) => {
+                format!("{length} operator(pg_catalog.*) 2::pg_catalog.int8")
+            }
+            _ => format!(
+                "pg_catalog.pg_column_size({value})::pg_catalog.int8 operator(pg_catalog.*) 2::pg_catalog.int8"
+            ),
+        };
+        format!("coalesce({of_value}, 0::pg_catalog.int8)")
+    });
+    let bytes = bytes.collect::<Vec<_>>().join(" operator(pg_catalog.+) ");
+    format!("({bytes})")
+}
