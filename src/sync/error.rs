@@ -176,10 +176,10 @@ impl SyncError {
 
     /// Whether the remote ended a COPY, as a row was too long for it to send.
     pub(crate) fn is_of_a_long_row(&self) -> bool {
-        match self {
-            Self::Database(error) => error.side() == SideName::Remote && error.is_of_a_long_row(),
-            _ => false,
-        }
+        let Self::Database(error) = self else {
+            return false;
+        };
+        error.side() == SideName::Remote && error.is_of_a_long_row()
     }
 
     /// The deactivations that the brake held back, if it did.
