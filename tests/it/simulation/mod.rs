@@ -1,6 +1,6 @@
 //! Long random histories of a site: both sides are edited in every way, transactions of the remote stay open
-//! and end late, runs of two processes come in turns and at once, lines break at named points; after every step the site
-//! must be as a model says. [`tables`] does the like with tables of any shape.
+//! and end late, unique numbers that readings refer to change places, runs of two processes come in turns and at once and meet
+//! somebody who is still writing, lines break at named points; after every step the site must be as a model says. [`tables`] does the like with tables of any shape.
 //!
 //! A failure prints its seed and the shortest history that shows it. `TEST_SEED=<seed>` runs
 //! the same histories again; the short one belongs into `reproduction.rs`. `TEST_SIZE=<n>` lives n times as many.
@@ -13,7 +13,9 @@ use world::World;
 
 use crate::support::size::{seed, size};
 
+mod meanwhile;
 mod model;
+mod numbers;
 mod op;
 mod reproduction;
 mod sites;

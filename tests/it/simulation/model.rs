@@ -6,6 +6,7 @@ use meter_sync::error::ErrorCode;
 use meter_sync::meter::{Counts, Outcome};
 use serde_json::{Value, json};
 
+use super::numbers::{self, Reading};
 use super::op::{KEYS, Name, Op};
 
 /// The tenant of the site, and the other one.
@@ -21,6 +22,8 @@ pub(super) struct Remote {
     pub(super) tenant: i64,
     pub(super) name: Name,
     pub(super) active: bool,
+    /// No two remote meters have the same, nor may two here.
+    pub(super) number: Option<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub(super) struct Here {
     name: Name,
     active: bool,
     note: String,
+    pub(super) number: Option<u8>,
+    pub(super) reading: Reading,
 }
 
 /// Which side's encoding has an emoji.
@@ -42,12 +47,12 @@ pub(super) struct Emoji {
 pub(super) struct Model {
     emoji: Emoji,
     pub(super) remote: Vec<Remote>,
-    /// What the open transaction on the remote did: a key, and the name it put there if it removed nothing.
-    open: Option<(u8, Option<Name>)>,
+    /// What the open transaction on the remote did: a key, and the row it put there if it removed nothing.
+    open: Option<(u8, Option<Remote>)>,
     pub(super) here: BTreeMap<u8, Here>,
     /// The slots that were claimed.
     pub(super) slots: BTreeSet<u8>,
-    notes: usize,
+    notes: u8,
 }
 
 /// How a run should end.
@@ -56,6 +61,8 @@ pub(super) struct Expected {
     pub(super) outcome: Outcome,
     pub(super) code: Option<ErrorCode>,
     pub(super) counts: Counts,
+    /// How many numbers are given up by meters that were inactive before, which no count tells.
+    pub(super) given_up: i64,
     /// The local rows then; for a dry run, those it speaks of.
     pub(super) here: BTreeMap<u8, Here>,
 }
@@ -66,6 +73,7 @@ impl Expected {
             outcome,
             code: Some(code),
             counts: Counts::default(),
+            given_up: 0,
             here: model.here.clone(),
         }
     }
@@ -89,7 +97,9 @@ impl Model {
 
     /// Whether an edit would wait for the open transaction.
     pub(super) fn would_wait(&self, op: &Op) -> bool {
-        self.open.is_some_and(|(key, _)| op.writes_remote(key))
+        self.open
+            .as_ref()
+            .is_some_and(|(key, _)| op.writes_remote(*key))
     }
 
     /// What an edit of either side does; nothing for what is no edit.
@@ -106,13 +116,19 @@ impl Model {
                 let found = self.remote.iter().find(|row| row.key == Some(key)).cloned();
                 self.remote.extend(found);
             }
-            Op::PutUnkeyed(name) => self.push(None, name, active),
-            Op::Begin { key, name } => self.open = self.open.or(Some((key, name))),
-            Op::End { is_commit } => {
-                let done = self.open.take().filter(|_| is_commit);
-                done.into_iter()
-                    .for_each(|(key, name)| self.commit(key, name));
+            Op::PutUnkeyed(name) => self.remote.push(self.row(None, name, active)),
+            Op::SwitchAllOff => {
+                let ours = self.remote.iter_mut().filter(|row| row.tenant == OURS);
+                ours.for_each(|row| row.active = false);
             }
+            Op::Swap { key, other } => numbers::swap(&mut self.remote, key, other),
+            Op::Rotate => numbers::rotate(&mut self.remote),
+            Op::Anew { key, other } => self.enter_anew(key, other),
+            Op::Begin { key, name } => {
+                let row = name.map(|name| self.row(Some(key), name, active));
+                self.open.get_or_insert((key, row));
+            }
+            Op::End { is_commit } => self.end(is_commit),
             Op::EditHere { key, name } => {
                 let name = name.storable();
                 let row = self.here.entry(key).or_insert_with(|| here(OURS, name));
@@ -129,8 +145,16 @@ impl Model {
                 let row = self.here.entry(key);
                 row.or_insert_with(|| here(THEIRS, Name::Plain(1))).tenant = THEIRS;
             }
+            Op::NumberHere(key) => {
+                self.notes += 1;
+                let number = Some(100 + self.notes);
+                self.each_here(key, |row| row.number = number);
+            }
+            Op::ReadHere(key) => self.each_here(key, Here::read),
             Op::Sync
             | Op::SyncAllowed
+            | Op::SyncDuringReload { .. }
+            | Op::SyncDuringEdit { .. }
             | Op::DryRun
             | Op::TwoAtOnce
             | Op::Broken(_)
@@ -139,28 +163,45 @@ impl Model {
         }
     }
 
-    /// What the open transaction did shows.
-    pub(super) fn commit(&mut self, key: u8, name: Option<Name>) {
-        match name {
-            Some(name) => self.put(key, name, true),
-            None => self.remote.retain(|row| row.key != Some(key)),
+    fn end(&mut self, is_commit: bool) {
+        if let Some((key, row)) = self.open.take().filter(|_| is_commit) {
+            self.remote.retain(|row| row.key != Some(key));
+            self.remote.extend(row);
         }
     }
 
     fn put(&mut self, key: u8, name: Name, active: bool) {
+        let row = self.row(Some(key), name, active);
         self.remote.retain(|row| row.key != Some(key));
-        self.push(Some(key), name, active);
+        self.remote.push(row);
     }
 
-    fn push(&mut self, key: Option<u8>, name: Name, active: bool) {
+    /// A remote row as it would be put.
+    fn row(&self, key: Option<u8>, name: Name, active: bool) -> Remote {
         let is_storable = name != Name::Emoji || self.emoji.remote;
         let name = if is_storable { name } else { name.storable() };
-        self.remote.push(Remote {
+        Remote {
             key,
             tenant: OURS,
             name,
             active,
-        });
+            number: key.and_then(|key| numbers::put(&self.remote, key)),
+        }
+    }
+
+    fn enter_anew(&mut self, key: u8, other: u8) {
+        if key != other && self.remote.iter().any(|row| row.key == Some(key)) {
+            self.remote.retain(|row| row.key != Some(other));
+            self.each_remote(key, |row| row.key = Some(other));
+        }
+    }
+
+    /// Whether a run has the meter in its plan, or finds it unchanged.
+    pub(super) fn is_planned(&self, key: u8) -> bool {
+        let is_it = |row: &&Remote| row.key == Some(key) && row.tenant == OURS;
+        let found = self.remote.iter().find(is_it);
+        found.is_some_and(|row| self.reads(row.name))
+            && self.here.get(&key).is_some_and(Here::is_ours)
     }
 
     /// Whether the local column reads a name; whether it is then let in is another thing.
@@ -198,28 +239,27 @@ impl Model {
             let code = ErrorCode::DuplicateSourceKey;
             return Expected::without_effect(Outcome::Failed, code, self);
         }
-        let refusal = if allowed {
-            None
-        } else if keys.is_empty() && active > 0 {
-            Some(ErrorCode::SourceEmptyRefused)
-        } else if inactive > 5 && inactive * 5 > active {
-            Some(ErrorCode::MassDeactivationRefused)
-        } else {
-            None
-        };
+        let refusal = (!allowed)
+            .then(|| refusal(&keys, (inactive, active)))
+            .flatten();
         if let Some(code) = refusal.filter(|_| !dry) {
             return Expected::without_effect(Outcome::Refused, code, self);
         }
         let mut here = self.here.clone();
         let mut counts = Counts::default();
-        for row in ours {
-            let count = if self.reads(row.name) {
-                take(&mut here, row, dry, &mut counts)
-            } else {
-                &mut counts.rejected
+        let (writable, given_up) = self.writable(&ours, dry);
+        for row in &ours {
+            let is_writable = row.key.is_some_and(|key| writable.contains_key(&key));
+            let count = match row.key.filter(|_| is_writable) {
+                Some(key) => take(&mut here, key, row, &mut counts),
+                None => &mut counts.rejected,
             };
             *count += 1;
         }
+        for key in &given_up {
+            here.entry(*key).and_modify(|row| row.set_number(None));
+        }
+        let given_up = given_up.iter().filter(|key| !gone.contains(key)).count();
         for key in gone {
             here.entry(key).and_modify(|row| row.active = false);
             counts.deactivated += 1;
@@ -234,8 +274,26 @@ impl Model {
             outcome,
             code,
             counts,
+            given_up: i64::try_from(given_up).expect("a few"),
             here,
         }
+    }
+
+    /// The remote rows that a run writes or finds unchanged, and the meters that give up their numbers to them. A dry run does not
+    /// write, and so does not learn what only writing tells.
+    fn writable<'r>(&self, ours: &[&'r Remote], dry: bool) -> (BTreeMap<u8, &'r Remote>, Vec<u8>) {
+        let is_seized = |key| self.here.get(&key).is_some_and(|found| !found.is_ours());
+        let is_taken = |key, name| dry || !is_seized(key) && name != Name::Forbidden;
+        let readable = ours.iter().filter(|row| self.reads(row.name));
+        let keyed = readable.filter_map(|row| row.key.map(|key| (key, *row)));
+        let rows = keyed
+            .filter(|(key, row)| is_taken(*key, row.name))
+            .collect();
+        if dry {
+            return (rows, Vec::new());
+        }
+        let is_gone = |key| ours.iter().all(|row| row.key != Some(key));
+        numbers::writable(&self.here, rows, is_gone)
     }
 
     pub(super) fn rows(&self) -> Rows {
@@ -243,33 +301,37 @@ impl Model {
     }
 }
 
-/// What becomes of one remote row, and the count it adds to. A dry run does not write, and so does not
-/// learn what only writing tells.
+/// Why the brake refuses, where the remote has these keys, and so many of the active meters would become inactive.
+fn refusal(keys: &[u8], (inactive, active): (usize, usize)) -> Option<ErrorCode> {
+    if keys.is_empty() && active > 0 {
+        Some(ErrorCode::SourceEmptyRefused)
+    } else if inactive > 5 && inactive * 5 > active {
+        Some(ErrorCode::MassDeactivationRefused)
+    } else {
+        None
+    }
+}
+
+/// What becomes of a remote row that is written, and the count it adds to.
 fn take<'c>(
     here: &mut BTreeMap<u8, Here>,
+    key: u8,
     row: &Remote,
-    dry: bool,
     counts: &'c mut Counts,
 ) -> &'c mut i64 {
-    let Some(key) = row.key else {
-        return &mut counts.rejected;
-    };
-    let seized = here.get(&key).is_some_and(|found| found.tenant != OURS);
-    if !dry && (seized || row.name == Name::Forbidden) {
-        return &mut counts.rejected;
-    }
-    let Some(found) = here.get_mut(&key).filter(|_| !seized) else {
-        let active = row.active;
+    let Some(found) = here.get_mut(&key).filter(|found| found.is_ours()) else {
+        let (active, number) = (row.active, row.number);
         here.insert(
             key,
             Here {
                 active,
+                number,
                 ..self::here(OURS, row.name)
             },
         );
         return &mut counts.inserted;
     };
-    if (found.name, found.active) == (row.name, row.active) {
+    if (found.name, found.active, found.number) == (row.name, row.active, row.number) {
         return &mut counts.unchanged;
     }
     let count = if row.active && !found.active {
@@ -278,6 +340,7 @@ fn take<'c>(
         &mut counts.updated
     };
     (found.name, found.active) = (row.name, row.active);
+    found.set_number(row.number);
     count
 }
 
@@ -289,6 +352,20 @@ impl Here {
     fn is_active(&self) -> bool {
         self.is_ours() && self.active
     }
+
+    fn read(&mut self) {
+        if self.reading == Reading::None {
+            self.reading = self.number.map_or(Reading::Bare, |_| Reading::ByNumber);
+        }
+    }
+
+    /// A reading follows the number until there is none.
+    fn set_number(&mut self, number: Option<u8>) {
+        self.number = number;
+        if number.is_none() && self.reading == Reading::ByNumber {
+            self.reading = Reading::Bare;
+        }
+    }
 }
 
 fn here(tenant: i64, name: Name) -> Here {
@@ -298,6 +375,8 @@ fn here(tenant: i64, name: Name) -> Here {
         name,
         active: true,
         note,
+        number: None,
+        reading: Reading::None,
     }
 }
 
@@ -307,7 +386,7 @@ pub(super) fn rows(here: &BTreeMap<u8, Here>) -> Rows {
         let id = key.to_string();
         let json = json!({
             "id": id, "tenant_id": row.tenant, "name": row.name.text(), "active": row.active,
-            "site_note": row.note,
+            "site_note": row.note, "number": numbers::text(row.number),
         });
         (id, json)
     };

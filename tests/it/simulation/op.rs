@@ -26,6 +26,14 @@ pub(super) enum Op {
     Duplicate(u8),
     /// The remote gets a row without a key.
     PutUnkeyed(Name),
+    /// All remote meters of the tenant are switched off.
+    SwitchAllOff,
+    /// Two remote meters exchange their numbers, which are unique here.
+    Swap { key: u8, other: u8 },
+    /// Each remote meter gets the number of the next one.
+    Rotate,
+    /// The remote enters a meter anew, with its number, in place of what it had under the other key.
+    Anew { key: u8, other: u8 },
     /// A transaction on the remote puts a meter, or removes it where there is no name, and stays open.
     Begin { key: u8, name: Option<Name> },
     /// The open transaction on the remote ends.
@@ -40,12 +48,20 @@ pub(super) enum Op {
     NoteHere(u8),
     /// A key is taken by another tenant here.
     SeizeHere(u8),
+    /// Somebody gives a meter a number here that no other has.
+    NumberHere(u8),
+    /// A reading refers to a meter by its number.
+    ReadHere(u8),
     /// A run.
     Sync,
     /// A run that a person allowed to deactivate many.
     SyncAllowed,
     /// A run that only plans.
     DryRun,
+    /// A run that begins while the remote empties its table and fills it again.
+    SyncDuringReload { key: u8, name: Name },
+    /// A run that meets somebody who is still editing a meter here. While it waits, another process asks for a run.
+    SyncDuringEdit { key: u8, edit: Edit },
     /// Two processes ask for a run at once.
     TwoAtOnce,
     /// A run whose line breaks.
@@ -91,6 +107,25 @@ impl Name {
     }
 }
 
+/// What somebody does to a meter here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Edit {
+    Delete,
+    Toggle,
+    Note,
+}
+
+impl Edit {
+    /// The step that does it.
+    pub(super) fn of(self, key: u8) -> Op {
+        match self {
+            Self::Delete => Op::DeleteHere(key),
+            Self::Toggle => Op::ToggleHere(key),
+            Self::Note => Op::NoteHere(key),
+        }
+    }
+}
+
 /// Which line breaks, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Break {
@@ -107,6 +142,8 @@ const LOCAL_POINTS: &[&[&str]] = &[
     &["-- record the changes"],
     &["-- deactivate meters"],
     &["-- update meters"],
+    &["-- park unique values"],
+    &["-- give unique values up"],
     &["-- insert meters"],
     &["-- log the end of a run"],
     COMMIT,
@@ -121,7 +158,14 @@ impl Op {
             | Self::Toggle(own)
             | Self::Move(own)
             | Self::Duplicate(own) => own == key,
-            Self::PutAll(_) | Self::RemoveAll => true,
+            Self::Swap { key: one, other } | Self::Anew { key: one, other } => {
+                [one, other].contains(&key)
+            }
+            Self::PutAll(_)
+            | Self::RemoveAll
+            | Self::SwitchAllOff
+            | Self::Rotate
+            | Self::SyncDuringReload { .. } => true,
             Self::PutUnkeyed(_)
             | Self::Begin { .. }
             | Self::End { .. }
@@ -130,6 +174,9 @@ impl Op {
             | Self::ToggleHere(_)
             | Self::NoteHere(_)
             | Self::SeizeHere(_)
+            | Self::NumberHere(_)
+            | Self::ReadHere(_)
+            | Self::SyncDuringEdit { .. }
             | Self::Sync
             | Self::SyncAllowed
             | Self::DryRun
@@ -149,9 +196,19 @@ impl Arbitrary for Break {
             0 => Self::Remote(Fault::Refuse),
             1 => Self::Remote(Fault::CutReply(bytes)),
             2 => Self::Remote(Fault::LoseReply(&["-- read the meters"])),
-            3 => Self::Local(Fault::LoseReply(COMMIT)),
-            4 | 5 => Self::Local(Fault::LoseReply(point)),
+            3 | 4 => Self::Local(Fault::LoseReply(COMMIT)),
+            5 => Self::Local(Fault::LoseReply(point)),
             _ => Self::Local(Fault::CutBefore(point)),
+        }
+    }
+}
+
+impl Arbitrary for Edit {
+    fn arbitrary(g: &mut Gen) -> Self {
+        match u8::arbitrary(g) % 3 {
+            0 => Self::Delete,
+            1 => Self::Toggle,
+            _ => Self::Note,
         }
     }
 }
@@ -173,7 +230,8 @@ impl Arbitrary for Op {
         let key = u8::arbitrary(g) % KEYS;
         let name = Name::arbitrary(g);
         let active = u8::arbitrary(g) % 4 > 0;
-        match u8::arbitrary(g) % 50 {
+        let other = u8::arbitrary(g) % KEYS;
+        match u8::arbitrary(g) % 60 {
             0..=6 => Self::Put { key, name, active },
             7 | 8 => Self::PutAll(name),
             9 | 10 => Self::Remove(key),
@@ -198,6 +256,17 @@ impl Arbitrary for Op {
                 Self::Begin { key, name }
             }
             40..=43 => Self::End { is_commit: active },
+            44 => Self::SwitchAllOff,
+            45 | 46 => Self::Swap { key, other },
+            47 => Self::Rotate,
+            48 => Self::Anew { key, other },
+            49 => Self::NumberHere(key),
+            50 | 51 => Self::ReadHere(key),
+            52 => Self::SyncDuringReload { key, name },
+            53 => {
+                let edit = Edit::arbitrary(g);
+                Self::SyncDuringEdit { key, edit }
+            }
             _ => Self::Sync,
         }
     }

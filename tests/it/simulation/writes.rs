@@ -5,10 +5,11 @@ use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
 use super::model::{Remote, Rows};
+use super::numbers;
 use super::sites::Kind;
 
 /// Makes the remote rows `after` of what they were before, one statement for each row that differs.
-pub(super) async fn remote(client: &Client, name: &str, (before, after): (&[Remote], &[Remote])) {
+pub(super) async fn remote(client: &Client, kind: &Kind, (before, after): (&[Remote], &[Remote])) {
     let mut gone = before.to_vec();
     let is_new = |row: &&Remote| {
         let same = gone.iter().position(|old| old == *row);
@@ -17,12 +18,12 @@ pub(super) async fn remote(client: &Client, name: &str, (before, after): (&[Remo
     let new: Vec<&Remote> = after.iter().filter(is_new).collect();
     for row in new {
         match gone.iter().position(|old| old.key == row.key) {
-            Some(n) => update(client, name, (&gone.swap_remove(n), row)).await,
-            None => insert(client, name, row).await,
+            Some(n) => update(client, kind, (&gone.swap_remove(n), row)).await,
+            None => insert(client, kind, row).await,
         }
     }
     for row in &gone {
-        delete(client, name, row).await;
+        delete(client, kind, row).await;
     }
 }
 
@@ -32,73 +33,101 @@ pub(super) async fn local(client: &Client, kind: &Kind, (before, after): (&Rows,
         .keys()
         .filter(|id| !after.contains_key(*id))
         .collect();
-    let delete = "delete from meter where id = any($1)";
+    let delete = "delete from meter where id::text = any($1)";
     let deleted = client.execute(delete, &[&gone]).await;
     deleted.expect("delete a meter");
     let changed = after
         .iter()
         .filter(|(id, row)| before.get(*id) != Some(*row));
     let changed: Value = changed.map(|(_, row)| row.clone()).collect();
-    let Kind { name, note, .. } = kind;
+    let Kind {
+        ids: [_, id],
+        name,
+        number,
+        note,
+        ..
+    } = kind;
     let write = format!(
-        "insert into meter (id, tenant_id, {name}, active, {note})
-         select id, tenant_id, name, active, site_note from jsonb_to_recordset($1)
-             as x (id text, tenant_id bigint, name text, active boolean, site_note text)
+        "insert into meter (id, tenant_id, {name}, {number}, active, {note})
+         select id::{id}, tenant_id, name, number, active, site_note from jsonb_to_recordset($1)
+             as x (id text, tenant_id bigint, name text, number text, active boolean, site_note text)
          on conflict (id) do update set tenant_id = excluded.tenant_id, {name} = excluded.{name},
-             active = excluded.active, {note} = excluded.{note}"
+             {number} = excluded.{number}, active = excluded.active, {note} = excluded.{note}"
     );
     let written = client.execute(&write, &[&changed]).await;
     written.expect("write a meter");
 }
 
-async fn insert(client: &Client, name: &str, row: &Remote) {
-    let sql = format!("insert into meter (id, tenant_id, {name}, active) values ($1, $2, $3, $4)");
-    execute(
-        client,
-        &sql,
-        &[&id(row), &row.tenant, &row.name.text(), &row.active],
-    )
-    .await;
-}
-
-async fn update(client: &Client, name: &str, (old, new): (&Remote, &Remote)) {
+/// A reading refers to a meter, unless one does already.
+pub(super) async fn reading(client: &Client, kind: &Kind, key: u8) {
     let sql = format!(
-        "update meter set tenant_id = $5, {name} = $6, active = $7 where {}",
-        one(name)
+        "insert into reading (meter, number) select id, {} from meter where id::text = $1 on conflict do nothing",
+        kind.number
     );
-    let [old_name, new_name] = [old.name.text(), new.name.text()];
-    let values: [&(dyn ToSql + Sync); 7] = [
-        &id(old),
-        &old.tenant,
-        &old_name,
-        &old.active,
-        &new.tenant,
-        &new_name,
-        &new.active,
-    ];
-    execute(client, &sql, &values).await;
+    let written = client.execute(&sql, &[&key.to_string()]).await;
+    written.expect("write a reading");
 }
 
-async fn delete(client: &Client, name: &str, row: &Remote) {
-    let sql = format!("delete from meter where {}", one(name));
-    execute(
-        client,
-        &sql,
-        &[&id(row), &row.tenant, &row.name.text(), &row.active],
-    )
-    .await;
+async fn insert(client: &Client, kind: &Kind, row: &Remote) {
+    let Kind { name, number, .. } = kind;
+    let sql = format!(
+        "insert into meter (id, tenant_id, {name}, {number}, active) values ($1::bigint, $2, $3, $4, $5)"
+    );
+    execute(client, &sql, &Values::of(row).params()).await;
+}
+
+async fn update(client: &Client, kind: &Kind, (old, new): (&Remote, &Remote)) {
+    let Kind { name, number, .. } = kind;
+    let sql = format!(
+        "update meter set id = $6::bigint, tenant_id = $7, {name} = $8, {number} = $9, active = $10 where {}",
+        one(kind)
+    );
+    let (old, new) = (Values::of(old), Values::of(new));
+    execute(client, &sql, &[old.params(), new.params()].concat()).await;
+}
+
+async fn delete(client: &Client, kind: &Kind, row: &Remote) {
+    let sql = format!("delete from meter where {}", one(kind));
+    execute(client, &sql, &Values::of(row).params()).await;
 }
 
 /// One row of these values; there may be several, as the remote has no key.
-fn one(name: &str) -> String {
+fn one(Kind { name, number, .. }: &Kind) -> String {
     format!(
-        "ctid = (select ctid from meter where id is not distinct from $1 and tenant_id = $2
-             and {name} is not distinct from $3 and active = $4 limit 1)"
+        "ctid = (select ctid from meter where id is not distinct from $1::bigint and tenant_id = $2
+             and {name} is not distinct from $3 and {number} is not distinct from $4 and active = $5 limit 1)"
     )
 }
 
-fn id(row: &Remote) -> Option<i64> {
-    row.key.map(i64::from)
+/// A remote row as it is sent.
+struct Values {
+    id: Option<i64>,
+    tenant: i64,
+    name: Option<&'static str>,
+    number: Option<String>,
+    active: bool,
+}
+
+impl Values {
+    fn of(row: &Remote) -> Self {
+        Self {
+            id: row.key.map(i64::from),
+            tenant: row.tenant,
+            name: row.name.text(),
+            number: numbers::text(row.number),
+            active: row.active,
+        }
+    }
+
+    fn params(&self) -> [&(dyn ToSql + Sync); 5] {
+        [
+            &self.id,
+            &self.tenant,
+            &self.name,
+            &self.number,
+            &self.active,
+        ]
+    }
 }
 
 async fn execute(client: &Client, sql: &str, values: &[&(dyn ToSql + Sync)]) {
