@@ -9,6 +9,7 @@ use quickcheck::{Arbitrary, Gen, QuickCheck};
 
 use op::Op;
 use sites::KINDS;
+use stories::{first_load, story};
 use world::World;
 
 use crate::support::size::{seed, size};
@@ -19,6 +20,7 @@ mod numbers;
 mod op;
 mod reproduction;
 mod sites;
+mod stories;
 mod tables;
 mod world;
 mod writes;
@@ -26,6 +28,8 @@ mod writes;
 /// How many histories, and how long each is.
 const HISTORIES: u64 = 40;
 const LENGTH: usize = 15;
+/// One step of so many begins a story.
+const STORY: u8 = 8;
 
 /// A history that starts on an empty site.
 #[derive(Clone, Debug)]
@@ -37,9 +41,18 @@ struct History {
 
 impl Arbitrary for History {
     fn arbitrary(g: &mut Gen) -> Self {
+        let is_loaded = bool::arbitrary(g);
+        let mut ops = if is_loaded { first_load(g) } else { Vec::new() };
+        while ops.len() < LENGTH {
+            if u8::arbitrary(g) % STORY == 0 {
+                ops.append(&mut story(g));
+            } else {
+                ops.push(Op::arbitrary(g));
+            }
+        }
         Self {
             kind: usize::arbitrary(g) % KINDS.len(),
-            ops: (0..LENGTH).map(|_| Op::arbitrary(g)).collect(),
+            ops,
         }
     }
 
