@@ -26,7 +26,7 @@ mod world;
 mod writes;
 
 /// How many histories, and how long each is.
-const HISTORIES: u64 = 40;
+const HISTORIES: u64 = 30;
 const LENGTH: usize = 15;
 /// One step of so many begins a story.
 const STORY: u8 = 8;
