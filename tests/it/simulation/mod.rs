@@ -29,7 +29,7 @@ mod writes;
 const HISTORIES: u64 = 30;
 const LENGTH: usize = 15;
 /// One step of so many begins a story.
-const STORY: u8 = 8;
+const STORY: u8 = 4;
 
 /// A history that starts on an empty site.
 #[derive(Clone, Debug)]

@@ -32,16 +32,7 @@ pub(super) fn story(g: &mut Gen) -> Vec<Op> {
             Op::SyncAllowed,
         ],
         7 => refused(g, key, other, first),
-        8 => vec![
-            put(key, first),
-            put(other, second),
-            Op::Sync,
-            Op::Remove(key),
-            Op::Sync,
-            // A meter that is gone comes back here, and only here.
-            Op::ToggleHere(key),
-            Op::Sync,
-        ],
+        8 => edited(g, key, other, first),
         _ => vec![
             Op::PutAll(first),
             Op::SyncAllowed,
@@ -87,12 +78,21 @@ fn moved(g: &mut Gen, key: u8, other: u8, name: Name) -> Vec<Op> {
     steps.chain(moved).chain([Op::Sync]).collect()
 }
 
-/// A meter that is here gets a name there that is not taken.
+/// A meter that is here gets a name there that cannot be read here.
 fn refused(g: &mut Gen, key: u8, other: u8, name: Name) -> Vec<Op> {
-    let names = [Name::TooLong, Name::Emoji, Name::Forbidden];
+    let names = [Name::TooLong, Name::Emoji];
     let refused = g.choose(&names).map(|refused| put(key, *refused));
     let steps = [put(key, name), put(other, name), Op::Sync].into_iter();
     steps.chain(refused).chain([Op::Sync]).collect()
+}
+
+/// Somebody edits a meter here, and only here, that is in sync or gone.
+fn edited(g: &mut Gen, key: u8, other: u8, name: Name) -> Vec<Op> {
+    let is_gone = bool::arbitrary(g);
+    let gone = is_gone.then_some([Op::Remove(key), Op::Sync]);
+    let steps = [put(key, name), put(other, name), Op::Sync].into_iter();
+    let steps = steps.chain(gone.into_iter().flatten());
+    steps.chain([Op::ToggleHere(key), Op::Sync]).collect()
 }
 
 /// A meter's number goes to a meter that takes its place, which may itself be refused.
