@@ -241,6 +241,10 @@ fn reads(names: Vec<String>, columns: &[TableColumn]) -> (Vec<Read>, Vec<(String
 
 const REFERENCES: &str = "\
 -- look up who refers to the table
+with recursive tree (oid) as (
+    select $1::oid
+    union select i.inhrelid from tree t join pg_catalog.pg_inherits i on i.inhparent = t.oid
+)
 select format('%I.%I', n.nspname, x.conname), x.condeferrable, format('%I.%I', n.nspname, t.relname),
        array(select a.attname::text from unnest(x.conkey) with ordinality k(attnum, position)
              join pg_catalog.pg_attribute a on a.attrelid = x.conrelid and a.attnum = k.attnum order by k.position),
@@ -262,17 +266,19 @@ select format('%I.%I', n.nspname, x.conname), x.condeferrable, format('%I.%I', n
              join pg_catalog.pg_attribute a on a.attrelid = x.confrelid and a.attnum = k.attnum
              left join pg_catalog.pg_collation o on o.oid = a.attcollation
              left join pg_catalog.pg_namespace s on s.oid = o.collnamespace order by k.position),
-       x.conrelid = x.confrelid, x.conrelid
+       x.conrelid in (select t.oid from tree t), x.conrelid
 from pg_catalog.pg_constraint x
 join pg_catalog.pg_class t on t.oid = x.conrelid
 join pg_catalog.pg_namespace n on n.oid = t.relnamespace
 cross join lateral (
     select has_schema_privilege(n.oid, 'usage') and not row_security_active(t.oid) as is_reached
 ) r
-where x.confrelid = $1 and x.contype = 'f' and x.conparentid = 0
+where x.contype = 'f' and x.confrelid in (select t.oid from tree t)
+  and not exists (
+    select from pg_catalog.pg_constraint p where p.oid = x.conparentid and p.confrelid in (select t.oid from tree t))
 order by x.oid";
 
-/// Looks up the foreign keys that refer to the table.
+/// Looks up the foreign keys that refer to the table, to one that is a part of it or inherits from it, or to one that it is a part of.
 pub(super) async fn references<S: Side>(
     tx: &Tx<'_, S>,
     oid: u32,
