@@ -302,6 +302,31 @@ async fn the_statement_that_is_to_free_a_value_frees_it() {
     }
 }
 
+/// The trigger lets the row be written, and the value stays.
+#[tokio::test]
+async fn a_statement_whose_effect_a_trigger_undoes_is_not_said_to_free_the_value() {
+    for (restores, free) in [
+        ("new.name is null", "'S1 (gone)'"),
+        ("new.name is distinct from old.name", "..."),
+    ] {
+        let mut site = site("name text", ", unique (name)").await;
+        site.on_local(&format!(
+            "create function keeps() returns trigger language plpgsql as
+                 $$ begin if {restores} then new.name = old.name; end if; return new; end $$;
+             create trigger keeps before update on meter for each row execute function keeps()"
+        ))
+        .await;
+        site.reconfigure(&site.settings().with(Setting::ReleaseUnique, "off"));
+        site.on_remote("insert into meter values (1, 7, 'S1', true), (2, 7, 'S2', true)")
+            .await;
+        site.sync().await;
+        enter_anew(&site).await;
+        site.sync().await;
+        let reasons = rows(&site.local, REASONS).await.to_string();
+        assert!(reasons.contains(&format!("= {free} where")), "{reasons}");
+    }
+}
+
 /// What the index holds of a new row is the default of the local column.
 #[tokio::test]
 async fn a_value_that_is_unique_together_with_a_local_column_is_taken_by_its_default() {
