@@ -28,9 +28,11 @@ pub(super) async fn of(local: &mut Reached<Local>, mapping: &Mapping) -> Vec<Fin
 
 const UNIDENTIFIED: &str = "\
 -- look for published tables without a replica identity
-with ours as (
-    select $1 as oid
-    union select p.relid::oid from pg_partition_tree($1::regclass) p
+with recursive family (oid) as (
+    select $1::oid
+    union select i.inhrelid from family f join pg_catalog.pg_inherits i on i.inhparent = f.oid
+), ours as (
+    select f.oid from family f
     union select c.oid from pg_catalog.pg_class c where c.relnamespace = to_regnamespace('meter_sync')::oid
 )
 select format('%I.%I', n.nspname, c.relname)

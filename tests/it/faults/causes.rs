@@ -64,6 +64,19 @@ async fn a_published_table_without_a_replica_identity_is_told_and_found_beforeha
 }
 
 #[tokio::test]
+async fn a_published_table_that_inherits_from_the_local_one_is_found_beforehand() {
+    let broken = Broken::with_changes().await;
+    broken
+        .site
+        .on_local(
+            "create table other () inherits (meter); create publication of_other for table other",
+        )
+        .await;
+    let found = failure(finding(&broken.settings(), "local replica identity").await);
+    assert!(found.message.contains("public.other"), "{found:?}");
+}
+
+#[tokio::test]
 async fn an_event_trigger_that_refuses_our_tables_is_named_with_its_hint() {
     let broken = Broken::with_changes().await;
     broken
