@@ -112,7 +112,7 @@ join lateral (
         from behind b join pg_catalog.pg_type d on d.oid = b.oid and d.typtype = 'd'
     )
     select pg_catalog.format_type(t.oid, -1) as base_type, pg_catalog.format_type(t.oid, b.modifier) as exact_type,
-           t.typnamespace = 'pg_catalog'::regnamespace as is_builtin,
+           t.typnamespace operator(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid as is_builtin,
            ",
             equals!("t.oid"),
             " as equals

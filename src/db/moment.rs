@@ -16,8 +16,9 @@ pub struct Moment(String);
 
 const NOW: &str = "\
 -- tell the moment
-select concat_ws(' ',
-    extract(epoch from pg_postmaster_start_time()), pg_current_wal_insert_lsn(), txid_current_snapshot())";
+select pg_catalog.concat_ws(' '::pg_catalog.text,
+    extract(epoch from pg_catalog.pg_postmaster_start_time())::pg_catalog.text,
+    pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, pg_catalog.txid_current_snapshot()::pg_catalog.text)";
 
 impl Connection<Local> {
     /// The moment now; `None` where the database does not tell.

@@ -61,6 +61,7 @@ impl Ended<'_> {
             hash_bits: u64::BITS,
             is_foreign_awaited: false,
             leaves_long_rows: false,
+            bytes_before: 0,
             dry_run: true,
             mass_deactivation: &Permission::None,
             allow_tenant_change: false,

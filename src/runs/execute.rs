@@ -191,6 +191,7 @@ impl Order<'_> {
             hash_bits: u64::BITS,
             is_foreign_awaited: false,
             leaves_long_rows: false,
+            bytes_before: 0,
             dry_run: self.request.dry_run,
             mass_deactivation: &self.request.allow.mass_deactivation,
             allow_tenant_change: self.request.allow.tenant_change,
@@ -285,14 +286,15 @@ async fn read_and_write(
         match sync::run(snapshot, local, &job, observer).await {
             Err(SyncError::Rewritten(_)) if tries.next().is_some() => {
                 job.is_foreign_awaited = true;
-                local.back_to("work").await?;
             }
             Err(error) if !job.leaves_long_rows && error.is_of_a_long_row() => {
                 job.leaves_long_rows = true;
-                local.back_to("work").await?;
             }
             ended => break ended?,
         }
+        job.bytes_before = observer.borrow().remote_bytes;
+        local.back_to("work").await?;
+        local.savepoint("work").await?;
     };
     // What is logged of the run needs nothing of the role's own.
     local.pin_path().await?;

@@ -200,10 +200,11 @@ pub(super) async fn compared_after(
     run_id: RunId,
     (are_equal, warning, remote_bytes): (bool, Option<&str>, i64),
 ) -> Result<(), DbError> {
+    let warning = tx.storable_if_any(warning).await?;
     let params = [
         param::uuid(run_id.as_uuid()),
         param::boolean(are_equal),
-        param::text(warning),
+        param::text(warning.as_deref()),
         param::bigint(remote_bytes),
     ];
     tx.execute(COMPARED, &params).await.map(drop)

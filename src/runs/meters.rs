@@ -307,7 +307,10 @@ impl Meters {
         let is_key = |column: &Column| {
             is(
                 column,
-                &format!("(asked.key->>{})", quote::literal(&column.name)),
+                &format!(
+                    "(asked.key operator(pg_catalog.->>) {}::pg_catalog.text)",
+                    quote::literal(&column.name)
+                ),
             )
         };
         let conditions: Vec<String> = self.key.iter().map(is_key).collect();

@@ -194,7 +194,8 @@ pub(super) fn cast(
         }
         "numeric" if is_integer => Some(format!("pg_catalog.round({value}, 0)::pg_catalog.text")),
         "real" | "double precision" if is_integer => Some(format!(
-            "case when {value} > -9.2e18 and {value} < 9.2e18 \
+            "case when {value} operator(pg_catalog.>) -9.2e18::pg_catalog.float8 \
+             and {value} operator(pg_catalog.<) 9.2e18::pg_catalog.float8 \
              then {value}::pg_catalog.int8::pg_catalog.text else {value}::pg_catalog.text end"
         )),
         _ => None,

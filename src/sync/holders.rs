@@ -152,7 +152,11 @@ async fn reason(
                 true => "",
                 false => " once nothing refers to it",
             };
-            let value = values.first().cloned().flatten();
+            let own = rule
+                .parts
+                .iter()
+                .position(|part| bare(&part.shown) == column.name);
+            let value = values.get(own.unwrap_or(0)).cloned().flatten();
             let free = freeing(local, shape, (rule, column, &key), value.as_deref()).await?;
             let statement = statement(shape, (column, &key), &free, |_| "=".to_owned());
             format!(

@@ -36,6 +36,9 @@ pub(super) async fn load(
     let to = (Target::Meters, Format::quickest(remote, local, shape));
     let relayed = relay::relay((remote, local), (shape, &everything), to, job, observer).await?;
     let loaded = relayed.rows - relayed.left.rows;
+    if loaded > 0 && is_empty(local, shape).await? {
+        return Err(read::other_spelling(job));
+    }
     let mut synced = Synced::default();
     if relayed.left.rows > 0 {
         let brought = bring_in(local, shape, job, (relayed.left, loaded), observer).await?;

@@ -93,6 +93,8 @@ pub struct Job<'a> {
     pub is_foreign_awaited: bool,
     /// Whether rows that are too long for the remote to send are looked for and left out.
     pub leaves_long_rows: bool,
+    /// How many bytes were read for the run before this snapshot.
+    pub bytes_before: i64,
     /// Whether to plan only.
     pub dry_run: bool,
     /// Which mass deactivation a person approved.
@@ -232,6 +234,7 @@ pub async fn run(
         let _told = relay::Telling {
             remote: &remote,
             observer,
+            before: job.bytes_before,
         };
         digest::find(&remote, local, &shape, job, versions.as_ref()).await?
     };

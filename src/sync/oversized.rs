@@ -16,8 +16,8 @@ select c.relname::text, array(
     select a.attname::text from pg_catalog.pg_attribute a
     where a.attrelid = i.indrelid and a.attnum > 0 and (a.attnum = any (i.indkey::smallint[]) or exists (
         select from pg_catalog.pg_depend d
-        where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = i.indexrelid
-          and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid = i.indrelid
+        where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid and d.objid = i.indexrelid
+          and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid and d.refobjid = i.indrelid
           and d.refobjsubid = a.attnum)))
 from pg_catalog.pg_index i
 join pg_catalog.pg_class c on c.oid = i.indexrelid

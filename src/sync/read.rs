@@ -72,6 +72,7 @@ pub(super) async fn settle(
         ))
         .await?;
     refuse_duplicates(local, shape, job).await?;
+    refuse_other_spelling(local, shape, job).await?;
     Ok(staged)
 }
 
@@ -87,6 +88,39 @@ create temp table meter_sync_stage on commit drop as select {columns} from {tabl
 create temp table meter_sync_aside on commit drop as select {key} from {table} l with no data"
         ))
         .await
+}
+
+/// Refuses rows that would not be the tenant's here: a local type that compares by text may tell apart what is one id to the
+/// remote, such as `7` and `7.00`.
+async fn refuse_other_spelling(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+) -> Result<(), SyncError> {
+    let tenant = &job.mapping.tenant_column;
+    if !shape.names.contains(tenant) {
+        return Ok(());
+    }
+    let (value, equals) = (shape.column("s", tenant), shape.equals(tenant));
+    let id = quote::literal(job.tenant.as_str());
+    let sql = format!(
+        "-- look for rows of no tenant here
+select 1 from pg_temp.meter_sync_stage s where ({value} {equals} {id}) is not true limit 1"
+    );
+    match local.query_opt(&sql, &[]).await? {
+        Some(_) => Err(other_spelling(job)),
+        None => Ok(()),
+    }
+}
+
+/// The remote writes the tenant's id in another way than the setting.
+pub(super) fn other_spelling(job: &Job<'_>) -> SyncError {
+    let (table, column) = (&job.mapping.local_table, &job.mapping.tenant_column);
+    SyncError::LocalSchema(format!(
+        "column {column} of table {table} would hold the tenant's id as the remote writes it, which is another one here than \"{}\": \
+         give the column the type that it has on the remote, or set METER_SYNC_TENANT_ID as the remote writes the id",
+        job.tenant
+    ))
 }
 
 /// Takes rows without a key out of the staging table.

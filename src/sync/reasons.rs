@@ -334,6 +334,15 @@ fn of_constraint(fault: &RowFault, constraint: &Constraint, values: &str) -> Str
     }
 }
 
+/// Whether the server was in the function.
+fn is_within(context: &str, function: &str) -> bool {
+    let call = format!("{function}(");
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    context
+        .match_indices(&call)
+        .any(|(place, _)| !context.get(..place).unwrap_or_default().ends_with(is_word))
+}
+
 /// What a trigger raised, by the function that the server was in.
 fn of_trigger(fault: &RowFault, triggers: &Triggers) -> Option<String> {
     let context = fault.context.as_ref()?;
@@ -342,7 +351,7 @@ fn of_trigger(fault: &RowFault, triggers: &Triggers) -> Option<String> {
         name,
         function,
         of_other,
-    } = known.find(|trigger| context.contains(&format!("{}(", trigger.function)))?;
+    } = known.find(|trigger| is_within(context, &trigger.function))?;
     let of_other = of_other.as_ref();
     let table = of_other.map_or_else(String::new, |table| format!(" of table {table}"));
     Some(format!(

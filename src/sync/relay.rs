@@ -5,6 +5,7 @@
 //! costs no second read of the others, at any speed of the line, and memory stays bounded by one COPY or one row.
 
 use std::pin::{Pin, pin};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt;
@@ -56,7 +57,11 @@ pub(super) async fn relay(
     let mut from = Source {
         remote,
         rows: pin!(from),
-        told: Telling { remote, observer },
+        told: Telling {
+            remote,
+            observer,
+            before: job.bytes_before,
+        },
         format: format.clone(),
         pieces: 0,
         is_over: false,
@@ -120,7 +125,8 @@ async fn copy(
     kept: &mut Vec<Bytes>,
 ) -> Result<i64, DbError> {
     if let Some(encoding) = from.format.recoded().map(str::to_owned) {
-        let read = from.some().await?;
+        // The local transaction is idle meanwhile, which it may not be for long.
+        let read = from.some(local.patience() / 4).await?;
         *kept = recode::to_utf8(local, (&from.format, &encoding), read).await?;
         return copy_again(local, (write, &from.format), kept).await;
     }
@@ -186,11 +192,13 @@ struct Source<'t, 'c> {
 }
 
 impl Source<'_, '_> {
-    /// The next rows, as many as go into one COPY.
-    async fn some(&mut self) -> Result<Vec<Bytes>, DbError> {
+    /// The next rows, as many as go into one COPY and come within about so long.
+    async fn some(&mut self, longest: Duration) -> Result<Vec<Bytes>, DbError> {
+        let begun = Instant::now();
         let mut pieces = Vec::new();
         let mut bytes = 0;
         while bytes < COPY_BYTES
+            && begun.elapsed() < longest
             && let Some(piece) = self.next().await?
         {
             bytes += piece.len();
@@ -225,13 +233,15 @@ impl Source<'_, '_> {
 pub(super) struct Telling<'t, 'c> {
     pub(super) remote: &'t Tx<'c, Remote>,
     pub(super) observer: &'t Observer,
+    /// How many bytes came before, in other snapshots of the same run.
+    pub(super) before: i64,
 }
 
 impl Telling<'_, '_> {
     fn rows(&self, rows: i64) {
         self.observer.send_modify(|progress| {
             progress.rows = rows;
-            progress.remote_bytes = self.remote.bytes_read();
+            progress.remote_bytes = self.before + self.remote.bytes_read();
         });
     }
 }
@@ -239,6 +249,6 @@ impl Telling<'_, '_> {
 impl Drop for Telling<'_, '_> {
     fn drop(&mut self) {
         self.observer
-            .send_modify(|progress| progress.remote_bytes = self.remote.bytes_read());
+            .send_modify(|progress| progress.remote_bytes = self.before + self.remote.bytes_read());
     }
 }

@@ -112,6 +112,49 @@ async fn a_meter_that_moved_to_another_organisation_is_rejected_with_what_gives_
     );
 }
 
+/// Else the rows would be written as another tenant's, and found no more.
+#[tokio::test]
+async fn an_id_that_is_another_one_as_a_text_here_is_refused() {
+    let meters = "name text, active boolean not null";
+    for (there, here, id) in [
+        ("char(5)", "varchar(5)", "7"),
+        ("numeric(6,2)", "text", "7"),
+        ("bigint", "text", "07"),
+        ("uuid", "text", "0190A1B2-C3D4-7E5F-8A9B-0C1D2E3F4A5B"),
+    ] {
+        let site = Site::with_schemas(
+            &format!(
+                "create table meter (id bigint primary key, tenant_id {there}, {meters});
+                 insert into meter select n, '{id}', 'a', true from generate_series(1, 9) n"
+            ),
+            &format!("create table meter (id bigint primary key, tenant_id {here}, {meters})"),
+        )
+        .await;
+        let runs = runs(&of_tenant(&site, id));
+        for before in [
+            "select",
+            "insert into meter select n, $id, 'b', true from generate_series(1, 3) n",
+        ] {
+            let own = format!("'{id}'");
+            site.on_local(&before.replace("$id", &own)).await;
+            let run = finish(&runs, Request::new(Trigger::Cli)).await;
+            let error = run.error.expect("an error");
+            assert_eq!(
+                error.code,
+                ErrorCode::LocalSchema,
+                "{there} {here}: {error:?}"
+            );
+            assert!(error.message.contains("METER_SYNC_TENANT_ID"), "{error:?}");
+            let written = rows(
+                &site.local,
+                "select count(*) as n from meter where name = 'a'",
+            )
+            .await;
+            assert_eq!(written, json!([{"n": 0}]), "{there} {here}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_uuid_in_capitals_is_the_same_organisation() {
     let id = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";

@@ -112,6 +112,7 @@ fn job<'a>(
         hash_bits: planted.bits,
         is_foreign_awaited: false,
         leaves_long_rows: false,
+        bytes_before: 0,
         dry_run: false,
         mass_deactivation: &Permission::None,
         allow_tenant_change: false,
