@@ -127,9 +127,10 @@ join lateral (
 macro_rules! name {
     ($name:literal) => {
         concat!(
-            "convert_to(",
+            "pg_catalog.convert_to(",
             $name,
-            ", case getdatabaseencoding() when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end)"
+            ", case when pg_catalog.getdatabaseencoding() operator(pg_catalog.=) 'SQL_ASCII'
+               then 'SQL_ASCII' else 'UTF8' end)"
         )
     };
 }

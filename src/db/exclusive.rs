@@ -1,8 +1,11 @@
 //! What keeps two rows of a table from standing beside each other: unique indexes and exclusion constraints, and which
 //! other tables refer to the columns in them.
+//!
+//! Those of partitions and of tables that inherit from the table count, too, for the rows that are there or belong there.
 
 use super::downstream::{self, Path};
 use super::{DbError, Side, Tx, param};
+use tokio_postgres::Row;
 
 /// All of it for one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub struct Read {
     pub name: String,
     /// Its type.
     pub type_: String,
+    /// What it holds in a new row that gives no value for it, if that can be told before: null where it is `None`.
+    pub default: Option<String>,
 }
 
 impl Reference {
@@ -105,8 +110,25 @@ pub struct Reference {
     pub is_writable: bool,
 }
 
-const EXCLUSIVE: &str = "\
--- look up what makes rows exclude each other
+/// The table `$1` and all partitions and tables that inherit from it, as `family`.
+macro_rules! family {
+    () => {
+        "
+with recursive family (oid) as (
+    select $1::oid
+    union
+    select h.inhrelid from family f join pg_catalog.pg_inherits h on h.inhparent = f.oid
+)"
+    };
+}
+
+/// So many indexes of partitions and inheriting tables are looked at: each costs queries over the whole table.
+const OF_OTHERS: usize = 100;
+
+const EXCLUSIVE: &str = concat!(
+    "-- look up what makes rows exclude each other",
+    family!(),
+    "
 select c.relname::text, i.indisexclusion,
        coalesce((to_jsonb(i.*)->>'indnullsnotdistinct')::boolean, false),
        pg_get_expr(i.indpred, i.indrelid),
@@ -122,8 +144,17 @@ select c.relname::text, i.indisexclusion,
                where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = i.indexrelid
                  and d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid = i.indrelid
                  and d.refobjsubid = a.attnum))
-           order by a.attnum)
+           order by a.attnum),
+       i.indexrelid, i.indrelid <> $1::oid,
+       case when i.indrelid <> $1::oid and t.relispartition then pg_get_partition_constraintdef(i.indrelid)
+            when i.indrelid <> $1::oid or t.relkind = 'r' and t.relhassubclass
+            then format('coalesce(tableoid, %s::oid) = %s::oid', $1::oid, i.indrelid) end,
+       array(select a.attname::text from pg_catalog.pg_partitioned_table p
+             join pg_catalog.pg_attribute a on a.attrelid = p.partrelid and a.attnum = any (p.partattrs::smallint[])
+             where t.relispartition and i.indrelid <> $1::oid and p.partrelid in (select f.oid from family f)),
+       not t.relispartition
 from pg_catalog.pg_index i
+join pg_catalog.pg_class t on t.oid = i.indrelid
 join pg_catalog.pg_class c on c.oid = i.indexrelid
 left join pg_catalog.pg_constraint x
     on x.conindid = i.indexrelid and x.conrelid = i.indrelid and x.contype in ('p', 'u', 'x')
@@ -134,11 +165,16 @@ join pg_catalog.pg_operator e on e.oid = coalesce(x.conexclop[k.position::intege
         and o.amoplefttype = p.opcintype and o.amoprighttype = p.opcintype
     where p.oid = i.indclass[(k.position - 1)::integer]))
 join pg_catalog.pg_namespace n on n.oid = e.oprnamespace
-where i.indrelid = $1 and (i.indisunique or i.indisexclusion) and i.indisvalid and k.position <= i.indnkeyatts
-order by i.indexrelid, k.position";
+where i.indrelid in (select f.oid from family f) and (i.indisunique or i.indisexclusion) and i.indisvalid
+  and k.position <= i.indnkeyatts and (i.indrelid = $1::oid or not exists (
+    -- what belongs to an index of the whole table
+    select from pg_catalog.pg_inherits h join pg_catalog.pg_index v on v.indexrelid = h.inhparent and v.indisvalid
+    where h.inhrelid = i.indexrelid))
+order by i.indrelid <> $1::oid, i.indexrelid, k.position"
+);
 
 const COLUMNS: &str = "\
--- look up the generated columns
+-- look up what columns are computed from
 select a.attname::text, format_type(a.atttypid, a.atttypmod),
        case when a.attgenerated <> '' then pg_get_expr(f.adbin, f.adrelid) end,
        array(
@@ -150,18 +186,24 @@ select a.attname::text, format_type(a.atttypid, a.atttypmod),
                  and (d.classid = 'pg_catalog.pg_attrdef'::regclass and d.objid = f.oid
                       or d.classid = 'pg_catalog.pg_class'::regclass and d.objid = a.attrelid
                          and d.objsubid = a.attnum))
-           order by b.attnum)
+           order by b.attnum),
+       case when a.attgenerated = '' and not exists (
+           select from regexp_matches(f.adbin::text, ':(op)?funcid ([0-9]+)', 'g') m (found)
+           join pg_catalog.pg_proc p on p.oid = m.found[2]::oid
+           where p.provolatile = 'v') then pg_get_expr(f.adbin, f.adrelid) end
 from pg_catalog.pg_attribute a
 left join pg_catalog.pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attnum
 where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
 order by a.attnum";
 
-/// A column of the table: name, type, and for a generated one its expression and what that reads.
+/// A column of the table: name, type, for a generated one its expression and what that reads, and for another one its default
+/// unless each row gets another value by it.
 struct TableColumn {
     name: String,
     type_: String,
     expression: Option<String>,
     from: Vec<String>,
+    default: Option<String>,
 }
 
 /// Looks up what makes rows of the table exclude each other.
@@ -175,32 +217,30 @@ async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Exclusive>, 
             type_: row.get(1),
             expression: row.get(2),
             from: row.get(3),
+            default: row.get(4),
         })
         .collect();
     let mut found: Vec<Exclusive> = Vec::new();
+    let (mut last, mut of_others) = (None, 0);
     for row in &rows {
-        let name: String = row.get(0);
         let (shown, collation): (String, String) = (row.get(4), row.get(5));
         let part = Part {
             expression: format!("({shown}){collation}"),
             shown,
             operator: row.get(6),
         };
-        match found.last_mut().filter(|last| last.name == name) {
-            Some(last) => last.parts.push(part),
+        let index: u32 = row.get(8);
+        match found.last_mut().filter(|_| last == Some(index)) {
+            Some(rule) => rule.parts.push(part),
             None => {
-                let (reads, computed) = reads(row.get(7), &columns);
-                found.push(Exclusive {
-                    name,
-                    is_exclusion: row.get(1),
-                    nulls_match: row.get(2),
-                    predicate: row.get(3),
-                    parts: vec![part],
-                    reads,
-                    computed,
-                });
+                of_others += usize::from(row.get::<_, bool>(9));
+                if of_others > OF_OTHERS {
+                    break;
+                }
+                found.push(rule(row, part, &columns));
             }
         }
+        last = Some(index);
     }
     for rule in &mut found {
         let (parts, computed) = (&rule.parts, &rule.computed);
@@ -214,6 +254,33 @@ async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Exclusive>, 
         rule.reads.sort_by_key(|read| !is_compared(read));
     }
     Ok(found)
+}
+
+/// The rule of an index, with its first part. Where the index holds for a part of the table only, so does the predicate.
+fn rule(row: &Row, part: Part, columns: &[TableColumn]) -> Exclusive {
+    let (place, predicate): (Option<String>, Option<String>) = (row.get(10), row.get(3));
+    let (mut names, by_place): (Vec<String>, Vec<String>) = (row.get(7), row.get(11));
+    names.extend(by_place);
+    let (mut reads, computed) = reads(names, columns);
+    if place.is_some() && row.get(12) {
+        reads.push(Read {
+            name: "tableoid".to_owned(),
+            type_: "oid".to_owned(),
+            default: None,
+        });
+    }
+    Exclusive {
+        name: row.get(0),
+        is_exclusion: row.get(1),
+        nulls_match: row.get(2),
+        predicate: match (place, predicate) {
+            (Some(place), Some(predicate)) => Some(format!("({place}) and ({predicate})")),
+            (place, predicate) => place.or(predicate),
+        },
+        parts: vec![part],
+        reads,
+        computed,
+    }
 }
 
 /// Replaces generated columns by what they are computed from.
@@ -232,6 +299,7 @@ fn reads(names: Vec<String>, columns: &[TableColumn]) -> (Vec<Read>, Vec<(String
             None if reads.iter().all(|read| read.name != name) => reads.push(Read {
                 name,
                 type_: column.type_.clone(),
+                default: column.default.clone(),
             }),
             None => {}
         }
@@ -239,8 +307,10 @@ fn reads(names: Vec<String>, columns: &[TableColumn]) -> (Vec<Read>, Vec<(String
     (reads, computed)
 }
 
-const REFERENCES: &str = "\
--- look up who refers to the table
+const REFERENCES: &str = concat!(
+    "-- look up who refers to the table",
+    family!(),
+    "
 select format('%I.%I', n.nspname, x.conname), x.condeferrable, format('%I.%I', n.nspname, t.relname),
        array(select a.attname::text from unnest(x.conkey) with ordinality k(attnum, position)
              join pg_catalog.pg_attribute a on a.attrelid = x.conrelid and a.attnum = k.attnum order by k.position),
@@ -262,23 +332,26 @@ select format('%I.%I', n.nspname, x.conname), x.condeferrable, format('%I.%I', n
              join pg_catalog.pg_attribute a on a.attrelid = x.confrelid and a.attnum = k.attnum
              left join pg_catalog.pg_collation o on o.oid = a.attcollation
              left join pg_catalog.pg_namespace s on s.oid = o.collnamespace order by k.position),
-       x.conrelid = x.confrelid, x.conrelid
+       x.conrelid in (select f.oid from family f), x.conrelid
 from pg_catalog.pg_constraint x
 join pg_catalog.pg_class t on t.oid = x.conrelid
 join pg_catalog.pg_namespace n on n.oid = t.relnamespace
 cross join lateral (
     select has_schema_privilege(n.oid, 'usage') and not row_security_active(t.oid) as is_reached
 ) r
-where x.confrelid = $1 and x.contype = 'f' and x.conparentid = 0
-order by x.oid";
+where x.confrelid in (select f.oid from family f) and x.contype = 'f'
+  and not exists (
+    select from pg_catalog.pg_constraint p where p.oid = x.conparentid and p.confrelid in (select f.oid from family f))
+order by x.oid"
+);
 
-/// Looks up the foreign keys that refer to the table.
+/// Looks up the foreign keys that refer to the table, to one that is a part of it or inherits from it, or to one that it is a part of.
 pub(super) async fn references<S: Side>(
     tx: &Tx<'_, S>,
     oid: u32,
 ) -> Result<Vec<Reference>, DbError> {
     let rows = tx.query(REFERENCES, &[param::oid(oid)]).await?;
-    let reference = |row: &tokio_postgres::Row| {
+    let reference = |row: &Row| {
         let (from, to): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
         let (operators, collations): (Vec<String>, Vec<String>) = (row.get(10), row.get(11));
         Reference {

@@ -25,6 +25,8 @@ pub struct RowFault {
     pub datatype: Option<String>,
     /// Where the server was at, as in the function of a trigger.
     pub context: Option<String>,
+    /// The file of the server's source that it was raised in.
+    pub file: Option<String>,
 }
 
 impl DbError {
@@ -49,10 +51,21 @@ impl DbError {
             column: owned(error.column()),
             datatype: owned(error.datatype()),
             context: owned(error.where_()),
+            file: owned(error.file()),
             state,
         }
     }
 }
+
+/// Where the server finds that an index cannot hold an entry.
+const INDEX_ENTRIES: &[&str] = &[
+    "indextuple.c",
+    "nbtutils.c",
+    "hashinsert.c",
+    "ginentrypage.c",
+    "spgdoinsert.c",
+    "brin_pageops.c",
+];
 
 impl RowFault {
     /// The row was passed over without an error.
@@ -76,5 +89,16 @@ impl RowFault {
     /// Whether another row stands in the way.
     pub fn is_collision(&self) -> bool {
         ["23505", "23P01"].contains(&self.state.as_str())
+    }
+
+    /// Whether an index cannot hold a value as long as that of the row.
+    pub fn is_too_long_for_an_index(&self) -> bool {
+        let file = self.file.as_deref().unwrap_or_default();
+        self.state == "54000" && INDEX_ENTRIES.iter().any(|known| file.ends_with(known))
+    }
+
+    /// Whether a trigger or what follows from a foreign key refused the row, and no other row stands in the way.
+    pub fn is_refused_elsewhere(&self) -> bool {
+        self.context.is_some() && !self.is_collision()
     }
 }

@@ -232,12 +232,15 @@ async fn retry(local: &Tx<'_, Local>, shape: &Shape, bad: &mut Vec<BadRow>) -> R
     Ok(())
 }
 
-/// Why a row is not in that was tried again. That rows of other tables refer to it is why it was not parked; alone it only
-/// meets the row that waits for it.
+/// Why a row is not in that was tried again. That rows of other tables refer to it, or their triggers refuse to follow, is
+/// why it was not parked; alone it only meets the row that waits for it.
 fn fault_of(shape: &Shape, known: RowFault, tried: Tried) -> Option<RowFault> {
     match tried {
         Tried::Taken => None,
-        Tried::NotTaken(fault) if fault.is_collision() && carry::is_held_fast(shape, &known) => {
+        Tried::NotTaken(fault)
+            if fault.is_collision()
+                && (known.is_refused_elsewhere() || carry::is_held_fast(shape, &known)) =>
+        {
             Some(known)
         }
         Tried::NotTaken(fault) => Some(*fault),

@@ -92,7 +92,11 @@ pub(super) fn wanted(shape: &Shape, rule: &Exclusive, step: Step) -> String {
         Step::Insert | Step::Deactivate => {
             let column = |read: &Read| match shape.names.contains(&read.name) {
                 true => shape.column("s", &read.name),
-                false => format!("null::{}", read.type_),
+                false => format!(
+                    "({})::{}",
+                    read.default.as_deref().unwrap_or("null"),
+                    read.type_
+                ),
             };
             let from = format!("{plan} where p.step = 2");
             entries(rule, &number, column, &from)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tokio_postgres::Row;
 
 use crate::db::catalog::Column;
-use crate::db::exclusive::Exclusive;
+use crate::db::exclusive::{Exclusive, Read};
 use crate::db::{DbError, Local, RowFault, Tx, json, param, quote};
 use crate::meter::Fields;
 
@@ -77,7 +77,7 @@ fn find(shape: &Shape, job: &Job<'_>, rule: &Exclusive, step: Step) -> String {
         format!("{} is true", release::is_gone(shape, job)),
         is_unreferenced,
     ]);
-    let column = |read: &crate::db::exclusive::Read| shape.column("l", &read.name);
+    let column = |read: &Read| shape.column("l", &read.name);
     let held = entries(rule, &values, column, &format!("{local} l"));
     let same: Vec<String> = (1..)
         .zip(key)
@@ -153,7 +153,7 @@ async fn reason(
                 false => " once nothing refers to it",
             };
             let value = values.first().cloned().flatten();
-            let free = freeing(local, shape, (column, &key), value.as_deref()).await?;
+            let free = freeing(local, shape, (rule, column, &key), value.as_deref()).await?;
             let statement = statement(shape, (column, &key), &free, |_| "=".to_owned());
             format!(
                 "{reason}; this statement on the local database frees the value{hint}: {statement}"
@@ -188,27 +188,32 @@ fn named(key: &Fields) -> String {
     }
 }
 
-/// What the column of the holder can be set to, as SQL writes it: tried, as checks, indexes and triggers may refuse it.
+/// What the column of the holder can be set to, as SQL writes it: tried, as checks, indexes and triggers may refuse it, and
+/// a trigger may restore the value.
 async fn freeing(
     local: &Tx<'_, Local>,
     shape: &Shape,
-    (column, key): (&Column, &Fields),
+    (rule, column, key): (&Exclusive, &Column, &Fields),
     value: Option<&str>,
 ) -> Result<String, DbError> {
     let null = column.is_nullable.then(|| "null".to_owned());
     let is_text = ["text", "character varying"].contains(&column.base_type.as_str());
     let marked = value.filter(|_| is_text);
     let marked = marked.map(|value| quote::literal(&format!("{value} (gone)")));
+    let is_seen = as_view(local, &entry(shape, rule, key)).await?.is_some();
     for free in [null, marked].into_iter().flatten() {
         let set = statement(shape, (column, key), &free, |name| {
             shape.equals(name).to_owned()
         });
         let sql = format!("-- try what frees a value\n{set}");
         let tried = rejected::attempt(local, async {
-            Ok(match local.execute(&sql, &[]).await? {
+            let before = held(local, is_seen).await?;
+            let is_set = local.execute(&sql, &[]).await? == 1;
+            let after = held(local, is_seen).await?;
+            Ok(match is_set && (before.is_none() || before != after) {
                 // It is not to stay.
-                1 => Tried::NotTaken(Box::new(RowFault::skipped())),
-                _ => Tried::NotTaken(Box::default()),
+                true => Tried::NotTaken(Box::new(RowFault::skipped())),
+                false => Tried::NotTaken(Box::new(RowFault::collision())),
             })
         });
         if let Tried::NotTaken(fault) = tried.await?
@@ -219,6 +224,37 @@ async fn freeing(
     }
     Ok("...".to_owned())
 }
+
+/// What the index holds of the row of a key, as text.
+fn entry(shape: &Shape, rule: &Exclusive, key: &Fields) -> String {
+    let is_it = condition(key, |name| shape.equals(name).to_owned());
+    let from = format!("{} l where {is_it}", shape.local);
+    let column = |read: &Read| shape.column("l", &read.name);
+    let parts: Vec<String> = (1..=rule.parts.len())
+        .map(|place| format!("e.x{place}::text"))
+        .collect();
+    format!(
+        "select array[{}] as held from {} e",
+        parts.join(", "),
+        entries(rule, &[], column, &from)
+    )
+}
+
+/// That of the last [`entry`]; `None` where there is none, as where the predicate of the index leaves the row out.
+async fn held(
+    local: &Tx<'_, Local>,
+    is_seen: bool,
+) -> Result<Option<Vec<Option<String>>>, DbError> {
+    if !is_seen {
+        return Ok(None);
+    }
+    let found = local.query_opt(HELD, &[]).await?;
+    Ok(found.map(|row| row.get(0)))
+}
+
+const HELD: &str = "\
+-- look what the index holds of the row
+select w.held from pg_temp.meter_sync_found w";
 
 /// What a person can run to free the value.
 fn statement(

@@ -1,4 +1,4 @@
-//! Which remote relations are locked before the snapshot of a run is taken.
+//! Which remote relations are locked before the snapshot of a run is taken, and the lock on the local table.
 //!
 //! A table takes the lock by its name, and a view hands it on to what is below it. A query has no name: what it
 //! reads is told by its plan, in an earlier transaction. What the role may not read there is below a view, and is locked
@@ -6,11 +6,15 @@
 //!
 //! A foreign table cannot be locked, and its own server takes a snapshot of its own when it is first read. So a row of it is
 //! read in a transaction before: that waits for whoever is rewriting the table there.
+//!
+//! The local table is locked before its catalogs are read, so that what they say of it holds till the end of the run.
 
 use serde_json::Value;
 
 use crate::config::Source;
-use crate::db::{Connection, DbError, Remote, Tx, param, quote};
+use crate::db::{Connection, DbError, Local, Remote, Tx, param, quote};
+
+use super::rejected;
 
 /// The relations that the source reads, named as SQL names them; of a query those that its plan names. Foreign tables are waited
 /// for where the source is a query, or `await_foreign` says so.
@@ -45,6 +49,19 @@ pub(crate) async fn of_source(
         Some(table) => vec![table],
         None => locks,
     })
+}
+
+/// Waits for whoever is altering or replacing the local table, and lets nobody else do so for the rest of the transaction.
+/// Readers and writers are not held up. Whether there is such a table is for others to tell.
+pub(super) async fn hold_local_table(local: &Tx<'_, Local>, name: &str) -> Result<(), DbError> {
+    let Some(table) = quote::relation(name) else {
+        return Ok(());
+    };
+    local.use_role_path().await?;
+    let lock = format!("-- lock the local table\nlock table {table} in access share mode");
+    // Some servers ask for rights on each partition; what is not locked here is by the first statement that reads it.
+    rejected::if_possible(local, local.batch(&lock)).await?;
+    local.pin_path().await
 }
 
 /// A query without what ends it.

@@ -51,6 +51,7 @@ mod load;
 mod locks;
 mod misfit;
 mod missing;
+mod oversized;
 mod parents;
 mod park;
 mod plan;

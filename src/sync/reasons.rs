@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
 use super::plan::Step;
-use super::{Job, Shape, holders};
+use super::{Job, Shape, holders, oversized};
 
 /// A row that was not taken.
 pub(super) type BadRow = (Step, i64, RowFault);
@@ -152,11 +152,19 @@ async fn constraint(
     }))
 }
 
+/// A trigger with its function.
+struct Trigger {
+    name: String,
+    function: String,
+    /// The table that it is of, where that is another than the local one.
+    of_other: Option<String>,
+}
+
 /// The triggers and rules that can skip or refuse a row.
 #[derive(Default)]
 struct Triggers {
-    /// Each with its function.
-    triggers: Vec<(String, String)>,
+    /// Those of the local table, then those of tables that refer to it.
+    triggers: Vec<Trigger>,
     /// What may pass a row over.
     skipping: Vec<String>,
     /// Whether row security applies to our role.
@@ -165,14 +173,22 @@ struct Triggers {
 
 const TRIGGERS: &str = "\
 -- look up the triggers
-select g.tgname::text, p.proname::text, g.tgtype::integer & 3 = 3
+select g.tgname::text, p.proname::text, g.tgtype::integer & 3 = 3, null::text
 from pg_catalog.pg_trigger g join pg_catalog.pg_proc p on p.oid = g.tgfoid
 where g.tgrelid = $1 and not g.tgisinternal and g.tgenabled <> 'D'
 union all
-select r.rulename::text, '', true from pg_catalog.pg_rewrite r where r.ev_class = $1
+select r.rulename::text, '', true, null from pg_catalog.pg_rewrite r where r.ev_class = $1
 union all
-select null, '', true where pg_catalog.row_security_active($1)
-order by 1";
+select null, '', true, null where pg_catalog.row_security_active($1)
+union all
+select distinct g.tgname::text, p.proname::text, false, t.relname::text
+from pg_catalog.pg_constraint x
+join pg_catalog.pg_class t on t.oid = x.conrelid and t.oid <> $1
+join pg_catalog.pg_trigger g on g.tgrelid = t.oid and not g.tgisinternal and g.tgenabled <> 'D'
+join pg_catalog.pg_proc p on p.oid = g.tgfoid
+where x.contype = 'f' and (x.confrelid = $1 or exists (
+    select from pg_catalog.pg_inherits i where i.inhrelid = x.confrelid and i.inhparent = $1))
+order by 4 nulls first, 1";
 
 async fn triggers(
     local: &Tx<'_, Local>,
@@ -204,7 +220,11 @@ async fn triggers(
             found.skipping.push(format!("{kind} {name}"));
         }
         if !function.is_empty() {
-            found.triggers.push((name, function));
+            found.triggers.push(Trigger {
+                name,
+                function,
+                of_other: row.get(3),
+            });
         }
     }
     Ok(found)
@@ -228,6 +248,11 @@ async fn of_row(
                 "{column} of the local table may not be null, has no default and is not synced"
             ),
         });
+    }
+    if fault.is_too_long_for_an_index()
+        && let Some(reason) = oversized::reason(local, shape, (n, fault)).await?
+    {
+        return Ok(reason);
     }
     if let Some(constraint) = constraint {
         let values = match constraint.is_ours {
@@ -254,7 +279,7 @@ fn of_skip(triggers: &Triggers) -> String {
 }
 
 /// `name "value", ...` of a row of the plan; `the row` where no column is known.
-async fn values(
+pub(super) async fn values(
     local: &Tx<'_, Local>,
     shape: &Shape,
     n: i64,
@@ -313,9 +338,15 @@ fn of_constraint(fault: &RowFault, constraint: &Constraint, values: &str) -> Str
 fn of_trigger(fault: &RowFault, triggers: &Triggers) -> Option<String> {
     let context = fault.context.as_ref()?;
     let mut known = triggers.triggers.iter();
-    let (name, function) = known.find(|(_, function)| context.contains(&format!("{function}(")))?;
+    let Trigger {
+        name,
+        function,
+        of_other,
+    } = known.find(|trigger| context.contains(&format!("{}(", trigger.function)))?;
+    let of_other = of_other.as_ref();
+    let table = of_other.map_or_else(String::new, |table| format!(" of table {table}"));
     Some(format!(
-        "trigger {name} ({function}) refused the row: {}",
+        "trigger {name} ({function}){table} refused the row: {}",
         plain(fault)
     ))
 }

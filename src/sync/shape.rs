@@ -9,7 +9,7 @@ use crate::meter::{RunId, TenantId};
 use super::drift::Offered;
 use super::missing::missing;
 use super::refusals::{is_one_database, local_table, refuse_occupied, try_tenant};
-use super::{Job, SyncError, key};
+use super::{Job, SyncError, key, locks};
 
 /// What takes part in a sync: quoted where it names a relation, plain where it names a column.
 #[derive(Clone, Debug)]
@@ -126,6 +126,7 @@ pub(super) async fn resolve(
     local: &Tx<'_, Local>,
     job: &Job<'_>,
 ) -> Result<Shape, SyncError> {
+    locks::hold_local_table(local, &job.mapping.local_table).await?;
     let (shape, here) = look(remote, local, job.mapping, job.tenant, job.run_id).await?;
     if !shape.is_remote_plain {
         remote.use_role_path().await?;

@@ -233,3 +233,64 @@ async fn an_empty_table_behind_another_one_keeps_nobody_out() {
     let run = site.sync().await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
 }
+
+/// A partitioned table and its partition, and a table that another one inherits from.
+const PARTS: &str =
+    "drop table meter; create table whole (id bigint, name text, part int, active boolean not null,
+        primary key (id, part), unique (name, part)) partition by list (part);
+    create table one partition of whole default;";
+const INHERITED: &str = "alter table meter add unique (name, part);
+    create table one (primary key (id), unique (name, part)) inherits (meter);";
+
+/// Foreign keys that refer to a part of the local table, or to the table that it is a part of.
+#[tokio::test]
+async fn readings_of_a_part_of_the_table_keep_their_meter() {
+    for action in ["set null", "cascade"] {
+        assert_readings_stay(PARTS, "whole", "one", action).await;
+        assert_readings_stay(PARTS, "one", "whole", action).await;
+        assert_readings_stay(INHERITED, "meter", "one", action).await;
+    }
+}
+
+async fn assert_readings_stay(made: &str, table: &str, referred: &str, action: &str) {
+    let mut site = site("name text, part int", "").await;
+    site.on_local(&format!(
+        "{made} create table reading (id bigint primary key, meter text, part int,
+             foreign key (meter, part) references {referred} (name, part) on update {action})"
+    ))
+    .await;
+    let settings = site.settings().with(Setting::LocalTable, table);
+    site.reconfigure(&settings.with(Setting::Key, "id,part"));
+    site.on_remote(
+        "insert into meter values (1, 7, 'A', 1, true), (2, 7, 'B', 1, true), (3, 7, 'C', 1, true)",
+    )
+    .await;
+    site.sync().await;
+    if made == INHERITED {
+        site.on_local("with moved as (delete from only meter returning *) insert into one select * from moved")
+            .await;
+    }
+    site.on_local("insert into reading values (1, 'A', 1), (2, 'B', 1)")
+        .await;
+    site.on_remote(EXCHANGE).await;
+    let run = site.sync().await;
+    assert_eq!(
+        run.outcome,
+        Some(Outcome::Succeeded),
+        "{table} {action}: {run:#?}"
+    );
+    let readings = "select id, meter from reading order by id";
+    let moved = json!([{"id": 1, "meter": "B"}, {"id": 2, "meter": "A"}]);
+    assert_eq!(rows(&site.local, readings).await, moved, "{table} {action}");
+    // Entered anew, the meter does not get what a reading rests on.
+    site.on_remote("update meter set id = 101 where id = 1")
+        .await;
+    let run = site.sync().await;
+    // No index covers both tables.
+    let expected = match table {
+        "meter" => Outcome::Succeeded,
+        _ => Outcome::Partial,
+    };
+    assert_eq!(run.outcome, Some(expected), "{table} {action}: {run:#?}");
+    assert_eq!(rows(&site.local, readings).await, moved, "{table} {action}");
+}

@@ -22,6 +22,7 @@ mod missed;
 mod newer;
 mod organisations;
 mod overloads;
+mod partitions;
 mod reasons;
 mod recorded;
 mod relays;

@@ -154,3 +154,59 @@ async fn a_rejection_names_who_holds_the_value() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_rejection_names_the_trigger_of_the_table_that_refers_to_the_meter() {
+    for action in ["cascade", "set null"] {
+        let site = site("name text", ", unique (name)").await;
+        site.on_local(&format!(
+            "create table reading (id bigint primary key, meter text references meter (name) on update {action});
+             create function judge() returns trigger language plpgsql as $$ begin raise 'readings are closed'; end $$;
+             create trigger strict before update on reading for each row execute function judge()"
+        ))
+        .await;
+        site.on_remote(
+            "insert into meter values (1, 7, 'a', true), (2, 7, 'b', true), (3, 7, 'c', true)",
+        )
+        .await;
+        site.sync().await;
+        site.on_local("insert into reading values (1, 'a'), (2, 'b'), (3, 'c')")
+            .await;
+        site.on_remote(
+            "update meter set name = case name when 'a' then 'b' when 'b' then 'a' else 'd' end",
+        )
+        .await;
+        site.sync().await;
+        let reason = json!({"reason": "trigger strict (judge) of table reading refused the row: readings are closed"});
+        assert_eq!(
+            rows(&site.local, REASONS).await,
+            json!([reason, reason, reason]),
+            "{action}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_rejection_names_the_value_that_is_too_long_for_an_index() {
+    for index in [
+        "create index named on meter (name)",
+        "create index shorter on meter (other, id); create index named on meter (id, lower(name))",
+    ] {
+        let site = site("name text, other text", "").await;
+        site.on_local(index).await;
+        // The longer one is found by other code of the server, which does not name the index.
+        for rows in [1, 2] {
+            let long = "select string_agg(md5(g::text), '') from generate_series(1, $rows * $rows * 100) g";
+            let long = long.replace("$rows", &rows.to_string());
+            site.on_remote(&format!(
+                "insert into meter values ({rows}, 7, ({long}), 'x', true)"
+            ))
+            .await;
+        }
+        site.sync().await;
+        let told = rows(&site.local, REASONS).await.to_string();
+        let is_named = told.matches("too long for index named").count();
+        assert!(told.contains("name \\\"c4ca4238"), "{index}: {told}");
+        assert_eq!(is_named, 2, "{index}: {told}");
+    }
+}

@@ -301,3 +301,77 @@ async fn the_statement_that_is_to_free_a_value_frees_it() {
         }
     }
 }
+
+/// The trigger lets the row be written, and the value stays.
+#[tokio::test]
+async fn a_statement_whose_effect_a_trigger_undoes_is_not_said_to_free_the_value() {
+    for (restores, free) in [
+        ("new.name is null", "'S1 (gone)'"),
+        ("new.name is distinct from old.name", "..."),
+    ] {
+        let mut site = site("name text", ", unique (name)").await;
+        site.on_local(&format!(
+            "create function keeps() returns trigger language plpgsql as
+                 $$ begin if {restores} then new.name = old.name; end if; return new; end $$;
+             create trigger keeps before update on meter for each row execute function keeps()"
+        ))
+        .await;
+        site.reconfigure(&site.settings().with(Setting::ReleaseUnique, "off"));
+        site.on_remote("insert into meter values (1, 7, 'S1', true), (2, 7, 'S2', true)")
+            .await;
+        site.sync().await;
+        enter_anew(&site).await;
+        site.sync().await;
+        let reasons = rows(&site.local, REASONS).await.to_string();
+        assert!(reasons.contains(&format!("= {free} where")), "{reasons}");
+    }
+}
+
+/// What the index holds of a new row is the default of the local column.
+#[tokio::test]
+async fn a_value_that_is_unique_together_with_a_local_column_is_taken_by_its_default() {
+    for (place, is_told) in [
+        ("text default 'hall'", true),
+        ("text not null default lower('HALL')", true),
+        ("name default current_user", true),
+        ("bigint not null default length('hall') + 1", true),
+        ("uuid not null default gen_random_uuid()", false),
+    ] {
+        let site = site(
+            "name text",
+            &format!(", place {place}, unique (place, name)"),
+        )
+        .await;
+        site.on_remote(
+            "insert into meter select n, 7, 'S' || n, true from generate_series(1, 6) n",
+        )
+        .await;
+        site.sync().await;
+        enter_anew(&site).await;
+        let run = site.sync().await;
+        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{place}: {run:#?}");
+        let old = if is_told { json!(null) } else { json!("S1") };
+        assert_eq!(
+            serials(&site).await,
+            json!([{"id": 1, "active": false, "name": old}, {"id": 9, "active": true, "name": "S1"}]),
+            "{place}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_holds_a_value_together_with_the_default_of_a_local_column_is_named() {
+    let place = ", place text default 'hall', constraint placed unique (place, name)";
+    let mut site = site("name text", place).await;
+    site.on_remote("insert into meter values (1, 7, 'S1', true)")
+        .await;
+    site.sync().await;
+    site.reconfigure(&site.settings().with(Setting::ReleaseUnique, "off"));
+    site.on_remote("insert into meter values (9, 7, 'S1', true)")
+        .await;
+    site.sync().await;
+    assert_eq!(
+        rows(&site.local, REASONS).await,
+        json!([{"reason": "place \"hall\", name \"S1\" is taken by meter 1, which is active (unique index placed)"}])
+    );
+}

@@ -155,20 +155,51 @@ async fn a_query_over_a_view_of_tables_that_the_role_may_not_read_waits_for_thei
         .await;
 }
 
-/// Each local statement sees what was committed before it, so the local table needs no lock of its own.
+/// A run that begins while a transaction on the local database has run `sql`, which is committed once the run waits.
+async fn while_altered(site: &Site, sql: &str) -> RunReport {
+    let owner = connect(&site.pair.local_url).await;
+    let alter = format!("begin; {sql}");
+    owner.batch_execute(&alter).await.expect(sql);
+    let commit = async {
+        wait::until("the run waits for the lock", || is_waiting(&site.local)).await;
+        owner.batch_execute("commit").await.expect("commit");
+    };
+    tokio::join!(site.sync(), commit).0
+}
+
+/// Each local statement sees what was committed before it.
 #[tokio::test]
 async fn a_local_table_that_is_reloaded_as_a_run_begins_is_compared_as_it_is_afterwards() {
     let site = Site::with_schemas(TABLES, LOCAL).await;
     site.sync().await;
-    let loader = connect(&site.pair.local_url).await;
-    let reload = format!("begin; {}", reload("meter"));
-    loader.batch_execute(&reload).await.expect("reload");
-    let commit = async {
-        wait::until("the run waits for the lock", || is_waiting(&site.local)).await;
-        loader.batch_execute("commit").await.expect("commit");
-    };
-    let (run, ()) = tokio::join!(site.sync(), commit);
+    let run = while_altered(&site, &reload("meter")).await;
     assert_unharmed(&site, &run, Outcome::NoChange).await;
+}
+
+#[tokio::test]
+async fn a_column_that_is_dropped_here_as_a_run_begins_is_synced_no_more() {
+    let site = Site::with_schemas(TABLES, LOCAL).await;
+    site.sync().await;
+    site.on_remote("update meter set active = false where id = 3; update meter set name = 'other' where id = 4").await;
+    let run = while_altered(&site, "alter table meter drop column name").await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    let active = "select count(*) as n from meter where active";
+    assert_eq!(rows(&site.local, active).await, json!([{"n": 39}]));
+}
+
+#[tokio::test]
+async fn a_local_table_that_is_replaced_as_a_run_begins_is_synced_by_the_rules_of_the_new_one() {
+    let site = Site::with_schemas(TABLES, LOCAL).await;
+    site.sync().await;
+    site.on_remote(
+        "update meter set name = 'name ' || case id when 1 then 2 else 1 end where id in (1, 2)",
+    )
+    .await;
+    let replace = "create table newer (like meter including all); insert into newer select * from meter;
+        alter table newer add unique (name); alter table meter rename to older; alter table newer rename to meter";
+    let run = while_altered(&site, replace).await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(counts(&run).updated, 2, "{run:#?}");
 }
 
 /// A materialized view takes no lock of ours.
