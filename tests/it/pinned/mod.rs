@@ -17,6 +17,7 @@ mod exchanged;
 mod followed;
 mod formats;
 mod hostile;
+mod identities;
 mod indexed_functions;
 mod missed;
 mod newer;
