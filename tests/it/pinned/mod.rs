@@ -16,6 +16,7 @@ mod encodings;
 mod exchanged;
 mod followed;
 mod formats;
+mod granted;
 mod hostile;
 mod identities;
 mod indexed_functions;
