@@ -4,6 +4,8 @@
 //! What comes out is what staging and planning would have come to, at half the cost. Rows that the table does not take
 //! so are staged and planned; among them may be some that are not at fault, such as one that refers to a later row.
 
+use tokio_postgres::Row;
+
 use crate::db::{DbError, Local, Remote, Tx};
 use crate::meter::Phase;
 
@@ -24,6 +26,7 @@ pub(super) async fn load(
     if !shape.takes_copies || !is_empty(local, shape).await? {
         return Ok(None);
     }
+    local.savepoint("load").await?;
     local.hold_rows().await?;
     // A constraint checked only at commit could not be traced to a row.
     local
@@ -33,10 +36,15 @@ pub(super) async fn load(
     let to = (Target::Meters, Format::quickest(remote, local, shape));
     let relayed = relay::relay((remote, local), (shape, &everything), to, job, observer).await?;
     let loaded = relayed.rows - relayed.left.rows;
-    let mut synced = match relayed.left.rows {
-        0 => Synced::default(),
-        _ => bring_in(local, shape, job, relayed.left, observer).await?,
-    };
+    let mut synced = Synced::default();
+    if relayed.left.rows > 0 {
+        let brought = bring_in(local, shape, job, (relayed.left, loaded), observer).await?;
+        let Some(brought) = brought else {
+            local.back_to("load").await?;
+            return Ok(None);
+        };
+        synced = brought;
+    }
     synced.counts.inserted += loaded;
     if synced.counts.inserted > 0 {
         enter(observer, Phase::Apply);
@@ -51,34 +59,34 @@ pub(super) async fn load(
     Ok(Some(synced))
 }
 
-/// Brings in the rows that a COPY did not take, but for those at fault.
+/// Brings in the rows that a COPY did not take, but for those at fault; `None` where somebody else inserted meters meanwhile.
 async fn bring_in(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
-    left: Leftover,
+    (left, loaded): (Leftover, i64),
     observer: &Observer,
-) -> Result<Synced, SyncError> {
+) -> Result<Option<Synced>, SyncError> {
     enter(observer, Phase::Plan);
     let rows = left.rows;
     let converted = left.convert(local, shape, job).await?;
     let staged = read::settle(local, shape, job, (rows, converted)).await?;
-    refuse_loaded(local, shape, job).await?;
+    let twice = loaded_twice(local, shape).await?;
+    if !twice.is_empty() && count(local, shape).await? > loaded {
+        return Ok(None);
+    }
+    read::refuse_keys(job, &twice)?;
     // The meters that are in already are not to be compared, and none is to go.
     let leftover = Extent::nothing(rows);
     let plan = plan::make(local, shape, job, &leftover, &staged).await?;
     enter(observer, Phase::Apply);
     // They are recorded together with those.
     record::no_changes(local).await?;
-    apply::apply(local, shape, job, plan, staged).await
+    Ok(Some(apply::apply(local, shape, job, plan, staged).await?))
 }
 
-/// A row whose key has been loaded is one of two that the remote gives for it.
-async fn refuse_loaded(
-    local: &Tx<'_, Local>,
-    shape: &Shape,
-    job: &Job<'_>,
-) -> Result<(), SyncError> {
+/// Keys of rows that were not taken which are here by now: those of rows that were loaded are keys that the remote gives twice.
+async fn loaded_twice(local: &Tx<'_, Local>, shape: &Shape) -> Result<Vec<Row>, DbError> {
     let (table, filter) = (&shape.local, &shape.local_filter);
     let (key, same_key) = (shape.places(&shape.key), shape.same_key("l", "k"));
     let sql = format!(
@@ -89,8 +97,15 @@ join {table} l on {same_key} and {filter} limit {}",
         shape.key_json("k"),
         read::DUPLICATES_NAMED
     );
-    let rows = local.query(&sql, &[]).await?;
-    read::refuse_keys(job, &rows)
+    local.query(&sql, &[]).await
+}
+
+async fn count(local: &Tx<'_, Local>, shape: &Shape) -> Result<i64, DbError> {
+    let sql = format!(
+        "-- count the meters\nselect pg_catalog.count(*) from {} l where {}",
+        shape.local, shape.local_filter
+    );
+    Ok(local.query_one(&sql, &[]).await?.get(0))
 }
 
 async fn is_empty(local: &Tx<'_, Local>, shape: &Shape) -> Result<bool, DbError> {

@@ -14,8 +14,6 @@ use serde_json::Value;
 use crate::config::Source;
 use crate::db::{Connection, DbError, Local, Remote, Tx, param, quote};
 
-use super::rejected;
-
 /// The relations that the source reads, named as SQL names them; of a query those that its plan names. Foreign tables are waited
 /// for where the source is a query, or `await_foreign` says so.
 pub(crate) async fn of_source(
@@ -57,11 +55,11 @@ pub(super) async fn hold_local_table(local: &Tx<'_, Local>, name: &str) -> Resul
     let Some(table) = quote::relation(name) else {
         return Ok(());
     };
-    local.use_role_path().await?;
-    let lock = format!("-- lock the local table\nlock table {table} in access share mode");
-    // Some servers ask for rights on each partition; what is not locked here is by the first statement that reads it.
-    rejected::if_possible(local, local.batch(&lock)).await?;
-    local.pin_path().await
+    match local.lock_as_role(&table).await {
+        // Some servers ask for rights on each partition; what is not locked here is by the first statement that reads it.
+        Err(error) if error.cannot_be_locked() => Ok(()),
+        locked => locked,
+    }
 }
 
 /// A query without what ends it.

@@ -144,7 +144,7 @@ impl DbError {
 
     /// Whether what was to be locked takes no lock of ours: it is no table or view, is not there, or may not be read. To
     /// read it tells which.
-    pub(super) fn cannot_be_locked(&self) -> bool {
+    pub fn cannot_be_locked(&self) -> bool {
         self.server_error().is_some_and(|error| {
             [
                 SqlState::WRONG_OBJECT_TYPE,

@@ -122,6 +122,22 @@ impl<S: Side> Tx<'_, S> {
         .await
     }
 
+    /// Locks a relation as the role finds it, with the pinned path again afterwards. What failed is undone.
+    pub async fn lock_as_role(&self, relation: &str) -> Result<(), DbError> {
+        let path = quote::literal(&self.role_path());
+        let sql = format!(
+            "-- {LOCK}\nsavepoint {LOCKS}; select pg_catalog.set_config('search_path', {path}, true); \
+             lock table {relation} in access share mode; {PINNED_PATH}; release savepoint {LOCKS}"
+        );
+        let locked = self.batch(&sql).await;
+        if let Err(error) = &locked
+            && error.cannot_be_locked()
+        {
+            self.back_to(LOCKS).await?;
+        }
+        locked
+    }
+
     /// The path by which the role finds objects, as `set search_path` and `set_config` take it. What Postgres came
     /// with comes first in it.
     pub fn role_path(&self) -> String {

@@ -4,7 +4,9 @@ use meter_sync::meter::Outcome;
 use serde_json::json;
 
 use super::site;
+use crate::support::postgres::connect;
 use crate::support::site::rows;
+use crate::support::wait;
 
 /// Types that call a value wrong SQL, or something that is not there.
 #[tokio::test]
@@ -56,4 +58,37 @@ async fn a_value_that_is_refused_as_wrong_sql_keeps_only_its_row_out() {
             "{type_}"
         );
     }
+}
+
+/// A site inserts a meter by itself while the first load has begun.
+#[tokio::test]
+async fn a_meter_that_somebody_inserts_during_a_first_load_is_updated() {
+    let site = site("name text", "").await;
+    site.on_remote("insert into meter select n, 7, 'theirs', true from generate_series(1, 9) n")
+        .await;
+    let writer = connect(&site.pair.local_url).await;
+    writer
+        .batch_execute("begin; insert into meter (id, name, active) values (5, 'ours', true)")
+        .await
+        .expect("insert");
+    let commit = async {
+        let waiting =
+            "select exists (select from pg_locks where not granted and locktype = 'transactionid')";
+        wait::until("the run waits for the writer", async || {
+            site.local
+                .query_one(waiting, &[])
+                .await
+                .expect("locks")
+                .get(0)
+        })
+        .await;
+        writer.batch_execute("commit").await.expect("commit");
+    };
+    let (run, ()) = tokio::join!(site.sync(), commit);
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(
+        (run.counts.inserted, run.counts.updated),
+        (8, 1),
+        "{run:#?}"
+    );
 }

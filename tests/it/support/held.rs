@@ -15,19 +15,19 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) async fn new(site: &Site) -> Self {
-        Self::by_lock_at(&site.pair.remote_url).await
+        Self::by_lock_at(&site.pair.remote_url, "access exclusive").await
     }
 
-    /// Until it is released or dropped, every run over the site stops where it has its snapshot and would look at the
-    /// local meters.
+    /// Until it is released or dropped, every run over the site that is to write stops where it has its snapshot and would
+    /// hold the local meters.
     pub(crate) async fn while_reading(site: &Site) -> Self {
-        Self::by_lock_at(&site.pair.local_url).await
+        Self::by_lock_at(&site.pair.local_url, "share").await
     }
 
-    async fn by_lock_at(url: &str) -> Self {
+    async fn by_lock_at(url: &str, mode: &str) -> Self {
         let holder = connect(url).await;
-        let lock = "begin; lock table meter in access exclusive mode";
-        holder.batch_execute(lock).await.expect("lock the meters");
+        let lock = format!("begin; lock table meter in {mode} mode");
+        holder.batch_execute(&lock).await.expect("lock the meters");
         Self { holder }
     }
 
