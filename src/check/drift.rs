@@ -3,10 +3,11 @@
 use super::reached::Reached;
 use super::{Finding, Verdict};
 use crate::config::{Mapping, OnDrift};
-use crate::db::Local;
+use crate::db::{DbError, Local, param};
 use crate::error::{ErrorCode, Failure};
 use crate::runs::columns::{self, KnownScope};
-use crate::sync::{Shape, drift};
+use crate::sync::Shape;
+use crate::sync::drift::{self, Drift, Follow, KnownColumn};
 
 /// Each column that has drifted, with the statements and settings that settle it. Nothing before the first run.
 pub(super) async fn findings(
@@ -15,7 +16,10 @@ pub(super) async fn findings(
     shape: &Shape,
 ) -> Vec<Finding> {
     match look(local, mapping).await {
-        Ok(Some(known)) => compared(&known, mapping, shape),
+        Ok(Some(known)) => match compared(local, &known, mapping, shape).await {
+            Ok(findings) => findings,
+            Err(error) => vec![Finding::new("drift", Verdict::Failed(error.failure()))],
+        },
         Ok(None) => Vec::new(),
         Err(failure) => vec![Finding::new("drift", Verdict::Failed(failure))],
     }
@@ -29,22 +33,70 @@ async fn look(
     columns::look(&tx, mapping).await
 }
 
-fn compared(scope: &KnownScope, mapping: &Mapping, shape: &Shape) -> Vec<Finding> {
+async fn compared(
+    local: &mut Reached<Local>,
+    scope: &KnownScope,
+    mapping: &Mapping,
+    shape: &Shape,
+) -> Result<Vec<Finding>, DbError> {
     let report = drift::compare(&scope.known, shape, mapping);
     let drifted = report.drifted();
     if drifted.is_empty() {
         let text = "the remote has each synced column as the last run found it";
-        return vec![Finding::new("drift", Verdict::Ok(text.to_owned()))];
+        return Ok(vec![Finding::new("drift", Verdict::Ok(text.to_owned()))]);
     }
-    let text = |column| drift::finding(column, shape, (&scope.tenant, &scope.local_table));
-    let texts = drifted.into_iter().filter_map(text);
+    let mirror = (&scope.tenant, scope.local_table.as_str());
+    let mut texts = Vec::new();
+    for column in drifted {
+        let follow = follow(local, column, shape).await?;
+        texts.extend(drift::finding(column, shape, mirror, follow));
+    }
     let verdict = |text: String| match mapping.on_drift {
         OnDrift::Warn => Verdict::Warning(text),
         OnDrift::Fail => Verdict::Failed(failure(&text)),
     };
-    texts
+    let findings = texts.into_iter();
+    Ok(findings
         .map(|text| Finding::new("drift", verdict(text)))
-        .collect()
+        .collect())
+}
+
+const CAST: &str = "\
+-- look for the type and a cast to it
+with pair as (
+    select case when h.typcategory = 'A' and t.typcategory = 'A' then h.typelem else h.oid end as here,
+           case when h.typcategory = 'A' and t.typcategory = 'A' then t.typelem else t.oid end as there
+    from pg_catalog.pg_type h, pg_catalog.pg_type t
+    where h.oid = to_regtype($1)::oid and t.oid = to_regtype($2)::oid
+)
+select p.here = p.there or 'S' in (h.typcategory, t.typcategory)
+       or exists (select from pg_catalog.pg_cast k where k.castsource = p.here and k.casttarget = p.there)
+from pair p join pg_catalog.pg_type h on h.oid = p.here join pg_catalog.pg_type t on t.oid = p.there";
+
+/// How the local column can follow to the new type, where it has one.
+async fn follow(
+    local: &mut Reached<Local>,
+    column: &KnownColumn,
+    shape: &Shape,
+) -> Result<Follow, DbError> {
+    let mut columns = shape.columns.iter();
+    let here = columns.find(|here| here.name == column.name);
+    let (Some(here), Some(Drift::Retyped(to))) = (here, &column.drift) else {
+        return Ok(Follow::Cast);
+    };
+    let tx = local.look().await?;
+    let params = [
+        param::text(here.base_type.as_str()),
+        param::text(to.as_str()),
+    ];
+    match tx.query_opt(CAST, &params).await {
+        Ok(Some(row)) if row.get(0) => Ok(Follow::Cast),
+        Ok(Some(_)) => Ok(Follow::Text),
+        Ok(None) => Ok(Follow::NoType),
+        // A name that the encoding of this database lacks was escaped, and is no name of a type.
+        Err(error) if error.server_error().is_some() => Ok(Follow::NoType),
+        Err(error) => Err(error),
+    }
 }
 
 fn failure(text: &str) -> Failure {

@@ -15,6 +15,7 @@ use crate::runs::tenant;
 
 use reached::Reached;
 
+mod called;
 mod drift;
 mod inherited;
 mod limits;
@@ -109,6 +110,7 @@ async fn tables_and_rows(
             findings.push(privileges::remote_table(remote, mapping, shape).await);
             findings.push(privileges::local_table(local, mapping, shape).await);
             if let Some(shape) = shape {
+                findings.extend(called::finding(local, shape).await);
                 findings.extend(drift::findings(local, mapping, shape).await);
                 findings.extend(sequences::findings(local, shape).await);
                 findings.extend(inherited::finding(local, shape).await);

@@ -76,7 +76,10 @@ pub(super) async fn remote_table(
     shape: Option<&Shape>,
 ) -> Finding {
     let looked = look_at_remote(remote, mapping, shape).await;
-    Finding::of("remote privileges", looked.map_err(|e| e.failure()))
+    Finding::of(
+        "remote privileges",
+        looked.map_err(|e| sync::failure(&e, &mapping.source)),
+    )
 }
 
 async fn look_at_remote(
@@ -91,7 +94,8 @@ async fn look_at_remote(
             let query = query.trim().trim_end_matches(';');
             let none = format!("-- try the query\nselect from ({query}\n) q limit 0");
             tx.use_role_path().await?;
-            tx.query(&none, &[]).await?;
+            // Not prepared, so that a parameter in it is refused as one.
+            tx.batch(&none).await?;
             return Ok(Verdict::Ok("the query may be run".to_owned()));
         }
     };

@@ -5,7 +5,7 @@ use super::{Finding, Verdict};
 use crate::config::{Mapping, Source};
 use crate::db::{DbError, Local, Remote, Side, Tx, param, quote};
 use crate::meter::TenantId;
-use crate::sync::{self, Shape};
+use crate::sync::{self, Shape, SyncError};
 
 /// How many meters the remote has for the tenant.
 pub(super) async fn remote(
@@ -26,7 +26,7 @@ pub(super) async fn remote(
         );
         let count: i64 = tx.query_one(&count, &[]).await?.get(0);
         if count == 0 {
-            return none(&tx, mapping, tenant).await;
+            return Ok(none(&tx, mapping, tenant).await?);
         }
         tx.batch(&first_rows(shape)).await?;
         let hidden = match sync::may_hide_rows(&tx, &mapping.source).await? {
@@ -35,8 +35,9 @@ pub(super) async fn remote(
         };
         Ok(Verdict::Ok(format!("{count} of tenant {tenant}{hidden}")))
     };
-    let looked: Result<Verdict, DbError> = looked.await;
-    Finding::of("remote meters", looked.map_err(|e| e.failure()))
+    let looked: Result<Verdict, SyncError> = looked.await;
+    let looked = looked.map_err(|e| sync::failure(&e, &mapping.source));
+    Finding::of("remote meters", looked)
 }
 
 /// How many rows are read as a run would read them: a view that fails on each row is found by them.

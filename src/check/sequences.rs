@@ -20,29 +20,61 @@ async fn look(local: &mut Reached<Local>, shape: &Shape) -> Result<Vec<Finding>,
     let mut findings = Vec::new();
     for sequence in sequences(&tx, shape).await? {
         let subject = format!("sequence of {}", quote::where_needed(&sequence.column));
-        let verdict = match sequence.is_readable {
+        let verdict = match sequence.is_readable || sequence.is_usable {
             true => compared(&tx, &sequence, shape).await?,
-            false => Verdict::Ok(format!(
-                "{0} cannot be read, so whether it trails behind the keys is not known. To have it looked at: grant select on sequence {0} to <role>, where <role> is the user of METER_SYNC_LOCAL_URL",
-                sequence.name
-            )),
+            false => unknown(&sequence),
         };
         findings.push(Finding::new(&subject, verdict));
     }
     Ok(findings)
 }
 
+fn unknown(sequence: &Sequence) -> Verdict {
+    Verdict::Ok(format!(
+        "{0} cannot be read, so whether it trails behind the keys is not known. To have it looked at: grant select on sequence {0} to <role>, where <role> is the user of METER_SYNC_LOCAL_URL",
+        sequence.name
+    ))
+}
+
 struct Sequence {
+    oid: u32,
     /// The column that it gives values to.
     column: String,
     /// Its schema and name, quoted where needed.
     name: String,
     increment: i64,
+    /// Whether the role may read it.
     is_readable: bool,
+    /// Whether the role may ask what it gave last.
+    is_usable: bool,
+}
+
+impl Sequence {
+    /// What it gives next; NULL where that is not known.
+    fn next(&self) -> String {
+        let Self {
+            oid,
+            name,
+            increment,
+            ..
+        } = self;
+        match self.is_readable {
+            true => format!(
+                "select q.last_value::pg_catalog.numeric operator(pg_catalog.+)
+             case when q.is_called then ({increment})::pg_catalog.numeric else 0::pg_catalog.numeric end
+      from {name} q"
+            ),
+            false => format!(
+                "select pg_catalog.pg_sequence_last_value('{oid}'::pg_catalog.regclass)::pg_catalog.numeric
+             operator(pg_catalog.+) ({increment})::pg_catalog.numeric"
+            ),
+        }
+    }
 }
 
 const SEQUENCES: &str = r"-- look for the sequences of the synced columns
-select a.attname::text, n.nspname::text, s.relname::text, q.seqincrement, has_sequence_privilege(s.oid, 'select')
+select a.attname::text, n.nspname::text, s.relname::text, q.seqincrement, has_sequence_privilege(s.oid, 'select'),
+       has_sequence_privilege(s.oid, 'usage'), s.oid
 from pg_catalog.pg_attribute a
 cross join lateral (
     select d.objid
@@ -83,6 +115,8 @@ async fn sequences(tx: &Tx<'_, Local>, shape: &Shape) -> Result<Vec<Sequence>, D
         ),
         increment: row.get(3),
         is_readable: row.get(4),
+        is_usable: row.get(5),
+        oid: row.get(6),
     };
     Ok(rows.iter().map(sequence).collect())
 }
@@ -109,15 +143,17 @@ async fn compared(
             &format!(
                 "-- compare a sequence with the keys
 select next.value::pg_catalog.text, keys.value::pg_catalog.text, next.value operator(pg_catalog.{trails}) keys.value
-from (select q.last_value::pg_catalog.numeric operator(pg_catalog.+)
-             case when q.is_called then ({increment})::pg_catalog.numeric else 0::pg_catalog.numeric end
-      from {name} q) next (value)
-cross join (select pg_catalog.{last}(l.{column}::pg_catalog.numeric) from {table} l) keys (value)"
+from ({next}) next (value)
+cross join (select pg_catalog.{last}(l.{column}::pg_catalog.numeric) from {table} l) keys (value)",
+                next = sequence.next()
             ),
             &[],
         )
         .await?;
-    let (next, key): (String, Option<String>) = (row.get(0), row.get(1));
+    let (next, key): (Option<String>, Option<String>) = (row.get(0), row.get(1));
+    let Some(next) = next else {
+        return Ok(unknown(sequence));
+    };
     let named = quote::where_needed(&sequence.column);
     if row.get::<_, Option<bool>>(2) != Some(true) {
         return Ok(Verdict::Ok(format!(

@@ -77,7 +77,7 @@ pub(super) async fn shape(
     match look_at_both(remote, local, mapping, tenant).await {
         Ok((findings, shape)) => (findings, Some(shape)),
         Err(error) => {
-            let failed = Verdict::Failed(error.failure());
+            let failed = Verdict::Failed(sync::failure(&error, &mapping.source));
             (vec![Finding::new("columns", failed)], None)
         }
     }

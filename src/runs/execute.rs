@@ -211,7 +211,11 @@ impl Order<'_> {
                 let mut ending = Ending {
                     held_back: error.held_back().cloned(),
                     warning: run.column_warning(Some(&error)),
-                    ..self.failed(error.failure(), error.is_refusal(), Some(&reached))
+                    ..self.failed(
+                        sync::failure(&error, &job.mapping.source),
+                        error.is_refusal(),
+                        Some(&reached),
+                    )
                 };
                 if !run.tx.is_silent() && self.settle(run, &mut ending).await.is_ok() {
                     self.publish_databases(&ending);

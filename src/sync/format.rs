@@ -183,25 +183,89 @@ pub(super) fn cast(
     if is_text && !shape.key.contains(&here.name) {
         return None;
     }
-    let is_integer = INTEGERS.contains(&to);
-    match there.base_type.as_str() {
+    let from = there.base_type.as_str();
+    match from {
         // The blanks that fill it up are no part of the value.
-        "bpchar" => Some(format!("{value}::pg_catalog.text")),
+        "bpchar" => return Some(format!("{value}::pg_catalog.text")),
         // `true`, where the type itself writes `t`.
-        "boolean" if is_text => Some(format!("{value}::pg_catalog.text")),
-        "money" if is_integer || NUMBERS.contains(&to) => {
-            Some(format!("{value}::pg_catalog.numeric::pg_catalog.text"))
+        "boolean" if is_text => return Some(format!("{value}::pg_catalog.text")),
+        "numeric" if INTEGERS.contains(&to) => {
+            return Some(format!("pg_catalog.round({value}, 0)::pg_catalog.text"));
         }
-        "numeric" if is_integer => Some(format!("pg_catalog.round({value}, 0)::pg_catalog.text")),
-        "real" | "double precision" if is_integer => Some(format!(
-            "case when {value} operator(pg_catalog.>) -9.2e18::pg_catalog.float8 \
-             and {value} operator(pg_catalog.<) 9.2e18::pg_catalog.float8 \
-             then {value}::pg_catalog.int8::pg_catalog.text else {value}::pg_catalog.text end"
-        )),
+        _ => {}
+    }
+    let (from, to, is_array) = match (from.strip_suffix("[]"), to.strip_suffix("[]")) {
+        (Some(from), Some(to)) => (from, to, "[]"),
+        (None, None) => (from, to, ""),
+        (Some(_), None) | (None, Some(_)) => return None,
+    };
+    let (through, fits) = assigned(from, to)?;
+    let made = format!("{value}::pg_catalog.{through}{is_array}::pg_catalog.text");
+    let Some(fits) = fits else {
+        return Some(made);
+    };
+    let fits = match is_array {
+        "" => fits(value),
+        _ => format!(
+            "coalesce((select pg_catalog.bool_and({}) from pg_catalog.unnest({value}) e (v)), true)",
+            fits("e.v")
+        ),
+    };
+    Some(format!(
+        "case when {fits} then {made} else {value}::pg_catalog.text end"
+    ))
+}
+
+/// A condition on a value.
+type Fits = fn(&str) -> String;
+
+/// The type to which a value is cast on the remote, and the condition under which that cannot fail, where the cast of an
+/// assignment makes something else of a value than its text does (`pg_cast` lists these casts).
+fn assigned(from: &str, to: &str) -> Option<(&'static str, Option<Fits>)> {
+    let is_integer = INTEGERS.contains(&to);
+    match from {
+        "money" if is_integer || to == "numeric" => Some(("numeric", None)),
+        "numeric" if is_integer => Some(("int8", Some(is_bigint))),
+        "real" | "double precision" if is_integer => Some(("int8", Some(is_bigint_float))),
+        "inet" if to == "cidr" => Some(("cidr", None)),
+        "macaddr8" if to == "macaddr" => Some(("macaddr", Some(is_macaddr))),
+        "box" if to == "polygon" => Some(("polygon", None)),
+        "point" if to == "box" => Some(("box", None)),
+        "oid" if to == "integer" => Some(("int4", None)),
+        of_catalog if of_catalog.starts_with("reg") => match to {
+            "integer" => Some(("int4", None)),
+            "bigint" => Some(("int8", None)),
+            "oid" => Some(("oid", None)),
+            _ => None,
+        },
         _ => None,
     }
 }
 
+fn is_bigint(value: &str) -> String {
+    between(
+        value,
+        "numeric",
+        ["-9223372036854775808.5", "9223372036854775807.5"],
+    )
+}
+
+fn is_bigint_float(value: &str) -> String {
+    between(value, "float8", ["-9.2e18", "9.2e18"])
+}
+
+fn between(value: &str, of: &str, [low, high]: [&str; 2]) -> String {
+    format!(
+        "{value} operator(pg_catalog.>) '{low}'::pg_catalog.{of} and {value} operator(pg_catalog.<) '{high}'::pg_catalog.{of}"
+    )
+}
+
+/// Six bytes that were made eight.
+fn is_macaddr(value: &str) -> String {
+    format!(
+        "pg_catalog.substr({value}::pg_catalog.text, 10, 5) operator(pg_catalog.=) 'ff:fe'::pg_catalog.text"
+    )
+}
+
 const TEXTS: &[&str] = &["text", "character varying", "bpchar"];
 const INTEGERS: &[&str] = &["smallint", "integer", "bigint"];
-const NUMBERS: &[&str] = &["numeric"];

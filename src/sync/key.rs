@@ -25,5 +25,11 @@ pub(super) fn is_exact(there: &Column, here: &Column) -> bool {
 
 /// Whether remote keys of the column that become the same here are written in the same way there.
 pub(super) fn has_one_text(there: &Column, here: &Column) -> bool {
-    there.exact_type == here.exact_type || ONE_TEXT.contains(&there.base_type.as_str())
+    let is_limited = here.exact_type != here.base_type;
+    let is_lossy = match here.base_type.as_str() {
+        "real" | "double precision" | "cidr" => true,
+        "numeric" => is_limited,
+        _ => false,
+    };
+    there.exact_type == here.exact_type || ONE_TEXT.contains(&there.base_type.as_str()) && !is_lossy
 }

@@ -22,6 +22,13 @@ pub(crate) async fn missing<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<SyncE
     })
 }
 
+/// The error for a column whose values the local table makes itself, so that no update may set them.
+pub(super) fn made_there(table: &str, column: &str) -> SyncError {
+    SyncError::LocalSchema(format!(
+        "{table} generates the values of its column {column} itself, so METER_SYNC_COLUMNS cannot name it"
+    ))
+}
+
 /// A name without a schema is looked up in the schemas of the path that the role may use, so the others are looked at
 /// here.
 const HIDDEN: &str = "\

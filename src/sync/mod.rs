@@ -28,6 +28,7 @@ pub(crate) use locks::of_source as locks_of;
 pub(crate) use missing::missing;
 pub(crate) use plan::refuse_held_twice;
 pub(crate) use policies::may_hide_rows;
+pub(crate) use remedy::failure;
 pub use shape::Shape;
 pub(crate) use shape::look;
 
@@ -64,6 +65,7 @@ mod refusals;
 mod rejected;
 mod relay;
 mod release;
+mod remedy;
 mod rewritten;
 mod ring_by_ring;
 mod rings;

@@ -7,7 +7,7 @@ use crate::db::{Local, Remote, Tx, both, quote};
 use crate::meter::{RunId, TenantId};
 
 use super::drift::Offered;
-use super::missing::missing;
+use super::missing::{made_there, missing};
 use super::refusals::{is_one_database, local_table, refuse_occupied, try_tenant};
 use super::{Job, SyncError, key, locks};
 
@@ -339,12 +339,12 @@ fn columns(
             &mapping.tenant_column,
         ));
     }
+    let is_its_own = |column: &Column| {
+        column.is_generated || column.is_always_identity && !key.contains(&column.name)
+    };
     let mut names: Vec<&String> = match &mapping.columns {
         Some(named) => named.iter().collect(),
         None => {
-            let is_its_own = |column: &Column| {
-                column.is_generated || column.is_always_identity && !key.contains(&column.name)
-            };
             let shared = |column: &&Column| !is_its_own(column) && there.has(&column.name);
             here.columns
                 .iter()
@@ -362,8 +362,11 @@ fn columns(
     let table = format!("table {}", mapping.local_table);
     let mut columns = Vec::with_capacity(names.len());
     for name in names {
-        let column = here.column(name).filter(|column| !column.is_generated);
+        let column = here.column(name);
         let column = column.ok_or_else(|| lacks(SyncError::LocalSchema, &table, "column", name))?;
+        if is_its_own(column) {
+            return Err(made_there(&table, name));
+        }
         if !there.has(name) {
             return Err(lacks(SyncError::RemoteSchema, &there.what, "column", name));
         }

@@ -97,6 +97,25 @@ async fn a_sequence_that_the_role_may_not_read_is_said_to_be_unknown() {
         text.contains("grant select on sequence public.meter_id_seq"),
         "{text}"
     );
+    // To use a sequence is enough to ask what it gave last.
+    site.on_local(&format!("grant usage on sequence meter_id_seq to {role}"))
+        .await;
+    let told = found(&settings, "sequence of id").await.verdict;
+    assert!(
+        matches!(&told, Verdict::Ok(text) if text.contains("cannot be read")),
+        "it gave none: {told:?}"
+    );
+    site.on_local("select nextval('meter_id_seq')").await;
+    let Verdict::Warning(text) = found(&settings, "sequence of id").await.verdict else {
+        panic!("it trails")
+    };
+    assert!(text.contains("gives 2 next"), "{text}");
+    site.on_local("select setval('meter_id_seq', 5)").await;
+    let then = found(&settings, "sequence of id").await.verdict;
+    assert!(
+        matches!(&then, Verdict::Ok(text) if text.contains("gives 6 next")),
+        "{then:?}"
+    );
     site.on_local(&format!("drop owned by {role}; drop role {role}"))
         .await;
 }

@@ -8,9 +8,12 @@ use tokio_postgres::error::SqlState;
 use super::{Side, SideName};
 use crate::error::{ErrorCode, Failure};
 
+mod denied;
 mod failure;
 mod origin;
 mod remedy;
+
+pub(crate) use denied::Denied;
 
 /// An error of one of the databases. Its text holds no host, user or SQL; the cause stays as source.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +98,11 @@ impl DbError {
     pub fn server_error(&self) -> Option<&tokio_postgres::error::DbError> {
         self.driver_error()
             .and_then(tokio_postgres::Error::as_db_error)
+    }
+
+    /// The right that the role lacks, where the server tells that.
+    pub(crate) fn denied(&self) -> Option<Denied<'_>> {
+        self.server_error().and_then(Denied::of)
     }
 
     fn driver_error(&self) -> Option<&tokio_postgres::Error> {

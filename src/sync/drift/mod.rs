@@ -13,7 +13,7 @@ use crate::db::catalog::Column;
 
 use super::Shape;
 
-pub use words::{failure, finding, warning};
+pub use words::{Follow, failure, finding, warning};
 
 mod words;
 

@@ -12,6 +12,17 @@ const NAMED: usize = 10;
 /// So many statements stand in the remedy of a failed run.
 const IN_REMEDY: usize = 3;
 
+/// How a local column can follow the remote one to its new type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// Postgres casts the values.
+    Cast,
+    /// Postgres knows no cast, but reads the texts of the values.
+    Text,
+    /// The local database does not have the type.
+    NoType,
+}
+
 /// The warning for columns that have drifted, if any have.
 pub fn warning<'a>(drifted: impl IntoIterator<Item = &'a KnownColumn>) -> Option<String> {
     let changes = changes(drifted)?;
@@ -78,6 +89,9 @@ pub fn failure(drifted: &[&KnownColumn], shape: &Shape) -> Failure {
     ways.dedup();
     ways.truncate(IN_REMEDY);
     let failure = Failure::new(ErrorCode::SchemaDrift, message);
+    if ways.is_empty() {
+        return failure;
+    }
     let remedy = format!(
         "Settle it, for instance: {}. {}",
         ways.join("; "),
@@ -92,7 +106,14 @@ fn shortest(column: &KnownColumn, shape: &Shape) -> Option<String> {
         Drift::Missing | Drift::Replaced(_) => Some(without(&[column], shape)),
         Drift::Renamed(to) if has_local(shape, to) => Some(without(&[column], shape)),
         Drift::Renamed(to) => Some(rename(column, to, shape)),
-        Drift::Retyped(to) => Some(retype(column, to, shape)),
+        Drift::Retyped(_) if column.name == shape.active => Some(format!(
+            "let METER_SYNC_REMOTE_QUERY give {} as a boolean",
+            quote::where_needed(&column.name)
+        )),
+        Drift::Retyped(to) if has_type(shape, column) => {
+            Some(retype(column, to, shape, Follow::Cast))
+        }
+        Drift::Retyped(_) => None,
     }
 }
 
@@ -101,6 +122,7 @@ pub fn finding(
     column: &KnownColumn,
     shape: &Shape,
     (tenant, local_table): (&TenantId, &str),
+    follow: Follow,
 ) -> Option<String> {
     let forget = format!(
         "delete from meter_sync.meter_sync_column where tenant = {} and local_table = {} and column_name = {}",
@@ -133,12 +155,31 @@ pub fn finding(
             "{change} on the remote. To take the values of the new column: {forget}. To keep what is here as the site's own: {}; or let METER_SYNC_REMOTE_QUERY give the old column the old name",
             without(&[column], shape)
         ),
-        Drift::Retyped(to) => format!(
-            "{change} on the remote, and {} here; a row with a value that does not fit is rejected. To follow: {}. To keep the local type: {forget}",
-            column.local_type,
-            retype(column, to, shape)
-        ),
+        Drift::Retyped(to) => {
+            let here = &column.local_type;
+            let begin = format!(
+                "{change} on the remote, and {here} here; a row with a value that does not fit is rejected."
+            );
+            match follow {
+                _ if column.name == shape.active => format!(
+                    "{begin} The active column has to stay boolean. To keep the local type: {forget}; or let METER_SYNC_REMOTE_QUERY give it as a boolean"
+                ),
+                Follow::NoType => format!(
+                    "{begin} The local database has no type {to}. To keep the local type: {forget}. To follow, make the type here as the remote has it: a check then prints the statement for the column"
+                ),
+                Follow::Cast | Follow::Text => format!(
+                    "{begin} To follow: {}. To keep the local type: {forget}",
+                    retype(column, to, shape, follow)
+                ),
+            }
+        }
     })
+}
+
+/// Whether every database has the type that the remote column has now.
+fn has_type(shape: &Shape, column: &KnownColumn) -> bool {
+    let mut remote = shape.remote_columns.iter();
+    remote.any(|there| there.name == column.name && there.is_builtin)
 }
 
 fn has_local(shape: &Shape, name: &str) -> bool {
@@ -154,10 +195,14 @@ fn rename(column: &KnownColumn, to: &str, shape: &Shape) -> String {
     )
 }
 
-fn retype(column: &KnownColumn, to: &str, shape: &Shape) -> String {
+fn retype(column: &KnownColumn, to: &str, shape: &Shape, follow: Follow) -> String {
     let name = quote::where_needed(&column.name);
+    let value = match follow {
+        Follow::Text => format!("{name}::text"),
+        Follow::Cast | Follow::NoType => name.clone(),
+    };
     format!(
-        "alter table {} alter column {name} type {to} using {name}::{to}",
+        "alter table {} alter column {name} type {to} using {value}::{to}",
         shape.local
     )
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::site::{REMOTE_SCHEMA, Site, config, rows};
 
+mod advice;
 mod failing;
 mod settled;
 mod sources;

@@ -10,5 +10,6 @@ mod midway;
 mod processes;
 mod raised;
 mod schemas;
+mod sources;
 mod starved;
 mod waiting;

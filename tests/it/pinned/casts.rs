@@ -1,6 +1,7 @@
 //! What a value becomes where the types of the two sides differ: a text column takes the text as it is written; another
 //! type and a key become what the cast of an assignment makes of them.
 
+use meter_sync::error::ErrorCode;
 use meter_sync::meter::{Counts, Outcome};
 use serde_json::{Value, json};
 
@@ -157,7 +158,120 @@ const CASTS: &[(&str, &str, Becomes)] = &[
         "numeric",
         &[("0.30000000000000004", Some("0.30000000000000004"))],
     ),
+    (
+        "inet",
+        "cidr",
+        &[
+            ("'10.0.0.1/24'", Some("10.0.0.0/24")),
+            ("'10.0.0.1'", Some("10.0.0.1/32")),
+            ("'2001:db8::1/64'", Some("2001:db8::/64")),
+        ],
+    ),
+    (
+        "macaddr8",
+        "macaddr",
+        &[
+            ("'08:00:2b:ff:fe:01:02:03'", Some("08:00:2b:01:02:03")),
+            ("'08:00:2b:01:02:03:04:05'", None),
+            ("'08:00:2b:ff:00:03:04:05'", None),
+        ],
+    ),
+    (
+        "box",
+        "polygon",
+        &[("'(1,1),(0,0)'", Some("((0,0),(0,1),(1,1),(1,0))"))],
+    ),
+    ("point", "box", &[("'(1,2)'", Some("(1,2),(1,2)"))]),
+    (
+        "regclass",
+        "bigint",
+        &[
+            ("'pg_class'", Some("1259")),
+            ("3000000000", Some("3000000000")),
+        ],
+    ),
+    ("regclass", "integer", &[("'pg_class'", Some("1259"))]),
+    ("regtype", "oid", &[("'integer'", Some("23"))]),
+    ("regtype", "text", &[("'integer'", Some("integer"))]),
+    (
+        "oid",
+        "integer",
+        &[("1259", Some("1259")), ("4000000000", Some("-294967296"))],
+    ),
+    (
+        "numeric(20,1)[]",
+        "integer[]",
+        &[
+            ("'{1.6,2.5,-2.5,null}'", Some("{2,3,-3,NULL}")),
+            ("'{}'", Some("{}")),
+            ("'[2:3]={0.4,0.5}'", Some("[2:3]={0,1}")),
+            ("'{{1.4},{1.5}}'", Some("{{1},{2}}")),
+            ("'{3e9}'", None),
+            ("'{1,NaN}'", None),
+        ],
+    ),
+    ("numeric[]", "bigint[]", &[("'{1e300}'", None)]),
+    (
+        "double precision[]",
+        "bigint[]",
+        &[
+            ("'{1.6,2.5,1e18}'", Some("{2,2,1000000000000000000}")),
+            ("'{1e30}'", None),
+            ("'{Infinity}'", None),
+        ],
+    ),
+    ("real[]", "smallint[]", &[("'{0.5,1.5}'", Some("{0,2}"))]),
+    ("money[]", "numeric[]", &[("'{12.34}'", Some("{12.34}"))]),
+    (
+        "inet[]",
+        "cidr[]",
+        &[("'{10.0.0.1/24,null}'", Some("{10.0.0.0/24,NULL}"))],
+    ),
+    (
+        "macaddr8[]",
+        "macaddr[]",
+        &[
+            ("'{08:00:2b:ff:fe:01:02:03}'", Some("{08:00:2b:01:02:03}")),
+            ("'{08:00:2b:ff:fe:01:02:03,08:00:2b:01:02:03:04:05}'", None),
+        ],
+    ),
+    (
+        "box[]",
+        "polygon[]",
+        &[("'{(1,1),(0,0)}'", Some("{\"((0,0),(0,1),(1,1),(1,0))\"}"))],
+    ),
 ];
+
+#[tokio::test]
+async fn keys_that_become_one_key_here_are_told() {
+    for (there, here, first, keys) in [
+        (
+            "inet",
+            "cidr",
+            "('10.1.0.0/24')",
+            "('10.0.0.1/24'), ('10.0.0.2/24')",
+        ),
+        ("bigint", "real", "(1)", "(100000001), (100000002)"),
+    ] {
+        let site = keyed(there, here).await;
+        let insert = |values: &str| {
+            format!(
+                "insert into meter (id, tenant_id) select v::{there}, 7 from (values {values}) v (v)"
+            )
+        };
+        site.on_remote(&insert(first)).await;
+        let run = site.sync().await;
+        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{there}: {run:#?}");
+        site.on_remote(&insert(keys)).await;
+        let run = site.sync().await;
+        let error = run.error.expect("an error");
+        assert_eq!(
+            error.code,
+            ErrorCode::DuplicateSourceKey,
+            "{there}: {error:?}"
+        );
+    }
+}
 
 #[tokio::test]
 async fn a_value_of_another_type_becomes_its_text_or_what_the_cast_of_an_assignment_makes_of_it() {

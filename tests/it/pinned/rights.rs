@@ -11,7 +11,7 @@ use super::site;
 use crate::support::site::{Site, config};
 
 /// A site whose sides are entered as roles that may do nothing yet with the tables; gives the role's name.
-async fn with_roles(site: &mut Site) -> String {
+pub(super) async fn with_roles(site: &mut Site) -> String {
     let (_, database) = site.pair.local_url.rsplit_once('/').unwrap();
     let role = format!("bounded_{database}");
     for client in [&site.remote, &site.local] {
@@ -31,7 +31,7 @@ async fn with_roles(site: &mut Site) -> String {
     role
 }
 
-async fn verdict(site: &Site, role: &str, subject: &str) -> Verdict {
+pub(super) async fn verdict(site: &Site, role: &str, subject: &str) -> Verdict {
     let settings = site
         .settings()
         .with(Setting::RemoteUrl, as_role(&site.pair.remote_url, role))
@@ -45,12 +45,13 @@ async fn verdict(site: &Site, role: &str, subject: &str) -> Verdict {
         .clone()
 }
 
-fn failure(run: &RunReport) -> (ErrorCode, String) {
+pub(super) fn failure(run: &RunReport) -> (ErrorCode, String) {
     let error = run.error.as_ref().unwrap_or_else(|| panic!("{run:#?}"));
     (error.code, format!("{} {}", error.message, error.remedy))
 }
 
-const METERS: &str = "insert into meter select n, 7, 'name', true from generate_series(1, 10) n";
+pub(super) const METERS: &str =
+    "insert into meter select n, 7, 'name', true from generate_series(1, 10) n";
 
 #[tokio::test]
 async fn rights_on_columns_alone_are_told_by_a_check_and_select_on_the_table_is_enough() {

@@ -1,0 +1,87 @@
+//! What the local table itself calls when rows are written: functions and sequences that our role may use only by a
+//! grant of their own.
+
+use super::reached::Reached;
+use super::{Finding, Verdict};
+use crate::db::{DbError, Local, param};
+use crate::error::{ErrorCode, Failure};
+use crate::sync::Shape;
+
+/// The functions and sequences that we may not use; nothing where we may use all.
+pub(super) async fn finding(local: &mut Reached<Local>, shape: &Shape) -> Option<Finding> {
+    let looked = look(local, shape).await.transpose()?;
+    let looked = looked.map_err(|error| error.failure());
+    Some(Finding::of("local functions", looked))
+}
+
+/// Defaults count for columns that we do not write, and those of the table that we write to; checks, indexes and
+/// generated columns also on its partitions and on the tables that inherit from it. No function that Postgres came with
+/// is in `pg_depend`. Before version 15 a generated column is what depends, and not its expression.
+const REFUSED: &str = "\
+-- look for functions and sequences that we may not use
+with recursive tables (oid) as (
+    select $1::oid
+    union
+    select i.inhrelid from tables t join pg_catalog.pg_inherits i on i.inhparent = t.oid
+), used (what, class, oid, part) as (
+    select case a.attgenerated when '' then 'the default of column ' else 'generated column ' end || a.attname::text,
+           e.class, e.oid, e.part
+    from pg_catalog.pg_attrdef f
+    join pg_catalog.pg_attribute a on a.attrelid = f.adrelid and a.attnum = f.adnum
+    cross join lateral (values ('pg_catalog.pg_attrdef'::regclass::oid, f.oid, 0),
+                               ('pg_catalog.pg_class'::regclass::oid, f.adrelid, f.adnum::integer)) e (class, oid, part)
+    where case a.attgenerated when '' then f.adrelid = $1 and e.part = 0 and a.attname::text <> all ($2)
+               else f.adrelid in (select t.oid from tables t) end
+    union all
+    select 'constraint ' || c.conname::text, 'pg_catalog.pg_constraint'::regclass::oid, c.oid, 0
+    from pg_catalog.pg_constraint c where c.contype = 'c' and c.conrelid in (select t.oid from tables t)
+    union all
+    select 'index ' || c.relname::text, 'pg_catalog.pg_class'::regclass::oid, c.oid, 0
+    from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
+    where i.indrelid in (select t.oid from tables t)
+), needed as (
+    select u.what, d.refclassid, coalesce(o.oprcode::oid, d.refobjid) as oid, o.oid is not null as is_operator
+    from used u
+    join pg_catalog.pg_depend d on d.classid = u.class and d.objid = u.oid and d.objsubid = u.part
+    left join pg_catalog.pg_operator o on d.refclassid = 'pg_catalog.pg_operator'::regclass and o.oid = d.refobjid
+)
+select 'execute on function ' || p.oid::regprocedure::text as lacking, min(n.what)
+from needed n join pg_catalog.pg_proc p on p.oid = n.oid
+where (n.is_operator or n.refclassid = 'pg_catalog.pg_proc'::regclass) and not has_function_privilege(p.oid, 'execute')
+group by 1
+union all
+select format('usage on sequence %I.%I', s.nspname, c.relname), min(n.what)
+from needed n
+join pg_catalog.pg_class c on c.oid = n.oid
+join pg_catalog.pg_namespace s on s.oid = c.relnamespace
+where n.refclassid = 'pg_catalog.pg_class'::regclass
+  and case c.relkind when 'S' then not has_sequence_privilege(c.oid, 'usage, update') end
+group by 1
+order by 1";
+
+async fn look(local: &mut Reached<Local>, shape: &Shape) -> Result<Option<Verdict>, DbError> {
+    let tx = local.look().await?;
+    let params = [param::oid(shape.local_oid), param::texts(&shape.names)];
+    let rows = tx.query(REFUSED, &params).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let lacking = rows.iter().map(|row| (row.get(0), row.get(1)));
+    let lacking: Vec<(String, String)> = lacking.collect();
+    let told = lacking
+        .iter()
+        .map(|(right, what)| format!("{right} ({what} needs it)"));
+    let message = format!(
+        "The local role lacks {}, so rows cannot be written.",
+        told.collect::<Vec<_>>().join(", ")
+    );
+    let grants = lacking
+        .iter()
+        .map(|(right, _)| format!("grant {right} to <role>"));
+    let remedy = format!(
+        "As their owner: {}, where <role> is the user of METER_SYNC_LOCAL_URL.",
+        grants.collect::<Vec<_>>().join("; ")
+    );
+    let failure = Failure::new(ErrorCode::LocalAuth, message).with_remedy(remedy);
+    Ok(Some(Verdict::Failed(failure)))
+}
