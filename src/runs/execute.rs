@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Connection, Database, Local, Remote, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, Phase, Progress, RunId, TenantId};
-use crate::sync::{self, Done, Job, SyncError};
+use crate::sync::{self, Done, Job, Known, SyncError};
 
 use super::begin::{Begun, Start};
 use super::here::{self, RunningHere};
@@ -189,9 +189,7 @@ impl Order<'_> {
             occupant: run.occupant.clone(),
             compare: self.request.compare.clone(),
             hash_bits: u64::BITS,
-            is_foreign_awaited: false,
-            leaves_long_rows: false,
-            bytes_before: 0,
+            known: Known::default(),
             dry_run: self.request.dry_run,
             mass_deactivation: &self.request.allow.mass_deactivation,
             allow_tenant_change: self.request.allow.tenant_change,
@@ -285,18 +283,23 @@ async fn read_and_write(
     let mut tries = 1..=SNAPSHOTS;
     let mut job = job.clone();
     let done = loop {
-        let locks = sync::locks_of(connection, &job.mapping.source, job.is_foreign_awaited).await?;
+        let locks = sync::locks_of(
+            connection,
+            &job.mapping.source,
+            job.known.is_foreign_awaited,
+        )
+        .await?;
         let snapshot = connection.snapshot("sync", &locks).await?;
         match sync::run(snapshot, local, &job, observer).await {
             Err(SyncError::Rewritten(_)) if tries.next().is_some() => {
-                job.is_foreign_awaited = true;
+                job.known.is_foreign_awaited = true;
             }
-            Err(error) if !job.leaves_long_rows && error.is_of_a_long_row() => {
-                job.leaves_long_rows = true;
+            Err(error) if !job.known.leaves_long_rows && error.is_of_a_long_row() => {
+                job.known.leaves_long_rows = true;
             }
             ended => break ended?,
         }
-        job.bytes_before = observer.borrow().remote_bytes;
+        job.known.bytes = observer.borrow().remote_bytes;
         local.back_to("work").await?;
         local.savepoint("work").await?;
     };

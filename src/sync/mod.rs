@@ -91,12 +91,8 @@ pub struct Job<'a> {
     /// How many bits of the rows' hashes are kept: 64, but in tests that want rows to be mistaken for
     /// each other.
     pub hash_bits: u32,
-    /// Whether the foreign tables that the source reads were waited for.
-    pub is_foreign_awaited: bool,
-    /// Whether rows that are too long for the remote to send are looked for and left out.
-    pub leaves_long_rows: bool,
-    /// How many bytes were read for the run before this snapshot.
-    pub bytes_before: i64,
+    /// What the attempts before this one have shown.
+    pub known: Known,
     /// Whether to plan only.
     pub dry_run: bool,
     /// Which mass deactivation a person approved.
@@ -107,6 +103,17 @@ pub struct Job<'a> {
     pub known_columns: &'a KnownColumns,
     /// Set by the run as soon as it has compared its columns with these, however it ends.
     pub column_report: &'a OnceLock<ColumnReport>,
+}
+
+/// What a run that begins anew knows of its attempts before.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Whether the foreign tables that the source reads were waited for.
+    pub is_foreign_awaited: bool,
+    /// Whether rows that are too long for the remote to send are looked for and left out.
+    pub leaves_long_rows: bool,
+    /// How many bytes the remote sent.
+    pub bytes: i64,
 }
 
 /// Which rows a sync is to compare value by value.
@@ -219,7 +226,7 @@ pub async fn run(
 ) -> Result<Done, SyncError> {
     enter(observer, Phase::Prepare);
     let shape = shape::resolve(&remote, local, job).await?;
-    if shape.may_be_foreign && !job.is_foreign_awaited {
+    if shape.may_be_foreign && !job.known.is_foreign_awaited {
         return Err(SyncError::Rewritten(shape.remote_from));
     }
     look_for_drift(&shape, job)?;
@@ -236,7 +243,7 @@ pub async fn run(
         let _told = relay::Telling {
             remote: &remote,
             observer,
-            before: job.bytes_before,
+            before: job.known.bytes,
         };
         digest::find(&remote, local, &shape, job, versions.as_ref()).await?
     };

@@ -60,7 +60,7 @@ pub(super) async fn relay(
         told: Telling {
             remote,
             observer,
-            before: job.bytes_before,
+            before: job.known.bytes,
         },
         format: format.clone(),
         pieces: 0,
@@ -85,7 +85,7 @@ pub(super) async fn relay(
         }
     }
     from.told.rows(rows);
-    if job.leaves_long_rows {
+    if job.known.leaves_long_rows {
         let long = too_long::find(remote, (shape, extent), job, &format).await?;
         rows += Box::pin(left.take_long(local, shape, job, &long)).await?;
     }

@@ -43,7 +43,7 @@ impl Long {
 
 /// The condition that leaves such rows `r` out of what the remote sends, with what comes before it.
 pub(super) fn left_out(shape: &Shape, job: &Job<'_>, format: &Format) -> String {
-    match job.leaves_long_rows {
+    match job.known.leaves_long_rows {
         true => format!(
             " and {} operator(pg_catalog.<=) {MOST_BYTES}::pg_catalog.int8",
             bytes(shape, format)

@@ -292,3 +292,21 @@ async fn foreign_tables_that_are_reloaded_as_a_run_begins_are_read_as_they_are_a
         assert_eq!(counts(&changed).updated, 1, "{source}: {changed:#?}");
     }
 }
+
+/// The run begins anew as it may read foreign tables, and again as a table was rewritten.
+#[tokio::test]
+async fn a_run_that_begins_anew_twice_ends_well() {
+    let given = format!(
+        "{TABLES}; create extension postgres_fdw; create server here foreign data wrapper postgres_fdw;
+         create foreign table far (id bigint) server here;
+         create function all_meters() returns setof meter language plpgsql stable as $$ begin return query select * from meter; end $$;
+         create view given as select * from all_meters()"
+    );
+    let mut site = Site::with_schemas(&given, LOCAL).await;
+    let settings = site.settings().with(Setting::RemoteTable, "given");
+    site.reconfigure(&settings);
+    let first = while_reloaded(&site, "meter").await;
+    assert_unharmed(&site, &first, Outcome::Succeeded).await;
+    let again = while_reloaded(&site, "meter").await;
+    assert_unharmed(&site, &again, Outcome::NoChange).await;
+}
