@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::trial::{State, Trial};
 use crate::support::program;
+use crate::support::scrape::scrape;
+use crate::support::served::{Served, send};
+use crate::support::site::settings;
 use crate::support::wait;
 
 /// Checks everything after the run that the fault struck; `run` is what it reported, if it could.
@@ -127,7 +130,28 @@ async fn serials_are_followed(name: &str, trial: &Trial) {
     assert_eq!(trial.local.rows(astray).await, json!([]), "{name}");
 }
 
-/// The status of this process and that of a program started anew.
+/// What every surface says alike.
+const PARTS: [&str; 5] = ["history", "last_run", "last_success_at", "health", "meters"];
+
+/// The REST API, the metrics and the page of a server started anew.
+async fn served_surfaces_agree(name: &str, trial: &Trial, told: &Value) {
+    let (remote, local) = (&trial.remote.direct_url, &trial.local.direct_url);
+    let served = Served::new(&settings(remote, local).with(Setting::Schedule, "off")).await;
+    let (code, rest) = served.ask("GET /api/v1/status").await;
+    assert_eq!(code, 200, "{name}: {rest}");
+    for part in PARTS {
+        assert_eq!(told[part], rest[part], "{name}: {part}");
+    }
+    let health = scrape(&served.address).await.health();
+    assert_eq!(told["health"], json!(health), "{name}");
+    let page = send(served.request("GET /")).await;
+    assert_eq!(page.status(), 200, "{name}");
+    let page = page.text().await.expect("text");
+    let last = told["last_run"]["run_id"].as_str().expect("a last run");
+    assert!(page.contains(&format!("/runs/{last}")), "{name}: {page}");
+}
+
+/// The status of this process and that of a program started anew, and what a server tells.
 async fn surfaces_agree(name: &str, trial: &Trial) {
     let more = [
         (Setting::RemoteUrl, trial.remote.direct_url.as_str()),
@@ -139,9 +163,10 @@ async fn surfaces_agree(name: &str, trial: &Trial) {
     let theirs: Value = serde_json::from_str(&ended.stdout)
         .unwrap_or_else(|error| panic!("{name}: {error} {ended:?}"));
     let told = json!(ours);
-    for part in ["history", "last_run", "last_success_at", "health", "meters"] {
+    for part in PARTS {
         assert_eq!(told[part], theirs[part], "{name}: {part}");
     }
+    served_surfaces_agree(name, trial, &told).await;
     let log =
         "select id, outcome, error_code from meter_sync.meter_sync_log order by seq desc limit 5";
     let told = ours.history.iter().map(|run| {
