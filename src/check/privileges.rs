@@ -91,7 +91,6 @@ async fn look_at_remote(
     let name = match &mapping.source {
         Source::Table(name) => name,
         Source::Query(query) => {
-            let query = query.trim().trim_end_matches(';');
             let none = format!("-- try the query\nselect from ({query}\n) q limit 0");
             tx.use_role_path().await?;
             // Not prepared, so that a parameter in it is refused as one.

@@ -157,7 +157,9 @@ fn mapping(layers: &Layers) -> Result<Mapping, ConfigError> {
         tenant: layers
             .find(Setting::TenantId)
             .and_then(|found| TenantId::new(found.exact_text())),
-        source: query.map_or(Source::Table(table), |found| Source::Query(found.text())),
+        source: query.map_or(Source::Table(table), |found| {
+            Source::Query(found.text().trim().trim_end_matches(';').to_owned())
+        }),
         local_table: text(Setting::LocalTable, DEFAULT_TABLE),
         columns: list(layers, Setting::Columns, values::names)?,
         key: list(layers, Setting::Key, values::names)?,

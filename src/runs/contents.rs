@@ -14,7 +14,7 @@ use crate::db::{Database, DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Permission, RunId, TenantId};
 use crate::sync::drift::KnownColumns;
-use crate::sync::{self, Compare, Contents, Job, Known, Occupant, SyncError};
+use crate::sync::{self, Compare, Contents, Earlier, Job, Occupant, SyncError};
 
 use super::execute::{self, Ended};
 use super::table::{LocalTable, Scope};
@@ -59,7 +59,7 @@ impl Ended<'_> {
             occupant: Occupant::Nobody,
             compare: Compare::Differences,
             hash_bits: u64::BITS,
-            known: Known::default(),
+            earlier: Earlier::default(),
             dry_run: true,
             mass_deactivation: &Permission::None,
             allow_tenant_change: false,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Connection, Database, Local, Remote, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Outcome, Phase, Progress, RunId, TenantId};
-use crate::sync::{self, Done, Job, Known, SyncError};
+use crate::sync::{self, Done, Earlier, Job, SyncError};
 
 use super::begin::{Begun, Start};
 use super::here::{self, RunningHere};
@@ -189,7 +189,7 @@ impl Order<'_> {
             occupant: run.occupant.clone(),
             compare: self.request.compare.clone(),
             hash_bits: u64::BITS,
-            known: Known::default(),
+            earlier: Earlier::default(),
             dry_run: self.request.dry_run,
             mass_deactivation: &self.request.allow.mass_deactivation,
             allow_tenant_change: self.request.allow.tenant_change,
@@ -286,20 +286,20 @@ async fn read_and_write(
         let locks = sync::locks_of(
             connection,
             &job.mapping.source,
-            job.known.is_foreign_awaited,
+            job.earlier.is_foreign_awaited,
         )
         .await?;
         let snapshot = connection.snapshot("sync", &locks).await?;
         match sync::run(snapshot, local, &job, observer).await {
             Err(SyncError::Rewritten(_)) if tries.next().is_some() => {
-                job.known.is_foreign_awaited = true;
+                job.earlier.is_foreign_awaited = true;
             }
-            Err(error) if !job.known.leaves_long_rows && error.is_of_a_long_row() => {
-                job.known.leaves_long_rows = true;
+            Err(error) if !job.earlier.leaves_long_rows && error.is_of_a_long_row() => {
+                job.earlier.leaves_long_rows = true;
             }
             ended => break ended?,
         }
-        job.known.bytes = observer.borrow().remote_bytes;
+        job.earlier.bytes = observer.borrow().remote_bytes;
         local.back_to("work").await?;
         local.savepoint("work").await?;
     };

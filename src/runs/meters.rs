@@ -305,13 +305,9 @@ impl Meters {
             return Ok(vec![None; keys.len()]);
         }
         let is_key = |column: &Column| {
-            is(
-                column,
-                &format!(
-                    "(asked.key operator(pg_catalog.->>) {}::pg_catalog.text)",
-                    quote::literal(&column.name)
-                ),
-            )
+            let name = quote::literal(&column.name);
+            let asked = format!("(asked.key operator(pg_catalog.->>) {name}::pg_catalog.text)");
+            is(column, &asked)
         };
         let conditions: Vec<String> = self.key.iter().map(is_key).collect();
         let sql = format!(

@@ -10,7 +10,7 @@ use crate::meter::{Fields, Rejection};
 use super::format::Format;
 use super::rejected::{self, PerRow, Rows, Tried};
 use super::relay::{Target, copy_again};
-use super::too_long::Long;
+use super::unsendable::Unsendable;
 use super::{Job, Shape, SyncError, misfit, read, reasons, recode, rows};
 
 /// Rows in the temporary table `meter_sync_text`, which is there from the first of them on, and rows that not even this
@@ -91,7 +91,7 @@ impl Leftover {
         local: &Tx<'_, Local>,
         shape: &Shape,
         job: &Job<'_>,
-        long: &[Long],
+        long: &[Unsendable],
     ) -> Result<i64, SyncError> {
         for row in long {
             self.begin(local, shape).await?;

@@ -38,8 +38,7 @@ pub(crate) async fn of_source(
     if !tx.simple(FOREIGN).await?.is_empty() {
         tx.use_role_path().await?;
         tx.simple(&format!(
-            "-- wait for foreign tables\nselect q.* from ({}\n) q limit 1",
-            bare(&query)
+            "-- wait for foreign tables\nselect q.* from ({query}\n) q limit 1"
         ))
         .await?;
     }
@@ -62,14 +61,8 @@ pub(super) async fn hold_local_table(local: &Tx<'_, Local>, name: &str) -> Resul
     }
 }
 
-/// A query without what ends it.
-fn bare(query: &str) -> &str {
-    query.trim().trim_end_matches(';')
-}
-
 /// The relations that the plan of a query names, in a transaction on the role's path; afterwards it is on the pinned one.
 pub(super) async fn named(tx: &Tx<'_, Remote>, query: &str) -> Result<Vec<String>, DbError> {
-    let query = bare(query);
     let explained = tx
         .simple(&format!(
             "-- explain the query\nexplain (verbose, format json) {query}"

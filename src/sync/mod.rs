@@ -47,12 +47,12 @@ mod format;
 mod free_values;
 mod held;
 mod holders;
+mod index_entries;
 mod key;
 mod load;
 mod locks;
 mod misfit;
 mod missing;
-mod oversized;
 mod parents;
 mod park;
 mod plan;
@@ -71,7 +71,7 @@ mod ring_by_ring;
 mod rings;
 mod rows;
 mod shape;
-mod too_long;
+mod unsendable;
 
 /// What one sync is to do.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ pub struct Job<'a> {
     /// each other.
     pub hash_bits: u32,
     /// What the attempts before this one have shown.
-    pub known: Known,
+    pub earlier: Earlier,
     /// Whether to plan only.
     pub dry_run: bool,
     /// Which mass deactivation a person approved.
@@ -107,7 +107,7 @@ pub struct Job<'a> {
 
 /// What a run that begins anew knows of its attempts before.
 #[derive(Clone, Debug, Default)]
-pub struct Known {
+pub struct Earlier {
     /// Whether the foreign tables that the source reads were waited for.
     pub is_foreign_awaited: bool,
     /// Whether rows that are too long for the remote to send are looked for and left out.
@@ -226,7 +226,7 @@ pub async fn run(
 ) -> Result<Done, SyncError> {
     enter(observer, Phase::Prepare);
     let shape = shape::resolve(&remote, local, job).await?;
-    if shape.may_be_foreign && !job.known.is_foreign_awaited {
+    if shape.may_be_foreign && !job.earlier.is_foreign_awaited {
         return Err(SyncError::Rewritten(shape.remote_from));
     }
     look_for_drift(&shape, job)?;
@@ -243,7 +243,7 @@ pub async fn run(
         let _told = relay::Telling {
             remote: &remote,
             observer,
-            before: job.known.bytes,
+            before: job.earlier.bytes,
         };
         digest::find(&remote, local, &shape, job, versions.as_ref()).await?
     };

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
 use super::plan::Step;
-use super::{Job, Shape, holders, oversized};
+use super::{Job, Shape, holders, index_entries};
 
 /// A row that was not taken.
 pub(super) type BadRow = (Step, i64, RowFault);
@@ -250,7 +250,7 @@ async fn of_row(
         });
     }
     if fault.is_too_long_for_an_index()
-        && let Some(reason) = oversized::reason(local, shape, (n, fault)).await?
+        && let Some(reason) = index_entries::reason(local, shape, (n, fault)).await?
     {
         return Ok(reason);
     }

@@ -16,7 +16,7 @@ use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 use super::convert::Leftover;
 use super::format::Format;
 use super::{Extent, Job, Observer, Shape, SyncError};
-use super::{recode, rows, too_long};
+use super::{recode, rows, unsendable};
 
 /// Where rows are relayed to.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ pub(super) async fn relay(
         told: Telling {
             remote,
             observer,
-            before: job.known.bytes,
+            before: job.earlier.bytes,
         },
         format: format.clone(),
         pieces: 0,
@@ -85,8 +85,8 @@ pub(super) async fn relay(
         }
     }
     from.told.rows(rows);
-    if job.known.leaves_long_rows {
-        let long = too_long::find(remote, (shape, extent), job, &format).await?;
+    if job.earlier.leaves_long_rows {
+        let long = unsendable::find(remote, (shape, extent), job, &format).await?;
         rows += Box::pin(left.take_long(local, shape, job, &long)).await?;
     }
     local
@@ -96,7 +96,7 @@ pub(super) async fn relay(
 }
 
 fn read((shape, extent): (&Shape, &Extent), job: &Job<'_>, format: &Format) -> String {
-    let long = too_long::left_out(shape, job, format);
+    let long = unsendable::left_out(shape, job, format);
     let (from, filter, within) = (&shape.remote_from, &shape.remote_filter, &extent.remote);
     let columns = format.columns(shape);
     format!(

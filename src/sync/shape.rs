@@ -263,7 +263,6 @@ impl RemoteSide {
                 })
             }
             Source::Query(query) => {
-                let query = query.trim().trim_end_matches(';');
                 remote.use_role_path().await?;
                 Ok(Self {
                     from: format!("({query}\n)"),

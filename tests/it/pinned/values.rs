@@ -1,5 +1,6 @@
 //! Values that a local type refuses in words of its own.
 
+use meter_sync::config::Setting;
 use meter_sync::meter::Outcome;
 use serde_json::json;
 
@@ -91,4 +92,35 @@ async fn a_meter_that_somebody_inserts_during_a_first_load_is_updated() {
         (8, 1),
         "{run:#?}"
     );
+}
+
+/// The remote makes the long texts as they are read; its server ends a COPY in which a row comes to a GiB.
+#[tokio::test]
+async fn a_row_that_is_too_long_to_be_sent_keeps_only_itself_out() {
+    let mut site = site("name text, place text", "").await;
+    site.on_remote(
+        "insert into meter select n, 7, 'old', 'old', true from generate_series(1, 9) n;
+         create view seen as select id, tenant_id, active,
+             case when name = 'long' then repeat('x', 540000000) else name end as name,
+             case when name = 'long' then repeat('y', 540000000) else place end as place from meter",
+    )
+    .await;
+    let settings = site.settings().with(Setting::RemoteTable, "seen");
+    site.reconfigure(&settings);
+    site.on_remote("update meter set name = 'long' where id = 3")
+        .await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(
+        (run.counts.inserted, run.counts.rejected),
+        (8, 1),
+        "{run:#?}"
+    );
+    let rejected = "select key, reason like 'the row may take 10800000__ bytes%' as told from meter_sync.meter_sync_rejected";
+    assert_eq!(
+        rows(&site.local, rejected).await,
+        json!([{"key": {"id": 3}, "told": true}])
+    );
+    let loaded = "select count(*) as n from meter where id <> 3";
+    assert_eq!(rows(&site.local, loaded).await, json!([{"n": 8}]));
 }

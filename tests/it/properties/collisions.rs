@@ -9,7 +9,7 @@ use meter_sync::db::{Connection, Database, Local, Remote, Tx};
 use meter_sync::meter::{Outcome, Permission, Progress, RunId, TenantId, Trigger};
 use meter_sync::runs::Request;
 use meter_sync::sync::drift::{ColumnReport, KnownColumns};
-use meter_sync::sync::{self, Compare, Contents, Done, Job, Known, Occupant};
+use meter_sync::sync::{self, Compare, Contents, Done, Earlier, Job, Occupant};
 use quickcheck::{Arbitrary, Gen};
 use tokio::sync::{OnceCell, watch};
 use uuid::Uuid;
@@ -110,7 +110,7 @@ fn job<'a>(
         occupant: Occupant::Nobody,
         compare,
         hash_bits: planted.bits,
-        known: Known::default(),
+        earlier: Earlier::default(),
         dry_run: false,
         mass_deactivation: &Permission::None,
         allow_tenant_change: false,

@@ -15,14 +15,14 @@ const MOST_BYTES: i64 = 1_073_000_000;
 
 /// A remote row that is left out.
 #[derive(Debug)]
-pub(super) struct Long {
+pub(super) struct Unsendable {
     /// The values of its key as texts.
     pub(super) key: Vec<Option<String>>,
     /// How many bytes it may take.
     pub(super) bytes: String,
 }
 
-impl Long {
+impl Unsendable {
     /// Why it is set aside.
     pub(super) fn reason(&self) -> String {
         format!(
@@ -43,7 +43,7 @@ impl Long {
 
 /// The condition that leaves such rows `r` out of what the remote sends, with what comes before it.
 pub(super) fn left_out(shape: &Shape, job: &Job<'_>, format: &Format) -> String {
-    match job.known.leaves_long_rows {
+    match job.earlier.leaves_long_rows {
         true => format!(
             " and {} operator(pg_catalog.<=) {MOST_BYTES}::pg_catalog.int8",
             bytes(shape, format)
@@ -58,7 +58,7 @@ pub(super) async fn find(
     (shape, extent): (&Shape, &Extent),
     job: &Job<'_>,
     format: &Format,
-) -> Result<Vec<Long>, DbError> {
+) -> Result<Vec<Unsendable>, DbError> {
     let (from, filter, within) = (&shape.remote_from, &shape.remote_filter, &extent.remote);
     let keys = shape.key.iter().filter_map(|name| {
         let both = pairs(shape).find(|(_, here)| here.name == *name)?;
@@ -77,7 +77,7 @@ limit {} + 1",
             job.limits.rejected_limit
         ))
         .await?;
-    let long = |row: &tokio_postgres::SimpleQueryRow| Long {
+    let long = |row: &tokio_postgres::SimpleQueryRow| Unsendable {
         key: (0..shape.key.len())
             .map(|place| row.get(place).map(str::to_owned))
             .collect(),
