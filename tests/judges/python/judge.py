@@ -33,11 +33,18 @@ class Complaints(logging.Handler):
         self.heard = []
 
     def emit(self, record):
-        self.heard.append(self.format(record))
+        if not of_leaving(record):
+            self.heard.append(self.format(record))
 
     def take(self):
         heard, self.heard = self.heard, []
         return heard
+
+
+def of_leaving(record):
+    """Whether a message met the client after it had closed its own end, which it logs as a fault."""
+    _kind, error, _trace = record.exc_info or (None, None, None)
+    return isinstance(error, (anyio.ClosedResourceError, anyio.BrokenResourceError))
 
 
 async def play(scenario, way, kind, site, url, complaints):
