@@ -224,7 +224,7 @@ async fn of_types(
             relation.quoted()
         )),
         Some((column, type_, schema)) => Verdict::Warning(format!(
-            "Column {column} is of type {type_}, and the local role has no usage on its schema: a run in which a value does not fit its column would fail instead of setting that row aside. {}",
+            "Column {column} is of type {type_}, and the local role has no usage on its schema: a run in which a value does not fit its column would fail instead of rejecting that row. {}",
             sync::usage(SideName::Local, &schema)
         )),
     })

@@ -42,7 +42,7 @@ Exit codes:
   2  usage or configuration
   3  refused by the brake
   4  already running
-  5  partial: some rows were set aside";
+  5  partial: some rows were rejected";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -135,7 +135,7 @@ pub struct Limits {
     pub keep_runs: Option<Duration>,
     /// How many changes of one run the log keeps.
     pub change_limit: u32,
-    /// How many rows one run may set aside before it gives up.
+    /// How many rows one run may reject before it gives up.
     pub rejected_limit: u32,
     /// Whether an inactive meter that is gone from the remote gives a unique value up to one that exists.
     pub release_unique: bool,

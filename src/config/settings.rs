@@ -138,7 +138,7 @@ settings! {
         KeepRuns = "keep_runs" "keep-runs" "METER_SYNC_KEEP_RUNS" Text "DURATION";
         /// How many changes of one run the log keeps [default: 10000].
         ChangeLimit = "change_limit" "change-limit" "METER_SYNC_CHANGE_LIMIT" Number "COUNT";
-        /// How many rows one run may set aside before it gives up [default: 1000].
+        /// How many rows one run may reject before it gives up [default: 1000].
         RejectedLimit = "rejected_limit" "rejected-limit" "METER_SYNC_REJECTED_LIMIT" Number "COUNT";
         /// Let an inactive meter that is gone from the remote give a unique value up to a meter that exists: on or off [default: on].
         ReleaseUnique = "release_unique" "release-unique" "METER_SYNC_RELEASE_UNIQUE" Switch "BOOL";

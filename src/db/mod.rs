@@ -53,6 +53,16 @@ pub enum SideName {
     Local,
 }
 
+impl SideName {
+    /// The variable that holds the side's URL.
+    pub(crate) fn url_variable(self) -> &'static str {
+        match self {
+            Self::Remote => "METER_SYNC_REMOTE_URL",
+            Self::Local => "METER_SYNC_LOCAL_URL",
+        }
+    }
+}
+
 impl std::fmt::Display for SideName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -13,7 +13,7 @@ use crate::config::Token;
 const NAME: &str = "meter_sync_session";
 /// How long it counts.
 const DAYS: i64 = 7;
-/// What else the key is used for has another purpose.
+/// Domain separation: the key has other uses.
 const PURPOSE: &str = "meter-sync page session";
 
 /// The token with this secret. Every token is compared, each in constant time, so that the time tells nothing of

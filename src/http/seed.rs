@@ -194,8 +194,8 @@ fn updated(counts: &Counts) -> i64 {
 
 fn set_aside(counts: &Counts) -> String {
     match counts.rejected {
-        1 => "1 row was set aside; the status tool shows which and why.".to_owned(),
-        rows => format!("{rows} rows were set aside; the status tool shows which and why."),
+        1 => "1 row was rejected; the status tool shows which and why.".to_owned(),
+        rows => format!("{rows} rows were rejected; the status tool shows which and why."),
     }
 }
 
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(body["success"], true);
         assert_eq!(body["result"]["success"], false);
         let message = body["message"].as_str().expect("a message");
-        assert!(message.contains("6 rows were set aside"), "{message}");
+        assert!(message.contains("6 rows were rejected"), "{message}");
     }
 
     #[test]
@@ -335,6 +335,6 @@ mod tests {
         let body = body(Some(run(false, "partial", 1)), &[]);
         assert_eq!(body["last_sync_success"], false);
         let error = body["last_sync_error"].as_str().expect("an error");
-        assert!(error.starts_with("6 rows were set aside"), "{error}");
+        assert!(error.starts_with("6 rows were rejected"), "{error}");
     }
 }

@@ -75,7 +75,7 @@ fn last_failure(_: &str) -> String {
         "Why did the last sync of this site's meters fail? Call {} once. If `last_run` failed, was refused or was \
          interrupted, say in plain words what failed and on which side (remote or local), give the remedy of its \
          `error` as it stands, say since when no sync has succeeded, and whether the schedule will try again by itself. \
-         If it set rows aside, call again with its `run_id` and `include_changes` and name them with their reasons. \
+         If it rejected rows, call again with its `run_id` and `include_changes` and name them with their reasons. \
          If it succeeded, say so. Start no sync.",
         status::NAME
     )

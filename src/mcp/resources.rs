@@ -72,7 +72,7 @@ pub(super) fn templates() -> Vec<ResourceTemplate> {
         ResourceTemplate::new(RUN_TEMPLATE, "run")
             .with_title("A sync run")
             .with_description(
-                "One run of the log: counts, error and remedy, its changes with old and new fields, and the rows it set aside.",
+                "One run of the log: counts, error and remedy, its changes with old and new fields, and the rows it rejected.",
             )
             .with_mime_type(JSON),
         ResourceTemplate::new(METER_TEMPLATE, "meter")

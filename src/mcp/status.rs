@@ -111,7 +111,7 @@ fn input_schema() -> Schema {
             "include_changes": {
                 "type": "boolean",
                 "default": default.include_changes,
-                "description": "Whether to list which meters that run changed, with the old and new fields, and which rows it set aside.",
+                "description": "Whether to list which meters that run changed, with the old and new fields, and which rows it rejected.",
             },
             "changes_limit": {
                 "type": "integer",

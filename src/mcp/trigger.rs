@@ -12,7 +12,7 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 use serde_json::json;
 
-use super::approval::{self, Answer, Approvals, Returned, Way};
+use super::approval::{self, Answer, Approvals, Asking, Returned};
 use super::{Schema, ToolResult, answer, app, literal, progress, schema, tasks};
 use crate::arguments::{Arguments, BadArgument, one_line};
 use crate::error::{ErrorCode, Failure};
@@ -100,17 +100,17 @@ pub(super) async fn call(
             Err(failure) => return Ok(answer::failure(&failure, None).into()),
         };
         let held = run.held_back.as_ref().filter(|_| !run.dry_run);
-        match (held, Way::of(context)) {
+        match (held, Asking::of(context)) {
             (None, _) if run.state == RunState::Running && tasks::are_known(context) => {
                 return Ok(tasks::begun(&run).into());
             }
-            (None, _) | (Some(_), Way::None) => return Ok(report(run).into()),
-            (Some(held), Way::SecondCall) => {
+            (None, _) | (Some(_), Asking::None) => return Ok(report(run).into()),
+            (Some(held), Asking::SecondCall) => {
                 return Ok(approvals
                     .question((run.run_id, held), context, call)?
                     .into());
             }
-            (Some(held), Way::Meanwhile) => match approval::ask(context, held).await {
+            (Some(held), Asking::Meanwhile) => match approval::ask(context, held).await {
                 Answer::Yes => request = approved(request, run.run_id),
                 Answer::No => return Ok(declined().into()),
             },

@@ -61,7 +61,7 @@ enum Last {
 struct Told {
     /// `None` while they are being counted.
     counts: Option<MeterCounts>,
-    /// Whoever is told this is to count anew, with nobody waiting for it.
+    /// If set, the caller must start a background recount.
     due: Option<Due>,
 }
 

@@ -1,8 +1,8 @@
-//! What the local database said, and for how long it would say the same.
+//! Caches the last status, keyed by a [`Moment`] of the local database.
 //!
-//! While the database tells the same [`Moment`] as it did before and after it was asked, nothing has been
-//! committed there since, so it is not asked again: a client that asks every second, or a thousand
-//! clients at once, cost it one short statement each.
+//! An answer is kept if the moment was the same before and after it was read. As long as the database reports that
+//! moment, nothing has been committed since, so the answer is still true. A client that asks every second, or a thousand
+//! clients at once, cost one short statement each.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

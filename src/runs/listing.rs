@@ -75,7 +75,7 @@ pub struct RunDetail {
     pub phases: Vec<PhaseTime>,
     /// How many changes the log keeps of it.
     pub changes_logged: i64,
-    /// The rows that it set aside, as many as the log keeps (`METER_SYNC_REJECTED_LIMIT`).
+    /// The rows that it rejected, as many as the log keeps (`METER_SYNC_REJECTED_LIMIT`).
     pub rejected: Vec<Rejection>,
     /// The deactivations that the brake held back, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]

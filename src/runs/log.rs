@@ -216,7 +216,7 @@ insert into meter_sync.meter_sync_rejected (run_id, n, key, reason)
 select $1, r.n, r.entry->'key', r.entry->>'reason'
 from jsonb_array_elements($2) with ordinality r(entry, n)";
 
-/// Writes the rows that a run set aside.
+/// Writes the rows that a run rejected.
 pub(super) async fn rejected(
     tx: &Tx<'_, Local>,
     run_id: RunId,

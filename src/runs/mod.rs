@@ -60,7 +60,7 @@ mod table;
 pub(crate) mod tenant;
 mod words;
 
-/// A wish for a run.
+/// A request to start a run.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// What asks.

@@ -194,7 +194,7 @@ fn changed(counts: &Counts) -> String {
         (counts.reactivated, "reactivated"),
         (
             counts.rejected,
-            "set aside because the local table does not take them",
+            "rejected because the local table does not take them",
         ),
     ];
     let parts = named.iter().filter(|(count, _)| *count > 0);

@@ -247,9 +247,7 @@ fn altered(columns: &[String]) -> Option<String> {
 fn set_aside(rejected: i64) -> Failure {
     Failure::new(
         ErrorCode::LocalConstraint,
-        format!(
-            "{rejected} remote rows were set aside because the local table does not take them."
-        ),
+        format!("{rejected} remote rows were rejected because the local table does not take them."),
     )
     .with_remedy(
         "Read the reasons in the run's rejected rows and mend the remote rows or the local table.",

@@ -6,7 +6,7 @@ use crate::db::{DbError, Local, Tx, param, quote};
 use super::Shape;
 
 /// The columns that do not hold what was written to them; the key for rows that are not there. `out` are the rows of the
-/// plan that were set aside.
+/// plan that were rejected.
 pub(super) async fn columns(
     local: &Tx<'_, Local>,
     shape: &Shape,

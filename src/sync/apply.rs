@@ -21,7 +21,7 @@ const PASSES: usize = 20;
 /// the limit of rejected rows are remembered before the run gives up.
 const WAITING_FACTOR: usize = 20;
 
-/// Carries the plan out, and records the rows that were set aside.
+/// Carries the plan out, and records the rows that were rejected.
 pub(crate) async fn apply(
     local: &Tx<'_, Local>,
     shape: &Shape,

@@ -1,5 +1,5 @@
 //! The rows that a COPY did not take: staged in types that take any value, then converted set by set, and the rows at
-//! fault set aside.
+//! fault rejected.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub(super) struct Leftover {
 /// What became of rows that were converted.
 #[derive(Debug, Default)]
 pub(super) struct Converted {
-    /// Those that were set aside.
+    /// Those that were rejected.
     pub(super) rejected: Vec<Rejection>,
     /// How many of these have no key that a local row could have.
     pub(super) unidentified: i64,
@@ -46,8 +46,8 @@ impl Leftover {
         }
     }
 
-    /// Takes the rows in; gives their number. A row with a text that the encoding of the local database lacks is set
-    /// aside at once.
+    /// Takes the rows in; gives their number. A row with a text that the encoding of the local database lacks is
+    /// rejected at once.
     pub(super) async fn take(
         &mut self,
         local: &Tx<'_, Local>,
@@ -85,7 +85,7 @@ impl Leftover {
         local.batch(&self.create(shape)).await
     }
 
-    /// Sets aside rows that the remote could not send; gives their number.
+    /// Rejects rows that the remote could not send; gives their number.
     pub(super) async fn take_long(
         &mut self,
         local: &Tx<'_, Local>,
@@ -303,7 +303,7 @@ pub(super) fn casts(shape: &Shape, names: &[String]) -> String {
     })
 }
 
-/// Remembers the key of a row that was set aside, so that its meter does not count as gone; gives the
+/// Remembers the key of a row that was rejected, so that its meter does not count as gone; gives the
 /// key, and whether a local row could have it.
 async fn set_aside(
     local: &Tx<'_, Local>,
@@ -313,7 +313,7 @@ async fn set_aside(
     let key = shape.places(&shape.key);
     let values = casts(shape, &shape.key);
     let remember = format!(
-        "-- set a row aside
+        "-- reject a row
 insert into pg_temp.meter_sync_aside as a ({key})
 select {values} from pg_temp.meter_sync_text t where t.n = $1
 returning {}::text, {}",

@@ -78,14 +78,14 @@ pub enum SyncError {
         /// The first such keys, as JSON.
         keys: String,
     },
-    /// More rows were rejected than one run may set aside.
+    /// More rows were rejected than one run may reject.
     #[error(
         "More than {limit} remote rows of tenant {tenant} do not fit the local table; the last reason: {reason}"
     )]
     TooManyRejected {
         /// The tenant.
         tenant: TenantId,
-        /// How many may be set aside.
+        /// How many may be rejected.
         limit: usize,
         /// Why the last one was rejected.
         reason: String,
@@ -271,16 +271,8 @@ impl SyncError {
 
 /// The grant that lets a role use a schema.
 pub(crate) fn usage(side: SideName, schema: &str) -> String {
-    let (schema, url) = (quote::where_needed(schema), url(side));
+    let (schema, url) = (quote::where_needed(schema), side.url_variable());
     format!(
         "As the owner of the schema on the {side} database: grant usage on schema {schema} to <role>, where <role> is the user of {url}."
     )
-}
-
-/// The variable that holds a side's URL.
-fn url(side: SideName) -> &'static str {
-    match side {
-        SideName::Remote => "METER_SYNC_REMOTE_URL",
-        SideName::Local => "METER_SYNC_LOCAL_URL",
-    }
 }

@@ -48,7 +48,7 @@ const ONE_FORM: &[&str] = &[
 ];
 
 /// Binary data doubles where it is written as text, and a server writes no row of 1 GiB: the COPY would end there. In
-/// place of more bytes than these goes a text that is no binary data, so the row is set aside here.
+/// place of more bytes than these goes a text that is no binary data, so the row is rejected here.
 const MOST_BYTES: u32 = 500_000_000;
 const NO_BYTES: &str = "'too many bytes to cross as text \\'::pg_catalog.text";
 
@@ -75,7 +75,7 @@ impl Format {
     }
 
     /// A remote that converts its texts fails as a whole on the first that it cannot convert, so the conversion is left to
-    /// the local server: there the row is found and set aside.
+    /// the local server: there the row is found and rejected.
     fn text(there: &str, here: &str) -> Self {
         let named = |name: &str| Some(name.to_owned());
         let (written, read, recoded) = match (there, here) {

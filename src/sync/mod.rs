@@ -195,7 +195,7 @@ pub struct Synced {
     pub counts: Counts,
     /// Whether fewer changes were recorded than made.
     pub changes_truncated: bool,
-    /// The rows that were set aside.
+    /// The rows that were rejected.
     pub rejected: Vec<Rejection>,
     /// The columns whose values the local table changed as they were written.
     pub altered: Vec<String>,

@@ -1,7 +1,7 @@
 //! Reads the tenant's rows into a local staging table.
 //!
 //! The staging table has the local columns' types, so a value is read once, by the local server, from what the remote
-//! wrote. Rows with a value that the local type does not take are set aside.
+//! wrote. Rows with a value that the local type does not take are rejected.
 
 use tokio_postgres::Row;
 
@@ -15,12 +15,12 @@ use super::relay::{self, Target};
 use super::{Extent, Job, Observer, Shape, SyncError, rewritten};
 
 /// The tenant's remote rows, in the temporary table `meter_sync_stage`; the keys of rows that were
-/// set aside in `meter_sync_aside`.
+/// rejected in `meter_sync_aside`.
 #[derive(Debug)]
 pub(crate) struct Staged {
-    /// How many rows the remote gave, set aside or not.
+    /// How many rows the remote gave, rejected or not.
     pub(crate) rows: i64,
-    /// Those that were set aside.
+    /// Those that were rejected.
     pub(crate) rejected: Vec<Rejection>,
     /// How many of these have no key that a local row could have.
     pub(crate) unidentified: i64,
@@ -137,7 +137,7 @@ async fn set_aside_without_key(
     let limit = job.limits.rejected_limit as usize;
     let left = limit.saturating_sub(staged.rejected.len());
     let sql = format!(
-        "-- set aside rows without a key
+        "-- reject rows without a key
 with taken as (
     delete from pg_temp.meter_sync_stage s where {is_null} returning {key}::text as key
 )
@@ -171,7 +171,7 @@ async fn refuse_duplicates(
 ) -> Result<(), SyncError> {
     let (key, keys) = (shape.places(&shape.key), shape.list("k", &shape.key));
     let key_json = shape.key_json("k");
-    // Rows without a key are set aside each on its own.
+    // Rows without a key are rejected each on its own.
     let whole = shape.has_key("k");
     let sql = format!(
         "-- look for duplicate keys

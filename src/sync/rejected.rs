@@ -1,4 +1,4 @@
-//! Setting aside the rows that the local side will not take, at a cost that follows their number.
+//! Rejects the rows that the local side will not take, at a cost that follows their number.
 //!
 //! A set of rows is tried as a whole. When a row in it is at fault the set is halved and each half
 //! tried, until the row stands alone: about `2 log2(n)` statements a bad row, each over rows found by

@@ -76,7 +76,7 @@ async fn write_groups(
     Ok(written)
 }
 
-/// More rows than this are not set aside while rows are inserted early.
+/// More rows than this are not rejected while rows are inserted early.
 const LEFT: usize = 100;
 
 /// Inserts rows before the updates of others that may refer to them, if the local table refers to itself: the rows that can be

@@ -1,7 +1,7 @@
 //! Remote rows that are too long for their server to send: a row of a GiB ends the COPY with an error.
 //!
 //! How long a row can come out takes a look at each value, so nobody asks before a COPY has failed of it. The run then begins anew,
-//! reads the others, and sets the long ones aside by their keys.
+//! reads the others, and rejects the long ones by their keys.
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Remote, Tx, quote};
@@ -23,7 +23,7 @@ pub(super) struct Unsendable {
 }
 
 impl Unsendable {
-    /// Why it is set aside.
+    /// Why it is rejected.
     pub(super) fn reason(&self) -> String {
         format!(
             "the row may take {} bytes on the way, and a server sends no row of 1 GiB",
@@ -52,7 +52,7 @@ pub(super) fn left_out(shape: &Shape, job: &Job<'_>, format: &Format) -> String 
     }
 }
 
-/// Those that were left out; one more than may be set aside at most.
+/// Those that were left out; one more than may be rejected at most.
 pub(super) async fn find(
     remote: &Tx<'_, Remote>,
     (shape, extent): (&Shape, &Extent),

@@ -2,7 +2,6 @@
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
-use super::remedy::url;
 use crate::db::{SideName, quote};
 
 /// A right that a role lacks.
@@ -51,7 +50,7 @@ impl<'e> Denied<'e> {
             "type" => "usage on type",
             _ => return None,
         };
-        let (name, url) = (quote::where_needed(self.name), url(side));
+        let (name, url) = (quote::where_needed(self.name), side.url_variable());
         let check = match side {
             SideName::Remote => "",
             SideName::Local => " `meter-sync check` looks for more such rights.",

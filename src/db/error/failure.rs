@@ -81,8 +81,10 @@ fn of_server(side: SideName, doing: &str, error: &ServerError) -> Failure {
     }
     if *error.code() == SqlState::UNDEFINED_DATABASE && !is_raised {
         let message = format!("The {side} server has no database of the name in the settings.");
-        return Failure::new(unreachable(side), message)
-            .with_remedy(format!("Check the database name in {}.", remedy::url(side)));
+        return Failure::new(unreachable(side), message).with_remedy(format!(
+            "Check the database name in {}.",
+            side.url_variable()
+        ));
     }
     if origin::is_of_connection_settings(error) {
         let message = format!(
@@ -90,9 +92,9 @@ fn of_server(side: SideName, doing: &str, error: &ServerError) -> Failure {
             shortened(error.message())
         );
         return Failure::new(ErrorCode::ConfigInvalid, message)
-            .with_remedy(format!("Check the options in {}.", remedy::url(side)));
+            .with_remedy(format!("Check the options in {}.", side.url_variable()));
     }
-    // By what was refused, as a server says it in its own language.
+    // Detected by SQLSTATE, because messages are localized.
     let is_standby = *error.code() == SqlState::FEATURE_NOT_SUPPORTED && doing == OPEN;
     if is_standby && side == SideName::Local {
         let message = "The local server takes no writes: it is a standby.";

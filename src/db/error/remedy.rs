@@ -75,14 +75,6 @@ pub(super) fn auth(side: SideName) -> ErrorCode {
     }
 }
 
-/// The variable that holds a side's URL.
-pub(super) fn url(side: SideName) -> &'static str {
-    match side {
-        SideName::Remote => "METER_SYNC_REMOTE_URL",
-        SideName::Local => "METER_SYNC_LOCAL_URL",
-    }
-}
-
 /// A remedy that fits the cause better than the code's own; with the server's hint, where it gives one.
 pub(super) fn of(side: SideName, doing: &str, error: &ServerError) -> Option<String> {
     let remedy = match origin::is_raised(error) {
@@ -113,7 +105,7 @@ fn of_code_of_theirs(side: SideName, doing: &str) -> String {
 
 /// What is known of one SQLSTATE.
 fn of_state(side: SideName, error: &ServerError) -> Option<String> {
-    let url = url(side);
+    let url = side.url_variable();
     Some(match error.code().code() {
         "25P03" => role_limit(side, "idle_in_transaction_session_timeout"),
         "25P04" => role_limit(side, "transaction_timeout"),
@@ -180,7 +172,7 @@ fn of_class(side: SideName, error: &ServerError) -> Option<String> {
 fn role_limit(side: SideName, limit: &str) -> String {
     format!(
         "The {side} role's own {limit} is shorter than a run takes: raise it above METER_SYNC_RUN_TIMEOUT (alter role <role> set {limit} = '15min'), where <role> is the user of {}.",
-        url(side)
+        side.url_variable()
     )
 }
 
@@ -215,6 +207,6 @@ fn unset(side: SideName, error: &ServerError) -> String {
     let name = name.unwrap_or("app.tenant");
     format!(
         "Row security, a view or a function of the {side} database reads the setting {name}, which is not set: add options=-c {name}=<value> to {0} (in a URL: &options=-c%20{name}%3D<value>), or set it for the role.",
-        url(side)
+        side.url_variable()
     )
 }

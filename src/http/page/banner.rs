@@ -99,7 +99,7 @@ fn not_configured() -> Markup {
             li { "Set " code { "METER_SYNC_LOCAL_URL" } " to this site's database." }
             li { "Where the local table " code { "tenant" } " does not hold exactly one row, set "
                 code { "METER_SYNC_TENANT_ID" } " to the customer organisation." }
-            li { "Run " code { "meter-sync check" } ": it says of each thing that a sync needs how it stands. Then start again." }
+            li { "Run " code { "meter-sync check" } ": it tests every requirement of a sync. Then start again." }
         }
     }
 }

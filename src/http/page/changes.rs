@@ -27,7 +27,7 @@ pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
             counts.reactivated,
         ),
         ("Unchanged", counts.unchanged),
-        ("Set aside", counts.rejected),
+        ("Rejected", counts.rejected),
     ];
     html! {
         dl.counts {
@@ -151,12 +151,12 @@ fn text(value: &serde_json::Value) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// The rows that were set aside, and why.
+/// The rows that were rejected, and why.
 pub(super) fn rejected(rows: &[Rejection]) -> Markup {
     html! {
         ul.changes {
             @for row in rows {
-                li { p { span.tag.rejected { "Set aside" } " " (meter(&row.key, None)) }
+                li { p { span.tag.rejected { "Rejected" } " " (meter(&row.key, None)) }
                     p.soft { bdi { (shortened(&row.reason)) } } }
             }
         }

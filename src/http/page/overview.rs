@@ -238,6 +238,6 @@ fn first_changes(found: &Found, run: &RunRecord) -> Markup {
             (changes::list(listed, false))
             @if rest > 0 { p.soft { "and " (counted(rest, "more", "more")) } }
         }
-        @if !rejected.is_empty() { h3 { "What was set aside" } (changes::rejected(rejected)) }
+        @if !rejected.is_empty() { h3 { "Rejected rows" } (changes::rejected(rejected)) }
     }
 }

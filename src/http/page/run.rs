@@ -224,7 +224,7 @@ fn body(detail: &RunDetail, changes: &[Named], place: Place) -> Markup {
                 p { a href=(format!("/runs/{}?after={after}", run.run_id)) { "More changes" } }
             }
             @if !detail.rejected.is_empty() {
-                h2 { "What was set aside" }
+                h2 { "Rejected rows" }
                 p { "The local table does not take these rows; all others went in. Mend them there or here, and the next sync takes them." }
                 (changes::rejected(&detail.rejected))
             }

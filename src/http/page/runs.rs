@@ -97,7 +97,7 @@ fn rows(page: &RunsPage, now: DateTime<Utc>) -> Markup {
                     th.n scope="col" { abbr title="Inserted" { "Ins." } } th.n scope="col" { abbr title="Updated" { "Upd." } }
                     th.n scope="col" { abbr title="Deactivated" { "Deact." } }
                     th.n scope="col" { abbr title="Reactivated" { "React." } }
-                    th.n scope="col" { abbr title="Set aside" { "Aside" } }
+                    th.n scope="col" { abbr title="Rejected" { "Rej." } }
                 } }
                 tbody { @for run in &page.runs { (row(run, now)) } }
             }

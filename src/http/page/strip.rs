@@ -208,7 +208,7 @@ fn legend() -> Markup {
         p.legend {
             @for look in outcomes { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) } " " }
             span.badge.calm { svg.icon viewBox="0 0 24 24" aria-hidden="true" { rect.gap x="6" y="2" width="12" height="20" {} } " Missed slot" }
-            " " span.soft { "A bar is as high as its run was long (10 ms to 15 min)." }
+            " " span.soft { "Height shows duration (10 ms to 15 min)." }
         }
     }
 }

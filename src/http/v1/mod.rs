@@ -1,7 +1,7 @@
 //! The REST API: one table of routes that makes both the router and the API's description, so that no route is
 //! left undescribed.
 //!
-//! What cannot be answered is told as problem details, never as text. Nothing here can let the brake go: a sync that
+//! What cannot be answered is told as problem details, never as text. Nothing here can approve what the brake held back: a sync that
 //! it refuses needs a person, at the command line or the page.
 
 use axum::Router;

@@ -23,7 +23,7 @@ pub(super) fn route() -> Route {
         .described("Changes nothing and asks only the local database; answers with both databases down, too. `health` other than `ok` is explained in `summary`.")
         .query("history", whole(&HISTORY, default.history), "How many past runs to list, newest first.")
         .query("run_id", json!({"type": "string", "format": "uuid"}), "The run to list alone in `history` and to show changes of; the last run when left out.")
-        .query("include_changes", json!({"type": "boolean", "default": default.include_changes}), "Whether to list which meters that run changed and which rows it set aside.")
+        .query("include_changes", json!({"type": "boolean", "default": default.include_changes}), "Whether to list which meters that run changed and which rows it rejected.")
         .query("changes_limit", whole(&CHANGES_LIMIT, default.changes_limit), "How many changes to list at most.")
         .answer(200, "The status", |generator| generator.subschema_for::<Status>())
         .problem(400, "An argument cannot be used.")

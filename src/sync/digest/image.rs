@@ -5,8 +5,8 @@
 //! more as a whole; otherwise two rows that change places with a value would cancel out. Each term has been
 //! through a hash function that mixes value and seed: a term that the seed enters as it is would cancel out
 //! against another of that kind. The hash functions are those of Postgres's hash indexes
-//! (<https://www.postgresql.org/docs/current/hash-index.html>), but they are asked only what they tell
-//! exactly: some fold 64 bits to 32 (`bigint`, `timestamp`), some call different images equal
+//! (<https://www.postgresql.org/docs/current/hash-index.html>), but each is used only
+//! where it distinguishes all stored values: some fold 64 bits to 32 (`bigint`, `timestamp`), some call different images equal
 //! (`numeric` with another scale, `jsonb`, `-0`, case-insensitive text), and that of floating point gives the
 //! bare seed for 0. A `bigint` therefore enters as the seed, a time as seconds in floating point as far as
 //! these tell microseconds apart and are not 0, and what has no exact function as its text.
@@ -27,18 +27,18 @@ pub(super) struct Hasher {
     pub(super) seed: u64,
     /// How many bits of the hash are kept.
     pub(super) bits: u32,
-    pub(super) way: Way,
+    pub(super) method: Method,
 }
 
 /// How hashes are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct Method {
     pub(super) function: HashFunction,
     /// Whether remote values of other types than the local ones are cast, and not compared as texts.
     pub(super) casts: bool,
 }
 
-impl Way {
+impl Method {
     /// The cheapest one.
     pub(super) const USUAL: Self = Self {
         function: HashFunction::Server,
@@ -78,8 +78,8 @@ impl Hasher {
         let both = shape.remote_columns.iter().zip(&shape.columns);
         let values = both
             .filter(|(_, here)| is_in(here))
-            .map(|both| value(shape, row, both, self.way.casts));
-        let hash = match self.way.function {
+            .map(|both| value(shape, row, both, self.method.casts));
+        let hash = match self.method.function {
             HashFunction::Server => {
                 let terms: Vec<String> = values
                     .enumerate()
@@ -105,7 +105,7 @@ impl Hasher {
 
     /// A `bigint` expression that tells two bigints apart that are not both the same.
     pub(super) fn pair(self, a: &str, b: &str) -> String {
-        match self.way.function {
+        match self.method.function {
             HashFunction::Server => format!("pg_catalog.hashint4extended({a}, {b})"),
             HashFunction::Portable => portable(&format!("pg_catalog.concat({a}, ' ', {b})")),
         }

@@ -167,7 +167,7 @@ pub(super) async fn remember(
     if is_planned {
         gone::remember(local, shape, job).await?;
     }
-    // Where rows were set aside, or do not hold what was written to them, the sides are not equal.
+    // Where rows were rejected, or do not hold what was written to them, the sides are not equal.
     let are_equal = synced.rejected.is_empty() && synced.altered.is_empty();
     match versions {
         Some(versions) if are_equal => {

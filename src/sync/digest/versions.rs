@@ -13,10 +13,11 @@
 //! (<https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT>): what is visible
 //! now and older than that was visible then. It says nothing of rows that are gone; their keys do.
 //!
-//! Proof ends where those sentences do. After a restart, a crash, a restore or a failover (each starts a
+//! This holds only under those conditions. After a restart, a crash, a restore or a failover (each starts a
 //! server or its processes anew), after the table was rewritten or its columns changed, for views, queries, partitions,
-//! row security, other storage, generated columns, types of one's own and for roles that may not read all columns, the rows are compared by what they hold. So they are after a run that set
-//! rows aside, or wrote to a table with triggers or rules, and where somebody else wrote to the local table.
+//! row security, other storage, generated columns, types of one's own and for roles that may not read all columns, the
+//! rows are compared by what they hold. So they are after a run that
+//! rejected rows, or wrote to a table with triggers or rules, and where somebody else wrote to the local table.
 //!
 //! Of a set the sum of 64-bit hashes is compared, so a change goes unseen with a chance of 2^-64, until contents
 //! are compared.

@@ -226,7 +226,7 @@ async fn a_sync_that_sets_rows_aside_ends_with_5() {
     );
     let again = run(&site, &["sync"], &[]).await;
     assert_eq!(again.code, 5, "{again:?}");
-    assert!(again.stdout.contains("1 set aside"), "{}", again.stdout);
+    assert!(again.stdout.contains("1 rejected"), "{}", again.stdout);
 }
 
 /// `script` gives a command a terminal; it comes with util-linux, and with macOS with other flags.

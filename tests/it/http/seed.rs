@@ -183,7 +183,7 @@ async fn a_sync_that_set_rows_aside_is_an_answer_without_success() {
     let served = Served::new(&site.settings()).await;
     let (status, body) = served.ask(TRIGGER).await;
     let at = ended_at(&site).await;
-    let aside = "1 row was set aside; the status tool shows which and why.";
+    let aside = "1 row was rejected; the status tool shows which and why.";
     let expected = json!({"success": true, "message": format!("Meter sync finished, but {aside}"),
         "result": {"success": false, "inserted": 1, "updated": 0, "deleted": 0, "timestamp": at}});
     assert_eq!(

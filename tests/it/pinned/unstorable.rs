@@ -1,4 +1,4 @@
-//! One row that the other side cannot hold, or does not want, is set aside alone.
+//! One row that the other side cannot hold, or does not want, is rejected alone.
 
 use meter_sync::meter::{Counts, Outcome, Trigger};
 use meter_sync::runs::Request;

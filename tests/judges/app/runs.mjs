@@ -51,7 +51,7 @@ async function previews(scene) {
   await press(card, 'Preview changes');
   await card.locator('#plan h2', {hasText: 'Preview'}).waitFor();
   assert.deepEqual(await counts(card, 'plan'),
-    {inserted: '30', updated: '0', deactivated: '0', reactivated: '0', unchanged: '0', 'set aside': '0'});
+    {inserted: '30', updated: '0', deactivated: '0', reactivated: '0', unchanged: '0', rejected: '0'});
   assert.match(await card.locator('#plan').innerText(), /Nothing was written/);
   assert.equal((await changes(card, 'plan')).length, 20);
   assert.deepEqual(await site.local('select count(*) from meter'), [{count: '0'}]);
@@ -72,7 +72,7 @@ async function syncs(scene) {
   await press(card, 'Sync now');
   await until('the second run is shown', async () => (await counts(card, 'run')).updated === '2');
   assert.deepEqual(await counts(card, 'run'),
-    {inserted: '1', updated: '2', deactivated: '2', reactivated: '1', unchanged: '25', 'set aside': '0'});
+    {inserted: '1', updated: '2', deactivated: '2', reactivated: '1', unchanged: '25', rejected: '0'});
   assert.deepEqual((await changes(card, 'run')).sort(), await logged(site));
   const [local] = await site.local(`select count(*) filter (where active) active, count(*) filter (where not active) inactive from meter`);
   const meters = new RegExp(`${local.active} active\\s+${local.inactive} inactive`);
@@ -139,15 +139,15 @@ async function brakes(scene) {
   await look(host, card, 'brake');
 }
 
-async function setsAside(scene) {
+async function rejects(scene) {
   const {site, host} = scene;
   await site.local(`alter table meter add constraint short_names check (length(name) < 20)`);
   await site.remote(`update meter set name = 'A name too long for here' where id = 2`);
   const card = await first(scene);
   await press(card, 'Sync now');
   await ended(card, 'Partly');
-  assert.equal((await counts(card, 'run'))['set aside'], '1');
-  await card.locator('#run', {hasText: /Set aside\s*id 2\s*.*short_names/}).waitFor();
+  assert.equal((await counts(card, 'run')).rejected, '1');
+  await card.locator('#run', {hasText: /Rejected\s*id 2\s*.*short_names/}).waitFor();
   await look(host, card, 'partial');
 }
 
@@ -244,7 +244,7 @@ export const scenarios = [
   {name: 'what a sync did is shown as the database has it', play: syncs},
   {name: 'a sync that fails is told with its remedy', play: fails},
   {name: 'a sync that the brake refuses is told as text, as the host cannot ask', play: brakes},
-  {name: 'rows that were set aside are told with the reason', play: setsAside},
+  {name: 'rows that were rejected are told with the reason', play: rejects},
   {name: 'names that are markup, script, control characters or 300 characters long are text', play: shows},
   {name: 'a running sync is followed while somebody looks, and no longer than it runs', settings: {METER_SYNC_LOCK_TIMEOUT: '60s'}, play: follows},
   {name: 'with the local database down the card says what can be said', settings: {METER_SYNC_LOCAL_URL: 'postgres://nobody@127.0.0.1:1/nowhere'}, play: goesDown},

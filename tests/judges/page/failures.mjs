@@ -46,13 +46,13 @@ async function standsWithoutTheLocal({site, visit, person}) {
   await word(page, 'Paused');
 }
 
-async function setsAside({site, visit}) {
+async function rejects({site, visit}) {
   await site.local(`alter table meter add check (length(name) < 20)`);
   await site.remote(`update meter set name = 'A name that is longer than this site takes' where id in (2, 4)`);
   const page = await visit();
   await sync(page);
-  assert.equal((await counts(page))['Set aside'], '2');
-  await page.getByRole('heading', {name: 'What was set aside'}).waitFor();
+  assert.equal((await counts(page))['Rejected'], '2');
+  await page.getByRole('heading', {name: 'Rejected rows'}).waitFor();
   await look(page, 'partial');
   await page.getByRole('link', {name: 'All about this run'}).click();
   await page.locator('#run-head h1', {hasText: 'Partly'}).waitFor();
@@ -204,7 +204,7 @@ async function helpsToSetUp({visit, person}) {
 export const scenarios = [
   {name: 'a remote that does not answer is told with what to do, and is over when it is over', settings: {METER_SYNC_CONNECT_TIMEOUT: '2s'}, play: namesTheRemedy},
   {name: 'without the local database the page still says how it stands', settings: {METER_SYNC_CONNECT_TIMEOUT: '2s'}, play: standsWithoutTheLocal},
-  {name: 'rows that were set aside are told with their reasons', play: setsAside},
+  {name: 'rows that were rejected are told with their reasons', play: rejects},
   {name: 'a server that was killed turns the page grey within 45 s, and its return turns it back', play: greysAndComesBack},
   {name: 'a server that is frozen turns the page grey, too', play: greysWhenFrozen},
   {name: 'what answers in its place is not taken for it', play: isNotMistaken},

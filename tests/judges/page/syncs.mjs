@@ -60,7 +60,7 @@ async function tells({site, visit}) {
 
   await page.getByRole('link', {name: 'All about this run'}).click();
   await page.locator('#run-head').waitFor();
-  assert.deepEqual(await counts(page), {Inserted: '1', Updated: '2', Deactivated: '2', Reactivated: '1', Unchanged: '25', 'Set aside': '0'});
+  assert.deepEqual(await counts(page), {Inserted: '1', Updated: '2', Deactivated: '2', Reactivated: '1', Unchanged: '25', 'Rejected': '0'});
   const hall = page.locator('.changes > li', {hasText: 'Hall'});
   assert.match((await hall.innerText()).replace(/\s+/g, ' '), /name Meter 2 → becomes Hall/);
   await button(page, 'Copy as JSON').click();
