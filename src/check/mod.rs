@@ -11,7 +11,8 @@ use crate::config::{Config, ConfigError, Setting};
 use crate::db::{Local, Remote};
 use crate::error::Failure;
 use crate::meter::TenantId;
-use crate::runs::tenant;
+use crate::runs::tenant::{self, Found};
+use crate::sync::SyncError;
 
 use reached::Reached;
 
@@ -70,6 +71,7 @@ pub async fn run(config: &Config) -> Vec<Finding> {
     let (more, mut local) = reached::findings(local, config.local.as_ref());
     findings.extend(more);
     findings.extend(reached::clocks(remote.as_ref(), local.as_ref()));
+    findings.extend(reached::encodings(remote.as_ref(), local.as_ref()));
     if let Some(remote) = &mut remote {
         findings.push(privileges::remote_is_only_read(remote).await);
     }
@@ -135,14 +137,28 @@ async fn tenant_of(
     config: &Config,
 ) -> Result<(TenantId, Finding), Failure> {
     let tx = local.look().await.map_err(|e| e.failure())?;
-    let (id, name) = tenant::look(&tx, &config.mapping).await?;
+    let Found {
+        given,
+        name,
+        mismatch,
+    } = tenant::look(&tx, &config.mapping).await?;
+    if let Some((table, found)) = mismatch {
+        let wanted = given.clone();
+        let failure = SyncError::TenantMismatch {
+            table,
+            found,
+            wanted,
+        }
+        .failure();
+        return Ok((given, Finding::new("tenant", Verdict::Failed(failure))));
+    }
     let name = name.map_or_else(String::new, |name| format!(" ({name})"));
     let origin = match config.mapping.tenant {
         Some(_) => format!("as {} says", Setting::TenantId.env()),
         None => "the single row of the local table tenant".to_owned(),
     };
-    let text = format!("{id}{name}, {origin}");
-    Ok((id, Finding::new("tenant", Verdict::Ok(text))))
+    let text = format!("{given}{name}, {origin}");
+    Ok((given, Finding::new("tenant", Verdict::Ok(text))))
 }
 
 fn schedule(config: &Config, now: DateTime<Utc>) -> Finding {

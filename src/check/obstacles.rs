@@ -1,4 +1,6 @@
-//! What the local database's owner has set up that can refuse the writes of a sync.
+//! What the local database's owner has set up that can refuse or change the writes of a sync.
+
+use tokio_postgres::Row;
 
 use super::reached::Reached;
 use super::{Finding, Verdict};
@@ -7,7 +9,7 @@ use crate::db::catalog::{self, Relation};
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 
-/// What is found of publications, row security and event triggers; nothing where there is none.
+/// What is found of publications, row security, rules and triggers; nothing where there is none.
 pub(super) async fn of(local: &mut Reached<Local>, mapping: &Mapping) -> Vec<Finding> {
     let looked = async {
         let tx = local.look().await?;
@@ -15,6 +17,8 @@ pub(super) async fn of(local: &mut Reached<Local>, mapping: &Mapping) -> Vec<Fin
         if let Some(table) = catalog::find(&tx, &mapping.local_table).await? {
             found.extend(replica_identity(&tx, &table).await?);
             found.extend(row_security(&tx, &table).await?);
+            found.extend(rules(&tx, &table).await?);
+            found.extend(triggers(&tx, &table).await?);
         }
         found.extend(event_triggers(&tx).await?);
         Ok(found)
@@ -95,11 +99,67 @@ async fn row_security(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Fin
             lacking.join(" or ")
         ),
     };
-    let text = format!("{}: {text}", table.quoted());
+    let text = format!("{}: {text}", table.shown());
     Ok(Some(Finding::new(
         "local row security",
         Verdict::Warning(text),
     )))
+}
+
+const RULES: &str = "\
+-- look for rules on writes
+select r.rulename::text from pg_catalog.pg_rewrite r
+where r.ev_class = $1 and r.ev_type in ('2', '3') and r.ev_enabled in ('O', 'A')
+order by 1";
+
+/// A rule does something else than what a sync asks for.
+async fn rules(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, DbError> {
+    let rows = tx.query(RULES, &[param::oid(table.oid)]).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let text = format!(
+        "{}: {} rewrites inserts or updates. A meter that is not in the table afterwards is rejected. Use a trigger instead.",
+        table.shown(),
+        names.join(", ")
+    );
+    let verdict = Verdict::Warning(text);
+    Ok(Some(Finding::new("local rules", verdict)))
+}
+
+const TRIGGERS: &str = "\
+-- look for triggers on writes
+with recursive family (oid) as (
+    select $1::oid
+    union select i.inhrelid from family f join pg_catalog.pg_inherits i on i.inhparent = f.oid
+)
+select distinct g.tgname::text, p.proname::text
+from family f join pg_catalog.pg_trigger g on g.tgrelid = f.oid
+join pg_catalog.pg_proc p on p.oid = g.tgfoid
+where not g.tgisinternal and g.tgenabled in ('O', 'A') and g.tgtype & 20 <> 0
+order by 1, 2";
+
+/// A trigger may change or refuse what a sync writes.
+async fn triggers(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, DbError> {
+    let rows = tx.query(TRIGGERS, &[param::oid(table.oid)]).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let text = format!(
+        "{}. A meter that one refuses is rejected; a column that one changes is written by each sync, which warns of it.",
+        functions(&rows)
+    );
+    Ok(Some(Finding::new("local triggers", Verdict::Ok(text))))
+}
+
+/// Triggers with the functions they call.
+fn functions(rows: &[Row]) -> String {
+    let names = rows.iter().map(|row| {
+        let (trigger, function): (String, String) = (row.get(0), row.get(1));
+        format!("{trigger} (function {function})")
+    });
+    names.collect::<Vec<_>>().join(", ")
 }
 
 const EVENT_TRIGGERS: &str = "\
@@ -117,14 +177,9 @@ async fn event_triggers(tx: &Tx<'_, Local>) -> Result<Option<Finding>, DbError> 
     if rows.is_empty() {
         return Ok(None);
     }
-    let names = rows.iter().map(|row| {
-        let (trigger, function): (String, String) = (row.get(0), row.get(1));
-        format!("{trigger} (function {function})")
-    });
-    let names: Vec<_> = names.collect();
     let text = format!(
         "{}: called when a sync makes its temporary tables. If it refuses them, let those of the sync's role pass.",
-        names.join(", ")
+        functions(&rows)
     );
     let verdict = Verdict::Warning(text);
     Ok(Some(Finding::new("local event triggers", verdict)))

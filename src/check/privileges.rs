@@ -107,7 +107,7 @@ async fn look_at_remote(
             .retain(|(_, column)| shape.names.contains(column) || *column == mapping.tenant_column);
     }
     if lacking.is_empty() {
-        return Ok(Verdict::Ok(format!("select on {}", relation.quoted())));
+        return Ok(Verdict::Ok(format!("select on {}", relation.shown())));
     }
     let columns: Vec<_> = lacking.iter().map(|(_, column)| column.as_str()).collect();
     let message = format!(
@@ -116,7 +116,7 @@ async fn look_at_remote(
     );
     let remedy = format!(
         "On the remote: grant select on {} to <role>, where <role> is the user of METER_SYNC_REMOTE_URL.",
-        relation.quoted()
+        relation.shown()
     );
     let failure = Failure::new(ErrorCode::RemotePermission, message);
     Ok(Verdict::Failed(failure.with_remedy(remedy)))
@@ -165,7 +165,7 @@ async fn look_at_local(
     );
     let remedy = format!(
         "As the table's owner: grant select, insert, update on {} to <role>, where <role> is the user of METER_SYNC_LOCAL_URL.",
-        relation.quoted()
+        relation.shown()
     );
     let failure = Failure::new(ErrorCode::LocalAuth, message);
     Ok(Verdict::Failed(failure.with_remedy(remedy)))
@@ -187,7 +187,7 @@ fn reads_columns_only(relation: &Relation, name: &str) -> Verdict {
     );
     let remedy = format!(
         "As the table's owner: grant select on {} to <role>, where <role> is the user of METER_SYNC_LOCAL_URL. For insert and update, the synced columns are enough.",
-        relation.quoted()
+        relation.shown()
     );
     Verdict::Failed(Failure::new(ErrorCode::LocalAuth, message).with_remedy(remedy))
 }
@@ -219,10 +219,7 @@ async fn of_types(
         .map(|row| (row.get(0), row.get(1), row.get(2)))
         .find(|(name, _, _): &(String, String, String)| is_synced(name));
     Ok(match unusable {
-        None => Verdict::Ok(format!(
-            "select, insert and update on {}",
-            relation.quoted()
-        )),
+        None => Verdict::Ok(format!("select, insert and update on {}", relation.shown())),
         Some((column, type_, schema)) => Verdict::Warning(format!(
             "Column {column} is of type {type_}, and the local role has no usage on its schema: a run in which a value does not fit its column would fail instead of rejecting that row. {}",
             sync::usage(SideName::Local, &schema)

@@ -28,11 +28,13 @@ struct Server {
     /// The protocol's version; `None` in clear text.
     tls: Option<String>,
     clock_ahead: TimeDelta,
+    encoding: String,
 }
 
 const SERVER: &str = "\
 -- look at the server
-select current_setting('server_version'), clock_timestamp(), case when s.ssl then s.version end
+select current_setting('server_version'), clock_timestamp(), case when s.ssl then s.version end,
+       getdatabaseencoding()::text
 from (select pg_backend_pid() as pid) me left join pg_catalog.pg_stat_ssl s on s.pid = me.pid";
 
 impl Reached<Remote> {
@@ -113,6 +115,7 @@ impl Server {
             version: row.get(0),
             tls: row.get(2),
             clock_ahead: there - (asked + (answered - asked) / 2),
+            encoding: row.get(3),
         })
     }
 }
@@ -217,4 +220,21 @@ pub(super) fn clocks(
         Verdict::Ok(text)
     };
     Some(Finding::new("clocks", verdict))
+}
+
+/// Which texts cannot pass from the one database to the other; nothing where all can.
+pub(super) fn encodings(
+    remote: Option<&Reached<Remote>>,
+    local: Option<&Reached<Local>>,
+) -> Option<Finding> {
+    let (there, here) = (&remote?.server.encoding, &local?.server.encoding);
+    let rejected = match (there.as_str(), here.as_str()) {
+        (there, here) if there == here => return None,
+        (_, "SQL_ASCII") => return None,
+        ("SQL_ASCII", here) => format!("a row with bytes that are no {here} is rejected"),
+        (_, "UTF8") => return None,
+        (_, here) => format!("a row with a character that {here} lacks is rejected"),
+    };
+    let text = format!("remote {there}, local {here}: {rejected}");
+    Some(Finding::new("encodings", Verdict::Ok(text)))
 }

@@ -3,11 +3,11 @@
 use super::reached::Reached;
 use super::{Finding, Verdict};
 use crate::config::{Mapping, Source};
-use crate::db::{DbError, Local, Remote, Side, Tx, param, quote};
+use crate::db::{DbError, Local, Remote, Side, Tx, catalog, param, quote};
 use crate::meter::TenantId;
 use crate::sync::{self, Shape, SyncError};
 
-/// How many meters the remote has for the tenant.
+/// Reads the tenant's remote meters as a run would, but leaves them there: how many there are, and what no run gets past.
 pub(super) async fn remote(
     remote: &mut Reached<Remote>,
     mapping: &Mapping,
@@ -16,19 +16,11 @@ pub(super) async fn remote(
 ) -> Finding {
     let looked = async {
         let tx = remote.look_at_rows(&mapping.source).await?;
-        let Shape {
-            remote_from,
-            remote_filter,
-            ..
-        } = shape;
-        let count = format!(
-            "-- count the remote meters\nselect pg_catalog.count(*) from {remote_from} r where {remote_filter}"
-        );
-        let count: i64 = tx.query_one(&count, &[]).await?.get(0);
+        let count: i64 = tx.query_one(&read_all(shape), &[]).await?.get(0);
         if count == 0 {
             return Ok(none(&tx, mapping, tenant).await?);
         }
-        tx.batch(&first_rows(shape)).await?;
+        refuse_duplicates(&tx, shape, tenant).await?;
         let hidden = match sync::may_hide_rows(&tx, &mapping.source).await? {
             true => ", as far as row security shows them to the role",
             false => "",
@@ -40,22 +32,40 @@ pub(super) async fn remote(
     Finding::of("remote meters", looked)
 }
 
-/// How many rows are read as a run would read them: a view that fails on each row is found by them.
-const FIRST: u32 = 100;
-
-/// Computes every synced column of the first rows.
-fn first_rows(shape: &Shape) -> String {
-    let Shape {
-        remote_from,
-        remote_filter,
-        ..
-    } = shape;
-    let columns = quote::columns("r.", &shape.names);
+/// Counts the rows, and computes every synced column of them: a view may fail on a single row.
+fn read_all(shape: &Shape) -> String {
+    let (from, filter) = (&shape.remote_from, &shape.remote_filter);
+    let columns = quote::list(&shape.names, ", ", |name| {
+        format!("pg_catalog.count({})", shape.column("r", name))
+    });
     format!(
-        "-- try the first remote meters
-select pg_catalog.sum(pg_catalog.length(t.line))
-from (select row({columns})::text as line from {remote_from} r where {remote_filter} limit {FIRST}) t"
+        "-- read the remote meters\nselect pg_catalog.count(*), {columns} from {from} r where {filter}"
     )
+}
+
+/// Refuses keys that the remote has more than once, where no index there rules that out.
+async fn refuse_duplicates(
+    tx: &Tx<'_, Remote>,
+    shape: &Shape,
+    tenant: &TenantId,
+) -> Result<(), SyncError> {
+    if let Some(oid) = shape.offered.remote_relation {
+        let unique = catalog::unique_indexes(tx, oid).await?;
+        let is_within_key = |columns: &Vec<String>| columns.iter().all(|c| shape.key.contains(c));
+        if unique.whole.iter().any(is_within_key) {
+            return Ok(());
+        }
+    }
+    let (from, filter) = (&shape.remote_from, &shape.remote_filter);
+    let (key, whole) = (shape.key_json("r"), shape.has_key("r"));
+    let sql = format!(
+        "-- look for duplicate keys
+select k.key::text from (select {key} as key from {from} r where {filter} and {whole}) k
+group by k.key having pg_catalog.count(*) > 1 order by k.key limit {}",
+        sync::DUPLICATES_NAMED
+    );
+    let rows = tx.query(&sql, &[]).await?;
+    sync::refuse_keys(tenant, &rows)
 }
 
 async fn none(

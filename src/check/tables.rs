@@ -149,7 +149,7 @@ async fn only_here(
         Verdict::Warning(format!(
             "{required} must not be null and has no default, so the local table takes no new meter. \
              Give it a default: alter table {} alter column .. set default ..",
-            table.quoted()
+            table.shown()
         ))
     };
     Ok(Some(Finding::new("columns only here", verdict)))

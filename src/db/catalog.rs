@@ -74,6 +74,15 @@ impl Relation {
         )
     }
 
+    /// The same for people, and for statements that people run.
+    pub fn shown(&self) -> String {
+        format!(
+            "{}.{}",
+            quote::where_needed(&self.schema),
+            quote::where_needed(&self.name)
+        )
+    }
+
     /// The column of that name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)

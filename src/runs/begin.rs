@@ -267,7 +267,6 @@ async fn occupant(tx: &Tx<'_, Local>, scope: &Scope) -> Result<Occupant, DbError
     if !lock::try_table(tx, &scope.table).await? {
         return Ok(Occupant::Running);
     }
-    let last = log::last_tenant(tx, &scope.table).await?;
-    let other = last.filter(|last| last != scope.tenant.id.as_str());
+    let other = tenant::other(tx, &scope.table, &scope.tenant).await?;
     Ok(other.map_or(Occupant::Nobody, Occupant::Tenant))
 }

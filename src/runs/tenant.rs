@@ -12,6 +12,7 @@ use crate::db::{DbError, Local, Tx, param, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::TenantId;
 
+use super::log;
 use super::table::{self, LocalTable, TenantTable};
 
 /// The organisation whose meters are mirrored.
@@ -24,17 +25,45 @@ pub(super) struct Tenant {
     pub(super) name: Option<String>,
 }
 
-/// The tenant as it was given, and its name: what a check shows.
-pub(crate) async fn look(
-    tx: &Tx<'_, Local>,
-    mapping: &Mapping,
-) -> Result<(TenantId, Option<String>), Failure> {
+/// What a check shows of the tenant.
+pub(crate) struct Found {
+    /// The id as it was given.
+    pub(crate) given: TenantId,
+    pub(crate) name: Option<String>,
+    /// The local table and the other tenant whose meters it holds.
+    pub(crate) mismatch: Option<(String, String)>,
+}
+
+/// Looks the tenant up for a check.
+pub(crate) async fn look(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<Found, Failure> {
     let table = table::find(tx, mapping).await.map_err(|e| e.failure())?;
-    match resolve(tx, mapping, &table).await {
-        Ok(tenant) => Ok((tenant.given, tenant.name)),
-        Err(NoTenant::Unknown(failure)) => Err(failure),
-        Err(NoTenant::Database(error)) => Err(error.failure()),
+    let tenant = match resolve(tx, mapping, &table).await {
+        Ok(tenant) => tenant,
+        Err(NoTenant::Unknown(failure)) => return Err(failure),
+        Err(NoTenant::Database(error)) => return Err(error.failure()),
+    };
+    let other = match table.has_run_numbers {
+        true => other(tx, &table, &tenant).await.map_err(|e| e.failure())?,
+        false => None,
+    };
+    Ok(Found {
+        given: tenant.given,
+        name: tenant.name,
+        mismatch: other.map(|other| (table.name, other)),
+    })
+}
+
+/// The other tenant whose meters the table holds: it was last synced for that one, and has no tenant column.
+pub(super) async fn other(
+    tx: &Tx<'_, Local>,
+    table: &LocalTable,
+    tenant: &Tenant,
+) -> Result<Option<String>, DbError> {
+    if table.tenant_type.is_some() {
+        return Ok(None);
     }
+    let last = log::last_tenant(tx, table).await?;
+    Ok(last.filter(|last| last != tenant.id.as_str()))
 }
 
 /// Why the tenant is not known.

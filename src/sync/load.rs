@@ -78,7 +78,7 @@ async fn bring_in(
     if !twice.is_empty() && count(local, shape).await? > loaded {
         return Ok(None);
     }
-    read::refuse_keys(job, &twice)?;
+    read::refuse_keys(job.tenant, &twice)?;
     // The meters that are in already are not to be compared, and none is to go.
     let leftover = Extent::nothing(rows);
     let plan = plan::make(local, shape, job, &leftover, &staged).await?;

@@ -28,6 +28,7 @@ pub(crate) use locks::of_source as locks_of;
 pub(crate) use missing::missing;
 pub(crate) use plan::refuse_held_twice;
 pub(crate) use policies::may_hide_rows;
+pub(crate) use read::{DUPLICATES_NAMED, refuse_keys};
 pub(crate) use remedy::failure;
 pub use shape::Shape;
 pub(crate) use shape::look;

@@ -6,7 +6,7 @@
 use tokio_postgres::Row;
 
 use crate::db::{DbError, Local, Remote, Tx, json, quote};
-use crate::meter::Rejection;
+use crate::meter::{Rejection, TenantId};
 
 use super::convert::Converted;
 use super::format::Format;
@@ -162,7 +162,7 @@ select k.key from taken k limit {left} + 1"
 }
 
 /// How many duplicate keys an error names.
-pub(super) const DUPLICATES_NAMED: usize = 3;
+pub(crate) const DUPLICATES_NAMED: usize = 3;
 
 async fn refuse_duplicates(
     local: &Tx<'_, Local>,
@@ -180,17 +180,19 @@ from (select {key} from pg_temp.meter_sync_stage union all select {key} from pg_
 where {whole} group by {keys} having pg_catalog.count(*) > 1 order by {keys} limit {DUPLICATES_NAMED}"
     );
     let rows = local.query(&sql, &[]).await?;
-    refuse_keys(job, &rows)
+    refuse_keys(job.tenant, &rows)
 }
 
 /// Refuses the keys that the rows name, if there are any.
-pub(super) fn refuse_keys(job: &Job<'_>, rows: &[Row]) -> Result<(), SyncError> {
+pub(crate) fn refuse_keys(tenant: &TenantId, rows: &[Row]) -> Result<(), SyncError> {
     if rows.is_empty() {
         return Ok(());
     }
-    let keys: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    // Some databases keep what is no text.
+    let key = |row: &Row| row.try_get(0).unwrap_or_else(|_| "(no text)".to_owned());
+    let keys: Vec<String> = rows.iter().map(key).collect();
     Err(SyncError::DuplicateSourceKey {
-        tenant: job.tenant.clone(),
+        tenant: tenant.clone(),
         keys: keys.join(", "),
     })
 }

@@ -72,7 +72,7 @@ select exists (
 /// A local table without a tenant column holds the meters of one tenant: the one it was last
 /// synced for, and no other at the same time.
 pub(super) fn refuse_occupied(here: &Relation, job: &Job<'_>) -> Result<(), SyncError> {
-    let table = here.quoted();
+    let table = here.shown();
     match &job.occupant {
         Occupant::Running => Err(SyncError::TableBusy(table)),
         Occupant::Tenant(found) if !job.allow_tenant_change => Err(SyncError::TenantMismatch {

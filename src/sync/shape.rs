@@ -156,7 +156,7 @@ pub(crate) async fn look(
         && oid == here.oid
         && is_one_database(remote, local, mark).await?
     {
-        return Err(SyncError::SameTable(here.quoted()));
+        return Err(SyncError::SameTable(here.shown()));
     }
     let unique = catalog::unique_indexes(local, here.oid).await?;
     let key = key(mapping, &here, &unique)?;

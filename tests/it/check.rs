@@ -4,9 +4,12 @@
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::{Setting, Settings};
 use meter_sync::error::ErrorCode;
+use meter_sync::meter::Trigger;
+use meter_sync::runs::Request;
 use serde_json::json;
 
-use crate::support::site::{Site, config, rows};
+use crate::support::postgres::pair_in;
+use crate::support::site::{Site, config, finish, rows, runs, settings};
 
 async fn check(settings: &Settings) -> Vec<Finding> {
     check::run(&config(settings)).await
@@ -172,4 +175,113 @@ async fn remote_and_local_leading_to_one_table_are_refused_by_whatever_name() {
     );
     let failure = meter_sync::error::Failure::from(refused.expect_err("one database"));
     assert_eq!(failure.code, ErrorCode::ConfigInvalid);
+}
+
+/// A view whose 250th row no run gets past, after rows that are fine.
+const FAILS_LATE: &str = "
+    insert into meter (id, tenant_id) select n, 7 from generate_series(1, 300) n;
+    create view meters as select m.id, m.tenant_id, m.active,
+        case when m.id = 250 then (select v from (values ('a'), ('b')) t (v)) else m.name end as name
+    from meter m";
+
+#[tokio::test]
+async fn a_row_that_a_view_fails_on_is_found_wherever_it_stands() {
+    let site = Site::new().await;
+    site.on_remote(FAILS_LATE).await;
+    let settings = site.settings().with(Setting::RemoteTable, "meters");
+    let findings = check(&settings).await;
+    let (code, remedy) = failure(&findings, "remote meters");
+    assert_eq!(code, ErrorCode::RemoteSchema, "{remedy}");
+    assert!(remedy.contains("mend it there"), "{remedy}");
+}
+
+#[tokio::test]
+async fn a_key_that_the_remote_has_twice_is_found() {
+    let site = Site::new().await;
+    let twice = "insert into meter (id, tenant_id) values (1, 7), (2, 7), (3, 8);
+        create view meters as select * from meter union all select * from meter where id <> 1";
+    site.on_remote(twice).await;
+    let of_view = |view| site.settings().with(Setting::RemoteTable, view);
+    let findings = check(&of_view("meters")).await;
+    let Verdict::Failed(failure) = verdict(&findings, "remote meters") else {
+        panic!("{findings:#?}")
+    };
+    assert_eq!(failure.code, ErrorCode::DuplicateSourceKey);
+    assert!(failure.message.contains(r#"{"id": 2}"#), "{failure:?}");
+    assert!(!failure.message.contains(r#"{"id": 3}"#), "{failure:?}");
+    let findings = check(&of_view("meter")).await;
+    assert!(matches!(
+        verdict(&findings, "remote meters"),
+        Verdict::Ok(_)
+    ));
+}
+
+#[tokio::test]
+async fn what_changes_or_refuses_the_writes_of_a_sync_is_named() {
+    let site = Site::new().await;
+    let findings = check(&site.settings()).await;
+    let named = ["local rules", "local triggers", "encodings"];
+    assert!(
+        !findings.iter().any(|f| named.contains(&f.subject.as_str())),
+        "{findings:#?}"
+    );
+    site.on_local(
+        "create function keep() returns trigger language plpgsql as 'begin return new; end';
+         create trigger keeper before update on meter for each row execute function keep();
+         create trigger asleep before update on meter for each row execute function keep();
+         alter table meter disable trigger asleep;
+         create trigger on_delete before delete on meter for each row execute function keep();
+         create rule nothing as on insert to meter do instead nothing",
+    )
+    .await;
+    let findings = check(&site.settings()).await;
+    let Verdict::Warning(rules) = verdict(&findings, "local rules") else {
+        panic!("{findings:#?}")
+    };
+    assert!(
+        rules.contains("nothing rewrites inserts or updates"),
+        "{rules}"
+    );
+    let Verdict::Ok(triggers) = verdict(&findings, "local triggers") else {
+        panic!("{findings:#?}")
+    };
+    assert!(
+        triggers.starts_with("keeper (function keep). "),
+        "{triggers}"
+    );
+}
+
+#[tokio::test]
+async fn a_table_of_another_tenants_meters_is_found_as_a_sync_finds_it() {
+    let site = Site::new().await;
+    site.on_remote("insert into meter (id, tenant_id) values (1, 7), (2, 8)")
+        .await;
+    site.sync().await;
+    let other = site.settings().with(Setting::TenantId, "8");
+    let findings = check(&other).await;
+    let refused = finish(&runs(&other), Request::new(Trigger::Cli)).await;
+    let Verdict::Failed(found) = verdict(&findings, "tenant") else {
+        panic!("{findings:#?}")
+    };
+    assert_eq!(Some(found), refused.error.as_ref());
+    assert_eq!(found.code, ErrorCode::TenantMismatch);
+    assert_eq!(failed(&findings), ["tenant"]);
+}
+
+#[tokio::test]
+async fn encodings_that_differ_are_told_with_what_is_rejected() {
+    for (encodings, told) in [
+        (["UTF8", "LATIN1"], Some("a character that LATIN1 lacks")),
+        (["SQL_ASCII", "UTF8"], Some("bytes that are no UTF8")),
+        (["LATIN1", "UTF8"], None),
+        (["LATIN1", "LATIN1"], None),
+    ] {
+        let pair = pair_in(encodings).await;
+        let findings = check(&settings(&pair.remote_url, &pair.local_url)).await;
+        let found = findings.iter().find(|f| f.subject == "encodings");
+        match (found.map(|f| &f.verdict), told) {
+            (Some(Verdict::Ok(text)), Some(told)) => assert!(text.contains(told), "{text}"),
+            (found, told) => assert!(found.is_none() && told.is_none(), "{encodings:?} {found:?}"),
+        }
+    }
 }
