@@ -14,8 +14,8 @@ export const counts = page => page.locator('.counts > div').evaluateAll(
 /** A sync to its end, with the status on the page afterwards. */
 export async function sync(page) {
   await page.goto('/');
-  await button(page, 'Sync now').click();
-  await page.waitForURL('**/');
+  // The form leads to the same address, so the address does not tell that the new page is here.
+  await Promise.all([page.waitForEvent('framenavigated'), button(page, 'Sync now').click()]);
   await page.locator('#last').waitFor();
   await until('the run has ended', () => page.evaluate(() => !document.querySelector('[data-run]')));
 }
