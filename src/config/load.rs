@@ -10,7 +10,9 @@ use super::layers::{Environment, Found, Layers};
 use super::logging::LogSettings;
 use super::seed::{self, Prefix};
 use super::settings::{Setting, Settings};
-use super::{Config, Limits, Mapping, OnDrift, Schedule, Source, Token, tokens, values};
+use super::{
+    Config, Limits, Mapping, OnDrift, Schedule, Source, Token, table_name, tokens, values,
+};
 use crate::meter::TenantId;
 
 const DEFAULT_SCHEDULE: &str = "0 * * * *";
@@ -148,7 +150,6 @@ impl Side {
 
 fn mapping(layers: &Layers) -> Result<Mapping, ConfigError> {
     let (table, query) = layers.find_one_of(Setting::RemoteTable, Setting::RemoteQuery)?;
-    let table = table.map_or_else(|| DEFAULT_TABLE.to_owned(), |found| found.text());
     let text = |setting, default: &str| {
         let found = layers.find(setting);
         found.map_or_else(|| default.to_owned(), |found: Found| found.text())
@@ -157,10 +158,11 @@ fn mapping(layers: &Layers) -> Result<Mapping, ConfigError> {
         tenant: layers
             .find(Setting::TenantId)
             .and_then(|found| TenantId::new(found.exact_text())),
-        source: query.map_or(Source::Table(table), |found| {
-            Source::Query(found.text().trim().trim_end_matches(';').to_owned())
-        }),
-        local_table: text(Setting::LocalTable, DEFAULT_TABLE),
+        source: match query {
+            Some(found) => Source::Query(found.text().trim().trim_end_matches(';').to_owned()),
+            None => Source::Table(table_name(table)?),
+        },
+        local_table: table_name(layers.find(Setting::LocalTable))?,
         columns: list(layers, Setting::Columns, values::names)?,
         key: list(layers, Setting::Key, values::names)?,
         tenant_column: text(Setting::TenantColumn, "tenant_id"),
@@ -172,6 +174,18 @@ fn mapping(layers: &Layers) -> Result<Mapping, ConfigError> {
             values::on_drift,
         )?,
     })
+}
+
+/// The name of a table as it is written; the default where none is set.
+fn table_name(found: Option<Found>) -> Result<String, ConfigError> {
+    let Some(found) = found else {
+        return Ok(DEFAULT_TABLE.to_owned());
+    };
+    let text = found.text();
+    match table_name::parts(&text) {
+        Ok(_) => Ok(text),
+        Err(problem) => Err(found.error(problem)),
+    }
 }
 
 fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {

@@ -31,6 +31,7 @@ mod parameters;
 mod schedule;
 mod seed;
 mod settings;
+pub mod table_name;
 #[cfg(test)]
 mod tests;
 mod tls;

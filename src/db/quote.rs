@@ -2,6 +2,8 @@
 
 use postgres_protocol::escape;
 
+use crate::config::table_name;
+
 /// The operator by which values of the types that Postgres came with are equal.
 pub const EQUALS: &str = "operator(pg_catalog.=)";
 
@@ -37,47 +39,11 @@ pub fn literal(value: &str) -> String {
     escape::escape_literal(value)
 }
 
-/// A relation's name as `to_regclass` reads it (`name`, `schema.name`, parts in quotes or not), for use in a statement;
+/// A relation's name as a setting gives it (`name`, `schema.name`, parts in quotes or not), for use in a statement;
 /// `None` for what is no such name.
 pub fn relation(name: &str) -> Option<String> {
-    let mut parts = Vec::new();
-    let mut rest = name.trim();
-    loop {
-        let (part, after) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted_part(quoted)?,
-            None => {
-                let end = rest.find(|c: char| c == '.' || c.is_whitespace());
-                let (part, after) = rest.split_at(end.unwrap_or(rest.len()));
-                (part.to_ascii_lowercase(), after)
-            }
-        };
-        if part.is_empty() {
-            return None;
-        }
-        parts.push(identifier(&part));
-        rest = after.trim_start();
-        match rest.strip_prefix('.') {
-            Some(next) => rest = next.trim_start(),
-            None => return rest.is_empty().then(|| parts.join(".")),
-        }
-    }
-}
-
-/// What stands before the closing quote, and what follows it.
-fn quoted_part(text: &str) -> Option<(String, &str)> {
-    let mut part = String::new();
-    let mut rest = text;
-    loop {
-        let (before, after) = rest.split_once('"')?;
-        part += before;
-        match after.strip_prefix('"') {
-            Some(more) => {
-                part.push('"');
-                rest = more;
-            }
-            None => return Some((part, after)),
-        }
-    }
+    let parts = table_name::parts(name).ok()?;
+    Some(list(&parts, ".", identifier))
 }
 
 /// `prefix."a", prefix."b", ...`
@@ -93,28 +59,4 @@ pub fn list<'a>(
 ) -> String {
     let fragments: Vec<String> = names.into_iter().map(|name| fragment(name)).collect();
     fragments.join(separator)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::relation;
-
-    #[test]
-    fn names_of_relations_are_read_as_postgres_reads_them() {
-        for (name, read) in [
-            ("meter", Some("\"meter\"")),
-            ("Site.Meter", Some("\"site\".\"meter\"")),
-            (
-                " public . \"M \"\"t\"\" e.x\" ",
-                Some("\"public\".\"M \"\"t\"\" e.x\""),
-            ),
-            ("", None),
-            ("a.", None),
-            ("a b", None),
-            ("\"a", None),
-            ("m; drop table m", None),
-        ] {
-            assert_eq!(relation(name).as_deref(), read, "{name}");
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! Remedies that depend on what is read of the remote: a table, a view or a query.
 
-use crate::config::Source;
+use crate::config::{Source, table_name};
 use crate::db::{SideName, quote};
 use crate::error::{ErrorCode, Failure};
 
@@ -40,11 +40,8 @@ fn behind(error: &SyncError, source: &Source) -> Option<String> {
 
 /// The name of a table without its schema, as the server tells it.
 fn last_part(table: &str) -> String {
-    let quoted = quote::relation(table).unwrap_or_default();
-    let part = quoted
-        .rsplit_once("\".\"")
-        .map_or(quoted.as_str(), |(_, part)| part);
-    part.trim_matches('"').replace("\"\"", "\"")
+    let parts = table_name::parts(table).unwrap_or_default();
+    parts.last().cloned().unwrap_or_default()
 }
 
 /// The remedy where the query may be what fails.

@@ -173,3 +173,37 @@ async fn no_output_holds_a_secret_even_when_everything_is_logged() {
     let logged = run(&site, &["sync"], &right).await;
     assert!(logged.stderr.contains("TRACE"), "{}", logged.stderr);
 }
+
+#[tokio::test]
+async fn a_malformed_name_of_a_table_is_refused_with_how_to_write_it() {
+    let site = Site::new().await;
+    for (name, told) in [
+        ("my-table", "in double quotes: \"my-table\""),
+        ("public.2nd meter", "in double quotes: \"2nd meter\""),
+        ("a..b", "empty part"),
+        ("\"meter", "not closed"),
+        ("m.public.meter", "more than two parts"),
+    ] {
+        for (command, setting) in [
+            ("sync", Setting::LocalTable),
+            ("sync", Setting::RemoteTable),
+            ("check", Setting::LocalTable),
+            ("check", Setting::RemoteTable),
+        ] {
+            let ended = run(&site, &[command], &[(setting, name)]).await;
+            assert_eq!(ended.code, 2, "{command} {name}: {ended:?}");
+            let told = [setting.env(), told, "CONFIG_INVALID"];
+            let is_told = told.iter().all(|part| ended.stderr.contains(part));
+            assert!(is_told, "{command} {name}: {ended:?}");
+        }
+    }
+    let rename = "alter table meter rename to \"my-table\"";
+    site.on_remote(rename).await;
+    site.on_local(rename).await;
+    let quoted = [
+        (Setting::LocalTable, "\"my-table\""),
+        (Setting::RemoteTable, "public.\"my-table\""),
+    ];
+    let ended = run(&site, &["sync"], &quoted).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
