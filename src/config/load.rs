@@ -11,7 +11,7 @@ use super::logging::LogSettings;
 use super::seed::{self, Prefix};
 use super::settings::{Setting, Settings};
 use super::{
-    Config, Limits, Mapping, OnDrift, Schedule, Source, Token, table_name, tokens, values,
+    Config, Limits, Mapping, OnDrift, Schedule, Source, Token, query, table_name, tokens, values,
 };
 use crate::meter::TenantId;
 
@@ -159,7 +159,7 @@ fn mapping(layers: &Layers) -> Result<Mapping, ConfigError> {
             .find(Setting::TenantId)
             .and_then(|found| TenantId::new(found.exact_text())),
         source: match query {
-            Some(found) => Source::Query(found.text().trim().trim_end_matches(';').to_owned()),
+            Some(found) => Source::Query(query_of(&found)?),
             None => Source::Table(table_name(table)?),
         },
         local_table: table_name(layers.find(Setting::LocalTable))?,
@@ -185,6 +185,14 @@ fn table_name(found: Option<Found>) -> Result<String, ConfigError> {
     match table_name::parts(&text) {
         Ok(_) => Ok(text),
         Err(problem) => Err(found.error(problem)),
+    }
+}
+
+/// The query without what ends it.
+fn query_of(found: &Found) -> Result<String, ConfigError> {
+    match query::without_end(&found.text()) {
+        "" => Err(found.error("holds no query")),
+        query => Ok(query.to_owned()),
     }
 }
 

@@ -28,6 +28,7 @@ mod layers;
 mod load;
 mod logging;
 mod parameters;
+mod query;
 mod schedule;
 mod seed;
 mod settings;

@@ -31,7 +31,7 @@ async fn a_query_that_fails_is_what_the_remedy_names() {
     for query in [
         "select * from nosuch",
         "select m.*, n.* from meter m join meter n using (id)",
-        "select * from meter; -- all",
+        "select * from meter; select 1",
         "select * from meter where tenant_id = $1",
         "select id, active from meter",
         "select id, tenant_id, nosuch(name) as name, active from meter",
@@ -127,4 +127,25 @@ async fn a_view_whose_owner_may_not_read_is_told_so() {
     }
     site.on_remote(&format!("drop owned by {owner} cascade; drop role {owner}"))
         .await;
+}
+
+#[tokio::test]
+async fn a_query_may_end_with_a_semicolon_and_comments() {
+    let mut site = Site::new().await;
+    site.on_remote("insert into meter (id, tenant_id, name) values (1, 7, '; -- M')")
+        .await;
+    for query in [
+        "select * from meter; -- all",
+        "select * from meter -- all",
+        "select * from meter ; /* of /* all */ tenants */ ; -- the end\n",
+        "select m.* from meter m where m.name = $x$; -- M$x$;--",
+    ] {
+        let settings = site.settings().with(Setting::RemoteQuery, query);
+        site.reconfigure(&settings);
+        let run = site.sync().await;
+        assert!(run.error.is_none(), "{query}: {run:#?}");
+        let found = check::run(&config(&settings)).await;
+        let is_well = |finding: &check::Finding| !matches!(finding.verdict, Verdict::Failed(_));
+        assert!(found.iter().all(is_well), "{query}: {found:#?}");
+    }
 }
