@@ -62,7 +62,7 @@ pub(super) async fn hold_local_table(local: &Tx<'_, Local>, name: &str) -> Resul
 }
 
 /// The relations that the plan of a query names, in a transaction on the role's path; afterwards it is on the pinned one.
-pub(super) async fn named(tx: &Tx<'_, Remote>, query: &str) -> Result<Vec<String>, DbError> {
+async fn named(tx: &Tx<'_, Remote>, query: &str) -> Result<Vec<String>, DbError> {
     let explained = tx
         .simple(&format!(
             "-- explain the query\nexplain (verbose, format json) {query}"

@@ -1,33 +1,29 @@
 //! Whether row security may hide remote rows from our role.
 
 use crate::config::Source;
-use crate::db::catalog::{self, Relation};
-use crate::db::{DbError, Remote, Tx, param};
+use crate::db::{DbError, Remote, Tx, catalog, param};
 
-use super::locks;
-
-/// Whether a relation that the source reads has row security: for our role, or below a view for whom it reads.
+/// Whether a relation that the source reads has row security: for our role, or below a view for whom it reads. A query must have
+/// been run, or planned, in the transaction.
 pub(crate) async fn may_hide_rows(tx: &Tx<'_, Remote>, source: &Source) -> Result<bool, DbError> {
-    let names: Vec<String> = match source {
-        Source::Query(query) => locks::named(tx, query).await?,
+    tx.pin_path().await?;
+    let found = match source {
+        Source::Query(_) => tx.query_one(OF_QUERY, &[]).await?,
         Source::Table(name) => {
-            tx.pin_path().await?;
-            let found = catalog::find(tx, name).await?;
-            found.iter().map(Relation::quoted).collect()
+            let Some(relation) = catalog::find(tx, name).await? else {
+                return Ok(false);
+            };
+            tx.query_one(OF_TABLE, &[param::oid(relation.oid)]).await?
         }
     };
-    // Where a policy shows no row at all, the plan of a query reads no relation.
-    if names.is_empty() {
-        return Ok(true);
-    }
-    let found = tx.query_one(ROW_SECURITY, &[param::texts(&names)]).await?;
     Ok(found.get(0))
 }
 
-const ROW_SECURITY: &str = "\
+/// What a view reads is read for its owner, so whether that role sees all rows is not known.
+const OF_TABLE: &str = "\
 -- look for row security
 with recursive below (oid, is_named) as (
-    select to_regclass(u.name)::oid, true from unnest($1) u (name)
+    select $1::oid, true
     union
     select d.refobjid, false
     from below b
@@ -38,4 +34,23 @@ with recursive below (oid, is_named) as (
 select exists (
     select from below b join pg_catalog.pg_class c on c.oid = b.oid
     where c.relrowsecurity and (not b.is_named or row_security_active(c.oid))
+)";
+
+/// What a query reads is told by the locks of our transaction, as the plan leaves out a relation of which a policy shows no row. A
+/// table that inherits from another one that is read goes by the policies of that one.
+const OF_QUERY: &str = "\
+-- look for row security behind the query
+with locked as (
+    select c.oid, c.relkind, c.relrowsecurity
+    from pg_catalog.pg_locks l join pg_catalog.pg_class c on c.oid = l.relation
+    where l.pid = pg_backend_pid() and l.locktype = 'relation'
+      and c.relnamespace <> 'pg_catalog'::regnamespace
+      and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
+)
+select exists (
+    select from locked c
+    where c.relrowsecurity
+      and (row_security_active(c.oid) or exists (select from locked v where v.relkind = 'v'))
+      and not exists (
+        select from pg_catalog.pg_inherits i join locked p on p.oid = i.inhparent where i.inhrelid = c.oid)
 )";

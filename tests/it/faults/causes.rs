@@ -220,3 +220,45 @@ async fn a_role_with_too_few_connections_is_told_so_and_found_beforehand() {
         assert!(remedy.contains("connection limit"), "{remedy}");
     }
 }
+
+#[tokio::test]
+async fn a_query_that_reads_no_table_with_row_security_is_told_of_none() {
+    let mut site = Site::new().await;
+    site.on_remote("insert into meter (id, tenant_id) select n, 7 from generate_series(1, 9) n")
+        .await;
+    assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
+    let url = with_role(
+        &site.pair.remote_url,
+        &site.remote,
+        "create table shown (id bigint); create table hidden (id bigint); alter table hidden enable row level security;
+         create function made() returns setof bigint language sql stable as 'select id from shown';
+         grant select on shown, hidden to $role",
+    )
+    .await;
+    let of_role = site.settings().with(Setting::RemoteUrl, &url);
+    for (from, is_told) in [
+        ("generate_series(1, 0) g (id)", false),
+        ("(values (1)) v (id) where false", false),
+        ("made() f (id)", false),
+        ("shown", false),
+        ("hidden", true),
+        (
+            "(select id from hidden union all select id from shown) u",
+            true,
+        ),
+    ] {
+        let query = format!("select id, 7 as tenant_id, true as active from {from}");
+        let settings = of_role.clone().with(Setting::RemoteQuery, &query);
+        site.reconfigure(&settings);
+        let run = site.sync().await;
+        assert_eq!(run.outcome, Some(Outcome::Refused), "{query}: {run:#?}");
+        let remedy = run.error.expect("an error").remedy;
+        assert_eq!(
+            remedy.contains("row security"),
+            is_told,
+            "{query}: {remedy}"
+        );
+        let found = warning(finding(&settings, "remote meters").await);
+        assert_eq!(found.contains("row security"), is_told, "{query}: {found}");
+    }
+}
