@@ -20,20 +20,10 @@ async fn look(local: &mut Reached<Local>, shape: &Shape) -> Result<Vec<Finding>,
     let mut findings = Vec::new();
     for sequence in sequences(&tx, shape).await? {
         let subject = format!("sequence of {}", quote::where_needed(&sequence.column));
-        let verdict = match sequence.is_readable || sequence.is_usable {
-            true => compared(&tx, &sequence, shape).await?,
-            false => unknown(&sequence),
-        };
+        let verdict = compared(&tx, &sequence, shape).await?;
         findings.push(Finding::new(&subject, verdict));
     }
     Ok(findings)
-}
-
-fn unknown(sequence: &Sequence) -> Verdict {
-    Verdict::Ok(format!(
-        "{0} cannot be read, so whether it trails behind the keys is not known. To have it looked at: grant select on sequence {0} to <role>, where <role> is the user of METER_SYNC_LOCAL_URL",
-        sequence.name
-    ))
 }
 
 struct Sequence {
@@ -43,6 +33,8 @@ struct Sequence {
     /// Its schema and name, quoted where needed.
     name: String,
     increment: i64,
+    /// What it gives first.
+    start: i64,
     /// Whether the role may read it.
     is_readable: bool,
     /// Whether the role may ask what it gave last.
@@ -58,23 +50,24 @@ impl Sequence {
             increment,
             ..
         } = self;
-        match self.is_readable {
-            true => format!(
+        match (self.is_readable, self.is_usable) {
+            (true, _) => format!(
                 "select q.last_value::pg_catalog.numeric operator(pg_catalog.+)
              case when q.is_called then ({increment})::pg_catalog.numeric else 0::pg_catalog.numeric end
       from {name} q"
             ),
-            false => format!(
+            (false, true) => format!(
                 "select pg_catalog.pg_sequence_last_value('{oid}'::pg_catalog.regclass)::pg_catalog.numeric
              operator(pg_catalog.+) ({increment})::pg_catalog.numeric"
             ),
+            (false, false) => "select null::pg_catalog.numeric".to_owned(),
         }
     }
 }
 
 const SEQUENCES: &str = r"-- look for the sequences of the synced columns
 select a.attname::text, n.nspname::text, s.relname::text, q.seqincrement, has_sequence_privilege(s.oid, 'select'),
-       has_sequence_privilege(s.oid, 'usage'), s.oid
+       has_sequence_privilege(s.oid, 'usage'), s.oid, q.seqstart
 from pg_catalog.pg_attribute a
 cross join lateral (
     select d.objid
@@ -117,11 +110,13 @@ async fn sequences(tx: &Tx<'_, Local>, shape: &Shape) -> Result<Vec<Sequence>, D
         is_readable: row.get(4),
         is_usable: row.get(5),
         oid: row.get(6),
+        start: row.get(7),
     };
     Ok(rows.iter().map(sequence).collect())
 }
 
-/// What the sequence gives next beside the keys that are there.
+/// What the sequence gives next beside the keys that are there. Where that is not known, what it starts at counts: most
+/// likely nobody has used it yet, as the keys come from the remote.
 async fn compared(
     tx: &Tx<'_, Local>,
     sequence: &Sequence,
@@ -130,7 +125,10 @@ async fn compared(
     // Row security may run code of the table's owner.
     tx.use_role_path().await?;
     let Sequence {
-        name, increment, ..
+        name,
+        increment,
+        start,
+        ..
     } = sequence;
     let (last, trails) = match *increment > 0 {
         true => ("max", "<="),
@@ -142,7 +140,8 @@ async fn compared(
         .query_one(
             &format!(
                 "-- compare a sequence with the keys
-select next.value::pg_catalog.text, keys.value::pg_catalog.text, next.value operator(pg_catalog.{trails}) keys.value
+select next.value::pg_catalog.text, keys.value::pg_catalog.text,
+       coalesce(next.value, ({start})::pg_catalog.numeric) operator(pg_catalog.{trails}) keys.value
 from ({next}) next (value)
 cross join (select pg_catalog.{last}(l.{column}::pg_catalog.numeric) from {table} l) keys (value)",
                 next = sequence.next()
@@ -151,19 +150,25 @@ cross join (select pg_catalog.{last}(l.{column}::pg_catalog.numeric) from {table
         )
         .await?;
     let (next, key): (Option<String>, Option<String>) = (row.get(0), row.get(1));
-    let Some(next) = next else {
-        return Ok(unknown(sequence));
-    };
-    let named = quote::where_needed(&sequence.column);
-    if row.get::<_, Option<bool>>(2) != Some(true) {
-        return Ok(Verdict::Ok(format!(
-            "{name} gives {next} next, which no {named} has"
-        )));
-    }
-    let literal = quote::literal(name);
-    Ok(Verdict::Warning(format!(
-        "{name} gives {next} next and the {last} of {named} is {}, so a row that the site inserts itself gets a key that is taken. \
-         select setval({literal}, (select {last}({named})::bigint from {table}))",
-        key.unwrap_or_default()
-    )))
+    let (named, key) = (
+        quote::where_needed(&sequence.column),
+        key.unwrap_or_default(),
+    );
+    let trails = row.get::<_, Option<bool>>(2) == Some(true);
+    Ok(match (next, trails) {
+        (Some(next), false) => {
+            Verdict::Ok(format!("{name} gives {next} next, which no {named} has"))
+        }
+        (None, false) => Verdict::Ok(format!("{name} starts at {start}, which no {named} has")),
+        (Some(next), true) => Verdict::Warning(format!(
+            "{name} gives {next} next and the {last} of {named} is {key}, so a row that the site inserts itself gets a key that is taken. \
+             select setval({literal}, (select {last}({named})::bigint from {table}))",
+            literal = quote::literal(name)
+        )),
+        (None, true) => Verdict::Warning(format!(
+            "{name} starts at {start} and the {last} of {named} is {key}; the role may not look at it, so whether it trails behind the keys is not known, \
+             and a row that the site inserts itself may get a key that is taken. \
+             To have it looked at: grant select on sequence {name} to <role>, where <role> is the user of METER_SYNC_LOCAL_URL"
+        )),
+    })
 }
