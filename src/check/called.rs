@@ -1,5 +1,7 @@
-//! What the local table itself calls when rows are written: functions and sequences that our role may use only by a
-//! grant of their own.
+//! What the local table itself calls when rows are read and written: functions, sequences and, in its policies, tables that our
+//! role may use only by a grant of their own.
+//!
+//! What a policy of the remote table calls is found when its rows are counted.
 
 use super::reached::Reached;
 use super::{Finding, Verdict};
@@ -7,7 +9,7 @@ use crate::db::{DbError, Local, param};
 use crate::error::{ErrorCode, Failure};
 use crate::sync::Shape;
 
-/// The functions and sequences that we may not use; nothing where we may use all.
+/// The functions, sequences and tables that we may not use; nothing where we may use all.
 pub(super) async fn finding(local: &mut Reached<Local>, shape: &Shape) -> Option<Finding> {
     let looked = look(local, shape).await.transpose()?;
     let looked = looked.map_err(|error| error.failure());
@@ -15,10 +17,11 @@ pub(super) async fn finding(local: &mut Reached<Local>, shape: &Shape) -> Option
 }
 
 /// Defaults count for columns that we do not write, and those of the table that we write to; checks, indexes and
-/// generated columns also on its partitions and on the tables that inherit from it. No function that Postgres came with
+/// generated columns also on its partitions and on the tables that inherit from it. Policies count that hold for our role and
+/// for what a sync does, and only those of the table that we name. No function that Postgres came with
 /// is in `pg_depend`. Before version 15 a generated column is what depends, and not its expression.
 const REFUSED: &str = "\
--- look for functions and sequences that we may not use
+-- look for functions, sequences and tables that we may not use
 with recursive tables (oid) as (
     select $1::oid
     union
@@ -39,8 +42,15 @@ with recursive tables (oid) as (
     select 'index ' || c.relname::text, 'pg_catalog.pg_class'::regclass::oid, c.oid, 0
     from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
     where i.indrelid in (select t.oid from tables t)
+    union all
+    select 'policy ' || p.polname::text, 'pg_catalog.pg_policy'::regclass::oid, p.oid, 0
+    from pg_catalog.pg_policy p
+    where p.polrelid = $1 and p.polcmd <> 'd' and row_security_active($1)
+      and exists (select from unnest(p.polroles) r (oid)
+                  where case r.oid when 0 then true else pg_has_role(r.oid, 'usage') end)
 ), needed as (
-    select u.what, d.refclassid, coalesce(o.oprcode::oid, d.refobjid) as oid, o.oid is not null as is_operator
+    select u.what, u.class, d.refclassid, coalesce(o.oprcode::oid, d.refobjid) as oid, d.refobjsubid as part,
+           o.oid is not null as is_operator
     from used u
     join pg_catalog.pg_depend d on d.classid = u.class and d.objid = u.oid and d.objsubid = u.part
     left join pg_catalog.pg_operator o on d.refclassid = 'pg_catalog.pg_operator'::regclass and o.oid = d.refobjid
@@ -57,6 +67,16 @@ join pg_catalog.pg_namespace s on s.oid = c.relnamespace
 where n.refclassid = 'pg_catalog.pg_class'::regclass
   and case c.relkind when 'S' then not has_sequence_privilege(c.oid, 'usage, update') end
 group by 1
+union all
+select format('select on table %I.%I', s.nspname, c.relname), min(n.what)
+from needed n
+join pg_catalog.pg_class c on c.oid = n.oid
+join pg_catalog.pg_namespace s on s.oid = c.relnamespace
+where n.class = 'pg_catalog.pg_policy'::regclass and n.refclassid = 'pg_catalog.pg_class'::regclass
+  and c.oid <> $1 and c.relkind <> 'S'
+  and case n.part when 0 then not has_any_column_privilege(c.oid, 'select')
+                  else not has_column_privilege(c.oid, n.part::smallint, 'select') end
+group by 1
 order by 1";
 
 async fn look(local: &mut Reached<Local>, shape: &Shape) -> Result<Option<Verdict>, DbError> {
@@ -72,7 +92,7 @@ async fn look(local: &mut Reached<Local>, shape: &Shape) -> Result<Option<Verdic
         .iter()
         .map(|(right, what)| format!("{right} ({what} needs it)"));
     let message = format!(
-        "The local role lacks {}, so rows cannot be written.",
+        "The local role lacks {}, so rows cannot be read or written.",
         told.collect::<Vec<_>>().join(", ")
     );
     let grants = lacking

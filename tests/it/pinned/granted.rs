@@ -112,3 +112,77 @@ async fn what_is_not_called_for_rows_of_ours_needs_no_right() {
     let run = site.sync().await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
 }
+
+#[tokio::test]
+async fn what_the_policies_of_the_local_table_call_and_read_is_told_with_the_grant() {
+    for (makes, policy, right) in [
+        (
+            "create function mine() returns boolean language plpgsql stable as 'begin return true; end';
+             revoke execute on function mine() from public",
+            "using (mine())",
+            "execute on function public.mine()",
+        ),
+        (
+            "create function fits(text) returns boolean language plpgsql stable as 'begin return true; end';
+             revoke execute on function fits(text) from public",
+            "using (true) with check (fits(name))",
+            "execute on function public.fits(text)",
+        ),
+        (
+            "create table \"Places\" (name text); insert into \"Places\" values ('name'), ('new')",
+            "using (exists (select from \"Places\" p where p.name = meter.name))",
+            "select on table public.\"Places\"",
+        ),
+    ] {
+        let mut site = site("name text", "").await;
+        let role = with_roles(&mut site).await;
+        site.on_remote(&format!("{METERS}; grant select on meter to {role}"))
+            .await;
+        // A policy for other roles, and one for what a sync never does, call nothing of ours.
+        site.on_local(&format!(
+            "{makes}; create function other() returns boolean language plpgsql as 'begin return true; end';
+             revoke execute on function other() from public; alter table meter enable row level security;
+             create policy ours on meter to {role} {policy}; create policy others on meter to postgres using (other());
+             create policy deletes on meter for delete using (other());
+             grant select on tenant to {role}; grant select, insert, update on meter to {role}"
+        ))
+        .await;
+        let Verdict::Failed(told) = verdict(&site, &role, "local functions").await else {
+            panic!("{policy}: a check should tell that a right is lacking")
+        };
+        assert_eq!(told.code, ErrorCode::LocalAuth, "{told:?}");
+        assert!(told.message.contains("policy ours needs it"), "{told:?}");
+        assert!(!told.message.contains("other"), "{told:?}");
+        let grant = format!("grant {right} to");
+        assert!(told.remedy.contains(&grant), "{told:?}");
+        let (code, text) = failure(&site.sync().await);
+        assert_eq!(code, ErrorCode::LocalAuth, "{policy}: {text}");
+        site.on_local(&format!("{grant} {role}")).await;
+        let run = site.sync().await;
+        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{policy}: {run:#?}");
+        site.on_local("alter table meter disable row level security")
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_policy_of_the_remote_table_calls_is_told_with_the_grant() {
+    let mut site = site("name text", "").await;
+    let role = with_roles(&mut site).await;
+    site.on_remote(&format!(
+        "create function mine() returns boolean language plpgsql stable as 'begin return true; end';
+         revoke execute on function mine() from public; alter table meter enable row level security;
+         create policy ours on meter using (mine()); grant select on meter to {role}"
+    ))
+    .await;
+    site.on_local(&format!(
+        "grant select on tenant to {role}; grant select, insert, update on meter to {role}"
+    ))
+    .await;
+    let Verdict::Failed(told) = verdict(&site, &role, "remote meters").await else {
+        panic!("a check should tell that a right is lacking")
+    };
+    assert_eq!(told.code, ErrorCode::RemotePermission, "{told:?}");
+    let grant = "grant execute on function mine to";
+    assert!(told.remedy.contains(grant), "{told:?}");
+}
