@@ -3,6 +3,7 @@
 //!
 //! Those of partitions and of tables that inherit from the table count, too, for the rows that are there or belong there.
 
+use super::computed::{Read, TableColumn, reads, table_columns};
 use super::downstream::{self, Path};
 use super::{DbError, Side, Tx, param};
 use tokio_postgres::Row;
@@ -60,17 +61,6 @@ pub struct Part {
     pub shown: String,
     /// The operator by which two values match, with its schema.
     pub operator: String,
-}
-
-/// A column that is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Read {
-    /// Its name.
-    pub name: String,
-    /// Its type.
-    pub type_: String,
-    /// What it holds in a new row that gives no value for it, if that can be told before: null where it is `None`.
-    pub default: Option<String>,
 }
 
 impl Reference {
@@ -173,53 +163,10 @@ where i.indrelid in (select f.oid from family f) and (i.indisunique or i.indisex
 order by i.indrelid <> $1::oid, i.indexrelid, k.position"
 );
 
-const COLUMNS: &str = "\
--- look up what columns are computed from
-select a.attname::text, format_type(a.atttypid, a.atttypmod),
-       case when a.attgenerated <> '' then pg_get_expr(f.adbin, f.adrelid) end,
-       array(
-           select b.attname::text from pg_catalog.pg_attribute b
-           where b.attrelid = a.attrelid and b.attnum > 0 and b.attnum <> a.attnum and exists (
-               select from pg_catalog.pg_depend d
-               where d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid = a.attrelid
-                 and d.refobjsubid = b.attnum
-                 and (d.classid = 'pg_catalog.pg_attrdef'::regclass and d.objid = f.oid
-                      or d.classid = 'pg_catalog.pg_class'::regclass and d.objid = a.attrelid
-                         and d.objsubid = a.attnum))
-           order by b.attnum),
-       case when a.attgenerated = '' and not exists (
-           select from regexp_matches(f.adbin::text, ':(op)?funcid ([0-9]+)', 'g') m (found)
-           join pg_catalog.pg_proc p on p.oid = m.found[2]::oid
-           where p.provolatile = 'v') then pg_get_expr(f.adbin, f.adrelid) end
-from pg_catalog.pg_attribute a
-left join pg_catalog.pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attnum
-where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
-order by a.attnum";
-
-/// A column of the table: name, type, for a generated one its expression and what that reads, and for another one its default
-/// unless each row gets another value by it.
-struct TableColumn {
-    name: String,
-    type_: String,
-    expression: Option<String>,
-    from: Vec<String>,
-    default: Option<String>,
-}
-
 /// Looks up what makes rows of the table exclude each other.
 async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Exclusive>, DbError> {
     let rows = tx.query(EXCLUSIVE, &[param::oid(oid)]).await?;
-    let columns = tx.query(COLUMNS, &[param::oid(oid)]).await?;
-    let columns: Vec<TableColumn> = columns
-        .iter()
-        .map(|row| TableColumn {
-            name: row.get(0),
-            type_: row.get(1),
-            expression: row.get(2),
-            from: row.get(3),
-            default: row.get(4),
-        })
-        .collect();
+    let columns = table_columns(tx, oid).await?;
     let mut found: Vec<Exclusive> = Vec::new();
     let (mut last, mut of_others) = (None, 0);
     for row in &rows {
@@ -281,30 +228,6 @@ fn rule(row: &Row, part: Part, columns: &[TableColumn]) -> Exclusive {
         reads,
         computed,
     }
-}
-
-/// Replaces generated columns by what they are computed from.
-fn reads(names: Vec<String>, columns: &[TableColumn]) -> (Vec<Read>, Vec<(String, String)>) {
-    let (mut reads, mut computed) = (Vec::<Read>::new(), Vec::new());
-    let mut names = names;
-    while let Some(name) = names.pop() {
-        let Some(column) = columns.iter().find(|column| column.name == name) else {
-            continue;
-        };
-        match &column.expression {
-            Some(expression) => {
-                computed.push((name, expression.clone()));
-                names.extend(column.from.iter().cloned());
-            }
-            None if reads.iter().all(|read| read.name != name) => reads.push(Read {
-                name,
-                type_: column.type_.clone(),
-                default: column.default.clone(),
-            }),
-            None => {}
-        }
-    }
-    (reads, computed)
 }
 
 const REFERENCES: &str = concat!(

@@ -97,6 +97,15 @@ impl RowFault {
         self.state == "54000" && INDEX_ENTRIES.iter().any(|known| file.ends_with(known))
     }
 
+    /// Whether neither a rule nor a column is named, nor another row stands in the way.
+    pub fn names_nothing(&self) -> bool {
+        self.rule.is_none()
+            && self.column.is_none()
+            && !self.is_skip()
+            && !self.is_collision()
+            && !self.is_too_long_for_an_index()
+    }
+
     /// Whether a trigger or what follows from a foreign key refused the row, and no other row stands in the way.
     pub fn is_refused_elsewhere(&self) -> bool {
         self.context.is_some() && !self.is_collision()

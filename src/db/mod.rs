@@ -30,6 +30,7 @@ use crate::config::{Endpoint, Limits, Tls};
 
 mod bounds;
 pub mod catalog;
+pub mod computed;
 mod dial;
 pub mod downstream;
 mod error;

@@ -4,7 +4,8 @@
 //! asked in one way: each row becomes what the index would hold of it, and these are compared by the index's operators.
 
 use crate::db::catalog::Column;
-use crate::db::exclusive::{Exclusive, Read};
+use crate::db::computed::Read;
+use crate::db::exclusive::Exclusive;
 use crate::db::{DbError, Local, Tx, quote};
 
 use super::plan::Step;

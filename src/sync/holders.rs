@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use tokio_postgres::Row;
 
 use crate::db::catalog::Column;
-use crate::db::exclusive::{Exclusive, Read};
+use crate::db::computed::Read;
+use crate::db::exclusive::Exclusive;
 use crate::db::{DbError, Local, RowFault, Tx, json, param, quote};
 use crate::meter::Fields;
 

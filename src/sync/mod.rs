@@ -72,6 +72,7 @@ mod ring_by_ring;
 mod rings;
 mod rows;
 mod shape;
+mod unevaluated;
 mod unsendable;
 
 /// What one sync is to do.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
 use super::plan::Step;
-use super::{Job, Shape, holders, index_entries};
+use super::{Job, Shape, holders, index_entries, unevaluated};
 
 /// A row that was not taken.
 pub(super) type BadRow = (Step, i64, RowFault);
@@ -42,6 +42,10 @@ pub(super) async fn explain(
 ) -> Result<Vec<String>, DbError> {
     let mut found = collisions(local, shape, job, bad).await?;
     let triggers = triggers(local, shape, bad).await?;
+    let unnamed = bad
+        .iter()
+        .filter(|(_, _, fault)| fault.names_nothing() && of_trigger(fault, &triggers).is_none());
+    found.extend(Box::pin(unevaluated::reasons(local, shape, unnamed)).await?);
     let mut rules: HashMap<String, Option<Constraint>> = HashMap::new();
     let mut reasons = Vec::with_capacity(bad.len());
     for (_, n, fault) in bad {

@@ -5,7 +5,8 @@
 //! does one that rows of other tables refer to, which would lose their meter.
 
 use crate::db::catalog::Column;
-use crate::db::exclusive::{Exclusive, Read};
+use crate::db::computed::Read;
+use crate::db::exclusive::Exclusive;
 use crate::db::{DbError, Local, Tx, json, param, quote};
 
 use super::collisions::{as_view, collide, entries, movable, wanted};

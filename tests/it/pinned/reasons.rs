@@ -210,3 +210,86 @@ async fn a_rejection_names_the_value_that_is_too_long_for_an_index() {
         assert_eq!(is_named, 2, "{index}: {told}");
     }
 }
+
+/// What is done to the local table whose expression fails for the name `0`, and the reason.
+const RAISED: &[(&str, &str)] = &[
+    (
+        "alter table meter add constraint part check (10 / name > 0)",
+        "name \"0\": constraint part cannot be evaluated: division by zero: CHECK (((10 / name) > 0))",
+    ),
+    (
+        "create function fits(integer, boolean) returns boolean language plpgsql as $$ begin if $1 = 0 then raise 'no zero here' using detail = 'ask Ann'; end if; return true; end $$;
+         alter table meter add constraint other check (name < 100), add constraint fitting check (fits(name, active))",
+        "name \"0\", active \"true\": constraint fitting cannot be evaluated: no zero here: ask Ann: CHECK (public.fits(name, active))",
+    ),
+    (
+        "alter table meter add part integer generated always as (10 / name) stored",
+        "name \"0\": generated column part cannot be evaluated: division by zero: (10 / name)",
+    ),
+    (
+        "create index parts on meter ((10 / name))",
+        "name \"0\": index parts cannot be evaluated: division by zero: ((10 / name))",
+    ),
+    (
+        "create index parts on meter (id) where 10 / name > 1",
+        "name \"0\": index parts cannot be evaluated: division by zero: ((10 / name) > 1)",
+    ),
+    (
+        "create index parts on meter (id, (10 / name)) where active",
+        "name \"0\", active \"true\": index parts cannot be evaluated: division by zero: ((10 / name))",
+    ),
+    (
+        "create domain share as integer check (10 / value > 0); alter table meter alter name type share",
+        "name \"0\": division by zero",
+    ),
+];
+
+#[tokio::test]
+async fn a_rejection_names_the_rule_that_cannot_be_evaluated() {
+    for (rule, reason) in RAISED {
+        let site = site("name integer", "").await;
+        site.on_local(rule).await;
+        site.on_remote("insert into meter values (1, 7, 0, true), (2, 7, 1, true)")
+            .await;
+        site.sync().await;
+        let told = json!([{"reason": reason}]);
+        assert_eq!(rows(&site.local, REASONS).await, told, "new: {rule}");
+        site.on_remote("update meter set name = case id when 1 then 2 else 0 end")
+            .await;
+        site.sync().await;
+        let last = "select reason from meter_sync.meter_sync_rejected where key->>'id' = '2'";
+        assert_eq!(rows(&site.local, last).await, told, "changed: {rule}");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_reads_a_column_of_the_sites_own_is_named_too() {
+    let site = site("name integer", ", own integer default 0").await;
+    site.on_local("alter table meter add constraint part check (name / own > 0 or own is null)")
+        .await;
+    site.on_remote("insert into meter values (1, 7, 5, true)")
+        .await;
+    site.sync().await;
+    assert_eq!(
+        rows(&site.local, REASONS).await,
+        json!([{"reason": "name \"5\": constraint part cannot be evaluated: division by zero: CHECK ((((name / own) > 0) OR (own IS NULL)))"}])
+    );
+}
+
+#[tokio::test]
+async fn to_find_the_rule_leaves_nothing_behind_of_what_others_do() {
+    let site = site("name integer", "").await;
+    site.on_local(
+        "create table seen (name integer);
+         create function note(integer) returns boolean language plpgsql as $$ begin insert into seen values ($1); return true; end $$;
+         alter table meter add constraint first check (note(name)), add constraint part check (10 / name > 0)",
+    )
+    .await;
+    site.on_remote("insert into meter values (1, 7, 0, true), (2, 7, 1, true)")
+        .await;
+    site.sync().await;
+    let told = rows(&site.local, REASONS).await.to_string();
+    assert!(told.contains("constraint part cannot be"), "{told}");
+    let seen = "select distinct name from seen";
+    assert_eq!(rows(&site.local, seen).await, json!([{"name": 1}]));
+}

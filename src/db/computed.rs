@@ -1,0 +1,172 @@
+//! What the expressions of a table are computed from, and which expressions Postgres evaluates for each row that is written.
+
+use tokio_postgres::Row;
+
+use super::{DbError, Side, Tx, param};
+
+/// A column that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub type_: String,
+    /// What it holds in a new row that gives no value for it, if that can be told before: null where it is `None`.
+    pub default: Option<String>,
+}
+
+/// An expression that Postgres evaluates for each row that is written. It names columns without a prefix and all else in full, so
+/// it holds where the columns of one row, and nothing else, are in scope and the path is pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evaluated {
+    /// What it belongs to: `constraint c`, `generated column g`, `index i`.
+    pub owner: String,
+    /// The expression.
+    pub expression: String,
+    /// The same as a person reads it.
+    pub shown: String,
+    /// The columns that it names.
+    pub columns: Vec<String>,
+    /// The columns that it is computed from; generated columns are replaced by what they are computed from.
+    pub reads: Vec<Read>,
+    /// The generated columns among those that it names, each with its expression.
+    pub computed: Vec<(String, String)>,
+}
+
+const EVALUATED: &str = "\
+-- look up what is evaluated for each row
+select e.owner, e.expression, e.shown, array(
+    select a.attname::text from pg_catalog.pg_attribute a
+    where a.attrelid = $1 and a.attnum > 0 and exists (
+        select from regexp_matches(e.tree, ':varattno ([0-9]+)', 'g') m (found) where m.found[1]::integer = a.attnum)
+    order by a.attnum)
+from (
+    select 1 as step, 'constraint ' || x.conname::text as owner, pg_get_expr(x.conbin, x.conrelid) as expression,
+           pg_get_constraintdef(x.oid) as shown, x.conbin::text as tree
+    from pg_catalog.pg_constraint x where x.conrelid = $1 and x.contype = 'c'
+    union all
+    select 2, 'index ' || c.relname::text,
+           case when i.indpred is null or p.shown = p.predicate then p.shown
+                else format('case when %s then %s end', p.predicate, p.shown) end,
+           p.shown, p.tree
+    from pg_catalog.pg_index i
+    join pg_catalog.pg_class c on c.oid = i.indexrelid
+    cross join lateral (
+        select pg_get_expr(i.indpred, i.indrelid) as predicate, pg_get_expr(i.indpred, i.indrelid) as shown,
+               i.indpred::text as tree
+        union all
+        select pg_get_expr(i.indpred, i.indrelid), pg_get_indexdef(i.indexrelid, k.position::integer, false),
+               concat(i.indexprs::text, i.indpred::text)
+        from unnest(i.indkey::smallint[]) with ordinality k(attnum, position) where k.attnum = 0
+    ) p
+    where i.indrelid = $1 and i.indisready and p.shown is not null
+) e
+order by e.step, e.owner, e.expression";
+
+/// Looks them up, in the order in which Postgres evaluates them. The path must be pinned.
+pub async fn evaluated<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Evaluated>, DbError> {
+    let columns = table_columns(tx, oid).await?;
+    let of = |owner: String, (expression, shown): (String, String), names: Vec<String>| {
+        let (reads, computed) = reads(names.clone(), &columns);
+        Evaluated {
+            owner,
+            expression,
+            shown,
+            columns: names,
+            reads,
+            computed,
+        }
+    };
+    let generated = columns.iter().filter_map(|column| {
+        let expression = column.expression.clone()?;
+        let owner = format!("generated column {}", column.name);
+        Some(of(
+            owner,
+            (expression.clone(), expression),
+            column.from.clone(),
+        ))
+    });
+    let mut found: Vec<Evaluated> = generated.collect();
+    let rows = tx.query(EVALUATED, &[param::oid(oid)]).await?;
+    found.extend(
+        rows.iter()
+            .map(|row| of(row.get(0), (row.get(1), row.get(2)), row.get(3))),
+    );
+    Ok(found)
+}
+
+const COLUMNS: &str = "\
+-- look up what columns are computed from
+select a.attname::text, format_type(a.atttypid, a.atttypmod),
+       case when a.attgenerated <> '' then pg_get_expr(f.adbin, f.adrelid) end,
+       array(
+           select b.attname::text from pg_catalog.pg_attribute b
+           where b.attrelid = a.attrelid and b.attnum > 0 and b.attnum <> a.attnum and exists (
+               select from pg_catalog.pg_depend d
+               where d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid = a.attrelid
+                 and d.refobjsubid = b.attnum
+                 and (d.classid = 'pg_catalog.pg_attrdef'::regclass and d.objid = f.oid
+                      or d.classid = 'pg_catalog.pg_class'::regclass and d.objid = a.attrelid
+                         and d.objsubid = a.attnum))
+           order by b.attnum),
+       case when a.attgenerated = '' and not exists (
+           select from regexp_matches(f.adbin::text, ':(op)?funcid ([0-9]+)', 'g') m (found)
+           join pg_catalog.pg_proc p on p.oid = m.found[2]::oid
+           where p.provolatile = 'v') then pg_get_expr(f.adbin, f.adrelid) end
+from pg_catalog.pg_attribute a
+left join pg_catalog.pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attnum
+where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+order by a.attnum";
+
+/// A column of the table: name, type, for a generated one its expression and what that reads, and for another one its default
+/// unless each row gets another value by it.
+pub(super) struct TableColumn {
+    name: String,
+    type_: String,
+    expression: Option<String>,
+    from: Vec<String>,
+    default: Option<String>,
+}
+
+/// Looks up the columns of the table.
+pub(super) async fn table_columns<S: Side>(
+    tx: &Tx<'_, S>,
+    oid: u32,
+) -> Result<Vec<TableColumn>, DbError> {
+    let rows = tx.query(COLUMNS, &[param::oid(oid)]).await?;
+    let column = |row: &Row| TableColumn {
+        name: row.get(0),
+        type_: row.get(1),
+        expression: row.get(2),
+        from: row.get(3),
+        default: row.get(4),
+    };
+    Ok(rows.iter().map(column).collect())
+}
+
+/// Replaces generated columns by what they are computed from.
+pub(super) fn reads(
+    names: Vec<String>,
+    columns: &[TableColumn],
+) -> (Vec<Read>, Vec<(String, String)>) {
+    let (mut reads, mut computed) = (Vec::<Read>::new(), Vec::new());
+    let mut names = names;
+    while let Some(name) = names.pop() {
+        let Some(column) = columns.iter().find(|column| column.name == name) else {
+            continue;
+        };
+        match &column.expression {
+            Some(expression) => {
+                computed.push((name, expression.clone()));
+                names.extend(column.from.iter().cloned());
+            }
+            None if reads.iter().all(|read| read.name != name) => reads.push(Read {
+                name,
+                type_: column.type_.clone(),
+                default: column.default.clone(),
+            }),
+            None => {}
+        }
+    }
+    (reads, computed)
+}
