@@ -1,5 +1,5 @@
-//! What keeps two rows of a table from standing beside each other: unique indexes and exclusion constraints, and which
-//! other tables refer to the columns in them.
+//! What keeps two rows of a table from standing beside each other: unique indexes and exclusion constraints, which
+//! other tables refer to the columns in them, and what the table itself refers to.
 //!
 //! Those of partitions and of tables that inherit from the table count, too, for the rows that are there or belong there.
 
@@ -15,6 +15,8 @@ pub struct Rules {
     pub exclusive: Vec<Exclusive>,
     /// The foreign keys that refer to the table.
     pub references: Vec<Reference>,
+    /// The foreign keys of the table to other tables.
+    pub outward: Vec<Outward>,
     /// See [`downstream::losing`].
     pub losing: Vec<Path>,
 }
@@ -25,6 +27,7 @@ impl Rules {
         let references = references(tx, oid).await?;
         Ok(Self {
             exclusive: exclusive(tx, oid).await?,
+            outward: outward(tx, oid).await?,
             losing: downstream::losing(tx, &references).await?,
             references,
         })
@@ -61,6 +64,19 @@ pub struct Part {
     pub shown: String,
     /// The operator by which two values match, with its schema.
     pub operator: String,
+}
+
+/// A foreign key of the table to another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outward {
+    /// Its name as `set constraints` takes it.
+    pub name: String,
+    /// Whether it can be checked later than at once.
+    pub is_deferrable: bool,
+    /// The table referred to, quoted.
+    pub table: String,
+    /// Pairs of a column that refers and the column referred to.
+    pub columns: Vec<(String, String)>,
 }
 
 impl Reference {
@@ -293,4 +309,34 @@ pub(super) async fn references<S: Side>(
         }
     };
     Ok(rows.iter().map(reference).collect())
+}
+
+/// Those of a foreign key to the parts of a partitioned table belong to the one to the whole.
+const OUTWARD: &str = "\
+-- look up what the table refers to
+select format('%I.%I', n.nspname, x.conname), x.condeferrable, format('%I.%I', s.nspname, t.relname),
+       array(select a.attname::text from unnest(x.conkey) with ordinality k(attnum, position)
+             join pg_catalog.pg_attribute a on a.attrelid = x.conrelid and a.attnum = k.attnum order by k.position),
+       array(select a.attname::text from unnest(x.confkey) with ordinality k(attnum, position)
+             join pg_catalog.pg_attribute a on a.attrelid = x.confrelid and a.attnum = k.attnum order by k.position)
+from pg_catalog.pg_constraint x
+join pg_catalog.pg_namespace n on n.oid = x.connamespace
+join pg_catalog.pg_class t on t.oid = x.confrelid
+join pg_catalog.pg_namespace s on s.oid = t.relnamespace
+where x.conrelid = $1 and x.contype = 'f' and x.confrelid <> x.conrelid
+  and not exists (select from pg_catalog.pg_constraint p where p.oid = x.conparentid and p.conrelid = x.conrelid)
+order by x.oid";
+
+async fn outward<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Outward>, DbError> {
+    let rows = tx.query(OUTWARD, &[param::oid(oid)]).await?;
+    let outward = |row: &Row| {
+        let (from, to): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
+        Outward {
+            name: row.get(0),
+            is_deferrable: row.get(1),
+            table: row.get(2),
+            columns: from.into_iter().zip(to).collect(),
+        }
+    };
+    Ok(rows.iter().map(outward).collect())
 }

@@ -10,7 +10,7 @@ use crate::db::{DbError, Local, RowFault, Tx, quote};
 
 use super::Shape;
 use super::exchange::Bad;
-use super::rejected::Tried;
+use super::rejected::{self, Tried};
 
 /// Prepares the exchange of the rows in `meter_sync_holder`, of which some of the columns will change; gives those
 /// that cannot be exchanged without harm.
@@ -48,6 +48,26 @@ pub(super) async fn prepare(
     refused.sort_by_key(|(n, _)| *n);
     refused.dedup_by_key(|(n, _)| *n);
     Ok(refused)
+}
+
+/// Puts off the check of what these columns refer to in other tables, where it can wait until [`finish`].
+pub(super) async fn put_off(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    columns: &[&Column],
+) -> Result<(), DbError> {
+    for outward in shape.rules.outward.iter().filter(|to| to.is_deferrable) {
+        let mut pairs = outward.columns.iter();
+        if pairs.any(|(from, _)| columns.iter().any(|column| column.name == *from)) {
+            let defer = format!(
+                "-- check a reference later\nset constraints {} deferred",
+                outward.name
+            );
+            // Another constraint of the same name may not wait.
+            rejected::if_possible(local, local.batch(&defer)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Lets what refers to the rows follow them; checks what was put off.

@@ -3,8 +3,8 @@
 
 use crate::db::catalog::Column;
 
-use super::Shape;
 use super::free_values::{self, TypeKind, checked, sure};
+use super::{Shape, referred_values};
 
 /// So many values of each kind are tried.
 const TRIED: i64 = 100;
@@ -31,6 +31,8 @@ pub(super) fn statements(
     let few = ways
         .iter()
         .map(|way| free_values::statement(shape, column, way, TRIED));
+    let referred = referred_values::statements(shape, column, TRIED).into_iter();
+    let few = referred.chain(few);
     few.chain(free_values::statements(shape, column, kind, TRIED))
         .collect()
 }

@@ -62,6 +62,7 @@ mod read;
 mod reasons;
 mod recode;
 mod record;
+mod referred_values;
 mod refusals;
 mod rejected;
 mod relay;

@@ -12,7 +12,7 @@ use super::exchange::Bad;
 use super::free_values::{self, TypeKind};
 use super::plan::Step;
 use super::rejected::{self, PerRow, Rows, Tried};
-use super::{Job, Shape, carry};
+use super::{Job, Shape, carry, referred_values};
 
 /// What parking came to.
 pub(super) enum Parked {
@@ -138,8 +138,9 @@ async fn park_all(
     let mut ways = Vec::new();
     for &column in columns {
         let kind = kind(local, column).await?;
+        let referred = referred_values::statements(shape, column, rows).into_iter();
         let statements = free_values::statements(shape, column, &kind, rows);
-        ways.extend(statements.into_iter().map(|sql| (column, sql)));
+        ways.extend(referred.chain(statements).map(|sql| (column, sql)));
     }
     for (column, free) in &ways {
         let tried = rejected::attempt(local, async {

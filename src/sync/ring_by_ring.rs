@@ -151,6 +151,7 @@ async fn break_one(
     }
     local.batch(&number(ring)).await?;
     carry::forget(local, shape).await?;
+    carry::put_off(local, shape, &columns).await?;
     if !carry::prepare(local, shape, &columns).await?.is_empty() {
         return not_taken();
     }

@@ -194,3 +194,69 @@ async fn a_ring_without_a_spare_value_is_rejected_and_left_as_it_is() {
         json!([{"string_agg": "abc", "meter": "a"}])
     );
 }
+
+#[tokio::test]
+async fn a_value_that_refers_to_another_table_moves_through_one_that_is_free_there() {
+    let uuid = |n: u32| format!("'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1{n}'");
+    let uuids = [uuid(1), uuid(2), uuid(3)];
+    for (type_, values, spare) in [
+        ("integer", ["1", "2", "3"], "7"),
+        ("text", ["'a'", "'b'", "'c'"], "'in stock'"),
+        (
+            "uuid",
+            [uuids[0].as_str(), uuids[1].as_str(), uuids[2].as_str()],
+            uuid(9).as_str(),
+        ),
+    ] {
+        for deferrable in ["", " deferrable", " deferrable initially deferred"] {
+            let devices = [values[0], values[1], values[2], spare].join("), (");
+            let local = format!(
+                "create table device (id {type_} primary key); insert into device values ({devices});
+                 {UNIQUE}, add foreign key (name) references device{deferrable}"
+            );
+            assert_moves_on(type_, &values, &local).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reference_that_can_wait_needs_no_spare_value() {
+    for deferrable in ["deferrable", "deferrable initially deferred"] {
+        for (type_, values) in [
+            ("integer", ["1", "2", "3"]),
+            ("text", ["'a'", "'b'", "'c'"]),
+        ] {
+            let local = format!(
+                "create table device (id {type_} primary key); insert into device values ({});
+                 {UNIQUE}, add foreign key (name) references device {deferrable}",
+                values.join("), (")
+            );
+            assert_moves_on(type_, &values, &local).await;
+        }
+        // What refers to nothing is rejected all the same.
+        let local = format!(
+            "create table device (id integer primary key); insert into device values (1), (2);
+             {UNIQUE}, add foreign key (name) references device {deferrable}"
+        );
+        let site = move_on("integer", &["1", "2"], &local).await;
+        site.on_remote("insert into meter values (3, 7, 9, true)")
+            .await;
+        let run = site.sync().await;
+        assert_eq!(
+            (run.counts.updated, run.counts.rejected),
+            (2, 1),
+            "{run:#?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_refers_to_two_columns_of_another_table_moves_on() {
+    let local = format!(
+        "create table device (kind integer, id text, primary key (kind, id));
+         insert into device values (1, 'a'), (1, 'b'), (1, 'c'), (2, 'spare'), (1, 'in stock');
+         alter table meter add kind integer not null default 1; {UNIQUE},
+         add foreign key (kind, name) references device"
+    );
+    assert_moves_on("text", &["'a'", "'b'", "'c'"], &local).await;
+}
