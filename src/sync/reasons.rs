@@ -246,12 +246,14 @@ async fn of_row(
     if fault.state == "23502"
         && let Some(column) = &fault.column
     {
-        return Ok(match shape.names.contains(column) {
+        let of_ours = match shape.names.contains(column) {
             true => format!("{column} is null, which the local table does not allow"),
             false => format!(
                 "{column} of the local table may not be null, has no default and is not synced"
             ),
-        });
+        };
+        // A trigger may have written to another table.
+        return Ok(of_trigger(fault, triggers).unwrap_or(of_ours));
     }
     if fault.is_too_long_for_an_index()
         && let Some(reason) = index_entries::reason(local, shape, (n, fault)).await?

@@ -108,6 +108,13 @@ const CASES: &[Case] = &[
         "'x'",
         "a trigger wrote to table audit, which broke its constraint known: FOREIGN KEY (place) REFERENCES place(id)",
     ),
+    (
+        "name text",
+        "",
+        "create table log (meter bigint, x text not null); create function note() returns trigger language plpgsql as $$ begin insert into log values (new.id); return new; end $$; create trigger noted before insert on meter for each row execute function note()",
+        "'x'",
+        "trigger noted (note) refused the row: null value in column \"x\" of relation \"log\" violates not-null constraint",
+    ),
 ];
 
 #[tokio::test]
