@@ -94,19 +94,37 @@ fn pairs(shape: &Shape) -> impl Iterator<Item = (&Column, &Column)> {
 fn bytes(shape: &Shape, format: &Format) -> String {
     let bytes = pairs(shape).map(|(there, _)| {
         let value = format!("r.{}", quote::identifier(&there.name));
-        let length = format!("pg_catalog.octet_length({value})::pg_catalog.int8");
-        let of_value = match (there.base_type.as_str(), format) {
-            ("text" | "character varying" | "bpchar" | "bytea", Format::Binary) => length,
-            // Hexadecimal digits, or a backslash before each character.
-            ("text" | "character varying" | "bpchar" | "bytea", Format::Text { .. }) => {
-                format!("{length} operator(pg_catalog.*) 2::pg_catalog.int8")
-            }
-            _ => format!(
-                "pg_catalog.pg_column_size({value})::pg_catalog.int8 operator(pg_catalog.*) 2::pg_catalog.int8"
-            ),
-        };
+        let of_value = of_value(&value, &there.base_type, format);
         format!("coalesce({of_value}, 0::pg_catalog.int8)")
     });
     let bytes = bytes.collect::<Vec<_>>().join(" operator(pg_catalog.+) ");
     format!("({bytes})")
+}
+
+/// How many bytes one value may take.
+fn of_value(value: &str, base_type: &str, format: &Format) -> String {
+    let length = format!("pg_catalog.octet_length({value})::pg_catalog.int8");
+    match (base_type, format) {
+        ("text" | "character varying" | "bpchar" | "bytea", Format::Binary) => length,
+        // Hexadecimal digits, or a backslash before each character.
+        ("text" | "character varying" | "bpchar" | "bytea", Format::Text { .. }) => {
+            format!("{length} operator(pg_catalog.*) 2::pg_catalog.int8")
+        }
+        // A number of a few bytes may have many digits, which need no backslash.
+        ("numeric[]", Format::Text { .. }) => of_elements(value, 1),
+        (type_, Format::Text { .. }) if type_.ends_with("[]") => of_elements(value, 2),
+        (_, _) => format!(
+            "pg_catalog.pg_column_size({value})::pg_catalog.int8 operator(pg_catalog.*) 2::pg_catalog.int8"
+        ),
+    }
+}
+
+/// How many bytes the elements of an array take as text, each with what is between it and the next one. No text of the whole is
+/// made, which would fail.
+fn of_elements(value: &str, per_byte: u8) -> String {
+    format!(
+        "(select pg_catalog.sum(coalesce(pg_catalog.octet_length(u.e::pg_catalog.text), 4)::pg_catalog.int8
+             operator(pg_catalog.*) {per_byte}::pg_catalog.int8 operator(pg_catalog.+) {per_byte}::pg_catalog.int8)::pg_catalog.int8
+ from pg_catalog.unnest({value}) u (e))"
+    )
 }

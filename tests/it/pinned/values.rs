@@ -122,3 +122,32 @@ async fn a_row_that_is_too_long_to_be_sent_keeps_only_itself_out() {
     let loaded = "select count(*) as n from meter where id <> 3";
     assert_eq!(rows(&site.local, loaded).await, json!([{"n": 8}]));
 }
+
+/// A number of a few bytes comes out as 131,072 digits.
+#[tokio::test]
+async fn an_array_of_long_numbers_that_is_too_long_to_be_sent_keeps_only_itself_out() {
+    let site = site("name text, sizes numeric[]", "").await;
+    site.on_remote(
+        "insert into meter select n, 7, 'old', '{1,2}', true from generate_series(1, 9) n",
+    )
+    .await;
+    site.sync().await;
+    site.on_remote(
+        "update meter set sizes = (select array_agg('1e131071'::numeric) from generate_series(1, 8500)) where id = 3;
+         update meter set sizes = (select array_agg(n) from generate_series(1, 100000) n) where id = 4;
+         update meter set sizes = null where id = 5; update meter set name = 'new' where id = 6",
+    )
+    .await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(
+        (run.counts.updated, run.counts.rejected),
+        (3, 1),
+        "{run:#?}"
+    );
+    let rejected = "select key, reason like 'the row may take 111412____ bytes%' as told from meter_sync.meter_sync_rejected";
+    assert_eq!(
+        rows(&site.local, rejected).await,
+        json!([{"key": {"id": 3}, "told": true}])
+    );
+}
