@@ -1,9 +1,17 @@
 //! The one place that asks the machine for the time. Everything below takes it as a value.
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
 /// What Postgres keeps of a second, so that a time reads the same before and after it was stored.
 const FRACTION_DIGITS: u16 = 6;
+
+/// A clock that is set back may leave times so far ahead of it. A time further ahead was told by a clock that was wrong.
+const SET_BACK: TimeDelta = TimeDelta::hours(1);
+
+/// Whether a time that should be past lies so far ahead of `now` that nothing is known of its age.
+pub fn lies_ahead(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    at - now > SET_BACK
+}
 
 /// The time now, in whole microseconds.
 #[expect(

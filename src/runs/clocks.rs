@@ -1,6 +1,9 @@
-//! What is said of a machine's clock that differs from the local database's, by which runs and slots are told.
+//! What is said of a machine's clock that differs from the local database's, by which runs and slots are told, and of a run
+//! that this clock dated while it was wrong.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::clock;
 
 /// A difference that no network explains.
 const TOLERATED: TimeDelta = TimeDelta::seconds(60);
@@ -18,6 +21,17 @@ pub(super) fn warning(ahead: TimeDelta) -> Option<String> {
         "The clock of this machine is {} {direction} the local database's, which tells the time of runs and slots. Set both by NTP.",
         roughly(difference)
     ))
+}
+
+/// The warning of a last sync that is dated in the future, so that its age is not known.
+pub(super) fn dated_ahead(synced_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
+    clock::lies_ahead(synced_at, now).then(|| {
+        format!(
+            "The last sync is dated {}, ahead of the local database's clock, so nothing tells how old the meters are. \
+             Check that clock, then trigger a sync.",
+            synced_at.format("%Y-%m-%d %H:%M:%S UTC")
+        )
+    })
 }
 
 /// The largest unit that is full at least twice.

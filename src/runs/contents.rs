@@ -18,7 +18,7 @@ use crate::sync::{self, Compare, Contents, Earlier, Job, Occupant, SyncError};
 
 use super::execute::{self, Ended};
 use super::table::{LocalTable, Scope};
-use super::{Allow, Request, log, measures, report};
+use super::{Allow, Request, history, log, measures, report};
 
 impl Ended<'_> {
     /// Compares the contents, lets a run put right what differs, and logs what came of it with the run that has ended.
@@ -153,11 +153,11 @@ const WAS_COMPARED_SINCE: &str = "\
 select exists (
     select from meter_sync.meter_sync_log
     where local_table = $1 and tenant = $2 and compared in ('contents', 'everything')
-      and started_at > $3 and started_at < clock_timestamp() + interval '1 hour'
+      and started_at > $3 and started_at <= clock_timestamp()
 )";
 
 /// Whether a run that started after `since` compared what all rows hold, or was followed by such a comparison. What a clock
-/// that was wrong put into the future does not count.
+/// that was wrong put into the future does not count: one comparison too many costs little.
 pub(super) async fn was_compared_since(
     tx: &Tx<'_, Local>,
     scope: &Scope,
@@ -171,21 +171,22 @@ pub(super) async fn was_compared_since(
     Ok(tx.query_one(WAS_COMPARED_SINCE, &params).await?.get(0))
 }
 
-const LAST_COMPARED: &str = "\
--- read the last comparison of contents
-select finished_at from meter_sync.meter_sync_log
-where local_table = $1 and tenant = coalesce($2, tenant) and compared in ('contents', 'everything')
-order by started_at desc limit 1";
-
 /// When the last run ended that compared what all rows hold, itself or right after.
 pub(super) async fn last_compared(
     tx: &Tx<'_, Local>,
     table: &LocalTable,
     tenant: Option<&TenantId>,
 ) -> Result<Option<DateTime<Utc>>, DbError> {
+    let sql = format!(
+        "-- read the last comparison of contents
+select finished_at from meter_sync.meter_sync_log
+where local_table = $1 and tenant = coalesce($2, tenant) and compared in ('contents', 'everything')
+order by {} limit 1",
+        history::newest_first(table)
+    );
     let tenant = param::text(tenant.map(TenantId::as_str));
     let params = [param::text(table.name.as_str()), tenant];
-    let found = tx.query_opt(LAST_COMPARED, &params).await?;
+    let found = tx.query_opt(&sql, &params).await?;
     Ok(found.and_then(|row| row.get(0)))
 }
 

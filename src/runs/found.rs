@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use crate::db::Moment;
-use crate::meter::{Change, Rejection};
+use crate::meter::{Change, Outcome, Rejection};
 use crate::sync::drift::{self, KnownColumn};
 
 use super::here::Here;
-use super::log;
 use super::status::{MeterCounts, RunRecord, RunningStatus, StatusQuery, TenantStatus};
+use super::{clocks, log};
 
 /// Row security or a view may ask for the time, which passes without a commit.
 const LASTS: Duration = Duration::from_secs(10);
@@ -92,6 +92,13 @@ impl Found {
         (!own.is_empty()).then(|| own.to_owned())
     }
 
+    /// The warning for a last run that succeeded at a time still to come.
+    pub(super) fn dated_ahead(&self, now: DateTime<Utc>) -> Option<String> {
+        let is_success = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
+        let run = self.last_run.as_ref().filter(is_success)?;
+        clocks::dated_ahead(run.finished_at?, now)
+    }
+
     /// What is counted beside the status.
     pub(super) fn tally(&self) -> Tally {
         Tally {
@@ -118,7 +125,7 @@ impl Found {
         Some(RunningStatus {
             run_id: record.run_id,
             phase: ours.map(|progress| progress.phase),
-            elapsed_ms: (now - record.started_at).num_milliseconds(),
+            elapsed_ms: (now - record.started_at).num_milliseconds().max(0),
             rows: ours.map(|progress| progress.rows),
         })
     }

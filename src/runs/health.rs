@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 
+use crate::clock;
 use crate::config::Schedule;
 
 use super::status::{Health, RunRecord};
@@ -51,6 +52,10 @@ pub(super) fn derive(signs: &Signs<'_>, now: DateTime<Utc>) -> Health {
     let jitter = Duration::from_std(signs.jitter).unwrap_or_default();
     let due_by = now - Duration::minutes(GRACE_MINUTES) - jitter;
     let synced_at = signs.last_success_at.unwrap_or(last.started_at);
+    // Nothing tells how old such a copy is.
+    if clock::lies_ahead(synced_at, now) {
+        return Health::Stale;
+    }
     match missed(schedule, synced_at, due_by) {
         0 => Health::Ok,
         slots if slots < STALE_SLOTS => Health::Late,
@@ -151,6 +156,19 @@ mod tests {
             ("12:11:00", Health::Late),
             ("13:11:00", Health::Stale),
             ("23:00:00", Health::Stale),
+        ] {
+            assert_eq!(derive(&signs, at(now)), health, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_success_in_the_future_is_stale_unless_the_clock_was_just_set_back() {
+        let (hourly, last) = (hourly(), run(Outcome::NoChange, "12:00:05"));
+        let signs = signs(Some(&last), Some(&hourly));
+        for (now, health) in [
+            ("10:59:59", Health::Stale),
+            ("11:00:05", Health::Ok),
+            ("12:59:59", Health::Ok),
         ] {
             assert_eq!(derive(&signs, at(now)), health, "{now}");
         }

@@ -28,7 +28,7 @@ fn select(table: &LocalTable) -> String {
 }
 
 /// The order of runs, the newest first.
-fn newest_first(table: &LocalTable) -> &'static str {
+pub(super) fn newest_first(table: &LocalTable) -> &'static str {
     match table.has_run_numbers {
         true => "seq desc",
         false => "started_at desc, id desc",
@@ -191,7 +191,8 @@ pub(super) async fn last_finished(
     Ok(tx.query_opt(&sql, &params).await?.as_ref().map(record))
 }
 
-/// The last run that such a request with this key started since `since`, if any.
+/// The last run that such a request with this key started since `since`, if any. What a clock that was wrong put into the
+/// future does not count.
 pub(super) async fn by_idempotency_key(
     tx: &Tx<'_, Local>,
     scope: &Scope,
@@ -201,6 +202,7 @@ pub(super) async fn by_idempotency_key(
     let sql = format!(
         "-- look for the same request
 {} where local_table = $1 and tenant = $2 and idempotency_key = $3 and dry_run = $4 and started_at > $5
+  and started_at < clock_timestamp() + interval '1 hour'
 order by {} limit 1",
         select(&scope.table),
         newest_first(&scope.table)

@@ -2,7 +2,7 @@
 //!
 //! However many listen, the log is looked at once for all of them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
 
+use crate::clock;
 use crate::db::{DbError, migrations};
 use crate::error::Failure;
 use crate::meter::{Outcome, RunId};
@@ -34,8 +35,19 @@ pub struct News {
     here: watch::Receiver<Here>,
     /// What was known here at the last look.
     state: State,
-    since: DateTime<Utc>,
-    told: HashSet<(RunId, Option<Outcome>)>,
+    seen: Seen,
+}
+
+/// What the log held at the last look.
+#[derive(Debug)]
+enum Seen {
+    /// It was not looked at yet: what has happened since then is news.
+    Nothing { since: DateTime<Utc> },
+    /// The latest runs, and the number of the newest of them.
+    Latest {
+        outcomes: HashMap<RunId, Option<Outcome>>,
+        newest: Option<i64>,
+    },
 }
 
 impl Runs {
@@ -47,8 +59,7 @@ impl Runs {
             runs: self.clone(),
             here,
             state,
-            since: self.now(),
-            told: HashSet::new(),
+            seen: Seen::Nothing { since: self.now() },
         }
     }
 }
@@ -90,9 +101,13 @@ impl News {
         tokio::time::sleep(FRESH).await;
         let latest = self.runs.shared.latest.since(woken, &self.runs).await;
         let news = latest.map(|latest| {
-            let is_news = |run: &&RunRecord| self.is_news(run);
+            let now = self.runs.now();
+            let is_news = |run: &&RunRecord| self.seen.makes_news(run, now);
             let news = latest.iter().filter(is_news).cloned().collect();
-            self.told = latest.iter().map(mark).collect();
+            self.seen = Seen::Latest {
+                outcomes: latest.iter().map(mark).collect(),
+                newest: latest.first().and_then(|run| run.seq),
+            };
             news
         });
         (changed, news)
@@ -105,10 +120,22 @@ impl News {
             self.state = state(&here);
         }
     }
+}
 
-    fn is_news(&self, run: &RunRecord) -> bool {
-        let happened = run.finished_at.unwrap_or(run.started_at);
-        happened >= self.since && !self.told.contains(&mark(run))
+impl Seen {
+    /// Whether the run is new, or has ended since. Times decide at the first look only, as a clock may be set back.
+    fn makes_news(&self, run: &RunRecord, now: DateTime<Utc>) -> bool {
+        match self {
+            Self::Nothing { since } => {
+                let happened = run.finished_at.unwrap_or(run.started_at);
+                happened >= *since && !clock::lies_ahead(happened, now)
+            }
+            Self::Latest { outcomes, newest } => match outcomes.get(&run.run_id) {
+                Some(outcome) => *outcome != run.outcome,
+                // One that is older takes the place of runs that were deleted.
+                None => newest.is_none_or(|newest| run.seq.is_none_or(|seq| seq > newest)),
+            },
+        }
     }
 }
 

@@ -236,6 +236,7 @@ impl Runs {
             found.warnings.retain(|known| !known.contains(&warning));
             found.warnings.push(warning);
         }
+        found.warnings.extend(found.dated_ahead(now));
         let is_down = here.local.error.is_some();
         let signs = Signs {
             is_configured: self.is_configured() && (is_down || found.tenant.is_some()),

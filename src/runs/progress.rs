@@ -88,7 +88,7 @@ impl Followed {
             phase: progress.phase,
             rows: progress.rows,
             remote_bytes: progress.remote_bytes,
-            elapsed_ms: (now - self.started_at).num_milliseconds(),
+            elapsed_ms: (now - self.started_at).num_milliseconds().max(0),
         }
     }
 }

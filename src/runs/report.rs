@@ -88,7 +88,9 @@ impl RunReport {
             changes,
             started_at: record.started_at,
             finished_at: record.finished_at,
-            duration_ms: (record.finished_at.unwrap_or(now) - record.started_at).num_milliseconds(),
+            duration_ms: (record.finished_at.unwrap_or(now) - record.started_at)
+                .num_milliseconds()
+                .max(0),
             remote_bytes: record.remote_bytes,
             error: record.error.clone(),
             warning: record.warning.clone(),

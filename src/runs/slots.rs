@@ -51,7 +51,8 @@ select s.claimed_by,
        ),
        exists (
            select from meter_sync.meter_sync_log l
-           where l.local_table = $2 and l.tenant = $1 and l.started_at >= $3 and l.outcome is null
+           where l.local_table = $2 and l.tenant = $1 and l.started_at >= $3
+             and l.started_at < clock_timestamp() + interval '1 hour' and l.outcome is null
        )
 from meter_sync.meter_sync_slot s
 where s.tenant = $1 and s.local_table = $2 and s.slot = $3";

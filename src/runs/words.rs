@@ -34,7 +34,9 @@ pub(super) fn summary(health: Health, found: &Found, unanswered: Option<&Failure
         Health::Ok => format!("The meters are in sync{but}{when}. {said}"),
         Health::Late => format!("The meters were in sync, but a scheduled sync is overdue{when}."),
         Health::Stale => {
-            format!("The meters are stale: no sync has succeeded for several slots{when}.")
+            format!(
+                "The meters are stale: no sync is known to have succeeded for several slots{when}."
+            )
         }
         Health::Paused => {
             format!("The schedule is off; the last sync succeeded{but}{when}. {said}")

@@ -4,6 +4,8 @@ use chrono::{DateTime, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
 use maud::{Markup, html};
 use serde_json::Value;
 
+use crate::clock;
+
 /// A value longer than this is cut; the JSON has all of it.
 const LONGEST: usize = 300;
 /// A name longer than this is cut where it stands among other words.
@@ -20,6 +22,9 @@ pub(super) fn time(at: DateTime<Utc>) -> Markup {
 
 /// A moment and how long ago it was, which the script keeps counting.
 pub(super) fn time_ago(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
+    if clock::lies_ahead(at, now) {
+        return html! { (time(at)) " " span.soft.whole { "(in the future)" } };
+    }
     html! { (time(at)) " " span.soft.whole { "(" span data-since=(stamp(at)) { (span(now - at)) " ago" } ")" } }
 }
 
@@ -196,6 +201,24 @@ mod tests {
             (90_000, "1 d 1 h"),
         ] {
             assert_eq!(span(TimeDelta::seconds(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_moment_that_lies_far_ahead_is_not_said_to_be_past() {
+        let now = "2026-11-26T18:00:00Z".parse().expect("a time");
+        for (minutes, said) in [
+            (-1, "1 min 0 s ago"),
+            (59, "0 s ago"),
+            (61, "in the future"),
+        ] {
+            let shown = time_ago(now + TimeDelta::minutes(minutes), now).into_string();
+            assert!(shown.contains(said), "{shown}");
+            assert_eq!(
+                shown.contains("data-since"),
+                said.ends_with("ago"),
+                "{shown}"
+            );
         }
     }
 

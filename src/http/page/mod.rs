@@ -25,6 +25,7 @@ mod actions;
 pub(super) mod assets;
 mod banner;
 mod changes;
+mod chart;
 mod connections;
 mod facts;
 mod format;

@@ -130,7 +130,7 @@ async fn look(runs: &Runs, asked: &Asked) -> Result<Found, Trouble> {
     };
     let mut status = runs.status_within(&query, PATIENCE).await?;
     let changes = status.changes.take().unwrap_or_default();
-    let oldest = status.history.last().map(|run| run.started_at);
+    let oldest = status.history.iter().map(|run| run.started_at).min();
     let (None, Some(oldest)) = (&status.connections.local.error, oldest) else {
         return Ok(Found {
             status,

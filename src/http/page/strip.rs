@@ -10,30 +10,30 @@ use maud::{Markup, html};
 
 use super::format::{counted, duration, number};
 use super::icons::Icon;
-use super::words;
+use super::{chart, words};
+use crate::clock;
 use crate::config::{Config, Schedule};
-use crate::meter::Counts;
 use crate::runs::ClaimedSlot;
 use crate::runs::status::RunRecord;
 
 /// How high the highest bar is, in the unit of the drawing.
-const HEIGHT: i64 = 48;
+pub(super) const HEIGHT: i64 = 48;
 /// How wide a bar is with its gap.
-const STEP: i64 = 14;
+pub(super) const STEP: i64 = 14;
 /// So many missed slots in a row are counted.
 const MOST_MISSED: usize = 100;
 /// A scheduled run may start so long after its slot and still be its run.
 const GRACE: TimeDelta = TimeDelta::minutes(10);
 
 /// One place of the strip.
-enum Bar<'a> {
+pub(super) enum Bar<'a> {
     Run(&'a RunRecord),
     Missed(Missed),
 }
 
 /// Slots in a row that passed without a process that claimed them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Missed {
+pub(super) struct Missed {
     first: DateTime<Utc>,
     count: usize,
     /// Whether there were more than are counted.
@@ -47,15 +47,14 @@ pub(super) fn show(
     config: &Config,
     now: DateTime<Utc>,
 ) -> Markup {
-    let missed = match (&config.schedule, history.last()) {
-        (Some(schedule), Some(oldest)) => missed(
-            schedule,
-            claimed,
-            (oldest.started_at, over(now, config.jitter)),
-        ),
+    let oldest = history.iter().map(|run| run.started_at).min();
+    let missed = match (&config.schedule, oldest) {
+        (Some(schedule), Some(oldest)) => {
+            missed(schedule, claimed, (oldest, over(now, config.jitter)))
+        }
         _ => Vec::new(),
     };
-    let bars = bars(history, &missed);
+    let bars = bars(history, &missed, now);
     html! {
         div #glance data-live {
             @if !bars.is_empty() {
@@ -66,7 +65,7 @@ pub(super) fn show(
                         // What the focused bar shows, in words: the script's, as only with it the others are reached by keys.
                         span #pointed aria-hidden="true" {} }
                     (strip(&bars, now))
-                    (chart(&bars))
+                    (chart::show(&bars))
                 }
             }
         }
@@ -99,14 +98,20 @@ fn missed(
     ours.map(gap).collect()
 }
 
-/// Oldest first, with the slots that were missed between the runs.
-fn bars<'a>(history: &'a [RunRecord], gaps: &[Vec<DateTime<Utc>>]) -> Vec<Bar<'a>> {
+/// Oldest first, with the slots that were missed between the runs. A run that is dated in the future stands before the next.
+fn bars<'a>(
+    history: &'a [RunRecord],
+    gaps: &[Vec<DateTime<Utc>>],
+    now: DateTime<Utc>,
+) -> Vec<Bar<'a>> {
+    let is_by =
+        |run: &RunRecord, slot| run.started_at <= slot || clock::lies_ahead(run.started_at, now);
     let mut bars = Vec::new();
     let mut runs = history.iter().rev().peekable();
     for gap in gaps {
         let mut rest = gap.as_slice();
         while let Some(first) = rest.first() {
-            while let Some(run) = runs.next_if(|run| run.started_at <= *first) {
+            while let Some(run) = runs.next_if(|run| is_by(run, *first)) {
                 bars.push(Bar::Run(run));
             }
             let next = runs.peek().map(|run| run.started_at);
@@ -213,63 +218,6 @@ fn legend() -> Markup {
     }
 }
 
-/// The kinds of change in the order in which they are stacked, each with the class of its colour.
-fn kinds(counts: &Counts) -> [(&'static str, i64); 4] {
-    [
-        ("insert", counts.inserted),
-        ("update", counts.updated),
-        ("reactivate", counts.reactivated),
-        ("deactivate", counts.deactivated),
-    ]
-}
-
-fn chart(bars: &[Bar<'_>]) -> Markup {
-    let changes = |bar: &Bar<'_>| match bar {
-        Bar::Run(run) if !run.dry_run => run.counts.changes(),
-        Bar::Run(_) | Bar::Missed(..) => 0,
-    };
-    let most = bars.iter().map(changes).max().unwrap_or(0);
-    let width = i64::try_from(bars.len()).unwrap_or(0) * STEP;
-    let title = format!(
-        "Changes of each of these runs; the most is {}",
-        counted(most, "meter", "meters")
-    );
-    html! {
-        @if most > 0 {
-            h3 { "Changes over time" }
-            // It narrows with the page: there is nothing in it that a key could reach to scroll it.
-            svg.chart role="img" aria-label=(title) width=(width) height=(HEIGHT)
-                viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" {
-                title { (title) }
-                @for (index, bar) in (0_i64..).zip(bars) {
-                    @if let Bar::Run(run) = bar { @if !run.dry_run { (stack(run, index * STEP, most)) } }
-                }
-            }
-            p.legend {
-                @for (class, word) in [("insert", "Inserted"), ("update", "Updated"), ("reactivate", "Reactivated"), ("deactivate", "Deactivated")] {
-                    span.badge { svg.icon viewBox="0 0 24 24" aria-hidden="true" { rect .(class) x="4" y="4" width="16" height="16" {} } " " (word) } " "
-                }
-                span.soft { "The highest column is " (counted(most, "meter", "meters")) "." }
-            }
-        }
-    }
-}
-
-fn stack(run: &RunRecord, x: i64, most: i64) -> Markup {
-    let mut top = HEIGHT;
-    let mut pieces = Vec::new();
-    for (class, count) in kinds(&run.counts)
-        .into_iter()
-        .filter(|(_, count)| *count > 0)
-    {
-        // One change among thousands is seen, too.
-        let height = (count.saturating_mul(HEIGHT - 4) / most).max(1);
-        top -= height;
-        pieces.push((class, top, height));
-    }
-    html! { @for (class, y, height) in pieces { rect .(class) x=(x + 2) y=(y.max(0)) width=(STEP - 4) height=(height) {} } }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -301,10 +249,14 @@ mod tests {
             schedule: Some(by.to_owned()),
         };
         let claimed: Vec<ClaimedSlot> = claimed.iter().map(slot).collect();
-        let from = history.last().expect("a run").started_at;
+        let from = history
+            .iter()
+            .map(|run| run.started_at)
+            .min()
+            .expect("a run");
         let to = over(at(now), Duration::from_secs(30));
         let missed = missed(&hourly(), &claimed, (from, to));
-        let bars = bars(history, &missed);
+        let bars = bars(history, &missed, at(now));
         let seen = bars.iter().map(|bar| match bar {
             Bar::Run(run) => run.started_at.format("%H:%M").to_string(),
             Bar::Missed(missed) => {
@@ -315,6 +267,19 @@ mod tests {
     }
 
     const HOURLY: &str = "0 * * * * UTC";
+
+    #[test]
+    fn a_run_that_is_dated_in_the_future_hides_no_gap() {
+        let history = [
+            run("schedule", "14:00:12"),
+            run("schedule", "11:00:05"),
+            run("schedule", "23:00:00"),
+        ];
+        assert_eq!(
+            seen(&history, &["11:00", "14:00"], HOURLY, "14:30:00"),
+            ["23:00", "11:00", "2 from 12:00", "14:00"]
+        );
+    }
 
     #[test]
     fn a_slot_that_nobody_claimed_is_a_gap_among_the_runs_of_its_time() {
@@ -387,7 +352,7 @@ mod tests {
         }];
         let missed = missed(&schedule, &claimed, (at("10:00:00"), at("20:00:00")));
         let history = [run("schedule", "10:00:01")];
-        let bars = bars(&history, &missed);
+        let bars = bars(&history, &missed, at("14:30:00"));
         let Some(Bar::Missed(missed)) = bars.last() else {
             panic!("nothing missed");
         };

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use meter_sync::meter::Outcome;
-use meter_sync::runs::Claim;
+use meter_sync::config::Setting;
+use meter_sync::meter::{Outcome, Trigger};
 use meter_sync::runs::listing::{RunsQuery, Show};
-use meter_sync::runs::status::Health;
+use meter_sync::runs::status::{Health, RunRecord};
+use meter_sync::runs::{Claim, Request};
 use serde_json::json;
 
 use super::site;
-use crate::support::site::{Site, rows, runs};
+use crate::support::site::{Site, finish, rows, runs};
 
 async fn with_a_meter() -> Site {
     let site = site("name text", "").await;
@@ -163,13 +164,76 @@ async fn slots_that_a_clock_a_day_ahead_claimed_are_free_when_they_come() {
 
 #[tokio::test]
 async fn what_was_compared_in_the_future_does_not_keep_a_comparison_from_being_due() {
+    for ahead in ["5 years", "30 minutes"] {
+        let site = with_a_meter().await;
+        site.sync().await;
+        shift_the_past(&site, ahead).await;
+        let compared = "select compared from meter_sync.meter_sync_log order by seq desc limit 1";
+        let run = site.sync().await;
+        let contents = json!([{"compared": "contents"}]);
+        assert_eq!(rows(&site.local, compared).await, contents, "{ahead}");
+        assert_eq!(
+            site.status().await.compared_at,
+            run.finished_at,
+            "{ahead}: the status tells the latest comparison"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_success_that_lies_in_the_future_is_not_taken_for_a_fresh_one() {
+    let mut site = with_a_meter().await;
+    let hourly = site.settings().with(Setting::Schedule, "0 * * * *");
+    site.reconfigure(&hourly);
+    site.sync().await;
+    shift_the_past(&site, "5 years").await;
+    // As another process would tell it, which remembers no run.
+    site.reconfigure(&hourly);
+    let status = site.status().await;
+    assert_eq!(status.health, Health::Stale, "{status:#?}");
+    assert!(status.summary.contains("no sync is known"), "{status:#?}");
+    let [warning] = status.warnings.as_slice() else {
+        panic!("{status:#?}");
+    };
+    assert!(warning.contains("ahead of the local database's clock"));
+    assert_eq!(&status.next_step, warning);
+    site.sync().await;
+    let status = site.status().await;
+    assert_eq!((status.health, status.warnings), (Health::Ok, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_request_of_the_future_does_not_answer_the_same_one_of_today() {
+    let site = with_a_meter().await;
+    let request = || Request {
+        idempotency_key: Some("once".to_owned()),
+        ..Request::new(Trigger::Cli)
+    };
+    let first = finish(&site.runs, request()).await;
+    let again = finish(&site.runs, request()).await;
+    assert_eq!(again.run_id, first.run_id);
+    shift_the_past(&site, "5 years").await;
+    let today = finish(&site.runs, request()).await;
+    assert_ne!(today.run_id, first.run_id);
+}
+
+#[tokio::test]
+async fn news_are_runs_of_now_whatever_their_times_say() {
     let site = with_a_meter().await;
     site.sync().await;
     shift_the_past(&site, "5 years").await;
-    let compared = "select compared from meter_sync.meter_sync_log order by seq desc limit 1";
-    site.sync().await;
-    assert_eq!(
-        rows(&site.local, compared).await,
-        json!([{"compared": "contents"}])
-    );
+    let mut news = site.runs.news();
+    let ids = |news: Vec<RunRecord>| news.iter().map(|run| run.run_id).collect::<Vec<_>>();
+    let second = site.sync().await;
+    assert_eq!(ids(news.next().await), [second.run_id]);
+    // A run after the database's clock was set back.
+    let third = "00000000-0000-7000-8000-000000000003";
+    site.on_local(&format!(
+        "insert into meter_sync.meter_sync_log (id, tenant, local_table, trigger, dry_run, started_at)
+         select '{third}', tenant, local_table, trigger, dry_run, now() - interval '1 day'
+         from meter_sync.meter_sync_log where id = '{}'",
+        second.run_id
+    ))
+    .await;
+    assert_eq!(ids(news.next().await), [third.parse().expect("an id")]);
 }
