@@ -142,7 +142,8 @@ fn not_covered(run: RunId, others: Option<i64>) -> String {
         Some(1) => format!("The approval of run {run} does not cover 1 of them."),
         Some(others) => format!("The approval of run {run} does not cover {others} of them."),
         None => format!(
-            "Run {run} cannot be approved: a sync has succeeded since, or it held no meters back."
+            "Run {run} cannot be approved: a sync has succeeded since, it held no meters back, or its list of meters is no \
+             longer kept, as later runs held others."
         ),
     }
 }

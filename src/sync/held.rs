@@ -3,6 +3,9 @@
 //! A set belongs to the run that showed it (`meter_sync_held`). It is deleted as soon as a sync of the same tenant and table
 //! succeeds, so a set that is there has not been outdated by one. Keys are kept as they are and not as
 //! hashes: no meter is approved by chance.
+//!
+//! A site may be refused each hour for days, so little is kept: a set that several runs held is kept with the last of them, and
+//! of other sets only the latest.
 
 use tokio_postgres::Row;
 
@@ -26,7 +29,31 @@ fn keys(shape: &Shape) -> String {
 /// So many keys share a row, which compresses them.
 const KEYS_A_ROW: i64 = 1000;
 
-/// Keeps the meters that the plan makes inactive under the job's run. Gives what identifies the set: their number, and two
+/// So many sets of a tenant and table are kept at most.
+const SETS: i64 = 10;
+
+const DROP_EARLIER: &str = "\
+-- drop the held meters of earlier runs
+delete from meter_sync.meter_sync_held h
+using meter_sync.meter_sync_log g
+where g.id = $1 and h.tenant = g.tenant and h.local_table = g.local_table and h.run_id <> g.id
+  and h.run_id not in (
+      select l.id from meter_sync.meter_sync_log l
+      where l.id in (select o.run_id from meter_sync.meter_sync_held o where o.tenant = g.tenant and o.local_table = g.local_table)
+        and l.id <> g.id and l.held_back operator(pg_catalog.->>) 'digest' is distinct from $2
+      order by l.seq desc limit $3)";
+
+/// Drops the sets of earlier runs that are the same as the one of this run, and those before the latest.
+async fn drop_earlier(local: &Tx<'_, Local>, run: RunId, digest: &str) -> Result<(), DbError> {
+    let params = [
+        param::uuid(run.as_uuid()),
+        param::text(digest),
+        param::bigint(SETS - 1),
+    ];
+    local.execute(DROP_EARLIER, &params).await.map(drop)
+}
+
+/// Keeps the meters that the plan makes inactive under the job's run, and fewer sets of earlier runs. Gives what identifies the set: their number, and two
 /// sums over their keys, with tenant and table.
 pub(super) async fn keep(
     local: &Tx<'_, Local>,
@@ -51,8 +78,22 @@ from held h"
     );
     let whose = format!("{} {} ", shape.local, job.tenant);
     let params = [param::uuid(job.run_id.as_uuid()), param::text(&*whose)];
-    Ok(local.query_one(&sql, &params).await?.get(0))
+    let digest: String = local.query_one(&sql, &params).await?.get(0);
+    drop_earlier(local, job.run_id, &digest).await?;
+    Ok(digest)
 }
+
+/// Where the set of the run `g` is kept, as `h`: under that run, or under a later one that held the same meters, as long as
+/// no sync has succeeded since.
+pub(crate) const SET_OF_RUN: &str = "\
+meter_sync.meter_sync_log g
+    join meter_sync.meter_sync_held h on h.tenant = g.tenant and h.local_table = g.local_table
+    join meter_sync.meter_sync_log holder on holder.id = h.run_id and (holder.id = g.id
+        or holder.held_back operator(pg_catalog.->>) 'digest' = g.held_back operator(pg_catalog.->>) 'digest'
+        and not exists (
+            select from meter_sync.meter_sync_log s
+            where s.tenant = g.tenant and s.local_table = g.local_table and s.seq > g.seq and not s.dry_run
+              and s.outcome in ('succeeded', 'no_change', 'partial')))";
 
 /// What another run showed of the meters that the plan makes inactive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +102,7 @@ pub(super) enum Cover {
     All,
     /// All but so many.
     AllBut(i64),
-    /// The run showed none, was one of another tenant or table, or a sync has succeeded since.
+    /// The run showed none, was one of another tenant or table, a sync has succeeded since, or its set is no longer kept.
     Nothing,
 }
 
@@ -77,10 +118,10 @@ pub(super) async fn cover(
         "-- compare with the meters that were approved
 with shown as materialized (
     select k.key
-    from meter_sync.meter_sync_log g
-    join meter_sync.meter_sync_held h on h.tenant = g.tenant and h.local_table = g.local_table
+    from {SET_OF_RUN}
+    join meter_sync.meter_sync_log own on own.id = $1 and own.tenant = g.tenant and own.local_table = g.local_table
     cross join lateral pg_catalog.jsonb_array_elements(h.keys) k(key)
-    where g.id = $1 and h.run_id = $2
+    where g.id = $2
 )
 select exists (select from shown),
        (select pg_catalog.count(*) from (select h.key from ({keys}) h except select s.key from shown s) x)"

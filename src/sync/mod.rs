@@ -24,6 +24,7 @@ use digest::{Difference, Versions};
 use drift::{ColumnReport, KnownColumns};
 pub use error::SyncError;
 pub(crate) use error::{HIDDEN, usage};
+pub(crate) use held::SET_OF_RUN;
 pub(crate) use locks::of_source as locks_of;
 pub(crate) use missing::missing;
 pub(crate) use plan::refuse_held_twice;

@@ -84,7 +84,7 @@ async fn allow(shared: &Shared, id: RunId, sure: Option<Yes>) -> Result<Option<A
     }
     let detail = detail.filter(|detail| detail.awaits_decision);
     let (Some(_), Some(Yes::Yes)) = (detail, sure) else {
-        let message = "Nothing was approved: the box was not ticked, the log does not have the run, or a sync has succeeded since.";
+        let message = "Nothing was approved: the box was not ticked, the log does not have the run, its list of meters is no longer kept, or a sync has succeeded since.";
         let failure = Failure::new(ErrorCode::MassDeactivationRefused, message)
             .with_remedy("Preview the changes again, and tick the box if they are right.");
         return Err(Trouble::forbidden(failure));

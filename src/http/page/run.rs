@@ -174,7 +174,7 @@ pub(super) fn decision(detail: &RunDetail, viewer: Viewer) -> Markup {
             section.box aria-labelledby="held-head" {
                 h2 #held-head { "This was held back" }
                 (changes::question(held))
-                p.soft { "A sync has succeeded since, or these meters are no longer listed, so there is nothing left to decide." }
+                p.soft { "A sync has succeeded since, or later runs held other meters back and the list of these is no longer kept. There is nothing left to decide here: look at the latest run." }
             }
         }
     }

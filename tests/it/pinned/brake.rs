@@ -14,7 +14,7 @@ const REMOTE: &str = "
     insert into meter select n, 7, 'Meter ' || n, true from generate_series(1, 100) n";
 
 /// A site in sync with a hundred active meters; `active` is the type of the local column.
-async fn site(active: &str) -> Site {
+pub(super) async fn site(active: &str) -> Site {
     let local = format!(
         "create table tenant (id bigint primary key, name text);
          insert into tenant values (7, 'Acme');
@@ -26,12 +26,12 @@ async fn site(active: &str) -> Site {
     site
 }
 
-async fn active_meters(site: &Site) -> Value {
+pub(super) async fn active_meters(site: &Site) -> Value {
     rows(&site.local, "select count(*) from meter where active").await[0]["count"].clone()
 }
 
 /// A sync with what a run showed approved.
-async fn approve(site: &Site, shown: RunId) -> RunReport {
+pub(super) async fn approve(site: &Site, shown: RunId) -> RunReport {
     let allow = Allow {
         mass_deactivation: Permission::Shown(shown),
         tenant_change: false,
@@ -44,7 +44,7 @@ async fn approve(site: &Site, shown: RunId) -> RunReport {
 }
 
 /// What a sync held back; the meters are as before.
-async fn held(site: &Site, code: ErrorCode) -> (RunReport, HeldBack) {
+pub(super) async fn held(site: &Site, code: ErrorCode) -> (RunReport, HeldBack) {
     let active = active_meters(site).await;
     let run = site.sync().await;
     is_held(&run, code);
@@ -53,7 +53,7 @@ async fn held(site: &Site, code: ErrorCode) -> (RunReport, HeldBack) {
     (run, held)
 }
 
-fn is_held(run: &RunReport, code: ErrorCode) {
+pub(super) fn is_held(run: &RunReport, code: ErrorCode) {
     let found = run.error.as_ref().map(|error| error.code);
     assert_eq!(
         (run.outcome, found),

@@ -17,6 +17,7 @@ mod exchanged;
 mod followed;
 mod formats;
 mod granted;
+mod held_sets;
 mod hostile;
 mod identities;
 mod indexed_functions;
