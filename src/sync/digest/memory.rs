@@ -21,10 +21,11 @@ pub(super) struct Seen {
     pub(super) horizon: i64,
 }
 
+// The basis goes as bytes: it names relations and columns of the remote, whose characters the local encoding may lack.
 const SEEN: &str = "\
 -- look up the versions last seen
 select remote_rows, remote_sum, local_rows, local_sum, remote_horizon from meter_sync.meter_sync_seen
-where tenant = $1 and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to($3, 'UTF8')), 'hex')";
+where tenant = $1 and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')";
 
 /// What was seen last, if that was on the same basis.
 pub(super) async fn seen(
@@ -34,7 +35,7 @@ pub(super) async fn seen(
     basis: &str,
 ) -> Result<Option<Seen>, DbError> {
     let [tenant, table] = scope(shape, job);
-    let params = [tenant, table, param::text(basis)];
+    let params = [tenant, table, param::bytea(basis.as_bytes())];
     let found = local.query_opt(SEEN, &params).await?;
     Ok(found.map(|row| Seen {
         totals: Both {
@@ -49,7 +50,7 @@ const KEEP: &str = "\
 -- remember the versions
 insert into meter_sync.meter_sync_seen
     (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum, remote_horizon)
-values ($1, $2, pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to($3, 'UTF8')), 'hex'), $4, $5, $6, $7, $8)
+values ($1, $2, pg_catalog.encode(pg_catalog.sha256($3), 'hex'), $4, $5, $6, $7, $8)
 on conflict (tenant, local_table) do update set
     basis = excluded.basis, remote_rows = excluded.remote_rows, remote_sum = excluded.remote_sum,
     local_rows = excluded.local_rows, local_sum = excluded.local_sum,
@@ -67,7 +68,7 @@ pub(super) async fn keep(
     let params = [
         tenant,
         table,
-        param::text(basis),
+        param::bytea(basis.as_bytes()),
         param::bigint(totals.remote.0),
         param::bigint(totals.remote.1),
         param::bigint(totals.local.0),

@@ -1,12 +1,14 @@
 //! Databases in encodings with characters or bytes that UTF-8, in which everything is shown, does not have.
 
-use meter_sync::meter::Outcome;
+use meter_sync::config::Setting;
+use meter_sync::meter::{Outcome, Trigger};
+use meter_sync::runs::Request;
 use meter_sync::runs::meters::KeyText;
 use meter_sync::runs::status::StatusQuery;
 use serde_json::json;
 
 use super::unstorable::{Encoded, METERS, done, partial};
-use crate::support::site::{rows, runs, settings};
+use crate::support::site::{finish, rows, runs, settings};
 
 /// Neither side is in UTF-8, and the encoding there has characters that UTF-8 lacks.
 #[tokio::test]
@@ -203,5 +205,20 @@ async fn a_tenant_whose_name_cannot_be_shown_is_synced() {
     let tenant = status.tenant.expect("the tenant");
     assert_eq!(tenant.name.as_deref(), Some(r"A\377"));
     drop(runs);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_remote_table_whose_name_the_local_encoding_lacks_is_synced() {
+    let site = Encoded::new("UTF8", "LATIN1").await;
+    site.remote.batch_execute(METERS).await.unwrap();
+    let named = "alter table meter rename to \"z\u{2603}\"";
+    site.remote.batch_execute(named).await.unwrap();
+    let settings =
+        settings(&site.urls[0], &site.urls[1]).with(Setting::RemoteTable, "\"z\u{2603}\"");
+    for outcome in [Outcome::Succeeded, Outcome::NoChange] {
+        let run = finish(&runs(&settings), Request::new(Trigger::Cli)).await;
+        assert_eq!(run.outcome, Some(outcome), "{run:#?}");
+    }
     site.end().await;
 }
