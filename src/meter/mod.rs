@@ -257,7 +257,7 @@ pub struct Change {
     pub after: Fields,
 }
 
-/// A remote row that the local table would not take.
+/// A meter whose change the local table would not take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rejection {
     /// The row's key, by column name.

@@ -75,7 +75,7 @@ pub fn begin() {
     );
     describe_counter!(
         REJECTED,
-        "Remote rows that runs of this process rejected, each run's anew."
+        "Rows that runs of this process rejected, each run's anew."
     );
     describe_counter!(
         REMOTE_BYTES,

@@ -196,7 +196,7 @@ fn changed(counts: &Counts) -> String {
         (counts.reactivated, "reactivated"),
         (
             counts.rejected,
-            "rejected because the local table does not take them",
+            "rejected because the local table does not take the change",
         ),
     ];
     let parts = named.iter().filter(|(count, _)| *count > 0);
@@ -215,7 +215,8 @@ pub(super) fn next_step(record: &RunRecord) -> String {
             record.warning.clone().unwrap_or_else(|| "Nothing to do.".to_owned())
         }
         Some(Outcome::Partial) => {
-            "Read why rows were rejected (status with include_changes), and mend the remote rows or the local table.".to_owned()
+            "Read why rows were rejected (status with include_changes), then mend the meters on the remote, or the local constraint or \
+             trigger that refuses the change.".to_owned()
         }
         Some(Outcome::DryRun) => match &record.error {
             Some(refusal) => refusal.remedy.clone(),

@@ -244,12 +244,16 @@ fn altered(columns: &[String]) -> Option<String> {
     })
 }
 
+/// What was refused may be the deactivation of a meter that the remote has no more.
 fn set_aside(rejected: i64) -> Failure {
-    Failure::new(
-        ErrorCode::LocalConstraint,
-        format!("{rejected} remote rows were rejected because the local table does not take them."),
-    )
-    .with_remedy(
-        "Read the reasons in the run's rejected rows and mend the remote rows or the local table.",
+    let message = match rejected {
+        1 => "1 meter was rejected because the local table does not take the change.".to_owned(),
+        _ => format!(
+            "{rejected} meters were rejected because the local table does not take the changes."
+        ),
+    };
+    Failure::new(ErrorCode::LocalConstraint, message).with_remedy(
+        "Read the reasons in the run's rejected rows, then mend the meters on the remote, or the local constraint or trigger \
+         that refuses the change.",
     )
 }

@@ -80,7 +80,7 @@ pub enum SyncError {
     },
     /// More rows were rejected than one run may reject.
     #[error(
-        "More than {limit} remote rows of tenant {tenant} do not fit the local table; the last reason: {reason}"
+        "The local table does not take the changes of more than {limit} meters of tenant {tenant}; the last reason: {reason}"
     )]
     TooManyRejected {
         /// The tenant.

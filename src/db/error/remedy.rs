@@ -163,7 +163,7 @@ fn of_class(side: SideName, error: &ServerError) -> Option<String> {
         ("58", _) => format!("The {side} server's disk or system fails: its log tells more."),
         ("21" | "22" | "23" | "27" | "2F" | "38" | "39" | "44" | "54", SideName::Remote) => "A row, view or function of the remote fails on a value: mend it there, or leave the column out by METER_SYNC_COLUMNS."
             .to_owned(),
-        ("21" | "27" | "2F" | "38" | "39" | "54", SideName::Local) => "A trigger, view or function of the local database fails: mend it, or the remote row that it fails on."
+        ("21" | "27" | "2F" | "38" | "39" | "54", SideName::Local) => "A trigger, view or function of the local database fails: mend it, or the row that it fails on."
             .to_owned(),
         _ => return None,
     })

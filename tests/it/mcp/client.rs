@@ -40,7 +40,7 @@ pub(super) enum Way {
 pub(super) const EVERY_WAY: [Way; 4] = [Way::Memory, Way::Stdio, Way::Http, Way::Sse];
 
 /// An assistant in conversation with a server of its own.
-pub(super) struct Assistant {
+pub(crate) struct Assistant {
     pub(super) client: RunningService<RoleClient, Listener>,
     /// Ends with the assistant.
     pub(super) program: Option<Running>,
@@ -232,7 +232,7 @@ impl Assistant {
     }
 
     /// A client of a server that is there already.
-    pub(super) async fn at(address: &str, token: Option<&str>) -> Self {
+    pub(crate) async fn at(address: &str, token: Option<&str>) -> Self {
         Self::begin_with(transport(address, token), Start::default(), None).await
     }
 
@@ -273,7 +273,7 @@ impl Assistant {
     }
 
     /// The structured content of a call that succeeds; held against the tool's own schema.
-    pub(super) async fn ask(&self, tool: &'static str, arguments: Value) -> Value {
+    pub(crate) async fn ask(&self, tool: &'static str, arguments: Value) -> Value {
         let result = self.call(tool, &arguments).await;
         assert_eq!(result["isError"], false, "{arguments}: {result:#}");
         let content = &result["structuredContent"];
@@ -333,7 +333,7 @@ impl Assistant {
     }
 
     /// Ends the conversation; the program, if there is one, goes on.
-    pub(super) async fn leave(mut self) -> Option<Running> {
+    pub(crate) async fn leave(mut self) -> Option<Running> {
         let program = self.program.take();
         self.client.cancel().await.expect("an end");
         program

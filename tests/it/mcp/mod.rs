@@ -4,7 +4,7 @@
 mod app;
 mod approvals;
 mod calls;
-mod client;
+pub(crate) mod client;
 mod documents;
 mod faults;
 mod metrics;

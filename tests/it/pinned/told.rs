@@ -4,8 +4,12 @@ use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::meter::Outcome;
 use meter_sync::runs::status::Health;
+use serde_json::json;
 
 use super::site;
+use crate::mcp::client::Assistant;
+use crate::support::program::{over, run as run_program};
+use crate::support::served::{Served, answer, send};
 
 #[tokio::test]
 async fn a_local_database_that_refuses_is_not_said_to_be_silent() {
@@ -74,4 +78,47 @@ async fn a_run_whose_process_died_is_told_before_the_next_run_marks_it() {
     site.sync().await;
     let status = site.status().await;
     assert_eq!((status.health, status.warnings.len()), (Health::Paused, 0));
+}
+
+#[tokio::test]
+async fn a_deactivation_that_a_trigger_refuses_is_no_remote_row_on_any_surface() {
+    let site = site("name text", "").await;
+    site.on_remote("insert into meter select n, 7, 'a', true from generate_series(1, 10) n")
+        .await;
+    site.sync().await;
+    site.on_local(
+        "create function keep() returns trigger language plpgsql as $$ begin raise 'it stays'; end $$;
+         create trigger kept before update on meter for each row when (not new.active) execute function keep()",
+    )
+    .await;
+    site.on_remote("delete from meter where id = 3").await;
+    let served = Served::new(&site.settings()).await;
+    let request = served.request("POST /api/v1/sync");
+    let (_, run) = answer(request.header("prefer", "wait=50")).await;
+    assert_eq!(run["outcome"], "partial", "{run:#}");
+    assert_eq!(run["counts"]["rejected"], 1, "{run:#}");
+    let id = run["run_id"].as_str().expect("an id");
+    let assistant = Assistant::at(&served.address, None).await;
+    let status = assistant.ask("meter_sync_status", json!({})).await;
+    let mut told = vec![run.to_string(), status.to_string()];
+    for path in [
+        "/",
+        "/metrics",
+        &format!("/runs/{id}"),
+        "/api/local/meter-sync-status",
+    ] {
+        let page = send(served.request(&format!("GET {path}"))).await;
+        told.push(page.text().await.expect("text"));
+    }
+    for command in [["status", "--changes"], ["sync", "--json"]] {
+        told.push(run_program(over(&site, &command, &[])).await.stdout);
+    }
+    for text in &told {
+        assert!(!text.to_lowercase().contains("remote row"), "{text}");
+    }
+    let error = &run["error"];
+    let message = "1 meter was set aside because the local table does not take the change.";
+    assert_eq!(error["message"], message, "{run:#}");
+    let remedy = error["remedy"].as_str().expect("a remedy");
+    assert!(remedy.contains("constraint or trigger"), "{remedy}");
 }
