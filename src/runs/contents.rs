@@ -5,14 +5,15 @@
 //! same rules as any other run.
 
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::db::{Database, DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Permission, RunId, TenantId};
+use crate::meter::{Permission, Progress, RunId, TenantId};
 use crate::sync::drift::KnownColumns;
 use crate::sync::{self, Compare, Contents, Earlier, Job, Occupant, SyncError};
 
@@ -24,7 +25,8 @@ impl Ended<'_> {
     /// Compares the contents, lets a run put right what differs, and logs what came of it with the run that has ended.
     pub(super) async fn compare_contents(&mut self) {
         let limit = self.order.shared.config.limits.run_timeout;
-        let compared = match tokio::time::timeout(limit, self.compare()).await {
+        let read = watch::Sender::new(Progress::start(Instant::now()));
+        let contents = match tokio::time::timeout(limit, self.compare(&read)).await {
             Ok(compared) => compared.map_err(|error| error.failure()),
             Err(_elapsed) => Err(Failure::new(
                 ErrorCode::RemoteTimeout,
@@ -32,10 +34,7 @@ impl Ended<'_> {
             )
             .with_remedy("Raise METER_SYNC_RUN_TIMEOUT.")),
         };
-        let (contents, bytes) = match compared {
-            Ok((contents, bytes)) => (Ok(contents), bytes),
-            Err(failure) => (Err(failure), 0),
-        };
+        let bytes = read.borrow().remote_bytes;
         let is_equal = matches!(contents, Ok(Contents::Equal));
         let warning = match contents {
             Ok(Contents::Equal | Contents::Unsettled) => None,
@@ -47,8 +46,8 @@ impl Ended<'_> {
         self.note(is_equal, warning, bytes).await;
     }
 
-    /// What the comparison found, and how many bytes the remote sent for it.
-    async fn compare(&self) -> Result<(Contents, i64), SyncError> {
+    /// What the comparison found; how many bytes the remote sent for it goes into `read`.
+    async fn compare(&self, read: &sync::Observer) -> Result<Contents, SyncError> {
         let mapping = &self.order.shared.config.mapping;
         let job = Job {
             // The id of no run: hashes are seeded by it, and these are to be fresh.
@@ -72,7 +71,7 @@ impl Ended<'_> {
         let locks = sync::locks_of(&mut remote, &mapping.source, false).await?;
         let snapshot = remote.snapshot("compare contents", &locks).await?;
         let tx = local.begin("compare contents").await?;
-        let compared = sync::compare(snapshot, &tx, &job, [one, other]).await;
+        let compared = sync::compare(snapshot, &tx, &job, [one, other], read).await;
         drop(tx);
         remote.discard();
         compared

@@ -297,7 +297,8 @@ fn look_for_drift(shape: &Shape, job: &Job<'_>) -> Result<(), SyncError> {
 }
 
 /// Compares what all rows of both sides hold, by two digests of these seeds, and writes nothing. The seeds are to be
-/// fresh: rows that passed for equal under others do not under these. Gives how many bytes the remote sent, too.
+/// fresh: rows that passed for equal under others do not under these. How many bytes the remote sent is told also where the
+/// comparison fails or is given up.
 ///
 /// The local transaction need not hold a lock: each side is read at one moment. Where a sync is in progress meanwhile, its
 /// changes may come out as a difference, and a sync of that difference finds nothing to do.
@@ -306,12 +307,19 @@ pub async fn compare(
     local: &Tx<'_, Local>,
     job: &Job<'_>,
     seeds: [u64; 2],
-) -> Result<(Contents, i64), SyncError> {
-    let shape = shape::resolve(&remote, local, job).await?;
-    let contents = digest::compare_contents(&remote, local, &shape, job, seeds).await?;
-    let bytes = remote.bytes_read();
+    observer: &Observer,
+) -> Result<Contents, SyncError> {
+    let contents = {
+        let _told = relay::Telling {
+            remote: &remote,
+            observer,
+            before: 0,
+        };
+        let shape = shape::resolve(&remote, local, job).await?;
+        digest::compare_contents(&remote, local, &shape, job, seeds).await?
+    };
     rewritten::end_reading(remote).await?;
-    Ok((contents, bytes))
+    Ok(contents)
 }
 
 impl Done {

@@ -9,6 +9,7 @@ mod brake;
 mod casts;
 mod clocks;
 pub(crate) mod columns;
+mod comparisons;
 mod constraints;
 mod contents;
 mod duplicates;

@@ -146,8 +146,9 @@ async fn compare(config: &Config, planted: &Planted) -> Contents {
     let fresh = (RunId::at(clock::now()), Compare::Differences);
     let (one, other) = Uuid::new_v4().as_u64_pair();
     let job = job(config, planted, &tenant, fresh);
-    let compared = sync::compare(snapshot, &tx, &job, [one, other]).await;
-    compared.unwrap().0
+    let observer = watch::Sender::new(Progress::start(Instant::now()));
+    let compared = sync::compare(snapshot, &tx, &job, [one, other], &observer).await;
+    compared.unwrap()
 }
 
 /// A run of its own in the log, which changes are recorded under; its random half seeds the hashes.
