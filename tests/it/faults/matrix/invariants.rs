@@ -8,6 +8,7 @@ use meter_sync::runs::status::{Status, StatusQuery};
 use serde_json::{Value, json};
 
 use super::trial::{State, Trial};
+use crate::mcp::client::Assistant;
 use crate::support::program;
 use crate::support::scrape::scrape;
 use crate::support::served::{Served, send};
@@ -133,7 +134,7 @@ async fn serials_are_followed(name: &str, trial: &Trial) {
 /// What every surface says alike.
 const PARTS: [&str; 5] = ["history", "last_run", "last_success_at", "health", "meters"];
 
-/// The REST API, the metrics and the page of a server started anew.
+/// The REST API, MCP, the metrics and the page of a server started anew.
 async fn served_surfaces_agree(name: &str, trial: &Trial, told: &Value) {
     let (remote, local) = (&trial.remote.direct_url, &trial.local.direct_url);
     let served = Served::new(&settings(remote, local).with(Setting::Schedule, "off")).await;
@@ -142,6 +143,12 @@ async fn served_surfaces_agree(name: &str, trial: &Trial, told: &Value) {
     for part in PARTS {
         assert_eq!(told[part], rest[part], "{name}: {part}");
     }
+    let assistant = Assistant::at(&served.address, None).await;
+    let mcp = assistant.ask("meter_sync_status", json!({})).await;
+    for part in PARTS {
+        assert_eq!(told[part], mcp[part], "{name}: {part}");
+    }
+    assistant.leave().await;
     let health = scrape(&served.address).await.health();
     assert_eq!(told["health"], json!(health), "{name}");
     let page = send(served.request("GET /")).await;
