@@ -1,11 +1,19 @@
 //! What is told of a comparison of contents that failed.
 
+use std::time::Duration;
+
 use meter_sync::config::Setting;
+use meter_sync::db::SideName;
+use meter_sync::meter::Outcome;
 use serde_json::json;
 
+use super::contents::{Waiting, always, last, settled_on};
 use crate::support::broken::Broken;
+use crate::support::postgres::pair_in;
 use crate::support::proxy::Fault;
 use crate::support::site::rows;
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn what_a_comparison_read_before_it_failed_is_counted() {
@@ -27,4 +35,29 @@ async fn what_a_comparison_read_before_it_failed_is_counted() {
         rows(&broken.site.local, logged).await,
         json!([{"remote_bytes": run.remote_bytes}])
     );
+}
+
+/// The table's name has a character that the local database lacks, and is told of.
+#[tokio::test]
+async fn a_warning_that_the_local_encoding_cannot_hold_is_stored_in_ascii() {
+    let pair = pair_in(["UTF8", "LATIN1"]).await;
+    let mut site = settled_on(super::site_on(pair, "name text", "").await).await;
+    site.on_remote("alter table meter rename to \"z\u{2603}\"; create view meter as select * from \"z\u{2603}\"")
+        .await;
+    let named = always(&site).with(Setting::RemoteTable, "\"z\u{2603}\"");
+    site.reconfigure(&named);
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    let waiting = Waiting::on(SideName::Remote, &site, &site.runs).await;
+    let (mut ticket, locker) = waiting.parts().await;
+    locker
+        .batch_execute("alter table \"z\u{2603}\" rename to gone; commit")
+        .await
+        .expect("another name");
+    let run = ticket.wait(PATIENCE).await;
+    let told = run.warning.expect("a warning");
+    assert!(told.contains('\u{2603}'), "{told}");
+    let logged = last(&site).await["warning"].clone();
+    let escaped = told.replace('\u{2603}', "\\u{2603}");
+    assert_eq!(logged, json!(escaped));
 }

@@ -22,8 +22,12 @@ use crate::support::wait::until;
 
 const METERS: i64 = 300;
 
-async fn settled() -> Site {
-    let site = super::site("name text", "").await;
+pub(super) async fn settled() -> Site {
+    settled_on(super::site("name text", "").await).await
+}
+
+/// The same in these databases.
+pub(super) async fn settled_on(site: Site) -> Site {
     site.on_remote(&format!(
         "insert into meter select n, 7, 'meter ' || n, true from generate_series(1, {METERS}) n"
     ))
@@ -35,7 +39,7 @@ async fn settled() -> Site {
 }
 
 /// Each run is followed by a comparison.
-fn always(site: &Site) -> Settings {
+pub(super) fn always(site: &Site) -> Settings {
     site.settings().with(Setting::FullCompare, "0s")
 }
 
@@ -44,7 +48,7 @@ async fn sync(runs: &Runs) -> RunReport {
 }
 
 /// How the last run compared, and what it warns of.
-async fn last(site: &Site) -> Value {
+pub(super) async fn last(site: &Site) -> Value {
     let last =
         "select compared, warning from meter_sync.meter_sync_log order by started_at desc limit 1";
     rows(&site.local, last).await[0].clone()
@@ -66,8 +70,8 @@ async fn holds(client: &Client, condition: &str) -> bool {
 }
 
 /// A run that has changed a meter, and whose comparison waits for a lock that somebody holds on the meters of a side.
-struct Waiting {
-    ticket: Ticket,
+pub(super) struct Waiting {
+    pub(super) ticket: Ticket,
     locked: JoinHandle<Client>,
 }
 
@@ -75,7 +79,7 @@ const COMPARING: &str =
     "application_name = 'meter-sync compare contents' and wait_event_type = 'Lock'";
 
 impl Waiting {
-    async fn on(side: SideName, site: &Site, runs: &Runs) -> Self {
+    pub(super) async fn on(side: SideName, site: &Site, runs: &Runs) -> Self {
         site.on_remote("update meter set name = name || '!' where id = 5")
             .await;
         let holder = connect(&site.pair.local_url).await;
@@ -120,6 +124,11 @@ impl Waiting {
         })
         .await;
         Self { ticket, locked }
+    }
+
+    /// The run, and the holder of the lock.
+    pub(super) async fn parts(self) -> (Ticket, Client) {
+        (self.ticket, self.locked.await.expect("the lock"))
     }
 
     /// The run has done what it was to do, and warns of the comparison by the name of this.

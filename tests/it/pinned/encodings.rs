@@ -8,7 +8,11 @@ use meter_sync::runs::status::StatusQuery;
 use serde_json::json;
 
 use super::unstorable::{Encoded, METERS, done, partial};
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{finish, rows, runs, settings};
+
+/// So long may a transaction that holds rows be idle where a statement may take three seconds.
+const IDLE_SECONDS: i64 = 8;
 
 /// Neither side is in UTF-8, and the encoding there has characters that UTF-8 lacks.
 #[tokio::test]
@@ -205,6 +209,23 @@ async fn a_tenant_whose_name_cannot_be_shown_is_synced() {
     let tenant = status.tenant.expect("the tenant");
     assert_eq!(tenant.name.as_deref(), Some(r"A\377"));
     drop(runs);
+    site.end().await;
+}
+
+/// The rows that are made UTF-8 here are waited for longer than a transaction that holds rows may be idle.
+#[tokio::test]
+async fn a_slow_line_between_two_encodings_does_not_run_into_our_own_limits() {
+    let site = Encoded::new("WIN1252", "LATIN1").await;
+    let meters = "insert into meter (id, name, notes) select 'K' || n, 'Z\u{e4}hler', repeat('note ', 20) from generate_series(1, 4000) n";
+    site.remote.batch_execute(meters).await.unwrap();
+    let (line, url) = Proxy::before(&site.urls[0]).await;
+    let settings = settings(&url, &site.urls[1]).with(Setting::StatementTimeout, "3s");
+    line.set(Fault::Limit(30_000));
+    let run = finish(&runs(&settings), Request::new(Trigger::Cli)).await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.counts.inserted, 4000, "{run:#?}");
+    let seconds = run.remote_bytes / 30_000;
+    assert!(seconds > IDLE_SECONDS + 2, "{seconds} seconds are too few");
     site.end().await;
 }
 

@@ -3,6 +3,7 @@
 use meter_sync::meter::Counts;
 use meter_sync::runs::report::RunReport;
 
+use crate::support::postgres::{Pair, pair};
 use crate::support::site::{Site, rows};
 
 mod brake;
@@ -46,6 +47,11 @@ mod versions;
 
 /// A small pair of tables; `columns` are both sides', `local` is added to the local table only.
 pub(crate) async fn site(columns: &str, local: &str) -> Site {
+    site_on(pair().await, columns, local).await
+}
+
+/// The same in these databases.
+pub(crate) async fn site_on(pair: Pair, columns: &str, local: &str) -> Site {
     let remote = format!(
         "create table meter (id bigint primary key, tenant_id bigint not null, {columns}, active boolean not null)"
     );
@@ -54,7 +60,7 @@ pub(crate) async fn site(columns: &str, local: &str) -> Site {
          insert into tenant values (7, 'Acme');
          create table meter (id bigint primary key, {columns}, active boolean not null {local})"
     );
-    Site::with_schemas(&remote, &local).await
+    Site::on_pair(pair, &remote, &local).await
 }
 
 pub(crate) fn counts(report: &RunReport) -> Counts {

@@ -300,3 +300,28 @@ async fn to_find_the_rule_leaves_nothing_behind_of_what_others_do() {
     let seen = "select distinct name from seen";
     assert_eq!(rows(&site.local, seen).await, json!([{"name": 1}]));
 }
+
+/// The function of the meters' own trigger has a name that the other one's ends with.
+#[tokio::test]
+async fn a_refusal_by_another_table_is_not_told_as_by_a_trigger_of_the_meters() {
+    let site = site("name text", ", unique (name)").await;
+    site.on_local(
+        "create function judge() returns trigger language plpgsql as $$ begin return new; end $$;
+         create trigger mild before update on meter for each row execute function judge();
+         create table reading (id bigint primary key, meter text references meter (name) on update cascade);
+         create function prejudge() returns trigger language plpgsql as $$ begin raise 'readings are closed'; end $$;
+         create trigger strict before update on reading for each row execute function prejudge()",
+    )
+    .await;
+    site.on_remote("insert into meter values (1, 7, 'a', true)")
+        .await;
+    site.sync().await;
+    site.on_local("insert into reading values (1, 'a')").await;
+    site.on_remote("update meter set name = 'b'").await;
+    site.sync().await;
+    let reason = "trigger strict (prejudge) of table reading refused the row: readings are closed";
+    assert_eq!(
+        rows(&site.local, REASONS).await,
+        json!([{"reason": reason}])
+    );
+}

@@ -375,3 +375,18 @@ async fn who_holds_a_value_together_with_the_default_of_a_local_column_is_named(
         json!([{"reason": "place \"hall\", name \"S1\" is taken by meter 1, which is active (unique index placed)"}])
     );
 }
+
+/// The index begins with a column that is not synced; that of the meter's number may not be null.
+#[tokio::test]
+async fn the_statement_that_frees_a_value_marks_the_value_of_its_own_column() {
+    let local = ", place text not null default 'here', constraint serial unique (place, name)";
+    let site = entered_anew("name text not null", local).await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    let reason = "place \"here\", name \"S1\" is taken by meter 1, which is inactive and gone from the remote (unique index serial); \
+        this statement on the local database frees the value: update \"public\".\"meter\" set \"name\" = 'S1 (gone)' where \"id\" = 1";
+    assert_eq!(
+        rows(&site.local, REASONS).await,
+        json!([{"reason": reason}])
+    );
+}

@@ -310,3 +310,31 @@ async fn a_run_that_begins_anew_twice_ends_well() {
     let again = while_reloaded(&site, "meter").await;
     assert_unharmed(&site, &again, Outcome::NoChange).await;
 }
+
+/// A view of a table that is locked before the snapshot, and of one that is not, as a function reads it.
+#[tokio::test]
+async fn what_was_read_before_a_run_begins_anew_is_counted_too() {
+    let given = format!(
+        "{TABLES}; update meter set name = repeat('name ', 600);
+         create table extra as select * from meter where false;
+         create function all_extra() returns setof extra language plpgsql stable as $$ begin return query select * from extra; end $$;
+         create view given as select * from meter union all select * from all_extra()"
+    );
+    let mut site = Site::with_schemas(&given, LOCAL).await;
+    let settings = site.settings().with(Setting::RemoteTable, "given");
+    site.reconfigure(&settings);
+    let once = site.sync().await;
+    assert!(once.remote_bytes > 100_000, "{once:#?}");
+    site.on_local(
+        "truncate meter; truncate meter_sync.meter_sync_seen, meter_sync.meter_sync_log cascade",
+    )
+    .await;
+    let twice = while_reloaded(&site, "extra").await;
+    assert_unharmed(&site, &twice, Outcome::Succeeded).await;
+    assert!(twice.remote_bytes > 2 * 100_000, "{twice:#?}");
+    let logged = "select remote_bytes from meter_sync.meter_sync_log";
+    assert_eq!(
+        rows(&site.local, logged).await,
+        json!([{"remote_bytes": twice.remote_bytes}])
+    );
+}
