@@ -15,6 +15,7 @@ use rmcp::transport::streamable_http_server::session::local::{LocalSessionManage
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
+use super::body;
 use super::sessions::{self, SESSION_IDLE, Sessions};
 use super::sse;
 
@@ -50,6 +51,7 @@ fn streamable<S: ServerHandler>(
             Sessions::new(sessions),
             sessions::check,
         ))
+        .layer(middleware::from_fn(body::check))
 }
 
 fn manager() -> LocalSessionManager {

@@ -41,6 +41,7 @@ mod subscriptions;
 
 mod answer;
 mod approval;
+mod body;
 mod patient;
 mod progress;
 mod schema;

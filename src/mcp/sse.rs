@@ -31,6 +31,7 @@ use uuid::Uuid;
 
 use super::patient::Patient;
 use super::sessions::{MAX_SESSIONS, SESSION_IDLE, full, is_same};
+use crate::arguments::json;
 use crate::config::Token;
 
 const STREAM_PATH: &str = "/sse";
@@ -149,9 +150,9 @@ async fn open(
     // The conversation gives no event of its own; it goes on while the stream is read.
     let going_on = stream::once(conversation).filter_map(|()| ready(None));
     let events = stream::iter([Ok(first)]).chain(stream::select(messages, going_on));
-    Sse::new(events)
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response()
+    let events = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    // nginx would hold the events back
+    ([("x-accel-buffering", "no")], events).into_response()
 }
 
 #[derive(Deserialize)]
@@ -174,7 +175,8 @@ async fn say(
         let text = "There is no such MCP session, or it has ended: open one by GET /sse.";
         return (StatusCode::NOT_FOUND, text).into_response();
     };
-    let mut message: ClientJsonRpcMessage = match serde_json::from_slice(&body) {
+    let parsed = json::parse(&body).and_then(serde_json::from_value);
+    let mut message: ClientJsonRpcMessage = match parsed {
         Ok(message) => message,
         Err(error) => {
             let text = format!("The body is no JSON-RPC message: {error}.");

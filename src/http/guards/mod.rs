@@ -98,6 +98,7 @@ impl Guards {
         if self.tokens.is_empty()
             || OPEN_PATHS.contains(&path)
             || path.starts_with(page::assets::FOLDER)
+            || path.starts_with(page::WELL_KNOWN)
         {
             return Ok(None);
         }

@@ -79,6 +79,9 @@ pub(super) async fn not_found(request: Request) -> Response {
     told(&request, Problem::NotFound)
 }
 
+/// What programs look for on every server (RFC 8615); a client of MCP asks there whether there is OAuth.
+pub(super) const WELL_KNOWN: &str = "/.well-known/";
+
 /// What takes another method, for whoever asked.
 pub(super) async fn method_not_allowed(request: Request) -> Response {
     told(&request, Problem::MethodNotAllowed)
@@ -87,7 +90,8 @@ pub(super) async fn method_not_allowed(request: Request) -> Response {
 /// A person is told by a page, a program by problem details.
 fn told(request: &Request, problem: Problem) -> Response {
     let response = problem.into_response();
-    match wants_page(request.headers()) {
+    let is_for_programs = request.uri().path().starts_with(WELL_KNOWN);
+    match wants_page(request.headers()) && !is_for_programs {
         true => protected(Trouble::misread(response.status()).into_response()),
         false => response,
     }

@@ -30,6 +30,7 @@ mod events;
 
 mod beside;
 mod given;
+mod misplaced;
 mod openapi;
 mod route;
 
@@ -57,7 +58,11 @@ pub(super) fn table() -> Vec<Route> {
 
 /// The routes of the table.
 pub(super) fn routes(table: Vec<Route>) -> Router<Shared> {
-    let add = |router: Router<Shared>, route: Route| router.route(route.path, route.handler);
+    let add = |router: Router<Shared>, route: Route| {
+        let places = misplaced::Places::of(&route.operation);
+        let refuse = middleware::from_fn_with_state(places, misplaced::refuse);
+        router.route(route.path, route.handler.layer(refuse))
+    };
     table
         .into_iter()
         .fold(Router::new(), add)

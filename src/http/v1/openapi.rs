@@ -102,7 +102,7 @@ struct Response {
     links: BTreeMap<&'static str, Value>,
 }
 
-/// The answers of a route, and those that the guards give before it is reached.
+/// The answers of a route, and those that are given before it is reached.
 fn responses(
     said: &Operation,
     method: &str,
@@ -112,7 +112,13 @@ fn responses(
     for answer in &said.answers {
         add(&mut responses, answer, generator);
     }
-    let mut guarded = vec![(403, "This host, origin or token may not ask that.")];
+    let mut guarded = vec![
+        (
+            400,
+            "An argument or a body came that this route does not take.",
+        ),
+        (403, "This host, origin or token may not ask that."),
+    ];
     if !said.is_open {
         guarded.push((401, "No token of this server came with the request."));
     }

@@ -116,6 +116,13 @@ impl Operation {
         self.parameter("query", name, schema, description)
     }
 
+    /// Whether it has an argument in the query.
+    pub(super) fn takes_query(&self) -> bool {
+        self.parameters
+            .iter()
+            .any(|parameter| parameter["in"] == "query")
+    }
+
     pub(super) fn header(self, name: &str, schema: Value, description: &str) -> Self {
         self.parameter("header", name, schema, description)
     }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::given::bad_request;
 use super::route::{Operation, Route};
 use crate::arguments::Arguments;
+use crate::arguments::json::parse;
 use crate::error::ErrorCode;
 use crate::http::Shared;
 use crate::http::details::{Details, http_status, location};
@@ -113,7 +114,7 @@ fn arguments(headers: &HeaderMap, body: &[u8]) -> Result<Arguments, Details> {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Err(Details::new(status, code, detail, remedy));
     }
-    match serde_json::from_slice(body) {
+    match parse(body) {
         Ok(Value::Object(given)) => Ok(Arguments::new(Some(given))),
         Ok(_) => Err(bad_request("The body must be a JSON object.")),
         Err(error) => Err(bad_request(format!("The body is not JSON: {error}."))),

@@ -109,6 +109,13 @@ async fn a_body_that_cannot_be_used_starts_nothing() {
         (text, "{}", 415, "UNSUPPORTED_MEDIA_TYPE", "JSON"),
         (json, "{", 400, "BAD_REQUEST", "not JSON"),
         (json, "[]", 400, "BAD_REQUEST", "a JSON object"),
+        (
+            json,
+            "{\"dry_run\": true, \"dry_run\": false}",
+            400,
+            "BAD_REQUEST",
+            "`dry_run` is given twice",
+        ),
         (json, "null", 400, "BAD_REQUEST", "a JSON object"),
         (
             json,
@@ -157,6 +164,48 @@ async fn a_body_that_cannot_be_used_starts_nothing() {
     let refused = api.ask_with("POST /api/v1/sync", ask).await;
     assert_eq!(refused.problem(), (400, "BAD_REQUEST"));
     assert_eq!(held::outcomes(&site).await, json!(["no_change"]));
+}
+
+/// Every route but those that a proxy asks, which adds what it likes.
+#[tokio::test]
+async fn an_argument_in_a_place_where_a_route_takes_none_is_refused() {
+    let site = Site::new().await;
+    site.sync().await; // for the log to be there
+    let api = Api::new(&site.settings()).await;
+    let mut routes = 0;
+    for (path, methods) in api.description["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            let parameters = operation["parameters"]
+                .as_array()
+                .map_or(&[][..], Vec::as_slice);
+            if ["/livez", "/readyz"].contains(&path.as_str()) {
+                continue;
+            }
+            let line = format!("{} {}", method.to_uppercase(), path.replace("{id}", RUN));
+            if !parameters.iter().any(|one| one["in"] == "query") {
+                let refused = api.ask(&format!("{line}?dry_run=true")).await;
+                assert_eq!(refused.problem(), (400, "BAD_REQUEST"), "{line}");
+                let detail = refused.body["detail"].as_str().expect("a text");
+                assert!(
+                    detail.starts_with("`dry_run` is given in the query"),
+                    "{detail}"
+                );
+            }
+            if operation["requestBody"].is_null() {
+                let body = |request: RequestBuilder| request.json(&json!({"dry_run": true}));
+                let refused = api.ask_with(&line, body).await;
+                assert_eq!(refused.problem(), (400, "BAD_REQUEST"), "{line}");
+            }
+            routes += 1;
+        }
+    }
+    assert!(routes > 8, "{routes}");
+    assert_eq!(site.status().await.history.len(), 1, "nothing was started");
+    let nothing = |request: RequestBuilder| request.json(&json!({}));
+    let answer = api
+        .ask_with("POST /api/local/meter-sync-trigger", nothing)
+        .await;
+    assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]

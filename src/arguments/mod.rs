@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
+pub(crate) mod json;
+
 /// How far a misspelt name may be from the one it stands for.
 const NEAREST_MIN_SIMILARITY: f64 = 0.6;
 /// How much of a caller's own text is repeated to it.

@@ -1,0 +1,178 @@
+//! What a POST to `/mcp` must be before rmcp reads it. rmcp answers what it cannot parse as if its media type were
+//! wrong, and wants both media types named where HTTP lets a client leave `Accept` out (RFC 9110, section 12.5.1).
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use rmcp::model::{ClientJsonRpcMessage, ErrorCode};
+use serde_json::{Value, json};
+
+use super::http::MAX_BODY_BYTES;
+use crate::arguments::json::parse;
+
+/// The media types that answers to a POST have, and those of the stream of a GET.
+const ANSWERS: &str = "application/json, text/event-stream";
+const STREAM: &str = "text/event-stream";
+
+/// Why a body is no message.
+#[derive(Debug, PartialEq, Eq)]
+struct NoMessage {
+    code: ErrorCode,
+    message: String,
+    /// The request it answers, as far as that can be told.
+    id: Value,
+}
+
+/// Answers a body that is no message, and hands on what rmcp understands.
+pub(super) async fn check(mut request: Request, next: Next) -> Response {
+    accept(&mut request);
+    if request.method() != Method::POST || !is_json(request.headers()) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
+        let text = format!("The body broke off, or is longer than {MAX_BODY_BYTES} bytes.");
+        return (StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
+    };
+    match message(&body) {
+        Ok(()) => next.run(Request::from_parts(parts, Body::from(body))).await,
+        Err(NoMessage { code, message, id }) => {
+            let error = json!({"code": code, "message": message});
+            let answer = json!({"jsonrpc": "2.0", "id": id, "error": error});
+            (StatusCode::BAD_REQUEST, Json(answer)).into_response()
+        }
+    }
+}
+
+/// Whether rmcp will take the body as a message; refused like one that says a thing twice.
+fn message(body: &[u8]) -> Result<(), NoMessage> {
+    let value = parse(body).map_err(|error| NoMessage {
+        code: match error.is_data() {
+            true => ErrorCode::INVALID_REQUEST,
+            false => ErrorCode::PARSE_ERROR,
+        },
+        message: format!("The body is not JSON as it should be: {error}."),
+        id: Value::Null,
+    })?;
+    let id = value.get("id").cloned();
+    let id = id.filter(|id| id.is_string() || id.is_number());
+    match serde_json::from_value::<ClientJsonRpcMessage>(value) {
+        Ok(_) => Ok(()),
+        Err(_untold) => Err(NoMessage {
+            code: ErrorCode::INVALID_REQUEST,
+            message: "The body is no JSON-RPC message of MCP, or several at once.".to_owned(),
+            id: id.unwrap_or_default(),
+        }),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let media_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    media_type.is_some_and(|media_type| media_type.trim_start().starts_with("application/json"))
+}
+
+/// Names the media types of our answers where the client takes any.
+fn accept(request: &mut Request) {
+    let ours = match *request.method() {
+        Method::POST => ANSWERS,
+        Method::GET => STREAM,
+        _ => return,
+    };
+    let headers = request.headers_mut();
+    let given = headers.get_all(ACCEPT).iter();
+    let given: Vec<_> = given.filter_map(|value| value.to_str().ok()).collect();
+    let ranges: Vec<_> = given.iter().flat_map(|value| value.split(',')).collect();
+    if ranges.is_empty() || ours.split(", ").all(|name| takes(&ranges, name)) {
+        headers.insert(ACCEPT, HeaderValue::from_static(ours));
+    }
+}
+
+/// Whether a media range of an `Accept` takes the type; one with the weight 0 does not.
+fn takes(ranges: &[&str], name: &str) -> bool {
+    let kind = name.split('/').next().unwrap_or_default();
+    ranges.iter().any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let range = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let is_refused = parts.any(|part| {
+            let weight = part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="));
+            weight.is_some_and(|weight| weight.parse() == Ok(0.0))
+        });
+        let is_wide = range == "*/*" || range == format!("{kind}/*");
+        !is_refused && (is_wide || range == name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    fn accepted(method: Method, given: &[&str]) -> Option<String> {
+        let mut request = Request::builder().method(method).uri("/mcp");
+        for value in given {
+            request = request.header(ACCEPT, *value);
+        }
+        let mut request = request.body(Body::empty()).expect("a request");
+        accept(&mut request);
+        let mut values = request.headers().get_all(ACCEPT).iter();
+        values
+            .next()
+            .map(|value| value.to_str().expect("ASCII").to_owned())
+    }
+
+    #[test]
+    fn a_client_that_takes_any_type_is_given_ours() {
+        for given in [
+            &[][..],
+            &["*/*"],
+            &["text/html, */*;q=0.1"],
+            &["application/*", "text/*"],
+            &["Application/JSON, text/event-stream"],
+        ] {
+            assert_eq!(
+                accepted(Method::POST, given).as_deref(),
+                Some(ANSWERS),
+                "{given:?}"
+            );
+        }
+        assert_eq!(accepted(Method::GET, &["*/*"]).as_deref(), Some(STREAM));
+    }
+
+    #[test]
+    fn a_client_that_takes_none_of_ours_is_left_to_rmcp() {
+        for given in [
+            "application/json",
+            "text/html",
+            "*/*;q=0",
+            "application/*, text/*;q=0.0",
+        ] {
+            assert_eq!(accepted(Method::POST, &[given]).as_deref(), Some(given));
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_told_by_the_code_of_json_rpc() {
+        let told = |body: &str| message(body.as_bytes()).expect_err(body);
+        assert_eq!(told("{").code, ErrorCode::PARSE_ERROR);
+        let twice = told(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#);
+        assert_eq!(twice.code, ErrorCode::INVALID_REQUEST);
+        assert!(twice.message.contains("`id` is given twice"), "{twice:?}");
+        let spelt = told(r#"{"jsonrpc":"2.0","id":7,"METHOD":"ping"}"#);
+        assert_eq!(
+            (spelt.code, spelt.id),
+            (ErrorCode::INVALID_REQUEST, json!(7))
+        );
+        assert_eq!(told("[]").code, ErrorCode::INVALID_REQUEST);
+        assert_eq!(
+            message(br#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#),
+            Ok(())
+        );
+    }
+}
