@@ -3,11 +3,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use meter_sync::cli::{Cli, Report};
 
 fn main() -> ExitCode {
-    let report = match Cli::try_parse() {
+    let report = match Cli::read() {
         Ok(cli) => cli.run(),
         Err(usage) => Report::of_usage(&usage),
     };

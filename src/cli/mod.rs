@@ -1,11 +1,15 @@
 //! The command line: which command runs what, and with which exit code it ends.
 
-use clap::{Parser, Subcommand};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+
+use clap::builder::Resettable;
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 
 use crate::app::App;
-use crate::config::{Config, LogSettings, Settings};
+use crate::config::{Config, Environment, LogSettings, Settings};
 use crate::db::{Database, migrations};
 use crate::error::Failure;
 use crate::mcp::manifest::manifest;
@@ -83,6 +87,29 @@ impl Command {
 }
 
 impl Cli {
+    /// Reads the command line and the variables of its flags. An empty variable counts as not set.
+    pub fn read() -> Result<Self, clap::Error> {
+        let is_blank = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        let unset = |arg: Arg| match arg.get_env().is_some_and(is_blank) {
+            true => arg.env(Resettable::Reset),
+            false => arg,
+        };
+        let command = Self::command().mut_args(unset);
+        let command = command.mut_subcommands(|command| command.mut_args(unset));
+        Self::from_arg_matches(&command.try_get_matches()?)
+    }
+
+    /// Every variable that a flag of any command has.
+    fn variables() -> BTreeSet<String> {
+        let command = Self::command();
+        let commands = std::iter::once(&command).chain(command.get_subcommands());
+        let arguments = commands.flat_map(clap::Command::get_arguments);
+        let names = arguments.filter_map(Arg::get_env);
+        names
+            .filter_map(|name| name.to_str().map(str::to_owned))
+            .collect()
+    }
+
     /// Runs the command to its end.
     pub fn run(self) -> Report {
         let log = LogSettings::load(&self.settings);
@@ -102,6 +129,12 @@ impl Cli {
 
     async fn dispatch(self) -> anyhow::Result<Report> {
         let shutdown = Shutdown::new();
+        if !matches!(self.command, Command::Manifest) {
+            let environment = Environment::of_process();
+            environment
+                .refuse_unknown(&Self::variables())
+                .map_err(Failure::from)?;
+        }
         let load = || Config::load(&self.settings).map_err(Failure::from);
         match self.command {
             Command::Manifest => return Ok(Report::json(&manifest())),

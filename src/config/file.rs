@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::ConfigError;
-use super::layers::{Value, place_in_file};
+use super::layers::{Value, place_in_file, without_mark};
 use super::settings::{Kind, Setting};
 
 /// The settings of a file; `named_by` is the setting that gives its path.
@@ -13,7 +13,7 @@ pub(super) fn read(path: &Path, named_by: &str) -> Result<BTreeMap<Setting, Valu
         place: format!("{named_by} = {}", path.display()),
         source,
     })?;
-    parse(&text, path)
+    parse(without_mark(&text), path)
 }
 
 fn parse(text: &str, path: &Path) -> Result<BTreeMap<Setting, Value>, ConfigError> {

@@ -1,6 +1,6 @@
 //! The places a setting may come from, in their order: flags, environment, file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,20 @@ impl Environment {
         Self(std::env::vars_os().collect())
     }
 
+    /// Refuses a variable that looks like one of ours and is none; `known` are ours.
+    pub fn refuse_unknown(&self, known: &BTreeSet<String>) -> Result<(), ConfigError> {
+        let names = self.0.keys().filter_map(|name| name.to_str());
+        let unknown = names.filter(|name| may_be_ours(name) && !known.contains(*name));
+        let Some(unknown) = unknown.min() else {
+            return Ok(());
+        };
+        let distance = |known: &&String| strsim::damerau_levenshtein(known, unknown);
+        let nearest = known.iter().min_by_key(distance);
+        let nearest = nearest.map(String::as_str).unwrap_or_default();
+        let problem = format!("there is no such setting; the nearest is {nearest}");
+        Err(ConfigError::invalid(unknown, problem))
+    }
+
     /// A variable's text; an empty one counts as not set.
     pub(super) fn get(&self, name: &str) -> Result<Option<&str>, ConfigError> {
         let Some(value) = self.0.get(std::ffi::OsStr::new(name)) else {
@@ -28,6 +42,24 @@ impl Environment {
             .ok_or_else(|| ConfigError::invalid(name, "is not UTF-8 text"))?;
         Ok((!text.trim().is_empty()).then_some(text))
     }
+}
+
+/// Whether the variable is meant for this program. Kubernetes sets some for each service, by its name, that end in a
+/// way of their own
+/// (<https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables>).
+fn may_be_ours(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("METER_SYNC_") else {
+        return false;
+    };
+    let is_of_kubernetes = rest.ends_with("SERVICE_HOST")
+        || rest.contains("SERVICE_PORT")
+        || rest == "PORT"
+        || rest.ends_with("_PORT")
+        || rest
+            .split("PORT_")
+            .skip(1)
+            .any(|after| after.starts_with(|c: char| c.is_ascii_digit()));
+    !is_of_kubernetes && !rest.starts_with("TEST_")
 }
 
 impl<const N: usize> From<[(&str, &str); N]> for Environment {
@@ -146,18 +178,23 @@ impl Layers {
         Ok(None)
     }
 
-    /// The value that counts of two settings that exclude each other.
+    /// The value that counts of two settings that exclude each other: a flag wins over either of them in the file.
     pub(super) fn find_one_of(
         &self,
         one: Setting,
         other: Setting,
     ) -> Result<(Option<Found>, Option<Found>), ConfigError> {
-        match (self.find(one), self.find(other)) {
-            (Some(first), Some(second)) => {
-                Err(first.error(format!("cannot be used together with {}", second.place)))
+        for layer in &self.0 {
+            match (layer.find(one), layer.find(other)) {
+                (None, None) => {}
+                (Some(first), Some(second)) => {
+                    let problem = format!("cannot be used together with {}", second.place);
+                    return Err(first.error(problem));
+                }
+                found => return Ok(found),
             }
-            found => Ok(found),
         }
+        Ok((None, None))
     }
 }
 
@@ -215,12 +252,19 @@ impl Found {
     }
 }
 
+/// A file's text without the mark that some editors put at its beginning.
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 fn read_secret(path: Found) -> Result<Found, ConfigError> {
     match std::fs::read_to_string(path.text()) {
-        Ok(text) if text.trim().is_empty() => Err(path.error("the file it names is empty")),
+        Ok(text) if without_mark(&text).trim().is_empty() => {
+            Err(path.error("the file it names is empty"))
+        }
         Ok(text) => Ok(Found {
             place: path.place,
-            value: Value::Text(text.trim().to_owned()),
+            value: Value::Text(without_mark(&text).trim().to_owned()),
         }),
         Err(source) => Err(ConfigError::File {
             place: path.place,

@@ -13,6 +13,7 @@ use super::settings::{Setting, Settings};
 use super::{
     Config, Limits, Mapping, OnDrift, Schedule, Source, Token, query, table_name, tokens, values,
 };
+use crate::clock;
 use crate::meter::TenantId;
 
 const DEFAULT_SCHEDULE: &str = "0 * * * *";
@@ -205,7 +206,7 @@ fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
     if line.eq_ignore_ascii_case("off") {
         return Ok(None);
     }
-    match Schedule::parse(&line, zone) {
+    match Schedule::parse(&line, zone).and_then(|schedule| schedule.still_fires(clock::now())) {
         Ok(schedule) => Ok(Some(schedule)),
         Err(error) => {
             let place = found.map_or_else(|| Setting::Schedule.env().to_owned(), |f| f.place);
@@ -216,6 +217,7 @@ fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
 
 fn tokens(layers: &Layers) -> Result<Vec<Token>, ConfigError> {
     match layers.find_secret(Setting::Tokens, Setting::TokensFile)? {
+        Some(found) if found.list().is_empty() => Err(found.error("holds no token")),
         Some(found) => tokens::parse(&found.list()).map_err(|problem| found.error(problem)),
         None => Ok(Vec::new()),
     }

@@ -271,3 +271,74 @@ quickcheck! {
         !shown.contains("hunter2")
     }
 }
+
+#[test]
+fn tokens_that_name_none_are_no_reason_to_serve_without() {
+    for tokens in [",", " , ", ",,\n,"] {
+        let refused = refusal([("METER_SYNC_TOKENS", tokens)]);
+        assert!(refused.message.contains("holds no token"), "{refused}");
+    }
+}
+
+#[test]
+fn a_mark_at_the_beginning_of_a_file_is_no_part_of_it() {
+    let url = file(&format!("\u{feff}{LOCAL}\r\n"));
+    let tokens = file("\u{feff}read:0123456789abcdef\n");
+    let settings = file("\u{feff}tenant_id = 7\n");
+    let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();
+    let config = load([
+        ("METER_SYNC_LOCAL_URL_FILE", path(&url).as_str()),
+        ("METER_SYNC_TOKENS_FILE", path(&tokens).as_str()),
+        ("METER_SYNC_CONFIG", path(&settings).as_str()),
+    ])
+    .unwrap();
+    assert!(config.local.unwrap().place().contains("site"));
+    assert_eq!(config.tokens.len(), 1);
+    assert_eq!(config.mapping.tenant.unwrap().as_str(), "7");
+    let only_a_mark = file("\u{feff}\n");
+    let path = path(&only_a_mark);
+    let refused = refusal([("METER_SYNC_LOCAL_URL_FILE", path.as_str())]);
+    assert!(refused.message.contains("is empty"), "{refused}");
+}
+
+#[test]
+fn of_two_settings_that_exclude_each_other_the_one_given_nearer_wins() {
+    let file = file("remote_query = 'select 1'");
+    let path = file.path().to_str().unwrap();
+    let table = Settings::default().with(Setting::RemoteTable, "meters");
+    let variables = Environment::from([("METER_SYNC_CONFIG", path)]);
+    let config = Config::load_from(&table, &variables).unwrap();
+    assert_eq!(config.mapping.source, Source::Table("meters".to_owned()));
+    let refused = refusal([
+        ("METER_SYNC_REMOTE_TABLE", "a"),
+        ("METER_SYNC_REMOTE_QUERY", "select 1"),
+    ]);
+    assert!(refused.message.contains("together"), "{refused}");
+}
+
+#[test]
+fn a_host_may_have_a_port_and_nothing_that_is_none() {
+    for host in [
+        "meters.lan:99999",
+        "meters.lan:",
+        "meters.lan:http",
+        "[::1]:x",
+    ] {
+        let refused = refusal([("METER_SYNC_ALLOWED_HOSTS", host)]);
+        assert!(refused.message.contains("is no host name"), "{refused}");
+    }
+    let config = load([(
+        "METER_SYNC_ALLOWED_HOSTS",
+        "meters.lan:8443,[::1]:80,meters.lan",
+    )])
+    .unwrap();
+    assert_eq!(config.allowed_hosts.len(), 3);
+}
+
+#[test]
+fn a_schedule_whose_years_are_over_is_refused() {
+    for line in ["0 0 * * * * 2020", "0 0 0 1 1 * 1999-2001"] {
+        let refused = refusal([("METER_SYNC_SCHEDULE", line)]);
+        assert!(refused.message.contains("are over"), "{refused}");
+    }
+}

@@ -123,12 +123,19 @@ pub(super) fn names(list: &[String]) -> Result<Vec<String>, String> {
     }
 }
 
-/// Host names as a `Host` header gives them, without port, in small letters.
+/// Whether what follows the colon is no port; an IPv6 address has its colons in brackets.
+fn has_odd_port(host: &str) -> bool {
+    let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
+    let port = after.split_once(':').map(|(_, port)| port);
+    port.is_some_and(|port| port.parse::<u16>().is_err())
+}
+
+/// Host names as a `Host` header gives them, in small letters; without a port one stands for all ports.
 pub(super) fn hosts(list: &[String]) -> Result<Vec<String>, String> {
     let odd = |host: &&String| host.contains(|c: char| c == '/' || c == '*' || c.is_whitespace());
-    match list.iter().find(odd) {
+    match list.iter().find(|host| odd(host) || has_odd_port(host)) {
         Some(odd) => Err(format!(
-            "\"{odd}\" is no host name; write meters.example.com"
+            "\"{odd}\" is no host name, nor one with a port; write meters.example.com or meters.example.com:8443"
         )),
         None => Ok(list.iter().map(|host| host.to_ascii_lowercase()).collect()),
     }

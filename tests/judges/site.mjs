@@ -32,7 +32,7 @@ function start(program, args, options) {
 
 /** Two databases: the remote with meters 1 to 60, of which the even ones are the site's; the local one empty. */
 export async function openSite() {
-  const child = start(process.env.METER_SYNC_SITE, [], { stdio: ["pipe", "pipe", "inherit"] });
+  const child = start(process.env.METER_SYNC_TEST_SITE, [], { stdio: ["pipe", "pipe", "inherit"] });
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
   const answer = async (what, ms) => {
     const { value, done } = await within(lines.next(), what, ms);

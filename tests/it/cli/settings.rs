@@ -136,6 +136,45 @@ async fn a_key_that_is_not_known_is_refused_with_the_nearest() {
 }
 
 #[tokio::test]
+async fn a_variable_that_is_not_known_is_refused_with_the_nearest() {
+    let site = Site::new().await;
+    let with = async |command: &str, name: &str, value: &str| {
+        let mut command = program::over(&site, &[command], &[]);
+        command.env(name, value);
+        program::run(command).await
+    };
+    for command in [
+        "sync", "status", "check", "migrate", "serve", "stdio", "demo",
+    ] {
+        let ended = with(command, "METER_SYNC_READONLY", "true").await;
+        assert_eq!(ended.code, 2, "{command}: {ended:?}");
+        let told =
+            "METER_SYNC_READONLY: there is no such setting; the nearest is METER_SYNC_READ_ONLY";
+        assert!(ended.stderr.contains(told), "{command}: {}", ended.stderr);
+    }
+    for (name, value) in [
+        // those of tests, and those that Kubernetes sets for a service of this name
+        ("METER_SYNC_TEST_SIZE", "4"),
+        ("METER_SYNC_SERVICE_HOST", "10.0.0.1"),
+        ("METER_SYNC_SERVICE_PORT_HTTP", "8765"),
+        ("METER_SYNC_PORT", "tcp://10.0.0.1:8765"),
+        ("METER_SYNC_PORT_8765_TCP_ADDR", "10.0.0.1"),
+        ("METER_SYNC_BERLIN_SERVICE_HOST", "10.0.0.1"),
+        // those that are not set
+        ("METER_SYNC_JSON", ""),
+        ("METER_SYNC_HISTORY", ""),
+        ("METER_SYNC_RUN", ""),
+    ] {
+        let ended = with("status", name, value).await;
+        assert_eq!(ended.code, 1, "{name}: {ended:?}");
+        assert!(
+            ended.stdout.contains("No sync has run"),
+            "{name}: {ended:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn no_output_holds_a_secret_even_when_everything_is_logged() {
     let site = Site::new().await;
     site.on_remote("insert into meter (id, tenant_id) values (1, 7)")

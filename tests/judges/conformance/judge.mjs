@@ -83,8 +83,8 @@ async function judge(target, url) {
 }
 
 async function startProgram() {
-  const { METER_SYNC, METER_SYNC_SITE } = process.env;
-  const site = JSON.parse(await start("site", METER_SYNC_SITE, { pattern: /^(\{.*\})$/ }));
+  const { METER_SYNC, METER_SYNC_TEST_SITE } = process.env;
+  const site = JSON.parse(await start("site", METER_SYNC_TEST_SITE, { pattern: /^(\{.*\})$/ }));
   const settings = {
     METER_SYNC_REMOTE_URL: site.remote_url,
     METER_SYNC_LOCAL_URL: site.local_url,
@@ -97,7 +97,7 @@ async function startProgram() {
 }
 
 function startFixtures() {
-  return start("fixtures", process.env.METER_SYNC_FIXTURES, { pattern: /^(http:\S+)$/ });
+  return start("fixtures", process.env.METER_SYNC_TEST_FIXTURES, { pattern: /^(http:\S+)$/ });
 }
 
 async function main() {

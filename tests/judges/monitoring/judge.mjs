@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { openSite, serve, within } from "./site.mjs";
 
-const MONITORING = join(process.env.METER_SYNC_REPOSITORY, "monitoring");
+const MONITORING = join(process.env.METER_SYNC_TEST_REPOSITORY, "monitoring");
 const read = (name) => readFileSync(join(MONITORING, name), "utf8");
 
 function promtool(args, input) {

@@ -61,7 +61,7 @@ class Site:
 
 @asynccontextmanager
 async def open_site():
-    program = os.environ["METER_SYNC_SITE"]
+    program = os.environ["METER_SYNC_TEST_SITE"]
     async with await anyio.open_process([program], stdin=PIPE, stdout=PIPE, stderr=None) as process:
         site = Site(process)
         await site.begin()

@@ -28,7 +28,7 @@ ENDLESS = "/api/v1/events"
 @contextmanager
 def site():
     """The environment of a program over a site."""
-    with subprocess.Popen([os.environ["METER_SYNC_SITE"]], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([os.environ["METER_SYNC_TEST_SITE"]], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             urls = json.loads(process.stdout.readline())
             yield {
