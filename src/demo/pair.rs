@@ -55,6 +55,9 @@ impl Pair {
         place: Place,
         fresh: bool,
     ) -> anyhow::Result<Self> {
+        // both, before anything of the one is removed
+        place.remote.refuse_foreign().map_err(said)?;
+        place.local.refuse_foreign().map_err(said)?;
         let (remote, local) = tokio::join!(
             start(binaries, "remote", place.remote, fresh),
             start(binaries, "local", place.local, fresh),

@@ -1,4 +1,4 @@
-//! The directory of a server: `data` (Postgres's own), `log` (locked while any of its processes
+//! The directory of a server: `made-by-meter-sync` (without which nothing in it is touched), `data` (Postgres's own), `log` (locked while any of its processes
 //! lives), `port`, `pid` and `exited` (written by the supervisor), `password` (where it asks for one).
 
 use std::fs::{self, File};
@@ -30,8 +30,39 @@ pub(super) fn prepare(
     }
 }
 
-/// Removes a server's directory unless a server runs in it.
+/// Marks a server's directory as one that this program made and may remove.
+const MARKER: &str = "made-by-meter-sync";
+
+/// Refuses a directory with anything in it that this program has not made.
+pub(super) fn refuse_foreign(home: &Path) -> Result<(), EmbeddedError> {
+    if home.join(MARKER).exists() {
+        return Ok(());
+    }
+    let is_empty = match fs::read_dir(home) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => return Err(EmbeddedError::file(home)(error)),
+    };
+    if is_empty {
+        return Ok(());
+    }
+    Err(EmbeddedError::Foreign {
+        path: home.to_owned(),
+    })
+}
+
+/// Makes a server's directory, or takes the one that this program has made before.
+fn claim(account: &Account, home: PathBuf) -> Result<PathBuf, EmbeddedError> {
+    refuse_foreign(&home)?;
+    let home = account.private_directory(home)?;
+    let marker = home.join(MARKER);
+    fs::write(&marker, "").map_err(EmbeddedError::file(marker))?;
+    Ok(home)
+}
+
+/// Removes a server's directory unless a server runs in it, or it is not ours.
 pub(super) fn erase(home: &Path) -> Result<(), EmbeddedError> {
+    refuse_foreign(home)?;
     if !home.exists() {
         return Ok(());
     }
@@ -65,7 +96,7 @@ fn temporary(account: &Account, binaries: &Binaries) -> Result<(PathBuf, File), 
     let one_at_a_time = account.lock(&scratch.join("lock"), true)?;
     sweep(account, &scratch)?;
     let template = template(account, binaries, &scratch)?;
-    let home = account.private_directory(scratch.join(format!("server-{}", Uuid::now_v7())))?;
+    let home = claim(account, scratch.join(format!("server-{}", Uuid::now_v7())))?;
     let log = account.lock(&home.join("log"), false)?;
     drop(one_at_a_time);
     run(account
@@ -90,7 +121,7 @@ fn persistent(
         fs::create_dir_all(above).map_err(EmbeddedError::file(above))?;
         account.private_directory(parent.to_owned())?;
     }
-    let home = account.private_directory(home.to_owned())?;
+    let home = claim(account, home.to_owned())?;
     let log = released_log(account, &home)?;
     let cluster = home.join("data");
     if !cluster.exists() {
@@ -140,6 +171,7 @@ fn sweep(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
         let a_server = entry.file_name().to_string_lossy().starts_with("server-");
         // one that is being removed this moment cannot be locked, and needs no sweeping
         if a_server
+            && home.join(MARKER).exists()
             && account
                 .lock(&home.join("log"), false)
                 .is_ok_and(|log| log.is_some())

@@ -66,6 +66,15 @@ pub enum EmbeddedError {
         #[source]
         source: std::io::Error,
     },
+    /// A directory that was named for a server's data has something else in it.
+    #[error(
+        "{path} does not carry the mark of this program (a file `made-by-meter-sync`), which neither uses nor removes it; \
+         name another directory, or remove it yourself if it is an earlier version's"
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Another process runs a server on the same data.
     #[error("another process runs a server in {path}; stop it first")]
     InUse {

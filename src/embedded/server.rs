@@ -69,7 +69,15 @@ impl Data {
         Ok(Self::Persistent(parent.join("meter-sync").join(name)))
     }
 
-    /// Removes persistent data, for a fresh start; an error when a server runs on it.
+    /// Refuses data that this program has not made.
+    pub fn refuse_foreign(&self) -> Result<(), EmbeddedError> {
+        match self {
+            Self::Temporary => Ok(()),
+            Self::Persistent(home) => files::refuse_foreign(home),
+        }
+    }
+
+    /// Removes persistent data that this program has made, for a fresh start; an error when a server runs on it.
     pub async fn erase(&self) -> Result<(), EmbeddedError> {
         match self.clone() {
             Self::Temporary => Ok(()),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -151,6 +151,38 @@ async fn a_second_demo_on_the_same_data_is_refused_and_harms_nothing() {
     }
     let status = running.get("/api/local/meter-sync-status").await;
     assert_eq!(status["last_sync_success"], true, "{status}");
+}
+
+/// `--data-dir /usr` once led to `/usr/local`.
+#[tokio::test]
+async fn what_the_demo_has_not_made_it_neither_uses_nor_removes() {
+    let place = directory();
+    let remote = place.path().join("remote");
+    let local = place.path().join("local");
+    fs::create_dir_all(&remote).expect("a directory");
+    fs::create_dir_all(local.join("bin")).expect("a directory");
+    fs::write(local.join("log"), "mine").expect("a file");
+    let before = fs::metadata(&local).expect("a directory");
+    for arguments in [&["--fresh"][..], &[]] {
+        let refused = command(place.path())
+            .args(arguments)
+            .output()
+            .expect("it runs");
+        assert!(!refused.status.success());
+        let told = String::from_utf8(refused.stderr).expect("UTF-8");
+        assert!(
+            told.contains(&format!("{} does not carry", local.display())),
+            "{told}"
+        );
+        let after = fs::metadata(&local).expect("the directory is there");
+        assert_eq!((after.mode(), after.uid()), (before.mode(), before.uid()));
+        assert!(local.join("bin").is_dir());
+        assert_eq!(
+            fs::read_to_string(local.join("log")).expect("the file"),
+            "mine"
+        );
+        assert!(remote.is_dir(), "an empty one is left, too");
+    }
 }
 
 #[tokio::test]

@@ -97,8 +97,12 @@ async fn what_a_killed_supervisor_left_is_swept_and_what_lives_is_not() {
         .directory()
         .with_file_name(format!("server-left-{}", living.port()));
     fs::create_dir_all(left.join("data")).unwrap();
+    fs::write(left.join("made-by-meter-sync"), "").unwrap();
+    let foreign = left.with_file_name(format!("server-foreign-{}", living.port()));
+    fs::create_dir_all(&foreign).unwrap();
     let _next = start_server(&binaries, "next").await;
     assert!(!left.exists());
+    fs::remove_dir(&foreign).expect("it is there, and nothing is in it");
     assert_eq!(select_one(&living).await, 1);
 }
 
