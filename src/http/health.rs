@@ -14,6 +14,9 @@ pub(super) const LIVE_PATH: &str = "/livez";
 /// Where [`ready`] answers.
 pub(super) const READY_PATH: &str = "/readyz";
 
+/// Both.
+pub(super) const PATHS: [&str; 2] = [LIVE_PATH, READY_PATH];
+
 /// 200 for as long as the process answers at all.
 pub(super) async fn live() -> &'static str {
     "ok"

@@ -18,6 +18,7 @@ use guards::{Guards, guard};
 mod seed;
 mod v1;
 
+mod connections;
 mod cookie;
 mod details;
 mod guards;
@@ -27,6 +28,7 @@ mod metrics;
 mod page;
 mod problem;
 mod serve;
+mod watched;
 
 pub use serve::serve;
 

@@ -23,6 +23,8 @@ pub(super) enum Problem {
     TokenReadOnly,
     /// The body is announced as longer than any that is read.
     BodyTooLarge,
+    /// As many connections are at work as there may be.
+    TooManyConnections,
     /// No such route.
     NotFound,
     /// The route is there, but not for this method.
@@ -43,6 +45,7 @@ impl Problem {
             | Self::TokenReadOnly => StatusCode::FORBIDDEN,
             Self::TokenMissing | Self::TokenUnknown => StatusCode::UNAUTHORIZED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -57,6 +60,7 @@ impl Problem {
             Self::TokenUnknown => "TOKEN_UNKNOWN",
             Self::TokenReadOnly => "READ_ONLY",
             Self::BodyTooLarge => "BODY_TOO_LARGE",
+            Self::TooManyConnections => "TOO_MANY_CONNECTIONS",
             Self::NotFound => "NOT_FOUND",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
         }
@@ -72,7 +76,10 @@ impl Problem {
             Self::TokenMissing => "A bearer token is needed.",
             Self::TokenUnknown => "The bearer token is not one of this server's.",
             Self::TokenReadOnly => "The bearer token allows reading only.",
-            Self::BodyTooLarge => "The request body is longer than 1 MiB.",
+            Self::BodyTooLarge => "The request body is longer than any that is read here.",
+            Self::TooManyConnections => {
+                "As many connections are at work as this server takes, or as many of this client."
+            }
             Self::NotFound => "There is no such route.",
             Self::MethodNotAllowed => "The route does not take this method.",
         }
@@ -92,6 +99,9 @@ impl Problem {
             Self::TokenUnknown => "Send one of the tokens set in METER_SYNC_TOKENS.",
             Self::TokenReadOnly => "Use a token with the `trigger:` scope of METER_SYNC_TOKENS.",
             Self::BodyTooLarge => "Send a shorter body.",
+            Self::TooManyConnections => {
+                "Ask again in a moment, and close connections that are not needed."
+            }
             Self::NotFound => {
                 "Try /mcp, /livez, /readyz, or a route that /api/v1/openapi.json lists, such as /api/v1/status, /api/v1/sync, /api/v1/runs or /api/v1/events."
             }
@@ -111,6 +121,7 @@ impl Problem {
             | Self::OriginNotAllowed
             | Self::OriginNotOwn
             | Self::BodyTooLarge
+            | Self::TooManyConnections
             | Self::NotFound
             | Self::MethodNotAllowed => None,
         }

@@ -1,28 +1,44 @@
 //! Takes connections, as many as leave the databases theirs, and ends those that say nothing.
 
+use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request, Response};
+use axum::response::IntoResponse;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::connections::{Connections, Place};
+use super::health;
+use super::problem::Problem;
+use super::watched::{Arriving, Leaving, Watched};
+
 /// How long the head of a request may take, counted from when the connection has nothing else to do.
 const HEAD: Duration = Duration::from_secs(30);
+/// The same where only health checks are answered.
+const HEAD_OF_HEALTH: Duration = Duration::from_secs(1);
 /// Files that are not for HTTP: databases, logs, standard streams.
 const RESERVED: u64 = 64;
 /// More connections than any site has clients.
 const MOST: usize = 10_000;
 /// How long is waited where a connection could not be taken, as that does not pass at once.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The same where another one was closed for it.
+const SHORT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Serves until `shutdown` is cancelled, then lets open requests end within `grace`.
 pub async fn serve(
@@ -31,21 +47,33 @@ pub async fn serve(
     shutdown: CancellationToken,
     grace: Duration,
 ) -> io::Result<()> {
-    let rooms = Arc::new(Semaphore::new(rooms(getrlimit(Resource::Nofile).current)));
-    let (connections, open) = (TaskTracker::new(), GracefulShutdown::new());
+    let connections = Connections::new(rooms(files()));
+    let (tasks, open) = (TaskTracker::new(), GracefulShutdown::new());
     let serving = async {
         loop {
-            let (stream, room) = next(&listener, &rooms).await;
-            let service = TowerToHyperService::new(router.clone());
+            let (stream, from) = next(&listener, &connections).await;
+            let place = Arc::new(connections.enter(from.ip()));
+            let stream = Watched::new(stream, place.activity.clone());
+            let head = match place.is_for_health {
+                true => HEAD_OF_HEALTH,
+                false => HEAD,
+            };
+            let (router, held) = (TowerToHyperService::new(router.clone()), Arc::clone(&place));
+            let service =
+                service_fn(move |request| answer(router.clone(), request, Arc::clone(&held)));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEAD)
+                .header_read_timeout(head)
                 .serve_connection(TokioIo::new(stream), service);
             let connection = open.watch(connection);
-            connections.spawn(async move {
-                let ended = connection.await;
-                ended.unwrap_or_else(|error| tracing::debug!(%error, "an HTTP connection broke"));
-                drop(room);
+            tasks.spawn(async move {
+                match place.close.run_until_cancelled(connection).await {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => tracing::debug!(%error, "an HTTP connection broke"),
+                    None => {
+                        tracing::debug!("closed an HTTP connection that waited, for another one")
+                    }
+                }
             });
         }
     };
@@ -57,6 +85,25 @@ pub async fn serve(
     Ok(())
 }
 
+/// Answers one request, as far as the connection is there for it.
+async fn answer(
+    router: TowerToHyperService<Router>,
+    request: Request<Incoming>,
+    place: Arc<Place>,
+) -> Result<Response<Leaving<Body>>, Infallible> {
+    let is_taken = !place.is_for_health || health::PATHS.contains(&request.uri().path());
+    let request = request.map(|body| Arriving::new(body, place.activity.clone()));
+    let mut response = match is_taken {
+        true => router.call(request).await?,
+        false => Problem::TooManyConnections.into_response(),
+    };
+    if place.is_for_health {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    Ok(response.map(|body| Leaving::new(body, place.activity.clone())))
+}
+
 /// How many connections may be open, by how many files may be.
 fn rooms(files: Option<u64>) -> usize {
     let rooms = files.map_or(u64::MAX, |files| {
@@ -65,23 +112,39 @@ fn rooms(files: Option<u64>) -> usize {
     usize::try_from(rooms).unwrap_or(MOST).clamp(1, MOST)
 }
 
-/// The next connection, when there is room for one.
-async fn next(listener: &TcpListener, rooms: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+/// How many files may be open, after the limit was raised as far as it may be.
+fn files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit.clone()
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::debug!(%error, "the limit of open files could not be raised");
+            limit.current
+        }
+    }
+}
+
+/// The next connection, and whose it is.
+async fn next(listener: &TcpListener, connections: &Connections) -> (TcpStream, SocketAddr) {
     loop {
-        // The semaphore is never closed.
-        let Ok(room) = Arc::clone(rooms).acquire_owned().await else {
-            std::future::pending().await
-        };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 // without it a reply waits 40 ms for the client's delayed acknowledgement
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "TCP_NODELAY could not be set");
                 }
-                return (stream, room);
+                return (stream, from);
             }
             // who asked has gone away again
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) if connections.close_one() => {
+                tracing::debug!(%error, "closed an HTTP connection, as no other could be taken");
+                tokio::time::sleep(SHORT_PAUSE).await;
+            }
             Err(error) => {
                 tracing::error!(%error, "no HTTP connection could be taken");
                 tokio::time::sleep(PAUSE).await;

@@ -5,7 +5,7 @@
 //! inline code run. Times are UTC in the HTML and local once the script has seen them.
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
@@ -50,6 +50,9 @@ pub(super) const POSTS: [&str; 3] = ["/sync", SIGN_IN, SIGN_OUT];
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// A form holds a token or the id of a run.
+const MAX_FORM_BYTES: usize = 4096;
+
 /// The page's routes.
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
@@ -62,6 +65,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route(SIGN_IN, get(sign_in::show).post(sign_in::sign_in))
         .route(SIGN_OUT, post(sign_in::sign_out))
         .layer(middleware::from_fn(protect))
+        .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
         .route("/assets/{name}", get(assets::serve))
 }
 

@@ -6,7 +6,7 @@
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware;
@@ -36,6 +36,9 @@ mod route;
 
 /// Where the API is described.
 const DESCRIPTION_PATH: &str = "/api/v1/openapi.json";
+
+/// A body holds a few arguments of 200 characters at most.
+const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Every route.
 pub(super) fn table() -> Vec<Route> {
@@ -67,6 +70,7 @@ pub(super) fn routes(table: Vec<Route>) -> Router<Shared> {
         .into_iter()
         .fold(Router::new(), add)
         .layer(middleware::map_response(forbid_storing))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }
 
 /// What is true now need not be true when it is looked at again.

@@ -1,26 +1,26 @@
-//! What clients that connect and say nothing can do.
+//! What clients can do that connect in great number, say nothing, say it slowly, or do not read.
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use meter_sync::config::Setting;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::support::program::{self, Running};
+use crate::support::program::{self, More, Running};
 use crate::support::site::{Site, rows};
 use crate::support::wait;
 
 /// So many files the program may have open, and so many clients come.
 const FILES: u32 = 128;
 const CLIENTS: u32 = 150;
+/// A health check gives up after it.
+const HEALTH: Duration = Duration::from_secs(1);
 
-#[tokio::test]
-async fn clients_that_say_nothing_leave_the_databases_theirs() {
-    let site = Site::new().await;
-    site.sync().await;
-    let every_second = [(Setting::Schedule, "* * * * * *"), (Setting::Jitter, "0s")];
-    let served = program::over(&site, &["serve"], &every_second);
+/// The program as a process that may open few files.
+async fn serve(site: &Site, more: More<'_>) -> (Running, String) {
+    let served = program::over(site, &["serve"], more);
     let served = served.as_std();
     let mut command = Command::new("sh");
     command
@@ -33,7 +33,148 @@ async fn clients_that_say_nothing_leave_the_databases_theirs() {
                 .filter_map(|(name, value)| Some((name, value?))),
         )
         .kill_on_drop(true);
-    let (program, address) = Running::serve(command).await;
+    Running::serve(command).await
+}
+
+/// Asks as an orchestrator does, over a connection of its own.
+fn assert_healthy(address: &str) {
+    let begun = Instant::now();
+    let mut client = TcpStream::connect(address).expect("a connection");
+    client.set_read_timeout(Some(HEALTH)).expect("a limit");
+    let request = format!("GET /livez HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    client.write_all(request.as_bytes()).expect("it is sent");
+    let mut answer = String::new();
+    client
+        .read_to_string(&mut answer)
+        .expect("an answer in time");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(begun.elapsed() < HEALTH, "{:?}", begun.elapsed());
+}
+
+/// What clients send that wait for ever, or have the server wait.
+fn half_sent(address: &str) -> [(&'static str, String); 5] {
+    let host = format!("Host: {address}\r\n");
+    let status = format!("GET /api/v1/openapi.json HTTP/1.1\r\n{host}\r\n");
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000";
+    let json = "Content-Type: application/json\r\nContent-Length: 1000";
+    [
+        ("nothing", String::new()),
+        ("half a head", format!("GET /livez HTTP/1.1\r\n{host}")),
+        (
+            "half a form",
+            format!(
+                "POST /sign-in HTTP/1.1\r\n{host}Origin: http://{address}\r\n{form}\r\n\r\ntok"
+            ),
+        ),
+        (
+            "half a message",
+            format!("POST /mcp HTTP/1.1\r\n{host}{json}\r\n\r\n{{"),
+        ),
+        (
+            "requests whose answers it does not read",
+            status.repeat(100),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn health_is_answered_whatever_other_clients_leave_unsaid_or_unread() {
+    let site = Site::new().await;
+    let (_program, address) = serve(&site, &[]).await;
+    for (what, said) in half_sent(&address) {
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut client = TcpStream::connect(&address).expect("a connection");
+            client.set_nonblocking(true).expect("set it");
+            match client.write(said.as_bytes()) {
+                Ok(_) => {}
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{what}"),
+            }
+            clients.push(client);
+        }
+        for _ in 0..3 {
+            assert_healthy(&address);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        drop(clients);
+    }
+}
+
+#[tokio::test]
+async fn health_is_answered_while_connections_come_and_go_by_the_thousand() {
+    let site = Site::new().await;
+    let (_program, address) = serve(&site, &[]).await;
+    for n in 0..10_000 {
+        drop(TcpStream::connect(&address).expect("a connection"));
+        if n % 1000 == 0 {
+            assert_healthy(&address);
+        }
+    }
+    assert_healthy(&address);
+}
+
+/// Each of them is an answer that goes on: none of these connections waits for its client.
+#[tokio::test]
+async fn health_is_answered_while_streams_have_all_other_connections() {
+    let site = Site::new().await;
+    let (_program, address) = serve(&site, &[]).await;
+    let open = |_| {
+        let mut client = TcpStream::connect(&address).expect("a connection");
+        let request = format!("GET /sse HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        client.write_all(request.as_bytes()).expect("it is sent");
+        let mut begun = [0; 12];
+        client.read_exact(&mut begun).expect("an answer");
+        (client, String::from_utf8(begun.to_vec()).expect("ASCII"))
+    };
+    let streams: Vec<_> = (0..CLIENTS).map(open).collect();
+    let count = |status: &str| {
+        streams
+            .iter()
+            .filter(|(_, begun)| begun.ends_with(status))
+            .count()
+    };
+    assert!(count("200") > 20, "{streams:?}");
+    assert_eq!(count("200") + count("503"), streams.len());
+    for _ in 0..20 {
+        assert_healthy(&address);
+    }
+}
+
+/// A client that takes its time is served, if it is done in time.
+#[tokio::test]
+async fn a_body_may_come_slowly_and_not_without_end() {
+    let site = Site::new().await;
+    let (_program, address) = serve(&site, &[]).await;
+    let mut client = TcpStream::connect(&address).expect("a connection");
+    let body = r#"{"dry_run": true}"#;
+    let head = format!(
+        "POST /api/v1/sync HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    client.write_all(head.as_bytes()).expect("it is sent");
+    for byte in body.bytes() {
+        client.write_all(&[byte]).expect("it is sent");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut begun = [0; 12];
+    client.read_exact(&mut begun).expect("an answer");
+    assert_eq!(&begun, b"HTTP/1.1 202");
+    let long = "x".repeat(20_000);
+    let mut client = TcpStream::connect(&address).expect("a connection");
+    let head = format!(
+        "POST /api/v1/sync HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: 20000\r\n\r\n{long}"
+    );
+    client.write_all(head.as_bytes()).expect("it is sent");
+    client.read_exact(&mut begun).expect("an answer");
+    assert_eq!(&begun, b"HTTP/1.1 413");
+}
+
+#[tokio::test]
+async fn clients_that_say_nothing_leave_the_databases_theirs() {
+    let site = Site::new().await;
+    site.sync().await;
+    let every_second = [(Setting::Schedule, "* * * * * *"), (Setting::Jitter, "0s")];
+    let (program, address) = serve(&site, &every_second).await;
     let silent = (0..CLIENTS).map(|_| {
         let mut client = TcpStream::connect(&address).expect("a connection");
         client

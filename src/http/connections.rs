@@ -1,0 +1,263 @@
+//! Which connections are open, and which has to go when there is no room for one more.
+//!
+//! A connection may be closed for another one while it waits for its client: for a request, for the rest of one, or
+//! for the client to read an answer. One that was never answered goes first, then the one that has waited longest. So
+//! connections that say nothing keep nobody out. Where all are at work, a few more are taken for health checks alone.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+/// Connections beyond all others, on which only health checks are answered.
+const FOR_HEALTH: usize = 16;
+
+/// The open connections of a server.
+#[derive(Clone, Debug)]
+pub(super) struct Connections {
+    rooms: usize,
+    open: Arc<Mutex<Open>>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    known: BTreeMap<u64, Known>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    peer: IpAddr,
+    is_for_health: bool,
+    activity: Activity,
+    close: CancellationToken,
+}
+
+/// What a connection does.
+#[derive(Clone, Debug)]
+pub(super) struct Activity(Arc<Mutex<Doing>>);
+
+#[derive(Debug)]
+struct Doing {
+    /// It waits for a request, or for the rest of one.
+    waits: bool,
+    /// An answer waits for the client to read it.
+    is_unread: bool,
+    was_answered: bool,
+    since: Instant,
+}
+
+/// The place of an open connection, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    id: u64,
+    connections: Connections,
+    /// Whether only health checks are answered on it.
+    pub(super) is_for_health: bool,
+    pub(super) activity: Activity,
+    /// Cancelled when the connection has to go.
+    pub(super) close: CancellationToken,
+}
+
+impl Connections {
+    pub(super) fn new(rooms: usize) -> Self {
+        Self {
+            rooms,
+            open: Arc::default(),
+        }
+    }
+
+    /// Makes room for a connection, and closes another one for it where there is none.
+    pub(super) fn enter(&self, peer: IpAddr) -> Place {
+        let mut open = self.lock();
+        let is_for_health = !open.make_room(self.rooms, peer);
+        if is_for_health {
+            open.make_room_for_health();
+        }
+        let id = open.next;
+        open.next += 1;
+        let (activity, close) = (Activity::new(), CancellationToken::new());
+        let known = Known {
+            peer,
+            is_for_health,
+            activity: activity.clone(),
+            close: close.clone(),
+        };
+        open.known.insert(id, known);
+        Place {
+            id,
+            connections: self.clone(),
+            is_for_health,
+            activity,
+            close,
+        }
+    }
+
+    /// Closes one that waits, as the process has no file left for another; whether there was one.
+    pub(super) fn close_one(&self) -> bool {
+        let mut open = self.lock();
+        let longest = open.longest_waiting(|_| true);
+        longest.is_some_and(|id| open.close(id))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// Whether there is room for a connection of the peer beside the others. One peer gets three quarters of all at
+    /// most: a reverse proxy needs many, and even it leaves others some.
+    fn make_room(&mut self, rooms: usize, peer: IpAddr) -> bool {
+        let most = (rooms - rooms / 4).max(1);
+        if self.count(|known| known.peer == peer) >= most {
+            let longest = self.longest_waiting(|known| known.peer == peer);
+            return longest.is_some_and(|id| self.close(id));
+        }
+        if self.count(|_| true) < rooms {
+            return true;
+        }
+        let longest = self.longest_waiting(|_| true);
+        longest.is_some_and(|id| self.close(id))
+    }
+
+    fn make_room_for_health(&mut self) {
+        let mut for_health = self.known.iter().filter(|(_, known)| known.is_for_health);
+        let oldest = for_health.next().map(|(id, _)| *id);
+        if for_health.count() + 1 >= FOR_HEALTH
+            && let Some(oldest) = oldest
+        {
+            self.close(oldest);
+        }
+    }
+
+    fn count(&self, counts: impl Fn(&Known) -> bool) -> usize {
+        let known = self.known.values();
+        known
+            .filter(|known| !known.is_for_health && counts(known))
+            .count()
+    }
+
+    fn longest_waiting(&self, may_go: impl Fn(&Known) -> bool) -> Option<u64> {
+        let ours = self
+            .known
+            .iter()
+            .filter(|(_, known)| !known.is_for_health && may_go(known));
+        let waiting = ours.filter_map(|(id, known)| Some((known.activity.waiting()?, *id)));
+        waiting.min().map(|(_, id)| id)
+    }
+
+    fn close(&mut self, id: u64) -> bool {
+        let known = self.known.remove(&id);
+        known.inspect(|known| known.close.cancel()).is_some()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.lock().known.remove(&self.id);
+    }
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Doing {
+            waits: true,
+            is_unread: false,
+            was_answered: false,
+            since: Instant::now(),
+        })))
+    }
+
+    /// The whole of a request has come.
+    pub(super) fn works(&self) {
+        self.change(|doing| doing.waits = false);
+    }
+
+    /// The request is answered, and the next one is waited for.
+    pub(super) fn has_answered(&self) {
+        self.change(|doing| {
+            doing.waits = true;
+            doing.was_answered = true;
+        });
+    }
+
+    /// Whether what is written waits for the client to read.
+    pub(super) fn set_unread(&self, is_unread: bool) {
+        self.change(|doing| doing.is_unread = is_unread);
+    }
+
+    /// If it waits: whether it ever was answered, and since when.
+    fn waiting(&self) -> Option<(bool, Instant)> {
+        let doing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (doing.waits || doing.is_unread).then_some((doing.was_answered, doing.since))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Doing)) {
+        let mut doing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut doing);
+        doing.since = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn peer(n: u8) -> IpAddr {
+        Ipv4Addr::new(10, 0, 0, n).into()
+    }
+
+    #[test]
+    fn one_that_was_never_answered_goes_before_those_that_were() {
+        let connections = Connections::new(4);
+        let answered = connections.enter(peer(1));
+        answered.activity.works();
+        answered.activity.has_answered();
+        let silent = [2, 3].map(|n| connections.enter(peer(n)));
+        let working = connections.enter(peer(4));
+        working.activity.works();
+        let fifth = connections.enter(peer(5));
+        assert!(!fifth.is_for_health);
+        assert!(silent[0].close.is_cancelled(), "it has waited longest");
+        fifth.activity.works();
+        let _sixth = connections.enter(peer(6));
+        assert!(silent[1].close.is_cancelled());
+        let seventh = connections.enter(peer(7));
+        assert!(!answered.close.is_cancelled() && !seventh.is_for_health);
+        assert!(!working.close.is_cancelled());
+    }
+
+    #[test]
+    fn one_peer_leaves_others_a_quarter() {
+        let connections = Connections::new(8);
+        let of_one: Vec<_> = (0..6).map(|_| connections.enter(peer(1))).collect();
+        of_one.iter().for_each(|place| place.activity.works());
+        assert!(connections.enter(peer(1)).is_for_health);
+        assert!(!connections.enter(peer(2)).is_for_health);
+    }
+
+    #[test]
+    fn where_all_are_at_work_some_are_taken_for_health_checks() {
+        let connections = Connections::new(2);
+        let working = [1, 2].map(|n| connections.enter(peer(n)));
+        working.iter().for_each(|place| place.activity.works());
+        let taken: Vec<_> = (0..=FOR_HEALTH)
+            .map(|_| connections.enter(peer(3)))
+            .collect();
+        assert!(taken.iter().all(|place| place.is_for_health));
+        let closed = taken.iter().filter(|place| place.close.is_cancelled());
+        assert_eq!(closed.count(), 1);
+        assert!(taken[0].close.is_cancelled());
+        assert!(working.iter().all(|place| !place.close.is_cancelled()));
+        working[0].activity.set_unread(true);
+        assert!(!connections.enter(peer(4)).is_for_health);
+        assert!(working[0].close.is_cancelled(), "its client does not read");
+        drop(working);
+        assert!(!connections.enter(peer(5)).is_for_health);
+    }
+}
