@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
@@ -53,28 +53,9 @@ pub async fn serve(
         loop {
             let (stream, from) = next(&listener, &connections).await;
             let place = Arc::new(connections.enter(from.ip()));
-            let stream = Watched::new(stream, place.activity.clone());
-            let head = match place.is_for_health {
-                true => HEAD_OF_HEALTH,
-                false => HEAD,
-            };
-            let (router, held) = (TowerToHyperService::new(router.clone()), Arc::clone(&place));
-            let service =
-                service_fn(move |request| answer(router.clone(), request, Arc::clone(&held)));
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(head)
-                .serve_connection(TokioIo::new(stream), service);
-            let connection = open.watch(connection);
-            tasks.spawn(async move {
-                match place.close.run_until_cancelled(connection).await {
-                    Some(Ok(())) => {}
-                    Some(Err(error)) => tracing::debug!(%error, "an HTTP connection broke"),
-                    None => {
-                        tracing::debug!("closed an HTTP connection that waited, for another one")
-                    }
-                }
-            });
+            let service = TowerToHyperService::new(router.clone());
+            let connection = open.watch(connection(stream, service, &place));
+            tasks.spawn(converse(connection, place));
         }
     };
     shutdown.run_until_cancelled(serving).await;
@@ -83,6 +64,34 @@ pub async fn serve(
         tracing::warn!("closed HTTP requests that were still open at shutdown");
     }
     Ok(())
+}
+
+/// Serves the requests of one connection.
+fn connection(
+    stream: TcpStream,
+    router: TowerToHyperService<Router>,
+    place: &Arc<Place>,
+) -> impl GracefulConnection<Error = hyper::Error> + Send + 'static {
+    let stream = Watched::new(stream, place.activity.clone());
+    let head = match place.is_for_health {
+        true => HEAD_OF_HEALTH,
+        false => HEAD,
+    };
+    let place = Arc::clone(place);
+    let service = service_fn(move |request| answer(router.clone(), request, Arc::clone(&place)));
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head)
+        .serve_connection(TokioIo::new(stream), service)
+}
+
+/// Stays with a connection until it ends, or has to go.
+async fn converse(connection: impl Future<Output = Result<(), hyper::Error>>, place: Arc<Place>) {
+    match place.close.run_until_cancelled(connection).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(%error, "an HTTP connection broke"),
+        None => tracing::debug!("closed an HTTP connection that waited, for another one"),
+    }
 }
 
 /// Answers one request, as far as the connection is there for it.
@@ -117,7 +126,7 @@ fn files() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
-        ..limit.clone()
+        ..limit
     };
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::BoxError;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::connections::Activity;
@@ -18,15 +18,15 @@ const BODY: Duration = Duration::from_secs(30);
 const UNREAD: Duration = Duration::from_secs(30);
 
 /// A stream whose client has to read what is written to it.
-pub(super) struct Watched {
-    stream: TcpStream,
+pub(super) struct Watched<S> {
+    stream: S,
     activity: Activity,
     /// Ends when nothing was read for too long.
     unread: Option<Pin<Box<Sleep>>>,
 }
 
-impl Watched {
-    pub(super) fn new(stream: TcpStream, activity: Activity) -> Self {
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, activity: Activity) -> Self {
         Self {
             stream,
             activity,
@@ -55,7 +55,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -65,7 +65,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -117,7 +117,11 @@ impl<B: Body> Arriving<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error = hyper::Error> + Unpin> Body for Arriving<B> {
+impl<B> Body for Arriving<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
     type Error = io::Error;
 
@@ -183,5 +187,56 @@ impl<B: Body + Unpin> Body for Leaving<B> {
 impl<B> Drop for Leaving<B> {
     fn drop(&mut self) {
         self.activity.has_answered();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use axum::body::{Body as AnyBody, to_bytes};
+    use futures_util::stream;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::http::connections::Connections;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_ends_in_time() {
+        let place = Connections::new(1).enter(HERE);
+        let byte_a_second = stream::unfold((), |()| async {
+            sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, io::Error>(Bytes::from_static(b"x")), ()))
+        });
+        let body = AnyBody::from_stream(byte_a_second);
+        let begun = Instant::now();
+        let body = AnyBody::new(Arriving::new(body, place.activity.clone()));
+        assert!(to_bytes(body, 10_000).await.is_err());
+        assert_eq!(begun.elapsed().as_secs(), BODY.as_secs());
+    }
+
+    async fn read_slowly(stream: &mut DuplexStream) {
+        for _ in 0..8 {
+            sleep(UNREAD / 2).await;
+            stream.read_exact(&mut [0; 8]).await.expect("some");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_given_up_and_one_that_reads_slowly_is_not() {
+        let connections = Connections::new(1);
+        let place = connections.enter(HERE);
+        place.activity.works();
+        let (ours, mut theirs) = tokio::io::duplex(8);
+        let mut watched = Watched::new(ours, place.activity.clone());
+        let (written, ()) = tokio::join!(watched.write_all(&[0; 64]), read_slowly(&mut theirs));
+        written.expect("all was read");
+        let begun = Instant::now();
+        let refused = watched.write_all(&[0; 64]).await.expect_err("nobody reads");
+        assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed(), UNREAD);
     }
 }
