@@ -15,6 +15,7 @@ use crate::runs::tenant::{self, Found};
 use crate::sync::SyncError;
 
 use reached::Reached;
+use rows::Extent;
 
 mod called;
 mod drift;
@@ -60,8 +61,17 @@ impl Finding {
     }
 }
 
-/// Looks at everything.
+/// Looks at everything. Of the remote meters all are computed, which takes as long as a first sync reads them.
 pub async fn run(config: &Config) -> Vec<Finding> {
+    look(config, Extent::All).await
+}
+
+/// The same with some of the remote meters, for a page that is not to wait.
+pub async fn glance(config: &Config) -> Vec<Finding> {
+    look(config, Extent::First).await
+}
+
+async fn look(config: &Config, extent: Extent) -> Vec<Finding> {
     let limits = &config.limits;
     let (remote, local) = tokio::join!(
         Reached::<Remote>::new(config.remote.as_ref(), limits),
@@ -91,7 +101,7 @@ pub async fn run(config: &Config) -> Vec<Finding> {
         });
     }
     let sides = (remote.as_mut(), local.as_mut());
-    findings.extend(tables_and_rows(config, sides, tenant.as_ref()).await);
+    findings.extend(tables_and_rows(config, sides, tenant.as_ref(), extent).await);
     findings.push(schedule(config, clock::now()));
     findings
 }
@@ -101,6 +111,7 @@ async fn tables_and_rows(
     config: &Config,
     (remote, local): (Option<&mut Reached<Remote>>, Option<&mut Reached<Local>>),
     tenant: Option<&TenantId>,
+    extent: Extent,
 ) -> Vec<Finding> {
     let mapping = &config.mapping;
     let mut findings = Vec::new();
@@ -116,7 +127,7 @@ async fn tables_and_rows(
                 findings.extend(drift::findings(local, mapping, shape).await);
                 findings.extend(sequences::findings(local, shape).await);
                 findings.extend(inherited::finding(local, shape).await);
-                findings.push(rows::remote(remote, mapping, shape, tenant).await);
+                findings.push(rows::remote(remote, config, shape, (tenant, extent)).await);
                 findings.extend(rows::tenant_indexes(remote, local, mapping, shape).await);
             }
         }

@@ -120,7 +120,7 @@ async fn rules(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, 
     }
     let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     let text = format!(
-        "{}: {} rewrites inserts or updates. A meter that is not in the table afterwards is rejected. Use a trigger instead.",
+        "{}: rules that rewrite inserts or updates: {}. A meter that is not in the table afterwards is rejected. Use a trigger instead.",
         table.shown(),
         names.join(", ")
     );

@@ -2,48 +2,77 @@
 
 use super::reached::Reached;
 use super::{Finding, Verdict};
-use crate::config::{Mapping, Source};
+use crate::config::{Config, Mapping, Source};
 use crate::db::{DbError, Local, Remote, Side, Tx, catalog, param, quote};
 use crate::meter::TenantId;
 use crate::sync::{self, Shape, SyncError};
 
-/// Reads the tenant's remote meters as a run would, but leaves them there: how many there are, and what no run gets past.
+/// How many of the tenant's rows are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Some, for a page that is not to wait.
+    First,
+    /// All, as a run reads them.
+    All,
+}
+
+/// How many are some.
+const FIRST: u32 = 100;
+
+/// Counts the tenant's remote meters and computes their columns, and sends none of them here. What no run gets past is
+/// found: a row that a view fails on, a key that is there twice.
 pub(super) async fn remote(
     remote: &mut Reached<Remote>,
-    mapping: &Mapping,
+    config: &Config,
     shape: &Shape,
-    tenant: &TenantId,
+    (tenant, extent): (&TenantId, Extent),
 ) -> Finding {
+    let source = &config.mapping.source;
     let looked = async {
-        let tx = remote.look_at_rows(&mapping.source).await?;
-        let count: i64 = tx.query_one(&read_all(shape), &[]).await?.get(0);
+        let tx = remote.look_at_rows(source).await?;
+        let (from, filter) = (&shape.remote_from, &shape.remote_filter);
+        let count = format!(
+            "-- count the remote meters\nselect pg_catalog.count(*) from {from} r where {filter}"
+        );
+        let count: i64 = tx.query_one(&count, &[]).await?.get(0);
         if count == 0 {
-            return Ok(none(&tx, mapping, tenant).await?);
+            return Ok(none(&tx, &config.mapping, tenant).await?);
         }
-        refuse_duplicates(&tx, shape, tenant).await?;
-        let hidden = match sync::may_hide_rows(&tx, &mapping.source).await? {
+        // As long as a run may take to read them.
+        tx.allow_each_statement(config.limits.run_timeout).await?;
+        tx.batch(&compute(shape, extent)).await?;
+        if extent == Extent::All {
+            refuse_duplicates(&tx, shape, tenant).await?;
+        }
+        let hidden = match sync::may_hide_rows(&tx, source).await? {
             true => ", as far as row security shows them to the role",
             false => "",
         };
         Ok(Verdict::Ok(format!("{count} of tenant {tenant}{hidden}")))
     };
     let looked: Result<Verdict, SyncError> = looked.await;
-    let looked = looked.map_err(|e| sync::failure(&e, &mapping.source));
+    let looked = looked.map_err(|e| sync::failure(&e, source));
     Finding::of("remote meters", looked)
 }
 
-/// Counts the rows, and computes every synced column of them: a view may fail on a single row.
-fn read_all(shape: &Shape) -> String {
+/// Computes every synced column of the rows.
+fn compute(shape: &Shape, extent: Extent) -> String {
     let (from, filter) = (&shape.remote_from, &shape.remote_filter);
-    let columns = quote::list(&shape.names, ", ", |name| {
+    let columns = quote::columns("r.", &shape.names);
+    let counts = quote::list(&shape.names, ", ", |name| {
         format!("pg_catalog.count({})", shape.column("r", name))
     });
+    let limit = match extent {
+        Extent::First => format!(" limit {FIRST}"),
+        Extent::All => String::new(),
+    };
     format!(
-        "-- read the remote meters\nselect pg_catalog.count(*), {columns} from {from} r where {filter}"
+        "-- compute the remote meters\nselect {counts} from (select {columns} from {from} r where {filter}{limit}) r"
     )
 }
 
-/// Refuses keys that the remote has more than once, where no index there rules that out.
+/// Refuses keys that the remote has more than once, where no index there rules that out. Keys that are two there and one
+/// here, as with `citext`, only a run finds.
 async fn refuse_duplicates(
     tx: &Tx<'_, Remote>,
     shape: &Shape,
@@ -52,7 +81,7 @@ async fn refuse_duplicates(
     if let Some(oid) = shape.offered.remote_relation {
         let unique = catalog::unique_indexes(tx, oid).await?;
         let is_within_key = |columns: &Vec<String>| columns.iter().all(|c| shape.key.contains(c));
-        if unique.whole.iter().any(is_within_key) {
+        if unique.whole.iter().any(is_within_key) && !has_heirs(tx, oid).await? {
             return Ok(());
         }
     }
@@ -66,6 +95,15 @@ group by k.key having pg_catalog.count(*) > 1 order by k.key limit {}",
     );
     let rows = tx.query(&sql, &[]).await?;
     sync::refuse_keys(tenant, &rows)
+}
+
+const HEIRS: &str = "\
+-- look for tables that inherit from the remote one
+select c.relkind = 'r' and c.relhassubclass from pg_catalog.pg_class c where c.oid = $1";
+
+/// Whether other tables inherit from it, whose rows its indexes do not hold.
+async fn has_heirs(tx: &Tx<'_, Remote>, oid: u32) -> Result<bool, DbError> {
+    Ok(tx.query_one(HEIRS, &[param::oid(oid)]).await?.get(0))
 }
 
 async fn none(

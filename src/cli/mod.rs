@@ -1,7 +1,6 @@
 //! The command line: which command runs what, and with which exit code it ends.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 
 use clap::builder::Resettable;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -89,8 +88,8 @@ impl Command {
 impl Cli {
     /// Reads the command line and the variables of its flags. An empty variable counts as not set.
     pub fn read() -> Result<Self, clap::Error> {
-        let is_blank = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-        let unset = |arg: Arg| match arg.get_env().is_some_and(is_blank) {
+        let environment = Environment::of_process();
+        let unset = |arg: Arg| match arg.get_env().is_some_and(|name| environment.is_blank(name)) {
             true => arg.env(Resettable::Reset),
             false => arg,
         };

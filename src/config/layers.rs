@@ -1,7 +1,7 @@
 //! The places a setting may come from, in their order: flags, environment, file.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
@@ -16,6 +16,11 @@ impl Environment {
     /// What this process was started with.
     pub fn of_process() -> Self {
         Self(std::env::vars_os().collect())
+    }
+
+    /// Whether a variable is there and empty.
+    pub fn is_blank(&self, name: &OsStr) -> bool {
+        self.0.get(name).is_some_and(|value| value.is_empty())
     }
 
     /// Refuses a variable that looks like one of ours and is none; `known` are ours.
@@ -34,7 +39,7 @@ impl Environment {
 
     /// A variable's text; an empty one counts as not set.
     pub(super) fn get(&self, name: &str) -> Result<Option<&str>, ConfigError> {
-        let Some(value) = self.0.get(std::ffi::OsStr::new(name)) else {
+        let Some(value) = self.0.get(OsStr::new(name)) else {
             return Ok(None);
         };
         let text = value
@@ -44,7 +49,7 @@ impl Environment {
     }
 }
 
-/// Whether the variable is meant for this program. Kubernetes sets some for each service, by its name, that end in a
+/// Whether the variable is meant for this program. Those of tests are not, and Kubernetes sets some for each service, by its name, that end in a
 /// way of their own
 /// (<https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables>).
 fn may_be_ours(name: &str) -> bool {
@@ -252,7 +257,7 @@ impl Found {
     }
 }
 
-/// A file's text without the mark that some editors put at its beginning.
+/// A file's text without the byte order mark that some editors put at its beginning.
 pub(super) fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }

@@ -119,7 +119,7 @@ fn status_body(status: &Status) -> StatusBody {
 
 fn sync_error(run: &RunRecord) -> Option<String> {
     let told = run.error.as_ref().map(|failure| failure.message.clone());
-    told.or_else(|| (run.outcome == Some(Outcome::Partial)).then(|| set_aside(&run.counts)))
+    told.or_else(|| (run.outcome == Some(Outcome::Partial)).then(|| rejected_rows(&run.counts)))
 }
 
 fn ended(report: RunReport) -> (StatusCode, Json<TriggerBody>) {
@@ -130,7 +130,7 @@ fn ended(report: RunReport) -> (StatusCode, Json<TriggerBody>) {
             report.summary.clone()
         }
         (RunState::Finished, Some(Outcome::Partial)) => {
-            format!("Meter sync finished, but {}", set_aside(&report.counts))
+            format!("Meter sync finished, but {}", rejected_rows(&report.counts))
         }
         (
             RunState::Finished,
@@ -192,7 +192,7 @@ fn updated(counts: &Counts) -> i64 {
     counts.updated + counts.reactivated
 }
 
-fn set_aside(counts: &Counts) -> String {
+fn rejected_rows(counts: &Counts) -> String {
     match counts.rejected {
         1 => "1 row was rejected; the status tool shows which and why.".to_owned(),
         rows => format!("{rows} rows were rejected; the status tool shows which and why."),

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// How the client can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asking {
+pub(super) enum ElicitationStyle {
     /// Not at all.
     None,
     /// While its call waits.
@@ -39,7 +39,7 @@ pub(super) enum Asking {
     SecondCall,
 }
 
-impl Asking {
+impl ElicitationStyle {
     pub(super) fn of(context: &RequestContext<RoleServer>) -> Self {
         let elicitation = context
             .client_capabilities()

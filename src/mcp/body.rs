@@ -48,7 +48,7 @@ pub(super) async fn check(mut request: Request, next: Next) -> Response {
     }
 }
 
-/// Whether rmcp will take the body as a message; refused like one that says a thing twice.
+/// Refuses a body that rmcp would not take as a message, or in which an object has a name twice.
 fn message(body: &[u8]) -> Result<(), NoMessage> {
     let value = parse(body).map_err(|error| NoMessage {
         code: match error.is_data() {

@@ -398,6 +398,3 @@ fn literal(value: serde_json::Value) -> Schema {
         Schema::default()
     }
 }
-
-/// A result as the tools return it.
-type ToolResult = CallToolResult;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::json;
 
-use super::{Schema, ToolResult, answer, app, literal, schema};
+use super::{CallToolResult, Schema, answer, app, literal, schema};
 use crate::arguments::{Arguments, BadArgument, shorten};
 use crate::meter::RunId;
 use crate::runs::Runs;
@@ -49,7 +49,7 @@ pub(super) fn tool(output: Schema) -> Tool {
 }
 
 /// Answers one call.
-pub(super) async fn call(runs: &Runs, arguments: Option<JsonObject>) -> ToolResult {
+pub(super) async fn call(runs: &Runs, arguments: Option<JsonObject>) -> CallToolResult {
     let query = match read(arguments) {
         Ok(query) => query,
         Err(error) => return answer::bad_argument(&error),

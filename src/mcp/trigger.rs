@@ -12,8 +12,8 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 use serde_json::json;
 
-use super::approval::{self, Answer, Approvals, Asking, Returned};
-use super::{Schema, ToolResult, answer, app, literal, progress, schema, tasks};
+use super::approval::{self, Answer, Approvals, ElicitationStyle, Returned};
+use super::{CallToolResult, Schema, answer, app, literal, progress, schema, tasks};
 use crate::arguments::{Arguments, BadArgument, one_line};
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Change, Permission, RunId, Trigger};
@@ -100,17 +100,17 @@ pub(super) async fn call(
             Err(failure) => return Ok(answer::failure(&failure, None).into()),
         };
         let held = run.held_back.as_ref().filter(|_| !run.dry_run);
-        match (held, Asking::of(context)) {
+        match (held, ElicitationStyle::of(context)) {
             (None, _) if run.state == RunState::Running && tasks::are_known(context) => {
                 return Ok(tasks::begun(&run).into());
             }
-            (None, _) | (Some(_), Asking::None) => return Ok(report(run).into()),
-            (Some(held), Asking::SecondCall) => {
+            (None, _) | (Some(_), ElicitationStyle::None) => return Ok(report(run).into()),
+            (Some(held), ElicitationStyle::SecondCall) => {
                 return Ok(approvals
                     .question((run.run_id, held), context, call)?
                     .into());
             }
-            (Some(held), Asking::Meanwhile) => match approval::ask(context, held).await {
+            (Some(held), ElicitationStyle::Meanwhile) => match approval::ask(context, held).await {
                 Answer::Yes => request = approved(request, run.run_id),
                 Answer::No => return Ok(declined().into()),
             },
@@ -146,7 +146,7 @@ fn approved(request: Request, shown: RunId) -> Request {
     }
 }
 
-fn declined() -> ToolResult {
+fn declined() -> CallToolResult {
     let message = "The sync was refused, and the user does not let it go on; no meter was changed.";
     let remedy = "Leave it at that, and sync again only when the user asks for it.";
     let failure = Failure::new(ErrorCode::MassDeactivationRefused, message).with_remedy(remedy);
@@ -175,7 +175,7 @@ async fn ended(
 }
 
 /// A run as the tool tells of it.
-pub(super) fn report(mut report: RunReport) -> ToolResult {
+pub(super) fn report(mut report: RunReport) -> CallToolResult {
     if let Some(failure) = report.failure() {
         return answer::failure(failure, Some(report.run_id));
     }

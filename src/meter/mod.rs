@@ -226,7 +226,7 @@ pub struct Counts {
     pub reactivated: i64,
     /// Meters equal on both sides.
     pub unchanged: i64,
-    /// Remote rows that the local table would not take.
+    /// Rows whose change could not be written.
     pub rejected: i64,
 }
 

@@ -132,7 +132,7 @@ impl Seen {
             }
             Self::Latest { outcomes, newest } => match outcomes.get(&run.run_id) {
                 Some(outcome) => *outcome != run.outcome,
-                // One that is older takes the place of runs that were deleted.
+                // An older one is listed in place of runs that were deleted.
                 None => newest.is_none_or(|newest| run.seq.is_none_or(|seq| seq > newest)),
             },
         }

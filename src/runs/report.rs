@@ -196,7 +196,7 @@ fn changed(counts: &Counts) -> String {
         (counts.reactivated, "reactivated"),
         (
             counts.rejected,
-            "rejected because the local table does not take the change",
+            "rejected, as the change could not be written",
         ),
     ];
     let parts = named.iter().filter(|(count, _)| *count > 0);

@@ -84,7 +84,7 @@ impl Order<'_> {
         let is_comparison_due =
             run.is_comparison_due && compared == Compared::Differences && outcome.is_success();
         let held_back = refusal.as_ref().and_then(SyncError::held_back).cloned();
-        let partial = (outcome == Outcome::Partial).then(|| set_aside(synced.counts.rejected));
+        let partial = (outcome == Outcome::Partial).then(|| rejected_rows(synced.counts.rejected));
         let error = partial.or_else(|| refusal.map(|refusal| refusal.failure()));
         let mut ending = Ending {
             outcome,
@@ -245,12 +245,10 @@ fn altered(columns: &[String]) -> Option<String> {
 }
 
 /// What was refused may be the deactivation of a meter that the remote has no more.
-fn set_aside(rejected: i64) -> Failure {
+fn rejected_rows(rejected: i64) -> Failure {
     let message = match rejected {
-        1 => "1 meter was rejected because the local table does not take the change.".to_owned(),
-        _ => format!(
-            "{rejected} meters were rejected because the local table does not take the changes."
-        ),
+        1 => "1 row was rejected: its change could not be written.".to_owned(),
+        _ => format!("{rejected} rows were rejected: their changes could not be written."),
     };
     Failure::new(ErrorCode::LocalConstraint, message).with_remedy(
         "Read the reasons in the run's rejected rows, then mend the meters on the remote, or the local constraint or trigger \

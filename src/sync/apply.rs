@@ -186,7 +186,7 @@ async fn settle(
         record::refill(local, job, &out).await?;
     }
     for ((_, n, _), reason) in bad.into_iter().zip(reasons) {
-        let (action, rejection) = set_aside(local, shape, job, (n, reason)).await?;
+        let (action, rejection) = reject(local, shape, job, (n, reason)).await?;
         if let Some(count) = count_of(&mut plan.counts, action) {
             *count -= 1;
         }
@@ -292,7 +292,7 @@ order by p.n",
 }
 
 /// Takes a row of the plan back from the recorded changes and says what it was.
-async fn set_aside(
+async fn reject(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,

@@ -63,7 +63,7 @@ pub(super) async fn put_off(
                 "-- check a reference later\nset constraints {} deferred",
                 outward.name
             );
-            // Another constraint of the same name may not wait.
+            // A constraint of the same name in another schema may not be deferrable.
             rejected::if_possible(local, local.batch(&defer)).await?;
         }
     }

@@ -1,11 +1,11 @@
 //! The sets of meters that the brake held back: their keys, kept so that a person can approve exactly them.
 //!
 //! A set belongs to the run that showed it (`meter_sync_held`). It is deleted as soon as a sync of the same tenant and table
-//! succeeds, so a set that is there has not been outdated by one. Keys are kept as they are and not as
-//! hashes: no meter is approved by chance.
+//! succeeds, so a set that is there has not been outdated by one. What may be deactivated is compared key by key.
 //!
-//! A site may be refused each hour for days, so little is kept: a set that several runs held is kept with the last of them, and
-//! of other sets only the latest.
+//! A site may be refused each hour for days, so little is kept. A set that several runs held, told by its number of keys
+//! and two sums of their hashes, is kept with the last of them. Of other sets the latest are kept, and those of the last
+//! hour: a person may take a while to decide, and the schedule may run each minute.
 
 use tokio_postgres::Row;
 
@@ -29,7 +29,7 @@ fn keys(shape: &Shape) -> String {
 /// So many keys share a row, which compresses them.
 const KEYS_A_ROW: i64 = 1000;
 
-/// So many sets of a tenant and table are kept at most.
+/// So many sets of a tenant and table are kept, however old.
 const SETS: i64 = 10;
 
 const DROP_EARLIER: &str = "\
@@ -38,10 +38,13 @@ delete from meter_sync.meter_sync_held h
 using meter_sync.meter_sync_log g
 where g.id = $1 and h.tenant = g.tenant and h.local_table = g.local_table and h.run_id <> g.id
   and h.run_id not in (
-      select l.id from meter_sync.meter_sync_log l
-      where l.id in (select o.run_id from meter_sync.meter_sync_held o where o.tenant = g.tenant and o.local_table = g.local_table)
-        and l.id <> g.id and l.held_back operator(pg_catalog.->>) 'digest' is distinct from $2
-      order by l.seq desc limit $3)";
+      select latest.id
+      from (
+          select l.id, l.started_at, row_number() over (order by l.seq desc) as place
+          from meter_sync.meter_sync_log l
+          where l.id in (select o.run_id from meter_sync.meter_sync_held o where o.tenant = g.tenant and o.local_table = g.local_table)
+            and l.id <> g.id and l.held_back operator(pg_catalog.->>) 'digest' is distinct from $2) latest
+      where latest.place <= $3 or latest.started_at > now() - interval '1 hour')";
 
 /// Drops the sets of earlier runs that are the same as the one of this run, and those before the latest.
 async fn drop_earlier(local: &Tx<'_, Local>, run: RunId, digest: &str) -> Result<(), DbError> {
@@ -53,8 +56,8 @@ async fn drop_earlier(local: &Tx<'_, Local>, run: RunId, digest: &str) -> Result
     local.execute(DROP_EARLIER, &params).await.map(drop)
 }
 
-/// Keeps the meters that the plan makes inactive under the job's run, and fewer sets of earlier runs. Gives what identifies the set: their number, and two
-/// sums over their keys, with tenant and table.
+/// Keeps the meters that the plan makes inactive under the job's run, and drops sets of earlier runs that are no longer
+/// needed. Gives what identifies the set: their number, and two sums over their keys, with tenant and table.
 pub(super) async fn keep(
     local: &Tx<'_, Local>,
     shape: &Shape,

@@ -64,7 +64,7 @@ pub(super) async fn settle(
         unidentified: converted.unidentified,
         may_be_hidden: false,
     };
-    set_aside_without_key(local, shape, job, &mut staged).await?;
+    reject_without_key(local, shape, job, &mut staged).await?;
     let key = shape.places(&shape.key);
     local
         .batch(&format!(
@@ -124,7 +124,7 @@ pub(super) fn other_spelling(job: &Job<'_>) -> SyncError {
 }
 
 /// Takes rows without a key out of the staging table.
-async fn set_aside_without_key(
+async fn reject_without_key(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
@@ -188,8 +188,8 @@ pub(crate) fn refuse_keys(tenant: &TenantId, rows: &[Row]) -> Result<(), SyncErr
     if rows.is_empty() {
         return Ok(());
     }
-    // Some databases keep what is no text.
-    let key = |row: &Row| row.try_get(0).unwrap_or_else(|_| "(no text)".to_owned());
+    // A remote in SQL_ASCII may hold bytes that are no UTF-8.
+    let key = |row: &Row| row.try_get(0).unwrap_or_else(|_| "(not UTF-8)".to_owned());
     let keys: Vec<String> = rows.iter().map(key).collect();
     Err(SyncError::DuplicateSourceKey {
         tenant: tenant.clone(),

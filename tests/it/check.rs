@@ -239,7 +239,7 @@ async fn what_changes_or_refuses_the_writes_of_a_sync_is_named() {
         panic!("{findings:#?}")
     };
     assert!(
-        rules.contains("nothing rewrites inserts or updates"),
+        rules.contains("rewrite inserts or updates: nothing. "),
         "{rules}"
     );
     let Verdict::Ok(triggers) = verdict(&findings, "local triggers") else {

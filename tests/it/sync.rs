@@ -79,7 +79,7 @@ async fn meters_that_exchange_unique_values_are_not_rejected() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_stored_is_set_aside_with_its_reason_and_heals() {
+async fn a_row_that_cannot_be_stored_is_rejected_with_its_reason_and_heals() {
     let site = Site::new().await;
     site.on_remote(
         "insert into meter (id, tenant_id, name, port) values
@@ -244,7 +244,7 @@ async fn a_site_lives_through_all_that_happens_to_meters() {
             &format!(
                 "select outcome, inserted, updated, deactivated, reactivated, unchanged, rejected,
                     (select count(*) from meter_sync.meter_sync_change c where c.run_id = l.id) as changes,
-                    (select count(*) from meter_sync.meter_sync_rejected r where r.run_id = l.id) as set_aside
+                    (select count(*) from meter_sync.meter_sync_rejected r where r.run_id = l.id) as rejected_rows
                  from meter_sync.meter_sync_log l where id = '{}'",
                 run.run_id
             ),
@@ -254,7 +254,7 @@ async fn a_site_lives_through_all_that_happens_to_meters() {
             "outcome": outcome, "inserted": counts.inserted, "updated": counts.updated,
             "deactivated": counts.deactivated, "reactivated": counts.reactivated,
             "unchanged": counts.unchanged, "rejected": counts.rejected,
-            "changes": counts.changes(), "set_aside": counts.rejected,
+            "changes": counts.changes(), "rejected_rows": counts.rejected,
         }]);
         assert_eq!(logged, expected, "{what}");
         site.on_local("insert into meter_reading (meter_id, value) select id, 1 from meter")

@@ -225,7 +225,7 @@ fn body(detail: &RunDetail, changes: &[Named], place: Place) -> Markup {
             }
             @if !detail.rejected.is_empty() {
                 h2 { "Rejected rows" }
-                p { "The local table does not take these rows; all others went in. Mend them there or here, and the next sync takes them." }
+                p { "The changes of these rows could not be written; all others were. Mend the rows on the remote, or what refuses them here, and the next sync writes them." }
                 (changes::rejected(&detail.rejected))
             }
         }

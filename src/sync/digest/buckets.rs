@@ -4,7 +4,7 @@ use crate::db::catalog::Column;
 
 use super::Extent;
 use super::compare::What;
-use super::image::{Hasher, Method, Row};
+use super::image::{HashMode, Hasher, Row};
 use crate::sync::Shape;
 
 /// How many rows a bucket is to hold, roughly: few, since a row that differs makes its neighbours
@@ -93,9 +93,9 @@ impl Buckets {
         format!("({} >> 32)::integer", self.key_hash(shape, row))
     }
 
-    /// The method by which its hashes are made.
-    pub(super) fn method(self) -> Method {
-        self.hasher.method
+    /// The mode by which its hashes are made.
+    pub(super) fn mode(self) -> HashMode {
+        self.hasher.mode
     }
 
     fn key_hash(self, shape: &Shape, row: Row) -> String {

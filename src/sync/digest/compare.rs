@@ -9,7 +9,7 @@ use crate::sync::{Job, Shape, SyncError};
 
 use super::buckets::{Buckets, Differing};
 use super::cursor::{self, CHUNKS_AT_A_TIME, Cursor, Summed};
-use super::image::{HashFunction, Hasher, Method, Row};
+use super::image::{HashFunction, HashMode, Hasher, Row};
 use super::{Found, gone, sums};
 
 /// What of the rows is compared.
@@ -42,9 +42,9 @@ pub(super) async fn compare(
 ) -> Result<Found, SyncError> {
     let there_rows = format!("{} r where {}", shape.remote_from, shape.remote_filter);
     let here_rows = local_rows(local, shape, job).await?;
-    let mut method = Method::USUAL;
+    let mut mode = HashMode::USUAL;
     loop {
-        let hasher = hasher(job, method);
+        let hasher = hasher(job, mode);
         let buckets = Buckets::of(rows, hasher);
         let summed = |row, rows: &str| Summed {
             bucket: buckets.number(shape, row),
@@ -58,28 +58,28 @@ pub(super) async fn compare(
         let opened = cursor::open_both(Cursor::open(remote, &there), Cursor::open(local, &here));
         match opened.await? {
             Some((there, here))
-                if method.function == HashFunction::Server
+                if mode.function == HashFunction::Server
                     && there.total.probe != here.total.probe =>
             {
-                method.function = HashFunction::Portable;
+                mode.function = HashFunction::Portable;
                 both(there.close(), here.close()).await?;
             }
             Some((there, here)) => {
                 return Ok(differing((buckets, what), shape, there, here).await?);
             }
-            None if method.casts && shape.has_one_text_a_key => method.casts = false,
+            None if mode.casts && shape.has_one_text_a_key => mode.casts = false,
             None => return Ok(Found::Unknown),
         }
     }
 }
 
 /// How rows are hashed in the job's run.
-pub(super) fn hasher(job: &Job<'_>, method: Method) -> Hasher {
+pub(super) fn hasher(job: &Job<'_>, mode: HashMode) -> Hasher {
     Hasher {
         // The second half of a UUIDv7 is random.
         seed: job.run_id.as_uuid().as_u64_pair().1,
         bits: job.hash_bits,
-        method,
+        mode,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::sync::{Compare, Job, Shape, SyncError};
 
 use super::compare::{self, What};
 use super::cursor::SAVEPOINT;
-use super::image::{HashFunction, Hasher, Method, PROBE, Row};
+use super::image::{HashFunction, HashMode, Hasher, PROBE, Row};
 use super::{Found, rows};
 
 /// What a comparison of contents found.
@@ -39,26 +39,26 @@ pub(in crate::sync) async fn compare_contents(
 ) -> Result<Contents, SyncError> {
     let there_rows = format!("{} r where {}", shape.remote_from, shape.remote_filter);
     let here_rows = compare::local_rows(local, shape, job).await?;
-    let mut method = Method::USUAL;
+    let mut mode = HashMode::USUAL;
     let rows = loop {
         let hashers = seeds.map(|seed| Hasher {
             seed,
             bits: job.hash_bits,
-            method,
+            mode,
         });
         let there = statement(shape, hashers, (Row::Remote, &there_rows));
         let here = statement(shape, hashers, (Row::Local, &here_rows));
         // Where one side fails nothing more is asked of the other, whose connection is given up.
         match tokio::try_join!(total(remote, &there), total(local, &here))? {
             (Some(there), Some(here))
-                if method.function == HashFunction::Server && there.probe != here.probe =>
+                if mode.function == HashFunction::Server && there.probe != here.probe =>
             {
-                method.function = HashFunction::Portable;
+                mode.function = HashFunction::Portable;
             }
             (Some(there), Some(here)) if there == here => return Ok(Contents::Equal),
             (Some(_), Some(here)) => break here.rows,
-            (None, _) | (_, None) if method.casts && shape.has_one_text_a_key => {
-                method.casts = false;
+            (None, _) | (_, None) if mode.casts && shape.has_one_text_a_key => {
+                mode.casts = false;
             }
             (None, _) | (_, None) => return Ok(Contents::Incomparable),
         }

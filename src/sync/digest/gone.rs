@@ -7,7 +7,7 @@
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, param, quote};
 
-use super::image::{Hasher, Method, Row};
+use super::image::{HashMode, Hasher, Row};
 use crate::sync::{Job, Shape};
 
 /// Whether any are remembered.
@@ -84,7 +84,7 @@ fn key_hash(shape: &Shape) -> String {
     let hasher = Hasher {
         seed: 0,
         bits: 64,
-        method: Method::USUAL,
+        mode: HashMode::USUAL,
     };
     hasher.hash(shape, Row::Local, |column: &Column| {
         shape.key.contains(&column.name)

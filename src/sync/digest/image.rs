@@ -27,18 +27,18 @@ pub(super) struct Hasher {
     pub(super) seed: u64,
     /// How many bits of the hash are kept.
     pub(super) bits: u32,
-    pub(super) method: Method,
+    pub(super) mode: HashMode,
 }
 
 /// How hashes are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Method {
+pub(super) struct HashMode {
     pub(super) function: HashFunction,
     /// Whether remote values of other types than the local ones are cast, and not compared as texts.
     pub(super) casts: bool,
 }
 
-impl Method {
+impl HashMode {
     /// The cheapest one.
     pub(super) const USUAL: Self = Self {
         function: HashFunction::Server,
@@ -78,8 +78,8 @@ impl Hasher {
         let both = shape.remote_columns.iter().zip(&shape.columns);
         let values = both
             .filter(|(_, here)| is_in(here))
-            .map(|both| value(shape, row, both, self.method.casts));
-        let hash = match self.method.function {
+            .map(|both| value(shape, row, both, self.mode.casts));
+        let hash = match self.mode.function {
             HashFunction::Server => {
                 let terms: Vec<String> = values
                     .enumerate()
@@ -105,7 +105,7 @@ impl Hasher {
 
     /// A `bigint` expression that tells two bigints apart that are not both the same.
     pub(super) fn pair(self, a: &str, b: &str) -> String {
-        match self.method.function {
+        match self.mode.function {
             HashFunction::Server => format!("pg_catalog.hashint4extended({a}, {b})"),
             HashFunction::Portable => portable(&format!("pg_catalog.concat({a}, ' ', {b})")),
         }

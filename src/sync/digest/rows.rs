@@ -83,7 +83,7 @@ fn statement(
         ),
     };
     let tag = differing.buckets.tag(shape, row);
-    let hasher = compare::hasher(job, differing.buckets.method());
+    let hasher = compare::hasher(job, differing.buckets.mode());
     let hash = differing.what.hash(hasher, shape, row);
     format!(
         "-- compare the rows

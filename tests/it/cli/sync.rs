@@ -213,7 +213,7 @@ async fn a_sync_beside_another_ends_with_4_and_names_the_running_run() {
 }
 
 #[tokio::test]
-async fn a_sync_that_sets_rows_aside_ends_with_5() {
+async fn a_sync_that_rejects_rows_ends_with_5() {
     let site = Site::new().await;
     site.on_remote(
         "insert into meter (id, tenant_id, name) values (1, 7, 'fits'), (2, 7, repeat('x', 81))",

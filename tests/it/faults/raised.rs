@@ -81,7 +81,7 @@ fn raising_trigger(state: &str) -> String {
 }
 
 #[tokio::test]
-async fn whatever_a_local_trigger_raises_for_a_row_that_row_is_set_aside_and_the_others_go_on() {
+async fn whatever_a_local_trigger_raises_for_a_row_that_row_is_rejected_and_the_others_go_on() {
     let site = Site::new().await;
     site.on_remote(METERS).await;
     site.sync().await;

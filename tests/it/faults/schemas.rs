@@ -237,7 +237,7 @@ async fn a_local_role_needs_its_rights_step_by_step() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_not_taken_is_set_aside_and_the_others_go_on() {
+async fn a_row_that_is_not_taken_is_rejected_and_the_others_go_on() {
     let broken = Broken::with_changes().await;
     broken
         .site

@@ -48,8 +48,19 @@ async fn of_sets_that_differ_the_last_ones_are_kept_and_an_older_one_is_asked_ab
     site.on_remote("delete from meter where id <= 40").await;
     let mut runs = Vec::new();
     for gone in 0..=SETS {
+        assert_eq!(
+            sets(&site).await,
+            gone,
+            "those of the last hour are all kept"
+        );
         site.on_remote(&format!("delete from meter where id = {}", 41 + gone))
             .await;
+        if gone == SETS {
+            site.on_local(
+                "update meter_sync.meter_sync_log set started_at = started_at - interval '2 hours'",
+            )
+            .await;
+        }
         let (run, _) = held(&site, ErrorCode::MassDeactivationRefused).await;
         runs.push(run.run_id);
     }

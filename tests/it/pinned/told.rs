@@ -117,7 +117,7 @@ async fn a_deactivation_that_a_trigger_refuses_is_no_remote_row_on_any_surface()
         assert!(!text.to_lowercase().contains("remote row"), "{text}");
     }
     let error = &run["error"];
-    let message = "1 meter was rejected because the local table does not take the change.";
+    let message = "1 row was rejected: its change could not be written.";
     assert_eq!(error["message"], message, "{run:#}");
     let remedy = error["remedy"].as_str().expect("a remedy");
     assert!(remedy.contains("constraint or trigger"), "{remedy}");
