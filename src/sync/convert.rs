@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::db::catalog::Column;
 use crate::db::{DbError, Local, RowFault, Tx, json, param, quote};
 use crate::meter::{Fields, Rejection};
 
@@ -242,12 +243,13 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         if self.rows == 0 {
             return Ok(converted);
         }
-        let (columns, values) = (shape.places(&shape.names), casts(shape, &shape.names));
+        let (columns, values) = (shape.places(&shape.names), values(shape, &shape.names));
         let convert = PerRow {
             sql: format!(
                 "-- convert the staged rows
-insert into pg_temp.meter_sync_stage ({columns}) select {values} from pg_temp.meter_sync_text t
-where t.n >= $1 and t.n <= $2"
+insert into pg_temp.meter_sync_stage ({columns}) select {} from {}
+where t.n >= $1 and t.n <= $2",
+                values.list, values.from
             ),
             has_gaps: true,
         };
@@ -292,15 +294,54 @@ const INDEX: &str = "\
 create index on pg_temp.meter_sync_text (n);
 analyze pg_temp.meter_sync_text (n)";
 
-/// The columns of the text table `t`, each as its local type. The cast is to the bare type; length and
-/// precision are left to the assignment, which refuses what an explicit cast would cut off
+/// Values of the text table `t` as their local types take them.
+pub(super) struct Values {
+    /// The list of values.
+    pub(super) list: String,
+    /// What they are selected from.
+    pub(super) from: String,
+}
+
+/// The columns of the text table, each as the bare local type. Length and precision are left to the assignment, which
+/// refuses what an explicit cast would cut off
 /// (<https://www.postgresql.org/docs/current/typeconv-query.html>).
-pub(super) fn casts(shape: &Shape, names: &[String]) -> String {
-    quote::list(names, ", ", |name| {
-        let column = shape.columns.iter().find(|column| column.name == name);
-        let base_type = column.map_or("text", |column| column.base_type.as_str());
-        format!("{}::{base_type}", shape.column("t", name))
-    })
+pub(super) fn values(shape: &Shape, names: &[String]) -> Values {
+    let column = |name: &str| shape.columns.iter().find(|column| column.name == name);
+    let is_read = |name: &str| column(name).is_some_and(is_read_by_input);
+    let list = quote::list(names, ", ", |name| match is_read(name) {
+        true => shape.column("i", name),
+        false => {
+            let base_type = column(name).map_or("text", |column| column.base_type.as_str());
+            format!("{}::{base_type}", shape.column("t", name))
+        }
+    });
+    let read: Vec<&String> = names.iter().filter(|name| is_read(name)).collect();
+    let mut from = "pg_temp.meter_sync_text t".to_owned();
+    if !read.is_empty() {
+        let texts = shape.list("t", read.iter().copied());
+        let types = quote::list(read, ", ", |name| {
+            let exact_type = column(name).map_or("text", |column| column.exact_type.as_str());
+            format!("{} {exact_type}", shape.place(name))
+        });
+        from.push_str(&format!(
+            "
+cross join lateral pg_catalog.json_to_record((select pg_catalog.row_to_json(x) from (select {texts}) x)) i ({types})"
+        ));
+    }
+    Values { list, from }
+}
+
+/// Whether a text is to go through the input function of the type with its modifiers, as COPY sends it. A cast does the
+/// same, but where the type has a cast from text of its own, as `regclass` and types of one's own may, and for an
+/// interval, whose fields decide what a bare number is. In SQL only `json_to_record` calls that function for any type.
+fn is_read_by_input(column: &Column) -> bool {
+    !column.is_builtin || column.base_type == "regclass" || has_interval_fields(column)
+}
+
+/// Whether the column takes some fields of an interval, or fewer digits, only.
+pub(super) fn has_interval_fields(column: &Column) -> bool {
+    let is_interval = ["interval", "interval[]"].contains(&column.base_type.as_str());
+    is_interval && column.exact_type != column.base_type
 }
 
 /// Remembers the key of a row that was rejected, so that its meter does not count as gone; gives the
@@ -311,12 +352,14 @@ async fn set_aside(
     row: i64,
 ) -> Result<(Fields, bool), DbError> {
     let key = shape.places(&shape.key);
-    let values = casts(shape, &shape.key);
+    let values = values(shape, &shape.key);
     let remember = format!(
         "-- reject a row
 insert into pg_temp.meter_sync_aside as a ({key})
-select {values} from pg_temp.meter_sync_text t where t.n = $1
+select {} from {} where t.n = $1
 returning {}::text, {}",
+        values.list,
+        values.from,
         shape.key_json("a"),
         shape.has_key("a")
     );

@@ -2,7 +2,7 @@
 
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
-use super::convert::casts;
+use super::convert::values;
 use super::rejected::{self, Tried};
 use super::{Shape, reasons};
 
@@ -44,10 +44,11 @@ async fn tried(
     names: &[String],
     row: i64,
 ) -> Result<Option<RowFault>, DbError> {
-    let (columns, values) = (shape.places(names), casts(shape, names));
+    let (columns, values) = (shape.places(names), values(shape, names));
     let sql = format!(
         "-- try some values
-insert into pg_temp.meter_sync_stage ({columns}) select {values} from pg_temp.meter_sync_text t where t.n = $1"
+insert into pg_temp.meter_sync_stage ({columns}) select {} from {} where t.n = $1",
+        values.list, values.from
     );
     let tried = rejected::attempt(local, async {
         local.execute(&sql, &[param::bigint(row)]).await?;

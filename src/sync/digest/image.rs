@@ -18,6 +18,7 @@
 use crate::db::catalog::Column;
 use crate::db::quote;
 
+use crate::sync::convert::has_interval_fields;
 use crate::sync::{Shape, format};
 
 /// How rows are hashed in one run.
@@ -241,7 +242,9 @@ fn value(shape: &Shape, row: Row, (there, here): (&Column, &Column), casts: bool
     };
     let is_rounded = rounds(here) && there.exact_type != here.exact_type;
     let is_cast = there.base_type != here.base_type || is_rounded;
-    if !here.is_builtin || is_cast && !casts {
+    // What a number means in such an interval a cast does not tell.
+    let is_read = has_interval_fields(here) && there.base_type != here.base_type;
+    if !here.is_builtin || is_read || is_cast && !casts {
         return Value {
             sql: written,
             kind: Kind::Text,
