@@ -64,6 +64,15 @@ pub struct Column {
     pub is_nullable: bool,
 }
 
+impl Column {
+    /// Whether the values are, or hold, numbers of rows of the catalog, and are written by the names of these:
+    /// `regclass` and its kin, `aclitem`, and their arrays.
+    pub fn names_catalog_rows(&self) -> bool {
+        self.is_builtin
+            && (self.base_type.starts_with("reg") || self.base_type.starts_with("aclitem"))
+    }
+}
+
 impl Relation {
     /// The relation's name for use in SQL.
     pub fn quoted(&self) -> String {

@@ -383,8 +383,8 @@ fn lacks(side: fn(String) -> SyncError, what: &str, role: &str, column: &str) ->
     side(format!("{what} has no {role} {column} that can be synced"))
 }
 
-/// The files that hold the rows, and all that decides what of them is synced. Labels of enumerations and
-/// what stands behind other types of one's own can change and leave the rows as they are.
+/// The files that hold the rows, and all that decides what of them is synced. What a value of a type of one's own or of
+/// the catalog's stands for, as the labels of enumerations and the names of tables, can change and leave the rows as they are.
 fn basis(
     there: &RemoteSide,
     here: &Relation,
@@ -393,6 +393,6 @@ fn basis(
 ) -> Option<String> {
     let (there, here) = (there.file.as_ref()?, here.file.as_ref()?);
     let mut all = columns.iter().chain(remote_columns);
-    all.all(|column| column.is_builtin && !column.is_generated)
+    all.all(|column| column.is_builtin && !column.names_catalog_rows() && !column.is_generated)
         .then(|| format!("{there} {here} {tenant} {mapping:?} {columns:?} {remote_columns:?}"))
 }

@@ -293,3 +293,35 @@ async fn after_a_crash_of_either_server_what_the_rows_hold_decides() {
     let name = rows(&local, "select name from meter where id = 5").await;
     assert_eq!(name, json!([{"name": "meter 5!!"}]));
 }
+
+#[tokio::test]
+async fn what_the_catalog_renames_arrives() {
+    for (type_, value) in [
+        ("regclass", "'thing'"),
+        ("regclass[]", "'{thing}'"),
+        ("aclitem", "'=r/postgres'"),
+    ] {
+        let site = Site::with_schemas(
+            &format!("create table thing (id bigint); create table meter (id bigint primary key, tenant_id int, name {type_}, active boolean not null)"),
+            "create table tenant (id bigint primary key); insert into tenant values (7);
+             create table meter (id bigint primary key, name text, active boolean not null)",
+        )
+        .await;
+        site.on_remote(&format!("insert into meter values (1, 7, {value}, true)"))
+            .await;
+        for _ in 0..3 {
+            site.sync().await;
+        }
+        site.on_remote("alter table thing rename to other_thing")
+            .await;
+        let run = site.sync().await;
+        let renamed = i64::from(type_ != "aclitem");
+        assert_eq!(run.counts.updated, renamed, "{type_}: {run:#?}");
+        let remembered = rows(
+            &site.local,
+            "select count(*) as n from meter_sync.meter_sync_seen",
+        )
+        .await;
+        assert_eq!(remembered, json!([{"n": 0}]), "{type_}");
+    }
+}
