@@ -30,9 +30,7 @@ pub(crate) async fn apply(
     staged: Staged,
 ) -> Result<Synced, SyncError> {
     // A constraint checked only at commit could not be traced to a row.
-    local
-        .batch("-- check constraints at once\nset constraints all immediate")
-        .await?;
+    local.batch(rejected::CHECK).await?;
     let last = plan.steps.last().map_or(0, |(_, rows)| rows.last);
     let mut released = Released::after(last);
     let Some((shape, mut bad)) = steps(local, shape, job, &plan, &mut released).await? else {
@@ -252,6 +250,7 @@ pub(super) fn write(shape: &Shape, step: Step) -> PerRow {
     PerRow {
         sql: writing(shape, step, "p.n >= $1 and p.n <= $2"),
         has_gaps: false,
+        checks: !shape.keeps_what_is_written,
     }
 }
 

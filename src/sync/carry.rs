@@ -85,9 +85,7 @@ pub(super) async fn finish(local: &Tx<'_, Local>, shape: &Shape) -> Result<Tried
         }
     }
     // As at the start of the whole plan.
-    local
-        .batch("-- check constraints at once\nset constraints all immediate")
-        .await?;
+    local.batch(rejected::CHECK).await?;
     Ok(Tried::Taken)
 }
 

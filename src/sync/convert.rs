@@ -252,6 +252,7 @@ where t.n >= $1 and t.n <= $2",
                 values.list, values.from
             ),
             has_gaps: true,
+            checks: false,
         };
         let last: Option<i64> = local.query_one(LAST, &[]).await?.get(0);
         let all = Rows {

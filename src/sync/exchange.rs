@@ -89,6 +89,11 @@ async fn attempt(
         Parked::All => {}
     }
     let ranges = without(rows, out);
+    // What was put off for the exchange is checked at its end.
+    let write = &PerRow {
+        checks: false,
+        ..write.clone()
+    };
     let bad = match rejected::all_but_the_bad(local, ranges, left, prepare, write).await? {
         Ok(bad) => bad,
         Err(fault) => return Ok(Attempt::TooMany(fault)),

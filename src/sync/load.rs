@@ -11,7 +11,7 @@ use crate::meter::Phase;
 
 use super::convert::Leftover;
 use super::format::Format;
-use super::rejected::Rows;
+use super::rejected::{self, Rows};
 use super::relay::{self, Target};
 use super::{Extent, Job, Observer, Shape, SyncError, Synced, apply, enter, plan, read, record};
 
@@ -29,9 +29,7 @@ pub(super) async fn load(
     local.savepoint("load").await?;
     local.hold_rows().await?;
     // A constraint checked only at commit could not be traced to a row.
-    local
-        .batch("-- check constraints at once\nset constraints all immediate")
-        .await?;
+    local.batch(rejected::CHECK).await?;
     let everything = Extent::everything();
     let to = (Target::Meters, Format::quickest(remote, local, shape));
     let relayed = relay::relay((remote, local), (shape, &everything), to, job, observer).await?;

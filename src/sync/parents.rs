@@ -48,6 +48,7 @@ pub(super) async fn insert_all_but_the_bad(
     let write = PerRow {
         sql: writing(shape, Step::Insert, NUMBERED),
         has_gaps: false,
+        checks: !shape.keeps_what_is_written,
     };
     let index = format!("{index};\n{INDEX}");
     let bad = rejected::all_but_the_bad(local, vec![all], limit, &index, &write).await?;

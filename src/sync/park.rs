@@ -263,6 +263,7 @@ from pg_temp.meter_sync_holder h, pg_temp.meter_sync_plan p{from}
 where p.n = h.n and {local_row} and {local_filter} and h.k >= $1 and h.k <= $2{condition}"
         ),
         has_gaps: false,
+        checks: false,
     }
 }
 

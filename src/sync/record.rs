@@ -142,6 +142,7 @@ async fn record(
     let as_text = PerRow {
         sql: statement(Form::Text),
         has_gaps: true,
+        checks: false,
     };
     let bad = rejected::all_but_the_bad(local, vec![rows], usize::MAX, prepare, &as_text).await?;
     for (n, _reason) in bad.unwrap_or_default() {
@@ -150,6 +151,7 @@ async fn record(
             let escaped = PerRow {
                 sql: statement(Form::Escaped),
                 has_gaps: true,
+                checks: false,
             };
             let tried = rejected::attempt(local, escaped.run(local, row));
             if let Tried::Taken = tried.await? {

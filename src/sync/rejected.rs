@@ -37,20 +37,30 @@ impl Rows {
 }
 
 /// A statement that touches each of the rows numbered `$1` to `$2` once.
+#[derive(Clone)]
 pub(crate) struct PerRow {
     pub(crate) sql: String,
     /// Whether there is not a row for every number.
     pub(crate) has_gaps: bool,
+    /// Whether the constraints that a trigger of the local table deferred are checked as soon as the rows are in. At
+    /// commit, what breaks them could not be traced to a row.
+    pub(crate) checks: bool,
 }
+
+/// Checks constraints at once from here on, and those that were put off.
+pub(crate) const CHECK: &str = "-- check constraints at once\nset constraints all immediate";
 
 impl PerRow {
     pub(crate) async fn run(&self, local: &Tx<'_, Local>, rows: Rows) -> Result<Tried, DbError> {
         let params = [param::bigint(rows.first), param::bigint(rows.last)];
         let touched = local.execute(&self.sql, &params).await?;
-        if self.has_gaps || i64::try_from(touched) == Ok(rows.count()) {
-            return Ok(Tried::Taken);
+        if !self.has_gaps && i64::try_from(touched) != Ok(rows.count()) {
+            return Ok(Tried::NotTaken(Box::new(RowFault::skipped())));
         }
-        Ok(Tried::NotTaken(Box::new(RowFault::skipped())))
+        if self.checks {
+            local.batch(CHECK).await?;
+        }
+        Ok(Tried::Taken)
     }
 }
 

@@ -173,6 +173,7 @@ where {} and {local_filter} and l.{} is not true and f.k >= $1 and f.k <= $2",
             quote::identifier(&shape.active)
         ),
         has_gaps: false,
+        checks: !shape.keeps_what_is_written,
     };
     let count = format!(
         "-- count the values to be given up\nselect pg_catalog.count(*) from pg_temp.{table}"
@@ -296,6 +297,7 @@ where {} and {local_filter} and l.{name} is null and f.k >= $1 and f.k <= $2",
                 shape.same_key("l", "f")
             ),
             has_gaps: false,
+            checks: !shape.keeps_what_is_written,
         };
         let list = format!(
             "-- list the values of rejected rows\nselect f.k from pg_temp.{table} f where f.n = any ($1)"

@@ -17,7 +17,7 @@ use super::collisions::{as_view, collide, held_by_plan, movable, wanted};
 use super::few_values;
 use super::plan::Step;
 use super::reasons::BadRow;
-use super::rejected::{self, Rows, Tried};
+use super::rejected::{self, PerRow, Rows, Tried};
 use super::{Job, Shape, carry, park};
 
 /// Among more rows than this nobody looks for rings: each is written by a statement of its own.
@@ -163,7 +163,10 @@ async fn break_one(
             return not_taken();
         }
     }
-    let write = apply::write(shape, Step::Change);
+    let write = PerRow {
+        checks: false,
+        ..apply::write(shape, Step::Change)
+    };
     for &n in ring.iter().rev() {
         if let Tried::NotTaken(fault) = write.run(local, Rows { first: n, last: n }).await? {
             return Ok(Tried::NotTaken(fault));

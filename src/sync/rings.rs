@@ -117,10 +117,13 @@ async fn is_taken(
     let sql = writing(shape, step, PICKED);
     let tried = rejected::attempt(local, async {
         let touched = local.execute(&sql, &[param::bigints(rows)]).await?;
-        Ok(match usize::try_from(touched) == Ok(rows.len()) {
-            true => Tried::Taken,
-            false => Tried::NotTaken(Box::new(RowFault::skipped())),
-        })
+        if usize::try_from(touched) != Ok(rows.len()) {
+            return Ok(Tried::NotTaken(Box::new(RowFault::skipped())));
+        }
+        if !shape.keeps_what_is_written {
+            local.batch(rejected::CHECK).await?;
+        }
+        Ok(Tried::Taken)
     });
     Ok(matches!(tried.await?, Tried::Taken))
 }

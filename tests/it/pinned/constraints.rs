@@ -189,3 +189,44 @@ async fn meters_that_refer_to_each_other_arrive_in_any_order() {
         "{run:#?}"
     );
 }
+
+/// A trigger of the site's that puts off what can be put off.
+const DEFERRING: &str = "create function defer() returns trigger language plpgsql as $$ begin set constraints all deferred; return new; end $$;
+    create trigger defer before insert or update on meter for each row execute function defer()";
+
+#[tokio::test]
+async fn a_trigger_that_defers_constraints_leaves_one_bad_row_one_bad_row() {
+    for (kind, deferrable, bad) in [
+        ("foreign key", "alter table meter add foreign key (name) references device deferrable", "none"),
+        ("unique", "alter table meter add unique (name) deferrable", "d1"),
+        (
+            "constraint trigger",
+            "create function refuse() returns trigger language plpgsql as $$ begin if new.name = 'none' then raise 'no such device'; end if; return null; end $$;
+             create constraint trigger refuse after insert or update on meter deferrable for each row execute function refuse()",
+            "none",
+        ),
+    ] {
+        let site = site("name text, note text", "").await;
+        site.on_local("create table device (name text primary key); insert into device select 'd' || n from generate_series(1, 9) n")
+            .await;
+        site.on_local(&format!("{deferrable}; {DEFERRING}")).await;
+        site.on_remote("insert into meter select n, 7, 'd' || n, 'old', true from generate_series(1, 5) n")
+            .await;
+        site.sync().await;
+        site.on_remote(&format!(
+            "update meter set note = 'new' where id > 2; update meter set name = '{bad}' where id = 2;
+             insert into meter values (6, 7, 'd6', 'new', true), (7, 7, '{bad}', 'new', true)"
+        ))
+        .await;
+        let run = site.sync().await;
+        assert_eq!(run.outcome, Some(Outcome::Partial), "{kind}: {run:#?}");
+        let expected = Counts {
+            inserted: 1,
+            updated: 3,
+            unchanged: 1,
+            rejected: 2,
+            ..Counts::default()
+        };
+        assert_eq!(counts(&run), expected, "{kind}: {run:#?}");
+    }
+}
