@@ -8,12 +8,13 @@ use crate::config::Mapping;
 use crate::db::catalog::{self, Relation};
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
+use crate::sync::SyncError;
 
-/// What is found of publications, row security, rules and triggers; nothing where there is none.
+/// What is found of the role, publications, row security, rules and triggers; nothing where there is none.
 pub(super) async fn of(local: &mut Reached<Local>, mapping: &Mapping) -> Vec<Finding> {
     let looked = async {
         let tx = local.look().await?;
-        let mut found = Vec::new();
+        let mut found: Vec<Finding> = replication_role(&tx).await?.into_iter().collect();
         if let Some(table) = catalog::find(&tx, &mapping.local_table).await? {
             found.extend(replica_identity(&tx, &table).await?);
             found.extend(row_security(&tx, &table).await?);
@@ -28,6 +29,23 @@ pub(super) async fn of(local: &mut Reached<Local>, mapping: &Mapping) -> Vec<Fin
         Ok(found) => found,
         Err(error) => vec![Finding::of("local publications", Err(error.failure()))],
     }
+}
+
+const REPLICATION_ROLE: &str = "\
+-- look whether the role fires triggers by itself
+select from pg_catalog.pg_settings s where s.name = 'session_replication_role' and s.reset_val = 'replica'";
+
+/// A role may have triggers and foreign keys turned off, which a sync turns on.
+async fn replication_role(tx: &Tx<'_, Local>) -> Result<Option<Finding>, DbError> {
+    let is_set = tx.query_opt(REPLICATION_ROLE, &[]).await?.is_some();
+    let verdict = match (tx.is_replica(), is_set) {
+        (true, _) => Verdict::Failed(SyncError::TriggersOff.failure()),
+        (false, true) => Verdict::Ok(
+            "session_replication_role is replica for the role; a sync sets it to origin, so that triggers and foreign keys work".to_owned(),
+        ),
+        (false, false) => return Ok(None),
+    };
+    Ok(Some(Finding::new("local replication role", verdict)))
 }
 
 const UNIDENTIFIED: &str = "\

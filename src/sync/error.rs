@@ -29,6 +29,11 @@ pub enum SyncError {
     /// Synced columns have changed on the remote, and such a run is to fail.
     #[error("{}", .0.message)]
     Drift(Failure),
+    /// The local role fires no triggers and may not change that.
+    #[error(
+        "The local role has session_replication_role = replica and may not set it to origin, so neither foreign keys nor triggers would work."
+    )]
+    TriggersOff,
     /// Remote and local are the same table.
     #[error("The remote and the local settings lead to one and the same table {0}.")]
     SameTable(String),
@@ -164,6 +169,7 @@ impl SyncError {
             | Self::LocalSchema(_)
             | Self::SchemaUsage { .. }
             | Self::Drift(_)
+            | Self::TriggersOff
             | Self::SameTable(_)
             | Self::TenantRefused { .. }
             | Self::TableBusy(_)
@@ -194,6 +200,7 @@ impl SyncError {
             | Self::LocalSchema(_)
             | Self::SchemaUsage { .. }
             | Self::Drift(_)
+            | Self::TriggersOff
             | Self::SameTable(_)
             | Self::TenantRefused { .. }
             | Self::TenantMismatch { .. }
@@ -211,6 +218,7 @@ impl SyncError {
         let code = match self {
             Self::Database(error) => return error.failure(),
             Self::Drift(failure) => return failure.clone(),
+            Self::TriggersOff => ErrorCode::LocalAuth,
             Self::RemoteSchema(_) => ErrorCode::RemoteSchema,
             Self::LocalSchema(_) | Self::HeldTwice { .. } => ErrorCode::LocalSchema,
             Self::SchemaUsage { side, .. } => match side {
@@ -239,6 +247,10 @@ impl SyncError {
         match self {
             Self::SameTable(_) => Some(
                 "Point METER_SYNC_REMOTE_URL at the central database and METER_SYNC_LOCAL_URL at the site's."
+                    .to_owned(),
+            ),
+            Self::TriggersOff => Some(
+                "As a superuser of the local server: alter role <role> reset session_replication_role (and alter database <database> reset session_replication_role), where <role> is the user of METER_SYNC_LOCAL_URL; or, since Postgres 15, grant set on parameter session_replication_role to <role>. Look in METER_SYNC_LOCAL_URL for the setting, too."
                     .to_owned(),
             ),
             Self::SourceEmpty {

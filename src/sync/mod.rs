@@ -229,6 +229,9 @@ pub async fn run(
     observer: &Observer,
 ) -> Result<Done, SyncError> {
     enter(observer, Phase::Prepare);
+    if local.is_replica() {
+        return Err(SyncError::TriggersOff);
+    }
     let shape = shape::resolve(&remote, local, job).await?;
     if shape.may_be_foreign && !job.earlier.is_foreign_awaited {
         return Err(SyncError::Rewritten(shape.remote_from));

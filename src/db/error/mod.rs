@@ -157,6 +157,12 @@ impl DbError {
         })
     }
 
+    /// Whether the role lacks a right.
+    pub fn is_denied(&self) -> bool {
+        self.server_error()
+            .is_some_and(|error| *error.code() == SqlState::INSUFFICIENT_PRIVILEGE)
+    }
+
     /// The contract's view of the error.
     pub fn failure(&self) -> Failure {
         let side = self.side();

@@ -37,6 +37,8 @@ pub struct Tx<'c, S> {
     role_path: String,
     /// The encoding of the database.
     encoding: String,
+    /// See [`Tx::is_replica`].
+    is_replica: bool,
     side: PhantomData<S>,
 }
 
@@ -69,6 +71,7 @@ impl<'c, S: Side> Tx<'c, S> {
             bytes_read: AtomicU64::new(0),
             role_path: String::new(),
             encoding: String::new(),
+            is_replica: false,
             side: PhantomData,
         }
     }
@@ -81,6 +84,12 @@ impl<'c, S: Side> Tx<'c, S> {
     /// The encoding of the database, as the server names it.
     pub fn encoding(&self) -> &str {
         &self.encoding
+    }
+
+    /// Whether triggers and foreign keys do not work in this transaction: the role has `session_replication_role = replica`,
+    /// and no right to set another.
+    pub fn is_replica(&self) -> bool {
+        self.is_replica
     }
 
     /// Whether every text of the database can be shown.

@@ -17,6 +17,12 @@ const PINNED_PATH: &str = "set local search_path = pg_catalog, pg_temp";
 /// The savepoint around the locks of a snapshot.
 const LOCKS: &str = "meter_sync_locks";
 
+/// The `session_replication_role` under which neither triggers nor foreign keys work.
+const REPLICA: &str = "replica";
+
+/// The savepoint around the setting that ends it.
+const TRIGGERS: &str = "meter_sync_triggers";
+
 /// Lets a server in the middle of a statement look for a client that died or gave up, so that it holds
 /// neither lock nor connection for it. Postgres has it from version 14, surely on Linux; elsewhere the
 /// statement's own time limit does it.
@@ -78,7 +84,7 @@ impl<S: Side> Tx<'_, S> {
             SideName::Local => String::new(),
         };
         let sql = format!(
-            "-- pin the path\n{NOW}; show search_path; show server_encoding; {whole}{PINNED_PATH}; {NOTICE_A_DEAD_CLIENT}; {frozen}"
+            "-- pin the path\n{NOW}; show search_path; show server_encoding; show session_replication_role; {whole}{PINNED_PATH}; {NOTICE_A_DEAD_CLIENT}; {frozen}"
         );
         let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;
         let mut values = first_values(messages).into_iter();
@@ -87,6 +93,10 @@ impl<S: Side> Tx<'_, S> {
         }
         self.role_path = values.next().unwrap_or_default();
         self.encoding = values.next().unwrap_or_default();
+        let fires_triggers = values.next().is_none_or(|role| role != REPLICA);
+        if !fires_triggers && let SideName::Local = S::NAME {
+            self.fire_triggers().await?;
+        }
         if whole.is_empty() {
             return Ok(());
         }
@@ -94,6 +104,20 @@ impl<S: Side> Tx<'_, S> {
         match self.role_limits.shorten_transaction(&theirs, self.bounds) {
             Some(shorten) => self.batch(&shorten).await,
             None => Ok(()),
+        }
+    }
+
+    /// Lets triggers and foreign keys work, where the role may.
+    async fn fire_triggers(&mut self) -> Result<(), DbError> {
+        self.savepoint(TRIGGERS).await?;
+        let sql = "-- fire triggers\nset local session_replication_role = origin";
+        match self.batch(sql).await {
+            Ok(()) => self.release(TRIGGERS).await,
+            Err(error) if error.is_denied() => {
+                self.is_replica = true;
+                self.back_to(TRIGGERS).await
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -1,13 +1,15 @@
 //! Rows of other tables keep their meter, or the meters are left as they are, where their unique values are exchanged or
 //! given up.
 
+use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
+use meter_sync::error::ErrorCode;
 use meter_sync::meter::Outcome;
 use serde_json::{Value, json};
 
 use super::rewrites::as_role;
 use super::site;
-use crate::support::site::{Site, rows};
+use crate::support::site::{Site, config, rows};
 
 const THREE: &str =
     "insert into meter values (1, 7, 'A', true), (2, 7, 'B', true), (3, 7, 'C', true)";
@@ -293,4 +295,67 @@ async fn assert_readings_stay(made: &str, table: &str, referred: &str, action: &
     };
     assert_eq!(run.outcome, Some(expected), "{table} {action}: {run:#?}");
     assert_eq!(rows(&site.local, readings).await, moved, "{table} {action}");
+}
+
+/// What lets the sessions of a database leave out triggers and foreign keys.
+const REPLICA: &str = "do $$ begin execute format('alter database %I set session_replication_role = replica', current_database()); end $$";
+
+#[tokio::test]
+async fn readings_follow_their_meter_for_a_role_that_fires_no_triggers() {
+    for rule in ["on update cascade", "on update set null", "deferrable"] {
+        let site = site("name text unique", "").await;
+        site.on_local(&format!(
+            "create schema kept; create table kept.reading (id bigint primary key, meter text references meter (name) {rule}); {REPLICA}"
+        ))
+        .await;
+        site.on_remote(THREE).await;
+        site.sync().await;
+        site.on_local("insert into kept.reading values (1, 'A'), (2, 'B')")
+            .await;
+        site.on_remote(EXCHANGE).await;
+        let run = site.sync().await;
+        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{rule}: {run:#?}");
+        let moved = match rule {
+            "deferrable" => json!([{"id": 1, "meter": "A"}, {"id": 2, "meter": "B"}]),
+            _ => json!([{"id": 1, "meter": "B"}, {"id": 2, "meter": "A"}]),
+        };
+        assert_eq!(readings(&site).await, moved, "{rule}");
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_fire_triggers_writes_nothing_and_is_told_so() {
+    let mut site = site("name text", "").await;
+    let role = format!("replica_{}", std::process::id());
+    site.on_local(&format!(
+        "drop role if exists {role}; create role {role} login; {REPLICA};
+         do $$ begin execute format('grant create on database %I to {role}', current_database()); end $$;
+         grant select, insert, update on meter to {role}; grant select on tenant to {role}"
+    ))
+    .await;
+    site.on_remote(THREE).await;
+    let settings = site
+        .settings()
+        .with(Setting::LocalUrl, as_role(&site.pair.local_url, &role));
+    site.reconfigure(&settings);
+    let findings = check::run(&config(&settings)).await;
+    let found = findings
+        .iter()
+        .find(|finding| finding.subject == "local replication role");
+    let Some(Verdict::Failed(failure)) = found.map(|finding| &finding.verdict) else {
+        panic!("{findings:#?}");
+    };
+    let run = site.sync().await;
+    let error = run.error.expect("an error");
+    assert_eq!(error.code, ErrorCode::LocalAuth, "{error:?}");
+    assert_eq!(
+        (&error.code, &error.remedy),
+        (&failure.code, &failure.remedy)
+    );
+    assert!(
+        error.remedy.contains("session_replication_role"),
+        "{error:?}"
+    );
+    site.on_local(&format!("drop owned by {role}; drop role {role}"))
+        .await;
 }
