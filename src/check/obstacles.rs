@@ -184,19 +184,20 @@ const EVENT_TRIGGERS: &str = "\
 -- look for event triggers that a sync fires
 select e.evtname::text, p.proname::text
 from pg_catalog.pg_event_trigger e join pg_catalog.pg_proc p on p.oid = e.evtfoid
-where e.evtenabled in ('O', 'A') and e.evtevent in ('ddl_command_start', 'ddl_command_end')
+where e.evtenabled in ('O', 'A') and e.evtevent in ('ddl_command_start', 'ddl_command_end', 'sql_drop')
   and (e.evttags is null
-       or e.evttags && array['CREATE TABLE', 'CREATE TABLE AS', 'CREATE INDEX', 'CREATE VIEW', 'DROP TABLE', 'DROP VIEW'])
+       or e.evttags && array['DROP TABLE', 'DROP VIEW']
+       or e.evttags && array['CREATE TABLE', 'CREATE TABLE AS', 'CREATE INDEX', 'CREATE VIEW'] and e.evtevent <> 'sql_drop')
 order by 1";
 
-/// An event trigger may refuse the temporary tables of a sync.
+/// An event trigger may refuse the temporary tables and views of a sync.
 async fn event_triggers(tx: &Tx<'_, Local>) -> Result<Option<Finding>, DbError> {
     let rows = tx.query(EVENT_TRIGGERS, &[]).await?;
     if rows.is_empty() {
         return Ok(None);
     }
     let text = format!(
-        "{}: called when a sync makes its temporary tables. If it refuses them, let those of the sync's role pass.",
+        "{}: called when a sync makes or drops its temporary tables and views. If it refuses that, let those of the sync's role pass.",
         functions(&rows)
     );
     let verdict = Verdict::Warning(text);

@@ -99,7 +99,8 @@ pub(crate) async fn attempt(
 /// Classes of errors that are of the server's state and not of what it was asked.
 const NOT_OURS: &[&str] = &["08", "25", "40", "53", "55", "57", "58", "XX"];
 
-/// Runs what a run can do without, under a savepoint: where the server cannot do it, it is undone and `None`.
+/// Runs what a run can do without, under a savepoint: where the server cannot do it, it is undone and `None`. That an
+/// event trigger refuses temporary tables is an error: it is told, and not taken for what the server cannot do.
 pub(crate) async fn if_possible<T>(
     local: &Tx<'_, Local>,
     attempt: impl Future<Output = Result<T, DbError>>,
@@ -113,7 +114,8 @@ pub(crate) async fn if_possible<T>(
         Err(error) => {
             let server_error = error.server_error();
             let class = server_error.and_then(|error| error.code().code().get(..2));
-            if class.is_none_or(|class| NOT_OURS.contains(&class)) {
+            let is_of_the_server = class.is_none_or(|class| NOT_OURS.contains(&class));
+            if is_of_the_server || error.is_of_an_event_trigger() {
                 return Err(error);
             }
             local.back_to("possible").await?;

@@ -121,7 +121,19 @@ impl DbError {
     /// Whether the error speaks of one row and not of the statement or the server: its values break a rule or cannot
     /// be cast, or a trigger or another function of the database's owner fails on it.
     pub fn is_about_a_row(&self) -> bool {
-        self.server_error().is_some_and(origin::is_about_a_row)
+        self.server_error().is_some_and(origin::is_about_a_row) && !self.is_of_an_event_trigger()
+    }
+
+    /// Whether an event trigger refuses that temporary tables or views are made or dropped, which every run may need.
+    pub fn is_of_an_event_trigger(&self) -> bool {
+        match self {
+            Self::Query { doing, source, .. } => source
+                .as_db_error()
+                .is_some_and(|error| remedy::is_of_an_event_trigger(doing, error)),
+            Self::Pool { .. } | Self::Connect { .. } | Self::Busy { .. } | Self::Silence { .. } => {
+                false
+            }
+        }
     }
 
     /// Whether a text of the server came to a GiB.

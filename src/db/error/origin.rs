@@ -59,6 +59,11 @@ fn is_of_a_language(error: &ServerError) -> bool {
         && (LANGUAGES.contains(&name) || name.starts_with("plpy_") || name.starts_with("plv8"))
 }
 
+/// Whether a function of the database's owner raised it, or something fails inside one.
+pub(super) fn is_in_code_of_theirs(error: &ServerError) -> bool {
+    !is_of_the_server(error) && (is_raised(error) || is_nested(error))
+}
+
 /// Whether something fails inside a function, a trigger or a row of a COPY, and not the statement as a whole.
 fn is_nested(error: &ServerError) -> bool {
     let context = error.where_().unwrap_or_default();

@@ -8,8 +8,9 @@ use super::origin::{self, class};
 use crate::db::SideName;
 use crate::error::ErrorCode;
 
-/// The statements that make tables and indexes, which an event trigger may refuse.
-const MAKES_TABLES: [&str; 7] = [
+/// The statements that make and drop temporary tables, views and indexes, which an event trigger may refuse, and that run
+/// no other code of the database's owner.
+const OF_TEMPORARY_TABLES: [&str; 14] = [
     "create the staging tables",
     "create the text staging table",
     "index the text staging table",
@@ -17,7 +18,19 @@ const MAKES_TABLES: [&str; 7] = [
     "drop the outdated plan",
     "index the plan",
     "create the schema of the sync tables",
+    "define who stands in whose way",
+    "number who stands in the way",
+    "number the rows of a ring",
+    "number the new rows anew",
+    "drop the last free values",
+    "drop the free values",
+    "forget who was noted",
 ];
+
+/// Whether an event trigger fails in a statement of ours.
+pub(super) fn is_of_an_event_trigger(doing: &str, error: &ServerError) -> bool {
+    OF_TEMPORARY_TABLES.contains(&doing) && origin::is_in_code_of_theirs(error)
+}
 
 /// The contract's code of what a server says. Never `INTERNAL`: whatever a server refuses is no bug of ours to its reader.
 pub(super) fn code(side: SideName, error: &ServerError) -> ErrorCode {
@@ -96,7 +109,7 @@ fn of_code_of_theirs(side: SideName, doing: &str) -> String {
     match side {
         SideName::Remote => "A view, function or policy of the remote raises this: mend it there, or the remote row that it refuses."
             .to_owned(),
-        SideName::Local if MAKES_TABLES.contains(&doing) => "An event trigger of the local database refuses the temporary tables of a sync (`select evtname from pg_event_trigger` lists them): let temporary tables of the sync's role pass."
+        SideName::Local if OF_TEMPORARY_TABLES.contains(&doing) => "An event trigger of the local database refuses that a sync makes or drops its temporary tables and views (`select evtname from pg_event_trigger` lists them): let those of the sync's role pass."
             .to_owned(),
         SideName::Local => "A trigger or function of the local database raises this: change it, or let the statements of the sync's role pass."
             .to_owned(),

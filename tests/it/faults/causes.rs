@@ -104,6 +104,56 @@ async fn an_event_trigger_that_refuses_our_tables_is_named_with_its_hint() {
 }
 
 #[tokio::test]
+async fn an_event_trigger_that_refuses_what_an_exchange_makes_and_drops_is_named_with_its_hint() {
+    for refused in [
+        "sql_drop",
+        "sql_drop when tag in ('DROP VIEW')",
+        "sql_drop when tag in ('DROP TABLE')",
+        "ddl_command_start when tag in ('CREATE VIEW')",
+        "ddl_command_end when tag in ('DROP TABLE')",
+    ] {
+        let site = crate::pinned::site("name text", ", unique (name)").await;
+        site.on_remote(
+            "insert into meter select n, 7, 'S' || n, true from generate_series(1, 4) n",
+        )
+        .await;
+        site.sync().await;
+        site.on_local(&format!(
+            "create function no_ddl() returns event_trigger language plpgsql as
+                 $$begin raise exception 'nobody drops here' using hint = 'ticket DBA-1'; end$$;
+             create event trigger no_drops on {refused} execute function no_ddl()"
+        ))
+        .await;
+        let found = warning(finding(&site.settings(), "local event triggers").await);
+        assert!(found.contains("no_drops"), "{refused}: {found}");
+        // Two rules, so that each of our tables is made more than once.
+        site.on_local("create unique index lower_name on meter (lower(name))")
+            .await;
+        site.on_remote(
+            "update meter set name = 'T' where id = 1; update meter set name = 'S1' where id = 2;
+             update meter set name = 'S2' where id = 1",
+        )
+        .await;
+        for _ in 0..2 {
+            let run = site.sync().await;
+            let error = run.error.expect(refused);
+            assert_eq!(
+                error.code,
+                ErrorCode::LocalConstraint,
+                "{refused}: {error:?}"
+            );
+            assert!(error.message.contains("no_ddl()"), "{refused}: {error:?}");
+            let remedy = error.remedy;
+            assert!(remedy.contains("event trigger"), "{refused}: {remedy}");
+            assert!(remedy.contains("ticket DBA-1"), "{refused}: {remedy}");
+        }
+        site.on_local("drop event trigger no_drops").await;
+        let run = site.sync().await;
+        assert_eq!(run.counts.updated, 2, "{refused}: {run:#?}");
+    }
+}
+
+#[tokio::test]
 async fn row_security_of_the_local_table_is_found_beforehand() {
     let site = Site::new().await;
     let url = with_role(
