@@ -23,6 +23,7 @@ mod inherited;
 mod limits;
 mod obstacles;
 mod privileges;
+mod publications;
 mod reached;
 mod rows;
 mod sequences;

@@ -3,11 +3,10 @@
 use tokio_postgres::Row;
 
 use super::reached::Reached;
-use super::{Finding, Verdict};
+use super::{Finding, Verdict, publications};
 use crate::config::Mapping;
 use crate::db::catalog::{self, Relation};
 use crate::db::{DbError, Local, Tx, param};
-use crate::error::{ErrorCode, Failure};
 use crate::sync::SyncError;
 
 /// What is found of the role, publications, row security, rules and triggers; nothing where there is none.
@@ -16,7 +15,7 @@ pub(super) async fn of(local: &mut Reached<Local>, mapping: &Mapping) -> Vec<Fin
         let tx = local.look().await?;
         let mut found: Vec<Finding> = replication_role(&tx).await?.into_iter().collect();
         if let Some(table) = catalog::find(&tx, &mapping.local_table).await? {
-            found.extend(replica_identity(&tx, &table).await?);
+            found.extend(publications::findings(&tx, &table).await?);
             found.extend(row_security(&tx, &table).await?);
             found.extend(rules(&tx, &table).await?);
             found.extend(triggers(&tx, &table).await?);
@@ -46,49 +45,6 @@ async fn replication_role(tx: &Tx<'_, Local>) -> Result<Option<Finding>, DbError
         (false, false) => return Ok(None),
     };
     Ok(Some(Finding::new("local replication role", verdict)))
-}
-
-const UNIDENTIFIED: &str = "\
--- look for published tables without a replica identity
-with recursive family (oid) as (
-    select $1::oid
-    union select i.inhrelid from family f join pg_catalog.pg_inherits i on i.inhparent = f.oid
-), ours as (
-    select f.oid from family f
-    union select c.oid from pg_catalog.pg_class c where c.relnamespace = to_regnamespace('meter_sync')::oid
-)
-select format('%I.%I', n.nspname, c.relname)
-from ours join pg_catalog.pg_class c on c.oid = ours.oid and c.relkind = 'r'
-join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where c.relpersistence = 'p' and c.relreplident <> 'f'
-  and not exists (
-    select from pg_catalog.pg_index i where i.indrelid = c.oid
-      and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end)
-  and exists (
-    select from pg_catalog.pg_publication p
-    where (p.pubupdate or p.pubdelete) and (p.puballtables or exists (
-        select from pg_catalog.pg_publication_tables t
-        where t.pubname = p.pubname and t.schemaname = n.nspname and t.tablename = c.relname)))
-order by 1";
-
-/// A published table whose rows have no identity takes no updates.
-async fn replica_identity(
-    tx: &Tx<'_, Local>,
-    table: &Relation,
-) -> Result<Option<Finding>, DbError> {
-    let rows = tx.query(UNIDENTIFIED, &[param::oid(table.oid)]).await?;
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    let tables: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    let tables = tables.join(", ");
-    let message = format!(
-        "{tables}: published for logical replication without a replica identity, so Postgres refuses updates."
-    );
-    let remedy = "As the table's owner: give it a primary key, or alter table <table> replica identity using index <unique index> (or replica identity full).";
-    let failure = Failure::new(ErrorCode::LocalSchema, message).with_remedy(remedy);
-    let verdict = Verdict::Failed(failure);
-    Ok(Some(Finding::new("local replica identity", verdict)))
 }
 
 /// One row where policies apply to our role: what none of them lets it do.

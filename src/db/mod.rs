@@ -21,6 +21,7 @@ use bounds::Bounds;
 pub use bounds::RoleLimits;
 use dial::{Dial, LastWords};
 pub use error::DbError;
+pub(crate) use error::PUBLICATION_REMEDY;
 pub use fault::RowFault;
 pub use moment::Moment;
 pub use server_clock::ServerClock;

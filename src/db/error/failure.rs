@@ -114,7 +114,13 @@ fn told(side: SideName, doing: &str, error: &ServerError) -> String {
     if *error.code() == SqlState::TOO_MANY_CONNECTIONS && !origin::is_raised(error) {
         return format!("The {side} server has no connection left for us (SQLSTATE {state}).");
     }
-    let message = shortened(error.message());
+    let mut message = shortened(error.message());
+    // What keeps a published table from being updated is told only there.
+    if error.routine() == Some("CheckCmdReplicaIdentity")
+        && let Some(detail) = error.detail()
+    {
+        message = format!("{message}: {}", shortened(detail).trim_end_matches('.'));
+    }
     let from = origin::function(error)
         .map_or_else(String::new, |line| format!(", in {}", shortened(line)));
     match origin::is_fatal(error) {

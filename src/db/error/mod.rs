@@ -14,6 +14,7 @@ mod origin;
 mod remedy;
 
 pub(crate) use denied::Denied;
+pub(crate) use remedy::PUBLICATION_REMEDY;
 
 /// An error of one of the databases. Its text holds no host, user or SQL; the cause stays as source.
 #[derive(Debug, thiserror::Error)]

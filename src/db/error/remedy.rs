@@ -32,6 +32,9 @@ pub(super) fn is_of_an_event_trigger(doing: &str, error: &ServerError) -> bool {
     OF_TEMPORARY_TABLES.contains(&doing) && origin::is_in_code_of_theirs(error)
 }
 
+/// What to do where a publication's row filter or column list keeps the local table from being updated.
+pub(crate) const PUBLICATION_REMEDY: &str = "As the owner of the publication: let its row filter read only columns of the table's replica identity, and its column list name all of these (`alter publication <publication> set table <table> ...`). Or change the identity: `alter table <table> replica identity using index <unique index>`, or `replica identity full`, which fits any row filter and no column list. `meter-sync check` names the publication.";
+
 /// The contract's code of what a server says. Never `INTERNAL`: whatever a server refuses is no bug of ours to its reader.
 pub(super) fn code(side: SideName, error: &ServerError) -> ErrorCode {
     if origin::is_raised(error) {
@@ -145,6 +148,7 @@ fn of_state(side: SideName, error: &ServerError) -> Option<String> {
             .to_owned(),
         "55000" if error.routine() == Some("CheckCmdReplicaIdentity") => "The local table is published for logical replication and has no replica identity: give it a primary key, or `alter table <table> replica identity using index <unique index>` (or `replica identity full`)."
             .to_owned(),
+        "42P10" if error.routine() == Some("CheckCmdReplicaIdentity") => PUBLICATION_REMEDY.to_owned(),
         "25006" if side == SideName::Local => "The local database or role is read-only: lead METER_SYNC_LOCAL_URL to the primary server, and set default_transaction_read_only = off for the role."
             .to_owned(),
         "25006" => "A view or function of the remote writes; a sync only reads there. Let METER_SYNC_REMOTE_TABLE or METER_SYNC_REMOTE_QUERY name something that only reads."

@@ -1,0 +1,134 @@
+//! Publications of the local tables that make Postgres refuse updates: a row needs a replica identity, and a row filter or
+//! a column list must fit it (<https://www.postgresql.org/docs/current/logical-replication-row-filter.html>).
+
+use super::{Finding, Verdict};
+use crate::db::catalog::Relation;
+use crate::db::{DbError, Local, PUBLICATION_REMEDY, Tx, param};
+use crate::error::{ErrorCode, Failure};
+
+/// What is found of the publications of the local table and of our own tables.
+pub(super) async fn findings(
+    tx: &Tx<'_, Local>,
+    table: &Relation,
+) -> Result<Vec<Finding>, DbError> {
+    let found = [
+        replica_identity(tx, table).await?,
+        filters(tx, table).await?,
+    ];
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// The tables `ours` that hold rows: the local table's with its partitions and heirs, and those of a sync itself; `place`
+/// numbers each of them and its ancestors in `published_as`, from itself up.
+macro_rules! ours {
+    () => {
+        "
+with recursive family (oid) as (
+    select $1::oid
+    union select i.inhrelid from family f join pg_catalog.pg_inherits i on i.inhparent = f.oid
+), ours as (
+    select c.oid, format('%I.%I', n.nspname, c.relname) as name, c.relreplident, (
+        select array_agg(a.attname)
+        from pg_catalog.pg_index i
+        join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = any (i.indkey)
+        where i.indrelid = c.oid
+          and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end
+    ) as identity
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where c.relkind = 'r' and c.relpersistence = 'p'
+      and (c.oid in (select f.oid from family f) or n.nspname = 'meter_sync')
+), published_as as (
+    select o.oid as leaf, o.oid as relid, 0 as place from ours o
+    union all
+    select o.oid, a.relid, a.place from ours o
+    cross join lateral pg_partition_ancestors(o.oid) with ordinality a (relid, place) where a.relid <> o.oid
+)"
+    };
+}
+
+const UNIDENTIFIED: &str = concat!(
+    "-- look for published tables without a replica identity",
+    ours!(),
+    "
+select o.name from ours o
+where o.relreplident <> 'f' and o.identity is null
+  and exists (
+    select from pg_catalog.pg_publication p
+    where (p.pubupdate or p.pubdelete) and (p.puballtables or exists (
+        select from published_as a
+        join pg_catalog.pg_class c on c.oid = a.relid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        join pg_catalog.pg_publication_tables t on t.schemaname = n.nspname and t.tablename = c.relname
+        where a.leaf = o.oid and t.pubname = p.pubname)))
+order by 1"
+);
+
+/// A published table whose rows have no identity takes no updates.
+async fn replica_identity(
+    tx: &Tx<'_, Local>,
+    table: &Relation,
+) -> Result<Option<Finding>, DbError> {
+    let rows = tx.query(UNIDENTIFIED, &[param::oid(table.oid)]).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let tables: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let tables = tables.join(", ");
+    let message = format!(
+        "{tables}: published for logical replication without a replica identity, so Postgres refuses updates."
+    );
+    let remedy = "As the table's owner: give it a primary key, or alter table <table> replica identity using index <unique index> (or replica identity full).";
+    let failure = Failure::new(ErrorCode::LocalSchema, message).with_remedy(remedy);
+    let verdict = Verdict::Failed(failure);
+    Ok(Some(Finding::new("local replica identity", verdict)))
+}
+
+/// Filters and lists that the identity does not fit. Servers before version 15 have neither, nor the columns, so these are
+/// read as JSON. A partition that is published as its root goes by what is said of the highest published ancestor.
+const UNCOVERED: &str = concat!(
+    "-- look for publications that the replica identity does not cover",
+    ours!(),
+    ", published as (
+    select o.*, p.pubname, r.relid, r.filter, r.columns
+    from ours o
+    join pg_catalog.pg_publication p on p.pubupdate or p.pubdelete
+    cross join lateral (
+        select a.relid, to_jsonb(e) ->> 'prqual' as filter, to_jsonb(e) ->> 'prattrs' as columns
+        from published_as a
+        join pg_catalog.pg_publication_rel e on e.prrelid = a.relid and e.prpubid = p.oid
+        where a.leaf = o.oid and (p.pubviaroot or a.relid = o.oid)
+        order by a.place desc limit 1
+    ) r
+    where o.relreplident = 'f' or o.identity is not null
+)
+select format('%s (the %s of publication %I)', u.name, u.what, u.pubname) from (
+    select p.name, 'row filter' as what, p.pubname from published p
+    where p.relreplident <> 'f' and exists (
+        select from regexp_matches(p.filter, ':varattno ([0-9]+)', 'g') v (found)
+        join pg_catalog.pg_attribute a on a.attrelid = p.relid and a.attnum = v.found[1]::integer
+        where a.attname <> all (p.identity))
+    union
+    select p.name, 'column list', p.pubname from published p
+    where p.columns is not null and (p.relreplident = 'f' or exists (
+        select from unnest(p.identity) i (name)
+        where i.name not in (
+            select a.attname from regexp_matches(p.columns, '[0-9]+', 'g') v (found)
+            join pg_catalog.pg_attribute a on a.attrelid = p.relid and a.attnum = v.found[1]::integer)))
+) u
+order by 1"
+);
+
+/// A table whose row filter or column list does not fit its replica identity takes no updates.
+async fn filters(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, DbError> {
+    let rows = tx.query(UNCOVERED, &[param::oid(table.oid)]).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let tables: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let message = format!(
+        "{}: does not fit the replica identity, so Postgres refuses updates.",
+        tables.join(", ")
+    );
+    let failure = Failure::new(ErrorCode::LocalSchema, message).with_remedy(PUBLICATION_REMEDY);
+    let verdict = Verdict::Failed(failure);
+    Ok(Some(Finding::new("local publications", verdict)))
+}
