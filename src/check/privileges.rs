@@ -8,16 +8,17 @@ use crate::db::{DbError, Local, Remote, Side, SideName, Tx, param};
 use crate::error::{ErrorCode, Failure};
 use crate::sync::{self, Shape, SyncError};
 
+/// A query might be run by a parallel worker, which does not have the setting of the transaction.
 const REMOTE_READ_ONLY: &str = "\
 -- look whether we only read
-select current_setting('transaction_read_only') = 'on'";
+show transaction_read_only";
 
 /// That the remote refuses whatever we might write.
 pub(super) async fn remote_is_only_read(remote: &mut Reached<Remote>) -> Finding {
     let looked = async {
         let tx = remote.look().await?;
-        let read_only: bool = tx.query_one(REMOTE_READ_ONLY, &[]).await?.get(0);
-        Ok(if read_only {
+        let read_only: String = tx.query_one(REMOTE_READ_ONLY, &[]).await?.get(0);
+        Ok(if read_only == "on" {
             Verdict::Ok("its transactions are read-only".to_owned())
         } else {
             let message = "The remote does not keep our transactions read-only.";

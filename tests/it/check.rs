@@ -285,3 +285,16 @@ async fn encodings_that_differ_are_told_with_what_is_rejected() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_remote_that_runs_all_it_can_in_workers_is_still_seen_to_be_only_read() {
+    let site = Site::new().await;
+    // Version 16 gave the setting another name.
+    site.on_remote(
+        "do $$ begin execute format('alter database %I set %I = on', current_database(), (
+             select name from pg_settings where name in ('force_parallel_mode', 'debug_parallel_query'))); end $$",
+    )
+    .await;
+    let findings = check(&site.settings()).await;
+    assert_eq!(failed(&findings), Vec::<&str>::new(), "{findings:#?}");
+}
