@@ -15,6 +15,8 @@ pub struct Relation {
     pub name: String,
     /// Whether it is a table, plain or partitioned, and not a view.
     pub is_table: bool,
+    /// Whether it has rows to be read: it is a table or a view, and no index, sequence or type.
+    pub has_rows: bool,
     /// Whether its rows surely are what is written to them: a plain table without rules or row security, and without
     /// triggers, also on the tables that inherit from it.
     pub is_plain: bool,
@@ -179,7 +181,8 @@ select t.base_type, t.exact_type, t.is_builtin, ",
                  c.oid, pg_relation_filenode(c.oid),
                  (select string_agg(b.pid::text, ' ' order by b.pid) from pg_catalog.pg_stat_activity b
                   where b.datid is null and b.usesysid is null)) end,
-       t.equals, (c.relkind <> 'r' or c.relhassubclass) and exists (select from pg_catalog.pg_foreign_table)
+       t.equals, (c.relkind <> 'r' or c.relhassubclass) and exists (select from pg_catalog.pg_foreign_table),
+       c.relkind in ('r', 'p', 'v', 'm', 'f')
 from pinned
 join pg_catalog.pg_class c on c.oid = pinned.oid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -245,6 +248,7 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
         schema: first.get(10),
         name: first.get(11),
         is_table: first.get(12),
+        has_rows: first.get(18),
         estimated_rows: first.get(13),
         is_plain: first.get(14),
         file: first.get(15),

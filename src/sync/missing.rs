@@ -1,8 +1,20 @@
 //! Says why a table is not found: it does not exist, or it is in a schema that the role may not use.
 
-use crate::db::{DbError, Side, SideName, Tx, param};
+use crate::db::catalog::{self, Relation};
+use crate::db::{DbError, Remote, Side, SideName, Tx, param};
 
 use super::SyncError;
+
+/// The remote table or view of this name.
+pub(super) async fn remote_source(tx: &Tx<'_, Remote>, name: &str) -> Result<Relation, SyncError> {
+    match catalog::find(tx, name).await? {
+        Some(relation) if relation.has_rows => Ok(relation),
+        Some(_) => Err(SyncError::RemoteSchema(format!(
+            "{name} is not a table or view"
+        ))),
+        None => Err(missing(tx, name).await?),
+    }
+}
 
 /// The error for a relation that the role does not find under this name.
 pub(crate) async fn missing<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<SyncError, DbError> {

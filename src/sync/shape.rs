@@ -7,7 +7,7 @@ use crate::db::{Local, Remote, Tx, both, quote};
 use crate::meter::{RunId, TenantId};
 
 use super::drift::Offered;
-use super::missing::{made_there, missing};
+use super::missing::{made_there, remote_source};
 use super::refusals::{is_one_database, local_table, refuse_occupied, try_tenant};
 use super::{Job, SyncError, key, locks};
 
@@ -246,10 +246,7 @@ impl RemoteSide {
     async fn find(remote: &Tx<'_, Remote>, mapping: &Mapping) -> Result<Self, SyncError> {
         match &mapping.source {
             Source::Table(name) => {
-                let found = catalog::find(remote, name).await?;
-                let Some(relation) = found else {
-                    return Err(missing(remote, name).await?);
-                };
+                let relation = remote_source(remote, name).await?;
                 let tenant = relation.column(&mapping.tenant_column);
                 Ok(Self {
                     tenant_type: tenant.map(|column| column.base_type.clone()),

@@ -148,6 +148,9 @@ fn of_state(side: SideName, error: &ServerError) -> Option<String> {
             .to_owned(),
         "55000" if error.routine() == Some("CheckCmdReplicaIdentity") => "The local table is published for logical replication and has no replica identity: give it a primary key, or `alter table <table> replica identity using index <unique index>` (or `replica identity full`)."
             .to_owned(),
+        "55000" if error.routine() == Some("ExecOpenScanRelation") => format!(
+            "As its owner on the {side} database: refresh materialized view <view>, of the view that the message names."
+        ),
         "42P10" if error.routine() == Some("CheckCmdReplicaIdentity") => PUBLICATION_REMEDY.to_owned(),
         "25006" if side == SideName::Local => "The local database or role is read-only: lead METER_SYNC_LOCAL_URL to the primary server, and set default_transaction_read_only = off for the role."
             .to_owned(),

@@ -149,3 +149,30 @@ async fn a_query_may_end_with_a_semicolon_and_comments() {
         assert!(found.iter().all(is_well), "{query}: {found:#?}");
     }
 }
+
+#[tokio::test]
+async fn a_remote_name_of_no_table_or_view_is_told_as_such() {
+    let mut site = Site::new().await;
+    site.on_remote("create sequence numbers").await;
+    for name in ["meter_pkey", "numbers"] {
+        let settings = site.settings().with(Setting::RemoteTable, name);
+        for failure in both(&mut site, &settings).await {
+            assert_eq!(failure.code, ErrorCode::RemoteSchema, "{failure:?}");
+            let told = format!("{name} is not a table or view");
+            assert!(failure.message.contains(&told), "{failure:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_materialized_view_that_holds_nothing_yet_is_to_be_refreshed() {
+    let mut site = Site::new().await;
+    site.on_remote("create materialized view given as select * from meter with no data")
+        .await;
+    let settings = site.settings().with(Setting::RemoteTable, "given");
+    for failure in both(&mut site, &settings).await {
+        assert_eq!(failure.code, ErrorCode::RemoteSchema, "{failure:?}");
+        let remedy = &failure.remedy;
+        assert!(remedy.contains("refresh materialized view"), "{failure:?}");
+    }
+}
