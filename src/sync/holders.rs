@@ -49,7 +49,7 @@ fn first_of_each(rule: &Exclusive) -> String {
         .collect();
     format!(
         "-- find who holds the values
-select distinct on (w.n) w.n, array[{}], w.named, w.is_active, w.is_ours, w.is_gone, w.is_unreferenced
+select distinct on (w.n) w.n, array[{}], w.named, w.is_active, w.is_ours, w.is_gone, w.is_unreferenced, w.has_no_tenant
 from pg_temp.meter_sync_found w where w.n {} any ($1)
 order by w.n, w.is_ours desc, w.is_active desc",
         shown.join(", "),
@@ -57,8 +57,8 @@ order by w.n, w.is_ours desc, w.is_active desc",
     )
 }
 
-/// For each row its number, what it is to hold, and of the rows in its way: the key, whether it is active, ours, gone, and
-/// not referred to.
+/// For each row its number, what it is to hold, and of the rows in its way: the key, whether it is active, ours, gone,
+/// not referred to, and of no tenant.
 fn find(shape: &Shape, job: &Job<'_>, rule: &Exclusive, step: Step) -> String {
     let Shape {
         local,
@@ -77,6 +77,7 @@ fn find(shape: &Shape, job: &Job<'_>, rule: &Exclusive, step: Step) -> String {
         format!("({local_filter}) is true"),
         format!("{} is true", release::is_gone(shape, job)),
         is_unreferenced,
+        has_no_tenant(shape, job),
     ]);
     let column = |read: &Read| shape.column("l", &read.name);
     let held = entries(rule, &values, column, &format!("{local} l"));
@@ -93,11 +94,17 @@ fn find(shape: &Shape, job: &Job<'_>, rule: &Exclusive, step: Step) -> String {
     let shown: Vec<String> = (1..=rule.parts.len())
         .map(|place| format!("a.x{place}::text collate \"default\" as x{place}"))
         .collect();
-    let [named, is_active, is_ours, is_gone, is_unreferenced] =
-        [1, 2, 3, 4, 5].map(|place| format!("b.v{}", key.len() + place));
+    let [
+        named,
+        is_active,
+        is_ours,
+        is_gone,
+        is_unreferenced,
+        has_no_tenant,
+    ] = [1, 2, 3, 4, 5, 6].map(|place| format!("b.v{}", key.len() + place));
     format!(
         "select a.v1 as n, {}, {named} as named, {is_active} as is_active, {is_ours} as is_ours,
-    {is_gone} as is_gone, {is_unreferenced} as is_unreferenced
+    {is_gone} as is_gone, {is_unreferenced} as is_unreferenced, {has_no_tenant} as has_no_tenant
 from {} a join pg_temp.meter_sync_plan p on p.n = a.v1
 join {held} b on {}
 where not ({is_ours} and {})",
@@ -123,9 +130,14 @@ async fn reason(
         .collect();
     let key = json::fields(row.get(2));
     let (is_active, is_ours, is_gone): (bool, bool, bool) = (row.get(3), row.get(4), row.get(5));
+    let has_no_tenant: bool = row.get(7);
+    let stranger = match has_no_tenant {
+        true => "a row without a tenant",
+        false => "a row of another tenant",
+    };
     let holder = match (is_ours, is_active, is_gone) {
-        (false, true, _) => "a row of another tenant".to_owned(),
-        (false, false, _) => "a row of another tenant, which is inactive".to_owned(),
+        (false, true, _) => stranger.to_owned(),
+        (false, false, _) => format!("{stranger}, which is inactive"),
         (true, true, _) => format!("meter {}, which is active", named(&key)),
         (true, false, true) => format!(
             "meter {}, which is inactive and gone from the remote",
@@ -139,8 +151,8 @@ async fn reason(
     };
     let reason = format!("{} {verb} {holder} ({kind} {})", what.join(", "), rule.name);
     let is_key = rule.reads.iter().all(|read| shape.key.contains(&read.name));
-    if is_key && !is_ours && !is_active {
-        let moved = moved(shape, job, &key);
+    if is_key && !is_ours && (has_no_tenant || !is_active) {
+        let moved = moved(shape, job, &key, has_no_tenant);
         return Ok(format!(
             "{reason}; if it is the same meter, this statement on the local database gives the row to tenant {}: {moved}",
             job.tenant
@@ -277,15 +289,28 @@ fn statement(
 }
 
 /// What a person can run to let the tenant have the row that another one left behind under a key.
-fn moved(shape: &Shape, job: &Job<'_>, key: &Fields) -> String {
+fn moved(shape: &Shape, job: &Job<'_>, key: &Fields, has_no_tenant: bool) -> String {
+    let tenant = quote::identifier(&job.mapping.tenant_column);
+    let is_free = match has_no_tenant {
+        true => format!("{tenant} is null"),
+        false => format!("{} is not true", quote::identifier(&shape.active)),
+    };
     format!(
-        "update {} set {} = {} where {} and {} is not true",
+        "update {} set {tenant} = {} where {} and {is_free}",
         shape.local,
-        quote::identifier(&job.mapping.tenant_column),
         quote::literal(job.tenant.as_str()),
         condition(key, |_| "=".to_owned()),
-        quote::identifier(&shape.active)
     )
+}
+
+/// Holds for a local row `l` of no tenant, where the local table tells tenants apart.
+fn has_no_tenant(shape: &Shape, job: &Job<'_>) -> String {
+    let tenant = &job.mapping.tenant_column;
+    let mut columns = shape.offered.local.iter();
+    match columns.any(|column| column.name == *tenant) {
+        true => format!("l.{} is null", quote::identifier(tenant)),
+        false => "false".to_owned(),
+    }
 }
 
 /// Holds for the row of a key.

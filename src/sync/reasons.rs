@@ -58,7 +58,11 @@ pub(super) async fn explain(
                     rules.insert(rule.clone(), constraint);
                 }
                 let rule = rules.get(&rule).and_then(Option::as_ref);
-                of_row(local, shape, (*n, fault), (rule, &triggers)).await?
+                let reason = of_row(local, shape, (*n, fault), (rule, &triggers)).await?;
+                match fault.is_collision() && triggers.has_row_security {
+                    true => format!("{reason}; row security may hide the row that holds it"),
+                    false => reason,
+                }
             }
         };
         reasons.push(cut(&reason, LONGEST));
@@ -202,7 +206,7 @@ async fn triggers(
     let mut found = Triggers::default();
     if bad
         .iter()
-        .all(|(_, _, fault)| fault.context.is_none() && !fault.is_skip())
+        .all(|(_, _, fault)| fault.context.is_none() && !fault.is_skip() && !fault.is_collision())
     {
         return Ok(found);
     }

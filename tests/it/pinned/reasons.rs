@@ -1,9 +1,11 @@
 //! What a rejection says to people.
 
+use meter_sync::config::Setting;
 use serde_json::json;
 
+use super::rewrites::as_role;
 use super::site;
-use crate::support::site::rows;
+use crate::support::site::{Site, rows};
 
 const REASONS: &str = "select reason from meter_sync.meter_sync_rejected order by key->>'id'";
 
@@ -324,4 +326,63 @@ async fn a_refusal_by_another_table_is_not_told_as_by_a_trigger_of_the_meters() 
         rows(&site.local, REASONS).await,
         json!([{"reason": reason}])
     );
+}
+
+#[tokio::test]
+async fn a_key_that_a_row_without_a_tenant_holds_is_told_as_such_with_what_gives_it_away() {
+    let site = Site::with_schemas(
+        "create table meter (id bigint primary key, tenant_id int, name text, active boolean not null)",
+        "create table tenant (id bigint primary key); insert into tenant values (7);
+         create table meter (id bigint primary key, tenant_id int, name text, active boolean not null);
+         insert into meter values (3, null, 'ours', true), (4, null, 'ours', false)",
+    )
+    .await;
+    site.on_remote("insert into meter values (3, 7, 'x', true), (4, 7, 'x', true)")
+        .await;
+    site.sync().await;
+    for (n, kept) in [
+        (3, "a row without a tenant"),
+        (4, "a row without a tenant, which is inactive"),
+    ] {
+        let told = format!(
+            "select reason from meter_sync.meter_sync_rejected where key = '{{\"id\": {n}}}'"
+        );
+        let told = rows(&site.local, &told).await;
+        let reason = told[0]["reason"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{told}"));
+        let (reason, statement) = reason
+            .split_once("to tenant 7: ")
+            .unwrap_or_else(|| panic!("{reason}"));
+        assert!(
+            reason.starts_with(&format!("id \"{n}\" is taken by {kept} (")),
+            "{reason}"
+        );
+        site.on_local(statement).await;
+    }
+    let run = site.sync().await;
+    assert_eq!(run.counts.changes(), 2, "{run:#?}");
+}
+
+#[tokio::test]
+async fn a_key_that_a_hidden_row_may_hold_is_told_as_such() {
+    let mut site = site("name text", "").await;
+    let role = format!("blind_{}", std::process::id());
+    site.on_local(&format!(
+        "drop role if exists {role}; create role {role} login;
+         do $$ begin execute format('grant create on database %I to {role}', current_database()); end $$;
+         grant select, insert, update on meter to {role}; grant select on tenant to {role};
+         insert into meter values (3, 'hidden', true);
+         alter table meter enable row level security; create policy seen on meter using (id <> 3) with check (true)"
+    ))
+    .await;
+    site.on_remote("insert into meter values (3, 7, 'x', true), (4, 7, 'x', true)")
+        .await;
+    let url = as_role(&site.pair.local_url, &role);
+    site.reconfigure(&site.settings().with(Setting::LocalUrl, url));
+    site.sync().await;
+    let told = rows(&site.local, REASONS).await.to_string();
+    assert!(told.contains("row security may hide the row"), "{told}");
+    site.on_local(&format!("drop owned by {role}; drop role {role}"))
+        .await;
 }
