@@ -41,7 +41,7 @@ pub(crate) async fn apply(
         });
     };
     retry(local, &shape, &mut bad).await?;
-    if ring_by_ring::write(local, &shape, job, &mut bad).await? {
+    if Box::pin(ring_by_ring::write(local, &shape, job, &mut bad)).await? {
         retry(local, &shape, &mut bad).await?;
     }
     settle(local, &shape, job, (plan, staged), (bad, &released)).await

@@ -70,31 +70,42 @@ pub(super) async fn write(
 /// Who of the rows waits for whom.
 async fn look_up(local: &Tx<'_, Local>, shape: &Shape, rows: &[i64]) -> Result<Vec<Edge>, DbError> {
     let mut edges = Vec::new();
+    for (place, rule) in shape.rules.exclusive.iter().enumerate() {
+        edges.extend(of_rule(local, shape, (place, rule), rows).await?);
+    }
+    Ok(edges)
+}
+
+/// Who of the rows waits for whom by one rule.
+async fn of_rule(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    (place, rule): (usize, &Exclusive),
+    rows: &[i64],
+) -> Result<Vec<Edge>, DbError> {
     let pairs = format!(
         "-- find rings
 select w.n, w.holder from pg_temp.meter_sync_found w
 where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {PAIRS}",
         equals = quote::EQUALS
     );
-    for (place, rule) in shape.rules.exclusive.iter().enumerate() {
-        let query = format!(
-            "select a.v1 as n, b.v1 as holder from {} a join {} b on {} where a.v1 <> b.v1",
-            wanted(shape, rule, Step::Change),
-            held_by_plan(shape, rule),
-            collide(rule, "a", "b")
-        );
-        if as_view(local, &query).await?.is_none() {
-            continue;
-        }
-        let params = [param::bigints(rows)];
-        let found = rejected::if_possible(local, local.query(&pairs, &params)).await?;
-        edges.extend(found.iter().flatten().map(|row| Edge {
-            rule: place,
-            n: row.get(0),
-            holder: row.get(1),
-        }));
+    let query = format!(
+        "select a.v1 as n, b.v1 as holder from {} a join {} b on {} where a.v1 <> b.v1",
+        wanted(shape, rule, Step::Change),
+        held_by_plan(shape, rule),
+        collide(rule, "a", "b")
+    );
+    if as_view(local, &query).await?.is_none() {
+        return Ok(Vec::new());
     }
-    Ok(edges)
+    let params = [param::bigints(rows)];
+    let found = rejected::if_possible(local, local.query(&pairs, &params)).await?;
+    let edges = found.iter().flatten().map(|row| Edge {
+        rule: place,
+        n: row.get(0),
+        holder: row.get(1),
+    });
+    Ok(edges.collect())
 }
 
 /// Rings that have no row in common: each row waits for the next one, and the last for the first.
@@ -143,7 +154,10 @@ async fn break_one(
     let inside: Vec<&Edge> = edges.iter().filter(is_inside).collect();
     let rules: BTreeSet<usize> = inside.iter().map(|edge| edge.rule).collect();
     let all = shape.rules.exclusive.iter().enumerate();
-    let rules: Vec<(usize, &Exclusive)> = all.filter(|(place, _)| rules.contains(place)).collect();
+    let mut rules: Vec<(usize, &Exclusive)> =
+        all.filter(|(place, _)| rules.contains(place)).collect();
+    // What gets a row out of the way of a rule with fewer parts may do so for one with more.
+    rules.sort_by_key(|(_, rule)| rule.parts.len());
     let columns = rules.iter().flat_map(|(_, rule)| movable(shape, job, rule));
     let columns: Vec<&Column> = columns.collect();
     if carry::changes_meters(shape, &columns) {
@@ -156,8 +170,8 @@ async fn break_one(
         return not_taken();
     }
     for (place, rule) in rules {
-        let mut others = inside.iter();
-        if others.any(|edge| edge.rule == place && edge.holder == first)
+        let waiting = of_rule(local, shape, (place, rule), ring).await?;
+        if waiting.iter().any(|edge| edge.holder == first)
             && !is_parked(local, shape, (job, rule), first).await?
         {
             return not_taken();

@@ -260,3 +260,36 @@ async fn a_value_that_refers_to_two_columns_of_another_table_moves_on() {
     );
     assert_moves_on("text", &["'a'", "'b'", "'c'"], &local).await;
 }
+
+#[tokio::test]
+async fn one_spare_value_is_enough_for_all_rules_that_read_it() {
+    const PORT: &str = "alter table meter add constraint up unique (port);";
+    for rules in [
+        "alter table meter add constraint sp unique (serial, port);",
+        "alter table meter add constraint sp unique (serial, port); alter table meter add constraint us unique (serial);",
+        "create unique index ep on meter (serial, (port + 0));",
+        "create extension btree_gist; alter table meter add constraint ex exclude using gist (zone with =, port with =);",
+    ] {
+        for change in [
+            "update meter set port = 1 + port % 3",
+            "update meter set port = 1 + port % 3, serial = 'S' || (1 + port % 3)",
+        ] {
+            let site = site("serial text not null, port int not null, zone text", "").await;
+            site.on_local(&format!(
+                "alter table meter add check (port between 1 and 4); {rules} {PORT}"
+            ))
+            .await;
+            site.on_remote("insert into meter select n, 7, 'S' || n, n, 'z', true from generate_series(1, 3) n")
+                .await;
+            site.sync().await;
+            site.on_remote(change).await;
+            let run = site.sync().await;
+            assert_eq!(
+                run.outcome,
+                Some(Outcome::Succeeded),
+                "{rules} {change}: {run:#?}"
+            );
+            assert_eq!(run.counts.updated, 3, "{rules} {change}: {run:#?}");
+        }
+    }
+}
