@@ -78,10 +78,8 @@ async fn collisions(
     bad: &[BadRow],
 ) -> Result<HashMap<i64, String>, DbError> {
     let mut found = HashMap::new();
-    let mut left: Vec<&BadRow> = bad
-        .iter()
-        .filter(|(_, _, fault)| fault.is_collision())
-        .collect();
+    let collided = bad.iter().filter(|(_, _, fault)| fault.is_collision());
+    let mut left: Vec<&BadRow> = collided.collect();
     for rule in &shape.rules.exclusive {
         let of_rule = |fault: &RowFault| {
             let named = fault.rule.as_ref();
