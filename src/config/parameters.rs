@@ -123,11 +123,16 @@ impl Parameters {
         if self.get("keepalives_idle").is_none() {
             driver.keepalives_idle(KEEPALIVES_IDLE);
         }
-        if driver.get_keepalives_interval().is_none() {
+        if self.get("keepalives_interval").is_none() {
             driver.keepalives_interval(KEEPALIVES_INTERVAL);
         }
-        let count = self.number("keepalives_count")?;
-        driver.keepalives_retries(count.unwrap_or(KEEPALIVES_COUNT));
+        match self.number("keepalives_count")? {
+            // The system's own, as libpq's manual says; the driver reads 0 of the other two in this way.
+            Some(0) => {}
+            count => {
+                driver.keepalives_retries(count.unwrap_or(KEEPALIVES_COUNT));
+            }
+        }
         if let Some(milliseconds) = self.number("tcp_user_timeout")? {
             driver.tcp_user_timeout(Duration::from_millis(milliseconds.into()));
         }
@@ -326,6 +331,19 @@ mod tests {
         assert_eq!(
             driver.get_tcp_user_timeout(),
             Some(&Duration::from_millis(1500))
+        );
+    }
+
+    #[test]
+    fn keepalives_of_zero_are_those_of_the_system() {
+        let given = "host=h dbname=m keepalives_count=0 keepalives_idle=0 keepalives_interval=0";
+        let driver = parameters(given).driver(&Limits::default()).unwrap();
+        assert_eq!(driver.get_keepalives_retries(), None);
+        assert_eq!(driver.get_keepalives_interval(), None);
+        // The driver sets one in any case; this is what systems have.
+        assert_eq!(
+            driver.get_keepalives_idle(),
+            Duration::from_secs(2 * 60 * 60)
         );
     }
 

@@ -246,3 +246,20 @@ async fn a_malformed_name_of_a_table_is_refused_with_how_to_write_it() {
     let ended = run(&site, &["sync"], &quoted).await;
     assert_eq!(ended.code, 0, "{ended:?}");
 }
+
+/// As libpq's manual says, 0 leaves the system's own value in place.
+#[tokio::test]
+async fn keepalives_of_zero_are_those_of_the_system() {
+    let site = Site::new().await;
+    for parameter in ["keepalives_count", "keepalives_idle", "keepalives_interval"] {
+        // A URL that ends with its database, as those of tests do.
+        let with = |url: &str| format!("{url}?{parameter}=0");
+        let (remote, local) = (with(&site.pair.remote_url), with(&site.pair.local_url));
+        let urls = [
+            (Setting::RemoteUrl, remote.as_str()),
+            (Setting::LocalUrl, local.as_str()),
+        ];
+        let ended = run(&site, &["sync"], &urls).await;
+        assert_eq!(ended.code, 0, "{parameter}: {ended:?}");
+    }
+}
