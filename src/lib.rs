@@ -20,3 +20,4 @@ pub mod shutdown;
 pub mod sync;
 pub mod telemetry;
 pub mod trace;
+mod visible;

@@ -17,7 +17,9 @@ use crate::telemetry;
 
 pub use report::Report;
 
+mod exit;
 mod report;
+mod run;
 mod status;
 mod sync;
 
@@ -57,7 +59,8 @@ enum Command {
     Sync(sync::SyncArgs),
     /// Show whether the meters are in sync
     ///
-    /// Exit code 0 when they are (or the schedule is off or late), 1 when not, 2 when not configured.
+    /// Exit code 0 when they are (or the schedule is off or late), 1 when not, 2 when not configured; with --run that of the
+    /// run, and 4 while it is in progress.
     Status(status::StatusArgs),
     /// Check connections, privileges, tables, TLS and clocks; each line is ok or names a remedy
     Check,
@@ -169,16 +172,13 @@ async fn migrate(config: &Config) -> anyhow::Result<Report> {
     let (_, local) = config.require_databases().map_err(Failure::from)?;
     let local = Database::new(local, &config.limits)?;
     let mut connection = local.connect().await.map_err(|error| error.failure())?;
-    Ok(Report::text(
-        match migrations::run(&mut connection).await? {
-            migrations::Migrated::Current => {
-                "The tables of schema meter_sync are up to date.\n".to_owned()
-            }
-            migrations::Migrated::Applied(steps) => {
-                format!(
-                    "The tables of schema meter_sync were brought up to date ({steps} steps).\n"
-                )
-            }
-        },
-    ))
+    let text = match migrations::run(&mut connection).await? {
+        migrations::Migrated::Current => {
+            "The tables of schema meter_sync are up to date.\n".to_owned()
+        }
+        migrations::Migrated::Applied(steps) => {
+            format!("The tables of schema meter_sync were brought up to date ({steps} steps).\n")
+        }
+    };
+    Ok(Report::text(&text))
 }

@@ -1,10 +1,17 @@
 //! `meter-sync status`: the same answer that every surface gives.
 
-use super::Report;
+use super::run::{RunText, SHOWN};
+use super::{Report, exit};
 use crate::app::App;
+use crate::error::{ErrorCode, Failure};
 use crate::meter::RunId;
+use crate::runs::Runs;
 use crate::runs::report::summary;
 use crate::runs::status::{Health, RunRecord, Status, StatusQuery};
+use crate::visible;
+
+/// A name longer than this is cut.
+const LONGEST_NAME: usize = 200;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
@@ -14,7 +21,7 @@ pub(super) struct StatusArgs {
     /// How many past runs to list
     #[arg(long, env = "METER_SYNC_HISTORY", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=50))]
     history: u32,
-    /// Show this run and its changes
+    /// Show this run with its changes and rejected rows, and end with its exit code
     #[arg(long, value_name = "RUN_ID", env = "METER_SYNC_RUN")]
     run: Option<RunId>,
 }
@@ -22,20 +29,65 @@ pub(super) struct StatusArgs {
 impl StatusArgs {
     /// Asks the local database and prints the answer.
     pub(super) async fn run(self, app: &App) -> anyhow::Result<Report> {
-        let query = StatusQuery {
-            history: self.history,
-            run_id: self.run,
-            include_changes: self.run.is_some(),
-            ..StatusQuery::default()
-        };
-        let status = app.runs().status(&query).await?;
-        let report = if self.json {
-            Report::json(&status)
-        } else {
-            Report::text(in_words(&status))
-        };
-        Ok(report.with_code(code(status.health)))
+        let runs = app.runs();
+        match (self.run, self.json) {
+            (Some(id), true) => run_as_json(runs, id).await,
+            (Some(id), false) => run_in_words(runs, id).await,
+            (None, as_json) => {
+                let query = StatusQuery {
+                    history: self.history,
+                    ..StatusQuery::default()
+                };
+                let status = runs.status(&query).await?;
+                let report = match as_json {
+                    true => Report::json(&status),
+                    false => Report::text(&in_words(&status)),
+                };
+                Ok(report.with_code(code(status.health)))
+            }
+        }
     }
+}
+
+/// The status with one run, its changes and its rejected rows; it is given with the local database down, too.
+async fn run_as_json(runs: &Runs, id: RunId) -> anyhow::Result<Report> {
+    let query = StatusQuery {
+        run_id: Some(id),
+        include_changes: true,
+        changes_limit: SHOWN,
+        ..StatusQuery::default()
+    };
+    let status = runs.status(&query).await?;
+    let is_running = status
+        .running
+        .as_ref()
+        .is_some_and(|running| running.run_id == id);
+    let run = status.history.iter().find(|run| run.run_id == id);
+    let code = match run {
+        _ if is_running => exit::ALREADY_RUNNING,
+        Some(run) => exit::of_outcome(run.outcome, run.error.as_ref()),
+        None => exit::FAILED,
+    };
+    Ok(Report::json(&status).with_code(code))
+}
+
+async fn run_in_words(runs: &Runs, id: RunId) -> anyhow::Result<Report> {
+    let detail = runs.run(id).await?.ok_or_else(|| no_such_run(id))?;
+    let run = &detail.run;
+    let code = match run.outcome {
+        None => exit::ALREADY_RUNNING,
+        Some(outcome) => exit::of_outcome(Some(outcome), run.error.as_ref()),
+    };
+    let started = run.started_at.format("%Y-%m-%d %H:%M:%S UTC");
+    let header = format!("started    {started}, trigger {}\n", run.trigger);
+    let text = RunText::of_detail(runs, detail).await?;
+    Ok(Report::text(&format!("{header}{text}")).with_code(code))
+}
+
+fn no_such_run(id: RunId) -> Failure {
+    let message = format!("There is no run {id} in the log.");
+    Failure::new(ErrorCode::ConfigInvalid, message)
+        .with_remedy("Leave --run out to list the latest runs with their ids.")
 }
 
 fn code(health: Health) -> u8 {
@@ -49,10 +101,9 @@ fn code(health: Health) -> u8 {
 fn in_words(status: &Status) -> String {
     let mut text = format!("{}\n{}\n", status.summary, status.next_step);
     if let Some(tenant) = &status.tenant {
-        let name = tenant
-            .name
-            .as_ref()
-            .map_or_else(String::new, |name| format!(" ({name})"));
+        let name = tenant.name.as_ref().map_or_else(String::new, |name| {
+            format!(" ({})", visible::line(name, LONGEST_NAME))
+        });
         text += &format!("tenant     {}{name}\n", tenant.id);
     }
     if let Some(meters) = &status.meters {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Report;
+use super::run::RunText;
+use super::{Report, exit};
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Permission, Progress, RunId, Trigger};
@@ -68,7 +69,11 @@ impl SyncArgs {
         };
         // Behind the run the log is pruned.
         shutdown.finish().await;
-        Ok(Report::of_run(&run, self.json))
+        let report = match self.json {
+            true => Report::json(&run),
+            false => Report::text(&RunText::of_report(app.runs(), &run).await.to_string()),
+        };
+        Ok(report.with_code(exit::of_report(&run)))
     }
 }
 

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::meter::{Fields, HeldBack, RunId};
+use crate::visible;
 
 use super::caller_token;
 
@@ -104,12 +105,12 @@ fn question(held: &HeldBack) -> ElicitRequestParams {
         active,
         ..
     } = held;
-    let message = format!(
+    let message = visible::lines(&format!(
         "{deactivated} of {active} active meters would be deactivated: {}.{}{} Go on?",
         held.reasons("the central database"),
         named("Gone", held.gone, &held.first),
         named("Switched off", held.switched_off, &held.first_switched_off)
-    );
+    ));
     let field = BooleanSchema::new()
         .title(format!("Deactivate {deactivated} meters"))
         .description("They keep their rows and readings, and become active again when the central database has them active.")

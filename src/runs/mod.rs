@@ -47,6 +47,7 @@ mod lock;
 mod log;
 pub mod measures;
 pub mod meters;
+pub mod named;
 mod news;
 mod order;
 mod overview;

@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("shutdown", &[]),
     ("arguments", &[]),
     ("trace", &[]),
+    ("visible", &[]),
     ("config", &["error", "meter", "clock"]),
     ("db", &["config", "error", "meter", "clock"]),
     ("sync", &["db", "config", "error", "meter"]),
@@ -21,7 +22,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("schedule", &["runs", "config", "error", "meter", "clock"]),
     (
         "mcp",
-        &["runs", "config", "error", "meter", "arguments", "trace"],
+        &[
+            "runs",
+            "config",
+            "error",
+            "meter",
+            "arguments",
+            "trace",
+            "visible",
+        ],
     ),
     (
         "check",
@@ -39,6 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "shutdown",
             "trace",
+            "visible",
         ],
     ),
     ("embedded", &[]),
@@ -76,6 +86,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
             "error",
             "meter",
+            "visible",
         ],
     ),
 ];

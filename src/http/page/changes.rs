@@ -8,7 +8,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::format::{self, number, shortened, value};
 use super::words;
 use crate::meter::{Action, Change, Counts, Fields, HeldBack, Rejection};
-use crate::runs::Runs;
+use crate::runs::named::NamedChange;
+use crate::visible;
 
 /// Fields of one change that are shown at most; a new meter shows its name and what identifies it.
 const FIELDS: usize = 24;
@@ -38,39 +39,11 @@ pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
     }
 }
 
-/// A change of a meter that a person knows by its name.
-pub(super) struct Named {
-    change: Change,
-    name: Option<String>,
-}
-
-/// Finds the names: in the change where it has one, else in the local table. They are a help only, so that changes
-/// are shown without them where the table cannot be asked.
-pub(super) async fn with_names(runs: &Runs, changes: Vec<Change>) -> Vec<Named> {
-    let has_no_name = |change: &&Change| name(change).is_none();
-    let keys: Vec<&Fields> = changes
-        .iter()
-        .filter(has_no_name)
-        .map(|change| &change.key)
-        .collect();
-    let found = match keys.is_empty() {
-        true => Vec::new(),
-        false => runs.names(&keys).await.unwrap_or_default(),
-    };
-    let mut found = found.into_iter();
-    let named = |change: Change| {
-        let name = name(&change).map(str::to_owned);
-        let name = name.or_else(|| found.next().flatten());
-        Named { change, name }
-    };
-    changes.into_iter().map(named).collect()
-}
-
 /// What changed, meter by meter: old and new value of each field.
-pub(super) fn list(changes: &[Named], planned: bool) -> Markup {
+pub(super) fn list(changes: &[NamedChange], planned: bool) -> Markup {
     html! {
         ul.changes {
-            @for Named { change, name } in changes {
+            @for NamedChange { change, name } in changes {
                 li {
                     p { span.tag .(change.action.as_str()) { (words::action(change.action, planned)) }
                         " " (meter(&change.key, name.as_deref())) }
@@ -79,14 +52,6 @@ pub(super) fn list(changes: &[Named], planned: bool) -> Markup {
             }
         }
     }
-}
-
-fn name(change: &Change) -> Option<&str> {
-    let named = change
-        .after
-        .get("name")
-        .or_else(|| change.before.get("name"));
-    named.and_then(serde_json::Value::as_str)
 }
 
 /// The fields of one change, the key's aside.
@@ -120,7 +85,7 @@ pub(super) fn meter(key: &Fields, name: Option<&str>) -> Markup {
 /// A meter by its key, and its name where it has one.
 pub(super) fn named(key: &Fields, name: Option<&str>) -> Markup {
     html! {
-        @match name.filter(|name| format::is_seen(name)) {
+        @match name.filter(|name| visible::is_seen(name)) {
             Some(name) => { bdi { (format::name(name)) } " (" (key_text(key)) ")" }
             None => (key_text(key)),
         }

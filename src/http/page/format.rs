@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::clock;
+use crate::visible;
 
 /// A value longer than this is cut; the JSON has all of it.
 const LONGEST: usize = 300;
@@ -132,59 +133,12 @@ pub(super) fn value(value: &Value) -> Markup {
 
 /// A text that a database holds, on one line and not longer than anybody reads.
 pub(super) fn shortened(text: &str) -> String {
-    cut(text, LONGEST)
+    visible::line(text, LONGEST)
 }
 
 /// A name that a database holds, short enough for a line with other words.
 pub(super) fn name(text: &str) -> String {
-    cut(text, LONGEST_NAME)
-}
-
-/// Whether a text has anything in it that is seen.
-pub(super) fn is_seen(text: &str) -> bool {
-    let is_seen = |c: char| !c.is_whitespace() && hidden(c).is_none();
-    text.chars().any(is_seen)
-}
-
-/// What is not seen, or turns around what stands beside it, is shown as what it is, so that two texts that differ look
-/// different; a blank where it would not be seen as well.
-fn cut(text: &str, longest: usize) -> String {
-    let (start, end) = (text.trim_start(), text.trim_end());
-    let (before, after) = (text.len() - start.len(), end.len());
-    let mut short = String::new();
-    for (n, (at, c)) in text.char_indices().enumerate() {
-        if n == longest {
-            short.push('…');
-            break;
-        }
-        match hidden(c) {
-            Some(shown) => short.push_str(&shown),
-            None if c == ' ' && (at < before || at >= after) => short.push('␣'),
-            None => short.push(c),
-        }
-    }
-    short
-}
-
-/// How a character is shown that is not seen by itself. Those that join emoji or the letters of a script are left.
-fn hidden(c: char) -> Option<String> {
-    const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
-    match c {
-        '\n' => Some("↵".to_owned()),
-        '\t' => Some("⇥".to_owned()),
-        _ if JOINERS.contains(&c) => None,
-        // controls; soft hyphen; marks, embeddings, overrides and isolates of direction; zero width; tags
-        _ if c.is_control() => Some(format!("[{:04X}]", u32::from(c))),
-        '\u{ad}'
-        | '\u{61c}'
-        | '\u{180e}'
-        | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{feff}'
-        | '\u{fff9}'..='\u{fffb}' => Some(format!("[{:04X}]", u32::from(c))),
-        _ => None,
-    }
+    visible::line(text, LONGEST_NAME)
 }
 
 #[cfg(test)]
@@ -243,23 +197,6 @@ mod tests {
         ] {
             assert_eq!(number(n), text);
         }
-    }
-
-    #[test]
-    fn what_is_not_seen_is_shown() {
-        for (text, shown) in [
-            ("Hall", "Hall"),
-            ("Hall \u{202e}gnorw", "Hall [202E]gnorw"),
-            ("Hall\u{200b}", "Hall[200B]"),
-            (" two  blanks ", "␣two  blanks␣"),
-            ("  ", "␣␣"),
-            ("a\nb\tc\u{1}", "a↵b⇥c[0001]"),
-            ("👩\u{200d}🔧 नमस्\u{200d}ते", "👩\u{200d}🔧 नमस्\u{200d}ते"),
-        ] {
-            assert_eq!(name(text), shown, "{text:?}");
-        }
-        assert!(is_seen("a") && is_seen("🧮"));
-        assert!(!is_seen("") && !is_seen(" \n\u{200b}"));
     }
 
     #[test]

@@ -6,7 +6,6 @@ use axum::extract::{Query, State};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::changes::Named;
 use super::format::{counted, duration, prose, time_ago};
 use super::runs::{self, Asked};
 use super::shell::{Shell, Trouble};
@@ -16,6 +15,7 @@ use crate::clock;
 use crate::http::Shared;
 use crate::meter::{Counts, Outcome};
 use crate::runs::listing::{RunDetail, RunsPage, RunsQuery, Show};
+use crate::runs::named::NamedChange;
 use crate::runs::status::{ActivityState, RunRecord, Status, StatusQuery};
 use crate::runs::{ClaimedSlots, Runs};
 
@@ -40,7 +40,7 @@ struct Found {
     refused: Option<RunDetail>,
     claimed: ClaimedSlots,
     /// The first changes of the last run.
-    changes: Vec<Named>,
+    changes: Vec<NamedChange>,
 }
 
 impl Found {
@@ -149,7 +149,7 @@ async fn look(runs: &Runs, asked: &Asked) -> Result<Found, Trouble> {
         refused,
         // A help only.
         claimed: runs.claimed_slots(oldest).await.unwrap_or_default(),
-        changes: changes::with_names(runs, changes).await,
+        changes: runs.with_names(changes).await,
         status,
     })
 }

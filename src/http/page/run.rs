@@ -4,7 +4,6 @@ use axum::extract::{Path, Query, State};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::changes::Named;
 use super::format::{bytes, counted, duration, number, prose, shortened, time};
 use super::shell::{Shell, Trouble};
 use super::viewer::Viewer;
@@ -13,6 +12,7 @@ use crate::clock;
 use crate::http::Shared;
 use crate::meter::{HeldBack, Outcome, RunId};
 use crate::runs::listing::{ChangesPage, RunDetail};
+use crate::runs::named::NamedChange;
 use crate::runs::status::StatusQuery;
 
 /// How many changes stand on one page.
@@ -56,7 +56,7 @@ pub(super) async fn show(
         .runs
         .changes(id, CHANGES, asked.after.unwrap_or(0))
         .await?;
-    let changes = changes::with_names(&shared.runs, changes).await;
+    let changes = shared.runs.with_names(changes).await;
     let status = shared.runs.status(&StatusQuery::default()).await?;
     let running = status.running.as_ref();
     let running = running.filter(|running| running.run_id == id);
@@ -205,7 +205,7 @@ struct Place {
     next_after: Option<i64>,
 }
 
-fn body(detail: &RunDetail, changes: &[Named], place: Place) -> Markup {
+fn body(detail: &RunDetail, changes: &[NamedChange], place: Place) -> Markup {
     let run = &detail.run;
     let is_plan = run.dry_run;
     html! {

@@ -7,6 +7,8 @@ use crate::support::schema::assert_fits;
 use crate::support::site::Site;
 
 mod commands;
+mod output;
+mod run_reports;
 mod settings;
 mod sync;
 

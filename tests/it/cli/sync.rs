@@ -78,7 +78,7 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing() {
     assert!(
         ended
             .stdout
-            .contains("update id=\"1\": name: \"Main\" -> \"Hall\""),
+            .contains("update Hall (id=\"1\"): name: \"Main\" -> \"Hall\""),
         "{}",
         ended.stdout
     );

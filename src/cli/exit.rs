@@ -1,0 +1,64 @@
+//! The exit codes, as `--help` lists them.
+
+use crate::error::{ErrorCode, Failure};
+use crate::meter::Outcome;
+use crate::runs::report::{RunReport, RunState};
+
+pub(super) const FAILED: u8 = 1;
+pub(super) const USAGE: u8 = 2;
+const REFUSED: u8 = 3;
+pub(super) const ALREADY_RUNNING: u8 = 4;
+const PARTIAL: u8 = 5;
+
+/// The code of a command that asked for a run.
+pub(super) fn of_report(run: &RunReport) -> u8 {
+    match run.state {
+        RunState::AlreadyRunning => ALREADY_RUNNING,
+        RunState::Finished | RunState::Running => of_outcome(run.outcome, run.error.as_ref()),
+    }
+}
+
+/// The code of a run that ended so.
+pub(super) fn of_outcome(outcome: Option<Outcome>, error: Option<&Failure>) -> u8 {
+    let of_error = || error.map(|error| of_error(error.code));
+    match outcome {
+        Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun) => 0,
+        Some(Outcome::Partial) => PARTIAL,
+        Some(Outcome::Refused) => REFUSED,
+        Some(Outcome::Failed | Outcome::Interrupted | Outcome::Unknown) => {
+            of_error().unwrap_or(FAILED)
+        }
+        None => FAILED,
+    }
+}
+
+/// The code of a command that ended with an error.
+pub(super) fn of_error(code: ErrorCode) -> u8 {
+    match code {
+        ErrorCode::ConfigMissing
+        | ErrorCode::ConfigInvalid
+        | ErrorCode::TenantNotConfigured
+        | ErrorCode::ReadOnly => USAGE,
+        ErrorCode::SourceEmptyRefused
+        | ErrorCode::MassDeactivationRefused
+        | ErrorCode::ApprovalOutdated
+        | ErrorCode::TenantMismatch => REFUSED,
+        ErrorCode::AlreadyRunning => ALREADY_RUNNING,
+        ErrorCode::RemoteUnreachable
+        | ErrorCode::RemoteTls
+        | ErrorCode::RemoteAuth
+        | ErrorCode::RemotePermission
+        | ErrorCode::RemoteSchema
+        | ErrorCode::SchemaDrift
+        | ErrorCode::RemoteTimeout
+        | ErrorCode::DuplicateSourceKey
+        | ErrorCode::LocalUnreachable
+        | ErrorCode::LocalAuth
+        | ErrorCode::LocalSchema
+        | ErrorCode::LocalConstraint
+        | ErrorCode::LocalTimeout
+        | ErrorCode::Interrupted
+        | ErrorCode::Internal
+        | ErrorCode::Unknown => FAILED,
+    }
+}

@@ -1,0 +1,179 @@
+//! A run in words: its changes by the meters' names, and the rows that it rejected with the reasons.
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::error::Failure;
+use crate::meter::{Fields, Rejection, RunId};
+use crate::runs::Runs;
+use crate::runs::listing::RunDetail;
+use crate::runs::named::NamedChange;
+use crate::runs::report::RunReport;
+use crate::visible;
+
+/// How many rejected rows a sync prints, as many as changes; `status --run` shows more.
+const SAMPLE: usize = 20;
+/// How many changes and how many rejected rows `status --run` shows; the log has the others.
+pub(super) const SHOWN: u32 = 200;
+/// A value or name longer than this is cut; the JSON has all of it.
+const LONGEST_VALUE: usize = 200;
+/// A reason longer than this is cut. It cuts long values by itself.
+const LONGEST_REASON: usize = 1000;
+
+/// What is printed of a run.
+pub(super) struct RunText {
+    run_id: RunId,
+    summary: String,
+    changes: Vec<NamedChange>,
+    changes_total: i64,
+    rejected: Vec<Rejection>,
+    rejected_total: i64,
+    warning: Option<String>,
+    error: Option<Failure>,
+    next_step: String,
+    /// Whether a person can approve the deactivations that it showed.
+    awaits_decision: bool,
+    /// How to see what is not listed.
+    rest: Rest,
+}
+
+/// Where the changes and rejected rows are that are not listed.
+#[derive(Clone, Copy)]
+enum Rest {
+    /// In the status of the run.
+    Status,
+    /// In the tables of the log.
+    Log,
+}
+
+impl RunText {
+    /// The text of a run that was asked for here.
+    pub(super) async fn of_report(runs: &Runs, run: &RunReport) -> Self {
+        let rejected = match run.counts.rejected {
+            0 => Vec::new(),
+            // Without the log the reasons are not known; how many rows were rejected is.
+            _ => match runs.run(run.run_id).await {
+                Ok(Some(detail)) => detail.rejected.into_iter().take(SAMPLE).collect(),
+                Ok(None) | Err(_) => Vec::new(),
+            },
+        };
+        Self {
+            run_id: run.run_id,
+            summary: run.summary.clone(),
+            changes: runs.with_names(run.changes.clone()).await,
+            changes_total: run.changes_total,
+            rejected,
+            rejected_total: run.counts.rejected,
+            warning: run.warning.clone(),
+            error: run.error.clone(),
+            next_step: run.next_step.clone(),
+            awaits_decision: run.held_back.is_some(),
+            rest: Rest::Status,
+        }
+    }
+
+    /// The text of a run as the log has it.
+    pub(super) async fn of_detail(runs: &Runs, detail: RunDetail) -> Result<Self, Failure> {
+        let RunDetail { run, rejected, .. } = detail;
+        let changes = runs.changes(run.run_id, SHOWN, 0).await?.changes;
+        Ok(Self {
+            run_id: run.run_id,
+            summary: detail.summary,
+            changes_total: run.counts.changes_to_list(changes.len()),
+            changes: runs.with_names(changes).await,
+            rejected: rejected.into_iter().take(SHOWN as usize).collect(),
+            rejected_total: run.counts.rejected,
+            warning: run.warning,
+            error: run.error,
+            next_step: detail.next_step,
+            awaits_decision: detail.awaits_decision,
+            rest: Rest::Log,
+        })
+    }
+
+    fn lists(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for change in &self.changes {
+            writeln!(f, "  {}", change_line(change))?;
+        }
+        let id = self.run_id;
+        let place = |table: &str| match self.rest {
+            Rest::Status => format!("meter-sync status --run {id}"),
+            Rest::Log => {
+                format!("select * from meter_sync.{table} where run_id = '{id}' order by n")
+            }
+        };
+        let more = more(self.changes_total, self.changes.len());
+        if more > 0 {
+            let place = place("meter_sync_change");
+            writeln!(f, "  ... {more} more changes: {place}")?;
+        }
+        for Rejection { key, reason } in &self.rejected {
+            let reason = visible::line(reason, LONGEST_REASON);
+            writeln!(f, "  rejected {}: {reason}", key_text(key))?;
+        }
+        let more = self::more(self.rejected_total, self.rejected.len());
+        if more > 0 {
+            let place = place("meter_sync_rejected");
+            writeln!(f, "  ... {more} more rejected rows: {place}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for RunText {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.summary)?;
+        self.lists(f)?;
+        let is_news = |warning: &&String| **warning != self.next_step;
+        if let Some(warning) = self.warning.as_ref().filter(is_news) {
+            writeln!(f, "warning: {warning}")?;
+        }
+        match &self.error {
+            Some(error) => writeln!(f, "{}: {}", error.code, error.remedy)?,
+            None => writeln!(f, "{}", self.next_step)?,
+        }
+        writeln!(f, "Run {}", self.run_id)?;
+        if self.awaits_decision {
+            writeln!(
+                f,
+                "To let exactly these deactivations pass: meter-sync sync --allow-plan {}",
+                self.run_id
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn more(total: i64, listed: usize) -> i64 {
+    total.saturating_sub(i64::try_from(listed).unwrap_or(i64::MAX))
+}
+
+/// `update Main (id="1"): port: null -> "502"`.
+fn change_line(NamedChange { change, name }: &NamedChange) -> String {
+    let key = key_text(&change.key);
+    let meter = match name.as_deref().filter(|name| visible::is_seen(name)) {
+        Some(name) => format!("{} ({key})", visible::line(name, LONGEST_VALUE)),
+        None => key,
+    };
+    let moved = change.before.iter().map(|(column, before)| {
+        let after = change.after.get(column).unwrap_or(&serde_json::Value::Null);
+        let column = visible::line(column, LONGEST_VALUE);
+        format!("{column}: {} -> {}", value(before), value(after))
+    });
+    let moved = moved.collect::<Vec<_>>().join(", ");
+    match moved.as_str() {
+        "" => format!("{} {meter}", change.action),
+        moved => format!("{} {meter}: {moved}", change.action),
+    }
+}
+
+fn key_text(key: &Fields) -> String {
+    let pairs = key.iter().map(|(column, part)| {
+        let column = visible::line(column, LONGEST_VALUE);
+        format!("{column}={}", value(part))
+    });
+    pairs.collect::<Vec<_>>().join(" ")
+}
+
+fn value(value: &serde_json::Value) -> String {
+    visible::line(&value.to_string(), LONGEST_VALUE)
+}
