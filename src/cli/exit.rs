@@ -18,11 +18,12 @@ pub(super) fn of_report(run: &RunReport) -> u8 {
     }
 }
 
-/// The code of a run that ended so.
+/// The code of a run that ended so. A dry run has an error where a sync would be refused.
 pub(super) fn of_outcome(outcome: Option<Outcome>, error: Option<&Failure>) -> u8 {
     let of_error = || error.map(|error| of_error(error.code));
     match outcome {
-        Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun) => 0,
+        Some(Outcome::Succeeded | Outcome::NoChange) => 0,
+        Some(Outcome::DryRun) => of_error().unwrap_or(0),
         Some(Outcome::Partial) => PARTIAL,
         Some(Outcome::Refused) => REFUSED,
         Some(Outcome::Failed | Outcome::Interrupted | Outcome::Unknown) => {

@@ -17,6 +17,7 @@ use crate::telemetry;
 
 pub use report::Report;
 
+mod check;
 mod exit;
 mod report;
 mod run;
@@ -63,7 +64,7 @@ enum Command {
     /// run, and 4 while it is in progress.
     Status(status::StatusArgs),
     /// Check connections, privileges, tables, TLS and clocks; each line is ok or names a remedy
-    Check,
+    Check(check::CheckArgs),
     /// Create or update the tables of schema meter_sync in the local database
     Migrate,
     /// Start two real Postgres servers with sample meters and everything working
@@ -81,7 +82,7 @@ impl Command {
             Self::Serve | Self::Stdio | Self::Demo(_) => Targets::new()
                 .with_default(Level::INFO)
                 .with_target("rmcp", Level::WARN),
-            Self::Sync(_) | Self::Status(_) | Self::Check | Self::Migrate | Self::Manifest => {
+            Self::Sync(_) | Self::Status(_) | Self::Check(_) | Self::Migrate | Self::Manifest => {
                 Targets::new().with_default(Level::WARN)
             }
         }
@@ -144,7 +145,7 @@ impl Cli {
                 shutdown.on_signal()?;
                 Box::pin(crate::demo::run(demo, &self.settings, shutdown)).await?;
             }
-            Command::Check => return Ok(Report::checked(&crate::check::run(&load()?).await)),
+            Command::Check(args) => return Ok(args.run(&load()?).await),
             Command::Migrate => return migrate(&load()?).await,
             Command::Serve => {
                 shutdown.on_signal()?;

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::exit;
-use crate::check::{Finding, Verdict};
 use crate::error::Failure;
 use crate::visible;
 
@@ -73,23 +72,6 @@ impl Report {
         }
     }
 
-    /// The findings of a check, a line each.
-    pub(super) fn checked(findings: &[Finding]) -> Self {
-        let line = |finding: &Finding| match &finding.verdict {
-            Verdict::Ok(detail) => format!("ok      {}: {detail}\n", finding.subject),
-            Verdict::Warning(text) => format!("warning {}: {text}\n", finding.subject),
-            Verdict::Failed(failure) => {
-                format!("FAILED  {}: {}\n", finding.subject, describe(failure))
-            }
-        };
-        let first = findings.iter().find_map(|finding| match &finding.verdict {
-            Verdict::Failed(failure) => Some(failure.code),
-            Verdict::Ok(_) | Verdict::Warning(_) => None,
-        });
-        let lines: String = findings.iter().map(line).collect();
-        Self::text(&lines).with_code(first.map_or(0, exit::of_error))
-    }
-
     /// Writes it, and gives the code to end with. A reader who has gone needs nothing more; any other output that cannot
     /// be written is an error.
     pub fn print(self) -> ExitCode {
@@ -109,7 +91,7 @@ impl Report {
 }
 
 /// A failure in words, over two lines.
-fn describe(failure: &Failure) -> String {
+pub(super) fn describe(failure: &Failure) -> String {
     format!(
         "{} [{}]\n        {}",
         on_one_line(&failure.message),
@@ -119,6 +101,6 @@ fn describe(failure: &Failure) -> String {
 }
 
 /// A text that may hold names of a database, so that none of them looks like a line of ours.
-fn on_one_line(text: &str) -> String {
+pub(super) fn on_one_line(text: &str) -> String {
     visible::line(text, usize::MAX)
 }

@@ -116,6 +116,14 @@ async fn a_sync_that_the_brake_refuses_ends_with_3_until_a_person_allows_it() {
         .await;
     site.sync().await;
     site.on_remote("delete from meter where id > 10").await;
+    for arguments in [&["sync", "--dry-run"][..], &["sync", "--dry-run", "--json"]] {
+        let planned = run(&site, arguments, &[]).await;
+        assert_eq!(planned.code, 3, "a sync would be refused: {planned:?}");
+        assert!(
+            planned.stdout.contains("MASS_DEACTIVATION_REFUSED"),
+            "{planned:?}"
+        );
+    }
     let refused = run(&site, &["sync"], &[]).await;
     assert_eq!(refused.code, 3, "{refused:?}");
     assert!(
