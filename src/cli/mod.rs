@@ -18,6 +18,7 @@ use crate::telemetry;
 pub use report::Report;
 
 mod check;
+mod config;
 mod exit;
 mod report;
 mod run;
@@ -65,6 +66,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Check connections, privileges, tables, TLS and clocks; each line is ok or names a remedy
     Check(check::CheckArgs),
+    /// Show every setting, its value (no secrets) and where it came from
+    Config(config::ConfigArgs),
     /// Create or update the tables of schema meter_sync in the local database
     Migrate,
     /// Start two real Postgres servers with sample meters and everything working
@@ -82,9 +85,12 @@ impl Command {
             Self::Serve | Self::Stdio | Self::Demo(_) => Targets::new()
                 .with_default(Level::INFO)
                 .with_target("rmcp", Level::WARN),
-            Self::Sync(_) | Self::Status(_) | Self::Check(_) | Self::Migrate | Self::Manifest => {
-                Targets::new().with_default(Level::WARN)
-            }
+            Self::Sync(_)
+            | Self::Status(_)
+            | Self::Check(_)
+            | Self::Config(_)
+            | Self::Migrate
+            | Self::Manifest => Targets::new().with_default(Level::WARN),
         }
     }
 }
@@ -146,6 +152,7 @@ impl Cli {
                 Box::pin(crate::demo::run(demo, &self.settings, shutdown)).await?;
             }
             Command::Check(args) => return Ok(args.run(&load()?).await),
+            Command::Config(args) => return args.run(&self.settings),
             Command::Migrate => return migrate(&load()?).await,
             Command::Serve => {
                 shutdown.on_signal()?;

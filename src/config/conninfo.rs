@@ -38,6 +38,20 @@ pub(super) fn write(parameters: &[(String, String)]) -> String {
     pairs.join(" ")
 }
 
+/// Writes parameters for people, without the password.
+pub(super) fn show(parameters: &[(String, String)]) -> String {
+    let is_plain = |value: &str| {
+        let needs_quotes = |c: char| c.is_whitespace() || c == '\'' || c == '\\';
+        !value.is_empty() && !value.contains(needs_quotes)
+    };
+    let shown = parameters.iter().filter(|(key, _)| key != "password");
+    let pairs = shown.map(|pair| match is_plain(&pair.1) {
+        true => format!("{}={}", pair.0, pair.1),
+        false => write(std::slice::from_ref(pair)),
+    });
+    pairs.collect::<Vec<_>>().join(" ")
+}
+
 fn parse_url(rest: &str) -> Result<Pairs, ConninfoError> {
     let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = address.split_once('/').unwrap_or((address, ""));

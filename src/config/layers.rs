@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::error::ConfigError;
 use super::file;
 use super::settings::{Setting, Settings};
@@ -104,8 +106,23 @@ enum Origin {
     Defaults,
 }
 
+/// What kind of place a setting's value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SettingSource {
+    /// A flag of the command line.
+    Flag,
+    /// An environment variable.
+    Variable,
+    /// The file that `--config` names.
+    File,
+    /// Nowhere: the default counts.
+    Default,
+}
+
 /// A value and where it came from.
 pub(super) struct Found {
+    pub(super) source: SettingSource,
     /// The setting as it was given there: `--listen`, `METER_SYNC_LISTEN`, `listen in <file>`.
     pub(super) place: String,
     pub(super) value: Value,
@@ -206,13 +223,20 @@ impl Layers {
 impl Layer {
     fn find(&self, setting: Setting) -> Option<Found> {
         let value = self.values.get(&setting)?.clone();
-        let place = match &self.origin {
-            Origin::Flags => format!("--{}", setting.flag()),
-            Origin::Environment => setting.env().to_owned(),
-            Origin::File(path) => place_in_file(setting.key(), path),
-            Origin::Defaults => format!("the default of --{}", setting.flag()),
+        let (source, place) = match &self.origin {
+            Origin::Flags => (SettingSource::Flag, format!("--{}", setting.flag())),
+            Origin::Environment => (SettingSource::Variable, setting.env().to_owned()),
+            Origin::File(path) => (SettingSource::File, place_in_file(setting.key(), path)),
+            Origin::Defaults => (
+                SettingSource::Default,
+                format!("the default of --{}", setting.flag()),
+            ),
         };
-        Some(Found { place, value })
+        Some(Found {
+            source,
+            place,
+            value,
+        })
     }
 }
 
@@ -268,6 +292,7 @@ fn read_secret(path: Found) -> Result<Found, ConfigError> {
             Err(path.error("the file it names is empty"))
         }
         Ok(text) => Ok(Found {
+            source: path.source,
             place: path.place,
             value: Value::Text(without_mark(&text).trim().to_owned()),
         }),

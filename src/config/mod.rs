@@ -11,7 +11,8 @@ use std::time::Duration;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::ConfigError;
-pub use layers::Environment;
+pub use layers::{Environment, SettingSource};
+pub use listed::{ListedSetting, list};
 pub use logging::{LogFormat, LogSettings};
 pub use schedule::{Schedule, ScheduleError};
 pub use settings::{Setting, Settings};
@@ -25,6 +26,7 @@ mod endpoint;
 mod error;
 mod file;
 mod layers;
+mod listed;
 mod load;
 mod logging;
 mod parameters;

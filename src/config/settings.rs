@@ -61,6 +61,12 @@ macro_rules! settings {
                 match self { $($(Self::$name => concat!($($doc),+),)+)+ }
             }
 
+            /// What counts where nothing sets it, as `--help` says; `None` where nothing does.
+            pub(super) fn default_text(self) -> Option<&'static str> {
+                let (_, after) = self.help().split_once("[default: ")?;
+                after.split_once(']').map(|(default, _)| default)
+            }
+
             fn value_name(self) -> &'static str {
                 match self { $($(Self::$name => $value,)+)+ }
             }

@@ -84,7 +84,7 @@ async fn help_names_every_command_setting_and_exit_code() {
     let ended = program::run(program::bare(&["--help"], &[])).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
     let commands = [
-        "serve", "stdio", "sync", "status", "check", "migrate", "demo", "manifest",
+        "serve", "stdio", "sync", "status", "check", "config", "migrate", "demo", "manifest",
     ];
     for command in commands {
         let line = format!("\n  {command}");

@@ -8,6 +8,7 @@ use crate::support::site::Site;
 
 mod check;
 mod commands;
+mod config;
 mod output;
 mod run_reports;
 mod settings;

@@ -144,7 +144,7 @@ async fn a_variable_that_is_not_known_is_refused_with_the_nearest() {
         program::run(command).await
     };
     for command in [
-        "sync", "status", "check", "migrate", "serve", "stdio", "demo",
+        "sync", "status", "check", "config", "migrate", "serve", "stdio", "demo",
     ] {
         let ended = with(command, "METER_SYNC_READONLY", "true").await;
         assert_eq!(ended.code, 2, "{command}: {ended:?}");
@@ -201,6 +201,8 @@ async fn no_output_holds_a_secret_even_when_everything_is_logged() {
             &["sync", "--json"],
             &["status"],
             &["check"],
+            &["config"],
+            &["config", "--json"],
             &["migrate"],
         ] {
             let ended = run(&site, arguments, more).await;

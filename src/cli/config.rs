@@ -1,0 +1,49 @@
+//! `meter-sync config`: every setting, its value and where it came from.
+
+use serde::Serialize;
+
+use super::Report;
+use super::report::on_one_line;
+use crate::config::{Environment, ListedSetting, Settings, list};
+use crate::error::Failure;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ConfigArgs {
+    /// Print the settings as one JSON object
+    #[arg(long, env = "METER_SYNC_JSON", value_parser = clap::builder::BoolishValueParser::new())]
+    json: bool,
+}
+
+/// What `config --json` prints.
+#[derive(Debug, Serialize)]
+struct ConfigReport {
+    settings: Vec<ListedSetting>,
+}
+
+impl ConfigArgs {
+    /// Lists the settings.
+    pub(super) fn run(self, settings: &Settings) -> anyhow::Result<Report> {
+        let settings = list(settings, &Environment::of_process()).map_err(Failure::from)?;
+        Ok(match self.json {
+            true => Report::json(&ConfigReport { settings }),
+            false => Report::text(&settings.iter().map(line).collect::<String>()),
+        })
+    }
+}
+
+fn line(listed: &ListedSetting) -> String {
+    let ListedSetting {
+        setting,
+        value,
+        place,
+        ..
+    } = listed;
+    match value {
+        Some(value) => {
+            let place = place.as_deref().unwrap_or("default");
+            let (value, place) = (on_one_line(value), on_one_line(place));
+            format!("{setting:<24} {value}  [{place}]\n")
+        }
+        None => format!("{setting:<24} not set\n"),
+    }
+}
