@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use clap::builder::Resettable;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing::Level;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::app::App;
 use crate::config::{Config, Environment, LogSettings, Settings};
 use crate::db::{Database, migrations};
 use crate::error::Failure;
 use crate::mcp::manifest::manifest;
+use crate::runs::RUN_ENDED;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 
@@ -85,12 +86,13 @@ impl Command {
             Self::Serve | Self::Stdio | Self::Demo(_) => Targets::new()
                 .with_default(Level::INFO)
                 .with_target("rmcp", Level::WARN),
-            Self::Sync(_)
-            | Self::Status(_)
-            | Self::Check(_)
-            | Self::Config(_)
-            | Self::Migrate
-            | Self::Manifest => Targets::new().with_default(Level::WARN),
+            // Its report tells how the run ended.
+            Self::Sync(_) => Targets::new()
+                .with_default(Level::WARN)
+                .with_target(RUN_ENDED, LevelFilter::OFF),
+            Self::Status(_) | Self::Check(_) | Self::Config(_) | Self::Migrate | Self::Manifest => {
+                Targets::new().with_default(Level::WARN)
+            }
         }
     }
 }

@@ -53,10 +53,11 @@ impl SyncArgs {
             },
             ..Request::new(Trigger::Cli)
         };
-        let run = match app.runs().request(request).await? {
+        let stopped = shutdown.token();
+        let requested = stopped.run_until_cancelled(app.runs().request(request));
+        let run = match requested.await.ok_or_else(stopped_by_signal)?? {
             Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
             Requested::Started(mut ticket) => {
-                let stopped = shutdown.token();
                 match stopped.run_until_cancelled(follow(&mut ticket)).await {
                     Some(report) => report,
                     None => {

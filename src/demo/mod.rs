@@ -98,8 +98,16 @@ pub async fn run(args: DemoArgs, settings: &Settings, shutdown: Shutdown) -> any
     };
     let served = Box::pin(serve(config, listener, &pair, shutdown.clone())).await;
     shutdown.finish().await;
+    let directory = pair.directory().to_owned();
     let stopped = pair.stop().await;
-    served.and(stopped.context("stop the two Postgres servers"))
+    served.and(stopped.context("stop the two Postgres servers"))?;
+    say(&welcome::farewell(&directory));
+    Ok(())
+}
+
+/// Whoever read our output may be gone; the demo goes on.
+fn say(text: &str) {
+    drop(std::io::stdout().write_all(text.as_bytes()));
 }
 
 /// Fills the pair where it is empty, syncs once, says what there is to see, and serves.
@@ -129,8 +137,7 @@ async fn serve(
             Err(failure) => &failure.message,
         },
     };
-    // Whoever read our output may be gone; the demo still serves.
-    drop(std::io::stdout().write_all(welcome.text().as_bytes()));
+    say(&welcome.text());
     let changes = changes::keep_changing(pair.remote_url().to_owned(), stop);
     shutdown.tasks().spawn(changes);
     app.serve_on(listener).await

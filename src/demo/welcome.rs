@@ -1,6 +1,7 @@
 //! What a person reads when the demo is up.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 use serde_json::json;
 
@@ -62,6 +63,14 @@ Ctrl-C stops all of it. The next `meter-sync demo` goes on with the data in {dir
             stdio = over_stdio(remote, local),
         )
     }
+}
+
+/// What a person reads when the demo has stopped.
+pub(super) fn farewell(directory: &Path) -> String {
+    format!(
+        "\nStopped. Both servers are down; the data stays in {}.\n",
+        directory.display()
+    )
 }
 
 /// The address as a client on this machine writes it.

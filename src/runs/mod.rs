@@ -61,6 +61,9 @@ mod table;
 pub(crate) mod tenant;
 mod words;
 
+/// The target of the log line that tells how a run ended.
+pub const RUN_ENDED: &str = "meter_sync::runs::ended";
+
 /// A request to start a run.
 #[derive(Clone, Debug)]
 pub struct Request {

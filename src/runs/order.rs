@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
+use tracing::Level;
 
 use crate::db::{Database, Local};
 use crate::error::Failure;
@@ -11,7 +12,7 @@ use crate::meter::{Counts, Outcome, Progress, RunId, TenantId};
 use super::log::{Beginning, Ending};
 use super::status::RunRecord;
 use super::table::LocalTable;
-use super::{Request, Shared, measures, report};
+use super::{RUN_ENDED, Request, Shared, measures, report};
 
 /// A request on its way.
 pub(super) struct Order<'a> {
@@ -115,24 +116,36 @@ impl Order<'_> {
         }
     }
 
-    /// Logs the end of a run once, and publishes it to the status.
+    /// Logs the end of a run once, as loud as it went badly, and publishes it to the status.
     pub(super) fn publish_ended(&self, record: &RunRecord) {
         let code = record.error.as_ref().map(|error| error.code.as_str());
         let duration = record
             .finished_at
             .map(|finished| finished - record.started_at);
-        tracing::info!(
-            run.id = %record.run_id,
-            run.trigger = %record.trigger,
-            trace.id = self.request.trace.map(tracing::field::display),
-            run.outcome = record.outcome.map(Outcome::as_str),
-            error.code = code,
-            duration_ms = duration.map(|duration| duration.num_milliseconds()),
-            remote_bytes = record.remote_bytes,
-            run.warning = record.warning,
-            "{}",
-            report::summary(record)
-        );
+        // The level of an event is a constant.
+        macro_rules! log {
+            ($level:ident) => {
+                tracing::event!(
+                    target: RUN_ENDED,
+                    Level::$level,
+                    run.id = %record.run_id,
+                    run.trigger = %record.trigger,
+                    trace.id = self.request.trace.map(tracing::field::display),
+                    run.outcome = record.outcome.map(Outcome::as_str),
+                    error.code = code,
+                    duration_ms = duration.map(|duration| duration.num_milliseconds()),
+                    remote_bytes = record.remote_bytes,
+                    run.warning = record.warning,
+                    "{}",
+                    report::summary(record)
+                )
+            };
+        }
+        match record.outcome {
+            Some(Outcome::Failed | Outcome::Unknown) => log!(ERROR),
+            Some(Outcome::Partial | Outcome::Refused | Outcome::Interrupted) => log!(WARN),
+            Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun) | None => log!(INFO),
+        }
         measures::ended(record);
         self.shared.here.send_modify(|here| here.ended(record));
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A running demo; killed when a test fails in the middle.
 struct Demo {
     child: Child,
+    output: BufReader<ChildStdout>,
     base: String,
 }
 
@@ -29,14 +30,19 @@ impl Demo {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the demo should start");
-        let output = BufReader::new(child.stdout.take().expect("a pipe"));
-        let lines = output.lines().map(|line| line.expect("a line of text"));
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let lines = output.by_ref().lines();
+        let lines = lines.map(|line| line.expect("a line of text"));
         let base = lines
             .filter_map(|line| Some(line.strip_prefix("Open ")?.trim().to_owned()))
             .map(|url| url.trim_end_matches('/').to_owned())
             .next();
         let base = base.expect("the demo should say what to open");
-        Self { child, base }
+        Self {
+            child,
+            output,
+            base,
+        }
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -50,9 +56,17 @@ impl Demo {
         answer.json().await.expect("JSON")
     }
 
-    fn interrupt(mut self) -> ExitStatus {
+    fn interrupt(self) -> ExitStatus {
+        self.interrupt_and_read().0
+    }
+
+    /// How it ended, and what it printed after it was up.
+    fn interrupt_and_read(mut self) -> (ExitStatus, String) {
         signal(&self.child, Signal::INT);
-        wait(&mut self.child)
+        let status = wait(&mut self.child);
+        let mut printed = String::new();
+        self.output.read_to_string(&mut printed).expect("text");
+        (status, printed)
     }
 }
 
@@ -113,8 +127,14 @@ async fn the_demo_serves_and_goes_on_where_it_was() {
     assert!(meters > 150, "{status}");
 
     assert!(!processes_in(&place).is_empty());
-    let status = first.interrupt();
+    let (status, printed) = first.interrupt_and_read();
     assert_eq!(status.code(), Some(0));
+    let last = printed.lines().last().expect("a line");
+    let told = format!(
+        "Stopped. Both servers are down; the data stays in {}.",
+        place.display()
+    );
+    assert_eq!(last, told, "{printed}");
     assert_eq!(processes_in(&place), Vec::<String>::new());
 
     let second = Demo::start(&place, &[]);

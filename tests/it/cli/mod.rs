@@ -9,6 +9,7 @@ use crate::support::site::Site;
 mod check;
 mod commands;
 mod config;
+mod interrupted;
 mod output;
 mod run_reports;
 mod settings;

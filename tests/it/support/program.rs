@@ -127,8 +127,17 @@ impl Running {
 
     /// Asks it to stop.
     pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Does what Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().cast_signed()).expect("a process id");
-        kill_process(pid, Signal::TERM).expect("signal it");
+        kill_process(pid, signal).expect("signal it");
     }
 
     /// Kills it, and waits until it is gone.
