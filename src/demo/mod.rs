@@ -76,6 +76,8 @@ const USUAL_PORT: u16 = 8765;
 /// No run over a few hundred meters takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+const STOPPED_EARLY: &str = "\nStopped before the two servers were up; nothing of them runs.\n";
+
 /// Runs the demo until a stop is asked for.
 pub async fn run(args: DemoArgs, settings: &Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut config = config(settings)?;
@@ -85,6 +87,7 @@ pub async fn run(args: DemoArgs, settings: &Settings, shutdown: Shutdown) -> any
         .context("read the address listened on")?;
     let stop = shutdown.token();
     let Some(binaries) = stop.run_until_cancelled(args.binaries()).await else {
+        say(STOPPED_EARLY);
         return Ok(());
     };
     let (binaries, place) = (binaries?, args.place()?);
@@ -93,7 +96,10 @@ pub async fn run(args: DemoArgs, settings: &Settings, shutdown: Shutdown) -> any
     // begun is stopped in order
     let pair = match Pair::start(&binaries, place, args.fresh).await {
         // Ctrl-C reaches `initdb` as well, which then fails
-        Err(_) if stop.is_cancelled() => return Ok(()),
+        Err(_) if stop.is_cancelled() => {
+            say(STOPPED_EARLY);
+            return Ok(());
+        }
         started => started?,
     };
     let served = Box::pin(serve(config, listener, &pair, shutdown.clone())).await;

@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
 use crate::support::processes::processes_in;
@@ -211,7 +212,7 @@ async fn a_demo_can_be_stopped_at_any_moment_of_its_start() {
     for milliseconds in [0, 100, 300, 700, 1200] {
         let place = directory.path().join(format!("after-{milliseconds}"));
         let mut demo = command(&place)
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("the demo should start");
         std::thread::sleep(Duration::from_millis(milliseconds));
@@ -220,9 +221,42 @@ async fn a_demo_can_be_stopped_at_any_moment_of_its_start() {
         // before its first instructions a process has no say in how a signal ends it
         if milliseconds > 0 {
             assert_eq!(status.code(), Some(0), "after {milliseconds} ms");
+            let mut printed = String::new();
+            let output = demo.stdout.as_mut().expect("a pipe");
+            output.read_to_string(&mut printed).expect("text");
+            assert!(
+                printed.contains("\nStopped"),
+                "after {milliseconds} ms: {printed}"
+            );
         }
         assert_eq!(processes_in(&place), Vec::<String>::new());
         let next = Demo::start(&place, &[]);
         assert_eq!(next.interrupt().code(), Some(0), "after {milliseconds} ms");
     }
+}
+
+/// On a terminal Ctrl-C reaches `initdb` as well.
+#[tokio::test]
+async fn ctrl_c_before_the_servers_are_up_says_that_it_stopped() {
+    let directory = directory();
+    let place = directory.path().join("demo");
+    let mut demo = command(&place)
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the demo should start");
+    let group = Pid::from_raw(demo.id().cast_signed()).expect("a process id");
+    let started = Instant::now();
+    // The first is the demo itself.
+    while processes_in(&place).len() < 2 {
+        assert!(started.elapsed() < PATIENCE, "nothing is begun");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill_process_group(group, Signal::INT).expect("signal them");
+    assert_eq!(wait(&mut demo).code(), Some(0));
+    let mut printed = String::new();
+    let output = demo.stdout.as_mut().expect("a pipe");
+    output.read_to_string(&mut printed).expect("text");
+    assert!(printed.contains("\nStopped"), "{printed:?}");
+    assert_eq!(processes_in(&place), Vec::<String>::new());
 }
