@@ -101,30 +101,85 @@ fn bytes(shape: &Shape, format: &Format) -> String {
     format!("({bytes})")
 }
 
-/// How many bytes one value may take.
-fn of_value(value: &str, base_type: &str, format: &Format) -> String {
-    let length = format!("pg_catalog.octet_length({value})::pg_catalog.int8");
-    match (base_type, format) {
-        ("text" | "character varying" | "bpchar" | "bytea", Format::Binary) => length,
-        // Hexadecimal digits, or a backslash before each character.
-        ("text" | "character varying" | "bpchar" | "bytea", Format::Text { .. }) => {
-            format!("{length} operator(pg_catalog.*) 2::pg_catalog.int8")
+/// Types whose texts are short, or as long as their digits, and need no quotes or backslashes.
+const PLAIN: &[&str] = &[
+    "boolean",
+    "smallint",
+    "integer",
+    "bigint",
+    "real",
+    "double precision",
+    "numeric",
+    "money",
+    "oid",
+    "uuid",
+    "date",
+    "time without time zone",
+    "timestamp without time zone",
+    "timestamp with time zone",
+    "interval",
+    "inet",
+    "cidr",
+];
+
+/// A number of bits is as many digits. Without a length the type `bit` is written in quotes.
+const BITS: &[&str] = &["\"bit\"", "bit varying"];
+
+/// How many bytes one value may take. What is stored may be compressed, so its size tells nothing; and a text is made of a value
+/// only where it comes out no longer than the value.
+fn of_value(value: &str, type_: &str, format: &Format) -> String {
+    // Each character of a text may have a backslash before it, as each byte of binary data has two digits.
+    let factor: u8 = match format {
+        Format::Binary => 1,
+        Format::Text { .. } => 2,
+    };
+    let as_text = || format!("pg_catalog.octet_length({value}::pg_catalog.text)");
+    match type_ {
+        "text" | "character varying" | "bpchar" | "bytea" => {
+            times(&format!("pg_catalog.octet_length({value})"), factor)
         }
-        // A number of a few bytes may have many digits, which need no backslash.
-        ("numeric[]", Format::Text { .. }) => of_elements(value, 1),
-        (type_, Format::Text { .. }) if type_.ends_with("[]") => of_elements(value, 2),
-        (_, _) => format!(
-            "pg_catalog.pg_column_size({value})::pg_catalog.int8 operator(pg_catalog.*) 2::pg_catalog.int8"
-        ),
+        "json" | "xml" => times(&as_text(), factor),
+        "jsonb" => of_jsonb(value),
+        plain if PLAIN.contains(&plain) => times(&as_text(), 1),
+        bits if BITS.contains(&bits) => times(&format!("pg_catalog.length({value})"), 1),
+        array if array.ends_with("[]") => of_elements(value, array.trim_end_matches("[]"), format),
+        // In whatever schema it is.
+        citext if citext.rsplit('.').next() == Some("citext") => times(&as_text(), factor),
+        // Such a type may write a backslash before each of its own.
+        _ => times(&uncompressed(value), 2 * factor),
     }
 }
 
-/// How many bytes the elements of an array take as text, each with what is between it and the next one. No text of the whole is
-/// made, which would fail.
-fn of_elements(value: &str, per_byte: u8) -> String {
+fn times(bytes: &str, factor: u8) -> String {
+    format!("({bytes}::pg_catalog.int8 operator(pg_catalog.*) {factor}::pg_catalog.int8)")
+}
+
+/// What a value takes in memory: nothing within an array is compressed.
+fn uncompressed(value: &str) -> String {
+    format!("pg_catalog.pg_column_size(array[{value}])")
+}
+
+/// A control character is six others in the text, one of them a backslash; and a number of a few bytes may have many digits.
+fn of_jsonb(value: &str) -> String {
     format!(
-        "(select pg_catalog.sum(coalesce(pg_catalog.octet_length(u.e::pg_catalog.text), 4)::pg_catalog.int8
-             operator(pg_catalog.*) {per_byte}::pg_catalog.int8 operator(pg_catalog.+) {per_byte}::pg_catalog.int8)::pg_catalog.int8
- from pg_catalog.unnest({value}) u (e))"
+        "({} operator(pg_catalog.+) coalesce((
+     select pg_catalog.sum(pg_catalog.octet_length(u.e::pg_catalog.text))::pg_catalog.int8
+     from pg_catalog.jsonb_path_query({value}, 'strict $.** ? (@.type() == \"number\")') u (e)), 0::pg_catalog.int8))",
+        times(&uncompressed(value), 7)
+    )
+}
+
+/// How many bytes the elements of an array take, each with what is between it and the next one. No text of the whole is made,
+/// which would fail.
+fn of_elements(value: &str, type_: &str, format: &Format) -> String {
+    // An array writes a backslash before each one of its elements, too.
+    let factor = match PLAIN.contains(&type_) || BITS.contains(&type_) {
+        true => 1,
+        false => 2,
+    };
+    let element = times(&of_value("u.e", type_, format), factor);
+    format!(
+        "(select pg_catalog.sum(coalesce({element}, 4::pg_catalog.int8) operator(pg_catalog.+) 4::pg_catalog.int8)::pg_catalog.int8
+ from (select pg_catalog.unnest({value}) as e) u)"
     )
 }

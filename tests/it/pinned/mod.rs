@@ -23,6 +23,7 @@ mod held_sets;
 mod hostile;
 mod identities;
 mod indexed_functions;
+mod long_rows;
 mod missed;
 mod newer;
 mod organisations;
