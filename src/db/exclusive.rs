@@ -15,7 +15,7 @@ pub struct Rules {
     pub exclusive: Vec<Exclusive>,
     /// The foreign keys that refer to the table.
     pub references: Vec<Reference>,
-    /// The foreign keys of the table to other tables.
+    /// The foreign keys to other tables.
     pub outward: Vec<Outward>,
     /// See [`downstream::losing`].
     pub losing: Vec<Path>,
@@ -311,9 +311,12 @@ pub(super) async fn references<S: Side>(
     Ok(rows.iter().map(reference).collect())
 }
 
-/// Those of a foreign key to the parts of a partitioned table belong to the one to the whole.
-const OUTWARD: &str = "\
--- look up what the table refers to
+/// Of the foreign keys of partitions, those that belong to one of the whole table are left out; so are those to the parts of a
+/// partitioned table, which belong to the one to the whole.
+const OUTWARD: &str = concat!(
+    "-- look up what the table refers to",
+    family!(),
+    "
 select format('%I.%I', n.nspname, x.conname), x.condeferrable, format('%I.%I', s.nspname, t.relname),
        array(select a.attname::text from unnest(x.conkey) with ordinality k(attnum, position)
              join pg_catalog.pg_attribute a on a.attrelid = x.conrelid and a.attnum = k.attnum order by k.position),
@@ -323,10 +326,13 @@ from pg_catalog.pg_constraint x
 join pg_catalog.pg_namespace n on n.oid = x.connamespace
 join pg_catalog.pg_class t on t.oid = x.confrelid
 join pg_catalog.pg_namespace s on s.oid = t.relnamespace
-where x.conrelid = $1 and x.contype = 'f' and x.confrelid <> x.conrelid
-  and not exists (select from pg_catalog.pg_constraint p where p.oid = x.conparentid and p.conrelid = x.conrelid)
-order by x.oid";
+where x.conrelid in (select f.oid from family f) and x.contype = 'f' and x.confrelid not in (select f.oid from family f)
+  and not exists (
+    select from pg_catalog.pg_constraint p where p.oid = x.conparentid and p.conrelid in (select f.oid from family f))
+order by x.oid"
+);
 
+/// Looks up what the table refers to, or a table that is a part of it or inherits from it.
 async fn outward<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Outward>, DbError> {
     let rows = tx.query(OUTWARD, &[param::oid(oid)]).await?;
     let outward = |row: &Row| {

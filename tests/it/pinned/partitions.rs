@@ -163,3 +163,35 @@ async fn meters_of_an_inheriting_table_exchange_values_under_its_rules() {
         ])
     );
 }
+
+/// Both through a value that is free in the other table, and with the check put off where none is.
+#[tokio::test]
+async fn values_that_only_a_part_of_the_table_refers_by_are_exchanged() {
+    for (local, spare, reference) in [
+        (PARTITIONED, "in stock", ""),
+        (PARTITIONED, "S101", "deferrable"),
+        (INHERITED, "in stock", ""),
+        (INHERITED, "S101", "deferrable"),
+    ] {
+        let what = format!("{local} {reference}");
+        let site = Site::with_schemas(REMOTE, local).await;
+        site.sync().await;
+        let moved = match local {
+            INHERITED => {
+                "with moved as (delete from only meter where id > 100 returning *) insert into high select * from moved"
+            }
+            _ => "select",
+        };
+        site.on_local(&format!(
+            "{moved}; create table device (id text primary key);
+             insert into device select 'S' || n from generate_series(101, 106) n;
+             insert into device values ('{spare}') on conflict do nothing;
+             alter table high add unique (name), alter name set not null, add foreign key (name) references device {reference}"
+        ))
+        .await;
+        site.on_remote(SWAP).await;
+        let run = site.sync().await;
+        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{what}: {run:#?}");
+        assert_eq!(counts(&run).updated, 4, "{what}: {run:#?}");
+    }
+}
