@@ -69,7 +69,9 @@ pub struct Part {
 /// A foreign key of the table to another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outward {
-    /// Its name as `set constraints` takes it.
+    /// Its name, plain.
+    pub constraint: String,
+    /// The same as `set constraints` takes it.
     pub name: String,
     /// Whether it can be checked later than at once.
     pub is_deferrable: bool,
@@ -321,7 +323,8 @@ select format('%I.%I', n.nspname, x.conname), x.condeferrable, format('%I.%I', s
        array(select a.attname::text from unnest(x.conkey) with ordinality k(attnum, position)
              join pg_catalog.pg_attribute a on a.attrelid = x.conrelid and a.attnum = k.attnum order by k.position),
        array(select a.attname::text from unnest(x.confkey) with ordinality k(attnum, position)
-             join pg_catalog.pg_attribute a on a.attrelid = x.confrelid and a.attnum = k.attnum order by k.position)
+             join pg_catalog.pg_attribute a on a.attrelid = x.confrelid and a.attnum = k.attnum order by k.position),
+       x.conname::text
 from pg_catalog.pg_constraint x
 join pg_catalog.pg_namespace n on n.oid = x.connamespace
 join pg_catalog.pg_class t on t.oid = x.confrelid
@@ -338,6 +341,7 @@ async fn outward<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Outward>, DbEr
     let outward = |row: &Row| {
         let (from, to): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
         Outward {
+            constraint: row.get(5),
             name: row.get(0),
             is_deferrable: row.get(1),
             table: row.get(2),

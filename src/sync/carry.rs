@@ -50,12 +50,13 @@ pub(super) async fn prepare(
     Ok(refused)
 }
 
-/// Puts off the check of what these columns refer to in other tables, where it can wait until [`finish`].
+/// Puts off the check of what these columns refer to in other tables, where it can wait until [`finish`]; whether one can.
 pub(super) async fn put_off(
     local: &Tx<'_, Local>,
     shape: &Shape,
     columns: &[&Column],
-) -> Result<(), DbError> {
+) -> Result<bool, DbError> {
+    let mut are_some = false;
     for outward in shape.rules.outward.iter().filter(|to| to.is_deferrable) {
         let mut pairs = outward.columns.iter();
         if pairs.any(|(from, _)| columns.iter().any(|column| column.name == *from)) {
@@ -64,10 +65,11 @@ pub(super) async fn put_off(
                 outward.name
             );
             // A constraint of the same name in another schema may not be deferrable.
-            rejected::if_possible(local, local.batch(&defer)).await?;
+            let deferred = rejected::if_possible(local, local.batch(&defer)).await?;
+            are_some |= deferred.is_some();
         }
     }
-    Ok(())
+    Ok(are_some)
 }
 
 /// Lets what refers to the rows follow them; checks what was put off.

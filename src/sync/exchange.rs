@@ -10,7 +10,7 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 use super::carry;
 use super::park::{self, Parked};
 use super::rejected::{self, PerRow, Rows, Tried};
-use super::{Job, Shape};
+use super::{Job, Shape, referred_values};
 
 /// How often rows that are at fault by themselves are left out and the others tried again.
 const ATTEMPTS: usize = 10;
@@ -94,16 +94,22 @@ async fn attempt(
         checks: false,
         ..write.clone()
     };
-    let bad = match rejected::all_but_the_bad(local, ranges, left, prepare, write).await? {
+    let mut bad = match rejected::all_but_the_bad(local, ranges, left, prepare, write).await? {
         Ok(bad) => bad,
         Err(fault) => return Ok(Attempt::TooMany(fault)),
     };
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
-    if !park::are_any_parked(local, &numbers).await?
-        && let Tried::Taken = rejected::attempt(local, carry::finish(local, shape)).await?
-    {
-        local.release("exchange").await?;
-        return Ok(Attempt::Done(bad));
+    if !park::are_any_parked(local, &numbers).await? {
+        match rejected::attempt(local, carry::finish(local, shape)).await? {
+            Tried::Taken => {
+                local.release("exchange").await?;
+                return Ok(Attempt::Done(bad));
+            }
+            Tried::NotTaken(fault) => {
+                let found = referred_values::missing(local, shape, &fault).await?;
+                bad.extend(found.into_iter().filter(|(n, _)| !numbers.contains(n)));
+            }
+        }
     }
     if bad.is_empty() {
         local.back_to("exchange").await?;

@@ -142,17 +142,8 @@ async fn park_all(
         let statements = free_values::statements(shape, column, &kind, rows);
         ways.extend(referred.chain(statements).map(|sql| (column, sql)));
     }
-    for (column, free) in &ways {
-        let tried = rejected::attempt(local, async {
-            match rejected::if_possible(local, fill(local, free)).await? {
-                Some(()) => move_to(shape, column).run(local, all).await,
-                None => Ok(Tried::NotTaken(Box::new(RowFault::collision()))),
-            }
-        });
-        if let Tried::Taken = tried.await? {
-            drop_free(local).await?;
-            return Ok(Vec::new());
-        }
+    if are_moved(local, shape, &ways, all).await? {
+        return Ok(Vec::new());
     }
     // A value of a type that we know nothing of: NULL, where nobody refers to it.
     for &column in columns {
@@ -167,7 +158,33 @@ async fn park_all(
             }
         }
     }
+    // Values that refer to nothing, where that is checked once all rows have their own.
+    if carry::put_off(local, shape, columns).await? && are_moved(local, shape, &ways, all).await? {
+        return Ok(Vec::new());
+    }
     one_by_one(local, shape, &ways, all).await
+}
+
+/// Parks all rows on values of the first way that gives enough which the table takes.
+async fn are_moved(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    ways: &[(&Column, String)],
+    all: Rows,
+) -> Result<bool, DbError> {
+    for (column, free) in ways {
+        let tried = rejected::attempt(local, async {
+            match rejected::if_possible(local, fill(local, free)).await? {
+                Some(()) => move_to(shape, column).run(local, all).await,
+                None => Ok(Tried::NotTaken(Box::new(RowFault::collision()))),
+            }
+        });
+        if let Tried::Taken = tried.await? {
+            drop_free(local).await?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The rows that cannot be parked, in the way that the first one can.

@@ -193,5 +193,14 @@ async fn values_that_only_a_part_of_the_table_refers_by_are_exchanged() {
         let run = site.sync().await;
         assert_eq!(run.outcome, Some(Outcome::Succeeded), "{what}: {run:#?}");
         assert_eq!(counts(&run).updated, 4, "{what}: {run:#?}");
+        // Beside a meter that is to refer to nothing.
+        site.on_remote(
+            "update meter set name = case id when 1 then 'S1' when 2 then 'S2' when 101 then 'S101' when 102 then 'S102' else 'lost' end
+             where id in (1, 2, 101, 102, 103)",
+        )
+        .await;
+        let run = site.sync().await;
+        let of = counts(&run);
+        assert_eq!((of.updated, of.rejected), (4, 1), "{what}: {run:#?}");
     }
 }

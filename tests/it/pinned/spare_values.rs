@@ -193,6 +193,15 @@ async fn a_ring_without_a_spare_value_is_rejected_and_left_as_it_is() {
         .await,
         json!([{"string_agg": "abc", "meter": "a"}])
     );
+    let taken = |name: &str, holder: u32| {
+        let index = "unique index meter_name_key";
+        json!({"reason": format!("name \"{name}\" is taken by meter {holder}, which is active ({index})")})
+    };
+    let reasons = "select reason from meter_sync.meter_sync_rejected order by key->>'id'";
+    assert_eq!(
+        rows(&site.local, reasons).await,
+        json!([taken("b", 2), taken("c", 3), taken("a", 1)])
+    );
 }
 
 #[tokio::test]
@@ -248,6 +257,43 @@ async fn a_reference_that_can_wait_needs_no_spare_value() {
             "{run:#?}"
         );
     }
+}
+
+/// More rows than are looked at one ring after the other.
+#[tokio::test]
+async fn many_values_move_on_where_the_reference_can_wait_and_no_value_is_spare() {
+    let site = site("name integer not null", "").await;
+    site.on_local(
+        "create table device (id integer primary key); insert into device select n from generate_series(1, 5003) n;
+         alter table meter add unique (name), add foreign key (name) references device deferrable",
+    )
+    .await;
+    site.on_remote("insert into meter select n, 7, n, true from generate_series(1, 5003) n")
+        .await;
+    site.sync().await;
+    site.on_remote("update meter set name = 1 + id % 5003")
+        .await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.counts.updated, 5003, "{run:#?}");
+    // The meter 5003 is to refer to nothing; the others form a ring beside it.
+    site.on_remote(
+        "update meter set name = case id when 5003 then 9999 when 5002 then 2 else 1 + name end",
+    )
+    .await;
+    let run = site.sync().await;
+    assert_eq!(
+        (run.counts.updated, run.counts.rejected),
+        (5002, 1),
+        "{:#?}",
+        run.counts
+    );
+    let reasons =
+        "select reason from meter_sync.meter_sync_rejected order by key->>'id' desc limit 1";
+    assert_eq!(
+        rows(&site.local, reasons).await,
+        json!([{"reason": "name \"9999\": no such row in table device (foreign key meter_name_fkey)"}])
+    );
 }
 
 #[tokio::test]
