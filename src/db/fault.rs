@@ -97,13 +97,20 @@ impl RowFault {
         self.state == "54000" && INDEX_ENTRIES.iter().any(|known| file.ends_with(known))
     }
 
-    /// Whether neither a rule nor a column is named, nor another row stands in the way.
+    /// Whether neither a rule nor a column is named, and neither another row nor row security stands in the way.
     pub fn names_nothing(&self) -> bool {
         self.rule.is_none()
             && self.column.is_none()
             && !self.is_skip()
             && !self.is_collision()
             && !self.is_too_long_for_an_index()
+            && !self.is_of_row_security()
+    }
+
+    /// Whether a policy of row security refused the row.
+    fn is_of_row_security(&self) -> bool {
+        let file = self.file.as_deref().unwrap_or_default();
+        self.state == "42501" && file.ends_with("execMain.c")
     }
 
     /// Whether a trigger or what follows from a foreign key refused the row, and no other row stands in the way.

@@ -286,38 +286,39 @@ fn of_skip(triggers: &Triggers) -> String {
     }
 }
 
-/// `name "value", ...` of a row of the plan; `the row` where no column is known.
+/// `name "value", ...` of a row of the plan, as it is to be; `the row` where no column is known.
 pub(super) async fn values(
     local: &Tx<'_, Local>,
     shape: &Shape,
     n: i64,
     columns: &[String],
 ) -> Result<String, DbError> {
-    let known: Vec<&String> = columns
-        .iter()
-        .filter(|name| shape.names.contains(name))
-        .collect();
+    let known = columns.iter().filter(|name| shape.names.contains(name));
+    let known: Vec<&String> = known.collect();
     if known.is_empty() {
         return Ok("the row".to_owned());
     }
     let texts = quote::list(known.iter().copied(), ", ", |name| {
-        format!(
-            "pg_catalog.left({}::text, {SHOWN} + 1)",
-            shape.column("s", name)
-        )
+        let here = match *name == shape.active {
+            true => "false".to_owned(),
+            false => shape.column("l", name),
+        };
+        let staged = shape.column("s", name);
+        let text = format!("case when p.step = 0 then {here}::text else {staged}::text end");
+        format!("pg_catalog.left({text}, {SHOWN} + 1)")
     });
-    let staged_row = shape.same_key("s", "p");
+    let (staged_row, local_row) = (shape.same_key("s", "p"), shape.same_key("l", "p"));
+    let (local_table, filter) = (&shape.local, &shape.local_filter);
     let sql = format!(
         "-- look up the values of a rejected row
-select array[{texts}] from pg_temp.meter_sync_plan p
-join pg_temp.meter_sync_stage s on {staged_row} where p.n = $1"
+select array[{texts}] from pg_temp.meter_sync_plan p left join pg_temp.meter_sync_stage s on {staged_row}
+left join {local_table} l on {local_row} and {filter} where p.n = $1"
     );
     let found = local.query_opt(&sql, &[param::bigint(n)]).await?;
     let texts: Vec<Option<String>> = found.map(|row| row.get(0)).unwrap_or_default();
     let pairs = known.iter().zip(&texts);
-    let pairs: Vec<String> = pairs
-        .map(|(name, text)| format!("{name} {}", quoted(text.as_deref())))
-        .collect();
+    let pairs = pairs.map(|(name, text)| format!("{name} {}", quoted(text.as_deref())));
+    let pairs: Vec<String> = pairs.collect();
     Ok(pairs.join(", "))
 }
 

@@ -137,6 +137,11 @@ impl DbError {
         }
     }
 
+    /// Whether nothing more can be asked of the connection: the server ended it, or the error is none that a server told.
+    pub fn ends_the_connection(&self) -> bool {
+        self.server_error().is_none_or(origin::is_fatal)
+    }
+
     /// Whether a text of the server came to a GiB.
     pub fn is_of_a_long_row(&self) -> bool {
         self.server_error().is_some_and(|error| {

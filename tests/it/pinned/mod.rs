@@ -42,6 +42,7 @@ mod self_references;
 mod shapes;
 mod spare_values;
 mod told;
+mod unevaluated;
 mod unstorable;
 mod values;
 mod versions;
