@@ -1,5 +1,6 @@
 //! How many sets of held meters are kept, and what can be approved of them.
 
+use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::meter::{Outcome, RunId};
 use serde_json::json;
@@ -95,4 +96,40 @@ async fn what_was_held_before_a_sync_is_not_approved_by_the_same_meters_held_aft
     let refused = approve(&site, before.run_id).await;
     is_held(&refused, ErrorCode::ApprovalOutdated);
     assert_eq!(active_meters(&site).await, json!(100));
+}
+
+/// Two organisations in one table, whose meters have the same keys.
+#[tokio::test]
+async fn what_was_held_of_one_organisation_approves_nothing_of_another() {
+    let columns =
+        "id bigint, tenant_id bigint, name text, active boolean, primary key (tenant_id, id)";
+    let remote = format!(
+        "create table meter ({columns});
+         insert into meter select n, t, 'Meter ' || n, true from generate_series(1, 100) n, generate_series(7, 8) t"
+    );
+    let local = format!(
+        "create table tenant (id bigint primary key); insert into tenant values (7), (8); create table meter ({columns})"
+    );
+    let mut site = Site::with_schemas(&remote, &local).await;
+    let mut held = Vec::new();
+    for tenant in ["8", "7"] {
+        let of_tenant = site
+            .settings()
+            .with(Setting::TenantId, tenant)
+            .with(Setting::Key, "id");
+        site.reconfigure(&of_tenant);
+        let first = site.sync().await;
+        assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+        let delete = format!("delete from meter where id <= 40 and tenant_id = {tenant}");
+        site.on_remote(&delete).await;
+        let run = site.sync().await;
+        is_held(&run, ErrorCode::MassDeactivationRefused);
+        held.push(run.run_id);
+    }
+    let refused = approve(&site, held[0]).await;
+    is_held(&refused, ErrorCode::ApprovalOutdated);
+    assert_eq!(active_meters(&site).await, json!(200));
+    let approved = approve(&site, held[1]).await;
+    assert_eq!(approved.outcome, Some(Outcome::Succeeded), "{approved:#?}");
+    assert_eq!(active_meters(&site).await, json!(160));
 }

@@ -13,7 +13,8 @@ use meter_sync::runs::{Allow, Request};
 use tokio_postgres::Client;
 
 use super::rewrites::as_role;
-use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, config, finish};
+use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, config, finish, rows};
+use crate::support::wait;
 
 /// The SQLSTATE of an overload that is called.
 const CALLED: &str = "58000";
@@ -100,6 +101,7 @@ const TYPES: &[&str] = &[
     "bytea",
     "text[]",
     "date",
+    "int8range",
 ];
 
 /// Operators of type `LEFT` with each other type. One transaction may not make them all: each takes a lock.
@@ -111,7 +113,7 @@ begin
         n := n + 1;
         execute format('create function public.%I(%s, %s) returns boolean language plpgsql as %L', 'compare LEFT', 'LEFT', b, body);
         execute format('create function public.%I(%s, %s) returns %s language plpgsql as %L', 'compute LEFT', 'LEFT', b, 'LEFT', body);
-        foreach o in array array['=','<>','<','>','<=','>='] loop
+        foreach o in array array['=','<>','<','>','<=','>=','~','!~','~*','~~','!~~','~~*','@>','<@','&&','?','@@'] loop
             execute format('create operator public.%s (leftarg = %s, rightarg = %s, procedure = public.%I)', o, 'LEFT', b, 'compare LEFT');
         end loop;
         foreach o in array array['+','-','*','/','#','&','|','||','>>','->','->>'] loop
@@ -151,11 +153,15 @@ fn assert_ended(run: &RunReport, expected: Outcome) {
 async fn site_with_roles() -> (Site, String) {
     let local = LOCAL_SCHEMA.replace(
         "serial_number text,",
-        "serial_number varchar(40) unique, kind char(5), label varchar(20),",
+        "serial_number varchar(40) unique, kind char(5), label varchar(20), rate integer check (10 / rate > 0),
+         slot integer unique references device (id),",
+    );
+    let local = format!(
+        "create table device (id integer primary key); insert into device select n from generate_series(1, 4) n; {local}"
     );
     let remote = REMOTE_SCHEMA.replace(
         "serial_number text,",
-        "serial_number text, kind char(5), label varchar(20),",
+        "serial_number text, kind char(5), label varchar(20), rate integer, slot integer,",
     );
     let mut site = Site::with_schemas(&remote, &local).await;
     let database: String = site
@@ -171,7 +177,7 @@ async fn site_with_roles() -> (Site, String) {
     site.on_remote(&format!("{create} grant select on meter, tenant to {role}"))
         .await;
     site.on_local(&format!(
-        "{create} grant select on tenant to {role}; grant select, insert, update on meter to {role};
+        "{create} grant select on tenant, device to {role}; grant select, insert, update on meter to {role};
          do $$ begin execute format('grant create, temporary on database %I to {role}', current_database()); end $$"
     ))
     .await;
@@ -223,6 +229,51 @@ async fn sync_in_many_ways(site: &Site) {
     assert_ended(&finish(&site.runs, allowed).await, Outcome::Succeeded);
 }
 
+/// What only rows that stand in each other's way, or cannot be stored, take.
+async fn sync_past_obstacles(site: &Site) {
+    site.on_remote("update public.meter set slot = id where id < 4")
+        .await;
+    assert_ended(&site.sync().await, Outcome::Succeeded);
+    // A ring with one value to spare in the table referred to, and a value of a meter that is gone.
+    site.on_remote(
+        "update public.meter set slot = 1 + id % 3 where id < 4; delete from public.meter where id = 6;
+         insert into public.meter (id, tenant_id, name, serial_number, active) values (60, 7, 'anew', 'S6', true)",
+    )
+    .await;
+    assert_ended(&site.sync().await, Outcome::Succeeded);
+    // A value that is taken, and one for which a rule cannot be evaluated.
+    site.on_remote("update public.meter set serial_number = 'S10' where id = 13; update public.meter set rate = 0 where id = 14")
+        .await;
+    assert_ended(&site.sync().await, Outcome::Partial);
+    let reasons = "select string_agg(r.reason, ' ' order by r.reason) as all from meter_sync.meter_sync_rejected r
+        join meter_sync.meter_sync_log g on g.id = r.run_id where g.seq = (select max(seq) from meter_sync.meter_sync_log)";
+    let told = rows(&site.local, reasons).await.to_string();
+    for reason in ["rate_check cannot be evaluated", "is taken by meter 10"] {
+        assert!(told.contains(reason), "{told}");
+    }
+    site.on_remote("update public.meter set serial_number = 'S13' where id = 13; update public.meter set rate = 1 where id = 14")
+        .await;
+    assert_ended(&site.sync().await, Outcome::Succeeded);
+}
+
+/// A column that is gone from the remote is told of, and runs that are old are pruned.
+async fn drift_and_prune(site: &Site) {
+    site.on_remote("alter table public.meter drop column protocol")
+        .await;
+    let run = site.sync().await;
+    assert!(format!("{run:#?}").contains("protocol"), "{run:#?}");
+    site.on_local("update meter_sync.meter_sync_log set started_at = started_at - interval '9 days', finished_at = finished_at - interval '9 days'")
+        .await;
+    site.on_remote("update public.meter set notes = 'after that' where id = 1")
+        .await;
+    assert_ended(&site.sync().await, Outcome::Succeeded);
+    let pruned = "select count(*) > 0 as yes from meter_sync.meter_sync_log where is_pruned";
+    wait::until("old runs are pruned", async || {
+        rows(&site.local, pruned).await[0]["yes"] == true
+    })
+    .await;
+}
+
 async fn look_in_many_ways(site: &Site) {
     let status = site.status().await;
     assert!(status.meters.is_some(), "{status:#?}");
@@ -259,10 +310,13 @@ async fn no_overload_of_a_function_or_operator_that_we_use_is_called() {
         .settings()
         .with(Setting::RemoteUrl, as_role(&site.pair.remote_url, &role))
         .with(Setting::LocalUrl, as_role(&site.pair.local_url, &role))
-        .with(Setting::TenantId, "7");
+        .with(Setting::TenantId, "7")
+        .with(Setting::KeepRuns, "1d");
     site.reconfigure(&settings);
     sync_in_many_ways(&site).await;
+    sync_past_obstacles(&site).await;
     look_in_many_ways(&site).await;
+    drift_and_prune(&site).await;
     for finding in check::run(&config(&settings)).await {
         assert!(
             !matches!(finding.verdict, Verdict::Failed(_)),
