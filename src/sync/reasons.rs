@@ -82,9 +82,8 @@ async fn collisions(
     let mut left: Vec<&BadRow> = collided.collect();
     for rule in &shape.rules.exclusive {
         let of_rule = |fault: &RowFault| {
-            let named = fault.rule.as_ref();
             // An index of a partition has another name than that of the table.
-            named.is_none_or(|name| {
+            fault.rule.as_ref().is_none_or(|name| {
                 *name == rule.name || shape.rules.exclusive.iter().all(|rule| rule.name != *name)
             })
         };
