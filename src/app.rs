@@ -45,6 +45,12 @@ impl App {
         let address = listener
             .local_addr()
             .context("read the address listened on")?;
+        let config = self.runs.config();
+        if !config.allowed_hosts.is_empty() && config.tokens.is_empty() {
+            tracing::warn!(
+                "METER_SYNC_ALLOWED_HOSTS names a host by which others may come, and no tokens are set: whoever gets here by it may sync"
+            );
+        }
         let server = mcp::Server::new(self.runs.clone());
         let mounted = mcp::http::routes(move || server.for_a_client(), self.shutdown.token());
         let recorder = telemetry::recorder();

@@ -32,6 +32,11 @@ const OPEN_PATHS: [&str; 3] = [health::LIVE_PATH, health::READY_PATH, page::SIGN
 /// Where a cookie counts for nothing, so that no page that a browser shows can speak for its user there.
 const NO_COOKIE_PATHS: [&str; 3] = ["/mcp", "/messages", "/sse"];
 
+/// What a browser says of who asks, and for what (<https://www.w3.org/TR/fetch-metadata/>).
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
 /// Who may ask.
 #[derive(Debug)]
 pub(super) struct Guards {
@@ -90,6 +95,7 @@ impl Guards {
     fn admit(&self, request: &Request) -> Result<Option<Token>, Problem> {
         self.check_host(request)?;
         self.check_origin(request.headers())?;
+        check_site(request)?;
         check_length(request.headers())?;
         let path = request.uri().path();
         if changes_something(request) && is_of_a_browser(request) {
@@ -103,7 +109,7 @@ impl Guards {
             return Ok(None);
         }
         let token = self.token(request)?;
-        let is_change = changes_something(request) && path != page::SIGN_OUT;
+        let is_change = changes_something(request) && !page::HARMLESS_POSTS.contains(&path);
         match is_change && !token.may_trigger {
             true => Err(Problem::TokenReadOnly),
             false => Ok(Some(token)),
@@ -159,6 +165,18 @@ impl Guards {
         let token = cookies.find_map(token);
         token.cloned().ok_or(Problem::TokenMissing)
     }
+}
+
+/// A browser says so when a page of another site makes it ask. All that such a page may do is to lead here.
+fn check_site(request: &Request) -> Result<(), Problem> {
+    let headers = request.headers();
+    if only(headers, &SEC_FETCH_SITE) != Some("cross-site") {
+        return Ok(());
+    }
+    let leads_here = request.method() == Method::GET
+        && only(headers, &SEC_FETCH_MODE) == Some("navigate")
+        && only(headers, &SEC_FETCH_DEST) == Some("document");
+    leads_here.then_some(()).ok_or(Problem::OriginNotAllowed)
 }
 
 fn check_length(headers: &HeaderMap) -> Result<(), Problem> {

@@ -75,6 +75,44 @@ async fn a_foreign_host_is_refused_on_every_route_even_on_none() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_site_may_lead_here_and_do_nothing_else() {
+    let routes = routes(&[]);
+    let from = |site: &'static str, mode: &'static str, dest: &'static str| {
+        [
+            ("host", "localhost"),
+            ("sec-fetch-site", site),
+            ("sec-fetch-mode", mode),
+            ("sec-fetch-dest", dest),
+        ]
+    };
+    for (line, mode, dest) in [
+        ("GET /status", "no-cors", "image"),
+        ("GET /status", "navigate", "iframe"),
+        ("POST /status", "navigate", "document"),
+        ("POST /mcp", "cors", "empty"),
+        ("GET /livez", "no-cors", "script"),
+    ] {
+        let refused = ask(&routes, line, &from("cross-site", mode, dest)).await;
+        assert_eq!(
+            code(refused).await,
+            "ORIGIN_NOT_ALLOWED",
+            "{line} {mode} {dest}"
+        );
+        for site in ["same-origin", "none"] {
+            let taken = ask(&routes, line, &from(site, mode, dest)).await;
+            assert_eq!(taken.status(), StatusCode::OK, "{line} {site}");
+        }
+    }
+    let led = ask(
+        &routes,
+        "GET /status",
+        &from("cross-site", "navigate", "document"),
+    )
+    .await;
+    assert_eq!(led.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn no_host_and_two_hosts_are_refused() {
     let twice = [("host", "localhost"), ("host", "localhost")];
     for headers in [&[][..], &twice] {

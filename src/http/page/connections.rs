@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
+use axum::response::Redirect;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
@@ -12,7 +13,7 @@ use super::icons::Icon;
 use super::shell::Shell;
 use super::viewer::Viewer;
 use super::words::Look;
-use crate::check::{self, Finding, Verdict};
+use crate::check::{self as checks, Finding, Verdict};
 use crate::clock;
 use crate::config::{Check, Endpoint, Tls};
 use crate::http::Shared;
@@ -45,38 +46,44 @@ impl LastCheck {
             .clone()
     }
 
-    fn set(&self, checked: &Checked) {
+    fn set(&self, checked: Checked) {
         let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some(checked.clone());
+        *last = Some(checked);
     }
 
-    /// The last check if it is recent, else a new one.
-    async fn recent(&self, runs: &Runs) -> Checked {
+    /// Looks anew, unless the last look is recent.
+    async fn look(&self, runs: &Runs) {
         let _turn = self.0.turn.lock().await;
         let last = self.get();
-        if let Some(recent) = last.filter(|checked| clock::now() - checked.at < AGAIN) {
-            return recent;
+        if last.is_some_and(|checked| clock::now() - checked.at < AGAIN) {
+            return;
         }
-        let findings = Box::pin(check::glance(runs.config())).await;
+        let findings = Box::pin(checks::glance(runs.config())).await;
         let checked = Checked {
             at: clock::now(),
             findings,
         };
-        self.set(&checked);
-        checked
+        self.set(checked);
     }
 }
 
-/// However often the page is asked for, both databases are looked at no more often than this.
+/// Where the page is.
+pub(super) const PATH: &str = "/connections";
+/// However often it is asked for, both databases are looked at no more often than this.
 const AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
-/// The page at `/connections`: looks at everything that a sync needs, as `meter-sync check` does, but reads few rows.
+/// `POST /connections`: looks at everything that a sync needs, as `meter-sync check` does, but reads few rows.
+pub(super) async fn check(State(shared): State<Shared>) -> Redirect {
+    shared.checked.look(&shared.runs).await;
+    Redirect::to(PATH)
+}
+
+/// `GET /connections`: what was found last. It asks neither database to look anew, as a page of another site can have a
+/// browser ask for it.
 pub(super) async fn show(State(shared): State<Shared>, viewer: Viewer) -> Markup {
     let query = StatusQuery::default();
-    let (checked, status) = tokio::join!(
-        shared.checked.recent(&shared.runs),
-        shared.runs.status(&query)
-    );
+    let status = shared.runs.status(&query).await;
+    let checked = shared.checked.get();
     let shell = Shell {
         title: "Connections".to_owned(),
         icon: Icon::List,
@@ -90,8 +97,14 @@ pub(super) async fn show(State(shared): State<Shared>, viewer: Viewer) -> Markup
     shell.around(&html! {
         p { a href="/" { "Back to the status" } }
         h1 { "What a sync needs" }
-        p.soft { "Looked at " (time_ago(checked.at, clock::now())) "; nothing was written." }
-        ul.findings { @for finding in &checked.findings { (line(finding)) } }
+        @match &checked {
+            Some(checked) => {
+                p.soft { "Looked at " (time_ago(checked.at, clock::now())) "; nothing was written." }
+                ul.findings { @for finding in &checked.findings { (line(finding)) } }
+            }
+            None => p.soft { "Nothing has been looked at since this server started." },
+        }
+        form method="post" action=(PATH) { button { "Check both now" } }
     })
 }
 
@@ -144,7 +157,7 @@ pub(super) fn overview(
                 Some(checked) => (measured(&checked, now)),
                 None => p.soft { "Latency, TLS and clocks have not been looked at since this server started." },
             }
-            p { a href="/connections" { "Check both now" } span.soft { ": latency, TLS, clocks, privileges, tables" } }
+            p { a href=(PATH) { "Check both" } span.soft { ": latency, TLS, clocks, privileges, tables" } }
             @if let Some(holder) = holder { p.soft { "The schedule's last slot was taken by " bdi { (holder) } "." } }
         }
     }

@@ -45,7 +45,9 @@ pub(super) const SIGN_IN: &str = "/sign-in";
 /// Where a person gives the cookie back, whatever it allows.
 pub(super) const SIGN_OUT: &str = "/sign-out";
 /// What changes something, and so needs our own origin.
-pub(super) const POSTS: [&str; 3] = ["/sync", SIGN_IN, SIGN_OUT];
+pub(super) const POSTS: [&str; 4] = ["/sync", connections::PATH, SIGN_IN, SIGN_OUT];
+/// Those of them that change nothing but what the viewer sees.
+pub(super) const HARMLESS_POSTS: [&str; 2] = [connections::PATH, SIGN_OUT];
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -60,7 +62,10 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/runs", get(runs::show))
         .route("/runs/{id}", get(run::show))
         .route("/meters", get(meter::show))
-        .route("/connections", get(connections::show))
+        .route(
+            connections::PATH,
+            get(connections::show).post(connections::check),
+        )
         .route("/sync", post(actions::sync))
         .route(SIGN_IN, get(sign_in::show).post(sign_in::sign_in))
         .route(SIGN_OUT, post(sign_in::sign_out))
@@ -72,7 +77,7 @@ pub(super) fn routes() -> Router<Shared> {
 /// Whether a person with a browser is to be sent to the sign-in instead of being refused.
 pub(super) fn is_page(path: &str) -> bool {
     path == "/"
-        || path == "/connections"
+        || path == connections::PATH
         || path == "/meters"
         || path == "/runs"
         || path.starts_with("/runs/")

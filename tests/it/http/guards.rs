@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{STATUS, TRIGGER};
 use crate::support::held;
-use crate::support::program;
+use crate::support::program::{self, Running};
 use crate::support::served::{Served, answer, send};
 use crate::support::site::{Site, rows};
 
@@ -23,6 +23,22 @@ const EVERY_ROUTE: [&str; 12] = [
     "GET /",
     "PUT /no/such/route",
 ];
+
+#[tokio::test]
+async fn a_host_that_is_let_in_without_tokens_is_warned_of() {
+    let site = Site::new().await;
+    for (tokens, is_warned) in [("", true), ("read:0123456789abcdef", false)] {
+        let more = [
+            (Setting::AllowedHosts, "meters.example.com"),
+            (Setting::Tokens, tokens),
+        ];
+        let (program, _) = Running::serve(program::over(&site, &["serve"], &more)).await;
+        let warned = program
+            .stderr()
+            .contains("METER_SYNC_ALLOWED_HOSTS names a host");
+        assert_eq!(warned, is_warned, "{}", program.stderr());
+    }
+}
 
 const READ: &str = "0123456789abcdef";
 const OPERATE: &str = "fedcba9876543210";
@@ -150,7 +166,7 @@ async fn an_address_that_others_can_reach_is_refused_without_tokens() {
     let more = [(Setting::Tokens, tokens.as_str())];
     let mut command = program::over(&site, &["serve", "--listen", "0.0.0.0:0"], &more);
     command.stdin(std::process::Stdio::null());
-    let (_program, address) = program::Running::serve(command).await;
+    let (_program, address) = Running::serve(command).await;
     assert!(address.starts_with("0.0.0.0:"), "{address}");
 }
 

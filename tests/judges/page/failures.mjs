@@ -198,6 +198,8 @@ async function helpsToSetUp({visit, person}) {
   await look(page, 'not-configured-runs');
   person.expect();
   await page.goto('/connections');
+  await Promise.all([page.waitForEvent('framenavigated'), button(page, 'Check both now').click()]);
+  await page.getByText('is not set').first().waitFor();
   await look(page, 'not-configured-connections');
 }
 

@@ -146,6 +146,11 @@ async fn the_check_of_both_connections_can_be_read_on_a_page() {
     let browser = Browser::new(&served);
     assert_says(
         &browser.read("/connections").await,
+        &["Nothing has been looked at", "Check both now"],
+    );
+    assert_eq!(browser.follow("/connections", "").await, "/connections");
+    assert_says(
+        &browser.read("/connections").await,
         &["remote connection", "connected in", "clocks", "remote +"],
     );
     assert_says(
