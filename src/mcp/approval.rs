@@ -26,7 +26,7 @@ use super::caller_token;
 
 /// The field of the form, and the question's name.
 const GO_ON: &str = "deactivate";
-/// How long an answer is waited for, and how long it counts.
+/// How long the answer to a question counts that the client carries.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// How the client can be asked.
@@ -65,25 +65,32 @@ impl ElicitationStyle {
 pub(super) enum Answer {
     /// The sync may go on.
     Yes,
-    /// It may not, or the user did not say.
+    /// It may not.
     No,
+    /// Nothing: the question was put away, or nobody saw it.
+    Nothing,
 }
 
-/// Asks while the call waits.
-pub(super) async fn ask(context: &RequestContext<RoleServer>, held: &HeldBack) -> Answer {
+/// Asks while the call waits, which it does until `end`: clients give a call up after a minute.
+pub(super) async fn ask(
+    context: &RequestContext<RoleServer>,
+    held: &HeldBack,
+    end: Instant,
+) -> Answer {
+    let left = end.saturating_duration_since(Instant::now());
     let asked = context
         .peer
-        .create_elicitation_with_timeout(question(held), Some(PATIENCE));
+        .create_elicitation_with_timeout(question(held), Some(left));
     let answered = tokio::select! {
         answered = asked => answered,
         // Who gave the call up is not there to be heard.
-        () = context.ct.cancelled() => return Answer::No,
+        () = context.ct.cancelled() => return Answer::Nothing,
     };
     match answered {
         Ok(result) => read(&result),
         Err(error) => {
-            tracing::debug!(%error, "the user could not be asked");
-            Answer::No
+            tracing::debug!(%error, "the user was not asked, or did not answer");
+            Answer::Nothing
         }
     }
 }
@@ -93,9 +100,8 @@ fn read(result: &ElicitResult) -> Answer {
     let is_checked = content.is_some_and(|content| content[GO_ON] == true);
     match result.action {
         ElicitationAction::Accept if is_checked => Answer::Yes,
-        ElicitationAction::Accept | ElicitationAction::Decline | ElicitationAction::Cancel | _ => {
-            Answer::No
-        }
+        ElicitationAction::Accept | ElicitationAction::Decline => Answer::No,
+        ElicitationAction::Cancel | _ => Answer::Nothing,
     }
 }
 
@@ -186,6 +192,8 @@ pub(super) enum Returned {
     Yes(RunId),
     /// The user does not.
     No,
+    /// The user did not say, of the deactivations that this run showed.
+    Undecided(RunId),
 }
 
 impl Default for Approvals {
@@ -246,6 +254,7 @@ impl Approvals {
         Ok(match answer(call.input_responses.as_ref()) {
             Answer::Yes => Returned::Yes(asked.run),
             Answer::No => Returned::No,
+            Answer::Nothing => Returned::Undecided(asked.run),
         })
     }
 
@@ -261,7 +270,7 @@ impl Approvals {
 fn answer(responses: Option<&InputResponses>) -> Answer {
     let response = responses.and_then(|responses| responses.get(GO_ON));
     let result = response.and_then(|response| serde_json::from_value(response.clone()).ok());
-    result.map_or(Answer::No, |result: ElicitResult| read(&result))
+    result.map_or(Answer::Nothing, |result: ElicitResult| read(&result))
 }
 
 /// Who asks for what: a state counts for the same caller and the same call only.

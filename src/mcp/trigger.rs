@@ -3,7 +3,7 @@
 //! The run belongs to [`Runs`]; what is dropped when a client cancels or goes away is the waiting.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, Implementation, JsonObject, Tool, ToolAnnotations,
@@ -93,7 +93,9 @@ pub(super) async fn call(
         Returned::Nothing => {}
         Returned::Yes(shown) => request = approved(request, shown),
         Returned::No => return Ok(declined().into()),
+        Returned::Undecided(run) => return Ok(undecided(run).into()),
     }
+    let end = Instant::now() + wait;
     for _ in 0..QUESTIONS {
         let run = match run(runs, request.clone(), wait, context).await {
             Ok(run) => run,
@@ -110,10 +112,13 @@ pub(super) async fn call(
                     .question((run.run_id, held), context, call)?
                     .into());
             }
-            (Some(held), ElicitationStyle::Meanwhile) => match approval::ask(context, held).await {
-                Answer::Yes => request = approved(request, run.run_id),
-                Answer::No => return Ok(declined().into()),
-            },
+            (Some(held), ElicitationStyle::Meanwhile) => {
+                match approval::ask(context, held, end).await {
+                    Answer::Yes => request = approved(request, run.run_id),
+                    Answer::No => return Ok(declined().into()),
+                    Answer::Nothing => return Ok(undecided(run.run_id).into()),
+                }
+            }
         }
     }
     Ok(answer::failure(&unsettled(), None).into())
@@ -151,6 +156,16 @@ fn declined() -> CallToolResult {
     let remedy = "Leave it at that, and sync again only when the user asks for it.";
     let failure = Failure::new(ErrorCode::MassDeactivationRefused, message).with_remedy(remedy);
     answer::failure(&failure, None)
+}
+
+/// Nobody refused it either: the question stays open on the page.
+fn undecided(run: RunId) -> CallToolResult {
+    let message = "The sync was refused, as it would deactivate too many meters, and nobody has decided whether it may go on; no meter was changed.";
+    let remedy = format!(
+        "A person can approve it on the page of this server, at /runs/{run}. Tell the user so, and do not ask for another sync."
+    );
+    let failure = Failure::new(ErrorCode::MassDeactivationRefused, message).with_remedy(remedy);
+    answer::failure(&failure, Some(run))
 }
 
 fn unsettled() -> Failure {

@@ -110,12 +110,16 @@ async fn whatever_is_no_yes_changes_nothing() {
             ElicitResult::new(ElicitationAction::Cancel).with_content(json!({"deactivate": true})),
         ] {
             let site = site().await;
+            let is_put_away = answer.action == ElicitationAction::Cancel;
             let assistant = assistant(Way::Memory, &site, lifecycle(), always(&answer)).await;
             let key = json!({"idempotency_key": "once"});
             let text = assistant.refused(TRIGGER, key.clone()).await;
+            let said = match is_put_away {
+                true => "nobody has decided whether it may go on",
+                false => "the user does not let it go on",
+            };
             assert!(
-                text.contains("the user does not let it go on")
-                    && text.ends_with("[MASS_DEACTIVATION_REFUSED]"),
+                text.contains(said) && text.contains("[MASS_DEACTIVATION_REFUSED]"),
                 "{answer:?}: {text}"
             );
             assert_eq!(active(&site).await, 20, "{answer:?}");
@@ -202,6 +206,29 @@ async fn a_question_tells_meters_gone_from_those_switched_off() {
         );
         assert_eq!(active(&site).await, 8);
     }
+}
+
+/// Some clients declare that they ask, show nothing, and give a call up after a minute.
+#[tokio::test]
+async fn a_question_that_nobody_answers_ends_with_the_call_and_stays_open_for_a_person() {
+    let site = site().await;
+    let never: Answers = Arc::new(|_question| Box::pin(std::future::pending()));
+    let assistant = assistant(Way::Memory, &site, LIFECYCLES[0](), never).await;
+    let begun = std::time::Instant::now();
+    let text = assistant.refused(TRIGGER, json!({"wait_seconds": 2})).await;
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    assert!(text.contains("nobody has decided"), "{text}");
+    assert!(!text.contains("the user does not"), "{text}");
+    let run = rows(
+        &site.local,
+        "select id from meter_sync.meter_sync_log where outcome = 'refused'",
+    )
+    .await;
+    let run = run[0]["id"].as_str().expect("an id");
+    assert!(text.contains(&format!("/runs/{run}")), "{text}");
+    let kept = "select count(*) as n from meter_sync.meter_sync_held";
+    assert_eq!(rows(&site.local, kept).await, json!([{"n": 1}]));
+    assert_eq!(active(&site).await, 20);
 }
 
 #[tokio::test]
