@@ -10,11 +10,14 @@ use tokio::process::Command;
 
 use crate::support::program::{self, More, Running};
 use crate::support::site::{Site, rows};
+use crate::support::size::size;
 use crate::support::wait;
 
 /// So many files the program may have open, and so many clients come.
 const FILES: u32 = 128;
 const CLIENTS: u32 = 150;
+/// So many connections come and go for each unit of `TEST_SIZE`: 10,000 in the gate.
+const CONNECTIONS: u64 = 2500;
 /// A health check gives up after it.
 const HEALTH: Duration = Duration::from_secs(1);
 
@@ -105,7 +108,7 @@ async fn health_is_answered_whatever_other_clients_leave_unsaid_or_unread() {
 async fn health_is_answered_while_connections_come_and_go_by_the_thousand() {
     let site = Site::new().await;
     let (_program, address) = serve(&site, &[]).await;
-    for n in 0..10_000 {
+    for n in 0..CONNECTIONS * size() {
         drop(TcpStream::connect(&address).expect("a connection"));
         if n % 1000 == 0 {
             assert_healthy(&address);
