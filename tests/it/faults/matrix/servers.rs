@@ -19,6 +19,9 @@ const SHORT: &[(Setting, &str)] = &[
     (Setting::StatementTimeout, "500ms"),
 ];
 
+/// How long a run waits for a lock.
+const SHORT_LOCKS: &[(Setting, &str)] = &[(Setting::LockTimeout, "300ms")];
+
 const UPDATES: &[&str] = &["-- update meters"];
 const READS: &[&str] = &["-- read the meters"];
 
@@ -175,6 +178,28 @@ const CASES: &[Case] = &[
         name: "the prepared transaction is committed late",
         before: &[Strike::Sql(Remote, "commit prepared 'late'")],
         ends: Ends::With(Outcome::Succeeded),
+        ..SOUND
+    },
+    Case {
+        name: "a prepared transaction holds the lock of a local meter",
+        settings: SHORT_LOCKS,
+        before: &[Strike::Sql(
+            Local,
+            "begin; update meter set site_note = site_note where id = 5; prepare transaction 'row'",
+        )],
+        ends: Ends::Failing(ErrorCode::LocalTimeout),
+        mend: &[Strike::Sql(Local, "commit prepared 'row'")],
+        ..SOUND
+    },
+    Case {
+        name: "a prepared transaction holds the lock of the local table",
+        settings: SHORT_LOCKS,
+        before: &[Strike::Sql(
+            Local,
+            "begin; lock table meter in access exclusive mode; prepare transaction 'table'",
+        )],
+        ends: Ends::Failing(ErrorCode::LocalTimeout),
+        mend: &[Strike::Sql(Local, "commit prepared 'table'")],
         ..SOUND
     },
 ];
