@@ -151,6 +151,18 @@ const CUTS: &[Case] = &[
         ..SOUND
     },
     Case {
+        name: "the remote is cut off after some bytes of the sign-in",
+        before: &[Strike::Once(Remote, Fault::CutRequest(20))],
+        ends: Ends::Failing(ErrorCode::RemoteUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "the remote is cut off after some bytes of a question",
+        before: &[Strike::Once(Remote, Fault::CutRequest(3_000))],
+        ends: Ends::Failing(ErrorCode::RemoteUnreachable),
+        ..SOUND
+    },
+    Case {
         name: "the line to the remote has little bandwidth",
         before: &[Strike::Line(Remote, Fault::Limit(500_000))],
         ..SOUND
