@@ -16,46 +16,55 @@ use super::wait;
 /// Server connections for each of the two databases.
 pub(crate) const POOL_SIZE: usize = 3;
 
+/// Its settings, in a directory of its own.
+const FILE: &str = "pgbouncer.ini";
+
 /// A pooler; it is killed when dropped.
 pub(crate) struct PgBouncer {
     pub(crate) remote_url: String,
     pub(crate) local_url: String,
-    _child: Child,
-    _directory: TempDir,
+    port: u16,
+    child: Child,
+    directory: TempDir,
 }
 
 impl PgBouncer {
     /// A pooler in front of both databases, once it takes connections.
     pub(crate) async fn before(site: &Site) -> Self {
+        Self::between([&site.pair.remote_url, &site.pair.local_url], "").await
+    }
+
+    /// The same in front of these URLs, the remote's first, with more settings.
+    pub(crate) async fn between([remote, local]: [&str; 2], more: &str) -> Self {
         let port = free_port().await;
         let directory = tempfile::tempdir().expect("a directory");
-        let file = directory.path().join("pgbouncer.ini");
         let text = format!(
             "[databases]\nremote = {}\nlocal = {}\n\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-             auth_type = any\npool_mode = transaction\ndefault_pool_size = {POOL_SIZE}\n",
-            target(&site.pair.remote_url),
-            target(&site.pair.local_url),
+             auth_type = any\npool_mode = transaction\ndefault_pool_size = {POOL_SIZE}\n{more}\n",
+            target(remote),
+            target(local),
         );
-        std::fs::write(&file, text).expect("write its settings");
-        let mut command = Command::new(program());
-        // it refuses to run as root
-        if rustix::process::geteuid().is_root() {
-            command.args(["-u", "postgres"]);
-        }
-        command.arg(&file).current_dir("/").kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(Stdio::null());
-        let child = command.spawn().expect("start PgBouncer");
-        let listens = async || TcpStream::connect(("127.0.0.1", port)).await.is_ok();
-        wait::until("PgBouncer listens", listens).await;
+        std::fs::write(directory.path().join(FILE), text).expect("write its settings");
+        let child = start(&directory, port).await;
         let url = |name| format!("postgres://postgres@127.0.0.1:{port}/{name}?sslmode=disable");
         Self {
             remote_url: url("remote"),
             local_url: url("local"),
-            _child: child,
-            _directory: directory,
+            port,
+            child,
+            directory,
         }
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.expect("kill -9");
+    }
+
+    /// Starts it again after [`Self::kill`].
+    pub(crate) async fn restart(&mut self) {
+        self.child = start(&self.directory, self.port).await;
     }
 
     /// The settings of a site whose two sides are behind it.
@@ -74,6 +83,23 @@ pub(crate) async fn whole_pool(url: &str) -> Vec<Client> {
         clients.push(client);
     }
     clients
+}
+
+/// Starts it with the settings in this directory; it takes connections then.
+async fn start(directory: &TempDir, port: u16) -> Child {
+    let mut command = Command::new(program());
+    // it refuses to run as root
+    if rustix::process::geteuid().is_root() {
+        command.args(["-u", "postgres"]);
+    }
+    command.arg(directory.path().join(FILE)).current_dir("/");
+    command.kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(Stdio::null());
+    let child = command.spawn().expect("start PgBouncer");
+    let listens = async || TcpStream::connect(("127.0.0.1", port)).await.is_ok();
+    wait::until("PgBouncer listens", listens).await;
+    child
 }
 
 fn program() -> PathBuf {
@@ -97,5 +123,6 @@ fn target(url: &str) -> String {
     let driver: tokio_postgres::Config = url.parse().expect("a URL");
     let database = driver.get_dbname().expect("a database");
     let port = driver.get_ports()[0];
-    format!("host=127.0.0.1 port={port} dbname={database} user=postgres")
+    let user = driver.get_user().expect("a role");
+    format!("host=127.0.0.1 port={port} dbname={database} user={user}")
 }

@@ -25,8 +25,7 @@ pub(super) async fn hold(
     before: &State,
     run: Option<&RunReport>,
 ) -> bool {
-    let is_free = async || has_no_locks(trial).await;
-    wait::until(&format!("{name}: the run lock is free"), is_free).await;
+    lock_is_free(name, trial).await;
     let logged = logged(trial, before, run).await;
     let is_over = history_tells(name, &logged, run);
     let state = trial.state().await;
@@ -60,6 +59,12 @@ pub(super) async fn hold(
 pub(super) async fn status(trial: &Trial) -> Status {
     let query = StatusQuery::default();
     trial.runs.status(&query).await.expect("a status")
+}
+
+/// Waits until no process of ours holds the run lock.
+pub(super) async fn lock_is_free(name: &str, trial: &Trial) {
+    let is_free = async || has_no_locks(trial).await;
+    wait::until(&format!("{name}: the run lock is free"), is_free).await;
 }
 
 async fn has_no_locks(trial: &Trial) -> bool {

@@ -4,11 +4,14 @@
 //! after any of them. The cases of a group run side by side, each lane with databases and roles of its own.
 
 mod case;
+mod crowds;
 mod disks;
 mod invariants;
 mod lines;
 mod locks;
+mod poolers;
 mod programs;
+mod reloads;
 mod rights;
 mod rows;
 mod servers;

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meter_sync::config::{Setting, Settings};
-use meter_sync::meter::Trigger;
+use meter_sync::meter::{Permission, Trigger};
 use meter_sync::runs::report::RunReport;
-use meter_sync::runs::{Request, Runs};
+use meter_sync::runs::{Allow, Request, Runs};
 use serde_json::{Map, Value, json};
 
 use crate::support::postgres::{Pair, connect, pair};
@@ -167,6 +167,8 @@ pub(super) struct Trial {
     pub(super) remote: End,
     pub(super) local: End,
     pub(super) runs: Runs,
+    /// Whether each run may deactivate as many meters as it likes.
+    pub(super) allows_mass_deactivation: bool,
     _pair: Option<Pair>,
 }
 
@@ -193,6 +195,7 @@ impl Trial {
             remote,
             local,
             runs,
+            allows_mass_deactivation: false,
             _pair: None,
         };
         let first = trial.sync().await;
@@ -229,7 +232,19 @@ impl Trial {
     }
 
     pub(super) async fn sync(&self) -> RunReport {
-        finish(&self.runs, Request::new(Trigger::Cli)).await
+        let mass_deactivation = match self.allows_mass_deactivation {
+            true => Permission::Any,
+            false => Permission::None,
+        };
+        let allow = Allow {
+            mass_deactivation,
+            tenant_change: false,
+        };
+        let request = Request {
+            allow,
+            ..Request::new(Trigger::Cli)
+        };
+        finish(&self.runs, request).await
     }
 
     /// The local side now.

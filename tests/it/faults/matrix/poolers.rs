@@ -1,0 +1,53 @@
+//! A real `PgBouncer` in transaction mode on both sides, which is killed in the middle of a run.
+
+use meter_sync::error::ErrorCode;
+
+use super::case::Hold;
+use super::invariants;
+use super::trial::Side::{Local, Remote};
+use super::trial::Trial;
+use crate::support::pgbouncer::PgBouncer;
+
+const READS: Hold = Hold::At(Remote, &["-- read the meters"]);
+const WRITES: Hold = Hold::At(Local, &["-- update meters"]);
+
+/// A pooler that keeps idle connections for a second: they have to be back in the end.
+const SOON: &str = "server_idle_timeout = 1";
+
+/// A site whose runs go through a pooler, and from there over the lines.
+async fn behind() -> (Trial, PgBouncer) {
+    let mut trial = Trial::new(40).await;
+    let pooler = PgBouncer::between([&trial.remote.url, &trial.local.url], SOON).await;
+    trial.remote.url.clone_from(&pooler.remote_url);
+    trial.local.url.clone_from(&pooler.local_url);
+    (trial, pooler)
+}
+
+/// A pooler that is killed while a run is held, and is up again soon.
+async fn is_killed(trial: &mut Trial, pooler: &mut PgBouncer, hold: Hold) {
+    let name = format!("the pooler is killed: {hold:?}");
+    println!("{name}");
+    trial.start_anew(&[]);
+    trial.change().await;
+    let before = trial.state().await;
+    let kill = async |_: Option<&tokio_postgres::Client>| {
+        pooler.kill().await;
+        pooler.restart().await;
+    };
+    let run = hold.run(&name, trial, kill).await;
+    trial.mend_lines();
+    let has_failed = run.error.as_ref().map(|error| error.code);
+    let unreachable = [ErrorCode::RemoteUnreachable, ErrorCode::LocalUnreachable];
+    assert!(
+        has_failed.is_some_and(|code| unreachable.contains(&code)),
+        "{name}: {run:#?}"
+    );
+    invariants::hold(&name, trial, &before, Some(&run)).await;
+}
+
+#[tokio::test]
+async fn a_pooler_killed_in_a_run_leaves_old_or_new_and_the_next_run_converges() {
+    let (mut trial, mut pooler) = behind().await;
+    Box::pin(is_killed(&mut trial, &mut pooler, READS)).await;
+    Box::pin(is_killed(&mut trial, &mut pooler, WRITES)).await;
+}
