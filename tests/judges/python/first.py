@@ -19,8 +19,9 @@ INFO = types.Implementation(name="judge", version="1.0")
 
 
 class Assistant:
-    def __init__(self, session, begun, tools, updates):
+    def __init__(self, session, begun, tools, updates, late):
         self.session = session
+        self.late = late
         self.negotiated = (begun.serverInfo.name, begun.protocolVersion)
         self.tools = tools
         self.updates = updates
@@ -28,6 +29,11 @@ class Assistant:
     async def call(self, name, arguments, progress):
         result = await self.session.call_tool(name, arguments, progress_callback=progress)
         return wire(result)
+
+    async def hear_out(self):
+        """Waits for the answer to a call given up: one that meets the client as it leaves ends it with an error."""
+        with anyio.fail_after(PATIENCE_S):
+            await self.late.wait()
 
     async def read(self, uri):
         result = await self.session.read_resource(AnyUrl(uri))
@@ -44,11 +50,12 @@ class Assistant:
 async def connect(_way, kind, site, url, answer=None):
     """A client that is connected; `answer` is what its user says to a question, if it can ask."""
     changed, updates = anyio.create_memory_object_stream(100)
+    late = anyio.Event()
 
     async def hear(message):
         match message:
             case RuntimeError() if "unknown request ID" in str(message):
-                pass  # the answer to a call given up, of which the server was not told
+                late.set()  # the answer to a call given up, of which the server was not told
             case Exception():
                 logging.warning("%r", message)
             case types.ServerNotification(root=types.ResourceUpdatedNotification(params=params)):
@@ -70,4 +77,4 @@ async def connect(_way, kind, site, url, answer=None):
         await stack.enter_async_context(session)
         begun = await session.initialize()
         tools = wire(await session.list_tools())["tools"]
-        yield Assistant(session, begun, tools, updates)
+        yield Assistant(session, begun, tools, updates, late)

@@ -198,6 +198,7 @@ async def a_call_given_up_leaves_the_run_and_the_server_going(site, connect, _ne
             assert (await ask(assistant, STATUS))["activity"] == "running"
         await release(site)
         assert (await idle(assistant))["last_run"]["outcome"] == "succeeded"
+        await assistant.hear_out()
     assert await local_meters(site) == await remote_meters(site)
 
 

@@ -36,6 +36,9 @@ class Assistant:
         result = await self.client.call_tool(name, arguments, progress_callback=progress)
         return wire(result)
 
+    async def hear_out(self):
+        """The server is told of a call given up, and answers it no more."""
+
     async def read(self, uri):
         result = await self.client.read_resource(uri)
         return wire(result)
