@@ -167,7 +167,7 @@ async fn an_argument_in_a_place_where_a_route_takes_none_is_refused() {
     assert_eq!(paths.len(), ROUTES.len() + 2, "{:?}", paths.keys());
     for (line, has_query, has_body) in ROUTES {
         let line = line.replace("RUN", RUN);
-        if !has_query {
+        if !has_query && line.starts_with("POST") {
             let refused = api.ask(&format!("{line}?dry_run=true")).await;
             assert_eq!(refused.problem(), (400, "BAD_REQUEST"), "{line}");
             let detail = refused.body["detail"].as_str().expect("a text");
