@@ -7,7 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::given::bad_request;
-use super::route::Route;
+use super::route::Operation;
 use crate::arguments::shorten;
 use crate::http::details::Details;
 
@@ -22,12 +22,11 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// As the route is described.
-    pub(super) fn of(route: &Route) -> Self {
-        let operation = &route.operation;
+    /// As the operation is described.
+    pub(super) fn of(operation: &Operation) -> Self {
         Self {
-            // Where there is nothing to ask for, a read comes with whatever a proxy or a link adds to it.
-            query: route.method == "get" || operation.takes_query(),
+            // Health checks come with whatever a proxy adds to them.
+            query: operation.is_open || operation.takes_query(),
             body: operation.body.is_some(),
         }
     }

@@ -62,7 +62,7 @@ pub(super) fn table() -> Vec<Route> {
 /// The routes of the table.
 pub(super) fn routes(table: Vec<Route>) -> Router<Shared> {
     let add = |router: Router<Shared>, route: Route| {
-        let places = misplaced::Places::of(&route);
+        let places = misplaced::Places::of(&route.operation);
         let refuse = middleware::from_fn_with_state(places, misplaced::refuse);
         router.route(route.path, route.handler.layer(refuse))
     };

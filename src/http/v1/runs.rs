@@ -18,6 +18,7 @@ use crate::runs::listing::{RunDetail, RunsPage, RunsQuery, Show};
 const PATH: &str = "/api/v1/runs";
 const LIMIT: RangeInclusive<u32> = 1..=100;
 const LIMIT_DEFAULT: u32 = 20;
+const NOTICE_CHARS: usize = 100;
 
 pub(super) fn list_route() -> Route {
     let words = Show::ALL.map(Show::as_str);
@@ -81,9 +82,15 @@ fn read(mut given: Arguments) -> Result<RunsQuery, BadArgument> {
 pub(super) fn route() -> Route {
     let operation = Operation::new("getRun", "One run with all that the log keeps of it")
         .run()
+        .query(
+            "notice",
+            json!({"type": "string"}),
+            "What the page's address of the run may end with; it changes nothing here.",
+        )
         .answer(200, "The run", |generator| {
             generator.subschema_for::<RunDetail>()
         })
+        .problem(400, "An argument cannot be used.")
         .problem(500, "The local database cannot be asked.")
         .problem(503, "The databases are not configured.");
     Route::get("/api/v1/runs/{id}", one, operation)
@@ -92,7 +99,10 @@ pub(super) fn route() -> Route {
 async fn one(
     State(Shared { runs, .. }): State<Shared>,
     Run(id): Run,
+    Given(mut given): Given,
 ) -> Result<Json<RunDetail>, Details> {
+    given.text("notice", NOTICE_CHARS)?;
+    given.finish()?;
     let run = runs.run(id).await?;
     run.map(Json)
         .ok_or_else(|| given::no_such_run(id.to_string()))

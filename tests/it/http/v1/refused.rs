@@ -148,7 +148,7 @@ const ROUTES: &[(&str, bool, bool)] = &[
     ("GET /api/v1/status", true, false),
     ("POST /api/v1/sync", false, true),
     ("GET /api/v1/runs", true, false),
-    ("GET /api/v1/runs/RUN", false, false),
+    ("GET /api/v1/runs/RUN", true, false),
     ("GET /api/v1/runs/RUN/changes", true, false),
     ("POST /api/v1/runs/RUN/cancel", false, false),
     ("GET /api/v1/meters/1", false, false),
@@ -167,7 +167,7 @@ async fn an_argument_in_a_place_where_a_route_takes_none_is_refused() {
     assert_eq!(paths.len(), ROUTES.len() + 2, "{:?}", paths.keys());
     for (line, has_query, has_body) in ROUTES {
         let line = line.replace("RUN", RUN);
-        if !has_query && line.starts_with("POST") {
+        if !has_query {
             let refused = api.ask(&format!("{line}?dry_run=true")).await;
             assert_eq!(refused.problem(), (400, "BAD_REQUEST"), "{line}");
             let detail = refused.body["detail"].as_str().expect("a text");
@@ -182,6 +182,10 @@ async fn an_argument_in_a_place_where_a_route_takes_none_is_refused() {
             assert_eq!(refused.problem(), (400, "BAD_REQUEST"), "{line}");
         }
     }
+    let refused = api.ask(&format!("GET /api/v1/runs/{RUN}?notise=x")).await;
+    assert_eq!(refused.problem(), (400, "BAD_REQUEST"));
+    let noticed = api.ask(&format!("GET /api/v1/runs/{RUN}?notice=x")).await;
+    assert_eq!(noticed.problem(), (404, "RUN_NOT_FOUND"));
     assert_eq!(site.status().await.history.len(), 1, "nothing was started");
     let nothing = |request: RequestBuilder| request.json(&json!({}));
     let answer = api
