@@ -5,6 +5,7 @@
 
 use super::reached::Reached;
 use super::{Finding, Verdict};
+use crate::db::family::family;
 use crate::db::{DbError, Local, param};
 use crate::error::{ErrorCode, Failure};
 use crate::sync::Shape;
@@ -20,13 +21,10 @@ pub(super) async fn finding(local: &mut Reached<Local>, shape: &Shape) -> Option
 /// generated columns also on its partitions and on the tables that inherit from it. Policies count that hold for our role and
 /// for what a sync does, and only those of the table that we name. No function that Postgres came with
 /// is in `pg_depend`. Before version 15 a generated column is what depends, and not its expression.
-const REFUSED: &str = "\
--- look for functions, sequences and tables that we may not use
-with recursive tables (oid) as (
-    select $1::oid
-    union
-    select i.inhrelid from tables t join pg_catalog.pg_inherits i on i.inhparent = t.oid
-), used (what, class, oid, part) as (
+const REFUSED: &str = concat!(
+    "-- look for functions, sequences and tables that we may not use",
+    family!(),
+    ", used (what, class, oid, part) as (
     select case a.attgenerated when '' then 'the default of column ' else 'generated column ' end || a.attname::text,
            e.class, e.oid, e.part
     from pg_catalog.pg_attrdef f
@@ -34,14 +32,14 @@ with recursive tables (oid) as (
     cross join lateral (values ('pg_catalog.pg_attrdef'::regclass::oid, f.oid, 0),
                                ('pg_catalog.pg_class'::regclass::oid, f.adrelid, f.adnum::integer)) e (class, oid, part)
     where case a.attgenerated when '' then f.adrelid = $1 and e.part = 0 and a.attname::text <> all ($2)
-               else f.adrelid in (select t.oid from tables t) end
+               else f.adrelid in (select m.oid from family m) end
     union all
     select 'constraint ' || c.conname::text, 'pg_catalog.pg_constraint'::regclass::oid, c.oid, 0
-    from pg_catalog.pg_constraint c where c.contype = 'c' and c.conrelid in (select t.oid from tables t)
+    from pg_catalog.pg_constraint c where c.contype = 'c' and c.conrelid in (select m.oid from family m)
     union all
     select 'index ' || c.relname::text, 'pg_catalog.pg_class'::regclass::oid, c.oid, 0
     from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
-    where i.indrelid in (select t.oid from tables t)
+    where i.indrelid in (select m.oid from family m)
     union all
     select 'policy ' || p.polname::text, 'pg_catalog.pg_policy'::regclass::oid, p.oid, 0
     from pg_catalog.pg_policy p
@@ -77,7 +75,8 @@ where n.class = 'pg_catalog.pg_policy'::regclass and n.refclassid = 'pg_catalog.
   and case n.part when 0 then not has_any_column_privilege(c.oid, 'select')
                   else not has_column_privilege(c.oid, n.part::smallint, 'select') end
 group by 1
-order by 1";
+order by 1"
+);
 
 async fn look(local: &mut Reached<Local>, shape: &Shape) -> Result<Option<Verdict>, DbError> {
     let tx = local.look().await?;

@@ -6,6 +6,7 @@ use super::reached::Reached;
 use super::{Finding, Verdict, publications};
 use crate::config::Mapping;
 use crate::db::catalog::{self, Relation};
+use crate::db::family::family;
 use crate::db::{DbError, Local, Tx, param};
 use crate::sync::SyncError;
 
@@ -102,17 +103,16 @@ async fn rules(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, 
     Ok(Some(Finding::new("local rules", verdict)))
 }
 
-const TRIGGERS: &str = "\
--- look for triggers on writes
-with recursive family (oid) as (
-    select $1::oid
-    union select i.inhrelid from family f join pg_catalog.pg_inherits i on i.inhparent = f.oid
-)
+const TRIGGERS: &str = concat!(
+    "-- look for triggers on writes",
+    family!(),
+    "
 select distinct g.tgname::text, p.proname::text
 from family f join pg_catalog.pg_trigger g on g.tgrelid = f.oid
 join pg_catalog.pg_proc p on p.oid = g.tgfoid
 where not g.tgisinternal and g.tgenabled in ('O', 'A') and g.tgtype & 20 <> 0
-order by 1, 2";
+order by 1, 2"
+);
 
 /// A trigger may change or refuse what a sync writes.
 async fn triggers(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, DbError> {

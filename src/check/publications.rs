@@ -3,6 +3,7 @@
 
 use super::{Finding, Verdict};
 use crate::db::catalog::Relation;
+use crate::db::family::family;
 use crate::db::{DbError, Local, PUBLICATION_REMEDY, Tx, param};
 use crate::error::{ErrorCode, Failure};
 
@@ -22,11 +23,9 @@ pub(super) async fn findings(
 /// numbers each of them and its ancestors in `published_as`, from itself up.
 macro_rules! ours {
     () => {
-        "
-with recursive family (oid) as (
-    select $1::oid
-    union select i.inhrelid from family f join pg_catalog.pg_inherits i on i.inhparent = f.oid
-), ours as (
+        concat!(
+            family!(),
+            ", ours as (
     select c.oid, format('%I.%I', n.nspname, c.relname) as name, c.relreplident, (
         select array_agg(a.attname)
         from pg_catalog.pg_index i
@@ -43,6 +42,7 @@ with recursive family (oid) as (
     select o.oid, a.relid, a.place from ours o
     cross join lateral pg_partition_ancestors(o.oid) with ordinality a (relid, place) where a.relid <> o.oid
 )"
+        )
     };
 }
 

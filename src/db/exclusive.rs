@@ -5,6 +5,7 @@
 
 use super::computed::{Read, TableColumn, reads, table_columns};
 use super::downstream::{self, Path};
+use super::family::family;
 use super::{DbError, Side, Tx, param};
 use tokio_postgres::Row;
 
@@ -116,18 +117,6 @@ pub struct Reference {
     pub is_readable: bool,
     /// Whether we may write them all.
     pub is_writable: bool,
-}
-
-/// The table `$1` and all partitions and tables that inherit from it, as `family`.
-macro_rules! family {
-    () => {
-        "
-with recursive family (oid) as (
-    select $1::oid
-    union
-    select h.inhrelid from family f join pg_catalog.pg_inherits h on h.inhparent = f.oid
-)"
-    };
 }
 
 /// So many indexes of partitions and inheriting tables are looked at: each costs queries over the whole table.

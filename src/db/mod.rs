@@ -36,6 +36,7 @@ mod dial;
 pub mod downstream;
 mod error;
 pub mod exclusive;
+pub(crate) mod family;
 mod fault;
 pub mod json;
 pub mod migrations;
