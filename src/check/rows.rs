@@ -30,17 +30,20 @@ pub(super) async fn remote(
     let source = &config.mapping.source;
     let looked = async {
         let tx = remote.look_at_rows(source).await?;
-        let (from, filter) = (&shape.remote_from, &shape.remote_filter);
-        let count = format!(
-            "-- count the remote meters\nselect pg_catalog.count(*) from {from} r where {filter}"
-        );
-        let count: i64 = tx.query_one(&count, &[]).await?.get(0);
+        let count: i64 = match extent {
+            Extent::First => {
+                tx.batch(&compute(shape, Some(FIRST))).await?;
+                tx.query_one(&count(shape), &[]).await?.get(0)
+            }
+            Extent::All => {
+                // As long as a run may take to read them.
+                tx.allow_each_statement(config.limits.run_timeout).await?;
+                tx.query_one(&compute(shape, None), &[]).await?.get(0)
+            }
+        };
         if count == 0 {
             return Ok(none(&tx, &config.mapping, tenant).await?);
         }
-        // As long as a run may take to read them.
-        tx.allow_each_statement(config.limits.run_timeout).await?;
-        tx.batch(&compute(shape, extent)).await?;
         if extent == Extent::All {
             refuse_duplicates(&tx, shape, tenant).await?;
         }
@@ -55,19 +58,21 @@ pub(super) async fn remote(
     Finding::of("remote meters", looked)
 }
 
-/// Computes every synced column of the rows.
-fn compute(shape: &Shape, extent: Extent) -> String {
+fn count(shape: &Shape) -> String {
+    let (from, filter) = (&shape.remote_from, &shape.remote_filter);
+    format!("-- count the remote meters\nselect pg_catalog.count(*) from {from} r where {filter}")
+}
+
+/// Computes every synced column of the rows, or of the first; counts them.
+fn compute(shape: &Shape, limit: Option<u32>) -> String {
     let (from, filter) = (&shape.remote_from, &shape.remote_filter);
     let columns = quote::columns("r.", &shape.names);
     let counts = quote::list(&shape.names, ", ", |name| {
         format!("pg_catalog.count({})", shape.column("r", name))
     });
-    let limit = match extent {
-        Extent::First => format!(" limit {FIRST}"),
-        Extent::All => String::new(),
-    };
+    let limit = limit.map_or_else(String::new, |limit| format!(" limit {limit}"));
     format!(
-        "-- compute the remote meters\nselect {counts} from (select {columns} from {from} r where {filter}{limit}) r"
+        "-- compute the remote meters\nselect pg_catalog.count(*), {counts} from (select {columns} from {from} r where {filter}{limit}) r"
     )
 }
 
