@@ -11,7 +11,7 @@ use crate::config::{Config, ConfigError, Setting};
 use crate::db::{Local, Remote};
 use crate::error::Failure;
 use crate::meter::TenantId;
-use crate::runs::tenant::{self, Found};
+use crate::runs::tenant::{self, TenantCheck};
 use crate::sync::SyncError;
 
 use reached::Reached;
@@ -149,28 +149,24 @@ async fn tenant_of(
     config: &Config,
 ) -> Result<(TenantId, Finding), Failure> {
     let tx = local.look().await.map_err(|e| e.failure())?;
-    let Found {
-        given,
-        name,
-        mismatch,
-    } = tenant::look(&tx, &config.mapping).await?;
+    let TenantCheck { id, name, mismatch } = tenant::look(&tx, &config.mapping).await?;
     if let Some((table, found)) = mismatch {
-        let wanted = given.clone();
+        let wanted = id.clone();
         let failure = SyncError::TenantMismatch {
             table,
             found,
             wanted,
         }
         .failure();
-        return Ok((given, Finding::new("tenant", Verdict::Failed(failure))));
+        return Ok((id, Finding::new("tenant", Verdict::Failed(failure))));
     }
     let name = name.map_or_else(String::new, |name| format!(" ({name})"));
     let origin = match config.mapping.tenant {
         Some(_) => format!("as {} says", Setting::TenantId.env()),
         None => "the single row of the local table tenant".to_owned(),
     };
-    let text = format!("{given}{name}, {origin}");
-    Ok((given, Finding::new("tenant", Verdict::Ok(text))))
+    let text = format!("{id}{name}, {origin}");
+    Ok((id, Finding::new("tenant", Verdict::Ok(text))))
 }
 
 fn schedule(config: &Config, now: DateTime<Utc>) -> Finding {

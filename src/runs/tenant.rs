@@ -26,16 +26,16 @@ pub(super) struct Tenant {
 }
 
 /// What a check shows of the tenant.
-pub(crate) struct Found {
-    /// The id as it was given.
-    pub(crate) given: TenantId,
+pub(crate) struct TenantCheck {
+    /// The id as it was set.
+    pub(crate) id: TenantId,
     pub(crate) name: Option<String>,
     /// The local table and the other tenant whose meters it holds.
     pub(crate) mismatch: Option<(String, String)>,
 }
 
 /// Looks the tenant up for a check.
-pub(crate) async fn look(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<Found, Failure> {
+pub(crate) async fn look(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<TenantCheck, Failure> {
     let table = table::find(tx, mapping).await.map_err(|e| e.failure())?;
     let tenant = match resolve(tx, mapping, &table).await {
         Ok(tenant) => tenant,
@@ -46,8 +46,8 @@ pub(crate) async fn look(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<Found,
         true => other(tx, &table, &tenant).await.map_err(|e| e.failure())?,
         false => None,
     };
-    Ok(Found {
-        given: tenant.given,
+    Ok(TenantCheck {
+        id: tenant.given,
         name: tenant.name,
         mismatch: other.map(|other| (table.name, other)),
     })
