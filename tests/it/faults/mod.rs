@@ -8,6 +8,7 @@ mod hygiene;
 mod matrix;
 mod midway;
 mod processes;
+mod publications;
 mod raised;
 mod schemas;
 mod sources;
