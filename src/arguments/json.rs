@@ -3,10 +3,18 @@
 
 use std::fmt;
 
+use axum::http::HeaderValue;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use crate::arguments::shorten;
+
+/// Whether a body is announced as JSON.
+pub(crate) fn is_announced(content_type: Option<&HeaderValue>) -> bool {
+    let text = content_type.and_then(|value| value.to_str().ok());
+    let media_type = text.and_then(|text| text.split(';').next());
+    media_type.is_some_and(|name| name.trim().eq_ignore_ascii_case("application/json"))
+}
 
 /// Parses a text; the error names the line and column, and a name that is there twice.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {

@@ -5,14 +5,14 @@ use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use rmcp::model::{ClientJsonRpcMessage, ErrorCode};
 use serde_json::{Value, json};
 
 use super::http::MAX_BODY_BYTES;
-use crate::arguments::json::parse;
+use crate::arguments::json::{is_announced, parse};
 
 /// The media types that answers to a POST have, and those of the stream of a GET.
 const ANSWERS: &str = "application/json, text/event-stream";
@@ -30,7 +30,7 @@ struct NoMessage {
 /// Answers a body that is no message, and hands on what rmcp understands.
 pub(super) async fn check(mut request: Request, next: Next) -> Response {
     accept(&mut request);
-    if request.method() != Method::POST || !is_json(request.headers()) {
+    if request.method() != Method::POST || !is_announced(request.headers().get(CONTENT_TYPE)) {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
@@ -68,13 +68,6 @@ fn message(body: &[u8]) -> Result<(), NoMessage> {
             id: id.unwrap_or_default(),
         }),
     }
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let media_type = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    media_type.is_some_and(|media_type| media_type.trim_start().starts_with("application/json"))
 }
 
 /// Names the media types of our answers where the client takes any.

@@ -9,14 +9,14 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::given::bad_request;
 use super::route::{Operation, Route};
 use crate::arguments::Arguments;
-use crate::arguments::json::parse;
+use crate::arguments::json::{is_announced, parse};
 use crate::error::ErrorCode;
 use crate::http::Shared;
 use crate::http::details::{Details, http_status, location};
@@ -107,7 +107,7 @@ fn arguments(headers: &HeaderMap, body: &[u8]) -> Result<Arguments, Details> {
     if body.trim_ascii().is_empty() {
         return Ok(Arguments::new(None));
     }
-    if !is_json(headers.get(CONTENT_TYPE)) {
+    if !is_announced(headers.get(CONTENT_TYPE)) {
         let code = "UNSUPPORTED_MEDIA_TYPE";
         let detail = "The body is not announced as JSON.";
         let remedy = "Send `Content-Type: application/json`, or no body.";
@@ -119,12 +119,6 @@ fn arguments(headers: &HeaderMap, body: &[u8]) -> Result<Arguments, Details> {
         Ok(_) => Err(bad_request("The body must be a JSON object.")),
         Err(error) => Err(bad_request(format!("The body is not JSON: {error}."))),
     }
-}
-
-fn is_json(content_type: Option<&HeaderValue>) -> bool {
-    let text = content_type.and_then(|value| value.to_str().ok());
-    let media_type = text.and_then(|text| text.split(';').next());
-    media_type.is_some_and(|name| name.trim().eq_ignore_ascii_case("application/json"))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Details> {
