@@ -27,8 +27,14 @@ impl Environment {
 
     /// Refuses a variable that looks like one of ours and is none; `known` are ours.
     pub fn refuse_unknown(&self, known: &BTreeSet<String>) -> Result<(), ConfigError> {
-        let names = self.0.keys().filter_map(|name| name.to_str());
-        let unknown = names.filter(|name| may_be_ours(name) && !known.contains(*name));
+        let variables = self
+            .0
+            .iter()
+            .filter_map(|(name, value)| Some((name.to_str()?, value)));
+        let ours = variables.filter(|(name, value)| may_be_ours(name, value));
+        let unknown = ours
+            .map(|(name, _)| name)
+            .filter(|name| !known.contains(*name));
         let Some(unknown) = unknown.min() else {
             return Ok(());
         };
@@ -51,17 +57,16 @@ impl Environment {
     }
 }
 
-/// Whether the variable is meant for this program. Those of tests are not, and Kubernetes sets some for each service, by its name, that end in a
-/// way of their own
+/// Whether the variable is meant for this program. Those of tests are not, nor those that Kubernetes sets for each service
+/// by its name
 /// (<https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables>).
-fn may_be_ours(name: &str) -> bool {
+fn may_be_ours(name: &str, value: &OsStr) -> bool {
     let Some(rest) = name.strip_prefix("METER_SYNC_") else {
         return false;
     };
     let is_of_kubernetes = rest.ends_with("SERVICE_HOST")
         || rest.contains("SERVICE_PORT")
-        || rest == "PORT"
-        || rest.ends_with("_PORT")
+        || rest.ends_with("PORT") && is_address(value)
         || rest
             .split("PORT_")
             .skip(1)
@@ -104,6 +109,14 @@ enum Origin {
     Environment,
     File(PathBuf),
     Defaults,
+}
+
+/// Whether it is an address of a service, such as `tcp://10.0.0.1:8765`.
+fn is_address(value: &OsStr) -> bool {
+    let text = value.to_string_lossy();
+    ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme))
 }
 
 /// What kind of place a setting's value came from.

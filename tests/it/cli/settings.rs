@@ -152,6 +152,13 @@ async fn a_variable_that_is_not_known_is_refused_with_the_nearest() {
             "METER_SYNC_READONLY: there is no such setting; the nearest is METER_SYNC_READ_ONLY";
         assert!(ended.stderr.contains(told), "{command}: {}", ended.stderr);
     }
+    let ended = with("status", "METER_SYNC_LISTEN_PORT", "8765").await;
+    assert!(
+        ended
+            .stderr
+            .contains("METER_SYNC_LISTEN_PORT: there is no such"),
+        "{ended:?}"
+    );
     for (name, value) in [
         // those of tests, and those that Kubernetes sets for a service of this name
         ("METER_SYNC_TEST_SIZE", "4"),
