@@ -25,6 +25,7 @@ mod guards;
 mod health;
 mod hosts;
 mod metrics;
+mod notice;
 mod page;
 mod problem;
 mod serve;

@@ -9,6 +9,7 @@ use super::shell::Trouble;
 use super::viewer::Viewer;
 use crate::error::{ErrorCode, Failure};
 use crate::http::Shared;
+use crate::http::notice::Notice;
 use crate::meter::{Permission, RunId, Trigger};
 use crate::runs::{Allow, Request, Requested, approval_of};
 use crate::trace::TraceId;
@@ -56,7 +57,7 @@ pub(super) async fn sync(
     let allowed = wanted.allow.filter(|_| !request.dry_run);
     if let Some(id) = allowed {
         let Some(allow) = allow(&shared, id, wanted.sure).await? else {
-            return Ok(Redirect::to(&format!("/runs/{id}?notice=nothing_held")));
+            return Ok(Redirect::to(&noticed(id, Notice::NothingHeld)));
         };
         request.allow = allow;
         request.reason = Some(approval_of(id));
@@ -64,13 +65,16 @@ pub(super) async fn sync(
     let is_shown = request.dry_run || allowed.is_some();
     let to = match shared.runs.request(request).await? {
         Requested::Started(ticket) if is_shown => format!("/runs/{}", ticket.run_id()),
-        Requested::AlreadyRunning(report) => {
-            format!("/runs/{}?notice=already_running", report.run_id)
-        }
+        Requested::AlreadyRunning(report) => noticed(report.run_id, Notice::AlreadyRunning),
         // One that ended at once may not have come to be logged; the status tells of it.
         Requested::Started(_) | Requested::Finished(_) => "/".to_owned(),
     };
     Ok(Redirect::to(&to))
+}
+
+/// The address of a run that says why the viewer was sent there.
+fn noticed(id: RunId, notice: Notice) -> String {
+    format!("/runs/{id}?notice={}", notice.as_str())
 }
 
 /// What a person approves: the deactivations that they were shown, or fewer; `None` if the run held none back.

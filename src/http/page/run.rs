@@ -10,6 +10,7 @@ use super::viewer::Viewer;
 use super::{banner, changes, facts, words};
 use crate::clock;
 use crate::http::Shared;
+use crate::http::notice::Notice;
 use crate::meter::{HeldBack, Outcome, RunId};
 use crate::runs::listing::{ChangesPage, RunDetail};
 use crate::runs::named::NamedChange;
@@ -27,16 +28,6 @@ pub(super) struct Asked {
     after: Option<i64>,
     /// Why the viewer was sent here.
     notice: Option<Notice>,
-}
-
-/// Why a viewer was sent to a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Notice {
-    /// They asked for a run while this one was in progress.
-    AlreadyRunning,
-    /// They approved a run that held nothing back.
-    NothingHeld,
 }
 
 /// The page at `/runs/{id}`.

@@ -13,12 +13,12 @@ use super::route::{Operation, Route};
 use crate::arguments::{Arguments, BadArgument};
 use crate::http::Shared;
 use crate::http::details::Details;
+use crate::http::notice::Notice;
 use crate::runs::listing::{RunDetail, RunsPage, RunsQuery, Show};
 
 const PATH: &str = "/api/v1/runs";
 const LIMIT: RangeInclusive<u32> = 1..=100;
 const LIMIT_DEFAULT: u32 = 20;
-const NOTICE_CHARS: usize = 100;
 
 pub(super) fn list_route() -> Route {
     let words = Show::ALL.map(Show::as_str);
@@ -84,7 +84,7 @@ pub(super) fn route() -> Route {
         .run()
         .query(
             "notice",
-            json!({"type": "string"}),
+            json!({"type": "string", "enum": Notice::ALL.map(Notice::as_str)}),
             "What the page's address of the run may end with; it changes nothing here.",
         )
         .answer(200, "The run", |generator| {
@@ -101,7 +101,7 @@ async fn one(
     Run(id): Run,
     Given(mut given): Given,
 ) -> Result<Json<RunDetail>, Details> {
-    given.text("notice", NOTICE_CHARS)?;
+    given.choice("notice", &Notice::ALL.map(Notice::as_str))?;
     given.finish()?;
     let run = runs.run(id).await?;
     run.map(Json)

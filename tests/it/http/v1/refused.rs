@@ -184,8 +184,15 @@ async fn an_argument_in_a_place_where_a_route_takes_none_is_refused() {
     }
     let refused = api.ask(&format!("GET /api/v1/runs/{RUN}?notise=x")).await;
     assert_eq!(refused.problem(), (400, "BAD_REQUEST"));
-    let noticed = api.ask(&format!("GET /api/v1/runs/{RUN}?notice=x")).await;
-    assert_eq!(noticed.problem(), (404, "RUN_NOT_FOUND"));
+    for (notice, told) in [
+        ("already_running", (404, "RUN_NOT_FOUND")),
+        ("x", (400, "BAD_REQUEST")),
+    ] {
+        let noticed = api
+            .ask(&format!("GET /api/v1/runs/{RUN}?notice={notice}"))
+            .await;
+        assert_eq!(noticed.problem(), told, "{notice}");
+    }
     assert_eq!(site.status().await.history.len(), 1, "nothing was started");
     let nothing = |request: RequestBuilder| request.json(&json!({}));
     let answer = api
