@@ -129,8 +129,7 @@ pub(super) fn findings<S: Side>(
     let subject = format!("{side} connection");
     let (reached, endpoint) = match (reached, endpoint) {
         (Ok(reached), Some(endpoint)) => (reached, endpoint),
-        (Err(failure), endpoint) => {
-            let failure = at(failure, endpoint);
+        (Err(failure), _) => {
             return (vec![Finding::new(&subject, Verdict::Failed(failure))], None);
         }
         (Ok(_), None) => return (Vec::new(), None),
@@ -145,17 +144,6 @@ pub(super) fn findings<S: Side>(
     let verdict = tls(side, endpoint, reached.server.tls.as_deref());
     let tls = Finding::new(&format!("{side} TLS"), verdict);
     (vec![connection, tls], Some(reached))
-}
-
-/// The failure with the place it happened at.
-fn at(failure: Failure, endpoint: Option<&Endpoint>) -> Failure {
-    let Some(endpoint) = endpoint else {
-        return failure;
-    };
-    Failure {
-        message: format!("{} ({})", failure.message, endpoint.place()),
-        ..failure
-    }
 }
 
 fn tls(side: SideName, endpoint: &Endpoint, used: Option<&str>) -> Verdict {

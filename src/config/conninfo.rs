@@ -21,11 +21,24 @@ pub(super) fn parse(text: &str) -> Result<Pairs, ConninfoError> {
         .find_map(|scheme| text.strip_prefix(scheme));
     match url {
         Some(rest) => parse_url(rest),
+        None if text.starts_with("jdbc:") => Err(ConninfoError(
+            "is a URL for JDBC; write postgres://user:password@host/database",
+        )),
+        None if is_of_another_driver(text) => Err(ConninfoError(
+            "names a driver after +; write postgresql:// alone",
+        )),
         None if text.contains("://") => Err(ConninfoError(
             "is no Postgres URL; it starts with postgres:// or postgresql://",
         )),
         None => parse_pairs(text),
     }
+}
+
+/// Whether it is a URL as SQLAlchemy writes them.
+fn is_of_another_driver(text: &str) -> bool {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    let name = scheme.and_then(|scheme| scheme.split_once('+'));
+    name.is_some_and(|(name, _)| ["postgres", "postgresql"].contains(&name))
 }
 
 /// Writes parameters as `key='value'` pairs, which the driver reads back unchanged.
@@ -78,7 +91,11 @@ fn parse_url(rest: &str) -> Result<Pairs, ConninfoError> {
         let (key, value) = pair.split_once('=').ok_or(ConninfoError(
             "has a parameter without = after the ?; in a user or password write ? as %3F",
         ))?;
-        push_decoded(&mut parameters, &decode(key)?, value)?;
+        match (decode(key)?.as_str(), value) {
+            // As libpq does for the sake of URLs written for JDBC.
+            ("ssl", "true") => push_decoded(&mut parameters, "sslmode", "require")?,
+            (key, _) => push_decoded(&mut parameters, key, value)?,
+        }
     }
     Ok(parameters)
 }
@@ -244,6 +261,10 @@ mod tests {
                 &[("port", "5433"), ("dbname", "m"), ("host", "h")],
             ),
             (
+                "postgres://h/m?ssl=true",
+                &[("host", "h"), ("dbname", "m"), ("sslmode", "require")],
+            ),
+            (
                 r"host = 'a b' password='it\'s \\ so' user=\'x port=",
                 &[("host", "a b"), ("password", r"it's \ so"), ("user", "'x")],
             ),
@@ -257,6 +278,8 @@ mod tests {
     fn what_cannot_be_read_is_refused() {
         for text in [
             "mysql://u:p@h/m",
+            "jdbc:postgresql://h/m",
+            "postgresql+asyncpg://u:p@h/m",
             "postgres://u:p/w@h/m",
             "postgres://u:p?w@h/m",
             "postgres://u:100%@h/m",

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use tokio_postgres::config::Host;
-
 use super::Limits;
 use super::conninfo::{self, ConninfoError, Pairs};
 use super::parameters::Parameters;
+use super::servers::{Server, Servers};
 use super::tls::{Tls, TlsError};
 
 /// One database: where it is, who we are there, and how TLS is checked. Its `Debug` shows no secret.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// What the driver connects with; holds the password.
-    pub(crate) driver: tokio_postgres::Config,
-    /// How TLS is used and checked.
-    pub(crate) tls: Tls,
+    /// What the driver connects with, but for the servers; holds the password.
+    driver: tokio_postgres::Config,
+    servers: Servers,
+    sslmode: String,
+    tls: Tls,
 }
 
 /// Why a connection string cannot be used. Repeats nothing of the string.
@@ -51,9 +51,14 @@ impl Endpoint {
 
     pub(super) fn from_pairs(pairs: Pairs, limits: &Limits) -> Result<Self, EndpointError> {
         let parameters = Parameters::new(pairs)?;
-        let mut driver = parameters.driver(limits)?;
-        let tls = parameters.tls(&mut driver)?;
-        Ok(Self { driver, tls })
+        let (mut driver, servers) = parameters.driver(limits)?;
+        let tls = parameters.tls(&mut driver, &servers)?;
+        Ok(Self {
+            driver,
+            sslmode: parameters.sslmode(&servers).to_owned(),
+            servers,
+            tls,
+        })
     }
 
     /// The same, giving a connection up once what was sent stays unacknowledged for so long,
@@ -66,9 +71,19 @@ impl Endpoint {
         self
     }
 
-    /// What the driver connects with. Holds the password.
+    /// What the driver connects with, but for the servers. Holds the password.
     pub fn driver(&self) -> &tokio_postgres::Config {
         &self.driver
+    }
+
+    /// Where the database may be.
+    pub fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    /// `sslmode` as given, or its default.
+    pub fn sslmode(&self) -> &str {
+        &self.sslmode
     }
 
     /// How TLS is used and checked.
@@ -78,50 +93,25 @@ impl Endpoint {
 
     /// `host:port/dbname` for logs and people; neither user nor password.
     pub fn place(&self) -> String {
-        let hosts: Vec<String> = self
-            .addresses()
-            .map(|(host, port)| match host {
-                Host::Tcp(name) if name.contains(':') => format!("[{name}]:{port}"),
-                Host::Tcp(name) => format!("{name}:{port}"),
-                Host::Unix(directory) => format!("{}:{port}", directory.display()),
-            })
-            .collect();
+        let hosts: Vec<String> = self.servers.list.iter().map(Server::to_string).collect();
         format!("{}/{}", hosts.join(","), self.database())
     }
 
     /// Whether both lead to one database: a host and port in common, and the same name.
     pub fn same_database(&self, other: &Self) -> bool {
-        let others: Vec<_> = other.addresses().map(canonical).collect();
-        self.database() == other.database()
-            && self
-                .addresses()
-                .map(canonical)
-                .any(|one| others.contains(&one))
+        let mut places = self.servers.list.iter().map(Server::canonical);
+        let others: Vec<_> = other.servers.list.iter().map(Server::canonical).collect();
+        self.database() == other.database() && places.any(|one| others.contains(&one))
     }
 
     /// Whether no connection to it leaves this machine.
     pub fn is_on_this_machine(&self) -> bool {
-        self.addresses().all(|(host, _)| match host {
-            Host::Tcp(name) => match name.parse::<std::net::IpAddr>() {
-                Ok(address) => address.to_canonical().is_loopback(),
-                Err(_a_name) => name.eq_ignore_ascii_case("localhost"),
-            },
-            Host::Unix(_) => true,
-        })
+        self.servers.list.iter().all(Server::is_on_this_machine)
     }
 
-    fn database(&self) -> &str {
+    /// Its name on the server.
+    pub fn database(&self) -> &str {
         self.driver.get_dbname().unwrap_or_default()
-    }
-
-    /// Where the server may be, in the order tried.
-    fn addresses(&self) -> impl Iterator<Item = (&Host, u16)> {
-        let ports = self.driver.get_ports();
-        let hosts = self.driver.get_hosts().iter().enumerate();
-        hosts.map(move |(index, host)| {
-            let port = ports.get(index).or(ports.first()).copied();
-            (host, port.unwrap_or(5432))
-        })
     }
 }
 
@@ -131,18 +121,6 @@ impl std::fmt::Debug for Endpoint {
             .field("place", &self.place())
             .finish_non_exhaustive()
     }
-}
-
-/// An address written alike for all names of this machine.
-fn canonical((host, port): (&Host, u16)) -> (String, u16) {
-    let host = match host {
-        Host::Tcp(name) => match name.to_ascii_lowercase().as_str() {
-            "127.0.0.1" | "::1" => "localhost".to_owned(),
-            other => other.to_owned(),
-        },
-        Host::Unix(directory) => directory.display().to_string(),
-    };
-    (host, port)
 }
 
 #[cfg(test)]
@@ -179,6 +157,8 @@ mod tests {
             ("postgres://localhost:5433/m", false),
             ("postgres://localhost/n", false),
             ("host=/run/pg dbname=m", false),
+            ("host=db.example hostaddr=127.0.0.1 dbname=m", true),
+            ("host=localhost hostaddr=10.0.0.1 dbname=m", false),
             ("postgres://u@localhost", false),
         ] {
             assert_eq!(one.same_database(&endpoint(other)), same, "{other}");
@@ -193,6 +173,8 @@ mod tests {
             ("host=/run/pg dbname=m", true),
             ("postgres://u@localhost,db.example/m", false),
             ("postgres://u@10.0.0.1/m", false),
+            ("host=db.example hostaddr=127.0.0.1 dbname=m", true),
+            ("host=localhost hostaddr=10.0.0.1 dbname=m", false),
         ] {
             assert_eq!(endpoint(text).is_on_this_machine(), stays, "{text}");
         }

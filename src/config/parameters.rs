@@ -1,53 +1,14 @@
 //! What the parameters of a connection string mean: checked, completed, and given to the driver.
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_postgres::config::{Host, SslMode, SslNegotiation};
+use tokio_postgres::config::{Host, LoadBalanceHosts};
 
 use super::Limits;
 use super::conninfo::{self, Pairs};
 use super::endpoint::EndpointError;
-use super::tls::{self, Check, Roots, Tls, Wanted};
-
-/// Parameters that the driver takes as they are.
-const DRIVERS: &[&str] = &[
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "options",
-    "application_name",
-    "connect_timeout",
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "sslnegotiation",
-    "channel_binding",
-    "target_session_attrs",
-    "load_balance_hosts",
-];
-
-/// Parameters that the driver does not know, or reads in another unit than libpq.
-const OURS: &[&str] = &[
-    "sslmode",
-    "sslrootcert",
-    "sslcert",
-    "sslkey",
-    "keepalives_count",
-    "tcp_user_timeout",
-];
-
-/// Parameters of libpq that change nothing for this program.
-const IGNORED: &[&str] = &[
-    "client_encoding",
-    "fallback_application_name",
-    "gssencmode",
-    "sslcompression",
-];
+use super::libpq;
+use super::servers::{Server, Servers, SessionAttrs};
 
 /// A silent peer is noticed after about nine seconds: 3 s, then three probes 2 s apart.
 const KEEPALIVES_IDLE: Duration = Duration::from_secs(3);
@@ -62,29 +23,33 @@ impl Parameters {
     pub(super) fn new(pairs: Pairs) -> Result<Self, EndpointError> {
         let mut known: Vec<(&'static str, String)> = Vec::new();
         for (name, value) in pairs {
-            let name = canonical_name(&name)?;
+            let name = libpq::known(&name)?;
             known.retain(|(earlier, _)| *earlier != name);
-            if !value.is_empty() && !IGNORED.contains(&name) {
+            if !value.is_empty() && !libpq::IGNORED.contains(&name) {
                 known.push((name, value));
             }
         }
         Ok(Self(known))
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(known, _)| *known == name)?;
         Some(&found.1)
     }
 
-    /// The driver's configuration but for `ssl_mode`.
-    pub(super) fn driver(&self, limits: &Limits) -> Result<tokio_postgres::Config, EndpointError> {
+    /// Where the servers are, and the driver's configuration but for them and for `ssl_mode`.
+    pub(super) fn driver(
+        &self,
+        limits: &Limits,
+    ) -> Result<(tokio_postgres::Config, Servers), EndpointError> {
         let mut pairs = Pairs::new();
-        for (name, value) in self.0.iter().filter(|(name, _)| DRIVERS.contains(name)) {
+        for (name, value) in self
+            .0
+            .iter()
+            .filter(|(name, _)| libpq::DRIVERS.contains(name))
+        {
             let pair = ((*name).to_owned(), value.clone());
-            if conninfo::write(std::slice::from_ref(&pair))
-                .parse::<tokio_postgres::Config>()
-                .is_err()
-            {
+            if read_by_driver(std::slice::from_ref(&pair)).is_err() {
                 return Err(bad(name, "the driver does not take this value"));
             }
             pairs.push(pair);
@@ -97,28 +62,60 @@ impl Parameters {
         if let (None, Some(user)) = (self.get("dbname"), self.get("user")) {
             pairs.push(("dbname".to_owned(), user.to_owned()));
         }
-        let mut driver: tokio_postgres::Config = conninfo::write(&pairs)
-            .parse()
-            .or(Err(bad("value", "the driver does not take them together")))?;
-        check_addresses(&driver)?;
+        let together = "the driver does not take them together";
+        let all = read_by_driver(&pairs).or(Err(bad("value", together)))?;
+        check_addresses(&all)?;
+        pairs.retain(|(name, _)| !OF_SERVERS.contains(&name.as_str()));
+        let mut driver = read_by_driver(&pairs).or(Err(bad("value", together)))?;
         if driver.get_dbname().is_none() {
             return Err(bad("dbname", "the name of the database is missing"));
         }
-        self.complete(&mut driver, limits)?;
-        Ok(driver)
+        if self.get("gssencmode") == Some("require") {
+            return Err(bad(
+                "gssencmode",
+                "there is no GSSAPI here; leave it out, and use sslmode=verify-full",
+            ));
+        }
+        self.complete(&mut driver)?;
+        let servers = self.servers(&all, limits)?;
+        driver.connect_timeout(servers.connect_timeout);
+        Ok((driver, servers))
+    }
+
+    fn servers(
+        &self,
+        all: &tokio_postgres::Config,
+        limits: &Limits,
+    ) -> Result<Servers, EndpointError> {
+        let session = match self.get("target_session_attrs") {
+            None => SessionAttrs::default(),
+            Some(text) => SessionAttrs::parse(text).ok_or(bad(
+                "target_session_attrs",
+                "it is one of any, read-write, read-only, primary, standby and prefer-standby",
+            ))?,
+        };
+        let ports = all.get_ports();
+        let hosts = all.get_hosts().iter().enumerate();
+        let list = hosts.map(|(index, host)| Server {
+            host: host.clone(),
+            address: all.get_hostaddrs().get(index).copied(),
+            port: ports.get(index).or(ports.first()).copied().unwrap_or(5432),
+        });
+        Ok(Servers {
+            list: list.collect(),
+            shuffled: all.get_load_balance_hosts() == LoadBalanceHosts::Random,
+            session,
+            connect_timeout: all
+                .get_connect_timeout()
+                .copied()
+                .unwrap_or(limits.connect_timeout),
+        })
     }
 
     /// Sets what the string leaves open.
-    fn complete(
-        &self,
-        driver: &mut tokio_postgres::Config,
-        limits: &Limits,
-    ) -> Result<(), EndpointError> {
+    fn complete(&self, driver: &mut tokio_postgres::Config) -> Result<(), EndpointError> {
         if driver.get_application_name().is_none() {
             driver.application_name("meter-sync");
-        }
-        if driver.get_connect_timeout().is_none() {
-            driver.connect_timeout(limits.connect_timeout);
         }
         if self.get("keepalives_idle").is_none() {
             driver.keepalives_idle(KEEPALIVES_IDLE);
@@ -148,98 +145,19 @@ impl Parameters {
             Err(_) => Err(bad(name, "it is a whole number")),
         }
     }
-
-    /// How TLS is used; tells the driver whether it may be left out.
-    pub(super) fn tls(&self, driver: &mut tokio_postgres::Config) -> Result<Tls, EndpointError> {
-        let mode = self.mode()?;
-        // A socket never leaves the machine: libpq, too, ignores sslmode there.
-        let sockets_only = driver
-            .get_hosts()
-            .iter()
-            .all(|host| matches!(host, Host::Unix(_)));
-        let Some((ssl_mode, check)) = mode.filter(|_| !sockets_only) else {
-            driver.ssl_mode(SslMode::Disable);
-            driver.ssl_negotiation(SslNegotiation::Postgres);
-            return Ok(Tls::Disable);
-        };
-        driver.ssl_mode(ssl_mode);
-        let direct = driver.get_ssl_negotiation() == SslNegotiation::Direct;
-        if direct && ssl_mode == SslMode::Prefer {
-            return Err(bad(
-                "sslnegotiation",
-                "direct needs sslmode=require or more",
-            ));
-        }
-        let wanted = Wanted {
-            check,
-            roots: match self.get("sslrootcert") {
-                None | Some("system") => Roots::System,
-                Some(path) => Roots::File(PathBuf::from(path)),
-            },
-            identity: self.identity()?,
-            direct,
-        };
-        Ok(Tls::Rustls(
-            Arc::new(tls::client_config(&wanted)?),
-            wanted.check,
-        ))
-    }
-
-    /// `sslmode` as what the driver and the certificate check make of it; `None` without TLS.
-    fn mode(&self) -> Result<Option<(SslMode, Check)>, EndpointError> {
-        let root = self.get("sslrootcert");
-        let default = match root {
-            Some("system") => "verify-full",
-            Some(_) | None => "prefer",
-        };
-        let mode = self.get("sslmode").unwrap_or(default);
-        if root == Some("system") && mode != "verify-full" {
-            return Err(bad("sslmode", "sslrootcert=system needs verify-full"));
-        }
-        let if_root = match root {
-            Some(_) => Check::Issuer,
-            None => Check::Nothing,
-        };
-        match mode {
-            "disable" => Ok(None),
-            "allow" | "prefer" => Ok(Some((SslMode::Prefer, if_root))),
-            "require" => Ok(Some((SslMode::Require, if_root))),
-            "verify-ca" => Ok(Some((SslMode::Require, Check::Issuer))),
-            "verify-full" => Ok(Some((SslMode::Require, Check::IssuerAndName))),
-            _ => Err(bad(
-                "sslmode",
-                "it is one of disable, allow, prefer, require, verify-ca and verify-full",
-            )),
-        }
-    }
-
-    fn identity(&self) -> Result<Option<(PathBuf, PathBuf)>, EndpointError> {
-        match (self.get("sslcert"), self.get("sslkey")) {
-            (None, None) => Ok(None),
-            (Some(certificate), Some(key)) => {
-                Ok(Some((PathBuf::from(certificate), PathBuf::from(key))))
-            }
-            (Some(_), None) => Err(bad("sslcert", "it needs sslkey beside it")),
-            (None, Some(_)) => Err(bad("sslkey", "it needs sslcert beside it")),
-        }
-    }
 }
 
-fn bad(parameter: &'static str, problem: &'static str) -> EndpointError {
+/// The parameters that tell where the servers are and which of them will do.
+const OF_SERVERS: &[&str] = &["host", "hostaddr", "port", "load_balance_hosts"];
+
+fn read_by_driver(
+    pairs: &[(String, String)],
+) -> Result<tokio_postgres::Config, tokio_postgres::Error> {
+    conninfo::write(pairs).parse()
+}
+
+pub(super) fn bad(parameter: &'static str, problem: &'static str) -> EndpointError {
     EndpointError::BadParameter { parameter, problem }
-}
-
-/// The name as one of the lists above has it. What is unknown is not repeated: in a URL with a raw
-/// `?` in its password it is a part of the password.
-fn canonical_name(name: &str) -> Result<&'static str, EndpointError> {
-    let all = || DRIVERS.iter().chain(OURS).chain(IGNORED).copied();
-    if let Some(known) = all().find(|known| *known == name) {
-        return Ok(known);
-    }
-    let nearest = all().min_by_key(|known| strsim::damerau_levenshtein(known, name));
-    Err(EndpointError::UnknownParameter {
-        nearest: nearest.unwrap_or_default(),
-    })
 }
 
 fn check_addresses(driver: &tokio_postgres::Config) -> Result<(), EndpointError> {
@@ -286,8 +204,8 @@ mod tests {
             .map_err(EndpointError::from)
             .and_then(Parameters::new)
             .and_then(|parameters| {
-                let mut driver = parameters.driver(&Limits::default())?;
-                parameters.tls(&mut driver)
+                let (mut driver, servers) = parameters.driver(&Limits::default())?;
+                parameters.tls(&mut driver, &servers)
             });
         match refused {
             Ok(_) => panic!("{text} was taken"),
@@ -296,35 +214,18 @@ mod tests {
     }
 
     #[test]
-    fn sslmode_means_what_libpq_means() {
-        use Check::{Issuer, IssuerAndName, Nothing};
-        use SslMode::{Prefer, Require};
-        for (text, mode) in [
-            ("", Some((Prefer, Nothing))),
-            ("sslmode=disable", None),
-            ("sslmode=allow", Some((Prefer, Nothing))),
-            ("sslmode=require", Some((Require, Nothing))),
-            ("sslmode=require sslrootcert=/r", Some((Require, Issuer))),
-            ("sslmode=verify-ca", Some((Require, Issuer))),
-            ("sslmode=verify-full", Some((Require, IssuerAndName))),
-            ("sslrootcert=system", Some((Require, IssuerAndName))),
-            ("sslmode=require sslmode=disable", None),
-        ] {
-            assert_eq!(parameters(text).mode().unwrap(), mode, "{text}");
-        }
-    }
-
-    #[test]
     fn what_the_string_leaves_open_is_completed() {
         let limits = Limits::default();
-        let driver = parameters("host=h user=u").driver(&limits).unwrap();
+        let (driver, servers) = parameters("host=h user=u").driver(&limits).unwrap();
         assert_eq!(driver.get_dbname(), Some("u"));
         assert_eq!(driver.get_application_name(), Some("meter-sync"));
         assert_eq!(driver.get_connect_timeout(), Some(&limits.connect_timeout));
+        assert_eq!(servers.connect_timeout, limits.connect_timeout);
+        assert_eq!(servers.list.len(), 1);
         assert_eq!(driver.get_keepalives_idle(), KEEPALIVES_IDLE);
         assert_eq!(driver.get_tcp_user_timeout(), None);
         let given = "host=h dbname=m application_name=x keepalives_idle=60 keepalives_count=9 tcp_user_timeout=1500";
-        let driver = parameters(given).driver(&limits).unwrap();
+        let (driver, _) = parameters(given).driver(&limits).unwrap();
         assert_eq!(driver.get_application_name(), Some("x"));
         assert_eq!(driver.get_keepalives_idle(), Duration::from_secs(60));
         assert_eq!(driver.get_keepalives_retries(), Some(9));
@@ -337,7 +238,7 @@ mod tests {
     #[test]
     fn keepalives_of_zero_are_those_of_the_system() {
         let given = "host=h dbname=m keepalives_count=0 keepalives_idle=0 keepalives_interval=0";
-        let driver = parameters(given).driver(&Limits::default()).unwrap();
+        let (driver, _) = parameters(given).driver(&Limits::default()).unwrap();
         assert_eq!(driver.get_keepalives_retries(), None);
         assert_eq!(driver.get_keepalives_interval(), None);
         // The driver sets one in any case; this is what systems have.
@@ -370,7 +271,19 @@ mod tests {
                 "host=h dbname=m sslmode=verify-ca sslrootcert=/nowhere/r",
                 "sslrootcert",
             ),
-            ("host=h dbname=m sslnegotiation=direct", "sslnegotiation"),
+            (
+                "host=localhost dbname=m sslnegotiation=direct",
+                "sslnegotiation",
+            ),
+            ("host=h dbname=m gssencmode=require", "gssencmode"),
+            ("host=h dbname=m passfile=/p", "METER_SYNC_REMOTE_URL_FILE"),
+            ("service=central", "service"),
+            ("host=h dbname=m ssl=true", "write sslmode"),
+            ("host=h dbname=m sslcrl=/c", "sslcrl"),
+            (
+                "host=h dbname=m target_session_attrs=slave",
+                "prefer-standby",
+            ),
             (
                 "host=h dbname=m sslmod=require",
                 "the nearest known one is sslmode",

@@ -71,6 +71,10 @@ pub(super) fn parameters(
             return Err(ConfigError::invalid(missing, problem));
         }
     }
+    // What these sites have worked with.
+    if !pairs.iter().any(|(given, _)| given == "sslmode") {
+        pairs.push(("sslmode".to_owned(), "prefer".to_owned()));
+    }
     Ok(Some(pairs))
 }
 

@@ -149,7 +149,9 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        if !self.listed.iter().any(|listed| listed == end_entity) {
+        if self.listed.iter().any(|listed| listed == end_entity) {
+            check_dates(end_entity, now)?;
+        } else {
             verify_server_cert_signed_by_trust_anchor(
                 &certificate,
                 &self.roots,
@@ -207,6 +209,21 @@ fn public_key(
         .and_then(|parsed| parsed.tbs_certificate.subject_public_key_info.to_der())
         .map(SubjectPublicKeyInfoDer::from)
         .or(Err(CertificateError::BadEncoding.into()))
+}
+
+/// Refuses a certificate before and after its time.
+fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Error> {
+    let parsed =
+        x509_cert::Certificate::from_der(certificate).or(Err(CertificateError::BadEncoding))?;
+    let valid = parsed.tbs_certificate.validity;
+    let now = now.as_secs();
+    if now < valid.not_before.to_unix_duration().as_secs() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if now > valid.not_after.to_unix_duration().as_secs() {
+        return Err(CertificateError::Expired.into());
+    }
+    Ok(())
 }
 
 fn system_roots() -> Result<RootCertStore, TlsError> {
@@ -337,6 +354,18 @@ mod tests {
         assert!(accepted(Issuer, "selfsigned.crt", "other.example"));
         assert!(!accepted(IssuerAndName, "selfsigned.crt", "other.example"));
         assert!(!accepted(Issuer, "root.crt", "db.example"));
+    }
+
+    #[test]
+    fn a_self_signed_certificate_has_its_time() {
+        let listed = CertificateDer::from_pem_file(data("selfsigned.crt")).unwrap();
+        let at =
+            |year: u64| UnixTime::since_unix_epoch(Duration::from_secs((year - 1970) * 31_556_952));
+        assert!(check_dates(&listed, NOW).is_ok());
+        let late = check_dates(&listed, at(2200)).unwrap_err();
+        assert_eq!(late, CertificateError::Expired.into());
+        let early = check_dates(&listed, at(2000)).unwrap_err();
+        assert_eq!(early, CertificateError::NotValidYet.into());
     }
 
     #[test]

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool::Runtime;
+use deadpool::managed::{Object, Pool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_postgres::{IsolationLevel, NoTls};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::IsolationLevel;
 
 use bounds::Bounds;
 pub use bounds::RoleLimits;
+pub use dial::DialError;
 use dial::{Dial, LastWords};
 pub use error::DbError;
 pub(crate) use error::PUBLICATION_REMEDY;
@@ -27,7 +28,7 @@ pub use moment::Moment;
 pub use server_clock::ServerClock;
 pub use transaction::{Tx, both};
 
-use crate::config::{Endpoint, Limits, Tls};
+use crate::config::{Endpoint, Limits};
 
 mod bounds;
 pub mod catalog;
@@ -110,7 +111,7 @@ impl Side for Local {
 /// the settings.
 #[derive(Clone)]
 pub struct Database<S> {
-    pool: Pool,
+    pool: Pool<Dial>,
     waits: Waits,
     clock: ServerClock,
     /// One permit for each connection that questions may use.
@@ -159,7 +160,7 @@ impl Waits {
 /// is still due, as whoever had it next would wait for that answer first.
 pub struct Connection<S> {
     /// `None` only while it is dropped.
-    client: Option<Object>,
+    client: Option<Object<Dial>>,
     answer_due: AtomicBool,
     waits: Waits,
     clock: ServerClock,
@@ -180,26 +181,12 @@ impl<S> Drop for Connection<S> {
 impl<S: Side> Database<S> {
     /// A pool for the endpoint. Nothing connects yet.
     pub fn new(endpoint: &Endpoint, limits: &Limits) -> Result<Self, DbError> {
-        // One round trip, and a connection that vanished while it was idle costs a pause and no run.
-        let recycling = ManagerConfig {
-            recycling_method: RecyclingMethod::Verified,
-        };
-        let driver = endpoint.driver().clone();
         let words = LastWords::default();
-        let manager = match endpoint.tls() {
-            Tls::Disable => {
-                Manager::from_connect(driver, Dial::new(NoTls, words.clone()), recycling)
-            }
-            Tls::Rustls(config, _) => {
-                let tls = MakeRustlsConnect::new((**config).clone());
-                Manager::from_connect(driver, Dial::new(tls, words.clone()), recycling)
-            }
-        };
-        let pool = Pool::builder(manager)
+        // To make a connection has limits of its own, for each server.
+        let pool = Pool::builder(Dial::new(endpoint.clone(), words.clone()))
             .max_size(S::CONNECTIONS)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(limits.connect_timeout))
-            .create_timeout(Some(limits.connect_timeout))
             .recycle_timeout(Some(limits.connect_timeout))
             .build()
             .map_err(|source| DbError::Pool {

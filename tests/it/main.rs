@@ -26,6 +26,8 @@ mod faults;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod libpq;
+#[cfg(test)]
 mod log;
 #[cfg(test)]
 mod majors;

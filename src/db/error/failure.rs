@@ -3,7 +3,7 @@
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
 use super::origin;
-use super::remedy::{self, auth, unreachable};
+use super::remedy::{self, unreachable};
 use crate::db::{OPEN, SideName};
 use crate::error::{ErrorCode, Failure};
 
@@ -23,22 +23,6 @@ pub(super) fn of_driver(side: SideName, doing: &str, source: &tokio_postgres::Er
     }
     // The driver keeps its error kinds to itself; its texts are fixed.
     match source.to_string().as_str() {
-        "error performing TLS handshake" => of_tls(side, source),
-        "authentication error" | "invalid configuration" => Failure::new(
-            auth(side),
-            format!("The {side} database asks for a sign-in that the settings do not give."),
-        ),
-        "error connecting to server" => Failure::new(
-            unreachable(side),
-            format!(
-                "The {side} database cannot be reached: {}.",
-                io_reason(source)
-            ),
-        ),
-        "timeout waiting for server" => Failure::new(
-            unreachable(side),
-            format!("The {side} database did not answer in time."),
-        ),
         _ if source.is_closed() || is_io(source) => Failure::new(
             unreachable(side),
             format!("The connection to the {side} database broke while it was at: {doing}."),
@@ -54,38 +38,8 @@ pub(super) fn of_driver(side: SideName, doing: &str, source: &tokio_postgres::Er
     }
 }
 
-fn of_tls(side: SideName, source: &tokio_postgres::Error) -> Failure {
-    let why = std::error::Error::source(source).map_or_else(String::new, |e| format!(": {e}"));
-    let failure = Failure::new(
-        match side {
-            SideName::Remote => ErrorCode::RemoteTls,
-            SideName::Local => ErrorCode::LocalUnreachable,
-        },
-        format!("TLS with the {side} database failed{}.", shortened(&why)),
-    );
-    match side {
-        SideName::Remote => failure,
-        SideName::Local => {
-            failure.with_remedy("Check sslmode and sslrootcert in METER_SYNC_LOCAL_URL.")
-        }
-    }
-}
-
-fn of_server(side: SideName, doing: &str, error: &ServerError) -> Failure {
+pub(super) fn of_server(side: SideName, doing: &str, error: &ServerError) -> Failure {
     let state = error.code().code();
-    let is_raised = origin::is_raised(error);
-    // What is said at sign-in names users and databases; say it without them.
-    if state.starts_with("28") && !is_raised {
-        let message = format!("The {side} database refused the user or password.");
-        return Failure::new(auth(side), message);
-    }
-    if *error.code() == SqlState::UNDEFINED_DATABASE && !is_raised {
-        let message = format!("The {side} server has no database of the name in the settings.");
-        return Failure::new(unreachable(side), message).with_remedy(format!(
-            "Check the database name in {}.",
-            side.url_variable()
-        ));
-    }
     if origin::is_of_connection_settings(error) {
         let message = format!(
             "The {side} server takes no connection with these settings: {} (SQLSTATE {state}).",
@@ -133,12 +87,12 @@ fn told(side: SideName, doing: &str, error: &ServerError) -> String {
     }
 }
 
-fn is_io(error: &tokio_postgres::Error) -> bool {
+pub(super) fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
 /// Why a connection was not made, without the address: the kind of the I/O error.
-fn io_reason(error: &tokio_postgres::Error) -> String {
+pub(super) fn io_reason(error: &tokio_postgres::Error) -> String {
     let source = std::error::Error::source(error);
     let Some(io) = source.and_then(|source| source.downcast_ref::<std::io::Error>()) else {
         return "no connection".to_owned();

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::PoolError;
+use deadpool::managed::{BuildError, PoolError};
 use tokio_postgres::error::SqlState;
 
+use super::dial::DialError;
 use super::{Side, SideName};
 use crate::error::{ErrorCode, Failure};
 
+mod connecting;
 mod denied;
 mod failure;
 mod origin;
@@ -16,7 +18,7 @@ mod remedy;
 pub(crate) use denied::Denied;
 pub(crate) use remedy::PUBLICATION_REMEDY;
 
-/// An error of one of the databases. Its text holds no host, user or SQL; the cause stays as source.
+/// An error of one of the databases. Its text holds no user or SQL; the cause stays as source.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
     /// The pool could not be built.
@@ -25,7 +27,7 @@ pub enum DbError {
         /// Which database.
         side: SideName,
         /// Why.
-        source: deadpool_postgres::BuildError,
+        source: BuildError,
     },
     /// No connection could be had.
     #[error("no connection to the {side} database")]
@@ -35,7 +37,7 @@ pub enum DbError {
         /// How long was waited.
         waited: Duration,
         /// Why.
-        source: PoolError,
+        source: PoolError<DialError>,
     },
     /// A statement failed.
     #[error("the {side} database failed at: {doing}")]
@@ -111,8 +113,8 @@ impl DbError {
             Self::Connect {
                 source: PoolError::Backend(source),
                 ..
-            }
-            | Self::Query { source, .. } => Some(source),
+            } => source.driver_error(),
+            Self::Query { source, .. } => Some(source),
             Self::Connect { .. } | Self::Pool { .. } | Self::Busy { .. } | Self::Silence { .. } => {
                 None
             }
@@ -210,7 +212,7 @@ impl DbError {
             Self::Connect {
                 source: PoolError::Backend(source),
                 ..
-            } => failure::of_driver(side, "connect", source),
+            } => connecting::of_dial(side, source),
             Self::Connect { .. } => Failure::new(
                 remedy::unreachable(side),
                 format!("No connection to the {side} database could be had."),

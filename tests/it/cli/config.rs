@@ -114,7 +114,7 @@ async fn variables_of_the_earlier_system_are_named_and_a_bad_setting_ends_with_2
         .env("POSTGRES_CLIENT_PASSWORD", "hunter2");
     let ended = program::run(command).await;
     assert!(!ended.stdout.contains("hunter2"), "{ended:?}");
-    let url = "host=central.example dbname=meters user=reader";
+    let url = "host=central.example dbname=meters user=reader sslmode=prefer";
     let expected = json!([url, "variable", "POSTGRES_CLIENT_*"]);
     assert_eq!(told(&object(&ended), "remote_url"), expected);
     let bad = [(Setting::Jitter, "soon")];

@@ -13,4 +13,5 @@ pub(crate) mod scrape;
 pub(crate) mod served;
 pub(crate) mod site;
 pub(crate) mod size;
+pub(crate) mod standby;
 pub(crate) mod wait;

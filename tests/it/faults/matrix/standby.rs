@@ -1,9 +1,5 @@
 //! A standby as the remote: changes that are replayed, reads that are in the way of the replay, and its promotion.
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
-use std::process::Command;
-
 use meter_sync::config::Setting;
 use meter_sync::embedded::Server;
 use meter_sync::error::ErrorCode;
@@ -16,6 +12,7 @@ use super::invariants;
 use super::trial::Side::Remote;
 use super::trial::{CHANGES, End, Trial};
 use crate::support::postgres::{binaries, start_server, start_server_with};
+use crate::support::standby::standby_of;
 use crate::support::wait;
 
 /// What a role that may only read sees of the meters, once it has the lock of meter 20.
@@ -108,32 +105,6 @@ impl Site {
         let promoted = self.trial.remote.rows("select pg_promote() as done").await;
         assert_eq!(promoted, json!([{"done": true}]));
     }
-}
-
-/// A copy of the primary's files, which goes on with the primary's log.
-async fn standby_of(primary: &mut Server) -> Server {
-    let settings = vec![
-        "max_standby_streaming_delay=100ms".to_owned(),
-        format!(
-            "primary_conninfo=host=127.0.0.1 port={} user=postgres",
-            primary.port()
-        ),
-    ];
-    let mut standby = start_server_with(&binaries().await, "standby", settings).await;
-    let stopped = tokio::try_join!(standby.stop_immediately(), primary.stop_immediately());
-    stopped.expect("stop the servers");
-    let data = standby.directory().join("data");
-    fs::remove_dir_all(&data).expect("remove its data");
-    let from = primary.directory().join("data");
-    let copied = Command::new("cp").arg("-a").args([&from, &data]).status();
-    assert!(copied.expect("run cp").success());
-    let signal = data.join("standby.signal");
-    fs::write(&signal, "").expect("say that it is a standby");
-    let owner = fs::metadata(&from).expect("the primary's data");
-    chown(&signal, Some(owner.uid()), Some(owner.gid())).expect("give it to the server");
-    let started = tokio::try_join!(standby.restart(), primary.restart());
-    started.expect("start the servers");
-    standby
 }
 
 #[tokio::test]
