@@ -168,12 +168,16 @@ fn without_password(found: &Found) -> String {
     pairs.map_or_else(|_unread| String::new(), |pairs| conninfo::show(&pairs))
 }
 
-/// How many tokens there are, and what each may do.
+/// How many tokens there are, what each may do, and whose it is.
 fn scopes(found: &Found) -> String {
     let tokens = tokens::parse(&found.list()).unwrap_or_default();
-    let scope = |token: &Token| match token.may_trigger {
-        true => "trigger",
-        false => "read",
+    let scope = |token: &Token| {
+        let scope = match token.may_trigger {
+            true => "trigger",
+            false => "read",
+        };
+        let name = token.name.iter().map(|name| format!(":{name}"));
+        name.fold(scope.to_owned(), |scope, name| scope + &name)
     };
     let scopes: Vec<_> = tokens.iter().map(scope).collect();
     let noun = match scopes.len() {

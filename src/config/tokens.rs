@@ -2,11 +2,15 @@
 
 /// The shortest secret taken: 16 characters of a random alphabet cannot be guessed over HTTP.
 const SHORTEST_SECRET: usize = 16;
+/// The longest name of a token, in characters.
+const LONGEST_NAME: usize = 64;
 
 /// A bearer token and what it allows.
 #[derive(Clone)]
 pub struct Token {
     secret: String,
+    /// Who holds it, as the log shows who asked.
+    pub name: Option<String>,
     /// Whether it may trigger syncs; every token may read.
     pub may_trigger: bool,
 }
@@ -16,7 +20,17 @@ impl Token {
     pub fn new(secret: String, may_trigger: bool) -> Self {
         Self {
             secret,
+            name: None,
             may_trigger,
+        }
+    }
+
+    /// The same for whoever goes by this name.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self {
+            name: Some(name),
+            ..self
         }
     }
 
@@ -29,34 +43,57 @@ impl Token {
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Token")
+            .field("name", &self.name)
             .field("may_trigger", &self.may_trigger)
             .finish_non_exhaustive()
     }
 }
 
-/// Reads `read:SECRET` and `trigger:SECRET`. An error says which one by its number, never by itself.
+/// Reads `read:SECRET`, `trigger:SECRET`, and both with a name, as `trigger:ann:SECRET`. An error says which one by its
+/// number, never by itself.
 pub(super) fn parse(list: &[String]) -> Result<Vec<Token>, String> {
-    let numbered = list.iter().enumerate();
-    numbered
-        .map(|(index, text)| parse_one(text).map_err(|why| format!("token {} {why}", index + 1)))
-        .collect()
+    let mut tokens: Vec<Token> = Vec::new();
+    for (text, number) in list.iter().zip(1..) {
+        let token = parse_one(text).map_err(|why| format!("token {number} {why}"))?;
+        if tokens.iter().any(|earlier| earlier.secret == token.secret) {
+            return Err(format!("token {number} has the secret of an earlier one"));
+        }
+        tokens.push(token);
+    }
+    Ok(tokens)
 }
 
 fn parse_one(text: &str) -> Result<Token, String> {
-    let (scope, secret) = text.split_once(':').unwrap_or(("", text));
+    let (scope, rest) = text.split_once(':').unwrap_or(("", text));
     let may_trigger = match scope.trim() {
         "read" => false,
         "trigger" => true,
         _ => return Err("does not start with read: or trigger:".to_owned()),
     };
-    let secret = secret.trim();
+    let (name, secret) = match rest.split_once(':') {
+        Some((name, secret)) => (Some(name.trim()), secret.trim()),
+        None => (None, rest.trim()),
+    };
     if !secret.chars().all(|c| c.is_ascii_graphic()) {
         return Err("holds a character that cannot stand in an HTTP header".to_owned());
     }
     if secret.len() < SHORTEST_SECRET {
         return Err(format!("is shorter than {SHORTEST_SECRET} characters"));
     }
-    Ok(Token::new(secret.to_owned(), may_trigger))
+    let token = Token::new(secret.to_owned(), may_trigger);
+    match name {
+        None => Ok(token),
+        Some(name) if is_name(name) => Ok(token.named(name.to_owned())),
+        Some(_) => Err(format!(
+            "has a name of something else than 1 to {LONGEST_NAME} letters, digits and . _ -"
+        )),
+    }
+}
+
+/// `@` and `,` stay free for the tenants of a token.
+fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_alphanumeric() || ['.', '_', '-'].contains(&c);
+    (1..=LONGEST_NAME).contains(&text.chars().count()) && text.chars().all(is_plain)
 }
 
 #[cfg(test)]
@@ -72,22 +109,37 @@ mod tests {
 
     #[test]
     fn a_token_has_a_scope_and_a_long_secret() {
-        let tokens = parse_texts(&["read:0123456789abcdef", "trigger: fedcba98:76543210"]).unwrap();
-        let read: Vec<_> = tokens.iter().map(|t| (t.secret(), t.may_trigger)).collect();
-        let expected: [(&[u8], bool); 2] =
-            [(b"0123456789abcdef", false), (b"fedcba98:76543210", true)];
+        let texts = ["read:0123456789abcdef", "trigger: ann.b :fedcba98:76543210"];
+        let tokens = parse_texts(&texts).unwrap();
+        let read: Vec<_> = tokens
+            .iter()
+            .map(|t| (t.secret(), t.name.as_deref(), t.may_trigger))
+            .collect();
+        let expected: [(&[u8], Option<&str>, bool); 2] = [
+            (b"0123456789abcdef", None, false),
+            (b"fedcba98:76543210", Some("ann.b"), true),
+        ];
         assert_eq!(read, expected);
         for text in [
             "0123456789abcdef0",
             "write:0123456789abcdef",
             "read:0123456789abcde",
             "read:0123456789 abcdef",
+            "read:ann:0123456789abcde",
+            "read:ann@7:0123456789abcdef",
+            "read::0123456789abcdef",
         ] {
             assert!(
                 parse_texts(&[text]).unwrap_err().starts_with("token 1 "),
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_secret_belongs_to_one_token() {
+        let twice = ["read:ann:0123456789abcdef", "trigger:bob:0123456789abcdef"];
+        assert!(parse_texts(&twice).unwrap_err().starts_with("token 2 "));
     }
 
     quickcheck! {

@@ -5,16 +5,17 @@
 //! contract are a closed set that old clients know, and what cannot be accepted is the remote's
 //! answer.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::header::USER_AGENT;
 use axum::http::{HeaderMap, StatusCode};
+use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Shared;
 use super::details::http_status;
+use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Counts, Outcome, Trigger};
 use crate::runs::report::{RunReport, RunState};
@@ -82,10 +83,11 @@ pub(super) async fn status(
 /// Starts a sync and answers when it has ended; a client that goes away does not end it.
 pub(super) async fn trigger(
     State(Shared { runs, wait, .. }): State<Shared>,
+    token: Option<Extension<Token>>,
     headers: HeaderMap,
 ) -> (StatusCode, Json<TriggerBody>) {
     let mut request = Request::new(Trigger::Rest);
-    request.actor = actor(&headers);
+    request.actor = actor(token.as_deref(), &headers);
     request.trace = TraceId::of_headers(&headers);
     match runs.request(request).await {
         Ok(Requested::Started(mut ticket)) => ended(ticket.wait(wait).await),
@@ -199,8 +201,11 @@ fn rejected_rows(counts: &Counts) -> String {
     }
 }
 
-/// The client's name for itself, as the log shows who asked.
-pub(super) fn actor(headers: &HeaderMap) -> Option<String> {
+/// Who asks, as the log shows it: the name of their token, else the client's name for itself.
+pub(super) fn actor(token: Option<&Token>, headers: &HeaderMap) -> Option<String> {
+    if let Some(name) = token.and_then(|token| token.name.as_ref()) {
+        return Some(name.clone());
+    }
     let agent = headers.get(USER_AGENT)?.to_str().ok()?;
     Some(agent.chars().take(ACTOR_CHARS).collect())
 }

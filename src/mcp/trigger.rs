@@ -87,7 +87,8 @@ pub(super) async fn call(
         Ok(call) => call,
         Err(error) => return Ok(answer::bad_argument(&error).into()),
     };
-    request.actor = context.client_info().as_ref().map(actor);
+    let name = super::caller_token(context).and_then(|token| token.name.clone());
+    request.actor = name.or_else(|| context.client_info().as_ref().map(actor));
     request.trace = super::caller_trace(context);
     match approvals.returned(context, call)? {
         Returned::Nothing => {}

@@ -1,5 +1,6 @@
 //! What the buttons do. Each answers with a page to go to, so that a reload asks for nothing twice.
 
+use axum::Extension;
 use axum::extract::{Form, State};
 use axum::http::HeaderMap;
 use axum::response::Redirect;
@@ -7,6 +8,7 @@ use serde::Deserialize;
 
 use super::shell::Trouble;
 use super::viewer::Viewer;
+use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::http::Shared;
 use crate::http::notice::Notice;
@@ -41,6 +43,7 @@ enum Yes {
 pub(super) async fn sync(
     State(shared): State<Shared>,
     viewer: Viewer,
+    token: Option<Extension<Token>>,
     headers: HeaderMap,
     Form(wanted): Form<Wanted>,
 ) -> Result<Redirect, Trouble> {
@@ -52,6 +55,7 @@ pub(super) async fn sync(
         )));
     }
     let mut request = Request::new(Trigger::Page);
+    request.actor = token.and_then(|Extension(token)| token.name);
     request.trace = TraceId::of_headers(&headers);
     request.dry_run = wanted.what == What::Preview;
     let allowed = wanted.allow.filter(|_| !request.dry_run);

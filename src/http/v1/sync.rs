@@ -4,19 +4,20 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::given::bad_request;
 use super::route::{Operation, Route};
 use crate::arguments::Arguments;
 use crate::arguments::json::{is_announced, parse};
+use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::http::Shared;
 use crate::http::details::{Details, http_status, location};
@@ -71,10 +72,12 @@ pub(super) fn route() -> Route {
 
 async fn start(
     State(Shared { runs, .. }): State<Shared>,
+    token: Option<Extension<Token>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Details> {
-    let request = read(&headers, body)?;
+    let mut request = read(&headers, body)?;
+    request.actor = actor(token.as_deref(), &headers);
     let preferred = wait(&headers);
     let report = match runs.request(request).await? {
         Requested::Started(mut ticket) => ticket.wait(preferred.unwrap_or_default()).await,
@@ -98,7 +101,6 @@ fn read(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Requ
     request.reason = given.text("reason", REASON_CHARS)?;
     given.finish()?;
     request.idempotency_key = idempotency_key(headers)?;
-    request.actor = actor(headers);
     request.trace = TraceId::of_headers(headers);
     Ok(request)
 }

@@ -121,7 +121,7 @@ async fn a_conversation_is_closed_to_every_other_token() {
 async fn a_token_for_reading_reads_and_is_shown_no_trigger() {
     let site = Site::new().await;
     site.on_remote(METERS).await;
-    let tokens = "read:0123456789abcdef,trigger:fedcba9876543210";
+    let tokens = "read:0123456789abcdef,trigger:ann:fedcba9876543210";
     let served = Served::new(&site.settings().with(Setting::Tokens, tokens)).await;
     let reader = Assistant::at_sse(&served.address, Some("0123456789abcdef")).await;
     assert_eq!(reader.tools.as_array().expect("tools").len(), 1);
@@ -136,5 +136,10 @@ async fn a_token_for_reading_reads_and_is_shown_no_trigger() {
     assert_eq!(
         operator.ask(TRIGGER, json!({})).await["outcome"],
         "succeeded"
+    );
+    let status = operator.ask(STATUS, json!({})).await;
+    assert_eq!(
+        status["last_run"]["actor"], "ann",
+        "not what the client calls itself"
     );
 }

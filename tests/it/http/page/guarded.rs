@@ -145,6 +145,38 @@ async fn a_browser_without_a_token_is_sent_to_the_sign_in_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_token_says_who_asked_whatever_the_client_calls_itself() {
+    let site = Site::new().await;
+    site.on_remote("insert into meter (id, tenant_id) values (1, 7)")
+        .await;
+    let tokens = format!("trigger:ann:{OPERATE}");
+    let served = Served::new(&site.settings().with(Setting::Tokens, tokens)).await;
+    let mut browser = Browser::new(&served);
+    browser.sign_in(OPERATE).await;
+    assert_eq!(browser.follow("/sync", "do=sync").await, "/");
+    held::outcomes(&site).await;
+    for path in ["/api/v1/sync", "/api/local/meter-sync-trigger"] {
+        let asked = served
+            .request(&format!("POST {path}"))
+            .header("user-agent", "bob/1")
+            .header("prefer", "wait=30")
+            .bearer_auth(OPERATE);
+        assert_eq!(send(asked).await.status(), 200, "{path}");
+    }
+    let log = "select trigger, actor from meter_sync.meter_sync_log order by started_at";
+    let logged = json!([{"trigger": "page", "actor": "ann"},
+        {"trigger": "rest", "actor": "ann"}, {"trigger": "rest", "actor": "ann"}]);
+    assert_eq!(rows(&site.local, log).await, logged);
+    let newest =
+        "select id::text as id from meter_sync.meter_sync_log order by started_at desc limit 1";
+    let id = rows(&site.local, newest).await[0]["id"].clone();
+    let page = browser
+        .read(&format!("/runs/{}", id.as_str().expect("an id")))
+        .await;
+    assert_says(&page, &["ann"]);
+}
+
+#[tokio::test]
 async fn who_may_only_read_has_no_buttons_and_cannot_send_their_forms() {
     let site = Site::new().await;
     let tokens = site
