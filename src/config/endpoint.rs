@@ -1,10 +1,12 @@
 //! One database as a setting: where it is, who we are there, and how TLS is checked.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::Limits;
 use super::conninfo::{self, ConninfoError, Pairs};
 use super::parameters::Parameters;
+use super::reread::{self, Reread};
 use super::servers::{Server, Servers};
 use super::tls::{Tls, TlsError};
 
@@ -16,6 +18,20 @@ pub struct Endpoint {
     servers: Servers,
     sslmode: String,
     tls: Tls,
+    /// What it was made of, to be made again when one of the files changes.
+    made_of: MadeOf,
+}
+
+#[derive(Clone)]
+struct MadeOf {
+    /// Of the connection string; hold the password.
+    pairs: Pairs,
+    limits: Limits,
+    unacknowledged: Option<Duration>,
+    /// The file that holds the connection string.
+    file: Option<Reread>,
+    /// The files that the connection string names.
+    named: Vec<Reread>,
 }
 
 /// Why a connection string cannot be used. Repeats nothing of the string.
@@ -41,7 +57,16 @@ pub enum EndpointError {
     /// TLS cannot be set up as asked.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Its file has changed, and cannot be read or is empty.
+    #[error("its file cannot be read, or is empty")]
+    FileUnread,
+    /// Its file has changed, and leads elsewhere.
+    #[error("leads to another server or database than before, which takes a restart")]
+    OtherDatabase,
 }
+
+/// The parameters that name files.
+const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
 
 impl Endpoint {
     /// Reads a libpq URL or `key=value` list. `limits` gives what the string leaves open.
@@ -50,6 +75,18 @@ impl Endpoint {
     }
 
     pub(super) fn from_pairs(pairs: Pairs, limits: &Limits) -> Result<Self, EndpointError> {
+        let named = pairs
+            .iter()
+            .filter(|(name, _)| FILES.contains(&name.as_str()));
+        let made_of = MadeOf {
+            named: named
+                .map(|(_, path)| Reread::new(Path::new(path)))
+                .collect(),
+            pairs: pairs.clone(),
+            limits: limits.clone(),
+            unacknowledged: None,
+            file: None,
+        };
         let parameters = Parameters::new(pairs)?;
         let (mut driver, servers) = parameters.driver(limits)?;
         let tls = parameters.tls(&mut driver, &servers)?;
@@ -58,13 +95,59 @@ impl Endpoint {
             sslmode: parameters.sslmode(&servers).to_owned(),
             servers,
             tls,
+            made_of,
         })
+    }
+
+    /// The same, from a file.
+    pub(super) fn of_file(mut self, file: Reread) -> Self {
+        self.made_of.file = Some(file);
+        self
+    }
+
+    /// The same as its files say now; `None` where none of them has changed.
+    ///
+    /// # Errors
+    ///
+    /// What a file holds now cannot be used, or leads to another database.
+    pub fn renewed(&self) -> Option<Result<Self, EndpointError>> {
+        let files = self.made_of.file.iter().chain(&self.made_of.named);
+        files
+            .into_iter()
+            .any(Reread::has_changed)
+            .then(|| self.made_again())
+    }
+
+    fn made_again(&self) -> Result<Self, EndpointError> {
+        let MadeOf {
+            pairs,
+            limits,
+            unacknowledged,
+            file,
+            named: _,
+        } = &self.made_of;
+        let made = match file.as_ref().map(|file| Reread::new(file.path())) {
+            None => Self::from_pairs(pairs.clone(), limits)?,
+            Some(file) => match reread::read(file.path()) {
+                Ok(Some(text)) => Self::parse(&text, limits)?.of_file(file),
+                Ok(None) | Err(_) => return Err(EndpointError::FileUnread),
+            },
+        };
+        let made = match *unacknowledged {
+            Some(limit) => made.with_unacknowledged_limit(limit),
+            None => made,
+        };
+        match made.place() == self.place() {
+            true => Ok(made),
+            false => Err(EndpointError::OtherDatabase),
+        }
     }
 
     /// The same, giving a connection up once what was sent stays unacknowledged for so long,
     /// unless the string says how long.
     #[must_use]
     pub(super) fn with_unacknowledged_limit(mut self, limit: Duration) -> Self {
+        self.made_of.unacknowledged = Some(limit);
         if self.driver.get_tcp_user_timeout().is_none() {
             self.driver.tcp_user_timeout(limit);
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::ConfigError;
-use super::layers::{Value, place_in_file, without_mark};
+use super::layers::{Value, place_in_file};
+use super::reread::without_mark;
 use super::settings::{Kind, Setting};
 
 /// The settings of a file; `named_by` is the setting that gives its path.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::error::ConfigError;
 use super::file;
+use super::reread::{self, Reread};
 use super::settings::{Setting, Settings};
 
 /// The environment as a value, so that nothing but [`Environment::of_process`] reads the real one.
@@ -139,6 +140,8 @@ pub(super) struct Found {
     /// The setting as it was given there: `--listen`, `METER_SYNC_LISTEN`, `listen in <file>`.
     pub(super) place: String,
     pub(super) value: Value,
+    /// The file that the value was read from, where a setting names one.
+    pub(super) file: Option<Reread>,
 }
 
 impl Layers {
@@ -249,6 +252,7 @@ impl Layer {
             source,
             place,
             value,
+            file: None,
         })
     }
 }
@@ -277,15 +281,10 @@ impl Found {
 
     /// The value as a list; a text is taken apart at commas and line ends.
     pub(super) fn list(&self) -> Vec<String> {
-        let items: Vec<&str> = match &self.value {
-            Value::Text(text) => text.split([',', '\n']).collect(),
-            Value::List(items) => items.iter().map(String::as_str).collect(),
-        };
-        let trimmed = items.into_iter().map(str::trim);
-        trimmed
-            .filter(|item| !item.is_empty())
-            .map(str::to_owned)
-            .collect()
+        match &self.value {
+            Value::Text(text) => items(text),
+            Value::List(list) => list.iter().flat_map(|item| trimmed(item)).collect(),
+        }
     }
 
     /// The error that this value cannot be used.
@@ -294,20 +293,25 @@ impl Found {
     }
 }
 
-/// A file's text without the byte order mark that some editors put at its beginning.
-pub(super) fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
+/// A text taken apart at commas and line ends.
+pub(super) fn items(text: &str) -> Vec<String> {
+    text.split([',', '\n']).flat_map(trimmed).collect()
+}
+
+fn trimmed(item: &str) -> Option<String> {
+    let item = item.trim();
+    (!item.is_empty()).then(|| item.to_owned())
 }
 
 fn read_secret(path: Found) -> Result<Found, ConfigError> {
-    match std::fs::read_to_string(path.text()) {
-        Ok(text) if without_mark(&text).trim().is_empty() => {
-            Err(path.error("the file it names is empty"))
-        }
-        Ok(text) => Ok(Found {
+    let file = Reread::new(Path::new(&path.text()));
+    match reread::read(file.path()) {
+        Ok(None) => Err(path.error("the file it names is empty")),
+        Ok(Some(text)) => Ok(Found {
             source: path.source,
             place: path.place,
-            value: Value::Text(without_mark(&text).trim().to_owned()),
+            value: Value::Text(text),
+            file: Some(file),
         }),
         Err(source) => Err(ConfigError::File {
             place: path.place,

@@ -11,7 +11,7 @@ use super::logging::LogSettings;
 use super::seed::{self, Prefix};
 use super::settings::{Setting, Settings};
 use super::{
-    Config, Limits, Mapping, OnDrift, Schedule, Source, Token, query, table_name, tokens, values,
+    Config, Limits, Mapping, OnDrift, Schedule, Source, Tokens, query, table_name, tokens, values,
 };
 use crate::clock;
 use crate::meter::TenantId;
@@ -135,6 +135,10 @@ impl Side {
         let (place, endpoint) = match layers.find_secret(self.url, self.url_file)? {
             Some(found) => {
                 let endpoint = Endpoint::parse(&found.text(), limits);
+                let endpoint = endpoint.map(|endpoint| match found.file {
+                    Some(file) => endpoint.of_file(file),
+                    None => endpoint,
+                });
                 (found.place, endpoint)
             }
             None => match seed::parameters(environment, self.seed)? {
@@ -215,11 +219,15 @@ fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
     }
 }
 
-fn tokens(layers: &Layers) -> Result<Vec<Token>, ConfigError> {
-    match layers.find_secret(Setting::Tokens, Setting::TokensFile)? {
-        Some(found) if found.list().is_empty() => Err(found.error("holds no token")),
-        Some(found) => tokens::parse(&found.list()).map_err(|problem| found.error(problem)),
-        None => Ok(Vec::new()),
+fn tokens(layers: &Layers) -> Result<Tokens, ConfigError> {
+    let Some(found) = layers.find_secret(Setting::Tokens, Setting::TokensFile)? else {
+        return Ok(Tokens::default());
+    };
+    let list = tokens::parse(&found.list()).map_err(|problem| found.error(problem))?;
+    match found.file {
+        _ if list.is_empty() => Err(found.error("holds no token")),
+        Some(file) => Ok(Tokens::of_file(list, file)),
+        None => Ok(Tokens::new(list)),
     }
 }
 

@@ -18,7 +18,7 @@ pub use schedule::{Schedule, ScheduleError};
 pub use servers::{Server, Servers, SessionAttrs};
 pub use settings::{Setting, Settings};
 pub use tls::{Check, Tls};
-pub use tokens::Token;
+pub use tokens::{Token, Tokens};
 
 use crate::meter::TenantId;
 
@@ -33,6 +33,7 @@ mod load;
 mod logging;
 mod parameters;
 mod query;
+mod reread;
 mod schedule;
 mod seed;
 mod servers;
@@ -63,7 +64,7 @@ pub struct Config {
     /// Where `serve` listens.
     pub listen: SocketAddr,
     /// Who may call over HTTP; empty means anyone who can reach the (loopback) address.
-    pub tokens: Vec<Token>,
+    pub tokens: Tokens,
     /// Host names `serve` answers to beside the address it listens on.
     pub allowed_hosts: Vec<String>,
     /// Whether triggers are refused and the trigger tool is absent.

@@ -293,7 +293,7 @@ fn a_mark_at_the_beginning_of_a_file_is_no_part_of_it() {
     ])
     .unwrap();
     assert!(config.local.unwrap().place().contains("site"));
-    assert_eq!(config.tokens.len(), 1);
+    assert_eq!(config.tokens.now().len(), 1);
     assert_eq!(config.mapping.tenant.unwrap().as_str(), "7");
     let only_a_mark = file("\u{feff}\n");
     let path = path(&only_a_mark);

@@ -1,5 +1,11 @@
 //! Bearer tokens and what they allow.
 
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::layers::items;
+use super::reread::{self, Reread};
+
 /// The shortest secret taken: 16 characters of a random alphabet cannot be guessed over HTTP.
 const SHORTEST_SECRET: usize = 16;
 /// The longest name of a token, in characters.
@@ -46,6 +52,61 @@ impl std::fmt::Debug for Token {
             .field("name", &self.name)
             .field("may_trigger", &self.may_trigger)
             .finish_non_exhaustive()
+    }
+}
+
+/// The tokens that count now: those of the settings, or those that the file of the settings holds.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    list: Arc<[Token]>,
+    file: Option<Reread>,
+}
+
+impl Tokens {
+    /// These, for ever.
+    pub fn new(list: Vec<Token>) -> Self {
+        let list = list.into();
+        Self(Arc::new(Mutex::new(Held { list, file: None })))
+    }
+
+    /// These, until their file changes.
+    pub(super) fn of_file(list: Vec<Token>, file: Reread) -> Self {
+        let (list, file) = (list.into(), Some(file));
+        Self(Arc::new(Mutex::new(Held { list, file })))
+    }
+
+    /// Whether none are asked for. Those of a file never become none.
+    pub fn is_empty(&self) -> bool {
+        self.now().is_empty()
+    }
+
+    /// The tokens that count now. Where their file was changed to something that cannot be used, the former ones.
+    pub fn now(&self) -> Arc<[Token]> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = held.file.as_mut().filter(|file| file.has_changed()) {
+            *file = Reread::new(file.path());
+            match of_text(file.path()) {
+                Ok(list) => {
+                    tracing::info!("the tokens were read again from their file, which has changed");
+                    held.list = list.into();
+                }
+                Err(why) => tracing::warn!(
+                    "the file of METER_SYNC_TOKENS_FILE has changed and cannot be used, so the former tokens count: {why}"
+                ),
+            }
+        }
+        Arc::clone(&held.list)
+    }
+}
+
+fn of_text(path: &Path) -> Result<Vec<Token>, String> {
+    let text = reread::read(path).map_err(|error| error.to_string())?;
+    match parse(&items(&text.unwrap_or_default())) {
+        Ok(list) if list.is_empty() => Err("it holds no token".to_owned()),
+        read => read,
     }
 }
 

@@ -21,6 +21,7 @@ use tokio_postgres::{Client, Config, Connection, Error, NoTls, SimpleQueryMessag
 use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
+use super::SideName;
 use crate::config::{Endpoint, Server, Servers, SessionAttrs, Tls};
 
 /// The last words of the server on the connections of a pool.
@@ -51,15 +52,45 @@ impl LastWords {
 /// Makes the connections of a pool: the servers are tried in turn, as libpq tries them, and each of their addresses has
 /// its own time, so that a silent one is passed.
 pub(super) struct Dial {
-    endpoint: Endpoint,
+    side: SideName,
+    endpoint: Mutex<Arc<Endpoint>>,
     words: LastWords,
 }
 
 impl Dial {
-    pub(super) fn new(endpoint: Endpoint, words: LastWords) -> Self {
-        Self { endpoint, words }
+    pub(super) fn new(side: SideName, endpoint: Endpoint, words: LastWords) -> Self {
+        Self {
+            side,
+            endpoint: Mutex::new(Arc::new(endpoint)),
+            words,
+        }
     }
 
+    /// The endpoint as its files say now, so that a rotated password needs no restart.
+    fn endpoint(&self) -> Arc<Endpoint> {
+        let mut held = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let url = self.side.url_variable();
+        match held.renewed() {
+            None => {}
+            Some(Ok(renewed)) => {
+                tracing::info!("the files of {url} were read again, as they have changed");
+                *held = Arc::new(renewed);
+            }
+            Some(Err(error)) => {
+                tracing::warn!("the files of {url} have changed and are not used: it {error}");
+            }
+        }
+        Arc::clone(&held)
+    }
+}
+
+/// One connection to be made.
+struct Call {
+    endpoint: Arc<Endpoint>,
+    words: LastWords,
+}
+
+impl Call {
     async fn dial(&self) -> Result<ClientWrapper, DialError> {
         let Servers {
             list,
@@ -207,7 +238,11 @@ impl Manager for Dial {
 
     async fn create(&self) -> Result<ClientWrapper, DialError> {
         // As a type of its own, or those of the futures around it are too deep for the compiler.
-        let dialing: Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(self.dial());
+        let call = Call {
+            endpoint: self.endpoint(),
+            words: self.words.clone(),
+        };
+        let dialing: Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(call.dial());
         dialing.await
     }
 

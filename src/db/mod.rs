@@ -183,7 +183,7 @@ impl<S: Side> Database<S> {
     pub fn new(endpoint: &Endpoint, limits: &Limits) -> Result<Self, DbError> {
         let words = LastWords::default();
         // To make a connection has limits of its own, for each server.
-        let pool = Pool::builder(Dial::new(endpoint.clone(), words.clone()))
+        let pool = Pool::builder(Dial::new(S::NAME, endpoint.clone(), words.clone()))
             .max_size(S::CONNECTIONS)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(limits.connect_timeout))

@@ -20,7 +20,7 @@ use super::hosts::Hosts;
 use super::problem::Problem;
 use super::{cookie, health, page};
 use crate::clock;
-use crate::config::{Config, Token};
+use crate::config::{Config, Token, Tokens};
 use crate::trace::{self, TraceId};
 
 /// No request of ours needs a thousandth of it.
@@ -41,7 +41,7 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 #[derive(Debug)]
 pub(super) struct Guards {
     hosts: Hosts,
-    tokens: Vec<Token>,
+    tokens: Tokens,
 }
 
 /// The routes behind the guards; nothing may be added to them afterwards.
@@ -150,8 +150,9 @@ impl Guards {
     /// The token that the request shows, or its cookie stands for.
     fn token(&self, request: &Request) -> Result<Token, Problem> {
         let headers = request.headers();
+        let tokens = self.tokens.now();
         if let Some(shown) = bearer(headers) {
-            let token = cookie::find(&self.tokens, shown.as_bytes());
+            let token = cookie::find(&tokens, shown.as_bytes());
             return token.cloned().ok_or(Problem::TokenUnknown);
         }
         let is_taken = !NO_COOKIE_PATHS.contains(&request.uri().path());
@@ -160,7 +161,7 @@ impl Guards {
         // Other programs of the host have cookies of their own, in whatever letters.
         let token = |header: &HeaderValue| {
             let header = String::from_utf8_lossy(header.as_bytes());
-            cookie::token(&self.tokens, &header, now)
+            cookie::token(&tokens, &header, now)
         };
         let token = cookies.find_map(token);
         token.cloned().ok_or(Problem::TokenMissing)

@@ -37,7 +37,7 @@ fn routes(tokens: &[(&str, bool)]) -> Router {
         .map(|(secret, may_trigger)| Token::new((*secret).to_owned(), *may_trigger));
     let guards = Guards {
         hosts: Hosts::new("127.0.0.1:8765".parse().expect("an address"), &[]),
-        tokens: tokens.collect(),
+        tokens: Tokens::new(tokens.collect()),
     };
     guard(routes, guards)
 }

@@ -61,8 +61,8 @@ pub(super) async fn sign_in(
     headers: HeaderMap,
     Form(shown): Form<Shown>,
 ) -> Response {
-    let tokens = &shared.runs.config().tokens;
-    let Some(token) = cookie::find(tokens, shown.token.trim().as_bytes()) else {
+    let tokens = shared.runs.config().tokens.now();
+    let Some(token) = cookie::find(&tokens, shown.token.trim().as_bytes()) else {
         let wrong = "This is not one of the tokens.";
         return (
             StatusCode::UNAUTHORIZED,

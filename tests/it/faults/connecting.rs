@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use meter_sync::config::{ConfigError, Environment, Setting};
+use meter_sync::config::{ConfigError, Environment, Setting, Settings};
 use meter_sync::error::ErrorCode;
 use meter_sync::meter::Outcome;
 
@@ -204,4 +204,49 @@ async fn a_wrong_password_is_told_by_its_side_and_shown_nowhere() {
         rows(&site, logged).await,
         serde_json::json!([{"error_code": "REMOTE_AUTH"}, {"error_code": "REMOTE_AUTH"}, {"error_code": null}])
     );
+}
+
+#[tokio::test]
+async fn a_rotated_password_heals_without_a_restart() {
+    let server = start_server(&binaries().await, "rotated").await;
+    ask_for_a_password(&server).await;
+    let admin = connect(&server.url("postgres")).await;
+    for (name, schema) in [("central", REMOTE_SCHEMA), ("site", LOCAL_SCHEMA)] {
+        let create = format!("create database {name}");
+        admin.batch_execute(&create).await.unwrap();
+        let database = connect(&server.url(name)).await;
+        database.batch_execute(schema).await.unwrap();
+    }
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("remote_url");
+    let central = server.url("central");
+    let write = |password: &str| {
+        let login = format!("meter_sync_user:{password}@");
+        std::fs::write(&file, central.replace("postgres@", &login)).unwrap();
+    };
+    write(SECRET);
+    let runs = runs(
+        &Settings::default()
+            .with(Setting::RemoteUrlFile, file.display().to_string())
+            .with(Setting::LocalUrl, server.url("site"))
+            .with(Setting::Schedule, "off"),
+    );
+    let ends = async || {
+        let request = meter_sync::runs::Request::new(meter_sync::meter::Trigger::Cli);
+        let run = crate::support::site::finish(&runs, request).await;
+        run.error.map(|error| error.code)
+    };
+    assert_eq!(ends().await, None);
+    let rotate = "alter role meter_sync_user password 'another word';
+        select pg_terminate_backend(pid) from pg_stat_activity where usename = 'meter_sync_user'";
+    admin.batch_execute(rotate).await.unwrap();
+    assert_eq!(ends().await, Some(ErrorCode::RemoteAuth));
+    write("another%20word");
+    assert_eq!(ends().await, None);
+    // What leads elsewhere takes a restart: half of a run must not go to another database.
+    std::fs::write(&file, server.url("postgres")).unwrap();
+    let leave =
+        "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'meter_sync_user'";
+    admin.batch_execute(leave).await.unwrap();
+    assert_eq!(ends().await, None);
 }

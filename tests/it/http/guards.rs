@@ -258,3 +258,41 @@ async fn a_body_too_long_is_refused_whether_announced_or_not() {
     assert_eq!(send(request.body(body)).await.status(), 413);
     assert!(!log_exists(&site).await);
 }
+
+#[tokio::test]
+async fn tokens_of_a_file_count_as_the_file_says_now() {
+    let site = Site::new().await;
+    let files = tempfile::tempdir().expect("a directory");
+    let file = files.path().join("tokens");
+    let write = |text: &str| {
+        let new = files.path().join("new");
+        std::fs::write(&new, text).expect("write the tokens");
+        std::fs::rename(new, &file).expect("put them in place");
+    };
+    write("read:0123456789abcdef\n");
+    let settings = site.settings();
+    let settings = settings.with(Setting::TokensFile, file.display().to_string());
+    let served = Served::new(&settings).await;
+    let status = async |token: &str| {
+        let asked = served.request("GET /api/v1/status").bearer_auth(token);
+        send(asked).await.status().as_u16()
+    };
+    assert_eq!(status("0123456789abcdef").await, 200);
+    write("# the new one\n");
+    assert_eq!(
+        status("0123456789abcdef").await,
+        200,
+        "what is no token changes nothing"
+    );
+    write("");
+    assert_eq!(
+        status("0123456789abcdef").await,
+        200,
+        "no tokens are not all open"
+    );
+    write("read:fedcba9876543210\n");
+    assert_eq!(status("0123456789abcdef").await, 401);
+    assert_eq!(status("fedcba9876543210").await, 200);
+    let none = served.request("GET /api/v1/status");
+    assert_eq!(send(none).await.status(), 401);
+}
