@@ -1,6 +1,7 @@
 //! One database as a setting: where it is, who we are there, and how TLS is checked.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Limits;
@@ -19,7 +20,7 @@ pub struct Endpoint {
     sslmode: String,
     tls: Tls,
     /// What it was made of, to be made again when one of the files changes.
-    made_of: MadeOf,
+    made_of: Arc<MadeOf>,
 }
 
 #[derive(Clone)]
@@ -95,13 +96,13 @@ impl Endpoint {
             sslmode: parameters.sslmode(&servers).to_owned(),
             servers,
             tls,
-            made_of,
+            made_of: Arc::new(made_of),
         })
     }
 
     /// The same, from a file.
     pub(super) fn of_file(mut self, file: Reread) -> Self {
-        self.made_of.file = Some(file);
+        Arc::make_mut(&mut self.made_of).file = Some(file);
         self
     }
 
@@ -125,7 +126,7 @@ impl Endpoint {
             unacknowledged,
             file,
             named: _,
-        } = &self.made_of;
+        } = &*self.made_of;
         let made = match file.as_ref().map(|file| Reread::new(file.path())) {
             None => Self::from_pairs(pairs.clone(), limits)?,
             Some(file) => match reread::read(file.path()) {
@@ -147,7 +148,7 @@ impl Endpoint {
     /// unless the string says how long.
     #[must_use]
     pub(super) fn with_unacknowledged_limit(mut self, limit: Duration) -> Self {
-        self.made_of.unacknowledged = Some(limit);
+        Arc::make_mut(&mut self.made_of).unacknowledged = Some(limit);
         if self.driver.get_tcp_user_timeout().is_none() {
             self.driver.tcp_user_timeout(limit);
         }
