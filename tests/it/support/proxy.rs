@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 /// What is wrong with the line. A named point is a list of texts that one connection sends one after
 /// the other; it is the last of them.
@@ -74,6 +75,10 @@ struct Line {
     then: watch::Sender<Option<Fault>>,
     /// How often connections were stranded.
     strandings: Arc<AtomicUsize>,
+    /// Of how many strandings the connections have been closed.
+    closed: watch::Sender<usize>,
+    /// The listener and the connections.
+    tasks: TaskTracker,
 }
 
 impl Proxy {
@@ -86,8 +91,10 @@ impl Proxy {
             struck: Arc::default(),
             then: watch::Sender::new(None),
             strandings: Arc::default(),
+            closed: watch::Sender::new(0),
+            tasks: TaskTracker::new(),
         };
-        spawn(accept(listener, port, line.clone()));
+        line.tasks.spawn(accept(listener, port, line.clone()));
         Self { address, line }
     }
 
@@ -133,6 +140,17 @@ impl Proxy {
         self.line.strandings.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Closes the stranded connections, as the keepalives of both ends would in the end.
+    pub(crate) fn close_stranded(&self) {
+        let strandings = self.line.strandings.load(Ordering::SeqCst);
+        self.line.closed.send_replace(strandings);
+    }
+
+    /// How many tasks the line has: one that listens, and one for each connection, also a stranded one.
+    pub(crate) fn tasks(&self) -> usize {
+        self.line.tasks.len()
+    }
+
     /// How often a fault at a point or after so many bytes has struck so far.
     pub(crate) fn struck(&self) -> usize {
         self.line.struck.load(Ordering::SeqCst)
@@ -165,6 +183,12 @@ impl Line {
         drop(fault.wait_for(cuts).await);
     }
 
+    /// Waits until connections made after so many strandings are closed as stranded ones.
+    async fn closed(&self, strandings: usize) {
+        let mut closed = self.closed.subscribe();
+        drop(closed.wait_for(|closed| *closed > strandings).await);
+    }
+
     /// Waits while a piece of this length may not pass on a connection made after so many strandings.
     async fn passable(&self, strandings: usize, length: usize) {
         if self.strandings.load(Ordering::SeqCst) > strandings {
@@ -194,7 +218,7 @@ impl Line {
 
 async fn accept(listener: TcpListener, port: u16, line: Line) {
     while let Ok((client, _)) = listener.accept().await {
-        spawn(serve(client, port, line.clone()));
+        line.tasks.spawn(serve(client, port, line.clone()));
     }
 }
 
@@ -216,10 +240,12 @@ async fn serve(client: TcpStream, port: u16, line: Line) {
     let (mut client_reads, client_writes) = client.into_split();
     let (server_reads, server_writes) = server.into_split();
     let lose_reply = AtomicBool::new(false);
+    let strandings = line.strandings.load(Ordering::SeqCst);
     tokio::select! {
         () = ask(&mut client_reads, server_writes, &line, &lose_reply) => {}
         () = reply(server_reads, client_writes, &line, &lose_reply) => {}
         () = line.refused() => {}
+        () = line.closed(strandings) => {}
     }
     if line.now() == Fault::Reset {
         let client: &TcpStream = client_reads.as_ref();
@@ -322,9 +348,4 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes
         .windows(text.len())
         .any(|window| window == text.as_bytes())
-}
-
-fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-    #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
-    tokio::spawn(task);
 }

@@ -1,14 +1,15 @@
 //! One fault of the table: what breaks, when, and how the run has to end.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::thread;
 
 use futures_util::FutureExt;
-use futures_util::future::join_all;
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::meter::Outcome;
 use meter_sync::runs::report::RunReport;
 use serde_json::json;
+use tokio::runtime::Builder;
 use tokio_postgres::Client;
 
 use super::invariants;
@@ -91,11 +92,12 @@ pub(super) enum Ends {
 const LANES: usize = 4;
 
 /// Puts sites with so many meters through the cases, and names all that failed.
-pub(super) async fn all_hold(cases: &[Case], meters: u32) {
-    let lane = async |lane: usize| {
+pub(super) fn all_hold(cases: &[Case], meters: u32) {
+    let lanes: Vec<_> = (0..LANES.min(cases.len())).collect();
+    let failed = side_by_side(&lanes, async |lane: &usize| {
         let mut failed = Vec::new();
         let mut trial = Trial::new(meters).await;
-        for case in cases.iter().skip(lane).step_by(LANES) {
+        for case in cases.iter().skip(*lane).step_by(LANES) {
             let carried_out = AssertUnwindSafe(Box::pin(case.carry_out(&mut trial)));
             if carried_out.catch_unwind().await.is_err() {
                 failed.push(case.name);
@@ -103,9 +105,29 @@ pub(super) async fn all_hold(cases: &[Case], meters: u32) {
             }
         }
         failed
-    };
-    let failed = join_all((0..LANES.min(cases.len())).map(lane)).await;
+    });
     assert_eq!(failed.concat(), [""; 0]);
+}
+
+/// Does this for each of the items at once. Each has a thread and a runtime of its own, so that its tasks can be counted.
+pub(super) fn side_by_side<T: Sync, R: Send>(
+    items: &[T],
+    carry_out: impl AsyncFn(&T) -> R + Sync,
+) -> Vec<R> {
+    let on_a_runtime = |item| {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(carry_out(item))
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = items
+            .iter()
+            .map(|item| scope.spawn(move || on_a_runtime(item)))
+            .collect();
+        let ended = threads.into_iter().map(|thread| thread.join());
+        ended
+            .map(|ended| ended.unwrap_or_else(|panicked| resume_unwind(panicked)))
+            .collect()
+    })
 }
 
 impl Case {
@@ -193,7 +215,8 @@ async fn strike_by(trial: &Trial, strikes: &[Strike], holder: Option<&Client>) {
             Strike::Once(side, fault) => trial.end(side).line.set_once(fault, Fault::None),
             Strike::Strand(side) => trial.end(side).line.strand(),
             Strike::Gone(side) => {
-                let are_gone = async || trial.end(side).sessions().await == json!([]);
+                let end = trial.end(side);
+                let are_gone = async || end.line.tasks() == 1 && end.sessions().await == json!([]);
                 wait::until("our connections are gone", are_gone).await;
             }
             Strike::Sql(side, sql) => trial.end(side).run(sql).await,

@@ -56,6 +56,6 @@ async fn a_full_disk_leaves_the_old_rows_and_the_next_run_converges() {
         error.message.contains("disk") || error.remedy.contains("disk"),
         "{error:?}"
     );
-    invariants::hold(name, &trial, &before, Some(&run)).await;
+    invariants::hold(name, &mut trial, &before, Some(&run)).await;
     drop((remote, local));
 }

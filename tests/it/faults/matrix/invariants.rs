@@ -21,7 +21,7 @@ use crate::support::wait;
 /// the changes.
 pub(super) async fn hold(
     name: &str,
-    trial: &Trial,
+    trial: &mut Trial,
     before: &State,
     run: Option<&RunReport>,
 ) -> bool {
@@ -52,6 +52,7 @@ pub(super) async fn hold(
         assert_eq!(trial.local.rows(unfinished).await, json!([]), "{name}");
     }
     connections_are_back(name, trial).await;
+    nothing_is_left(name, trial).await;
     has_landed
 }
 
@@ -222,4 +223,19 @@ async fn connections_are_back(name: &str, trial: &Trial) {
             && local.iter().all(|session| session["state"] == "idle")
     };
     wait::until(&format!("{name}: our connections are back"), are_back).await;
+}
+
+/// Once a process ends its runs it has neither a task nor a connection left, and so nothing that these hold in memory.
+async fn nothing_is_left(name: &str, trial: &mut Trial) {
+    trial.restart();
+    trial.remote.line.close_stranded();
+    trial.local.line.close_stranded();
+    let trial = &*trial;
+    let are_gone = async || {
+        // before the questions, which have tasks of their own
+        let has_no_tasks = trial.tasks() == 0;
+        let sessions = [trial.remote.sessions().await, trial.local.sessions().await];
+        has_no_tasks && sessions == [json!([]), json!([])]
+    };
+    wait::until(&format!("{name}: nothing of the runs is left"), are_gone).await;
 }

@@ -131,10 +131,14 @@ const LINES: &[Case] = &[
     },
 ];
 
-#[tokio::test]
-async fn a_broken_line_leaves_old_or_new_and_the_next_run_converges() {
-    all_hold(LINES, 40).await;
+#[test]
+fn a_broken_line_leaves_old_or_new_and_the_next_run_converges() {
+    all_hold(LINES, 40);
 }
+
+/// Has the run sign in anew.
+const TERMINATE: &str =
+    "select pg_terminate_backend(pid) from pg_stat_activity where usename = '$role'";
 
 /// Many meters: their rows pass in several pieces.
 const CUTS: &[Case] = &[
@@ -163,6 +167,59 @@ const CUTS: &[Case] = &[
         ..SOUND
     },
     Case {
+        name: "the remote is cut off after some bytes of its answer to the sign-in",
+        before: &[Strike::Once(Remote, Fault::CutReply(20))],
+        ends: Ends::Failing(ErrorCode::RemoteUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "the local side is cut off after some bytes of the sign-in",
+        before: &[
+            Strike::Sql(Local, TERMINATE),
+            Strike::Gone(Local),
+            Strike::Once(Local, Fault::CutRequest(20)),
+        ],
+        ends: Ends::Failing(ErrorCode::LocalUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "the local side is cut off after some bytes of its answer to the sign-in",
+        before: &[
+            Strike::Sql(Local, TERMINATE),
+            Strike::Gone(Local),
+            Strike::Once(Local, Fault::CutReply(20)),
+        ],
+        ends: Ends::Failing(ErrorCode::LocalUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "the local side is cut off after some bytes of its answers as a run starts",
+        before: &[
+            Strike::Sql(Local, TERMINATE),
+            Strike::Gone(Local),
+            Strike::Once(Local, Fault::CutReply(6_000)),
+        ],
+        ends: Ends::Failing(ErrorCode::LocalUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "the local side is cut off after some bytes of its answers to the digests",
+        before: &[
+            Strike::Sql(Local, TERMINATE),
+            Strike::Gone(Local),
+            Strike::Once(Local, Fault::CutReply(20_000)),
+        ],
+        ends: Ends::Failing(ErrorCode::LocalUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "the local side is cut off after the next bytes while meters are written",
+        hold: Hold::At(Local, &["-- update meters"]),
+        during: &[Strike::Once(Local, Fault::CutReply(6_000))],
+        ends: Ends::Failing(ErrorCode::LocalUnreachable),
+        ..SOUND
+    },
+    Case {
         name: "the line to the remote has little bandwidth",
         before: &[Strike::Line(Remote, Fault::Limit(500_000))],
         ..SOUND
@@ -174,7 +231,7 @@ const CUTS: &[Case] = &[
     },
 ];
 
-#[tokio::test]
-async fn a_line_that_breaks_between_rows_leaves_old_or_new_and_the_next_run_converges() {
-    all_hold(CUTS, 2000).await;
+#[test]
+fn a_line_that_breaks_between_rows_leaves_old_or_new_and_the_next_run_converges() {
+    all_hold(CUTS, 2000);
 }

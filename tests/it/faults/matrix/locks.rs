@@ -90,7 +90,7 @@ const CASES: &[Case] = &[
     },
 ];
 
-#[tokio::test]
-async fn what_others_do_during_a_run_leaves_old_or_new_and_the_next_run_converges() {
-    all_hold(CASES, 40).await;
+#[test]
+fn what_others_do_during_a_run_leaves_old_or_new_and_the_next_run_converges() {
+    all_hold(CASES, 40);
 }

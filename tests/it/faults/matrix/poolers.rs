@@ -1,12 +1,14 @@
-//! A real `PgBouncer` in transaction mode on both sides, which is killed in the middle of a run.
+//! A real `PgBouncer` in transaction mode on both sides, which is killed in the middle of a run, or whose connections to us
+//! are reset.
 
 use meter_sync::error::ErrorCode;
 
-use super::case::Hold;
+use super::case::{Case, Ends, Hold, SOUND, Strike};
 use super::invariants;
 use super::trial::Side::{Local, Remote};
 use super::trial::Trial;
 use crate::support::pgbouncer::PgBouncer;
+use crate::support::proxy::{Fault, Proxy};
 
 const READS: Hold = Hold::At(Remote, &["-- read the meters"]);
 const WRITES: Hold = Hold::At(Local, &["-- update meters"]);
@@ -50,4 +52,58 @@ async fn a_pooler_killed_in_a_run_leaves_old_or_new_and_the_next_run_converges()
     let (mut trial, mut pooler) = behind().await;
     Box::pin(is_killed(&mut trial, &mut pooler, READS)).await;
     Box::pin(is_killed(&mut trial, &mut pooler, WRITES)).await;
+}
+
+/// A site whose runs go over the lines, and from there through a pooler.
+async fn before() -> (Trial, PgBouncer) {
+    let mut trial = Trial::new(40).await;
+    let servers = [&*trial.remote.direct_url, &trial.local.direct_url];
+    let pooler = PgBouncer::between(servers, SOON).await;
+    let ends = [
+        (&mut trial.remote, &pooler.remote_url),
+        (&mut trial.local, &pooler.local_url),
+    ];
+    for (end, url) in ends {
+        (end.line, end.url) = Proxy::before(url).await;
+    }
+    // the listeners of the lines to the servers
+    trial.other_tasks += 2;
+    (trial, pooler)
+}
+
+const RESETS: &[Case] = &[
+    Case {
+        name: "the pooler's connection for the remote is reset while it is read",
+        hold: READS,
+        during: &[Strike::Line(Remote, Fault::Reset)],
+        ends: Ends::Failing(ErrorCode::RemoteUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "the pooler's connection for the local side is reset while meters are written",
+        hold: WRITES,
+        during: &[
+            Strike::Line(Local, Fault::Reset),
+            Strike::Gone(Local),
+            Strike::Line(Local, Fault::None),
+        ],
+        ends: Ends::Failing(ErrorCode::LocalUnreachable),
+        ..SOUND
+    },
+    Case {
+        name: "the pooler's answer to the commit is lost",
+        before: &[Strike::Once(
+            Local,
+            Fault::LoseReply(&["-- log the end of a run", "COMMIT"]),
+        )],
+        ..SOUND
+    },
+];
+
+#[tokio::test]
+async fn a_poolers_connection_reset_in_a_run_leaves_old_or_new_and_the_next_run_converges() {
+    let (mut trial, _pooler) = before().await;
+    for case in RESETS {
+        Box::pin(case.carry_out(&mut trial)).await;
+    }
 }

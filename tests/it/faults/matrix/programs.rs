@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use meter_sync::config::Setting;
 use meter_sync::runs::report::{RunReport, RunState};
 
+use super::case::side_by_side;
 use super::invariants;
 use super::trial::Side::{self, Local, Remote};
 use super::trial::Trial;
@@ -34,13 +35,14 @@ enum Signal {
     Kill,
 }
 
-fn sync(trial: &Trial) -> tokio::process::Command {
-    let more = [
+/// The program, to sync over the lines, with more settings.
+pub(super) fn sync(trial: &Trial, more: &[(Setting, &str)]) -> tokio::process::Command {
+    let settings = [
         (Setting::RemoteUrl, trial.remote.url.as_str()),
         (Setting::LocalUrl, trial.local.url.as_str()),
         (Setting::Schedule, "off"),
     ];
-    program::bare(&["sync", "--json"], &more)
+    program::bare(&["sync", "--json"], &[&settings, more].concat())
 }
 
 /// A program that is signalled while this point of its line is held; what it has sent arrives later all the same.
@@ -57,7 +59,7 @@ async fn signalled(
     let line = &trial.end(side).line;
     let struck = line.struck();
     line.set(Fault::StallAt(point));
-    let (mut running, _input, _output) = Running::start(sync(trial));
+    let (mut running, _input, _output) = Running::start(sync(trial, &[]));
     let held = async || line.struck() > struck;
     wait::until(&name, held).await;
     let code = match signal {
@@ -79,15 +81,14 @@ async fn signalled(
     }
 }
 
-#[tokio::test]
-async fn a_program_stopped_or_killed_in_any_phase_leaves_old_or_new_and_the_next_run_converges() {
-    let lane = async |signal| {
+#[test]
+fn a_program_stopped_or_killed_in_any_phase_leaves_old_or_new_and_the_next_run_converges() {
+    side_by_side(&[Signal::Term, Signal::Kill], async |signal| {
         let mut trial = Trial::new(40).await;
         for phase in PHASES {
-            Box::pin(signalled(&mut trial, *phase, signal)).await;
+            Box::pin(signalled(&mut trial, *phase, *signal)).await;
         }
-    };
-    tokio::join!(lane(Signal::Term), lane(Signal::Kill));
+    });
 }
 
 fn report(ended: &Ended) -> RunReport {
@@ -100,7 +101,7 @@ async fn crowd(trial: &mut Trial, count: usize) {
     trial.start_anew(&[]);
     trial.change().await;
     let before = trial.state().await;
-    let programs = (0..count).map(|_| program::run(sync(trial)));
+    let programs = (0..count).map(|_| program::run(sync(trial, &[])));
     let ended = join_all(programs).await;
     let reports: Vec<_> = ended.iter().map(report).collect();
     for (ended, report) in ended.iter().zip(&reports) {

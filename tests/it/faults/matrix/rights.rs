@@ -107,7 +107,7 @@ const CASES: &[Case] = &[
     },
 ];
 
-#[tokio::test]
-async fn what_is_taken_away_leaves_old_or_new_and_the_next_run_converges() {
-    all_hold(CASES, 40).await;
+#[test]
+fn what_is_taken_away_leaves_old_or_new_and_the_next_run_converges() {
+    all_hold(CASES, 40);
 }

@@ -8,6 +8,7 @@ use meter_sync::meter::{Permission, Trigger};
 use meter_sync::runs::report::RunReport;
 use meter_sync::runs::{Allow, Request, Runs};
 use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
 
 use crate::support::postgres::{Pair, connect, pair};
 use crate::support::proxy::{Fault, Proxy};
@@ -167,6 +168,10 @@ pub(super) struct Trial {
     pub(super) remote: End,
     pub(super) local: End,
     pub(super) runs: Runs,
+    /// What the runs are made of.
+    settings: Settings,
+    /// How many tasks this test has beside the sync and the two lines.
+    pub(super) other_tasks: usize,
     /// Whether each run may deactivate as many meters as it likes.
     pub(super) allows_mass_deactivation: bool,
     _pair: Option<Pair>,
@@ -175,10 +180,12 @@ pub(super) struct Trial {
 impl Trial {
     /// A site with so many meters, synced, on the servers of this process.
     pub(super) async fn new(rows: u32) -> Self {
+        let other_tasks = alive_tasks();
         let pair = pair().await;
         let (remote, local) = (pair.remote_url.clone(), pair.local_url.clone());
         Self {
             _pair: Some(pair),
+            other_tasks,
             ..Self::over((&remote, &local), rows).await
         }
     }
@@ -190,11 +197,13 @@ impl Trial {
             End::new(remote, &remote_schema).await,
             End::new(local, LOCAL).await,
         );
-        let runs = site::runs(&settings(&remote.url, &local.url));
+        let settings = settings(&remote.url, &local.url);
         let trial = Self {
             remote,
             local,
-            runs,
+            runs: site::runs(&settings),
+            settings,
+            other_tasks: 0,
             allows_mass_deactivation: false,
             _pair: None,
         };
@@ -217,7 +226,19 @@ impl Trial {
             settings.with(*setting, *value)
         };
         let settings = settings(&self.remote.url, &self.local.url);
-        self.runs = site::runs(&more.iter().fold(settings, add));
+        self.settings = more.iter().fold(settings, add);
+        self.restart();
+    }
+
+    /// Starts anew with the same settings.
+    pub(super) fn restart(&mut self) {
+        self.runs = site::runs(&self.settings);
+    }
+
+    /// How many tasks of the sync there are in the test's runtime.
+    pub(super) fn tasks(&self) -> usize {
+        let ours = self.remote.line.tasks() + self.local.line.tasks() + self.other_tasks;
+        alive_tasks().saturating_sub(ours)
     }
 
     /// Lets both lines be sound.
@@ -284,6 +305,11 @@ impl Trial {
         }
         after
     }
+}
+
+/// The tasks of the test's runtime.
+fn alive_tasks() -> usize {
+    Handle::current().metrics().num_alive_tasks()
 }
 
 async fn meters(end: &End, which: &str) -> BTreeMap<String, Meter> {
