@@ -135,6 +135,11 @@ impl Running {
         self.signal(Signal::INT);
     }
 
+    /// Freezes it: it neither does anything nor ends until it is killed.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().cast_signed()).expect("a process id");
         kill_process(pid, signal).expect("signal it");

@@ -6,6 +6,7 @@
 mod case;
 mod crowds;
 mod disks;
+mod frozen;
 mod invariants;
 mod lines;
 mod locks;
@@ -14,6 +15,7 @@ mod programs;
 mod reloads;
 mod rights;
 mod rows;
+mod serialization;
 mod servers;
 mod standby;
 mod trial;
