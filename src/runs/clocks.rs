@@ -4,9 +4,22 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock;
+use crate::error::Failure;
+
+use super::Runs;
 
 /// A difference that no network explains.
 const TOLERATED: TimeDelta = TimeDelta::seconds(60);
+
+impl Runs {
+    /// Looks at the local database's clock, so that [`Self::now`] tells its time even if the clock of this machine was set
+    /// since the last transaction.
+    pub async fn look_at_the_clock(&self) -> Result<(), Failure> {
+        let mut connection = self.local()?.connect().await.map_err(|e| e.failure())?;
+        let tx = connection.begin("look at the clock").await;
+        tx.map(drop).map_err(|e| e.failure())
+    }
+}
 
 /// The warning, if the database's clock is so far ahead of ours, or behind, that times on this machine mislead.
 pub(super) fn warning(ahead: TimeDelta) -> Option<String> {

@@ -102,7 +102,9 @@ async fn follow(schedule: &Schedule, pace: Pace, runs: &Runs) {
 
 /// Waits for `start`, claims the slot and runs it, again and again while that can help.
 async fn serve(slot: &Slot, start: DateTime<Utc>, (trigger, pace): (Trigger, Pace), runs: &Runs) {
-    let is_ours = sleep_within(slot, start, runs).await && claim(slot, (true, pace), runs).await;
+    let is_ours = sleep_within(slot, start, runs).await
+        && is_still_due(slot, runs).await
+        && claim(slot, (true, pace), runs).await;
     if !is_ours {
         return;
     }
@@ -114,6 +116,12 @@ async fn serve(slot: &Slot, start: DateTime<Utc>, (trigger, pace): (Trigger, Pac
             return;
         }
     }
+}
+
+/// Whether the local database's clock is in the slot, too: the clock of this machine may have been set since that was last
+/// looked at. A database that does not answer is left to the claim, which is tried again.
+async fn is_still_due(slot: &Slot, runs: &Runs) -> bool {
+    runs.look_at_the_clock().await.is_err() || slot.holds(runs.now())
 }
 
 /// Whether the slot is ours to run; tried until the local database answers or the slot is over, and

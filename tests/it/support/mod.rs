@@ -14,4 +14,5 @@ pub(crate) mod served;
 pub(crate) mod site;
 pub(crate) mod size;
 pub(crate) mod standby;
+pub(crate) mod stepped_clock;
 pub(crate) mod wait;

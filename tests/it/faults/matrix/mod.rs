@@ -4,6 +4,7 @@
 //! after any of them. The cases of a group run side by side, each lane with databases and roles of its own.
 
 mod case;
+mod clocks;
 mod crowds;
 mod disks;
 mod frozen;

@@ -15,7 +15,7 @@ use crate::support::proxy::Fault;
 use crate::support::wait;
 
 /// A stopped program has ended by then.
-const STOPPED: Duration = Duration::from_secs(20);
+pub(super) const STOPPED: Duration = Duration::from_secs(20);
 
 const PHASES: &[(Side, &[&str])] = &[
     (Local, &["-- try the door"]),
