@@ -4,12 +4,12 @@
 //! `TEST_SIZE=60` is the whole year of 8,760 runs; each unit is 146 runs, about six days.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use meter_sync::config::Setting;
 use reqwest::Client;
 use serde_json::{Value, json};
 
+use crate::support::processes::{descriptors, memory_kb};
 use crate::support::program::{self, Running};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{Site, rows};
@@ -52,15 +52,8 @@ async fn held(program: &Running, site: &Site) -> Held {
     let sizes = sizes[0].as_object().expect("a row").iter();
     let number = |(name, size): (&String, &Value)| (name.clone(), size.as_i64().expect("a number"));
     let mut held: Held = sizes.map(number).collect();
-    let process = format!("/proc/{}", program.pid());
-    let status = fs::read_to_string(format!("{process}/status")).expect("it runs");
-    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let memory = memory.and_then(|text| text.trim().strip_suffix(" kB"));
-    let memory = memory.and_then(|kb| kb.parse().ok()).expect("a number");
-    held.insert("memory_kb".to_owned(), memory);
-    let files = fs::read_dir(format!("{process}/fd")).expect("it runs");
-    let files = i64::try_from(files.count()).expect("a number");
-    held.insert("descriptors".to_owned(), files);
+    held.insert("memory_kb".to_owned(), memory_kb(program.pid()));
+    held.insert("descriptors".to_owned(), descriptors(program.pid()));
     held
 }
 

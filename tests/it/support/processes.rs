@@ -16,3 +16,17 @@ pub(crate) fn processes_in(directory: &Path) -> Vec<String> {
         })
         .collect()
 }
+
+/// The memory that a process has in use.
+pub(crate) fn memory_kb(pid: u32) -> i64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let memory = memory.and_then(|text| text.trim().strip_suffix(" kB"));
+    memory.and_then(|kb| kb.parse().ok()).expect("a number")
+}
+
+/// How many files and connections a process has open.
+pub(crate) fn descriptors(pid: u32) -> i64 {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs");
+    i64::try_from(files.count()).expect("a number")
+}

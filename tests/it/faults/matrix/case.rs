@@ -137,26 +137,35 @@ impl Case {
         invariants::status(trial).await;
         trial.change().await;
         let before = trial.state().await;
-        strike(trial, self.before).await;
-        let during = async |holder: Option<&Client>| strike_by(trial, self.during, holder).await;
-        let run = self.hold.run(self.name, trial, during).await;
-        trial.mend_lines();
-        strike(trial, self.mend).await;
+        let run = self.strike_run(trial, trial.sync()).await;
         self.ends.hold(self.name, &run);
         invariants::hold(self.name, trial, &before, Some(&run)).await;
     }
 }
 
+impl Case {
+    /// The end of a run that the fault strikes. It is mended then.
+    pub(super) async fn strike_run<T>(&self, trial: &Trial, sync: impl Future<Output = T>) -> T {
+        strike(trial, self.before).await;
+        let during = async |holder: Option<&Client>| strike_by(trial, self.during, holder).await;
+        let ended = self.hold.run(self.name, trial, sync, during).await;
+        trial.mend_lines();
+        strike(trial, self.mend).await;
+        ended
+    }
+}
+
 impl Hold {
-    /// A run that is held here while `during` happens; that gets whoever holds the lock.
-    pub(super) async fn run(
+    /// The end of a run that is held here while `during` happens; that gets whoever holds the lock.
+    pub(super) async fn run<T>(
         self,
         name: &str,
         trial: &Trial,
+        sync: impl Future<Output = T>,
         during: impl AsyncFnOnce(Option<&Client>),
-    ) -> RunReport {
+    ) -> T {
         match self {
-            Self::Nowhere => trial.sync().await,
+            Self::Nowhere => sync.await,
             Self::At(side, point) => {
                 let line = &trial.end(side).line;
                 let struck = line.struck();
@@ -167,7 +176,7 @@ impl Hold {
                     during(None).await;
                     line.go_on();
                 };
-                tokio::join!(trial.sync(), strikes).0
+                tokio::join!(sync, strikes).0
             }
             Self::Behind(side, lock) => {
                 let holder = hold_lock(trial.end(side), lock).await;
@@ -178,13 +187,13 @@ impl Hold {
                     // a victim of a deadlock is rolled back
                     holder.batch_execute("commit").await.expect("an end");
                 };
-                tokio::join!(trial.sync(), strikes).0
+                tokio::join!(sync, strikes).0
             }
             Self::BehindToTheEnd(side, lock) => {
                 let holder = hold_lock(trial.end(side), lock).await;
-                let run = trial.sync().await;
+                let ended = sync.await;
                 holder.batch_execute("commit").await.expect("an end");
-                run
+                ended
             }
         }
     }
@@ -204,7 +213,7 @@ async fn waits_for_a_lock(end: &End) -> bool {
     end.rows(waits).await != json!([])
 }
 
-pub(super) async fn strike(trial: &Trial, strikes: &[Strike]) {
+async fn strike(trial: &Trial, strikes: &[Strike]) {
     strike_by(trial, strikes, None).await;
 }
 

@@ -214,7 +214,7 @@ async fn converges(name: &str, trial: &Trial, before: &State) {
 }
 
 /// No connection to the remote is left, and no more than a pool's to the local side.
-async fn connections_are_back(name: &str, trial: &Trial) {
+pub(super) async fn connections_are_back(name: &str, trial: &Trial) {
     let are_back = async || {
         let local = trial.local.sessions().await;
         let local = local.as_array().expect("rows");

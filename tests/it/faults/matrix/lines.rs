@@ -25,7 +25,7 @@ const TAKE_THE_RUN_LOCK: &str = "
 /// The commit of the meters, with the end of the run in the log.
 const COMMIT: &[&str] = &["-- log the end of a run", "COMMIT"];
 
-const LINES: &[Case] = &[
+pub(super) const LINES: &[Case] = &[
     Case {
         name: "the remote refuses connections",
         before: &[Strike::Line(Remote, Fault::Refuse)],
@@ -141,7 +141,7 @@ const TERMINATE: &str =
     "select pg_terminate_backend(pid) from pg_stat_activity where usename = '$role'";
 
 /// Many meters: their rows pass in several pieces.
-const CUTS: &[Case] = &[
+pub(super) const CUTS: &[Case] = &[
     Case {
         name: "the remote is cut off after some bytes",
         before: &[Strike::Once(Remote, Fault::CutReply(20_000))],
@@ -150,7 +150,11 @@ const CUTS: &[Case] = &[
     },
     Case {
         name: "the local side is cut off after some bytes of rows",
-        before: &[Strike::Once(Local, Fault::CutRequest(60_000))],
+        before: &[
+            Strike::Sql(Local, TERMINATE),
+            Strike::Gone(Local),
+            Strike::Once(Local, Fault::CutRequest(60_000)),
+        ],
         ends: Ends::Failing(ErrorCode::LocalUnreachable),
         ..SOUND
     },

@@ -12,7 +12,7 @@ const EXCLUSIVE: &str = "lock table meter in access exclusive mode";
 const TERMINATE: &str =
     "select pg_terminate_backend(pid) from pg_stat_activity where usename = '$role'";
 
-const CASES: &[Case] = &[
+pub(super) const CASES: &[Case] = &[
     Case {
         name: "our remote backends are terminated while rows are read",
         hold: Hold::At(Remote, &["-- read the meters"]),

@@ -11,6 +11,7 @@ mod frozen;
 mod invariants;
 mod lines;
 mod locks;
+mod memory;
 mod poolers;
 mod programs;
 mod reloads;

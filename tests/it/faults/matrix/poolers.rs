@@ -36,7 +36,7 @@ async fn is_killed(trial: &mut Trial, pooler: &mut PgBouncer, hold: Hold) {
         pooler.kill().await;
         pooler.restart().await;
     };
-    let run = hold.run(&name, trial, kill).await;
+    let run = hold.run(&name, trial, trial.sync(), kill).await;
     trial.mend_lines();
     let has_failed = run.error.as_ref().map(|error| error.code);
     let unreachable = [ErrorCode::RemoteUnreachable, ErrorCode::LocalUnreachable];

@@ -67,7 +67,9 @@ async fn a_local_table_emptied_while_a_run_waits_gets_all_its_meters_back() {
     trial.change().await;
     let mut before = trial.state().await;
     before.meters.retain(|_, meter| meter["tenant_id"] == "8");
-    let run = EMPTY_HERE.run(name, &trial, async |_| ()).await;
+    let run = EMPTY_HERE
+        .run(name, &trial, trial.sync(), async |_| ())
+        .await;
     Ends::With(Outcome::Succeeded).hold(name, &run);
     invariants::hold(name, &mut trial, &before, Some(&run)).await;
 }

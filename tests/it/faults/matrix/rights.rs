@@ -13,7 +13,7 @@ const NO_SPARE: &str = "alter table meter drop column if exists spare";
 
 const NO_LIMIT: &str = "alter role $role connection limit -1";
 
-const CASES: &[Case] = &[
+pub(super) const CASES: &[Case] = &[
     Case {
         name: "the remote role may not sign in any more",
         before: &[Strike::Sql(Remote, "alter role $role nologin")],

@@ -19,7 +19,7 @@ const FAILED: Case = Case {
     ..SOUND
 };
 
-const CASES: &[Case] = &[
+pub(super) const CASES: &[Case] = &[
     Case {
         name: "a trigger raises an error of no class for one row",
         before: &[Strike::Raise("P0001")],

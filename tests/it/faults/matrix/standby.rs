@@ -91,7 +91,9 @@ impl Site {
         self.on_primary(CHANGES).await;
         let before = self.trial.state().await;
         let rewrite = async |_: Option<&Client>| self.on_primary("vacuum full meter").await;
-        let run = hold.run(name, &self.trial, rewrite).await;
+        let run = hold
+            .run(name, &self.trial, self.trial.sync(), rewrite)
+            .await;
         let error = run.error.as_ref().expect("an error");
         assert!(
             error.remedy.contains("max_standby_streaming_delay"),
