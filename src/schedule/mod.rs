@@ -13,8 +13,8 @@
 //! a dry run, it may have read the remote long before the slot, and it may fail. The slot's run
 //! follows it, and costs little when there is nothing left to do.
 //!
-//! Slots are told by the local database's clock, so a clock of this machine that is wrong or steps claims no slot of
-//! another time.
+//! Slots are told by the local database's clock, which is looked at before each claim, so a clock of this machine that is
+//! wrong or steps claims no slot of another time.
 //!
 //! The loop never sleeps longer than half a minute without looking at the clock, since timers
 //! stand still while a machine is suspended. It decides nothing itself: `slot` does, with the time
@@ -102,9 +102,7 @@ async fn follow(schedule: &Schedule, pace: Pace, runs: &Runs) {
 
 /// Waits for `start`, claims the slot and runs it, again and again while that can help.
 async fn serve(slot: &Slot, start: DateTime<Utc>, (trigger, pace): (Trigger, Pace), runs: &Runs) {
-    let is_ours = sleep_within(slot, start, runs).await
-        && is_still_due(slot, runs).await
-        && claim(slot, (true, pace), runs).await;
+    let is_ours = sleep_within(slot, start, runs).await && claim(slot, (true, pace), runs).await;
     if !is_ours {
         return;
     }
@@ -116,12 +114,6 @@ async fn serve(slot: &Slot, start: DateTime<Utc>, (trigger, pace): (Trigger, Pac
             return;
         }
     }
-}
-
-/// Whether the local database's clock is in the slot, too: the clock of this machine may have been set since that was last
-/// looked at. A database that does not answer is left to the claim, which is tried again.
-async fn is_still_due(slot: &Slot, runs: &Runs) -> bool {
-    runs.look_at_the_clock().await.is_err() || slot.holds(runs.now())
 }
 
 /// Whether the slot is ours to run; tried until the local database answers or the slot is over, and
@@ -199,16 +191,22 @@ async fn wait_for_retry(
 }
 
 /// Sleeps until `until`; false when the clock leaves the slot before.
+///
+/// The clock of this machine may be set meanwhile, so the local database's is looked at in the end. Where that does not
+/// answer, the claim that follows is tried again.
 async fn sleep_within(slot: &Slot, until: DateTime<Utc>, runs: &Runs) -> bool {
+    let goes_on = |now| slot.holds(now) && now < until;
     loop {
         let now = runs.now();
-        if !slot.holds(now) {
-            return false;
+        if goes_on(now) {
+            tokio::time::sleep(sleep_length(now, Some(until))).await;
+            continue;
         }
-        if now >= until {
-            return true;
+        let is_seen = runs.look_at_the_clock().await.is_ok();
+        let now = runs.now();
+        if !(is_seen && goes_on(now)) {
+            return slot.holds(now);
         }
-        tokio::time::sleep(sleep_length(now, Some(until))).await;
     }
 }
 

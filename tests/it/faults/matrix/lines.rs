@@ -207,7 +207,7 @@ pub(super) const CUTS: &[Case] = &[
         ..SOUND
     },
     Case {
-        name: "the local side is cut off after some bytes of its answers to the digests",
+        name: "the local side is cut off after some bytes of its answers with the changes",
         before: &[
             Strike::Sql(Local, TERMINATE),
             Strike::Gone(Local),
