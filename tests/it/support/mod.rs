@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod broken;
+pub(crate) mod debian;
 pub(crate) mod events;
 pub(crate) mod held;
 pub(crate) mod pgbouncer;

@@ -1,6 +1,6 @@
 //! A real `PgBouncer` in transaction mode in front of both databases of a site.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use meter_sync::config::Settings;
@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio_postgres::Client;
 
+use super::debian;
 use super::postgres::connect;
 use super::site::{Site, settings};
 use super::wait;
@@ -87,7 +88,11 @@ pub(crate) async fn whole_pool(url: &str) -> Vec<Client> {
 
 /// Starts it with the settings in this directory; it takes connections then.
 async fn start(directory: &TempDir, port: u16) -> Child {
-    let mut command = Command::new(program());
+    let found = debian::found("pgbouncer", program);
+    let mut command = Command::new(&found.file);
+    if let Some(libraries) = found.library_path() {
+        command.env("LD_LIBRARY_PATH", libraries);
+    }
     // it refuses to run as root
     if rustix::process::geteuid().is_root() {
         command.args(["-u", "postgres"]);
@@ -102,15 +107,9 @@ async fn start(directory: &TempDir, port: u16) -> Child {
     child
 }
 
-fn program() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
-    let found = directories
-        .map(|directory| directory.join("pgbouncer"))
-        .find(|program| program.is_file());
-    found.expect(
-        "this test needs PgBouncer: as root, `apt-get install -y --no-install-recommends pgbouncer`",
-    )
+fn program(root: &Path) -> Option<PathBuf> {
+    let program = root.join("usr/sbin/pgbouncer");
+    program.is_file().then_some(program)
 }
 
 async fn free_port() -> u16 {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::debian;
+
 /// Says how far the clock is ahead.
 const FILE: &str = "ahead";
 
@@ -33,7 +35,7 @@ impl SteppedClock {
     /// Shows it to a program. What measures durations goes on as it does when a machine's clock is set.
     pub(crate) fn show_to(&self, command: &mut Command) {
         command
-            .env("LD_PRELOAD", library())
+            .env("LD_PRELOAD", debian::found("libfaketime", library).file)
             .env("FAKETIME_TIMESTAMP_FILE", self.file())
             .env("FAKETIME_NO_CACHE", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
@@ -44,12 +46,8 @@ impl SteppedClock {
     }
 }
 
-fn library() -> PathBuf {
-    let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
-    let found = folders
-        .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"))
-        .find(|library| Path::is_file(library));
-    found.expect(
-        "this test needs libfaketime: as root, `apt-get install -y --no-install-recommends libfaketime`",
-    )
+fn library(root: &Path) -> Option<PathBuf> {
+    debian::folders(&root.join("usr/lib"))
+        .map(|folder| folder.join("faketime/libfaketimeMT.so.1"))
+        .find(|library| library.is_file())
 }
