@@ -1,5 +1,6 @@
 //! The run log as the status reads it.
 
+use crate::clock;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, json, param};
 use crate::error::{ErrorCode, Failure};
@@ -202,9 +203,10 @@ pub(super) async fn by_idempotency_key(
     let sql = format!(
         "-- look for the same request
 {} where local_table = $1 and tenant = $2 and idempotency_key = $3 and dry_run = $4 and started_at > $5
-  and started_at < clock_timestamp() + interval '1 hour'
+  and started_at < clock_timestamp() + {}
 order by {} limit 1",
         select(&scope.table),
+        clock::set_back!(),
         newest_first(&scope.table)
     );
     let [table, tenant] = of(&scope.table, Some(&scope.tenant.id));

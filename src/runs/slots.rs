@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 
 use tokio_postgres::Row;
 
+use crate::clock::set_back;
 use crate::db::param::Param;
 use crate::db::{Database, DbError, Local, Tx, migrations, param};
 use crate::error::{ErrorCode, Failure};
@@ -40,22 +41,28 @@ const CLAIM: &str = "\
 insert into meter_sync.meter_sync_slot (tenant, local_table, slot, claimed_by, schedule) values ($1, $2, $3, $4, $5)
 on conflict do nothing";
 
-const STANDING: &str = "\
+const STANDING: &str = concat!(
+    "\
 -- look how the slot stands
 select s.claimed_by,
        exists (
            select from meter_sync.meter_sync_log l
            where l.local_table = $2 and coalesce(l.tenant, '') = $1 and l.started_at >= $3
-             and l.started_at < clock_timestamp() + interval '1 hour'
+             and l.started_at < clock_timestamp() + ",
+    set_back!(),
+    "
              and l.outcome <> 'interrupted' and not l.dry_run
        ),
        exists (
            select from meter_sync.meter_sync_log l
            where l.local_table = $2 and l.tenant = $1 and l.started_at >= $3
-             and l.started_at < clock_timestamp() + interval '1 hour' and l.outcome is null
+             and l.started_at < clock_timestamp() + ",
+    set_back!(),
+    " and l.outcome is null
        )
 from meter_sync.meter_sync_slot s
-where s.tenant = $1 and s.local_table = $2 and s.slot = $3";
+where s.tenant = $1 and s.local_table = $2 and s.slot = $3"
+);
 
 /// From a claim to the start of its run it takes some milliseconds; a process that is held up longer
 /// asks again before it goes on.
@@ -66,12 +73,15 @@ set claimed_by = $4, claimed_at = now()
 where s.tenant = $1 and s.local_table = $2 and s.slot = $3 and s.claimed_by = $5
   and ($6 or s.claimed_at < now() - interval '30 seconds')";
 
-/// What a clock that was ahead claimed is let go, or these slots would be taken for claimed when they come. Within the
-/// hour a clock may have been set back.
-const LET_GO: &str = "\
+/// What a clock that was ahead claimed is let go, or these slots would be taken for claimed when they come. Of those
+/// that are not so far ahead the clock may have been set back.
+const LET_GO: &str = concat!(
+    "\
 -- let go of slots that are far ahead
 delete from meter_sync.meter_sync_slot
-where tenant = $1 and local_table = $2 and slot > greatest($3, clock_timestamp()) + interval '1 hour'";
+where tenant = $1 and local_table = $2 and slot > greatest($3, clock_timestamp()) + ",
+    set_back!()
+);
 
 /// Claimed slots are of no use once the next one is claimed; a month of them is kept to look at.
 const PRUNE: &str = "\
