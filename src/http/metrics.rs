@@ -52,12 +52,51 @@ pub(super) async fn scrape(State(Shared { runs, recorder, .. }): State<Shared>) 
 
 fn gauges(figures: &Figures) -> Vec<Gauge> {
     let status = &figures.status;
-    let last_run_at = status.last_run.as_ref().and_then(|run| run.finished_at);
     let drifted = figures
         .drifted_columns
         .and_then(|count| u32::try_from(count).ok());
     let drifted_columns = drifted.map(f64::from);
+    let clock_ahead = figures.local_clock_ahead;
+    let clock_ahead = clock_ahead.map(|ahead| number(ahead.num_milliseconds()) / 1000.0);
     let is_running = status.activity == ActivityState::Running;
+    let mut gauges = moments(status);
+    gauges.extend([
+        gauge(
+            "meter_sync_consecutive_failures",
+            "How many runs in a row the log has without a success, dry runs aside.",
+            figures.consecutive_failures.map(number),
+        ),
+        gauge(
+            "meter_sync_drifted_columns",
+            "Synced columns that the remote dropped, renamed or gave another type, until that is settled.",
+            drifted_columns,
+        ),
+        gauge(
+            "meter_sync_local_clock_offset_seconds",
+            "How far the clock of the local database, which tells the time of runs, is ahead of this machine's.",
+            clock_ahead,
+        ),
+        gauge(
+            "meter_sync_running",
+            "Whether a run is in progress, here or in another process.",
+            Some(truth(is_running)),
+        ),
+        health(status.health),
+        meters(status),
+        databases(status),
+        pools(figures),
+        Gauge {
+            name: "meter_sync_build_info",
+            help: "The version that runs; always 1.",
+            samples: vec![sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)],
+        },
+    ]);
+    gauges
+}
+
+/// When what happened, and what is to happen next.
+fn moments(status: &Status) -> Vec<Gauge> {
+    let last_run_at = status.last_run.as_ref().and_then(|run| run.finished_at);
     vec![
         gauge(
             "meter_sync_last_success_timestamp_seconds",
@@ -79,30 +118,6 @@ fn gauges(figures: &Figures) -> Vec<Gauge> {
             "When the schedule fires next.",
             status.next_run_at.map(seconds),
         ),
-        gauge(
-            "meter_sync_consecutive_failures",
-            "How many runs in a row the log has without a success, dry runs aside.",
-            figures.consecutive_failures.map(number),
-        ),
-        gauge(
-            "meter_sync_drifted_columns",
-            "Synced columns that the remote dropped, renamed or gave another type, until that is settled.",
-            drifted_columns,
-        ),
-        gauge(
-            "meter_sync_running",
-            "Whether a run is in progress, here or in another process.",
-            Some(truth(is_running)),
-        ),
-        health(status.health),
-        meters(status),
-        databases(status),
-        pools(figures),
-        Gauge {
-            name: "meter_sync_build_info",
-            help: "The version that runs; always 1.",
-            samples: vec![sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)],
-        },
     ]
 }
 

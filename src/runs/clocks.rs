@@ -8,6 +8,8 @@ use crate::error::Failure;
 
 use super::Runs;
 
+use super::warnings;
+
 /// A difference that no network explains.
 const TOLERATED: TimeDelta = TimeDelta::seconds(60);
 
@@ -30,10 +32,25 @@ pub(super) fn warning(ahead: TimeDelta) -> Option<String> {
         true => (ahead, "behind"),
         false => (-ahead, "ahead of"),
     };
-    Some(format!(
-        "The clock of this machine is {} {direction} the local database's, which tells the time of runs and slots. Set both by NTP.",
-        roughly(difference)
-    ))
+    Some(format!("{BEGINS}{} {direction}{ENDS}", roughly(difference)))
+}
+
+const BEGINS: &str = "The clock of this machine is ";
+const ENDS: &str =
+    " the local database's, which tells the time of runs and slots. Set both by NTP.";
+
+/// Adds the warning, if there is one. A run that was under such a clock, too, told another difference, which is left out.
+pub(super) fn warn(known: &mut Vec<String>, ahead: TimeDelta) {
+    let Some(warning) = warning(ahead) else {
+        return;
+    };
+    let others = known
+        .iter()
+        .map(|text| warnings::without(text, BEGINS, ENDS));
+    *known = others
+        .filter(|text| !text.is_empty())
+        .chain([warning])
+        .collect();
 }
 
 /// The warning of a last sync that is dated in the future, so that its age is not known.

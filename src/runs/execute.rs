@@ -23,6 +23,7 @@ use super::report::RunReport;
 use super::settle::{End, Settled};
 use super::status::TenantStatus;
 use super::table::{LocalTable, Scope};
+use super::warnings::joined;
 use super::{Request, Requested, Shared, Ticket, retention};
 
 /// Carries out a request, and compares the contents after it where that is due; `begun` is answered as soon as it is
@@ -206,15 +207,14 @@ impl Order<'_> {
                 Err(error) => self.failed(error.failure(), false, Some(&reached)),
             },
             Some(Ok(Err(error))) => {
-                let mut ending = Ending {
-                    held_back: error.held_back().cloned(),
-                    warning: run.column_warning(Some(&error)),
-                    ..self.failed(
-                        sync::failure(&error, &job.mapping.source),
-                        error.is_refusal(),
-                        Some(&reached),
-                    )
-                };
+                let mut ending = self.failed(
+                    sync::failure(&error, &job.mapping.source),
+                    error.is_refusal(),
+                    Some(&reached),
+                );
+                ending.held_back = error.held_back().cloned();
+                let columns = run.column_warning(Some(&error));
+                ending.warning = joined([ending.warning, columns]);
                 if !run.tx.is_silent() && self.settle(run, &mut ending).await.is_ok() {
                     self.publish_databases(&ending);
                     return Settled::Here(End {

@@ -15,7 +15,7 @@ use crate::sync::drift::{self, KnownColumn};
 
 use super::here::Here;
 use super::status::{MeterCounts, RunRecord, RunningStatus, StatusQuery, TenantStatus};
-use super::{clocks, log};
+use super::{clocks, log, warnings};
 
 /// Row security or a view may ask for the time, which passes without a commit.
 const LASTS: Duration = Duration::from_secs(10);
@@ -87,9 +87,8 @@ impl Found {
     pub(super) fn own_warning(&self) -> Option<String> {
         let warning = self.last_run.as_ref()?.warning.as_deref()?;
         let drift = self.drift().unwrap_or_default();
-        let own = warning.strip_suffix(drift.as_str()).unwrap_or(warning);
-        let own = own.trim_end();
-        (!own.is_empty()).then(|| own.to_owned())
+        let own = warnings::without(warning, &drift, "");
+        (!own.is_empty()).then_some(own)
     }
 
     /// The warning for a last run that succeeded at a time still to come.

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
 use crate::db::Connections;
@@ -13,7 +14,7 @@ use crate::error::Failure;
 use crate::meter::{Action, Counts, Outcome, Trigger};
 
 use super::Runs;
-use super::status::{RunRecord, Status, StatusQuery};
+use super::status::{ConnectionState, RunRecord, Status, StatusQuery};
 
 const RUNS: &str = "meter_sync_runs_total";
 const CHANGES: &str = "meter_sync_changes_total";
@@ -36,6 +37,8 @@ pub struct Figures {
     pub consecutive_failures: Option<i64>,
     /// How many synced columns have changed on the remote and are not settled; absent while that is not known.
     pub drifted_columns: Option<usize>,
+    /// How far the clock of the site's database is ahead of this machine's; absent while that database does not answer.
+    pub local_clock_ahead: Option<TimeDelta>,
     /// Connections to the central database; absent if it is not configured.
     pub remote: Option<Connections>,
     /// Connections to the site's database; absent if it is not configured.
@@ -52,7 +55,9 @@ impl Runs {
         let (status, tally) = self.ask_status(&query, Some(patience)).await?;
         let remote = self.shared.remote.as_ref();
         let local = self.shared.local.as_ref();
+        let is_local_up = status.connections.local.state == ConnectionState::Ok;
         Ok(Figures {
+            local_clock_ahead: is_local_up.then(|| self.shared.clock.ahead()),
             status,
             consecutive_failures: tally.failures,
             drifted_columns: tally.drifted,

@@ -59,6 +59,7 @@ mod slots;
 pub mod status;
 mod table;
 pub(crate) mod tenant;
+mod warnings;
 mod words;
 
 /// The target of the log line that tells how a run ended.

@@ -12,7 +12,7 @@ use crate::meter::{Counts, Outcome, Progress, RunId, TenantId};
 use super::log::{Beginning, Ending};
 use super::status::RunRecord;
 use super::table::LocalTable;
-use super::{RUN_ENDED, Request, Shared, measures, report};
+use super::{RUN_ENDED, Request, Shared, clocks, measures, report};
 
 /// A request on its way.
 pub(super) struct Order<'a> {
@@ -78,7 +78,7 @@ impl Order<'_> {
             remote_bytes: reached.map_or(0, |progress| progress.remote_bytes),
             changes_truncated: false,
             compared: None,
-            warning: None,
+            warning: clocks::warning(self.shared.clock.ahead()),
             phases: reached.map_or_else(Vec::new, |progress| progress.times(Instant::now())),
             held_back: None,
         }

@@ -232,10 +232,7 @@ impl Runs {
 
     fn compose(&self, mut found: Found, here: Here, now: DateTime<Utc>) -> Status {
         let config = self.config();
-        if let Some(warning) = clocks::warning(self.shared.clock.ahead()) {
-            found.warnings.retain(|known| !known.contains(&warning));
-            found.warnings.push(warning);
-        }
+        clocks::warn(&mut found.warnings, self.shared.clock.ahead());
         found.warnings.extend(found.dated_ahead(now));
         let is_down = here.local.error.is_some();
         let signs = Signs {

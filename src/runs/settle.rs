@@ -15,6 +15,7 @@ use super::order::Order;
 use super::report::{RunReport, SAMPLE};
 use super::status::RunRecord;
 use super::table::Scope;
+use super::warnings::joined;
 use super::{clocks, columns, history, lock};
 
 /// The end of a run.
@@ -96,8 +97,8 @@ impl Order<'_> {
             compared: (!self.request.dry_run).then_some(compared),
             warning: joined([
                 altered(&synced.altered),
-                run.column_warning(None),
                 clocks::warning(self.shared.clock.ahead()),
+                run.column_warning(None),
             ]),
             phases: reached.times(Instant::now()),
             held_back: held_back.clone(),
@@ -227,11 +228,6 @@ fn uncertain(ending: Ending) -> Ending {
         error,
         ..ending
     }
-}
-
-fn joined(warnings: [Option<String>; 3]) -> Option<String> {
-    let warnings: Vec<_> = warnings.into_iter().flatten().collect();
-    (!warnings.is_empty()).then(|| warnings.join(" "))
 }
 
 fn altered(columns: &[String]) -> Option<String> {

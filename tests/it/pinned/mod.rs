@@ -11,6 +11,7 @@ mod brake;
 mod casts;
 mod clocks;
 pub(crate) mod columns;
+mod clock_warnings;
 mod comparisons;
 mod constraints;
 mod contents;
