@@ -10,6 +10,7 @@ mod midway;
 mod processes;
 mod publications;
 mod raised;
+mod role_limits;
 mod schemas;
 mod sources;
 mod starved;
