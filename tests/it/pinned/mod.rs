@@ -6,12 +6,13 @@ use meter_sync::runs::report::RunReport;
 use crate::support::postgres::{Pair, pair};
 use crate::support::site::{Site, rows};
 
+mod aliases;
 mod blind_keys;
 mod brake;
 mod casts;
+mod clock_warnings;
 mod clocks;
 pub(crate) mod columns;
-mod clock_warnings;
 mod comparisons;
 mod constraints;
 mod contents;

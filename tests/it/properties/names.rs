@@ -27,7 +27,7 @@ impl Arbitrary for Named {
         let mut names: Vec<String> = Vec::new();
         while names.len() < count {
             let name = match bool::arbitrary(g) {
-                true => (*g.choose(NAMES).unwrap()).to_owned(),
+                true => (*g.choose(&NAMES).unwrap()).to_owned(),
                 false => of_63_bytes(&String::arbitrary(g)),
             };
             if !names.contains(&name) {
