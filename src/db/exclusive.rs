@@ -43,6 +43,8 @@ pub struct Exclusive {
     pub name: String,
     /// Whether it is an exclusion constraint.
     pub is_exclusion: bool,
+    /// The constraint as `set constraints` takes it, where it can be checked later than at once.
+    pub deferrable: Option<String>,
     /// What is compared: two rows exclude each other when all parts match.
     pub parts: Vec<Part>,
     /// For which rows it holds; `None` for all.
@@ -149,12 +151,14 @@ select c.relname::text, i.indisexclusion,
        array(select a.attname::text from pg_catalog.pg_partitioned_table p
              join pg_catalog.pg_attribute a on a.attrelid = p.partrelid and a.attnum = any (p.partattrs::smallint[])
              where t.relispartition and i.indrelid <> $1::oid and p.partrelid in (select f.oid from family f)),
-       not t.relispartition
+       not t.relispartition,
+       case when x.condeferrable then format('%I.%I', m.nspname, x.conname) end
 from pg_catalog.pg_index i
 join pg_catalog.pg_class t on t.oid = i.indrelid
 join pg_catalog.pg_class c on c.oid = i.indexrelid
 left join pg_catalog.pg_constraint x
     on x.conindid = i.indexrelid and x.conrelid = i.indrelid and x.contype in ('p', 'u', 'x')
+left join pg_catalog.pg_namespace m on m.oid = x.connamespace
 cross join lateral unnest(i.indkey::smallint[]) with ordinality k(attnum, position)
 join pg_catalog.pg_operator e on e.oid = coalesce(x.conexclop[k.position::integer], (
     select o.amopopr from pg_catalog.pg_opclass p
@@ -226,6 +230,7 @@ fn rule(row: &Row, part: Part, columns: &[TableColumn]) -> Exclusive {
     Exclusive {
         name: row.get(0),
         is_exclusion: row.get(1),
+        deferrable: row.get(13),
         nulls_match: row.get(2),
         predicate: match (place, predicate) {
             (Some(place), Some(predicate)) => Some(format!("({place}) and ({predicate})")),

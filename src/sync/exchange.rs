@@ -10,7 +10,7 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 use super::carry;
 use super::park::{self, Parked};
 use super::rejected::{self, PerRow, Rows, Tried};
-use super::{Job, Shape, referred_values};
+use super::{Job, Shape, deferred, referred_values};
 
 /// How often rows that are at fault by themselves are left out and the others tried again.
 const ATTEMPTS: usize = 10;
@@ -106,7 +106,10 @@ async fn attempt(
                 return Ok(Attempt::Done(bad));
             }
             Tried::NotTaken(fault) => {
-                let found = referred_values::missing(local, shape, &fault).await?;
+                let found = match fault.is_collision() {
+                    true => deferred::colliding(local, shape).await?,
+                    false => referred_values::missing(local, shape, &fault).await?,
+                };
                 bad.extend(found.into_iter().filter(|(n, _)| !numbers.contains(n)));
             }
         }

@@ -40,6 +40,7 @@ mod brake;
 mod carry;
 mod collisions;
 mod convert;
+mod deferred;
 mod digest;
 pub mod drift;
 mod error;

@@ -12,13 +12,13 @@ use super::exchange::Bad;
 use super::free_values::{self, TypeKind};
 use super::plan::Step;
 use super::rejected::{self, PerRow, Rows, Tried};
-use super::{Job, Shape, carry, referred_values};
+use super::{Job, Shape, carry, deferred, referred_values};
 
 /// What parking came to.
 pub(super) enum Parked {
     /// No row of the plan waits for another.
     Nobody,
-    /// Who stands in the way is parked.
+    /// Who stands in the way is parked, or the rule is checked later.
     All,
     /// These rows cannot be parked.
     Not(Bad),
@@ -34,6 +34,12 @@ pub(super) async fn park(
     local.batch(WAIT).await?;
     let mut parked = Parked::Nobody;
     for (place, rule) in shape.rules.exclusive.iter().enumerate() {
+        if deferred::put_off(local, rule).await? {
+            if find(local, shape, (place, rule), left_out).await? > 0 {
+                parked = Parked::All;
+            }
+            continue;
+        }
         let columns = movable(shape, job, rule);
         if columns.is_empty() {
             continue;

@@ -18,7 +18,7 @@ use super::few_values;
 use super::plan::Step;
 use super::reasons::BadRow;
 use super::rejected::{self, PerRow, Rows, Tried};
-use super::{Job, Shape, carry, park};
+use super::{Job, Shape, carry, deferred, park};
 
 /// Among more rows than this nobody looks for rings: each is written by a statement of its own.
 const ROWS: usize = 5000;
@@ -170,6 +170,9 @@ async fn break_one(
         return not_taken();
     }
     for (place, rule) in rules {
+        if deferred::put_off(local, rule).await? {
+            continue;
+        }
         let waiting = of_rule(local, shape, (place, rule), ring).await?;
         if waiting.iter().any(|edge| edge.holder == first)
             && !is_parked(local, shape, (job, rule), first).await?

@@ -156,6 +156,7 @@ fn as_index(rule: &Evaluated) -> Exclusive {
     Exclusive {
         name: rule.owner.clone(),
         is_exclusion: false,
+        deferrable: None,
         parts: vec![Part {
             expression: format!("({})", rule.expression),
             shown: rule.shown.clone(),

@@ -16,6 +16,7 @@ pub(crate) mod columns;
 mod comparisons;
 mod constraints;
 mod contents;
+mod deferrable;
 mod duplicates;
 mod encodings;
 mod exchanged;
