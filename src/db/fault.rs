@@ -13,6 +13,8 @@ pub struct RowFault {
     pub message: String,
     /// What it adds; for a broken constraint that is a dump of the row, which is left out.
     pub detail: Option<String>,
+    /// What the index was to hold of the row, as in `(id)=(5)`, where that is held already.
+    pub entry: Option<String>,
     /// The constraint or index.
     pub rule: Option<String>,
     /// The schema of that table.
@@ -45,6 +47,10 @@ impl DbError {
         RowFault {
             message: error.message().to_owned(),
             detail: owned(error.detail().filter(|_| !is_dump)),
+            entry: error
+                .detail()
+                .filter(|_| *error.code() == SqlState::UNIQUE_VIOLATION)
+                .and_then(entry),
             rule: owned(error.constraint()),
             schema: owned(error.schema()),
             table: owned(error.table()),
@@ -55,6 +61,12 @@ impl DbError {
             state,
         }
     }
+}
+
+/// From the first parenthesis to the last one, in whatever language the words around them are.
+fn entry(detail: &str) -> Option<String> {
+    let (first, last) = (detail.find('(')?, detail.rfind(')')?);
+    detail.get(first..=last).map(str::to_owned)
 }
 
 /// Where the server finds that an index cannot hold an entry.

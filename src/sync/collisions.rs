@@ -90,7 +90,20 @@ pub(super) fn wanted(shape: &Shape, rule: &Exclusive, step: Step) -> String {
     let number = ["p.n".to_owned()];
     let plan = format!("pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}");
     match step {
-        Step::Insert | Step::Deactivate => {
+        Step::Deactivate => {
+            let column = |read: &Read| match read.name == shape.active {
+                true => "false".to_owned(),
+                false => shape.column("l", &read.name),
+            };
+            let from = format!(
+                "pg_temp.meter_sync_plan p join {} l on {} and {} where p.step = 0",
+                shape.local,
+                shape.same_key("l", "p"),
+                shape.local_filter
+            );
+            entries(rule, &number, column, &from)
+        }
+        Step::Insert => {
             let column = |read: &Read| match shape.names.contains(&read.name) {
                 true => shape.column("s", &read.name),
                 false => format!(

@@ -2,7 +2,7 @@
 
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
-use super::{Shape, reasons};
+use super::{Shape, row_values};
 
 /// An index with the columns that it reads.
 struct Index {
@@ -61,7 +61,7 @@ pub(super) async fn reason(
     let Some(column) = index.columns.iter().max_by_key(|name| size(name)) else {
         return Ok(None);
     };
-    let value = reasons::values(local, shape, n, std::slice::from_ref(column)).await?;
+    let value = row_values::of_one(local, shape, n, std::slice::from_ref(column)).await?;
     Ok(Some(format!(
         "{value}: too long for index {}: {}",
         index.name, fault.message

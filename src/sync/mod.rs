@@ -35,6 +35,7 @@ pub use shape::Shape;
 pub(crate) use shape::look;
 
 mod altered;
+mod altering_triggers;
 mod apply;
 mod brake;
 mod carry;
@@ -73,6 +74,7 @@ mod remedy;
 mod rewritten;
 mod ring_by_ring;
 mod rings;
+mod row_values;
 mod rows;
 mod shape;
 mod unevaluated;

@@ -4,10 +4,11 @@
 
 use std::collections::HashMap;
 
-use crate::db::{DbError, Local, RowFault, Tx, param, quote};
+use crate::db::{DbError, Local, RowFault, Tx, param};
 
+use super::altering_triggers::{self, Altering};
 use super::plan::Step;
-use super::{Job, Shape, holders, index_entries, unevaluated};
+use super::{Job, Shape, holders, index_entries, row_values, unevaluated};
 
 /// A row that was not taken.
 pub(super) type BadRow = (Step, i64, RowFault);
@@ -42,11 +43,12 @@ pub(super) async fn explain(
 ) -> Result<Vec<String>, DbError> {
     let mut found = collisions(local, shape, job, bad).await?;
     let triggers = triggers(local, shape, bad).await?;
+    found.extend(altering_triggers::reasons(local, shape, bad, &found, &triggers.altering).await?);
     let unnamed = bad
         .iter()
         .filter(|(_, _, fault)| fault.names_nothing() && of_trigger(fault, &triggers).is_none());
     found.extend(Box::pin(unevaluated::reasons(local, shape, unnamed)).await?);
-    let mut rules: HashMap<String, Option<Constraint>> = HashMap::new();
+    let mut rules: HashMap<String, Option<Broken>> = HashMap::new();
     let mut reasons = Vec::with_capacity(bad.len());
     for (_, n, fault) in bad {
         let reason = match found.remove(n) {
@@ -54,8 +56,7 @@ pub(super) async fn explain(
             None => {
                 let rule = fault.rule.clone().unwrap_or_default();
                 if !rules.contains_key(&rule) {
-                    let constraint = constraint(local, shape, fault).await?;
-                    rules.insert(rule.clone(), constraint);
+                    rules.insert(rule.clone(), broken(local, shape, fault, bad).await?);
                 }
                 let rule = rules.get(&rule).and_then(Option::as_ref);
                 let reason = of_row(local, shape, (*n, fault), (rule, &triggers)).await?;
@@ -68,6 +69,33 @@ pub(super) async fn explain(
         reasons.push(cut(&reason, LONGEST));
     }
     Ok(reasons)
+}
+
+/// A constraint with the values that it reads of each row that breaks it, where it is of the local table.
+struct Broken {
+    constraint: Constraint,
+    values: HashMap<i64, String>,
+}
+
+/// The constraint that a row breaks, with the values of all rows that do.
+async fn broken(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    fault: &RowFault,
+    bad: &[BadRow],
+) -> Result<Option<Broken>, DbError> {
+    let Some(constraint) = constraint(local, shape, fault).await? else {
+        return Ok(None);
+    };
+    let values = match constraint.is_ours {
+        true => {
+            let rows = bad.iter().filter(|(_, _, other)| other.rule == fault.rule);
+            let rows: Vec<i64> = rows.map(|(_, n, _)| *n).collect();
+            row_values::named(local, shape, &rows, &constraint.columns).await?
+        }
+        false => HashMap::new(),
+    };
+    Ok(Some(Broken { constraint, values }))
 }
 
 /// The reasons of rows that another row stands in the way of.
@@ -172,21 +200,24 @@ struct Triggers {
     triggers: Vec<Trigger>,
     /// What may pass a row over.
     skipping: Vec<String>,
+    /// Those of the local table that may put other values in a row before it is written.
+    altering: Vec<Altering>,
     /// Whether row security applies to our role.
     has_row_security: bool,
 }
 
 const TRIGGERS: &str = "\
 -- look up the triggers
-select g.tgname::text, p.proname::text, g.tgtype::integer & 3 = 3, null::text
+select g.tgname::text, p.proname::text, g.tgtype::integer & 3 = 3, null::text,
+       g.tgtype::integer & 4 <> 0, g.tgtype::integer & 16 <> 0
 from pg_catalog.pg_trigger g join pg_catalog.pg_proc p on p.oid = g.tgfoid
 where g.tgrelid = $1 and not g.tgisinternal and g.tgenabled <> 'D'
 union all
-select r.rulename::text, '', true, null from pg_catalog.pg_rewrite r where r.ev_class = $1
+select r.rulename::text, '', true, null, false, false from pg_catalog.pg_rewrite r where r.ev_class = $1
 union all
-select null, '', true, null where pg_catalog.row_security_active($1)
+select null, '', true, null, false, false where pg_catalog.row_security_active($1)
 union all
-select distinct g.tgname::text, p.proname::text, false, t.relname::text
+select distinct g.tgname::text, p.proname::text, false, t.relname::text, false, false
 from pg_catalog.pg_constraint x
 join pg_catalog.pg_class t on t.oid = x.conrelid and t.oid <> $1
 join pg_catalog.pg_trigger g on g.tgrelid = t.oid and not g.tgisinternal and g.tgenabled <> 'D'
@@ -223,6 +254,11 @@ async fn triggers(
                 "trigger"
             };
             found.skipping.push(format!("{kind} {name}"));
+            found.altering.push(Altering {
+                trigger: format!("trigger {name} ({function})"),
+                on_insert: row.get(4),
+                on_update: row.get(5),
+            });
         }
         if !function.is_empty() {
             found.triggers.push(Trigger {
@@ -239,7 +275,7 @@ async fn of_row(
     local: &Tx<'_, Local>,
     shape: &Shape,
     (n, fault): (i64, &RowFault),
-    (constraint, triggers): (Option<&Constraint>, &Triggers),
+    (broken, triggers): (Option<&Broken>, &Triggers),
 ) -> Result<String, DbError> {
     if fault.is_skip() {
         return Ok(of_skip(triggers));
@@ -261,12 +297,9 @@ async fn of_row(
     {
         return Ok(reason);
     }
-    if let Some(constraint) = constraint {
-        let values = match constraint.is_ours {
-            true => values(local, shape, n, &constraint.columns).await?,
-            false => String::new(),
-        };
-        return Ok(of_constraint(fault, constraint, &values));
+    if let Some(Broken { constraint, values }) = broken {
+        let values = values.get(&n).map_or("the row", String::as_str);
+        return Ok(of_constraint(fault, constraint, values));
     }
     Ok(of_trigger(fault, triggers).unwrap_or_else(|| plain(fault)))
 }
@@ -283,42 +316,6 @@ fn of_skip(triggers: &Triggers) -> String {
         (false, true) => format!("{skipping} or the row security skipped the row"),
         (false, false) => format!("{skipping} skipped the row"),
     }
-}
-
-/// `name "value", ...` of a row of the plan, as it is to be; `the row` where no column is known.
-pub(super) async fn values(
-    local: &Tx<'_, Local>,
-    shape: &Shape,
-    n: i64,
-    columns: &[String],
-) -> Result<String, DbError> {
-    let known = columns.iter().filter(|name| shape.names.contains(name));
-    let known: Vec<&String> = known.collect();
-    if known.is_empty() {
-        return Ok("the row".to_owned());
-    }
-    let texts = quote::list(known.iter().copied(), ", ", |name| {
-        let here = match *name == shape.active {
-            true => "false".to_owned(),
-            false => shape.column("l", name),
-        };
-        let staged = shape.column("s", name);
-        let text = format!("case when p.step = 0 then {here}::text else {staged}::text end");
-        format!("pg_catalog.left({text}, {SHOWN} + 1)")
-    });
-    let (staged_row, local_row) = (shape.same_key("s", "p"), shape.same_key("l", "p"));
-    let (local_table, filter) = (&shape.local, &shape.local_filter);
-    let sql = format!(
-        "-- look up the values of a rejected row
-select array[{texts}] from pg_temp.meter_sync_plan p left join pg_temp.meter_sync_stage s on {staged_row}
-left join {local_table} l on {local_row} and {filter} where p.n = $1"
-    );
-    let found = local.query_opt(&sql, &[param::bigint(n)]).await?;
-    let texts: Vec<Option<String>> = found.map(|row| row.get(0)).unwrap_or_default();
-    let pairs = known.iter().zip(&texts);
-    let pairs = pairs.map(|(name, text)| format!("{name} {}", quoted(text.as_deref())));
-    let pairs: Vec<String> = pairs.collect();
-    Ok(pairs.join(", "))
 }
 
 fn of_constraint(fault: &RowFault, constraint: &Constraint, values: &str) -> String {

@@ -7,6 +7,7 @@ use crate::support::postgres::{Pair, pair};
 use crate::support::site::{Site, rows};
 
 mod aliases;
+mod altering_triggers;
 mod blind_keys;
 mod brake;
 mod casts;

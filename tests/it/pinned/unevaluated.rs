@@ -87,6 +87,34 @@ async fn rules_that_raise_nothing_take_a_statement_each_and_not_one_a_row() {
     assert_eq!(statements(&site).await, 3);
 }
 
+/// However many rows there are: the limit of rejected rows is the only one.
+#[tokio::test]
+async fn the_rule_is_named_for_every_row() {
+    const EACH: &str =
+        "select reason, count(*) as rows from meter_sync.meter_sync_rejected group by 1 order by 1";
+    let site = site("name integer, port integer", "").await;
+    site.on_local(
+        "create index parts on meter ((10 / name)); alter table meter add constraint part check (10 / port > -100)",
+    )
+    .await;
+    site.on_remote(
+        "insert into meter select n, 7, (n > 300)::integer, (n <= 300)::integer, true from generate_series(1, 700) n;
+         insert into meter select n, 7, 1, 1, true from generate_series(701, 900) n",
+    )
+    .await;
+    let run = site.sync().await;
+    assert_eq!(
+        (run.counts.inserted, run.counts.rejected),
+        (200, 700),
+        "{run:#?}"
+    );
+    let expected = json!([
+        {"reason": "name \"0\": index parts cannot be evaluated: division by zero: ((10 / name))", "rows": 300},
+        {"reason": "port \"0\": constraint part cannot be evaluated: division by zero: CHECK (((10 / port) > '-100'::integer))", "rows": 400},
+    ]);
+    assert_eq!(rows(&site.local, EACH).await, expected);
+}
+
 #[tokio::test]
 async fn for_a_row_that_row_security_refuses_no_rule_is_evaluated() {
     let (site, run) = guarded("name <> 0", TALLY).await;
