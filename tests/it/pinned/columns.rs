@@ -228,6 +228,66 @@ async fn assert_a_plan_is_held_back_and_let_go(site: &Site) {
     assert_equal(site).await;
 }
 
+/// What a sync does about rows that stand in each other's way or that the local table does not take.
+#[tokio::test]
+async fn obstacles_in_columns_of_any_name_are_overcome_or_told_truly() {
+    let site = site("text").await;
+    // A unique index costs some statements: these are of names from all over the alphabet, each column of the index another one.
+    let unique: Vec<String> = NAMES
+        .chunks(NAMES.len() / 12)
+        .filter_map(|names| Some((quoted(names.first()?), quoted(names.last()?))))
+        .map(|(first, last)| format!("create unique index on meter ({first}, (lower({last})))"))
+        .collect();
+    let [checked, altered] = [NAMES[NAMES.len() / 2], NAMES[NAMES.len() / 3]].map(quoted);
+    site.on_local(&format!(
+        "{}; alter table meter add constraint ten check (10 / length({checked}) > 0);
+         create function alter_it() returns trigger language plpgsql as
+             $$ begin if new.other = 'alter' then new.id := 1; end if; return new; end $$;
+         create trigger altering before insert on meter for each row execute function alter_it()",
+        unique.join("; ")
+    ))
+    .await;
+    let insert = |id: u32, other: &str, value: &str| {
+        let values = all(|_| format!("'{value}'"));
+        format!("insert into meter values ({id}, 7, '{other}', {values}, true)")
+    };
+    for id in 1..=9 {
+        site.on_remote(&insert(id, "o", &format!("v{id}"))).await;
+    }
+    site.sync().await;
+    // 1, 2 and 3 move on, 40 gets the values of 9, which is gone, 41 breaks the check, and 42 the key that a trigger gives it.
+    let set = all(|name| format!("{name} = 'v' || (1 + id % 3)"));
+    site.on_remote(&format!(
+        "update meter set {set} where id < 4; delete from meter where id = 9; {}; {}; {};
+         update meter set {checked} = '' where id = 41; update meter set {altered} = 'V4' where id = 41",
+        insert(40, "o", "v9"),
+        insert(41, "o", "v41"),
+        insert(42, "alter", "v42"),
+    ))
+    .await;
+    let run = site.sync().await;
+    let expected = Counts {
+        inserted: 1,
+        updated: 3,
+        deactivated: 1,
+        unchanged: 5,
+        rejected: 2,
+        ..Counts::default()
+    };
+    assert_eq!(counts(&run), expected, "{run:#?}");
+    let reasons = "select reason from meter_sync.meter_sync_rejected order by key->>'id'";
+    let reasons = rows(&site.local, reasons).await.to_string();
+    for told in [
+        "constraint ten cannot be evaluated",
+        "trigger altering (alter_it) changes the row to (id)=(1)",
+    ] {
+        assert!(reasons.contains(told), "{told}: {reasons}");
+    }
+    site.on_remote("delete from meter where id > 40").await;
+    assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+    assert_equal(&site).await;
+}
+
 #[tokio::test]
 async fn texts_in_columns_of_any_name_sync_and_are_told_truly() {
     every_way_of_a_sync("text", |n| format!("'v{n}'")).await;

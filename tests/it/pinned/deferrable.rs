@@ -119,3 +119,42 @@ async fn a_port_that_two_meters_are_to_get_goes_to_one_of_them() {
         );
     }
 }
+
+/// One spare serial for two rings, and no spare port.
+#[tokio::test]
+async fn rings_that_share_a_spare_value_need_none_for_what_is_checked_later() {
+    for later in LATER {
+        let site = with_ports(
+            4,
+            &format!(
+                "alter table meter add unique (serial), add check (serial in ('S1', 'S2', 'S3', 'S4', 'S5')); {later}"
+            ),
+        )
+        .await;
+        site.on_remote(
+            "update meter set serial = 'S' || (case when id < 3 then 3 else 7 end - id),
+                 port = case when id < 3 then 3 else 7 end - id",
+        )
+        .await;
+        let run = site.sync().await;
+        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{later}: {run:#?}");
+    }
+}
+
+/// More rows than are looked at one ring after the other.
+#[tokio::test]
+async fn many_ports_move_on_beside_rows_at_fault() {
+    let site = with_ports(6000, &format!("{PAIR} {}", LATER[0])).await;
+    site.on_remote(
+        "update meter set serial = 'S' || (1 + id % 5990), port = 1 + id % 5990 where id <= 5990;
+         update meter set port = 9999 where id = 5991; update meter set port = 5993 where id = 5992",
+    )
+    .await;
+    let run = site.sync().await;
+    assert_eq!(
+        (run.counts.updated, run.counts.rejected),
+        (5990, 2),
+        "{:#?}",
+        run.counts
+    );
+}
