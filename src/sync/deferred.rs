@@ -5,10 +5,9 @@ use crate::db::computed::Read;
 use crate::db::exclusive::Exclusive;
 use crate::db::{DbError, Local, RowFault, Tx};
 
-use super::Shape;
 use super::collisions::{as_view, collide, entries};
 use super::exchange::Bad;
-use super::rejected;
+use super::{Shape, park, rejected};
 
 /// Puts off the check of a constraint until [`rejected::CHECK`]; whether it can be.
 pub(super) async fn put_off(local: &Tx<'_, Local>, rule: &Exclusive) -> Result<bool, DbError> {
@@ -26,6 +25,10 @@ pub(super) async fn colliding(local: &Tx<'_, Local>, shape: &Shape) -> Result<Ba
     let mut bad = Bad::new();
     let rules = shape.rules.exclusive.iter();
     for rule in rules.filter(|rule| rule.deferrable.is_some()) {
+        // To compare all by such a rule takes too long; rows are then left to be tried one by one.
+        if park::is_costly(local, rule).await? {
+            continue;
+        }
         if as_view(local, &standing(shape, rule)).await?.is_none() {
             continue;
         }

@@ -114,7 +114,7 @@ analyze pg_temp.meter_sync_holder",
 const COMPARED: i64 = 2000;
 
 /// Whether the rule compares by more than equality, so that each row would have to be compared with each other, of many.
-async fn is_costly(local: &Tx<'_, Local>, rule: &Exclusive) -> Result<bool, DbError> {
+pub(super) async fn is_costly(local: &Tx<'_, Local>, rule: &Exclusive) -> Result<bool, DbError> {
     if rule.parts.iter().all(|part| part.operator.ends_with(".=)")) {
         return Ok(false);
     }
