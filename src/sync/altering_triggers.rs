@@ -48,7 +48,10 @@ pub(super) async fn reasons(
                 .map(|trigger| trigger.trigger.as_str())
                 .collect();
             let collided = bad.iter().filter_map(|(of, n, fault)| {
-                let is_it = *of == step && fault.rule.as_ref() == Some(&rule.name);
+                // What has a context was raised by another statement, of a trigger.
+                let is_it = *of == step
+                    && fault.rule.as_ref() == Some(&rule.name)
+                    && fault.context.is_none();
                 let entry = fault.entry.as_deref()?;
                 (is_it && !known.contains_key(n)).then_some((*n, entry))
             });

@@ -38,6 +38,7 @@ mod altered;
 mod altering_triggers;
 mod apply;
 mod brake;
+mod broken_constraints;
 mod carry;
 mod collisions;
 mod convert;

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::altering_triggers::{self, Altering};
+use super::broken_constraints::{Broken, Constraint, broken, constraint};
 use super::plan::Step;
-use super::{Job, Shape, holders, index_entries, row_values, unevaluated};
+use super::{Job, Shape, holders, index_entries, unevaluated};
 
 /// A row that was not taken.
 pub(super) type BadRow = (Step, i64, RowFault);
@@ -71,33 +72,6 @@ pub(super) async fn explain(
     Ok(reasons)
 }
 
-/// A constraint with the values that it reads of each row that breaks it, where it is of the local table.
-struct Broken {
-    constraint: Constraint,
-    values: HashMap<i64, String>,
-}
-
-/// The constraint that a row breaks, with the values of all rows that do.
-async fn broken(
-    local: &Tx<'_, Local>,
-    shape: &Shape,
-    fault: &RowFault,
-    bad: &[BadRow],
-) -> Result<Option<Broken>, DbError> {
-    let Some(constraint) = constraint(local, shape, fault).await? else {
-        return Ok(None);
-    };
-    let values = match constraint.is_ours {
-        true => {
-            let rows = bad.iter().filter(|(_, _, other)| other.rule == fault.rule);
-            let rows: Vec<i64> = rows.map(|(_, n, _)| *n).collect();
-            row_values::named(local, shape, &rows, &constraint.columns).await?
-        }
-        false => HashMap::new(),
-    };
-    Ok(Some(Broken { constraint, values }))
-}
-
 /// The reasons of rows that another row stands in the way of.
 async fn collisions(
     local: &Tx<'_, Local>,
@@ -127,62 +101,6 @@ async fn collisions(
         left.retain(|(_, n, _)| !found.contains_key(n));
     }
     Ok(found)
-}
-
-/// A constraint of the local table, of a domain, or of a table that refers to it.
-struct Constraint {
-    definition: String,
-    /// The columns of its table that it reads.
-    columns: Vec<String>,
-    /// Whether it is of the local table.
-    is_ours: bool,
-    /// Of a foreign key, the table referred to.
-    target: Option<String>,
-    /// Whether that is the local table.
-    refers_to_us: bool,
-}
-
-const CONSTRAINT: &str = "\
--- look up a constraint
-select pg_catalog.pg_get_constraintdef(x.oid),
-       array(select a.attname::text from pg_catalog.unnest(x.conkey) with ordinality k(attnum, position)
-             join pg_catalog.pg_attribute a on a.attrelid = x.conrelid and a.attnum = k.attnum order by k.position),
-       x.conrelid = $4::oid or exists (
-           select from pg_catalog.pg_inherits i where i.inhrelid = x.conrelid and i.inhparent = $4::oid),
-       (select f.relname::text from pg_catalog.pg_class f where f.oid = x.confrelid),
-       x.confrelid = $4::oid or exists (
-           select from pg_catalog.pg_inherits i where i.inhrelid = x.confrelid and i.inhparent = $4::oid)
-from pg_catalog.pg_constraint x
-join pg_catalog.pg_namespace n on n.oid = x.connamespace
-left join pg_catalog.pg_class c on c.oid = x.conrelid
-left join pg_catalog.pg_type t on t.oid = x.contypid
-where x.conname::text = $1 and n.nspname::text = coalesce($2, n.nspname::text)
-  and coalesce(c.relname, t.typname)::text = $3
-limit 1";
-
-async fn constraint(
-    local: &Tx<'_, Local>,
-    shape: &Shape,
-    fault: &RowFault,
-) -> Result<Option<Constraint>, DbError> {
-    let owner = fault.table.as_ref().or(fault.datatype.as_ref());
-    let (Some(rule), Some(owner)) = (&fault.rule, owner) else {
-        return Ok(None);
-    };
-    let params = [
-        param::text(rule.as_str()),
-        param::text(fault.schema.as_deref()),
-        param::text(owner.as_str()),
-        param::oid(shape.local_oid),
-    ];
-    let found = local.query_opt(CONSTRAINT, &params).await?;
-    Ok(found.map(|row| Constraint {
-        definition: row.get(0),
-        columns: row.get(1),
-        is_ours: row.get(2),
-        target: row.get(3),
-        refers_to_us: row.get(4),
-    }))
 }
 
 /// A trigger with its function.
@@ -298,6 +216,18 @@ async fn of_row(
         return Ok(reason);
     }
     if let Some(Broken { constraint, values }) = broken {
+        if constraint.is_ours
+            && fault.is_collision()
+            && let Some(Trigger { name, function, .. }) = within(fault, triggers)
+        {
+            let (rule, text) = (
+                fault.rule.as_deref().unwrap_or_default(),
+                &constraint.definition,
+            );
+            return Ok(format!(
+                "trigger {name} ({function}) wrote another row, which breaks constraint {rule}: {text}"
+            ));
+        }
         let values = values.get(&n).map_or("the row", String::as_str);
         return Ok(of_constraint(fault, constraint, values));
     }
@@ -348,15 +278,20 @@ fn is_within(context: &str, function: &str) -> bool {
         .any(|(place, _)| !context.get(..place).unwrap_or_default().ends_with(is_word))
 }
 
-/// What a trigger raised, by the function that the server was in.
-fn of_trigger(fault: &RowFault, triggers: &Triggers) -> Option<String> {
+/// The trigger whose function the server was in.
+fn within<'t>(fault: &RowFault, triggers: &'t Triggers) -> Option<&'t Trigger> {
     let context = fault.context.as_ref()?;
     let mut known = triggers.triggers.iter();
+    known.find(|trigger| is_within(context, &trigger.function))
+}
+
+/// What a trigger raised, by the function that the server was in.
+fn of_trigger(fault: &RowFault, triggers: &Triggers) -> Option<String> {
     let Trigger {
         name,
         function,
         of_other,
-    } = known.find(|trigger| is_within(context, &trigger.function))?;
+    } = within(fault, triggers)?;
     let of_other = of_other.as_ref();
     let table = of_other.map_or_else(String::new, |table| format!(" of table {table}"));
     Some(format!(
