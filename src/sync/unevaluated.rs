@@ -31,15 +31,16 @@ pub(super) async fn reasons(
     if rows.is_empty() {
         return Ok(found);
     }
+    // The rows are looked up by their numbers here and afterwards.
+    local.batch(&apply::index(shape)).await?;
     local.savepoint("unevaluated").await?;
     match find(local, shape, &rows, &mut found).await {
-        Ok(()) => local.release("unevaluated").await?,
+        Ok(()) => {}
         Err(error) if error.ends_the_connection() => return Err(error),
-        Err(error) => {
-            tracing::debug!(%error, "could not look for the rule that a row breaks");
-            local.back_to("unevaluated").await?;
-        }
+        Err(error) => tracing::debug!(%error, "could not look for the rule that a row breaks"),
     }
+    // The session may go on to serve others: no function stays in it.
+    local.back_to("unevaluated").await?;
     Ok(found)
 }
 
@@ -55,7 +56,6 @@ async fn find(
     if rules.is_empty() {
         return Ok(());
     }
-    local.batch(&apply::index(shape)).await?;
     local.batch(EVALUATE_EACH).await?;
     let mut times = TIMES;
     for rule in &rules {

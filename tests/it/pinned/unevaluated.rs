@@ -115,6 +115,27 @@ async fn the_rule_is_named_for_every_row() {
     assert_eq!(rows(&site.local, EACH).await, expected);
 }
 
+/// A session serves many runs, and no function of ours stays in it.
+#[tokio::test]
+async fn the_rule_is_named_in_each_run() {
+    let site = site("name integer", "").await;
+    site.on_local("create index parts on meter ((10 / name))")
+        .await;
+    site.on_remote("insert into meter select n, 7, 0, true from generate_series(1, 3) n")
+        .await;
+    for _ in 0..6 {
+        let run = site.sync().await;
+        assert_eq!(run.counts.rejected, 3, "{run:#?}");
+        let left = "select proname from pg_proc where proname like 'meter_sync%'";
+        assert_eq!(rows(&site.local, left).await, json!([]));
+    }
+    let reason = "name \"0\": index parts cannot be evaluated: division by zero: ((10 / name))";
+    assert_eq!(
+        rows(&site.local, REASONS).await,
+        json!([{"reason": reason}])
+    );
+}
+
 #[tokio::test]
 async fn for_a_row_that_row_security_refuses_no_rule_is_evaluated() {
     let (site, run) = guarded("name <> 0", TALLY).await;
