@@ -1,9 +1,10 @@
 //! JSON as Postgres writes it, read without loss.
 //!
 //! `json` and `jsonb` hold numbers of any size and nest without bound
-//! (<https://www.postgresql.org/docs/current/datatype-json.html>); a [`Value`] holds a number in 64 bits, and most
-//! readers of ours would refuse what nests deep. What a value cannot hold exactly is given as the text that
-//! Postgres has of it, so that two values that differ never look alike and nothing is too odd to be shown.
+//! (<https://www.postgresql.org/docs/current/datatype-json.html>); a [`Value`] holds a number in 64 bits, a reader in
+//! JavaScript an integer in 53, and most readers of ours would refuse what nests deep. What a value or such a reader cannot
+//! hold exactly is given as the text that Postgres has of it, so that two values that differ never look alike and nothing is
+//! too odd to be shown.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +16,23 @@ use crate::meter::Fields;
 /// What nests deeper is given as text; many readers take no more than 128, what stands around it included.
 const DEEPEST: usize = 64;
 
-/// The fields of a JSON object; none of what is no object.
+/// From here on two integers may be one number to a reader that holds numbers in 64-bit floats, as JavaScript does.
+const TOO_LARGE: u64 = 1 << 53;
+
+/// The fields of a JSON object as they leave the process; none of what is no object. Integers that JavaScript cannot hold are
+/// texts.
 pub fn fields(text: &str) -> Fields {
+    read(text, is_held_by_all)
+}
+
+/// The fields of a JSON object, to be written to the database again: only what a [`Value`] cannot hold is a text.
+pub fn stored_fields(text: &str) -> Fields {
+    read(text, is_held)
+}
+
+fn read(text: &str, is_held: fn(&str) -> bool) -> Fields {
     let raw: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).unwrap_or_default();
-    let read = |(name, raw): (String, Box<RawValue>)| (name, value(raw.get()));
+    let read = |(name, raw): (String, Box<RawValue>)| (name, value(raw.get(), is_held));
     raw.into_iter().map(read).collect()
 }
 
@@ -38,13 +52,13 @@ pub fn in_ascii(json: &str) -> String {
 }
 
 /// A JSON value.
-fn value(text: &str) -> Value {
-    let read = exact(text).and_then(|text| serde_json::from_str(&text).ok());
+fn value(text: &str, is_held: fn(&str) -> bool) -> Value {
+    let read = exact(text, is_held).and_then(|text| serde_json::from_str(&text).ok());
     read.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// The same JSON with each number in quotes that a [`Value`] would not hold exactly; `None` if it nests too deep.
-fn exact(text: &str) -> Option<String> {
+/// The same JSON with each number in quotes that is not held exactly; `None` if it nests too deep.
+fn exact(text: &str, is_held: fn(&str) -> bool) -> Option<String> {
     let mut written = String::with_capacity(text.len());
     let mut depth = 0_usize;
     let mut rest = text;
@@ -90,6 +104,12 @@ fn number_length(text: &str) -> usize {
     end.unwrap_or(text.len())
 }
 
+/// Whether a reader in JavaScript holds the number exactly, too.
+fn is_held_by_all(number: &str) -> bool {
+    let integer = number.parse::<i128>().ok();
+    is_held(number) && integer.is_none_or(|integer| integer.unsigned_abs() < TOO_LARGE.into())
+}
+
 /// Whether a [`Value`] of the number is that number and no other.
 fn is_held(number: &str) -> bool {
     if number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok() {
@@ -128,10 +148,10 @@ mod tests {
 
     #[test]
     fn what_a_value_holds_is_that_value() {
-        let text = r#"{"a": 1, "b": -1.50, "c": "1e400 \" [", "d": [true, null, {"e": 0.1}], "f": 18446744073709551615,
+        let text = r#"{"a": 1, "b": -1.50, "c": "1e400 \" [", "d": [true, null, {"e": 0.1}], "f": 9007199254740991,
             "g": 0.30000000000000004, "h": 1.5e3, "i": 0.00, "j": "\\"}"#;
         let expected = json!({"a": 1, "b": -1.5, "c": "1e400 \" [", "d": [true, null, {"e": 0.1}],
-            "f": 18_446_744_073_709_551_615_u64, "g": 0.1 + 0.2, "h": 1500.0, "i": 0.0, "j": "\\"});
+            "f": 9_007_199_254_740_991_u64, "g": 0.1 + 0.2, "h": 1500.0, "i": 0.0, "j": "\\"});
         assert_eq!(Value::Object(fields(text)), expected);
     }
 
@@ -144,6 +164,12 @@ mod tests {
             ("1e400", json!("1e400")),
             ("1e-400", json!("1e-400")),
             ("1e99999999999999999999", json!("1e99999999999999999999")),
+            ("9007199254740992", json!("9007199254740992")),
+            ("-9007199254740993", json!("-9007199254740993")),
+            (
+                r#"{"x": [2047948614742839297]}"#,
+                json!({"x": ["2047948614742839297"]}),
+            ),
             ("18446744073709551616", json!("18446744073709551616")),
             ("-9223372036854775809", json!("-9223372036854775809")),
             ("12345678901234567.1", json!("12345678901234567.1")),
@@ -164,11 +190,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_goes_back_to_the_database_is_a_number_as_far_as_a_value_holds_it() {
+        let text =
+            r#"{"a": 18446744073709551615, "b": -9223372036854775808, "c": 18446744073709551616}"#;
+        let expected = json!({"a": u64::MAX, "b": i64::MIN, "c": "18446744073709551616"});
+        assert_eq!(Value::Object(stored_fields(text)), expected);
+    }
+
     quickcheck! {
+        fn any_integer_of_a_floats_53_bits_is_a_number_and_any_other_its_text(integer: i64) -> bool {
+            let small = integer >> 11;
+            let read = fields(&format!(r#"{{"a": {integer}, "b": {small}}}"#));
+            let is_safe = (-9_007_199_254_740_991..=9_007_199_254_740_991).contains(&integer);
+            let expected = if is_safe { json!(integer) } else { json!(integer.to_string()) };
+            read["a"] == expected && (read["b"] == json!(small) || small == -9_007_199_254_740_992)
+        }
+
         fn any_double_and_any_integer_is_held(double: f64, integer: i64, unsigned: u64) -> bool {
             let double = if double.is_finite() { double } else { 0.5 };
             let text = format!(r#"{{"d": {double:e}, "i": {integer}, "u": {unsigned}}}"#);
-            Value::Object(fields(&text)) == json!({"d": double, "i": integer, "u": unsigned})
+            Value::Object(stored_fields(&text)) == json!({"d": double, "i": integer, "u": unsigned})
         }
     }
 }

@@ -313,7 +313,7 @@ from pg_temp.meter_sync_plan p where p.n = $2"
     Ok((
         action,
         Rejection {
-            key: json::fields(row.get(1)),
+            key: json::stored_fields(row.get(1)),
             reason,
         },
     ))

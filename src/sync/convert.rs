@@ -370,7 +370,7 @@ returning {}::text, {}",
         Ok(Tried::Taken)
     });
     if let (Tried::Taken, Some(key)) = (tried.await?, found) {
-        return Ok((json::fields(key.get(0)), key.get(1)));
+        return Ok((json::stored_fields(key.get(0)), key.get(1)));
     }
     // A key that does not convert cannot be the key of any local row; it is named as it came.
     let name = format!(
@@ -379,5 +379,5 @@ select {}::text from pg_temp.meter_sync_text t where t.n = $1",
         shape.key_json("t")
     );
     let named = local.query_one(&name, &[param::bigint(row)]).await?;
-    Ok((json::fields(named.get(0)), false))
+    Ok((json::stored_fields(named.get(0)), false))
 }

@@ -153,7 +153,7 @@ select k.key from taken k limit {left} + 1"
         });
     }
     let reject = |row: &Row| Rejection {
-        key: json::fields(row.get(0)),
+        key: json::stored_fields(row.get(0)),
         reason: reason.clone(),
     };
     staged.rejected.extend(rows.iter().map(reject));

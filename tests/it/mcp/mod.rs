@@ -1,6 +1,7 @@
 //! MCP as assistants meet it: rmcp's own client in one process, and over the real program's standard
 //! input and output, `/mcp` and `/sse`.
 
+mod answers;
 mod app;
 mod approvals;
 mod calls;
