@@ -94,7 +94,10 @@ pub enum ErrorCode {
     Unknown,
 }
 
-const APPROVAL: &str = "Check the remote rows of this tenant first. If the deactivations are meant, a person approves them: on the page of `meter-sync serve`, or at the command line.";
+const APPROVAL: &str = "Check the remote rows of this tenant first. If the deactivations are meant, a person approves them on the page of `meter-sync serve`, or by answering the question of their assistant.";
+
+/// How the options begin that let a person pass the brake. No remedy names them: a model reads remedies, too.
+pub(crate) const OVERRIDE: &str = "--allow-";
 
 impl ErrorCode {
     /// The code as the contract writes it.
@@ -139,7 +142,7 @@ impl ErrorCode {
                 "Set METER_SYNC_TENANT_ID to the organisation's id, or keep exactly one row in the local `tenant` table."
             }
             Self::TenantMismatch => {
-                "Set METER_SYNC_TENANT_ID back. If the site really changed hands, a person runs `meter-sync sync --allow-tenant-change --allow-mass-deactivation`."
+                "Set METER_SYNC_TENANT_ID back. If the site really changed hands, a person turns the table over, as the handbook (docs/operating.md) says."
             }
             Self::RemoteUnreachable => {
                 "Check host and port in METER_SYNC_REMOTE_URL and the network to it; a scheduled run is retried by itself."

@@ -21,6 +21,7 @@ pub use report::Report;
 mod check;
 mod config;
 mod exit;
+mod person;
 mod report;
 mod run;
 mod status;

@@ -45,6 +45,13 @@ impl Report {
         Self { code, ..self }
     }
 
+    /// Asks the person at the terminal something, before the report.
+    pub(super) fn ask(question: &str) -> std::io::Result<()> {
+        let mut stderr = std::io::stderr();
+        stderr.write_all(question.as_bytes())?;
+        stderr.flush()
+    }
+
     /// An error of the command line itself, or its help.
     pub fn of_usage(error: &clap::Error) -> Self {
         let text = visible::lines(&error.render().to_string());

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::error::Failure;
+use crate::error::{ErrorCode, Failure};
 use crate::meter::{Fields, Rejection, RunId};
 use crate::runs::Runs;
 use crate::runs::listing::RunDetail;
@@ -18,6 +18,9 @@ pub(super) const SHOWN: u32 = 200;
 const LONGEST_VALUE: usize = 200;
 /// A reason longer than this is cut. It cuts long values by itself.
 const LONGEST_REASON: usize = 1000;
+
+/// How a person turns a table over. A remedy does not say so, as a model reads it.
+const TURN_OVER: &str = "To turn the table over to this tenant: meter-sync sync --allow-tenant-change --allow-mass-deactivation";
 
 /// What is printed of a run.
 pub(super) struct RunText {
@@ -132,6 +135,13 @@ impl Display for RunText {
             None => writeln!(f, "{}", self.next_step)?,
         }
         writeln!(f, "Run {}", self.run_id)?;
+        if self
+            .error
+            .as_ref()
+            .is_some_and(|error| error.code == ErrorCode::TenantMismatch)
+        {
+            writeln!(f, "{TURN_OVER}")?;
+        }
         if self.awaits_decision {
             writeln!(
                 f,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run::RunText;
-use super::{Report, exit};
+use super::{Report, exit, person};
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
 use crate::meter::{Permission, Progress, RunId, Trigger};
@@ -22,10 +22,13 @@ pub(super) struct SyncArgs {
     /// Print the run as one JSON object
     #[arg(long, env = "METER_SYNC_JSON", value_parser = clap::builder::BoolishValueParser::new())]
     json: bool,
-    // No variables for the next three: what a person allows once must not stay allowed.
-    /// Let this run deactivate more meters than the brake allows; look at a dry run first
+    // No variables for the next four: what a person allows once must not stay allowed.
+    /// Let this run deactivate more meters than the brake allows: shows which and asks on the terminal
     #[arg(long, conflicts_with = "allow_plan")]
     allow_mass_deactivation: bool,
+    /// With --allow-mass-deactivation: ask nothing and let any number of meters be deactivated
+    #[arg(long, requires = "allow_mass_deactivation")]
+    yes: bool,
     /// Let this run deactivate the meters that a refused run or a dry run showed, or fewer; if others are due, it is refused again
     #[arg(long, value_name = "RUN_ID")]
     allow_plan: Option<RunId>,
@@ -37,37 +40,28 @@ pub(super) struct SyncArgs {
     reason: Option<String>,
 }
 
+/// Where other meters are due each time the question is answered, it comes so often at most.
+const QUESTIONS: u32 = 3;
+
 impl SyncArgs {
-    /// Requests a run and stays with it to its end.
+    /// Requests a run and stays with it to its end. Where the brake refuses it and a person at the terminal may let it pass,
+    /// asks, and requests a second one.
     pub(super) async fn run(self, app: &App, shutdown: &Shutdown) -> anyhow::Result<Report> {
-        let request = Request {
-            dry_run: self.dry_run,
-            reason: self.reason.or_else(|| self.allow_plan.map(approval_of)),
-            allow: Allow {
-                mass_deactivation: match self.allow_plan {
-                    Some(shown) => Permission::Shown(shown),
-                    None if self.allow_mass_deactivation => Permission::Any,
-                    None => Permission::None,
-                },
-                tenant_change: self.allow_tenant_change,
-            },
-            ..Request::new(Trigger::Cli)
-        };
-        let stopped = shutdown.token();
-        let requested = stopped.run_until_cancelled(app.runs().request(request));
-        let run = match requested.await.ok_or_else(stopped_by_signal)?? {
-            Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
-            Requested::Started(mut ticket) => {
-                match stopped.run_until_cancelled(follow(&mut ticket)).await {
-                    Some(report) => report,
-                    None => {
-                        app.runs().cancel(ticket.run_id());
-                        let ended = tokio::time::timeout(STOP, ended(&mut ticket)).await;
-                        ended.map_err(|_elapsed| stopped_by_signal())?
-                    }
-                }
+        let asks = self.allow_mass_deactivation && !self.yes && !self.dry_run;
+        if asks && !person::is_at_the_terminal() {
+            return Err(person::nobody_to_ask().into());
+        }
+        let mut run = carry_out(app, self.request(app), shutdown).await?;
+        for _ in 0..QUESTIONS {
+            let held = run.held_back.as_ref().filter(|_| asks);
+            let Some(held) = held else {
+                break;
+            };
+            if !person::types_the_number(held, shutdown.token()).await? {
+                break;
             }
-        };
+            run = carry_out(app, self.approved(app, run.run_id), shutdown).await?;
+        }
         // Behind the run the log is pruned.
         shutdown.finish().await;
         let report = match self.json {
@@ -76,6 +70,69 @@ impl SyncArgs {
         };
         Ok(report.with_code(exit::of_report(&run)))
     }
+
+    fn request(&self, app: &App) -> Request {
+        let (mass_deactivation, approval) = match self.allow_plan {
+            Some(shown) => (Permission::Shown(shown), Some(approval_of(shown))),
+            None if self.allow_mass_deactivation && (self.yes || self.dry_run) => {
+                (Permission::Any, Some(ANY_NUMBER.to_owned()))
+            }
+            None => (Permission::None, None),
+        };
+        Request {
+            actor: Some(person::account(&app.runs().site())),
+            dry_run: self.dry_run,
+            reason: self.reason_with(approval.filter(|_| !self.dry_run)),
+            allow: Allow {
+                mass_deactivation,
+                tenant_change: self.allow_tenant_change,
+            },
+            ..Request::new(Trigger::Cli)
+        }
+    }
+
+    /// The same request with the deactivations let pass that a run showed.
+    fn approved(&self, app: &App, shown: RunId) -> Request {
+        let request = self.request(app);
+        Request {
+            reason: self.reason_with(Some(approval_of(shown))),
+            allow: Allow {
+                mass_deactivation: Permission::Shown(shown),
+                ..request.allow
+            },
+            ..request
+        }
+    }
+
+    /// Why, for the log: what the caller says, and what was approved.
+    fn reason_with(&self, approval: Option<String>) -> Option<String> {
+        match (&self.reason, approval) {
+            (Some(reason), Some(approval)) => Some(format!("{reason} ({approval})")),
+            (reason, approval) => reason.clone().or(approval),
+        }
+    }
+}
+
+/// The reason of a run that was let deactivate whatever is gone, for the log.
+const ANY_NUMBER: &str = "any number of deactivations was allowed beforehand";
+
+/// Requests a run and waits for its end.
+async fn carry_out(app: &App, request: Request, shutdown: &Shutdown) -> anyhow::Result<RunReport> {
+    let stopped = shutdown.token();
+    let requested = stopped.run_until_cancelled(app.runs().request(request));
+    Ok(match requested.await.ok_or_else(stopped_by_signal)?? {
+        Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
+        Requested::Started(mut ticket) => {
+            match stopped.run_until_cancelled(follow(&mut ticket)).await {
+                Some(report) => report,
+                None => {
+                    app.runs().cancel(ticket.run_id());
+                    let ended = tokio::time::timeout(STOP, ended(&mut ticket)).await;
+                    ended.map_err(|_elapsed| stopped_by_signal())?
+                }
+            }
+        }
+    })
 }
 
 /// The report of a run once it has ended, though its contents may still be compared.

@@ -26,6 +26,12 @@ impl Environment {
         self.0.get(name).is_some_and(|value| value.is_empty())
     }
 
+    /// The account that `sudo` was called by, if it was.
+    pub fn account_behind_sudo(&self) -> Option<String> {
+        let name = self.0.get(OsStr::new("SUDO_USER"))?.to_str()?;
+        (!name.is_empty()).then(|| name.to_owned())
+    }
+
     /// Refuses a variable that looks like one of ours and is none; `known` are ours.
     pub fn refuse_unknown(&self, known: &BTreeSet<String>) -> Result<(), ConfigError> {
         let variables = self

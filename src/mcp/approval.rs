@@ -19,13 +19,15 @@ use rmcp::{ErrorData, RoleServer};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::meter::{Fields, HeldBack, RunId};
+use crate::meter::{HeldBack, RunId};
 use crate::visible;
 
 use super::caller_token;
 
 /// The field of the form, and the question's name.
 const GO_ON: &str = "deactivate";
+/// What a user knows the remote as.
+pub(super) const CENTRAL: &str = "the central database";
 /// How long the answer to a question counts that the client carries.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
@@ -106,19 +108,9 @@ fn read(result: &ElicitResult) -> Answer {
 }
 
 fn question(held: &HeldBack) -> ElicitRequestParams {
-    let HeldBack {
-        deactivated,
-        active,
-        ..
-    } = held;
-    let message = visible::lines(&format!(
-        "{deactivated} of {active} active meters would be deactivated: {}.{}{} Go on?",
-        held.reasons("the central database"),
-        named("Gone", held.gone, &held.first),
-        named("Switched off", held.switched_off, &held.first_switched_off)
-    ));
+    let message = visible::lines(&format!("{} Go on?", held.in_words(CENTRAL)));
     let field = BooleanSchema::new()
-        .title(format!("Deactivate {deactivated} meters"))
+        .title(format!("Deactivate {} meters", held.deactivated))
         .description("They keep their rows and readings, and become active again when the central database has them active.")
         .with_default(false);
     let schema = ElicitationSchema::builder()
@@ -128,37 +120,6 @@ fn question(held: &HeldBack) -> ElicitRequestParams {
         meta: None,
         message,
         requested_schema: schema,
-    }
-}
-
-/// The first meters of a kind, and how many more there are.
-fn named(kind: &str, count: i64, first: &[Fields]) -> String {
-    if first.is_empty() {
-        return String::new();
-    }
-    let names: Vec<String> = first.iter().map(name).collect();
-    let rest = match count - i64::try_from(first.len()).unwrap_or(i64::MAX) {
-        ..=0 => String::new(),
-        rest => format!(" and {rest} more"),
-    };
-    format!(" {kind}: {}{rest}.", names.join("; "))
-}
-
-/// A meter as a person knows it.
-fn name(meter: &Fields) -> String {
-    let text = |value: &serde_json::Value| match value.as_str() {
-        Some(text) => text.to_owned(),
-        None => value.to_string(),
-    };
-    let key: Vec<String> = meter
-        .iter()
-        .filter(|(field, _)| *field != "name")
-        .map(|(field, value)| format!("{field} {}", text(value)))
-        .collect();
-    let key = crate::arguments::shorten(&key.join(", "));
-    match meter.get("name").filter(|name| !name.is_null()) {
-        Some(name) => format!("{} ({key})", crate::arguments::shorten(&text(name))),
-        None => key,
     }
 }
 

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use axum::http::request::Parts;
 use rmcp::model::{
     CacheScope, CallToolRequestMethod, CallToolRequestParams, CallToolResponse, CallToolResult,
     CancelTaskParams, CompleteRequestParams, CompleteResult, ConstString, CustomRequest,
@@ -23,11 +22,12 @@ use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use crate::arguments;
-use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::runs::Runs;
-use crate::trace::{self, TraceId};
+use crate::trace;
 use approval::Approvals;
+use caller::{caller_token, caller_trace};
+use page::Page;
 use subscriptions::Subscriptions;
 
 mod status;
@@ -42,8 +42,11 @@ mod subscriptions;
 mod answer;
 mod approval;
 mod body;
+mod caller;
+mod page;
 mod patient;
 mod progress;
+mod refusal;
 mod schema;
 mod sessions;
 mod sse;
@@ -120,7 +123,8 @@ impl Server {
     ) -> Result<CallToolResponse, ErrorData> {
         match request.name.as_ref() {
             status::NAME => {
-                let answer = status::call(&self.runs, request.arguments.clone()).await;
+                let page = Page::of(context, self.runs.config());
+                let answer = status::call(&self.runs, request.arguments.clone(), &page).await;
                 Ok(answer.into())
             }
             trigger::NAME => match self.may_trigger(context) {
@@ -310,9 +314,10 @@ impl ServerHandler for Server {
     async fn get_task(
         &self,
         request: GetTaskParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
-        tasks::get(&self.runs, &request.task_id).await
+        let page = Page::of(&context, self.runs.config());
+        tasks::get(&self.runs, &request.task_id, &page).await
     }
 
     async fn update_task(
@@ -349,18 +354,6 @@ impl ServerHandler for Server {
 
 fn server_info() -> Implementation {
     Implementation::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")).with_title(TITLE)
-}
-
-/// The token the caller came with; none over stdio and where no tokens are set.
-fn caller_token(context: &RequestContext<RoleServer>) -> Option<&Token> {
-    context.extensions.get::<Parts>()?.extensions.get::<Token>()
-}
-
-/// The trace the caller's request belongs to: as MCP says it, else as HTTP does.
-fn caller_trace(context: &RequestContext<RoleServer>) -> Option<TraceId> {
-    let told = context.meta.get_traceparent();
-    told.and_then(TraceId::of_traceparent)
-        .or_else(|| TraceId::of_headers(&context.extensions.get::<Parts>()?.headers))
 }
 
 fn modern_meta(context: &RequestContext<RoleServer>) -> Option<MetaObject> {

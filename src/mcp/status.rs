@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::json;
 
+use super::page::Page;
 use super::{CallToolResult, Schema, answer, app, literal, schema};
 use crate::arguments::{Arguments, BadArgument, shorten};
 use crate::meter::RunId;
@@ -49,19 +50,31 @@ pub(super) fn tool(output: Schema) -> Tool {
 }
 
 /// Answers one call.
-pub(super) async fn call(runs: &Runs, arguments: Option<JsonObject>) -> CallToolResult {
+pub(super) async fn call(
+    runs: &Runs,
+    arguments: Option<JsonObject>,
+    page: &Page,
+) -> CallToolResult {
     let query = match read(arguments) {
         Ok(query) => query,
         Err(error) => return answer::bad_argument(&error),
     };
     match runs.status(&query).await {
-        Ok(status) => answer::structured(&status),
+        Ok(status) => answer::structured(&with_page(status, page)),
         // the status itself never fails: what is wrong is the id
         Err(no_such_run) => answer::bad_argument(&BadArgument(format!(
             "{} {}",
             no_such_run.message, no_such_run.remedy
         ))),
     }
+}
+
+/// The same with where a person decides about what the last run held back.
+fn with_page(mut status: Status, page: &Page) -> Status {
+    if let (Some(_), Some(run), None) = (&status.held_back, &status.last_run, &status.running) {
+        status.next_step = format!("{} {}", status.next_step, page.decides(run.run_id));
+    }
+    status
 }
 
 fn read(arguments: Option<JsonObject>) -> Result<StatusQuery, BadArgument> {

@@ -8,6 +8,7 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 
+use super::page::Page;
 use super::trigger;
 use crate::arguments::shorten;
 use crate::meter::{Outcome, RunId};
@@ -31,12 +32,12 @@ pub(super) fn begun(run: &RunReport) -> CreateTaskResult {
 }
 
 /// How a task stands.
-pub(super) async fn get(runs: &Runs, id: &str) -> Result<GetTaskResult, ErrorData> {
+pub(super) async fn get(runs: &Runs, id: &str, page: &Page) -> Result<GetTaskResult, ErrorData> {
     let run = report(runs, parse(id)?).await?;
     let payload = match run.outcome {
         None => TaskPayload::Working,
         Some(Outcome::Interrupted) => TaskPayload::Cancelled,
-        Some(_ended) => completed(run.clone())?,
+        Some(_ended) => completed(run.clone(), page)?,
     };
     let task = task(&run, &payload);
     Ok(GetTaskResult::new(DetailedTask::new(task, payload)))
@@ -63,8 +64,8 @@ async fn report(runs: &Runs, id: RunId) -> Result<RunReport, ErrorData> {
     })
 }
 
-fn completed(run: RunReport) -> Result<TaskPayload, ErrorData> {
-    match serde_json::to_value(trigger::report(run)) {
+fn completed(run: RunReport, page: &Page) -> Result<TaskPayload, ErrorData> {
+    match serde_json::to_value(trigger::report(run, page)) {
         Ok(serde_json::Value::Object(result)) => Ok(TaskPayload::Completed { result }),
         Ok(_) | Err(_) => {
             let message = "The result could not be written as JSON.";

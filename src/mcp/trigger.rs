@@ -13,9 +13,10 @@ use rmcp::{ErrorData, RoleServer};
 use serde_json::json;
 
 use super::approval::{self, Answer, Approvals, ElicitationStyle, Returned};
-use super::{CallToolResult, Schema, answer, app, literal, progress, schema, tasks};
+use super::page::Page;
+use super::{CallToolResult, Schema, answer, app, literal, progress, refusal, schema, tasks};
 use crate::arguments::{Arguments, BadArgument, one_line};
-use crate::error::{ErrorCode, Failure};
+use crate::error::Failure;
 use crate::meter::{Change, Permission, RunId, Trigger};
 use crate::runs::report::{RunReport, RunState};
 use crate::runs::{Allow, Request, Requested, Runs, Ticket};
@@ -90,11 +91,12 @@ pub(super) async fn call(
     let name = super::caller_token(context).and_then(|token| token.name.clone());
     request.actor = name.or_else(|| context.client_info().as_ref().map(actor));
     request.trace = super::caller_trace(context);
+    let page = Page::of(context, runs.config());
     match approvals.returned(context, call)? {
         Returned::Nothing => {}
         Returned::Yes(shown) => request = approved(request, shown),
-        Returned::No => return Ok(declined().into()),
-        Returned::Undecided(run) => return Ok(undecided(run).into()),
+        Returned::No => return Ok(refusal::declined().into()),
+        Returned::Undecided(run) => return Ok(refusal::undecided(run, &page).into()),
     }
     let end = Instant::now() + wait;
     for _ in 0..QUESTIONS {
@@ -107,7 +109,7 @@ pub(super) async fn call(
             (None, _) if run.state == RunState::Running && tasks::are_known(context) => {
                 return Ok(tasks::begun(&run).into());
             }
-            (None, _) | (Some(_), ElicitationStyle::None) => return Ok(report(run).into()),
+            (None, _) | (Some(_), ElicitationStyle::None) => return Ok(report(run, &page).into()),
             (Some(held), ElicitationStyle::SecondCall) => {
                 return Ok(approvals
                     .question((run.run_id, held), context, call)?
@@ -116,13 +118,13 @@ pub(super) async fn call(
             (Some(held), ElicitationStyle::Meanwhile) => {
                 match approval::ask(context, held, end).await {
                     Answer::Yes => request = approved(request, run.run_id),
-                    Answer::No => return Ok(declined().into()),
-                    Answer::Nothing => return Ok(undecided(run.run_id).into()),
+                    Answer::No => return Ok(refusal::declined().into()),
+                    Answer::Nothing => return Ok(refusal::undecided(run.run_id, &page).into()),
                 }
             }
         }
     }
-    Ok(answer::failure(&unsettled(), None).into())
+    Ok(refusal::unsettled().into())
 }
 
 async fn run(
@@ -152,28 +154,6 @@ fn approved(request: Request, shown: RunId) -> Request {
     }
 }
 
-fn declined() -> CallToolResult {
-    let message = "The sync was refused, and the user does not let it go on; no meter was changed.";
-    let remedy = "Leave it at that, and sync again only when the user asks for it.";
-    let failure = Failure::new(ErrorCode::MassDeactivationRefused, message).with_remedy(remedy);
-    answer::failure(&failure, None)
-}
-
-/// Nobody refused it either: the question stays open on the page.
-fn undecided(run: RunId) -> CallToolResult {
-    let message = "The sync was refused, as it would deactivate too many meters, and nobody has decided whether it may go on; no meter was changed.";
-    let remedy = format!(
-        "A person can approve it on the page of this server, at /runs/{run}. Tell the user so, and do not ask for another sync."
-    );
-    let failure = Failure::new(ErrorCode::MassDeactivationRefused, message).with_remedy(remedy);
-    answer::failure(&failure, Some(run))
-}
-
-fn unsettled() -> Failure {
-    let message = "The sync was refused: each time, other meters were gone by the time the user had answered.";
-    Failure::new(ErrorCode::ApprovalOutdated, message)
-}
-
 /// The run as it stands when it has ended, when `wait` is over, or when the client has gone.
 async fn ended(
     mut ticket: Ticket,
@@ -191,9 +171,12 @@ async fn ended(
 }
 
 /// A run as the tool tells of it.
-pub(super) fn report(mut report: RunReport) -> CallToolResult {
+pub(super) fn report(mut report: RunReport, page: &Page) -> CallToolResult {
     if let Some(failure) = report.failure() {
-        return answer::failure(failure, Some(report.run_id));
+        return match &report.held_back {
+            Some(held) => refusal::held_back(failure, held, (report.run_id, page)),
+            None => answer::failure(failure, Some(report.run_id)),
+        };
     }
     let shown = sample(&report.changes);
     report.truncated |= shown < report.changes.len();
@@ -286,6 +269,13 @@ mod tests {
         .expect("a report")
     }
 
+    fn page() -> Page {
+        let settings = crate::config::Settings::default();
+        let environment = crate::config::Environment::default();
+        let config = crate::config::Config::load_from(&settings, &environment);
+        Page::configured(&config.expect("defaults"))
+    }
+
     fn change(note: &str) -> Value {
         json!({"action": "insert", "key": {"id": 1}, "before": {}, "after": {"notes": note}})
     }
@@ -330,7 +320,7 @@ mod tests {
     #[test]
     fn a_run_that_failed_or_was_refused_is_an_error_as_text_with_its_run() {
         for outcome in ["failed", "refused", "interrupted"] {
-            let result = report(run(outcome, &[]));
+            let result = report(run(outcome, &[]), &page());
             assert_eq!(result.is_error, Some(true));
             assert_eq!(result.structured_content, None);
             let text = serde_json::to_string(&result.content).expect("JSON");
@@ -344,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_partial_run_is_a_result() {
-        let result = report(run("partial", &[]));
+        let result = report(run("partial", &[]), &page());
         assert_eq!(result.is_error, Some(false));
         assert_eq!(
             result.structured_content.expect("content")["outcome"],
@@ -354,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_model_is_shown_a_sample_of_many_or_large_changes() {
-        let many = report(run("succeeded", &vec![change("x"); 30]))
+        let many = report(run("succeeded", &vec![change("x"); 30]), &page())
             .structured_content
             .expect("content");
         assert_eq!(many["changes"].as_array().expect("a list").len(), 20);
@@ -363,7 +353,7 @@ mod tests {
             (&json!(30), &json!(true))
         );
         let large = vec![change(&"x".repeat(10_000)); 3];
-        let large = report(run("succeeded", &large))
+        let large = report(run("succeeded", &large), &page())
             .structured_content
             .expect("content");
         assert_eq!(large["changes"].as_array().expect("a list").len(), 1);

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Fields, RunId};
 
+/// A longer name of a meter is cut where it stands among other words.
+const NAME_CHARS: usize = 60;
+
 /// The deactivations that the brake held back, for a person to decide about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldBack {
@@ -37,6 +40,19 @@ impl HeldBack {
         self
     }
 
+    /// How many meters of how many would become inactive, why, and the first of them by name. The names are as the local
+    /// table has them, but for their length.
+    pub fn in_words(&self, remote: &str) -> String {
+        format!(
+            "{} of {} active meters would be deactivated: {}.{}{}",
+            self.deactivated,
+            self.active,
+            self.reasons(remote),
+            listed("Gone", self.gone, &self.first),
+            listed("Switched off", self.switched_off, &self.first_switched_off)
+        )
+    }
+
     /// Which meters would become inactive, as `10 are gone from the remote, 30 were switched off there`.
     pub fn reasons(&self, remote: &str) -> String {
         let verb = |count: i64, one: &'static str, many: &'static str| match count {
@@ -60,6 +76,46 @@ impl HeldBack {
         let parts = [(self.gone, gone), (self.switched_off, switched_off)];
         let parts = parts.into_iter().filter(|(count, _)| *count > 0);
         parts.map(|(_, text)| text).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The first meters of a kind, and how many more there are.
+fn listed(kind: &str, count: i64, first: &[Fields]) -> String {
+    if first.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = first.iter().map(name).collect();
+    let rest = match count - i64::try_from(first.len()).unwrap_or(i64::MAX) {
+        ..=0 => String::new(),
+        rest => format!(" and {rest} more"),
+    };
+    format!(" {kind}: {}{rest}.", names.join("; "))
+}
+
+/// A meter as a person knows it.
+fn name(meter: &Fields) -> String {
+    let text = |value: &serde_json::Value| match value.as_str() {
+        Some(text) => text.to_owned(),
+        None => value.to_string(),
+    };
+    let key: Vec<String> = meter
+        .iter()
+        .filter(|(field, _)| *field != "name")
+        .map(|(field, value)| format!("{field} {}", text(value)))
+        .collect();
+    let key = cut(&key.join(", "));
+    match meter.get("name").filter(|name| !name.is_null()) {
+        Some(name) => format!("{} ({key})", cut(&text(name))),
+        None => key,
+    }
+}
+
+/// The beginning of a name, on one line.
+fn cut(text: &str) -> String {
+    let line = text.replace(char::is_control, " ");
+    match line.trim().char_indices().nth(NAME_CHARS) {
+        Some((end, _)) => format!("{}…", line.trim().get(..end).unwrap_or_default()),
+        None => line.trim().to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use crate::db::Moment;
-use crate::meter::{Change, Outcome, Rejection};
+use crate::meter::{Change, HeldBack, Outcome, Rejection};
 use crate::sync::drift::{self, KnownColumn};
 
 use super::here::Here;
@@ -25,6 +25,8 @@ const LASTS: Duration = Duration::from_secs(10);
 pub(super) struct Found {
     pub(super) tenant: Option<TenantStatus>,
     pub(super) last_run: Option<RunRecord>,
+    /// The deactivations that it held back.
+    pub(super) held_back: Option<HeldBack>,
     pub(super) last_success_at: Option<DateTime<Utc>>,
     pub(super) compared_at: Option<DateTime<Utc>>,
     /// How many runs have ended since then, dry runs aside.
@@ -72,6 +74,7 @@ impl Found {
         };
         if let Some(run) = here.last.as_ref().filter(is_news) {
             self.last_run = Some(run.clone());
+            self.held_back = None;
         }
         self
     }

@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, json, param};
-use crate::error::{ErrorCode, Failure};
+use crate::error::{ErrorCode, Failure, OVERRIDE};
 use crate::meter::{
     Action, Change, Counts, HeldBack, Outcome, PhaseTime, Rejection, RunId, TenantId, Trigger,
 };
@@ -377,6 +377,8 @@ fn failure(row: &Row) -> Option<Failure> {
     let code = serde_json::from_value(Value::String(code)).unwrap_or(ErrorCode::Unknown);
     let message: Option<String> = row.get("error_message");
     let remedy: Option<String> = row.get("error_remedy");
+    // Earlier versions named a way around the brake, which is for people alone.
+    let remedy = remedy.filter(|remedy| !remedy.contains(OVERRIDE));
     Some(Failure {
         code,
         message: message.unwrap_or_default(),

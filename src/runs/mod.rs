@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::db::{Database, DbError, Local, Remote, ServerClock};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Permission, Progress, RunId, Trigger};
+use crate::meter::{Outcome, Permission, Progress, RunId, Trigger};
 use crate::sync::Compare;
 use crate::trace::TraceId;
 
@@ -295,10 +295,15 @@ impl Runs {
             }));
         };
         let is_running = status.running.is_some_and(|running| running.run_id == id);
-        Ok(match record.outcome {
+        let mut report = match record.outcome {
             None if !is_running => RunReport::abandoned(&record, now),
             _ => RunReport::of(&record, status.changes.unwrap_or_default(), now),
-        })
+        };
+        if report.outcome == Some(Outcome::Refused) {
+            let detail = self.run(id).await?;
+            report.held_back = detail.and_then(|detail| detail.held_back);
+        }
+        Ok(report)
     }
 
     /// Says that a failed scheduled run waits until then for its retry, or no longer does.

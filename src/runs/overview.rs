@@ -261,6 +261,7 @@ impl Runs {
             last_success_at: found.last_success_at,
             compared_at: found.compared_at,
             last_run: found.last_run,
+            held_back: found.held_back,
             next_run_at: here
                 .waiting_until
                 .or_else(|| config.schedule.as_ref().and_then(|s| s.next_after(now)))
@@ -323,6 +324,13 @@ async fn read_log(
         None if !is_all => history::last_finished(tx, table, tenant).await?,
         run => run.cloned(),
     };
+    if let Some(run) = found
+        .last_run
+        .as_ref()
+        .filter(|run| run.outcome == Some(Outcome::Refused))
+    {
+        found.held_back = history::details(tx, run.run_id).await?.held_back;
+    }
     found.warnings.extend(found.own_warning());
     let has_succeeded = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
     let success = match runs.iter().find(has_succeeded) {

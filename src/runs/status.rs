@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
-use crate::meter::{Change, Counts, Outcome, Phase, Rejection, RunId, Trigger, text_enum};
+use crate::meter::{
+    Change, Counts, HeldBack, Outcome, Phase, Rejection, RunId, Trigger, text_enum,
+};
 
 text_enum! {
     /// Whether the local meters can be relied on, from a closed set.
@@ -87,6 +89,9 @@ pub struct Status {
     /// The last run that ended; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_run: Option<RunRecord>,
+    /// The deactivations that the last run held back, for a person to decide about; absent where it held none back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<HeldBack>,
     /// When the schedule fires next; absent when it is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_run_at: Option<DateTime<Utc>>,

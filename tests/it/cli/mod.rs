@@ -6,6 +6,7 @@ use crate::support::program::{self, Ended, More};
 use crate::support::schema::assert_fits;
 use crate::support::site::Site;
 
+mod approving;
 mod check;
 mod commands;
 mod config;

@@ -1,0 +1,81 @@
+//! The person at the command line: who it is, and what it answers when asked.
+
+use std::fs;
+use std::io::IsTerminal;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio_util::sync::CancellationToken;
+
+use super::Report;
+use crate::config::Environment;
+use crate::error::{ErrorCode, Failure};
+use crate::meter::HeldBack;
+use crate::visible;
+
+/// Whether somebody can be asked: a script has no terminal, and neither has what an assistant starts.
+pub(super) fn is_at_the_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Why nothing was done without a terminal.
+pub(super) fn nobody_to_ask() -> Failure {
+    let message = "--allow-mass-deactivation asks on the terminal, and there is none.";
+    Failure::new(ErrorCode::ConfigInvalid, message).with_remedy(
+        "Use --allow-plan with the id of the run that showed the meters. Where a person has decided beforehand that any number may be deactivated, add --yes.",
+    )
+}
+
+/// Shows the meters and asks for their number; only that number is a yes.
+pub(super) async fn types_the_number(
+    held: &HeldBack,
+    stopped: CancellationToken,
+) -> anyhow::Result<bool> {
+    let number = held.deactivated;
+    let question = format!(
+        "{}\nThey keep their rows and readings, and become active again when the remote has them active.\nType {number} to deactivate them, or anything else to leave them as they are: ",
+        held.in_words("the remote")
+    );
+    Report::ask(&visible::lines(&question))?;
+    let mut typed = String::new();
+    let mut input = BufReader::new(tokio::io::stdin());
+    let read = stopped.run_until_cancelled(input.read_line(&mut typed));
+    read.await.transpose()?;
+    Ok(typed.trim() == number.to_string())
+}
+
+/// Who runs this program, for the log: the account, and through `sudo` the one behind it.
+pub(super) fn account(host: &str) -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let name = name(uid).unwrap_or_else(|| format!("uid {uid}"));
+    let behind = Environment::of_process().account_behind_sudo();
+    let behind = behind.filter(|_| uid == 0).filter(|behind| *behind != name);
+    let name = behind.map_or(name.clone(), |behind| format!("{behind} as {name}"));
+    format!("{name} on {host}")
+}
+
+fn name(uid: u32) -> Option<String> {
+    let accounts = fs::read_to_string("/etc/passwd").ok()?;
+    named(&accounts, uid)
+}
+
+/// The name of an account in the format of passwd(5).
+fn named(accounts: &str, uid: u32) -> Option<String> {
+    accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid.to_string()).then(|| name.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_named_as_the_system_names_it() {
+        let accounts = "root:x:0:0:root:/root:/bin/sh\n\n+::\nann:x:1000:1000::/home/ann:/bin/sh\n";
+        assert_eq!(named(accounts, 0).as_deref(), Some("root"));
+        assert_eq!(named(accounts, 1000).as_deref(), Some("ann"));
+        assert_eq!(named(accounts, 100), None);
+    }
+}
