@@ -180,7 +180,7 @@ impl ErrorCode {
                 "Check METER_SYNC_LOCAL_TABLE, METER_SYNC_KEY and METER_SYNC_ACTIVE_COLUMN against the local table; `meter-sync check` shows what is missing."
             }
             Self::LocalConstraint => {
-                "Mend the local constraint or the remote data that breaks it, then sync again."
+                "Mend the local constraint or the remote data that breaks it; then ask the user whether to sync again."
             }
             Self::LocalTimeout => {
                 "Find what holds the lock or the load on the local database (pg_stat_activity, pg_locks); METER_SYNC_STATEMENT_TIMEOUT and METER_SYNC_LOCK_TIMEOUT set how long is waited, unless the role's own limits are lower."
@@ -189,7 +189,7 @@ impl ErrorCode {
                 "Wait for the running run to end; ask for the status to follow it."
             }
             Self::ReadOnly => "Start meter-sync without METER_SYNC_READ_ONLY to allow syncs.",
-            Self::Interrupted => "Sync again; what the interrupted run did was rolled back.",
+            Self::Interrupted => "It was rolled back; ask the user whether to sync again now.",
             Self::Internal => "Report this with the log lines of the run (its run id is in each).",
             Self::Unknown => "Read this with the newest meter-sync that uses this database.",
         }

@@ -3,10 +3,9 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Fields, Rejection, RunId};
+use crate::meter::{Change, Fields, Rejection, RunId};
 use crate::runs::Runs;
 use crate::runs::listing::RunDetail;
-use crate::runs::named::NamedChange;
 use crate::runs::report::RunReport;
 use crate::visible;
 
@@ -26,7 +25,7 @@ const TURN_OVER: &str = "To turn the table over to this tenant: meter-sync sync 
 pub(super) struct RunText {
     run_id: RunId,
     summary: String,
-    changes: Vec<NamedChange>,
+    changes: Vec<Change>,
     changes_total: i64,
     rejected: Vec<Rejection>,
     rejected_total: i64,
@@ -62,7 +61,7 @@ impl RunText {
         Self {
             run_id: run.run_id,
             summary: run.summary.clone(),
-            changes: runs.with_names(run.changes.clone()).await,
+            changes: run.changes.clone(),
             changes_total: run.changes_total,
             rejected,
             rejected_total: run.counts.rejected,
@@ -82,7 +81,7 @@ impl RunText {
             run_id: run.run_id,
             summary: detail.summary,
             changes_total: run.counts.changes_to_list(changes.len()),
-            changes: runs.with_names(changes).await,
+            changes,
             rejected: rejected.into_iter().take(SHOWN as usize).collect(),
             rejected_total: run.counts.rejected,
             warning: run.warning,
@@ -158,9 +157,9 @@ fn more(total: i64, listed: usize) -> i64 {
 }
 
 /// `update Main (id="1"): port: null -> "502"`.
-fn change_line(NamedChange { change, name }: &NamedChange) -> String {
+fn change_line(change: &Change) -> String {
     let key = key_text(&change.key);
-    let meter = match name.as_deref().filter(|name| visible::is_seen(name)) {
+    let meter = match change.name.as_deref().filter(|name| visible::is_seen(name)) {
         Some(name) => format!("{} ({key})", visible::line(name, LONGEST_VALUE)),
         None => key,
     };

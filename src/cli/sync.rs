@@ -120,7 +120,7 @@ const ANY_NUMBER: &str = "any number of deactivations was allowed beforehand";
 async fn carry_out(app: &App, request: Request, shutdown: &Shutdown) -> anyhow::Result<RunReport> {
     let stopped = shutdown.token();
     let requested = stopped.run_until_cancelled(app.runs().request(request));
-    Ok(match requested.await.ok_or_else(stopped_by_signal)?? {
+    let report = match requested.await.ok_or_else(stopped_by_signal)?? {
         Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
         Requested::Started(mut ticket) => {
             match stopped.run_until_cancelled(follow(&mut ticket)).await {
@@ -132,7 +132,8 @@ async fn carry_out(app: &App, request: Request, shutdown: &Shutdown) -> anyhow::
                 }
             }
         }
-    })
+    };
+    Ok(app.runs().report_with_names(report).await)
 }
 
 /// The report of a run once it has ended, though its contents may still be compared.

@@ -227,7 +227,7 @@ mod tests {
             "changes": [], "changes_total": 10, "truncated": true,
             "started_at": "2026-11-01T10:00:00Z", "finished_at": "2026-11-01T10:00:01Z",
             "duration_ms": 1000, "remote_bytes": 100,
-            "summary": "10 meters changed.", "next_step": "Nothing.",
+            "summary": "10 meters changed.", "next_step": "Nothing.", "now": "2026-11-01T10:00:02Z",
         });
         if let Some(error) = error {
             report["error"] = error;
@@ -299,7 +299,7 @@ mod tests {
 
     fn body(last_run: Option<Value>, history: &[Value]) -> Value {
         let mut status = json!({
-            "health": "never_run", "activity": "running", "summary": "", "next_step": "",
+            "health": "never_run", "activity": "running", "summary": "", "next_step": "", "now": "2026-11-01T10:00:02Z",
             "schedule": {"line": "off", "timezone": "UTC"},
             "meters": {"active": 7, "inactive": 1},
             "connections": {"remote": {"state": "unknown"}, "local": {"state": "ok"}},

@@ -13,8 +13,14 @@ const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
 
 /// A result for programs and models alike.
 pub(super) fn structured(value: &impl Serialize) -> CallToolResult {
-    match serde_json::to_value(value) {
-        Ok(value) => CallToolResult::structured(value),
+    let written = serde_json::to_string(value);
+    match written.and_then(|text| Ok((serde_json::to_value(value)?, text))) {
+        Ok((value, text)) => {
+            let mut result = CallToolResult::structured(value);
+            // Its members in the order of ours, the summary first.
+            result.content = vec![ContentBlock::text(text)];
+            result
+        }
         Err(error) => {
             tracing::error!(%error, "a tool result could not be written as JSON");
             let message = "The result could not be written as JSON.";

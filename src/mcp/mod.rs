@@ -49,8 +49,10 @@ mod progress;
 mod refusal;
 mod schema;
 mod sessions;
+mod short;
 mod sse;
 mod tasks;
+mod time;
 
 pub mod http;
 pub mod manifest;
@@ -272,7 +274,8 @@ impl ServerHandler for Server {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let mut result = resources::read(&self.runs, &request.uri).await?;
+        let page = Page::of(&context, self.runs.config());
+        let mut result = resources::read(&self.runs, &request.uri, &page).await?;
         result.meta = modern_meta(&context);
         Ok(result.into())
     }

@@ -64,7 +64,7 @@ const QUESTIONS: [Question; 4] = [
 fn in_sync(_: &str) -> String {
     format!(
         "Are this site's meters in sync with the central database? Call {} once. Answer yes or no first, by `health` \
-         and `summary`; then when the last successful sync ended, how many meters are active, and when the next sync \
+         and `summary`, and as of when; then how many meters are active, and when the next sync \
          is due. If `next_step` asks for something, say what and who can do it. Start no sync.",
         status::NAME
     )
@@ -83,10 +83,10 @@ fn last_failure(_: &str) -> String {
 
 fn changes_since(since: &str) -> String {
     format!(
-        "What changed among this site's meters since {since}? Call {name} with `history` 50, then once for each run \
-         since then whose counts are not all zero, with its `run_id`, `include_changes` true and `changes_limit` 200; leave dry \
-         runs out. Say which meters are new, which fields of which meters changed (old and new), which were switched \
-         off and which came back, with the times. If the history does not reach back so far, or a run has more changes than were listed, say so.",
+        "What changed among this site's meters since {since}? Call {name} with `since` set to that time (`7d`, or `2026-01-31T08:00Z`); while the answer has \
+         `next_before`, call again with it as `before`, five times at most. Say how many meters are new, changed, switched off \
+         and back, and name them with the old and new fields and the times. If the log does not reach back so far, or changes \
+         were left out, say so.",
         name = status::NAME
     )
 }

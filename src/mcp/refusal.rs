@@ -1,7 +1,6 @@
 //! What a model is told of a sync that the brake refused: what happened, how many and which meters, and that a person decides.
 //! No text here says how to pass the brake without one.
 
-use super::approval::CENTRAL;
 use super::page::Page;
 use super::{CallToolResult, answer};
 use crate::error::{ErrorCode, Failure};
@@ -33,8 +32,8 @@ pub(super) fn held_back(
     held: &HeldBack,
     (run, page): (RunId, &Page),
 ) -> CallToolResult {
-    let which = visible::lines(&held.in_words(CENTRAL));
-    let message = format!("{} {which}", failure.message);
+    let which = visible::lines(&held.first_in_words());
+    let message = format!("{}{which}", failure.message);
     let remedy = format!("{} {} {TELL}", failure.remedy, page.decides(run));
     let failure = Failure::new(failure.code, message).with_remedy(remedy);
     answer::failure(&failure, Some(run))

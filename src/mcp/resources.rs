@@ -11,7 +11,8 @@ use crate::runs::Runs;
 use crate::runs::meters::KeyText;
 use crate::runs::status::{RunRecord, StatusQuery};
 
-use super::app;
+use super::page::Page;
+use super::{app, status};
 use crate::arguments::shorten;
 
 const STATUS: &str = "meter-sync://status";
@@ -95,13 +96,17 @@ struct Run {
 }
 
 /// Reads what stands at an address.
-pub(super) async fn read(runs: &Runs, uri: &str) -> Result<ReadResourceResult, ErrorData> {
+pub(super) async fn read(
+    runs: &Runs,
+    uri: &str,
+    page: &Page,
+) -> Result<ReadResourceResult, ErrorData> {
     if uri == app::URI {
         return Ok(app::read());
     }
     let json = match Address::parse(uri) {
         Some(Address::Status) => {
-            let status = runs.status(&StatusQuery::default()).await;
+            let status = status::plain(runs, page).await;
             text(&status.map_err(|failure| unreadable(&failure))?)
         }
         Some(Address::Run(id)) => text(&run(runs, id, uri).await?),

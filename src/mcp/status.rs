@@ -2,32 +2,42 @@
 
 use std::ops::RangeInclusive;
 
+use chrono::{DateTime, Utc};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::json;
 
 use super::page::Page;
-use super::{CallToolResult, Schema, answer, app, literal, schema};
+use super::{CallToolResult, Schema, answer, app, literal, schema, short, time};
 use crate::arguments::{Arguments, BadArgument, shorten};
+use crate::error::Failure;
 use crate::meter::RunId;
 use crate::runs::Runs;
+use crate::runs::answer::Question;
+use crate::runs::place::Place;
 use crate::runs::status::{Status, StatusQuery};
+use crate::visible;
 
 /// The tool's name.
 pub(super) const NAME: &str = "meter_sync_status";
 
 const TITLE: &str = "Meter sync status";
 const DESCRIPTION: &str = "Says whether this site's local copy of its meters can be relied on, when \
-    it was last synced from the central database, what changed, what failed and what to do about \
-    it. Use it before and after meter_sync_trigger, to follow a running sync, to answer when or why \
-    a meter changed (`include_changes` with a `run_id` from `history`), and first of all when \
-    anything seems wrong: it answers with both databases down. Do not use it to start a sync or to \
-    read meter values. It changes nothing, asks only the local database, and costs milliseconds. \
-    Act on `next_step`; `health` other than `ok` is explained in `summary`.";
+    it was last synced from the central database, what failed and what to do about it. One call \
+    answers why or since when a meter is inactive (`meter`), what changed since a time (`since`), and \
+    what one run changed (`include_changes`, with a `run_id` from `history`). Use it before and after \
+    meter_sync_trigger, to follow a running sync, and first of all when anything seems wrong: it \
+    answers with both databases down. Do not use it to start a sync or to read what meters measure. \
+    It changes nothing, asks only the local database, and costs milliseconds. Act on `next_step`; `health` other than `ok` is explained in `summary`.";
 
 const HISTORY: RangeInclusive<u32> = 0..=50;
 const CHANGES_LIMIT: RangeInclusive<u32> = 1..=200;
 /// More than any spelling of a UUID needs.
 const RUN_ID_CHARS: usize = 64;
+/// More than any key or name takes that a person types.
+const METER_CHARS: usize = 200;
+const TIME_CHARS: usize = 40;
+/// A run's id and a number.
+const BEFORE_CHARS: usize = 64;
 
 /// The schema of its results, whole.
 pub(super) fn output() -> Schema {
@@ -55,12 +65,12 @@ pub(super) async fn call(
     arguments: Option<JsonObject>,
     page: &Page,
 ) -> CallToolResult {
-    let query = match read(arguments) {
-        Ok(query) => query,
+    let asked = match read(arguments, runs.now()) {
+        Ok(asked) => asked,
         Err(error) => return answer::bad_argument(&error),
     };
-    match runs.status(&query).await {
-        Ok(status) => answer::structured(&with_page(status, page)),
+    match runs.answer(&asked).await {
+        Ok(status) => answer::structured(&told(status, &asked.status, page)),
         // the status itself never fails: what is wrong is the id
         Err(no_such_run) => answer::bad_argument(&BadArgument(format!(
             "{} {}",
@@ -69,29 +79,77 @@ pub(super) async fn call(
     }
 }
 
-/// The same with where a person decides about what the last run held back.
-fn with_page(mut status: Status, page: &Page) -> Status {
+/// The answer to a call without arguments.
+pub(super) async fn plain(runs: &Runs, page: &Page) -> Result<Status, Failure> {
+    let asked = Question::default();
+    let status = runs.answer(&asked).await?;
+    Ok(told(status, &asked.status, page))
+}
+
+/// The status as a model is told it.
+fn told(mut status: Status, asked: &StatusQuery, page: &Page) -> Status {
+    status.summary = visible::lines(&status.summary);
     if let (Some(_), Some(run), None) = (&status.held_back, &status.last_run, &status.running) {
         status.next_step = format!("{} {}", status.next_step, page.decides(run.run_id));
     }
-    status
+    let mut known: Vec<(Failure, RunId)> = Vec::new();
+    for run in &mut status.history {
+        let Some(error) = run.error.take() else {
+            continue;
+        };
+        match known.iter().find(|(known, _)| *known == error) {
+            Some((_, same)) => run.same_error_as = Some(*same),
+            None => {
+                known.push((error.clone(), run.run_id));
+                run.error = Some(error);
+            }
+        }
+    }
+    let unasked = StatusQuery::default();
+    let is_more = asked.history > unasked.history || asked.changes_limit > unasked.changes_limit;
+    short::status(
+        status,
+        if is_more {
+            short::MORE_BYTES
+        } else {
+            short::BYTES
+        },
+    )
 }
 
-fn read(arguments: Option<JsonObject>) -> Result<StatusQuery, BadArgument> {
+fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Question, BadArgument> {
     let default = StatusQuery::default();
     let mut given = Arguments::new(arguments);
-    let query = StatusQuery {
-        history: given.integer("history", HISTORY, default.history)?,
-        run_id: given
-            .text("run_id", RUN_ID_CHARS)?
-            .as_deref()
-            .map(run_id)
-            .transpose()?,
-        include_changes: given.boolean("include_changes", default.include_changes)?,
-        changes_limit: given.integer("changes_limit", CHANGES_LIMIT, default.changes_limit)?,
+    let meter = given.text("meter", METER_CHARS)?;
+    let since = given.text("since", TIME_CHARS)?;
+    let since = since.map(|text| time::since(&text, now)).transpose()?;
+    // What was asked for fills the answer; the runs beside it are told on request.
+    let history = match meter.is_some() || since.is_some() {
+        true => 0,
+        false => default.history,
+    };
+    let run_id = given.text("run_id", RUN_ID_CHARS)?;
+    let before = given.text("before", BEFORE_CHARS)?;
+    let question = Question {
+        status: StatusQuery {
+            history: given.integer("history", HISTORY, history)?,
+            run_id: run_id.as_deref().map(self::run_id).transpose()?,
+            include_changes: given.boolean("include_changes", default.include_changes)?,
+            changes_limit: given.integer("changes_limit", CHANGES_LIMIT, default.changes_limit)?,
+        },
+        meter,
+        since,
+        before: before.as_deref().map(place).transpose()?,
     };
     given.finish()?;
-    Ok(query)
+    let is_other =
+        question.meter.is_some() || question.since.is_some() || question.before.is_some();
+    if question.status.run_id.is_some() && is_other {
+        let message =
+            "`run_id` asks for one run, and goes with none of `meter`, `since` and `before`.";
+        return Err(BadArgument(message.to_owned()));
+    }
+    Ok(question)
 }
 
 fn run_id(text: &str) -> Result<RunId, BadArgument> {
@@ -103,12 +161,36 @@ fn run_id(text: &str) -> Result<RunId, BadArgument> {
     })
 }
 
+fn place(text: &str) -> Result<Place, BadArgument> {
+    text.parse().map_err(|()| {
+        BadArgument(format!(
+            "`before` must be `next_before` of the page before, not {}.",
+            shorten(text)
+        ))
+    })
+}
+
 fn input_schema() -> Schema {
     let default = StatusQuery::default();
     literal(json!({
         "type": "object",
         "additionalProperties": false,
         "properties": {
+            "meter": {
+                "type": "string",
+                "maxLength": METER_CHARS,
+                "description": "A meter's key or a part of its name: its row, whether and why it is inactive, its history; several that match are listed.",
+            },
+            "since": {
+                "type": "string",
+                "maxLength": TIME_CHARS,
+                "description": "A time (`24h`, `7d`, `2026-01-31`, `2026-01-31T08:00Z`): counts and lists what all syncs changed since.",
+            },
+            "before": {
+                "type": "string",
+                "maxLength": BEFORE_CHARS,
+                "description": "`next_before` of an answer, for its next page.",
+            },
             "history": {
                 "type": "integer",
                 "minimum": HISTORY.start(),
@@ -119,19 +201,19 @@ fn input_schema() -> Schema {
             "run_id": {
                 "type": "string",
                 "format": "uuid",
-                "description": "The run to show changes of and to list alone in `history`; the last run when left out.",
+                "description": "The run to show changes of and to list alone; the last when left out.",
             },
             "include_changes": {
                 "type": "boolean",
                 "default": default.include_changes,
-                "description": "Whether to list which meters that run changed, with the old and new fields, and which rows it rejected.",
+                "description": "Whether to list which meters that run changed, and which rows it rejected.",
             },
             "changes_limit": {
                 "type": "integer",
                 "minimum": CHANGES_LIMIT.start(),
                 "maximum": CHANGES_LIMIT.end(),
                 "default": default.changes_limit,
-                "description": "How many changes to list at most.",
+                "description": "How many changes to list at most; with more than 20 the answer may pass 8 kB.",
             },
         },
     }))
@@ -141,22 +223,46 @@ fn input_schema() -> Schema {
 mod tests {
     use super::*;
 
+    const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+    #[test]
+    fn a_misspelt_argument_suggests_the_right_one() {
+        for (misspelt, right) in [
+            ("meter_id", "meter"),
+            ("metre", "meter"),
+            ("sinc", "since"),
+            ("runId", "run_id"),
+            ("change_limit", "changes_limit"),
+            ("includeChanges", "include_changes"),
+        ] {
+            let error = read(given(&json!({misspelt: "x"})), NOW).expect_err("unknown");
+            let expected = format!("did you mean `{right}`?");
+            assert!(error.0.ends_with(&expected), "{misspelt}: {}", error.0);
+        }
+    }
+
     fn given(value: &serde_json::Value) -> Option<JsonObject> {
         value.as_object().cloned()
     }
 
     #[test]
     fn no_arguments_mean_the_defaults_of_the_contract() {
-        let query = read(None).expect("no arguments");
+        let query = read(None, NOW).expect("no arguments").status;
         assert_eq!((query.history, query.changes_limit), (5, 20));
         assert_eq!((query.run_id, query.include_changes), (None, false));
     }
 
     #[test]
     fn the_schema_names_the_arguments_that_are_read() {
-        let all = json!({"history": 50, "run_id": "0190c2f1-7a00-7000-8000-000000000001",
-            "include_changes": true, "changes_limit": 200});
-        read(given(&all)).expect("every argument is known");
+        let id = "0190c2f1-7a00-7000-8000-000000000001";
+        let all = json!({"history": 50, "run_id": id, "include_changes": true, "changes_limit": 200,
+            "meter": "3", "since": "24h", "before": id});
+        let error = read(given(&all), NOW).expect_err("not together");
+        assert!(
+            error.0.starts_with("`run_id` asks for one run"),
+            "{}",
+            error.0
+        );
         let named: Vec<_> = input_schema()["properties"]
             .as_object()
             .unwrap()
@@ -169,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_run_id_that_is_none_is_refused_by_name() {
-        let error = read(given(&json!({"run_id": "latest"}))).expect_err("no UUID");
+        let error = read(given(&json!({"run_id": "latest"})), NOW).expect_err("no UUID");
         assert!(
             error.0.starts_with("`run_id` must be the id of a run"),
             "{}",
@@ -180,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_limit_of_zero_changes_is_out_of_range() {
-        assert!(read(given(&json!({"changes_limit": 0}))).is_err());
-        assert!(read(given(&json!({"history": 0}))).is_ok());
+        assert!(read(given(&json!({"changes_limit": 0})), NOW).is_err());
+        assert!(read(given(&json!({"history": 0})), NOW).is_ok());
     }
 }

@@ -14,10 +14,12 @@ use serde_json::json;
 
 use super::approval::{self, Answer, Approvals, ElicitationStyle, Returned};
 use super::page::Page;
-use super::{CallToolResult, Schema, answer, app, literal, progress, refusal, schema, tasks};
+use super::{
+    CallToolResult, Schema, answer, app, literal, progress, refusal, schema, short, tasks,
+};
 use crate::arguments::{Arguments, BadArgument, one_line};
 use crate::error::Failure;
-use crate::meter::{Change, Permission, RunId, Trigger};
+use crate::meter::{Permission, RunId, Trigger};
 use crate::runs::report::{RunReport, RunState};
 use crate::runs::{Allow, Request, Requested, Runs, Ticket};
 
@@ -41,9 +43,8 @@ const WAIT_SECONDS_DEFAULT: u32 = 20;
 const REASON_CHARS: usize = 200;
 const IDEMPOTENCY_KEY_CHARS: usize = 200;
 const ACTOR_CHARS: usize = 100;
-/// How many changes, and how much of their JSON, a model is shown; the rest is counted.
+/// How many changes a model is shown; the rest is counted.
 const SAMPLE_CHANGES: usize = 20;
-const SAMPLE_BYTES: usize = 16 * 1024;
 
 /// A call that was understood.
 #[derive(Debug)]
@@ -133,11 +134,12 @@ async fn run(
     wait: Duration,
     context: &RequestContext<RoleServer>,
 ) -> Result<RunReport, Failure> {
-    Ok(match runs.request(request).await? {
+    let report = match runs.request(request).await? {
         Requested::Started(ticket) => ended(ticket, wait, context).await,
         Requested::AlreadyRunning(running) => *running,
         Requested::Finished(finished) => *finished,
-    })
+    };
+    Ok(runs.report_with_names(report).await)
 }
 
 /// The same request with the deactivations let pass that a run showed.
@@ -178,23 +180,9 @@ pub(super) fn report(mut report: RunReport, page: &Page) -> CallToolResult {
             None => answer::failure(failure, Some(report.run_id)),
         };
     }
-    let shown = sample(&report.changes);
-    report.truncated |= shown < report.changes.len();
-    report.changes.truncate(shown);
-    answer::structured(&report)
-}
-
-/// How many of the first changes to show.
-fn sample(changes: &[Change]) -> usize {
-    let mut bytes = 0;
-    changes
-        .iter()
-        .take(SAMPLE_CHANGES)
-        .take_while(|change| {
-            bytes += serde_json::to_vec(change).map_or(SAMPLE_BYTES, |json| json.len());
-            bytes <= SAMPLE_BYTES
-        })
-        .count()
+    report.truncated |= report.changes.len() > SAMPLE_CHANGES;
+    report.changes.truncate(SAMPLE_CHANGES);
+    answer::structured(&short::report(report, short::BYTES))
 }
 
 /// The client's name and version, as the log shows who asked.
@@ -264,7 +252,7 @@ mod tests {
             "started_at": "2026-11-01T10:00:00Z", "finished_at": "2026-11-01T10:00:01Z",
             "duration_ms": 1000, "remote_bytes": 100,
             "error": {"code": "MASS_DEACTIVATION_REFUSED", "message": "Too many.", "remedy": "Look."},
-            "summary": "s", "next_step": "n",
+            "summary": "s", "next_step": "n", "now": "2026-11-01T10:00:02Z",
         }))
         .expect("a report")
     }
@@ -352,11 +340,20 @@ mod tests {
             (&many["changes_total"], &many["truncated"]),
             (&json!(30), &json!(true))
         );
-        let large = vec![change(&"x".repeat(10_000)); 3];
+        let large: Vec<Value> = (0..20).map(|_| json!({"action": "update", "key": {"id": 1},
+            "before": {"a": "x".repeat(10_000), "b": "y".repeat(199)}, "after": {"a": "z".repeat(10_000), "b": "v".repeat(199)}})).collect();
         let large = report(run("succeeded", &large), &page())
             .structured_content
             .expect("content");
-        assert_eq!(large["changes"].as_array().expect("a list").len(), 1);
+        assert!(large.to_string().len() <= short::BYTES, "{large:#}");
+        let shown = large["changes"].as_array().expect("a list").len();
+        assert!((5..20).contains(&shown), "{shown}");
+        let left_out = large["left_out"].as_str().expect("words");
+        assert!(
+            left_out.contains(&format!("{} of 20 changes", 20 - shown)),
+            "{left_out}"
+        );
+        assert!(left_out.contains("the ends of long values"), "{left_out}");
         assert_eq!(large["truncated"], true);
     }
 

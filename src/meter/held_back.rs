@@ -44,13 +44,18 @@ impl HeldBack {
     /// table has them, but for their length.
     pub fn in_words(&self, remote: &str) -> String {
         format!(
-            "{} of {} active meters would be deactivated: {}.{}{}",
+            "{} of {} active meters would be deactivated: {}.{}",
             self.deactivated,
             self.active,
             self.reasons(remote),
-            listed("Gone", self.gone, &self.first),
-            listed("Switched off", self.switched_off, &self.first_switched_off)
+            self.first_in_words()
         )
+    }
+
+    /// The first of the meters by name, with a blank before.
+    pub fn first_in_words(&self) -> String {
+        let gone = listed("Gone", self.gone, &self.first);
+        gone + &listed("Switched off", self.switched_off, &self.first_switched_off)
     }
 
     /// Which meters would become inactive, as `10 are gone from the remote, 30 were switched off there`.
@@ -93,7 +98,7 @@ fn listed(kind: &str, count: i64, first: &[Fields]) -> String {
 }
 
 /// A meter as a person knows it.
-fn name(meter: &Fields) -> String {
+pub(crate) fn name(meter: &Fields) -> String {
     let text = |value: &serde_json::Value| match value.as_str() {
         Some(text) => text.to_owned(),
         None => value.to_string(),

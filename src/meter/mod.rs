@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 pub use held_back::{HeldBack, Permission};
 
-mod held_back;
+pub(crate) mod held_back;
 
 /// A JSON object: a key or the changed fields of a meter, by column name.
 pub type Fields = serde_json::Map<String, serde_json::Value>;
@@ -251,6 +251,9 @@ pub struct Change {
     pub action: Action,
     /// The meter's key, by column name.
     pub key: Fields,
+    /// The meter's name, where it has one and it was looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The changed fields as they were; empty for an insert.
     pub before: Fields,
     /// The changed fields as they are now.

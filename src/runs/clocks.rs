@@ -58,7 +58,7 @@ pub(super) fn dated_ahead(synced_at: DateTime<Utc>, now: DateTime<Utc>) -> Optio
     clock::lies_ahead(synced_at, now).then(|| {
         format!(
             "The last sync is dated {}, ahead of the local database's clock, so nothing tells how old the meters are. \
-             Check that clock, then trigger a sync.",
+             Check that clock, then ask the user whether to sync.",
             synced_at.format("%Y-%m-%d %H:%M:%S UTC")
         )
     })

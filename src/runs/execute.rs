@@ -311,7 +311,7 @@ async fn read_and_write(
 fn cancelled() -> Failure {
     let message = "The run was cancelled before its end; no meter was changed.";
     Failure::new(ErrorCode::Interrupted, message)
-        .with_remedy("Sync again when it is wanted; the schedule goes on by itself.")
+        .with_remedy("Sync again when the user wants it; the schedule goes on by itself.")
 }
 
 fn overtime(limit: Duration, phase: Phase) -> Failure {

@@ -145,7 +145,7 @@ impl Found {
 
 fn interruption(run: &RunRecord) -> String {
     format!(
-        "Run {} was interrupted, and the next run will mark it: trigger a sync, or leave it to the schedule.",
+        "Run {} was interrupted, and the next run will mark it: leave that to the schedule, or ask the user whether to sync now.",
         run.run_id
     )
 }

@@ -99,6 +99,7 @@ mod tests {
             outcome: Some(outcome),
             counts: Counts::default(),
             error: None,
+            same_error_as: None,
             remote_bytes: 0,
             changes_truncated: false,
             warning: None,

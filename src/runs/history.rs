@@ -267,7 +267,7 @@ pub(super) async fn ended_after(
 }
 
 /// The change `c` as [`change`] reads it.
-fn changed(text: fn(&str) -> String) -> String {
+pub(super) fn changed(text: fn(&str) -> String) -> String {
     let [key, before, after] = ["c.key", "c.before", "c.after"].map(text);
     format!("c.action, {key}, {before}, {after}")
 }
@@ -291,10 +291,11 @@ select {} from meter_sync.meter_sync_change c where c.run_id = $1 order by c.n l
     Ok(rows.iter().map(change).collect())
 }
 
-fn change(row: &Row) -> Change {
+pub(super) fn change(row: &Row) -> Change {
     Change {
         action: Action::read(row.get(0)),
         key: json::fields(row.get(1)),
+        name: None,
         before: json::fields(row.get(2)),
         after: json::fields(row.get(3)),
     }
@@ -366,6 +367,7 @@ fn record(row: &Row) -> RunRecord {
             rejected: row.get("rejected"),
         },
         error: failure(row),
+        same_error_as: None,
         remote_bytes: row.get("remote_bytes"),
         changes_truncated: row.get("changes_truncated"),
         warning: row.get("warning"),

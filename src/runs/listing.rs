@@ -208,8 +208,11 @@ impl Runs {
         let has_more = numbered.len() > limit as usize;
         numbered.truncate(limit as usize);
         let last = numbered.last().map(|(n, _)| *n);
+        drop(tx);
+        drop(connection);
+        let changes = numbered.into_iter().map(|(_, change)| change).collect();
         Ok(ChangesPage {
-            changes: numbered.into_iter().map(|(_, change)| change).collect(),
+            changes: self.with_names(changes).await,
             next_after: last.filter(|_| has_more),
         })
     }

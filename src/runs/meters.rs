@@ -1,10 +1,6 @@
 //! One meter as the local table has it, and what the runs did to it.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
-use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
@@ -12,11 +8,13 @@ use tokio_postgres::Row;
 use crate::db::catalog::{self, Column, Relation};
 use crate::db::{DbError, Local, Tx, json, migrations, param, quote};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Action, Fields, RunId};
+use crate::meter::{Action, Fields, RunId, held_back};
 
-use super::Runs;
+pub use super::key_text::KeyText;
+use super::place::{self, Place};
 use super::table::{self, LocalTable, Scope};
 use super::tenant::{self, NoTenant};
+use super::{Runs, activity};
 
 /// A meter and its history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,11 +22,36 @@ use super::tenant::{self, NoTenant};
 pub struct MeterReport {
     /// Its key.
     pub key: Fields,
+    /// Its name, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether it is active here; absent where there is no row, or no such column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
+    /// How it stands in one sentence, and why it is inactive where it is.
+    pub summary: String,
     /// Its local row, the site's own columns included; absent where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meter: Option<Fields>,
     /// What runs changed of it, the latest first, at most [`CHANGES`].
     pub changes: Vec<MeterChange>,
+    /// Its key as the log has it.
+    #[serde(skip)]
+    pub(super) key_json: String,
+    /// Whether there are changes before these.
+    #[serde(skip)]
+    pub has_more: bool,
+}
+
+impl MeterReport {
+    /// The meter, and how it stands.
+    pub(super) fn in_words(&self) -> String {
+        let mut known = self.key.clone();
+        if let Some(name) = &self.name {
+            known.insert(NAME.to_owned(), name.as_str().into());
+        }
+        format!("{}: {}", held_back::name(&known), self.summary)
+    }
 }
 
 /// What one run changed of a meter.
@@ -37,6 +60,9 @@ pub struct MeterReport {
 pub struct MeterChange {
     /// The run.
     pub run_id: RunId,
+    /// Its number among the run's changes.
+    #[serde(skip)]
+    pub n: i64,
     /// When the change became visible.
     pub at: DateTime<Utc>,
     /// What was done.
@@ -47,79 +73,22 @@ pub struct MeterChange {
     pub after: Fields,
 }
 
-/// A meter's key as an address gives it, its values as text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyText {
-    /// The values of the key's columns, in the order of the key.
-    Ordered(Vec<String>),
-    /// The values by the columns' names, as the key in a [`MeterReport`] or a change has them.
-    Named(BTreeMap<String, String>),
-}
-
-impl KeyText {
-    /// The last part of an address: values in the order of the key, percent-encoded, with commas between;
-    /// `None` for what is no key of any meter.
-    pub fn parse(part: &str) -> Option<Self> {
-        if part.is_empty() || part.len() > LONGEST {
-            return None;
-        }
-        let decoded = |part| percent_decode_str(part).decode_utf8();
-        let values = part
-            .split(',')
-            .map(|part| Some(decoded(part).ok()?.into_owned()));
-        let key = Self::Ordered(values.collect::<Option<_>>()?);
-        key.is_text().then_some(key)
-    }
-
-    /// The query of an address: `column=value` pairs, form-encoded and decoded already.
-    pub fn named(pairs: BTreeMap<String, String>) -> Option<Self> {
-        let key = Self::Named(pairs);
-        key.is_text().then_some(key)
-    }
-
-    /// Postgres has no texts with a NUL.
-    fn is_text(&self) -> bool {
-        let holds_nul = |text: &String| text.contains('\0');
-        match self {
-            Self::Ordered(values) => !values.iter().any(holds_nul),
-            Self::Named(pairs) => !pairs.values().any(holds_nul),
-        }
-    }
-
-    fn values(&self, columns: &[Column]) -> Option<Vec<String>> {
-        match self {
-            Self::Ordered(values) => Some(values.clone()),
-            Self::Named(pairs) if pairs.len() == columns.len() => {
-                let value = |column: &Column| pairs.get(&column.name).cloned();
-                columns.iter().map(value).collect()
-            }
-            Self::Named(_) => None,
-        }
-        .filter(|values| values.len() == columns.len())
-    }
-}
-
-/// More than any key of a meter takes, percent-encoded.
-const LONGEST: usize = 2048;
-
 /// The column that people know a meter by, where there is one.
-const NAME: &str = "name";
+pub(super) const NAME: &str = "name";
 
 /// How many changes of a meter are told.
 pub const CHANGES: i64 = 100;
 
-/// How long keys are looked for while a person is typing. No index leads to those that begin so, and to look at a
-/// million takes a third of a second.
-const TYPING: Duration = Duration::from_secs(1);
-
 /// The table of the meters and what picks one of them.
-struct Meters {
-    scope: Scope,
-    relation: Relation,
+pub(super) struct Meters {
+    pub(super) scope: Scope,
+    pub(super) relation: Relation,
     /// The key's columns.
-    key: Vec<Column>,
+    pub(super) key: Vec<Column>,
     /// The condition that picks the tenant's rows, for a row named `l`.
-    filter: String,
+    pub(super) filter: String,
+    /// Whether the row `l` is active, as an expression.
+    pub(super) active: String,
 }
 
 impl Runs {
@@ -129,20 +98,9 @@ impl Runs {
         let mut connection = local.connect_to_read().await.map_err(|e| e.failure())?;
         let tx = connection.begin("meter").await.map_err(|e| e.failure())?;
         let meters = self.meters(&tx).await?;
-        meters.find(&tx, key).await.map_err(|e| e.failure())
-    }
-
-    /// Keys that begin so, in order, where the key is one column.
-    pub async fn meter_keys(&self, prefix: &str, limit: i64) -> Result<Vec<String>, Failure> {
-        let local = self.local()?;
-        let mut connection = local.connect_to_read().await.map_err(|e| e.failure())?;
-        let tx = connection.begin("meter keys").await;
-        let tx = tx.map_err(|e| e.failure())?;
-        let meters = self.meters(&tx).await?;
-        meters
-            .keys(&tx, prefix, limit)
-            .await
-            .map_err(|e| e.failure())
+        let active = &self.config().mapping.active_column;
+        let found = meters.find(&tx, key, active).await;
+        found.map_err(|e| e.failure())
     }
 
     /// The names that the meters with these keys have in the local table, in the order of the keys; none where
@@ -159,7 +117,7 @@ impl Runs {
         }
     }
 
-    async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
+    pub(super) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
         let mapping = &self.config().mapping;
         let table = table::find(tx, mapping).await.map_err(|e| e.failure())?;
         let tenant = match tenant::resolve(tx, mapping, &table).await {
@@ -191,21 +149,27 @@ impl Runs {
             ))
         })?;
         let filter = table::of_tenant(&table, mapping, &tenant.given);
+        let active = match relation.column(&mapping.active_column) {
+            Some(_) => format!("l.{} is true", quote::identifier(&mapping.active_column)),
+            None => "null::pg_catalog.bool".to_owned(),
+        };
         tx.use_role_path().await.map_err(|e| e.failure())?;
         Ok(Meters {
             scope: Scope { tenant, table },
             relation,
             key,
             filter,
+            active,
         })
     }
 }
 
 impl Meters {
-    async fn find(
+    pub(super) async fn find(
         &self,
         tx: &Tx<'_, Local>,
         key: &KeyText,
+        active_column: &str,
     ) -> Result<Option<MeterReport>, DbError> {
         let Some(key) = key.values(&self.key) else {
             return Ok(None);
@@ -214,22 +178,31 @@ impl Meters {
             return Ok(None);
         };
         // A type may take for one key what is written otherwise, such as `char(3)`; the log has it as the row does.
-        let (key_json, meter) = match self.row(tx, &key).await? {
-            Some((key, meter)) => (key, Some(meter)),
-            None => (read, None),
+        let (key_json, active, meter) = match self.row(tx, &key).await? {
+            Some((key, active, meter)) => (key, active, Some(meter)),
+            None => (read, None, None),
         };
+        // The log is ours, and read by our own names.
+        tx.pin_path().await?;
         let changes = match migrations::exist(tx).await? {
             true => self.changes(tx, &key_json).await?,
             false => Vec::new(),
         };
-        let key = json::fields(&key_json);
-        let is_known = meter.is_some() || !changes.is_empty();
-        let report = MeterReport {
-            key,
+        if meter.is_none() && changes.is_empty() {
+            return Ok(None);
+        }
+        let name = meter.as_ref().and_then(|meter| meter.get(NAME)?.as_str());
+        let name = name.map(str::to_owned);
+        Ok(Some(MeterReport {
+            summary: activity::in_words(active, meter.is_some(), &changes, active_column),
+            key: json::fields(&key_json),
+            name,
+            active,
             meter,
             changes,
-        };
-        Ok(is_known.then_some(report))
+            key_json,
+            has_more: false,
+        }))
     }
 
     /// The key as the log has it; `None` if its values are none of their types.
@@ -271,7 +244,7 @@ impl Meters {
         &self,
         tx: &Tx<'_, Local>,
         key: &[String],
-    ) -> Result<Option<(String, Fields)>, DbError> {
+    ) -> Result<Option<(String, Option<bool>, Fields)>, DbError> {
         let pairs = quote::list(self.key.iter().map(|column| &column.name), ", ", |name| {
             format!("{}, l.{}", quote::literal(name), quote::identifier(name))
         });
@@ -284,15 +257,16 @@ impl Meters {
         let sql = |text: fn(&str) -> String| {
             let key = text(&format!("pg_catalog.jsonb_build_object({pairs})"));
             format!(
-                "-- read a meter\nselect {key}, {} from {table} l where {picked} and {} limit 1",
+                "-- read a meter\nselect {key}, {}, {} from {table} l where {picked} and {} limit 1",
                 text("pg_catalog.row_to_json(l.*)"),
+                self.active,
                 self.filter
             )
         };
         let rows = tx.query_json(sql, &texts(key)).await?;
         let found = rows
             .first()
-            .map(|row| (row.get(0), json::fields(row.get(1))));
+            .map(|row| (row.get(0), row.get(2), json::fields(row.get(1))));
         Ok(found)
     }
 
@@ -324,11 +298,28 @@ from pg_catalog.jsonb_array_elements($1::jsonb) with ordinality asked (key, n) o
     }
 
     async fn changes(&self, tx: &Tx<'_, Local>, key: &str) -> Result<Vec<MeterChange>, DbError> {
+        self.changes_before(tx, key, (None, None), CHANGES).await
+    }
+
+    /// Changes since a time and before a place in the log, the latest first.
+    pub(super) async fn changes_before(
+        &self,
+        tx: &Tx<'_, Local>,
+        key: &str,
+        (since, before): (Option<DateTime<Utc>>, Option<Place>),
+        limit: i64,
+    ) -> Result<Vec<MeterChange>, DbError> {
+        let (run, n) = before.map_or((None, 0), |place| {
+            (Some(place.run.as_uuid()), place.number())
+        });
         let params = [
             param::text(key),
             param::text(self.scope.table.name.as_str()),
             param::text(self.scope.tenant.id.as_str()),
-            param::bigint(CHANGES),
+            param::bigint(limit),
+            param::uuid(run),
+            param::bigint(n),
+            param::timestamptz(since.unwrap_or(DateTime::UNIX_EPOCH)),
         ];
         let change = |row: &Row| MeterChange {
             run_id: RunId::from(row.get::<_, uuid::Uuid>(0)),
@@ -336,53 +327,28 @@ from pg_catalog.jsonb_array_elements($1::jsonb) with ordinality asked (key, n) o
             action: Action::read(row.get(2)),
             before: json::fields(row.get(3)),
             after: json::fields(row.get(4)),
+            n: row.get(5),
         };
         let rows = tx.query(&history(&self.scope.table), &params).await?;
         Ok(rows.iter().map(change).collect())
     }
-
-    async fn keys(
-        &self,
-        tx: &Tx<'_, Local>,
-        prefix: &str,
-        limit: i64,
-    ) -> Result<Vec<String>, DbError> {
-        let [column] = self.key.as_slice() else {
-            return Ok(Vec::new());
-        };
-        let key = quote::identifier(&column.name);
-        let sql = format!(
-            "-- list keys
-select l.{key}::text from {} l
-where pg_catalog.starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2",
-            self.relation.quoted(),
-            self.filter
-        );
-        tx.allow_each_statement(TYPING).await?;
-        let params = [param::text(prefix), param::bigint(limit)];
-        let rows = tx.query(&sql, &params).await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
-    }
 }
 
 fn history(table: &LocalTable) -> String {
-    let order = match table.has_run_numbers {
-        true => "g.seq",
-        false => "c.run_id",
-    };
+    let (order, before) = (place::order(table), place::is_before(table, "$5", "$6"));
     format!(
         "-- list a meter's changes
-select c.run_id, g.finished_at, c.action, c.before::text, c.after::text
+select c.run_id, g.finished_at, c.action, c.before::text, c.after::text, c.n
 from meter_sync.meter_sync_change c
 join meter_sync.meter_sync_log g on g.id = c.run_id
 where c.key = $1::jsonb and g.local_table = $2 and g.tenant = $3
-  and not g.dry_run and g.outcome in ('succeeded', 'partial')
-order by {order} desc limit $4"
+  and not g.dry_run and g.outcome in ('succeeded', 'partial') and g.finished_at >= $7 and {before}
+order by {order} desc, c.n limit $4"
     )
 }
 
 /// The condition that a column of the row `l` is what a text says.
-fn is(column: &Column, text: &str) -> String {
+pub(super) fn is(column: &Column, text: &str) -> String {
     let Column {
         name,
         equals,

@@ -4,34 +4,32 @@ use crate::error::Failure;
 use crate::meter::{Change, Fields};
 
 use super::Runs;
-
-/// A change of a meter, with the meter's name where it has one.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NamedChange {
-    /// The change.
-    pub change: Change,
-    /// The name.
-    pub name: Option<String>,
-}
+use super::report::RunReport;
 
 impl Runs {
-    /// Finds the names: in the change where it has one, else in the local table. They are a help only, so where the
+    /// Finds the meters' names: in the change where it has one, else in the local table. They are a help only, so where the
     /// table cannot be asked changes go without.
-    pub async fn with_names(&self, changes: Vec<Change>) -> Vec<NamedChange> {
-        let has_no_name = |change: &&Change| name(change).is_none();
-        let unnamed = changes.iter().filter(has_no_name);
+    pub async fn with_names(&self, mut changes: Vec<Change>) -> Vec<Change> {
+        for change in &mut changes {
+            change.name = name(change).map(str::to_owned);
+        }
+        let unnamed = changes.iter().filter(|change| change.name.is_none());
         let keys: Vec<&Fields> = unnamed.map(|change| &change.key).collect();
         let found: Result<_, Failure> = match keys.is_empty() {
             true => Ok(Vec::new()),
             false => self.names(&keys).await,
         };
         let mut found = found.unwrap_or_default().into_iter();
-        let named = |change: Change| {
-            let name = name(&change).map(str::to_owned);
-            let name = name.or_else(|| found.next().flatten());
-            NamedChange { change, name }
-        };
-        changes.into_iter().map(named).collect()
+        for change in changes.iter_mut().filter(|change| change.name.is_none()) {
+            change.name = found.next().flatten();
+        }
+        changes
+    }
+
+    /// The report of a run with the names of the meters that it changed.
+    pub async fn report_with_names(&self, report: RunReport) -> RunReport {
+        let changes = self.with_names(report.changes).await;
+        RunReport { changes, ..report }
     }
 }
 

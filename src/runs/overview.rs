@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::db::{Connection, Database, DbError, Local, Tx, migrations};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Outcome, RunId, TenantId};
+use crate::meter::{Outcome, TenantId};
 
 use super::counted::Meters;
 use super::found::{self, Found, Tally};
@@ -31,7 +31,11 @@ enum Unfound {
 impl Runs {
     /// The status now. An error only when `run_id` names no run.
     pub async fn status(&self, query: &StatusQuery) -> Result<Status, Failure> {
-        Ok(self.ask_status(query, None).await?.0)
+        let mut status = self.ask_status(query, None).await?.0;
+        if let Some(changes) = status.changes.take() {
+            status.changes = Some(self.with_names(changes).await);
+        }
+        Ok(status)
     }
 
     /// The status now, with a local database that gives no answer within `patience` taken for one that is down.
@@ -172,7 +176,7 @@ impl Runs {
                 .map_err(failed)?;
             read_runs(tx, log, query, &mut found).await?;
         } else if let Some(id) = query.run_id {
-            return Err(Unfound::NoSuchRun(no_such_run(id)));
+            return Err(Unfound::NoSuchRun(words::no_such_run(id)));
         }
         match tenant {
             Ok(tenant) => {
@@ -255,8 +259,15 @@ impl Runs {
         Status {
             health,
             activity,
-            summary: words::summary(health, &found, here.local.error.as_ref()),
+            summary: words::summary(health, &found, here.local.error.as_ref(), now),
             next_step: words::next_step(health, &found, running.as_ref()),
+            now,
+            meter: None,
+            matches: None,
+            changes_since: None,
+            next_before: None,
+            has_more_runs: false,
+            left_out: None,
             tenant: found.tenant,
             last_success_at: found.last_success_at,
             compared_at: found.compared_at,
@@ -266,18 +277,7 @@ impl Runs {
                 .waiting_until
                 .or_else(|| config.schedule.as_ref().and_then(|s| s.next_after(now)))
                 .filter(|_| self.is_configured()),
-            schedule: ScheduleStatus {
-                line: config
-                    .schedule
-                    .as_ref()
-                    .map_or("off", |s| s.line())
-                    .to_owned(),
-                timezone: config
-                    .schedule
-                    .as_ref()
-                    .map_or("UTC", |s| s.zone().name())
-                    .to_owned(),
-            },
+            schedule: ScheduleStatus::of(config.schedule.as_ref()),
             meters: found.meters,
             connections: Connections {
                 remote: here.remote,
@@ -368,7 +368,7 @@ async fn read_runs(
     let failed = |e: DbError| Unfound::Failed(e.failure());
     if let Some(id) = query.run_id {
         let run = history::by_id(tx, log, id).await.map_err(failed)?;
-        found.history = vec![run.ok_or_else(|| Unfound::NoSuchRun(no_such_run(id)))?];
+        found.history = vec![run.ok_or_else(|| Unfound::NoSuchRun(words::no_such_run(id)))?];
     }
     let shown = query
         .run_id
@@ -379,14 +379,6 @@ async fn read_runs(
         found.rejected = Some(history::rejected(tx, id, limit).await.map_err(failed)?);
     }
     Ok(())
-}
-
-fn no_such_run(id: RunId) -> Failure {
-    Failure::new(
-        ErrorCode::ConfigInvalid,
-        format!("There is no run {id} in the log."),
-    )
-    .with_remedy("Leave run_id out to list the latest runs with their ids.")
 }
 
 fn missing(setting: &str) -> Failure {

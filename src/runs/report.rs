@@ -25,6 +25,10 @@ pub enum RunState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunReport {
+    /// The result in one sentence.
+    pub summary: String,
+    /// What to do next, in one sentence.
+    pub next_step: String,
     /// The run's id; with `already_running` the id of the run in progress.
     pub run_id: RunId,
     /// Whether it has ended.
@@ -57,10 +61,11 @@ pub struct RunReport {
     /// What deserves attention though the run did what it was to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-    /// The result in one sentence.
-    pub summary: String,
-    /// What to do next, in one sentence.
-    pub next_step: String,
+    /// When this was told, by the local database's clock.
+    pub now: DateTime<Utc>,
+    /// What was left out to keep the answer short, and how to get it; absent where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
     /// The plan that the brake held back, for a surface that can ask a person; not part of the object.
     #[serde(skip)]
     pub held_back: Option<HeldBack>,
@@ -96,6 +101,8 @@ impl RunReport {
             warning: record.warning.clone(),
             summary: summary(record),
             next_step: next_step(record),
+            now,
+            left_out: None,
             held_back: None,
         }
     }
@@ -161,7 +168,7 @@ pub(crate) fn summary(record: &RunRecord) -> String {
         None => "The sync is running.".to_owned(),
         Some(Outcome::NoChange) => {
             format!(
-                "Nothing to change: all {} meters are equal on both sides.",
+                "Nothing to change: all {} meters were equal on both sides.",
                 counts.unchanged
             )
         }
@@ -221,7 +228,7 @@ pub(super) fn next_step(record: &RunRecord) -> String {
         Some(Outcome::DryRun) => match &record.error {
             Some(refusal) => refusal.remedy.clone(),
             None if record.counts.changes() == 0 => "Nothing to do.".to_owned(),
-            None => "Trigger a sync without dry_run to make these changes.".to_owned(),
+            None => "This was a dry run: tell what a sync would change, and leave it at that unless the user asks for a sync.".to_owned(),
         },
         Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => {
             record.error.as_ref().map_or_else(String::new, |error| error.remedy.clone())

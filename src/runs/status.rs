@@ -4,6 +4,11 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::meters::MeterReport;
+use super::place::Place;
+use super::search::MeterMatch;
+use super::since::ChangesSince;
+use crate::config::Schedule;
 use crate::error::Failure;
 use crate::meter::{
     Change, Counts, HeldBack, Outcome, Phase, Rejection, RunId, Trigger, text_enum,
@@ -69,14 +74,34 @@ impl Default for StatusQuery {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Status {
-    /// Whether the local meters can be relied on.
-    pub health: Health,
-    /// What the process is doing.
-    pub activity: ActivityState,
     /// The answer in one sentence.
     pub summary: String,
     /// What to do next, in one sentence.
     pub next_step: String,
+    /// Whether the local meters can be relied on.
+    pub health: Health,
+    /// What the process is doing.
+    pub activity: ActivityState,
+    /// When this was told, by the local database's clock.
+    pub now: DateTime<Utc>,
+    /// The meter asked for; absent unless one was found. For the status tool alone, like the next four.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meter: Option<MeterReport>,
+    /// The meters whose names hold what was asked for, where they are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matches: Option<Vec<MeterMatch>>,
+    /// What syncs changed since the time asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes_since: Option<ChangesSince>,
+    /// `before` for the next page of what was asked for; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_before: Option<String>,
+    /// Whether there are runs before those of `history`.
+    #[serde(skip)]
+    pub has_more_runs: bool,
+    /// What was left out to keep the answer short, and how to get it; absent where nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
     /// The organisation whose meters are mirrored; absent while it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantStatus>,
@@ -117,6 +142,23 @@ pub struct Status {
     pub warnings: Vec<String>,
 }
 
+impl Status {
+    /// Says where the next page begins of what was asked for.
+    pub fn turn_page(&mut self) {
+        let of_meter = self.meter.as_ref().filter(|meter| meter.has_more);
+        let of_meter = of_meter.and_then(|meter| meter.changes.last());
+        let of_meter = of_meter.map(|change| (change.run_id, Some(change.n)));
+        let of_all = self.changes_since.as_ref().filter(|found| found.has_more);
+        let of_all = of_all.and_then(|found| found.changes.last());
+        let of_all = of_all.map(|change| (change.run_id, Some(change.n)));
+        let of_runs = self.history.last().filter(|_| self.has_more_runs);
+        let of_runs = of_runs.map(|run| (run.run_id, None));
+        let is_of_runs = self.meter.is_none() && self.changes_since.is_none();
+        let last = of_meter.or(of_all).or(of_runs.filter(|_| is_of_runs));
+        self.next_before = last.map(|(run, n)| Place { run, n }.to_string());
+    }
+}
+
 /// The organisation whose meters are mirrored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -136,6 +178,15 @@ pub struct ScheduleStatus {
     pub line: String,
     /// The time zone it is read in.
     pub timezone: String,
+}
+
+impl ScheduleStatus {
+    pub(super) fn of(schedule: Option<&Schedule>) -> Self {
+        Self {
+            line: schedule.map_or("off", Schedule::line).to_owned(),
+            timezone: schedule.map_or("UTC", |s| s.zone().name()).to_owned(),
+        }
+    }
 }
 
 /// How many meters the local table holds for the tenant.
@@ -238,6 +289,9 @@ pub struct RunRecord {
     /// Why it did not succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
+    /// The run further up whose `error` is this run's, too, and is not repeated. For the status tool alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_error_as: Option<RunId>,
     /// Bytes of row data read from the remote.
     pub remote_bytes: i64,
     /// Whether the log holds fewer changes than were made, by `METER_SYNC_CHANGE_LIMIT` or `METER_SYNC_KEEP_RUNS`.

@@ -8,7 +8,6 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::format::{self, number, shortened, value};
 use super::words;
 use crate::meter::{Action, Change, Counts, Fields, HeldBack, Rejection};
-use crate::runs::named::NamedChange;
 use crate::visible;
 
 /// Fields of one change that are shown at most; a new meter shows its name and what identifies it.
@@ -40,13 +39,13 @@ pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
 }
 
 /// What changed, meter by meter: old and new value of each field.
-pub(super) fn list(changes: &[NamedChange], planned: bool) -> Markup {
+pub(super) fn list(changes: &[Change], planned: bool) -> Markup {
     html! {
         ul.changes {
-            @for NamedChange { change, name } in changes {
+            @for change in changes {
                 li {
                     p { span.tag .(change.action.as_str()) { (words::action(change.action, planned)) }
-                        " " (meter(&change.key, name.as_deref())) }
+                        " " (meter(&change.key, change.name.as_deref())) }
                     (fields(change))
                 }
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::{Query, State};
 use maud::{Markup, html};
 
-use super::format::{shortened, time, value};
+use super::format::{prose, shortened, time, value};
 use super::icons::Icon;
 use super::shell::{Shell, Trouble};
 use super::viewer::Viewer;
@@ -53,11 +53,12 @@ fn row(report: &MeterReport) -> Markup {
     html! {
         section #meter data-live {
             h2 { "In the local table" }
+            p { (prose(&report.summary)) }
             @match &report.meter {
                 Some(meter) => dl.facts {
                     @for (column, held) in meter { div { dt { bdi { (shortened(column)) } } dd { (value(held)) } } }
                 },
-                None => p { "The local table has no such row." },
+                None => {},
             }
         }
     }
@@ -75,6 +76,7 @@ fn history(report: &MeterReport) -> Markup {
                     (changes::fields(&Change {
                         action: change.action,
                         key: report.key.clone(),
+                        name: None,
                         before: change.before.clone(),
                         after: change.after.clone(),
                     }))

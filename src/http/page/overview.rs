@@ -13,9 +13,8 @@ use super::viewer::Viewer;
 use super::{banner, changes, connections, facts, strip, words};
 use crate::clock;
 use crate::http::Shared;
-use crate::meter::{Counts, Outcome};
+use crate::meter::{Change, Counts, Outcome};
 use crate::runs::listing::{RunDetail, RunsPage, RunsQuery, Show};
-use crate::runs::named::NamedChange;
 use crate::runs::status::{ActivityState, RunRecord, Status, StatusQuery};
 use crate::runs::{ClaimedSlots, Runs};
 
@@ -40,7 +39,7 @@ struct Found {
     refused: Option<RunDetail>,
     claimed: ClaimedSlots,
     /// The first changes of the last run.
-    changes: Vec<NamedChange>,
+    changes: Vec<Change>,
 }
 
 impl Found {

@@ -11,9 +11,8 @@ use super::{banner, changes, facts, words};
 use crate::clock;
 use crate::http::Shared;
 use crate::http::notice::Notice;
-use crate::meter::{HeldBack, Outcome, RunId};
+use crate::meter::{Change, HeldBack, Outcome, RunId};
 use crate::runs::listing::{ChangesPage, RunDetail};
-use crate::runs::named::NamedChange;
 use crate::runs::status::StatusQuery;
 
 /// How many changes stand on one page.
@@ -47,7 +46,6 @@ pub(super) async fn show(
         .runs
         .changes(id, CHANGES, asked.after.unwrap_or(0))
         .await?;
-    let changes = shared.runs.with_names(changes).await;
     let status = shared.runs.status(&StatusQuery::default()).await?;
     let running = status.running.as_ref();
     let running = running.filter(|running| running.run_id == id);
@@ -196,7 +194,7 @@ struct Place {
     next_after: Option<i64>,
 }
 
-fn body(detail: &RunDetail, changes: &[NamedChange], place: Place) -> Markup {
+fn body(detail: &RunDetail, changes: &[Change], place: Place) -> Markup {
     let run = &detail.run;
     let is_plan = run.dry_run;
     html! {

@@ -33,7 +33,7 @@ async fn the_status_comes_in_words_and_as_json() {
     let words = run(&site, &["status"], &hourly).await;
     assert_eq!(words.code, 0, "{words:?}");
     for part in [
-        "The meters are in sync",
+        "In sync as of ",
         "7 (Acme)",
         "1 active, 0 inactive",
         "Europe/Berlin",

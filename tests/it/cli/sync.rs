@@ -31,6 +31,7 @@ async fn a_sync_prints_one_object_of_the_contract_and_ends_with_0() {
             "duration_ms",
             "finished_at",
             "next_step",
+            "now",
             "outcome",
             "remote_bytes",
             "run_id",
@@ -47,7 +48,7 @@ async fn a_sync_prints_one_object_of_the_contract_and_ends_with_0() {
     );
     assert_eq!(
         run["changes"],
-        json!([{"action": "insert", "key": {"id": "1"}, "before": {}, "after": {"name": "Main", "active": true}}])
+        json!([{"action": "insert", "key": {"id": "1"}, "name": "Main", "before": {}, "after": {"name": "Main", "active": true}}])
     );
     let log = "select trigger, reason from meter_sync.meter_sync_log";
     assert_eq!(

@@ -66,7 +66,7 @@ async fn the_brake_is_told_as_text_and_no_argument_lets_it_go() {
             "{way:?}: {text}"
         );
         assert!(
-            text.contains("a person approves them: on the page of `meter-sync serve`"),
+            text.contains("a person approves them on the page of `meter-sync serve`"),
             "{way:?}: {text}"
         );
         assert!(

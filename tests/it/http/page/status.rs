@@ -119,7 +119,7 @@ async fn a_form_syncs_and_the_page_says_what_changed() {
     assert_says(
         &page,
         &[
-            "the last sync succeeded",
+            "In sync as of ",
             "2 active, 0 inactive",
             "Updated Main boiler (id 1)",
             "name Boiler → becomes Main boiler",
