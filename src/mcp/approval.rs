@@ -27,7 +27,7 @@ use super::caller_token;
 /// The field of the form, and the question's name.
 const GO_ON: &str = "deactivate";
 /// What a user knows the remote as.
-const CENTRAL: &str = "the central database";
+pub(super) const CENTRAL: &str = "the central database";
 /// How long the answer to a question counts that the client carries.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 

@@ -1,6 +1,7 @@
 //! What a model is told of a sync that the brake refused: what happened, how many and which meters, and that a person decides.
 //! No text here says how to pass the brake without one.
 
+use super::approval::CENTRAL;
 use super::page::Page;
 use super::{CallToolResult, answer};
 use crate::error::{ErrorCode, Failure};
@@ -19,8 +20,13 @@ pub(super) fn declined() -> CallToolResult {
 }
 
 /// Nobody refused it either: the question stays open on the page.
-pub(super) fn undecided(run: RunId, page: &Page) -> CallToolResult {
-    let message = "The sync was refused, as it would deactivate too many meters, and nobody has decided whether it may go on; no meter was changed.";
+pub(super) fn undecided(run: RunId, held: Option<&HeldBack>, page: &Page) -> CallToolResult {
+    let which = held.map_or_else(String::new, |held| {
+        format!(" {}", visible::lines(&held.in_words(CENTRAL)))
+    });
+    let message = format!(
+        "The sync was refused, as it would deactivate too many meters, and nobody has decided whether it may go on; no meter was changed.{which}"
+    );
     let remedy = format!("{} {TELL}", page.decides(run));
     let failure = Failure::new(ErrorCode::MassDeactivationRefused, message).with_remedy(remedy);
     answer::failure(&failure, Some(run))

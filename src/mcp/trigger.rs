@@ -97,7 +97,7 @@ pub(super) async fn call(
         Returned::Nothing => {}
         Returned::Yes(shown) => request = approved(request, shown),
         Returned::No => return Ok(refusal::declined().into()),
-        Returned::Undecided(run) => return Ok(refusal::undecided(run, &page).into()),
+        Returned::Undecided(run) => return Ok(refusal::undecided(run, None, &page).into()),
     }
     let end = Instant::now() + wait;
     for _ in 0..QUESTIONS {
@@ -120,7 +120,9 @@ pub(super) async fn call(
                 match approval::ask(context, held, end).await {
                     Answer::Yes => request = approved(request, run.run_id),
                     Answer::No => return Ok(refusal::declined().into()),
-                    Answer::Nothing => return Ok(refusal::undecided(run.run_id, &page).into()),
+                    Answer::Nothing => {
+                        return Ok(refusal::undecided(run.run_id, Some(held), &page).into());
+                    }
                 }
             }
         }

@@ -218,6 +218,7 @@ async fn a_question_that_nobody_answers_ends_with_the_call_and_stays_open_for_a_
     let text = assistant.refused(TRIGGER, json!({"wait_seconds": 2})).await;
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
     assert!(text.contains("nobody has decided"), "{text}");
+    assert!(text.contains("Gone: Meter 11 (id 11); Meter 12"), "{text}");
     assert!(!text.contains("the user does not"), "{text}");
     let run = rows(
         &site.local,
