@@ -1,5 +1,8 @@
 //! The only wiring: settings -> databases -> runs -> {MCP, HTTP, schedule}.
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
 use anyhow::Context;
 use tokio::net::TcpListener;
 
@@ -32,11 +35,9 @@ impl App {
     /// Serves MCP, REST and the schedule over HTTP until a stop is asked for.
     pub async fn serve(self) -> anyhow::Result<()> {
         let listen = self.runs.config().listen;
-        let listener = TcpListener::bind(listen).await.map_err(|error| {
-            let message = format!("{listen} cannot be listened on: {}.", error.kind());
-            Failure::new(ErrorCode::ConfigInvalid, message)
-                .with_remedy("Set METER_SYNC_LISTEN to a free address, such as 127.0.0.1:8766.")
-        })?;
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|error| cannot_listen(listen, &error))?;
         self.serve_on(listener).await
     }
 
@@ -97,4 +98,15 @@ impl App {
             self.shutdown.tasks().spawn(slots);
         }
     }
+}
+
+/// The failure of a program that cannot listen there.
+pub(crate) fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
+    let message = if error.kind() == ErrorKind::AddrInUse {
+        format!("Port {} on {} is in use.", address.port(), address.ip())
+    } else {
+        format!("{address} cannot be listened on: {}.", error.kind())
+    };
+    Failure::new(ErrorCode::ConfigInvalid, message)
+        .with_remedy("Set METER_SYNC_LISTEN to a free address, such as 127.0.0.1:8766.")
 }

@@ -64,12 +64,12 @@ impl Finding {
 
 /// Looks at everything. Of the remote meters all are computed, which takes as long as a first sync reads them.
 pub async fn run(config: &Config) -> Vec<Finding> {
-    look(config, Extent::All).await
+    Box::pin(look(config, Extent::All)).await
 }
 
 /// The same with some of the remote meters, for a page that is not to wait.
 pub async fn glance(config: &Config) -> Vec<Finding> {
-    look(config, Extent::First).await
+    Box::pin(look(config, Extent::First)).await
 }
 
 async fn look(config: &Config, extent: Extent) -> Vec<Finding> {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use super::error::ConfigError;
 use super::layers::{Value, place_in_file};
 use super::reread::without_mark;
 use super::settings::{Kind, Setting};
+use super::values;
 
 /// The settings of a file; `named_by` is the setting that gives its path.
 pub(super) fn read(path: &Path, named_by: &str) -> Result<BTreeMap<Setting, Value>, ConfigError> {
@@ -24,9 +26,16 @@ fn parse(text: &str, path: &Path) -> Result<BTreeMap<Setting, Value>, ConfigErro
     let mut values = BTreeMap::new();
     for (key, value) in table {
         let place = place_in_file(&key, path);
-        let setting = setting_of(&key).map_err(|problem| ConfigError::invalid(&place, problem))?;
-        let value = convert(setting, value)
-            .ok_or_else(|| ConfigError::invalid(&place, expected(setting.kind())))?;
+        let refused = |problem: String| ConfigError::invalid(&place, problem);
+        if value.is_table() {
+            let problem = "settings are top-level keys of the file; there are no sections";
+            return Err(refused(problem.to_owned()));
+        }
+        let setting = setting_of(&key).map_err(refused)?;
+        let given = value.clone();
+        let Some(value) = convert(setting, value) else {
+            return Err(refused(expected(setting, &given)));
+        };
         if !is_empty(&value) {
             values.insert(setting, value);
         }
@@ -86,13 +95,21 @@ fn convert(setting: Setting, value: toml::Value) -> Option<Value> {
     }
 }
 
-fn expected(kind: Kind) -> &'static str {
-    match kind {
+fn expected(setting: Setting, given: &toml::Value) -> String {
+    let is = match setting.kind() {
         Kind::Text => "is not a string",
         Kind::Id => "is neither a string nor a whole number",
         Kind::Number => "is not a whole number",
         Kind::Switch => "is neither true nor false",
         Kind::List => "is not an array of strings",
+    };
+    let default = setting.default_text().unwrap_or_default();
+    let is_duration = values::duration(default, &(Duration::ZERO..=Duration::MAX)).is_ok();
+    match given.as_integer() {
+        Some(number) if is_duration => {
+            format!("{is}; write {} = \"{number}s\" for seconds", setting.key())
+        }
+        Some(_) | None => is.to_owned(),
     }
 }
 
@@ -133,7 +150,7 @@ mod tests {
             ("tenant_id = 1.5", "neither a string nor a whole number"),
             (
                 "[limits]\nx = 1",
-                "limits in m.toml: there is no such setting",
+                "limits in m.toml: settings are top-level keys of the file; there are no sections",
             ),
             ("a = 1\nb =\n", "line 2"),
         ] {

@@ -104,8 +104,14 @@ pub(super) fn timezone(text: &str) -> Result<Tz, String> {
     if let Ok(zone) = text.parse() {
         return Ok(zone);
     }
-    let distance =
-        |zone: &&Tz| strsim::damerau_levenshtein(&zone.name().to_lowercase(), &text.to_lowercase());
+    let text_then = text.to_lowercase().replace(' ', "_");
+    // People name the city: `Berlin` is `Europe/Berlin`.
+    let distance = |zone: &&Tz| {
+        let name = zone.name().to_lowercase();
+        let city = name.rsplit('/').next().unwrap_or_default();
+        let of = |name: &str| strsim::damerau_levenshtein(name, &text_then);
+        (of(&name).min(of(city)), name.len())
+    };
     let nearest = chrono_tz::TZ_VARIANTS.iter().min_by_key(distance);
     let nearest = nearest.map(|zone| zone.name()).unwrap_or_default();
     Err(format!(
@@ -205,6 +211,12 @@ mod tests {
             timezone("europe/berlinn")
                 .unwrap_err()
                 .contains("Europe/Berlin")
+        );
+        assert!(timezone("Berlin").unwrap_err().contains("Europe/Berlin"));
+        assert!(
+            timezone("new york")
+                .unwrap_err()
+                .contains("America/New_York")
         );
         assert!(names(&["a".into(), "a".into()]).is_err());
         assert!(hosts(&["https://a".into()]).is_err());

@@ -18,10 +18,10 @@ use tokio::net::TcpListener;
 
 pub use pair::Pair;
 
-use crate::app::App;
+use crate::app::{App, cannot_listen};
 use crate::config::{Config, Endpoint, Mapping, OnDrift, Setting, Settings, Source};
 use crate::embedded::{Binaries, EmbeddedError};
-use crate::error::{ErrorCode, Failure};
+use crate::error::Failure;
 use crate::meter::Trigger;
 use crate::runs::report::RunReport;
 use crate::runs::{Request, Requested};
@@ -198,16 +198,13 @@ async fn listen(wanted: SocketAddr) -> Result<TcpListener, Failure> {
         tracing::info!("{first} is taken; the demo listens on another port");
         bound = TcpListener::bind(wanted).await;
     }
-    bound.map_err(|error| {
-        let message = format!("{first} cannot be listened on: {}.", error.kind());
-        Failure::new(ErrorCode::ConfigInvalid, message)
-            .with_remedy("Set METER_SYNC_LISTEN to a free address, such as 127.0.0.1:8766.")
-    })
+    bound.map_err(|error| cannot_listen(first, &error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     #[test]
     fn no_setting_leads_the_demo_to_a_database_of_the_users() {

@@ -15,7 +15,7 @@ use rmcp::model::{
     ProtocolVersion, RequestStateCodec, SealOptions,
 };
 use rmcp::service::RequestContext;
-use rmcp::{ErrorData, RoleServer};
+use rmcp::{ErrorData, RoleServer, ServiceError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -73,6 +73,10 @@ pub(super) enum Answer {
     Nothing,
 }
 
+/// A question that nobody answered is taken back so long before its call is answered: clients that look for one message at
+/// a time take the question off the screen, and then see how the call ended.
+const TAKEN_BACK_BEFORE: Duration = Duration::from_millis(300);
+
 /// Asks while the call waits, which it does until `end`: clients give a call up after a minute.
 pub(super) async fn ask(
     context: &RequestContext<RoleServer>,
@@ -80,6 +84,7 @@ pub(super) async fn ask(
     end: Instant,
 ) -> Answer {
     let left = end.saturating_duration_since(Instant::now());
+    let left = left.saturating_sub(TAKEN_BACK_BEFORE);
     let asked = context
         .peer
         .create_elicitation_with_timeout(question(held), Some(left));
@@ -92,6 +97,9 @@ pub(super) async fn ask(
         Ok(result) => read(&result),
         Err(error) => {
             tracing::debug!(%error, "the user was not asked, or did not answer");
+            if matches!(error, ServiceError::Timeout { .. }) {
+                tokio::time::sleep_until(end.into()).await;
+            }
             Answer::Nothing
         }
     }

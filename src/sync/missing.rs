@@ -1,6 +1,6 @@
-//! Says why a table is not found: it does not exist, or it is in a schema that the role may not use.
+//! Says why a table or column is not found, and which ones are there.
 
-use crate::db::catalog::{self, Relation};
+use crate::db::catalog::{self, Column, Relation};
 use crate::db::{DbError, Remote, Side, SideName, Tx, param};
 
 use super::SyncError;
@@ -27,11 +27,51 @@ pub(crate) async fn missing<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<SyncE
             name: name.to_owned(),
             schema: row.get(0),
         },
-        (None, SideName::Remote) => {
-            SyncError::RemoteSchema(format!("table or view {name} does not exist"))
-        }
-        (None, SideName::Local) => SyncError::LocalSchema(format!("table {name} does not exist")),
+        (None, SideName::Remote) => SyncError::RemoteSchema(format!(
+            "table or view {name} does not exist; {}",
+            Box::pin(there(tx, name)).await?
+        )),
+        (None, SideName::Local) => SyncError::LocalSchema(format!(
+            "table {name} does not exist; {}",
+            Box::pin(there(tx, name)).await?
+        )),
     })
+}
+
+/// The tables and views that the role can name, those first that resemble `name` most.
+async fn there<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<String, DbError> {
+    let rows = tx.query(THERE, &[param::bigint(MOST_READ)]).await?;
+    let mut names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let table = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let asked = table(name);
+    names.sort_by_key(|there| strsim::damerau_levenshtein(&table(there), &asked));
+    let more = names.len().saturating_sub(MOST_SHOWN);
+    names.truncate(MOST_SHOWN);
+    let names = names.join(", ");
+    Ok(match (names.is_empty(), more) {
+        (true, _) => "the role can see no table there".to_owned(),
+        (false, 0) => format!("there are {names}"),
+        (false, more) => format!("there are {names} and {more} more"),
+    })
+}
+
+const MOST_READ: i64 = 1_000;
+const MOST_SHOWN: usize = 5;
+
+/// The error for a column that `there`, in words and with its columns, does not have.
+pub(super) fn lacks(
+    side: fn(String) -> SyncError,
+    (what, columns): (&str, &[Column]),
+    role: &str,
+    column: &str,
+) -> SyncError {
+    let distance = |there: &&str| strsim::damerau_levenshtein(there, column);
+    let names = columns.iter().map(|column| column.name.as_str());
+    let nearest = names.min_by_key(distance);
+    let hint = nearest.map_or_else(String::new, |name| format!("; the nearest is {name}"));
+    side(format!(
+        "{what} has no {role} {column} that can be synced{hint}"
+    ))
 }
 
 /// The error for a column whose values the local table makes itself, so that no update may set them.
@@ -60,3 +100,13 @@ where not has_schema_privilege(n.oid, 'usage')
                              else array[said.parts[cardinality(said.parts) - 1]] end)
 order by array_position(said.path, n.nspname::text)
 limit 1";
+
+const THERE: &str = "\
+-- read which tables and views there are
+select pg_catalog.format('%I.%I', n.nspname, c.relname)
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition
+  and n.nspname not in ('pg_catalog', 'information_schema', 'meter_sync')
+  and not pg_catalog.starts_with(n.nspname::text, 'pg_t')
+  and pg_catalog.has_schema_privilege(n.oid, 'usage')
+order by 1 limit $1";

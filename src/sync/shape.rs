@@ -7,7 +7,7 @@ use crate::db::{Local, Remote, Tx, both, quote};
 use crate::meter::{RunId, TenantId};
 
 use super::drift::Offered;
-use super::missing::{made_there, remote_source};
+use super::missing::{lacks, made_there, remote_source};
 use super::refusals::{is_one_database, local_table, refuse_occupied, try_tenant};
 use super::{Job, SyncError, key, locks};
 
@@ -297,7 +297,12 @@ fn key(
     };
     if let Some(missing) = key.iter().find(|name| here.column(name).is_none()) {
         let table = format!("table {}", mapping.local_table);
-        return Err(lacks(SyncError::LocalSchema, &table, "key column", missing));
+        return Err(lacks(
+            SyncError::LocalSchema,
+            (&table, &here.columns),
+            "key column",
+            missing,
+        ));
     }
     if key.contains(&mapping.active_column) {
         return Err(SyncError::LocalSchema(format!(
@@ -330,7 +335,7 @@ fn columns(
     if !there.has(&mapping.tenant_column) {
         return Err(lacks(
             SyncError::RemoteSchema,
-            &there.what,
+            (&there.what, &there.columns),
             "tenant column",
             &mapping.tenant_column,
         ));
@@ -359,12 +364,24 @@ fn columns(
     let mut columns = Vec::with_capacity(names.len());
     for name in names {
         let column = here.column(name);
-        let column = column.ok_or_else(|| lacks(SyncError::LocalSchema, &table, "column", name))?;
+        let column = column.ok_or_else(|| {
+            lacks(
+                SyncError::LocalSchema,
+                (&table, &here.columns),
+                "column",
+                name,
+            )
+        })?;
         if is_its_own(column) {
             return Err(made_there(&table, name));
         }
         if !there.has(name) {
-            return Err(lacks(SyncError::RemoteSchema, &there.what, "column", name));
+            return Err(lacks(
+                SyncError::RemoteSchema,
+                (&there.what, &there.columns),
+                "column",
+                name,
+            ));
         }
         if *name == mapping.active_column && column.base_type != "boolean" {
             return Err(SyncError::LocalSchema(format!(
@@ -374,10 +391,6 @@ fn columns(
         columns.push(column.clone());
     }
     Ok(columns)
-}
-
-fn lacks(side: fn(String) -> SyncError, what: &str, role: &str, column: &str) -> SyncError {
-    side(format!("{what} has no {role} {column} that can be synced"))
 }
 
 /// The files that hold the rows, and all that decides what of them is synced. What a value of a type of one's own or of

@@ -48,6 +48,7 @@ impl<'e> Denied<'e> {
             "sequence" => "usage on sequence",
             "schema" => "usage on schema",
             "type" => "usage on type",
+            _ if self.has_rows() && side == SideName::Remote => "select on",
             _ => return None,
         };
         let (name, url) = (quote::where_needed(self.name), side.url_variable());

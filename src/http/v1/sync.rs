@@ -87,6 +87,7 @@ async fn start(
         let applied = format!("wait={}", wait.as_secs());
         AppendHeaders([(PREFERENCE_APPLIED, applied)])
     });
+    let report = runs.report_with_names(report).await;
     Ok((applied, answer(report)?).into_response())
 }
 

@@ -30,7 +30,7 @@ async fn a_failed_run_is_told_as_text_with_run_remedy_and_code() {
             log[0]["id"].as_str().expect("an id")
         );
         assert!(
-            text.contains("The remote table or view meter does not exist."),
+            text.contains("The remote table or view meter does not exist; there are public."),
             "{way:?}: {text}"
         );
         assert!(text.contains(&run), "{way:?}: {text}");

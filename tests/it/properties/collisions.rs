@@ -200,7 +200,7 @@ fn rows_whose_hashes_meet_heal() {
             // The versions pass for those of equal rows; what the rows hold does not, in most comparisons.
             let mut runs = 0;
             while stale(site).await > 0 && runs < RUNS {
-                put_right(&config, planted).await;
+                Box::pin(put_right(&config, planted)).await;
                 runs += 1;
             }
         } else {

@@ -20,15 +20,15 @@ pub(crate) enum Verdict {
     Vacuous,
 }
 
-/// How many cases a property must hold for.
-const CASES: u64 = 100;
+/// How many cases a property must hold for, for each unit of `TEST_SIZE`.
+const CASES: u64 = 60;
 /// How many cases are drawn before a property counts as never being put to the test.
 const DRAWN: u64 = 2000;
 /// How many smaller cases are tried after a failure.
 const SMALLER: usize = 60;
 
 /// How many cases of a second and more a property must hold for, for each unit of `TEST_SIZE`.
-const SLOW_CASES: u64 = 25;
+const SLOW_CASES: u64 = 15;
 
 /// Holds a property against [`CASES`] cases.
 pub(crate) fn check<C, F>(property: F)
@@ -36,7 +36,7 @@ where
     C: Arbitrary + Debug,
     F: AsyncFn(&mut Worlds, &C) -> Verdict + 'static,
 {
-    check_cases(CASES, property);
+    check_cases(CASES * size(), property);
 }
 
 /// Holds a property whose cases take long against [`SLOW_CASES`] cases, and more where more is asked for.
