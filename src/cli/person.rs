@@ -8,28 +8,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::Report;
 use crate::config::Environment;
-use crate::error::{ErrorCode, Failure};
 use crate::meter::HeldBack;
 use crate::visible;
 
-/// Whether somebody can be asked: a script has no terminal, and neither has what an assistant starts.
-pub(super) fn is_at_the_terminal() -> bool {
-    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
-}
-
-/// Why nothing was done without a terminal.
-pub(super) fn nobody_to_ask() -> Failure {
-    let message = "--allow-mass-deactivation asks on the terminal, and there is none.";
-    Failure::new(ErrorCode::ConfigInvalid, message).with_remedy(
-        "Use --allow-plan with the id of the run that showed the meters. Where a person has decided beforehand that any number may be deactivated, add --yes.",
-    )
-}
+/// Told where there is nobody to ask: a script has no terminal, and neither has what an assistant starts.
+const NOBODY: &str = "--allow-mass-deactivation asks on the terminal, and there is none, so the sync stays refused. Use --allow-plan with the \
+    id of the run that showed the meters. Where a person has decided beforehand that any number may be deactivated, add --yes.\n";
 
 /// Shows the meters and asks for their number; only that number is a yes.
-pub(super) async fn types_the_number(
-    held: &HeldBack,
-    stopped: CancellationToken,
-) -> anyhow::Result<bool> {
+pub(super) async fn lets_pass(held: &HeldBack, stopped: CancellationToken) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        Report::ask(NOBODY)?;
+        return Ok(false);
+    }
     let number = held.deactivated;
     let question = format!(
         "{}\nThey keep their rows and readings, and become active again when the remote has them active.\nType {number} to deactivate them, or anything else to leave them as they are: ",

@@ -48,16 +48,13 @@ impl SyncArgs {
     /// asks, and requests a second one.
     pub(super) async fn run(self, app: &App, shutdown: &Shutdown) -> anyhow::Result<Report> {
         let asks = self.allow_mass_deactivation && !self.yes && !self.dry_run;
-        if asks && !person::is_at_the_terminal() {
-            return Err(person::nobody_to_ask().into());
-        }
         let mut run = carry_out(app, self.request(app), shutdown).await?;
         for _ in 0..QUESTIONS {
             let held = run.held_back.as_ref().filter(|_| asks);
             let Some(held) = held else {
                 break;
             };
-            if !person::types_the_number(held, shutdown.token()).await? {
+            if !person::lets_pass(held, shutdown.token()).await? {
                 break;
             }
             run = carry_out(app, self.approved(app, run.run_id), shutdown).await?;

@@ -147,7 +147,7 @@ async fn a_sync_that_the_brake_refuses_ends_with_3_until_a_person_allows_it() {
     assert_eq!(rows(&site.local, ACTIVE).await, json!([{"count": 20}]));
     let alone = ["sync", "--allow-mass-deactivation", "--json"];
     let unasked = run(&site, &alone, &[]).await;
-    assert_eq!(unasked.code, 2, "{unasked:?}");
+    assert_eq!(unasked.code, 3, "{unasked:?}");
     for part in ["asks on the terminal", "--allow-plan", "--yes"] {
         assert!(unasked.stderr.contains(part), "{unasked:?}");
     }
