@@ -11,7 +11,7 @@ use crate::db::catalog::Column;
 pub enum KeyText {
     /// The values of the key's columns, in the order of the key.
     Ordered(Vec<String>),
-    /// The values by the columns' names, as the key in a [`MeterReport`] or a change has them.
+    /// The values by the columns' names, as the key of a meter or a change has them.
     Named(BTreeMap<String, String>),
 }
 
