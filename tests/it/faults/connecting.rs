@@ -162,9 +162,9 @@ async fn ask_for_a_password(server: &meter_sync::embedded::Server) {
     admin.batch_execute(&role).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_wrong_password_is_told_by_its_side_and_shown_nowhere() {
-    let server = start_server(&binaries().await, "guarded").await;
+/// A server with a central and a site's database, which one role enters by a password.
+async fn guarded(name: &'static str) -> meter_sync::embedded::Server {
+    let server = start_server(&binaries().await, name).await;
     ask_for_a_password(&server).await;
     let admin = connect(&server.url("postgres")).await;
     for (name, schema) in [("central", REMOTE_SCHEMA), ("site", LOCAL_SCHEMA)] {
@@ -173,6 +173,12 @@ async fn a_wrong_password_is_told_by_its_side_and_shown_nowhere() {
         let database = connect(&server.url(name)).await;
         database.batch_execute(schema).await.unwrap();
     }
+    server
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_by_its_side_and_shown_nowhere() {
+    let server = guarded("guarded").await;
     let url = |name: &str, login: &str| server.url(name).replace("postgres@", login);
     let right = format!("meter_sync_user:{SECRET}@");
     let wrong = format!("meter_sync_user:{SECRET}-not@");
@@ -208,15 +214,8 @@ async fn a_wrong_password_is_told_by_its_side_and_shown_nowhere() {
 
 #[tokio::test]
 async fn a_rotated_password_heals_without_a_restart() {
-    let server = start_server(&binaries().await, "rotated").await;
-    ask_for_a_password(&server).await;
+    let server = guarded("rotated").await;
     let admin = connect(&server.url("postgres")).await;
-    for (name, schema) in [("central", REMOTE_SCHEMA), ("site", LOCAL_SCHEMA)] {
-        let create = format!("create database {name}");
-        admin.batch_execute(&create).await.unwrap();
-        let database = connect(&server.url(name)).await;
-        database.batch_execute(schema).await.unwrap();
-    }
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("remote_url");
     let central = server.url("central");
