@@ -1,6 +1,6 @@
 //! Times, durations, numbers and values as a person reads them.
 
-use chrono::{DateTime, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -14,6 +14,10 @@ const LONGEST_NAME: usize = 80;
 /// How a sentence of ours holds a moment.
 const MOMENT: &str = "%Y-%m-%d %H:%M:%S UTC";
 const MOMENT_LENGTH: usize = "2026-11-26 18:00:00 UTC".len();
+const DAY_AND_MINUTE: &str = "%Y-%m-%d %H:%M UTC";
+const DAY_AND_MINUTE_LENGTH: usize = "2026-11-26 18:00 UTC".len();
+const MINUTE: &str = "%H:%M UTC";
+const MINUTE_LENGTH: usize = "18:00 UTC".len();
 
 /// A moment: UTC, which the script turns into the reader's own time.
 pub(super) fn time(at: DateTime<Utc>) -> Markup {
@@ -59,10 +63,30 @@ fn first_moment(text: &str) -> Option<(&str, DateTime<Utc>, &str)> {
         .match_indices(" UTC")
         .map(|(at, found)| at + found.len());
     ends.find_map(|end| {
-        let start = end.checked_sub(MOMENT_LENGTH)?;
-        let at = NaiveDateTime::parse_from_str(text.get(start..end)?, MOMENT).ok()?;
-        Some((text.get(..start)?, at.and_utc(), text.get(end..)?))
+        let (start, at) = moment_before(text, end)?;
+        Some((text.get(..start)?, at, text.get(end..)?))
     })
+}
+
+/// The moment that ends there: to the second, to the minute, or to the minute of today, as the sentences of ours have them.
+fn moment_before(text: &str, end: usize) -> Option<(usize, DateTime<Utc>)> {
+    let written = |length: usize| {
+        let start = end.checked_sub(length)?;
+        Some((start, text.get(start..end)?))
+    };
+    let with_its_day = |length, format| {
+        let (start, text) = written(length)?;
+        let at = NaiveDateTime::parse_from_str(text, format).ok()?;
+        Some((start, at.and_utc()))
+    };
+    let of_today = || {
+        let (start, text) = written(MINUTE_LENGTH)?;
+        let at = NaiveTime::parse_from_str(text, MINUTE).ok()?;
+        Some((start, clock::now().date_naive().and_time(at).and_utc()))
+    };
+    with_its_day(MOMENT_LENGTH, MOMENT)
+        .or_else(|| with_its_day(DAY_AND_MINUTE_LENGTH, DAY_AND_MINUTE))
+        .or_else(of_today)
 }
 
 /// A moment for programs.
@@ -186,6 +210,23 @@ mod tests {
             shown,
             format!("Ended {time} é UTC; run <code>a &lt;b</code>.")
         );
+    }
+
+    #[test]
+    fn a_moment_to_the_minute_is_one_too() {
+        let today = clock::now().date_naive();
+        for (said, stamp) in [
+            (
+                "2026-11-25 01:47 UTC",
+                "2026-11-25T01:47:00.000Z".to_owned(),
+            ),
+            ("03:38 UTC", format!("{today}T03:38:00.000Z")),
+        ] {
+            let shown = prose(&format!("In sync as of {said} (9 min ago).")).into_string();
+            let expected = format!("In sync as of <time datetime=\"{stamp}\"");
+            assert!(shown.starts_with(&expected), "{shown}");
+            assert!(shown.ends_with("</time> (9 min ago)."), "{shown}");
+        }
     }
 
     #[test]
