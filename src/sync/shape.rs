@@ -332,13 +332,17 @@ fn columns(
     there: &RemoteSide,
     key: &[String],
 ) -> Result<Vec<Column>, SyncError> {
+    let table = format!("table {}", mapping.local_table);
+    let not_here = |name: &str| {
+        let table = (table.as_str(), here.columns.as_slice());
+        lacks(SyncError::LocalSchema, table, "column", name)
+    };
+    let not_there = |role: &str, name: &str| {
+        let source = (there.what.as_str(), there.columns.as_slice());
+        lacks(SyncError::RemoteSchema, source, role, name)
+    };
     if !there.has(&mapping.tenant_column) {
-        return Err(lacks(
-            SyncError::RemoteSchema,
-            (&there.what, &there.columns),
-            "tenant column",
-            &mapping.tenant_column,
-        ));
+        return Err(not_there("tenant column", &mapping.tenant_column));
     }
     let is_its_own = |column: &Column| {
         column.is_generated || column.is_always_identity && !key.contains(&column.name)
@@ -360,28 +364,14 @@ fn columns(
             names.push(required);
         }
     }
-    let table = format!("table {}", mapping.local_table);
     let mut columns = Vec::with_capacity(names.len());
     for name in names {
-        let column = here.column(name);
-        let column = column.ok_or_else(|| {
-            lacks(
-                SyncError::LocalSchema,
-                (&table, &here.columns),
-                "column",
-                name,
-            )
-        })?;
+        let column = here.column(name).ok_or_else(|| not_here(name))?;
         if is_its_own(column) {
             return Err(made_there(&table, name));
         }
         if !there.has(name) {
-            return Err(lacks(
-                SyncError::RemoteSchema,
-                (&there.what, &there.columns),
-                "column",
-                name,
-            ));
+            return Err(not_there("column", name));
         }
         if *name == mapping.active_column && column.base_type != "boolean" {
             return Err(SyncError::LocalSchema(format!(
