@@ -27,6 +27,7 @@ mod publications;
 mod reached;
 mod rows;
 mod sequences;
+mod servers;
 mod tables;
 
 /// One thing that was looked at.
@@ -81,6 +82,8 @@ async fn look(config: &Config, extent: Extent) -> Vec<Finding> {
     let (mut findings, mut remote) = reached::findings(remote, config.remote.as_ref());
     let (more, mut local) = reached::findings(local, config.local.as_ref());
     findings.extend(more);
+    findings.extend(servers::of_remote(config.remote.as_ref(), limits).await);
+    findings.extend(servers::of_local(config.local.as_ref(), limits).await);
     findings.extend(reached::clocks(remote.as_ref(), local.as_ref()));
     findings.extend(reached::encodings(remote.as_ref(), local.as_ref()));
     if let Some(remote) = &mut remote {

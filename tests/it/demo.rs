@@ -35,8 +35,10 @@ impl Demo {
         let lines = output.by_ref().lines();
         let lines = lines.map(|line| line.expect("a line of text"));
         let base = lines
-            .filter_map(|line| Some(line.strip_prefix("Open ")?.trim().to_owned()))
-            .map(|url| url.trim_end_matches('/').to_owned())
+            .filter_map(|line| {
+                let (url, _) = line.strip_prefix("Open ")?.split_once("/ in a browser")?;
+                Some(url.to_owned())
+            })
             .next();
         let base = base.expect("the demo should say what to open");
         Self {

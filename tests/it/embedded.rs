@@ -236,22 +236,6 @@ async fn a_directory_without_binaries_is_refused_by_name() {
     assert!(error.contains("`initdb` and `postgres`"), "{error}");
 }
 
-#[test]
-fn having_no_binaries_names_what_to_install() {
-    let error = EmbeddedError::NoBinaries {
-        tried: "pip: not found".to_owned(),
-    }
-    .to_string();
-    for hint in [
-        "pip: not found",
-        "apt-get install",
-        "dnf install",
-        "brew install",
-    ] {
-        assert!(error.contains(hint), "{error}");
-    }
-}
-
 #[tokio::test]
 async fn servers_of_two_major_versions_run_side_by_side() {
     let wheel = postgres_18().await;

@@ -15,6 +15,7 @@ mod output;
 mod run_reports;
 mod settings;
 mod sync;
+mod unread;
 
 /// Nothing listens there.
 const NOWHERE: &str = "postgres://nobody:hunter2@127.0.0.1:1/nothing";

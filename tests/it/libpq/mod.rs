@@ -12,6 +12,7 @@ use crate::support::standby::standby_of;
 use crate::support::wait;
 
 mod certificates;
+mod checked;
 
 /// What a client finds at the other end: the server's port, or why it is not there.
 type Found = Result<String, String>;

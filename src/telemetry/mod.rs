@@ -1,7 +1,9 @@
 //! Logs, always on stderr, as standard output belongs to the protocol or to the one report; and the
 //! recorder of what is counted.
 
+use std::fs::File;
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -14,19 +16,27 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::{LogFormat, LogSettings};
 use crate::runs::measures;
 
+use lines::Lines;
+pub use lines::Logging;
+
+mod lines;
+
 /// Starts logging, with a filter for where the settings give none. Called once, before anything else.
-pub fn start(settings: &LogSettings, default_filter: Targets) {
+pub fn start(settings: &LogSettings, default_filter: Targets) -> std::io::Result<Logging> {
     let filter = settings.filter.clone().unwrap_or(default_filter);
     let filtered = tracing_subscriber::registry().with(filter);
-    // A line that cannot be written is lost: nothing ends because nobody reads the log.
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Not by way of the library's own, which whoever writes to it locks: this one may be held up for ever.
+    let stderr = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
+    let (lines, logging) = Lines::to(stderr)?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(move || lines.clone());
     // A second call, from a test, keeps the first one's settings.
     drop(match settings.format {
         LogFormat::Text => filtered
-            .with(lines.with_ansi(std::io::stderr().is_terminal()))
+            .with(layer.with_ansi(std::io::stderr().is_terminal()))
             .try_init(),
-        LogFormat::Json => filtered.with(lines.json().flatten_event(true)).try_init(),
+        LogFormat::Json => filtered.with(layer.json().flatten_event(true)).try_init(),
     });
+    Ok(logging)
 }
 
 /// The process's recorder. It is installed by the first call; until then, counting costs nothing.

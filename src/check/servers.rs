@@ -1,0 +1,87 @@
+//! The servers of a connection string that names several: which of them answer, and whether they are one database.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+
+use super::reached::Reached;
+use super::{Finding, Verdict};
+use crate::config::{Endpoint, Limits};
+use crate::db::{DbError, Local, Remote, Side, SideName, Tx};
+use crate::error::Failure;
+
+/// What one server says of itself: whether it is a standby, and which cluster it belongs to.
+struct Answer {
+    is_standby: bool,
+    cluster: i64,
+}
+
+const ASK: &str = "\
+-- which server is this
+select pg_catalog.pg_is_in_recovery(), c.system_identifier from pg_catalog.pg_control_system() c";
+
+/// The finding of the remote; none where one server is named.
+pub(super) async fn of_remote(endpoint: Option<&Endpoint>, limits: &Limits) -> Option<Finding> {
+    let ask = async |one: &Endpoint| {
+        let mut reached = Reached::<Remote>::new(Some(one), limits).await?;
+        let tx = reached.look().await.map_err(|e| e.failure())?;
+        ask(&tx).await.map_err(|e| e.failure())
+    };
+    let each = several(endpoint)?;
+    let answers = join_all(each.iter().map(ask)).await;
+    Some(finding(SideName::Remote, &each, &answers))
+}
+
+/// The same of the local database.
+pub(super) async fn of_local(endpoint: Option<&Endpoint>, limits: &Limits) -> Option<Finding> {
+    let ask = async |one: &Endpoint| {
+        let mut reached = Reached::<Local>::new(Some(one), limits).await?;
+        let tx = reached.look().await.map_err(|e| e.failure())?;
+        ask(&tx).await.map_err(|e| e.failure())
+    };
+    let each = several(endpoint)?;
+    let answers = join_all(each.iter().map(ask)).await;
+    Some(finding(SideName::Local, &each, &answers))
+}
+
+/// An endpoint for each server, where there are several.
+fn several(endpoint: Option<&Endpoint>) -> Option<Vec<Endpoint>> {
+    let each: Vec<_> = endpoint?.each().collect();
+    (each.len() > 1).then_some(each)
+}
+
+async fn ask<S: Side>(tx: &Tx<'_, S>) -> Result<Answer, DbError> {
+    let row = tx.query_one(ASK, &[]).await?;
+    Ok(Answer {
+        is_standby: row.get(0),
+        cluster: row.get(1),
+    })
+}
+
+fn finding(side: SideName, each: &[Endpoint], answers: &[Result<Answer, Failure>]) -> Finding {
+    let told = each.iter().zip(answers).map(|(one, answer)| match answer {
+        Ok(Answer { is_standby, .. }) => {
+            let kind = if *is_standby { "standby" } else { "primary" };
+            format!("{} ({kind})", one.place())
+        }
+        Err(why) => why.message.clone(),
+    });
+    let told = told.collect::<Vec<_>>().join("; ");
+    let answering = || answers.iter().flatten();
+    let primaries = answering().filter(|answer| !answer.is_standby).count();
+    let clusters: BTreeSet<i64> = answering().map(|answer| answer.cluster).collect();
+    let verdict = if primaries > 1 || clusters.len() > 1 {
+        Verdict::Warning(format!(
+            "{told}: these are databases of their own, not one with its standbys, and a sync takes whichever lets it in first. \
+             Name the servers of one database in {}.",
+            side.url_variable()
+        ))
+    } else if answers.iter().all(Result::is_ok) {
+        Verdict::Ok(told)
+    } else {
+        Verdict::Warning(format!(
+            "{told}. A sync goes by while another one lets it in."
+        ))
+    };
+    Finding::new(&format!("{side} servers"), verdict)
+}
