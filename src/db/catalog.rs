@@ -20,6 +20,9 @@ pub struct Relation {
     /// Whether its rows surely are what is written to them: a plain table without rules or row security, and without
     /// triggers, also on the tables that inherit from it.
     pub is_plain: bool,
+    /// Whether a foreign key to it does more, where a value that it refers to is updated, than follow it: it sets another value, changes
+    /// other rows of this table, or those of one whose triggers may write to this one.
+    pub has_acting_keys: bool,
     /// Whether it may read foreign tables.
     pub may_be_foreign: bool,
     /// Which file of which running server holds its rows; of the server it tells the start and the background processes, which are others
@@ -155,6 +158,33 @@ macro_rules! name {
     };
 }
 
+/// Whether `c` has foreign keys to it of which [`Relation::has_acting_keys`] tells. Each that acts has a trigger of Postgres's own on
+/// the table (<https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/ri_triggers.c>), which is found by an index.
+macro_rules! has_acting_keys {
+    () => {
+        "exists (
+           select from pg_catalog.pg_trigger g
+           join pg_catalog.pg_proc f on f.oid = g.tgfoid
+               and f.proname in ('RI_FKey_cascade_upd', 'RI_FKey_setnull_upd', 'RI_FKey_setdefault_upd')
+           join pg_catalog.pg_class r on r.oid = g.tgconstrrelid
+           where g.tgrelid = c.oid and g.tgisinternal and (
+               f.proname <> 'RI_FKey_cascade_upd' or r.oid = c.oid or r.relkind <> 'r' or r.relhassubclass or r.relhasrules
+               or exists (
+                   select from pg_catalog.pg_trigger h join pg_catalog.pg_proc a on a.oid = h.tgfoid
+                   where h.tgrelid = r.oid and (not h.tgisinternal
+                       or a.proname in ('RI_FKey_cascade_upd', 'RI_FKey_setnull_upd', 'RI_FKey_setdefault_upd')))))"
+    };
+}
+
+/// Whether `c` is a table without what changes or refuses what is written to it, see [`Relation::is_plain`].
+macro_rules! is_plain {
+    () => {
+        "(c.relkind = 'r' and not c.relhasrules and not c.relrowsecurity and not exists (
+           select from pg_catalog.pg_trigger g where not g.tgisinternal and (g.tgrelid = c.oid
+               or c.relhassubclass and g.tgrelid in (select i.inhrelid from pg_catalog.pg_inherits i))))"
+    };
+}
+
 const FIND: &str = concat!(
     "\
 -- look up the table
@@ -169,9 +199,9 @@ select t.base_type, t.exact_type, t.is_builtin, ",
        a.attidentity = 'a', not a.attnotnull, a.attnum,
        coalesce((select o.collisdeterministic from pg_catalog.pg_collation o where o.oid = a.attcollation), true),
        c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'), c.reltuples::bigint,
-       c.relkind = 'r' and not c.relhasrules and not c.relrowsecurity and not exists (
-           select from pg_catalog.pg_trigger g where not g.tgisinternal and (g.tgrelid = c.oid
-               or c.relhassubclass and g.tgrelid in (select i.inhrelid from pg_catalog.pg_inherits i))),
+       ",
+    is_plain!(),
+    ",
        case when c.relkind = 'r' and not c.relhassubclass and not row_security_active(c.oid)
                  and has_table_privilege(c.oid, 'select')
                  and current_setting('server_version_num')::integer >= 140000
@@ -182,7 +212,10 @@ select t.base_type, t.exact_type, t.is_builtin, ",
                  (select string_agg(b.pid::text, ' ' order by b.pid) from pg_catalog.pg_stat_activity b
                   where b.datid is null and b.usesysid is null)) end,
        t.equals, (c.relkind <> 'r' or c.relhassubclass) and exists (select from pg_catalog.pg_foreign_table),
-       c.relkind in ('r', 'p', 'v', 'm', 'f')
+       c.relkind in ('r', 'p', 'v', 'm', 'f'),
+       ",
+    has_acting_keys!(),
+    "
 from pinned
 join pg_catalog.pg_class c on c.oid = pinned.oid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -252,9 +285,24 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
         estimated_rows: first.get(13),
         is_plain: first.get(14),
         file: first.get(15),
+        has_acting_keys: first.get(19),
         may_be_foreign: first.get(17),
         columns: rows.iter().filter_map(column).collect(),
     }))
+}
+
+const KEEPS: &str = concat!(
+    "-- look whether the table keeps what is written\nselect ",
+    is_plain!(),
+    " and not ",
+    has_acting_keys!(),
+    " from pg_catalog.pg_class c where c.oid = $1"
+);
+
+/// Whether a table is plain and has no acting keys now.
+pub async fn keeps_what_is_written<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<bool, DbError> {
+    let found = tx.query_opt(KEEPS, &[param::oid(oid)]).await?;
+    Ok(found.is_some_and(|row| row.get(0)))
 }
 
 /// A column; `None` where its name is no text, so that nobody can name it.

@@ -64,13 +64,17 @@ async fn steps(
             Step::Deactivate | Step::Change => None,
         };
         let ranges = ranges.unwrap_or_else(|| vec![*rows]);
-        if are_taken(local, shape, *step, &ranges).await? {
+        let is_order_told = *step == Step::Change && shape.has_acting_keys;
+        if !is_order_told && are_taken(local, shape, *step, &ranges).await? {
             continue;
         }
         if obstacles.is_none() {
             obstacles = Some(with_rules(local, shape).await?);
         }
         let shape = obstacles.as_ref().unwrap_or(shape);
+        if is_order_told && are_exchanged(local, shape, job, *rows).await? {
+            continue;
+        }
         let inserts = plan.steps.iter().find(|(step, _)| *step == Step::Insert);
         if *step == Step::Change
             && let Some((_, inserts)) = inserts
@@ -78,7 +82,7 @@ async fn steps(
             let left = rings::insert_early(local, shape, *inserts).await?;
             let are_some_in = left != [*inserts];
             left_of_inserts = Some(left);
-            if are_some_in && are_taken(local, shape, *step, &ranges).await? {
+            if are_some_in && !is_order_told && are_taken(local, shape, *step, &ranges).await? {
                 continue;
             }
         }
@@ -89,6 +93,25 @@ async fn steps(
         }
     }
     Ok(obstacles.map(|shape| (shape, bad)))
+}
+
+/// Writes all updates as an exchange, or none of them. What refers to the meters would else be told by the order of the rows: a value
+/// that passes from one meter to the other takes along what refers to it, or not, as the one or the other is written first.
+async fn are_exchanged(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    rows: Rows,
+) -> Result<bool, DbError> {
+    local.savepoint("acting").await?;
+    let (index, write) = (index(shape), write(shape, Step::Change));
+    let tried = exchange::write(local, shape, job, (rows, 1), (&index, &write)).await?;
+    let are_in = tried.is_ok_and(|bad| bad.is_empty());
+    match are_in {
+        true => local.release("acting").await?,
+        false => local.back_to("acting").await?,
+    }
+    Ok(are_in)
 }
 
 /// Writes all rows of the ranges, or none of them.
@@ -140,7 +163,8 @@ async fn one_step(
     let (write, index) = (write(shape, step), index(shape));
     if step != Step::Deactivate && job.limits.release_unique {
         let given_up = release::release(local, shape, job, step, released).await?;
-        if given_up > 0 && are_taken(local, shape, step, &ranges).await? {
+        let is_order_told = step == Step::Change && shape.has_acting_keys;
+        if given_up > 0 && !is_order_told && are_taken(local, shape, step, &ranges).await? {
             return Ok(Ok(Vec::new()));
         }
     }

@@ -19,10 +19,17 @@ pub(super) async fn prepare(
     shape: &Shape,
     columns: &[&Column],
 ) -> Result<Bad, DbError> {
-    let mut refused = Vec::new();
-    for (place, reference) in shape.rules.references.iter().enumerate() {
+    let refers = |reference: &Reference| {
         let mut pairs = reference.columns.iter();
-        if !pairs.any(|(_, to)| columns.iter().any(|column| column.name == *to)) {
+        pairs.any(|(_, to)| columns.iter().any(|column| column.name == *to))
+    };
+    let mut refused = Vec::new();
+    let references = &shape.rules.references;
+    if references.iter().any(|one| refers(one) && one.forgets()) {
+        hold(local, shape).await?;
+    }
+    for (place, reference) in references.iter().enumerate() {
+        if !refers(reference) {
             continue;
         }
         if can_wait(reference) {
@@ -48,6 +55,25 @@ pub(super) async fn prepare(
     refused.sort_by_key(|(n, _)| *n);
     refused.dedup_by_key(|(n, _)| *n);
     Ok(refused)
+}
+
+/// Lets nobody come to refer to the rows in `meter_sync_holder` before they are written: who does so meanwhile waits, and whoever has
+/// done so is seen by the next statement.
+async fn hold(local: &Tx<'_, Local>, shape: &Shape) -> Result<(), DbError> {
+    let Shape {
+        local: table,
+        local_filter,
+        ..
+    } = shape;
+    let hold = format!(
+        "-- hold who may be referred to
+select pg_catalog.count(*) from (
+    select from pg_temp.meter_sync_holder h
+    join pg_temp.meter_sync_plan p on p.n = h.n
+    join {table} l on {} and {local_filter} order by p.n for update of l) k",
+        shape.same_key("l", "p")
+    );
+    local.query_one(&hold, &[]).await.map(drop)
 }
 
 /// Puts off the check of what these columns refer to in other tables, where it can wait until [`finish`]; whether one can.

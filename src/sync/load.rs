@@ -13,7 +13,9 @@ use super::convert::Leftover;
 use super::format::Format;
 use super::rejected::{self, Rows};
 use super::relay::{self, Target};
-use super::{Extent, Job, Observer, Shape, SyncError, Synced, apply, enter, plan, read, record};
+use super::{
+    Extent, Job, Observer, Shape, SyncError, Synced, apply, enter, locks, plan, read, record,
+};
 
 /// Loads the meters, if they can be loaded so; `None` if not, with nothing changed.
 pub(super) async fn load(
@@ -28,6 +30,14 @@ pub(super) async fn load(
     }
     local.savepoint("load").await?;
     local.hold_rows().await?;
+    let may_load = match shape.keeps_what_is_written {
+        true => locks::keeps_what_is_written(local, shape).await?,
+        // Nothing is updated, so that no key acts.
+        false => shape.has_acting_keys,
+    };
+    if !may_load {
+        return Ok(None);
+    }
     // A constraint checked only at commit could not be traced to a row.
     local.batch(rejected::CHECK).await?;
     let everything = Extent::everything();

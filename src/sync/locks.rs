@@ -7,12 +7,14 @@
 //! A foreign table cannot be locked, and its own server takes a snapshot of its own when it is first read. So a row of it is
 //! read in a transaction before: that waits for whoever is rewriting the table there.
 //!
-//! The local table is locked before its catalogs are read, so that what they say of it holds till the end of the run.
+//! The local table is locked before its catalogs are read, so that its columns stay as they were read till the end of the run.
+//! Triggers, rules and references may still be made, until the lock for writing is taken; only then it is known whether there are any.
 
 use serde_json::Value;
 
+use super::{Job, Shape};
 use crate::config::Source;
-use crate::db::{Connection, DbError, Local, Remote, Tx, param, quote};
+use crate::db::{Connection, DbError, Local, Remote, Tx, catalog, param, quote};
 
 /// The relations that the source reads, named as SQL names them; of a query those that its plan names. Foreign tables are waited
 /// for where the source is a query, or `await_foreign` says so.
@@ -59,6 +61,43 @@ pub(super) async fn hold_local_table(local: &Tx<'_, Local>, name: &str) -> Resul
         Err(error) if error.cannot_be_locked() => Ok(()),
         locked => locked,
     }
+}
+
+/// Lets nobody make triggers, rules or references on the local table for the rest of the transaction, and tells whether it still keeps
+/// what is written to it, where it did when its catalogs were read. Needs no right that writing does not.
+pub(super) async fn keeps_what_is_written(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+) -> Result<bool, DbError> {
+    if !shape.keeps_what_is_written {
+        return Ok(false);
+    }
+    let active = quote::identifier(&shape.active);
+    let hold = format!(
+        "-- hold the table to write to it\nupdate {} l set {active} = l.{active} where false",
+        shape.local
+    );
+    local.batch(&hold).await?;
+    local.pin_path().await?;
+    let keeps = catalog::keeps_what_is_written(local, shape.local_oid).await?;
+    local.use_role_path().await?;
+    Ok(keeps)
+}
+
+/// The shape as it is for the rest of a run that may write.
+pub(super) async fn hold_to_write(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+) -> Result<Shape, DbError> {
+    let keeps_what_is_written = match job.dry_run {
+        true => shape.keeps_what_is_written,
+        false => keeps_what_is_written(local, shape).await?,
+    };
+    Ok(Shape {
+        keeps_what_is_written,
+        ..shape.clone()
+    })
 }
 
 /// The relations that the plan of a query names, in a transaction on the role's path; afterwards it is on the pinned one.

@@ -29,6 +29,7 @@ pub(crate) use locks::of_source as locks_of;
 pub(crate) use missing::missing;
 pub(crate) use plan::refuse_held_twice;
 pub(crate) use policies::may_hide_rows;
+use read::Staged;
 pub(crate) use read::{DUPLICATES_NAMED, refuse_keys};
 pub(crate) use remedy::failure;
 pub use shape::Shape;
@@ -244,7 +245,7 @@ pub async fn run(
     enter(observer, Phase::Read);
     let versions = Versions::read(&remote, local, &shape, job).await?;
     if !job.dry_run
-        && let Some(loaded) = load::load(&remote, local, &shape, job, observer).await?
+        && let Some(loaded) = Box::pin(load::load(&remote, local, &shape, job, observer)).await?
     {
         rewritten::end_reading(remote).await?;
         digest::remember_load(local, &shape, job, versions, &loaded).await?;
@@ -271,24 +272,37 @@ pub async fn run(
         Difference::Unclear => Extent::everything(),
     };
     let staged = read::stage(remote, local, (&shape, &extent), job, observer).await?;
+    let found = (extent, staged, compared);
+    Box::pin(carry_out(local, (&shape, versions), job, found, observer)).await
+}
+
+/// Plans what the staged rows change, and changes it unless the brake holds it back.
+async fn carry_out(
+    local: &Tx<'_, Local>,
+    (shape, versions): (&Shape, Option<Versions<'_>>),
+    job: &Job<'_>,
+    (extent, staged, compared): (Extent, Staged, Compared),
+    observer: &Observer,
+) -> Result<Done, SyncError> {
     enter(observer, Phase::Plan);
     local.hold_rows().await?;
-    let plan = plan::make(local, &shape, job, &extent, &staged).await?;
-    let braked = brake::check(local, &shape, job, &plan, &staged).await;
+    let shape = &locks::hold_to_write(local, shape, job).await?;
+    let plan = plan::make(local, shape, job, &extent, &staged).await?;
+    let braked = brake::check(local, shape, job, &plan, &staged).await;
     if job.dry_run {
         let refusal = match braked {
             Err(error) if !error.is_refusal() => return Err(error),
             braked => braked.err(),
         };
-        record::changes(local, &shape, job, &plan).await?;
+        record::changes(local, shape, job, &plan).await?;
         let done = Done::of(plan.into_synced(job, staged.rejected), compared);
         return Ok(Done { refusal, ..done });
     }
     braked?;
-    record::changes(local, &shape, job, &plan).await?;
+    record::changes(local, shape, job, &plan).await?;
     enter(observer, Phase::Apply);
-    let synced = apply::apply(local, &shape, job, plan, staged).await?;
-    digest::remember(local, &shape, job, versions, (true, &synced)).await?;
+    let synced = apply::apply(local, shape, job, plan, staged).await?;
+    digest::remember(local, shape, job, versions, (true, &synced)).await?;
     Ok(Done::of(synced, compared))
 }
 

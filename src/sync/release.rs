@@ -163,14 +163,23 @@ async fn give_up(
         local_filter,
         ..
     } = shape;
+    // Who would come to refer to them meanwhile waits, and who has done so is seen by the statement that clears.
+    let hold = format!(
+        "-- hold who gives a value up
+select pg_catalog.count(*) from (
+    select from pg_temp.{table} f join {meters} l on {} and {local_filter} order by f.k for update of l) k",
+        shape.same_key("l", "f")
+    );
+    local.query_one(&hold, &[]).await?;
     let clear = PerRow {
         sql: format!(
             "-- give unique values up
 update {meters} l set {} = null from pg_temp.{table} f
-where {} and {local_filter} and l.{} is not true and f.k >= $1 and f.k <= $2",
+where {} and {local_filter} and l.{} is not true and f.k >= $1 and f.k <= $2 and {}",
             quote::identifier(&column.name),
             shape.same_key("l", "f"),
-            quote::identifier(&shape.active)
+            quote::identifier(&shape.active),
+            is_unreferenced(shape, column)
         ),
         has_gaps: false,
         checks: !shape.keeps_what_is_written,

@@ -30,18 +30,18 @@ pub struct Shape {
     pub active: String,
     /// The local table's object id.
     pub local_oid: u32,
-    /// What keeps two rows of the local table from standing beside each other; empty until it is
-    /// looked up, where the table refused rows.
+    /// What keeps two rows of the local table from standing beside each other; empty until it is looked up.
     pub rules: Rules,
-    /// Whether rows can be copied straight into the local table: it keeps them as they are, and
-    /// refuses a row without a key.
+    /// Whether rows can be copied straight into the local table: it keeps them, and refuses a row without a key.
     pub takes_copies: bool,
     /// Whether keys that are equal here are the same.
     pub has_exact_key: bool,
     /// Whether remote keys that become the same here are written in the same way there.
     pub has_one_text_a_key: bool,
-    /// Whether the local table keeps rows as they are written: it has no triggers, rules or row security.
+    /// Whether the local table keeps rows as they are written: it has no triggers, rules, row security or acting keys.
     pub keeps_what_is_written: bool,
+    /// See [`Relation::has_acting_keys`].
+    pub has_acting_keys: bool,
     /// Whether no code of the remote's owner runs when rows are read: it is a plain table without row security.
     pub is_remote_plain: bool,
     /// What has to stay as it is for the versions of rows to tell whether the rows changed; `None` where
@@ -208,7 +208,8 @@ fn of_both(
         versions,
         has_exact_key,
         has_one_text_a_key: keys().all(|(there, here)| key::has_one_text(there, here)),
-        keeps_what_is_written: here.is_plain,
+        keeps_what_is_written: here.is_plain && !here.has_acting_keys,
+        has_acting_keys: here.has_acting_keys,
         is_remote_plain: there.is_plain,
         may_be_foreign: there.may_be_foreign,
         takes_copies: here.is_plain && !here.columns.iter().any(may_lack_key),

@@ -28,12 +28,13 @@ async fn serve() -> (Child, Lines<BufReader<ChildStderr>>, String) {
     let mut child = command.spawn().expect("start the program");
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let address = async {
-        while let Some(line) = lines.next_line().await.expect("a log") {
+        loop {
+            let line = lines.next_line().await.expect("a log");
+            let line = line.expect("an address is logged");
             if let Some((_, address)) = line.split_once("address=") {
-                return address.split(' ').next().unwrap_or_default().to_owned();
+                break address.split(' ').next().unwrap_or_default().to_owned();
             }
         }
-        panic!("no address is logged")
     };
     let address = timeout(PATIENCE, address).await.expect("an address");
     (child, lines, address)
@@ -66,19 +67,23 @@ async fn a_log_that_is_not_read_holds_nothing_up() {
     ends(child).await;
 }
 
+/// The line that tells of others that were lost.
+async fn told_of_loss(lines: &mut Lines<BufReader<ChildStderr>>) -> String {
+    loop {
+        let line = lines.next_line().await.expect("a log");
+        let line = line.expect("something is told of lost lines");
+        if line.contains("lines of this log were lost") {
+            return line;
+        }
+    }
+}
+
 #[tokio::test]
 async fn lines_that_were_lost_are_told_of() {
     let (child, mut lines, address) = serve().await;
     fill_the_log(&address).await;
-    let lost = async {
-        while let Some(line) = lines.next_line().await.expect("a log") {
-            if line.contains("lines of this log were lost") {
-                return line;
-            }
-        }
-        panic!("nothing is told of lost lines")
-    };
-    let lost = timeout(PATIENCE, lost).await.expect("a line");
+    let lost = timeout(PATIENCE, told_of_loss(&mut lines));
+    let lost = lost.await.expect("a line in time");
     let number = lost.split_once("lines=").expect("their number").1;
     let number: usize = number.trim().parse().expect("a number");
     assert!((1..REFUSED).contains(&number), "{lost}");

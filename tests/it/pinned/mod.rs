@@ -6,6 +6,7 @@ use meter_sync::runs::report::RunReport;
 use crate::support::postgres::{Pair, pair};
 use crate::support::site::{Site, rows};
 
+mod acting_keys;
 mod aliases;
 mod altering_triggers;
 mod blind_keys;
