@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
+pub(crate) mod body;
 pub(crate) mod json;
 
 /// How far a misspelt name may be from the one it stands for.

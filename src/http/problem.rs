@@ -5,6 +5,7 @@ use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 
 use super::details::Details;
+use crate::arguments::body::BodyFault;
 
 /// A request that reaches no handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +22,12 @@ pub(super) enum Problem {
     TokenUnknown,
     /// The bearer token allows reading only.
     TokenReadOnly,
-    /// The body is announced as longer than any that is read.
+    /// The body is longer than any that is read, or announced as such.
     BodyTooLarge,
+    /// The body did not come in time.
+    BodyLate,
+    /// The body broke off before its end.
+    BodyBroken,
     /// As many connections are at work as there may be.
     TooManyConnections,
     /// No such route.
@@ -44,7 +49,9 @@ impl Problem {
             | Self::OriginNotOwn
             | Self::TokenReadOnly => StatusCode::FORBIDDEN,
             Self::TokenMissing | Self::TokenUnknown => StatusCode::UNAUTHORIZED,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge => BodyFault::TooLong.status(),
+            Self::BodyLate => BodyFault::Late.status(),
+            Self::BodyBroken => BodyFault::Broken.status(),
             Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -60,6 +67,8 @@ impl Problem {
             Self::TokenUnknown => "TOKEN_UNKNOWN",
             Self::TokenReadOnly => "READ_ONLY",
             Self::BodyTooLarge => "BODY_TOO_LARGE",
+            Self::BodyLate => "BODY_TIMEOUT",
+            Self::BodyBroken => "BODY_INCOMPLETE",
             Self::TooManyConnections => "TOO_MANY_CONNECTIONS",
             Self::NotFound => "NOT_FOUND",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
@@ -76,7 +85,9 @@ impl Problem {
             Self::TokenMissing => "A bearer token is needed.",
             Self::TokenUnknown => "The bearer token is not one of this server's.",
             Self::TokenReadOnly => "The bearer token allows reading only.",
-            Self::BodyTooLarge => "The request body is longer than any that is read here.",
+            Self::BodyTooLarge => BodyFault::TooLong.detail(),
+            Self::BodyLate => BodyFault::Late.detail(),
+            Self::BodyBroken => BodyFault::Broken.detail(),
             Self::TooManyConnections => {
                 "As many connections are at work as this server takes, or as many of this client."
             }
@@ -99,6 +110,8 @@ impl Problem {
             Self::TokenUnknown => "Send one of the tokens set in METER_SYNC_TOKENS.",
             Self::TokenReadOnly => "Use a token with the `trigger:` scope of METER_SYNC_TOKENS.",
             Self::BodyTooLarge => "Send a shorter body.",
+            Self::BodyLate => "Send the request again, with its whole body within 30 seconds.",
+            Self::BodyBroken => "Send the request again, with its whole body.",
             Self::TooManyConnections => {
                 "Ask again in a moment, and close connections that are not needed."
             }
@@ -121,9 +134,21 @@ impl Problem {
             | Self::OriginNotAllowed
             | Self::OriginNotOwn
             | Self::BodyTooLarge
+            | Self::BodyLate
+            | Self::BodyBroken
             | Self::TooManyConnections
             | Self::NotFound
             | Self::MethodNotAllowed => None,
+        }
+    }
+}
+
+impl From<BodyFault> for Problem {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::TooLong => Self::BodyTooLarge,
+            BodyFault::Late => Self::BodyLate,
+            BodyFault::Broken => Self::BodyBroken,
         }
     }
 }

@@ -1,31 +1,21 @@
 //! What a POST to `/mcp` must be before rmcp reads it. rmcp answers what it cannot parse as if its media type were
 //! wrong, and wants both media types named where HTTP lets a client leave `Accept` out (RFC 9110, section 12.5.1).
 
-use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use rmcp::model::{ClientJsonRpcMessage, ErrorCode};
-use serde_json::{Value, json};
 
 use super::http::MAX_BODY_BYTES;
-use crate::arguments::json::{is_announced, parse};
+use super::message;
+use crate::arguments::body;
+use crate::arguments::json::is_announced;
 
 /// The media types that answers to a POST have, and those of the stream of a GET.
 const ANSWERS: &str = "application/json, text/event-stream";
 const STREAM: &str = "text/event-stream";
-
-/// Why a body is no message.
-#[derive(Debug, PartialEq, Eq)]
-struct NoMessage {
-    code: ErrorCode,
-    message: String,
-    /// The request it answers, as far as that can be told.
-    id: Value,
-}
 
 /// Answers a body that is no message, and hands on what rmcp understands.
 pub(super) async fn check(mut request: Request, next: Next) -> Response {
@@ -34,39 +24,13 @@ pub(super) async fn check(mut request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
-        let text = format!("The body broke off, or is longer than {MAX_BODY_BYTES} bytes.");
-        return (StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
+    let body = match body::read(body, MAX_BODY_BYTES).await {
+        Ok(body) => body,
+        Err(fault) => return (fault.status(), fault.detail()).into_response(),
     };
-    match message(&body) {
-        Ok(()) => next.run(Request::from_parts(parts, Body::from(body))).await,
-        Err(NoMessage { code, message, id }) => {
-            let error = json!({"code": code, "message": message});
-            let answer = json!({"jsonrpc": "2.0", "id": id, "error": error});
-            (StatusCode::BAD_REQUEST, Json(answer)).into_response()
-        }
-    }
-}
-
-/// Refuses a body that rmcp would not take as a message, or in which an object has a name twice.
-fn message(body: &[u8]) -> Result<(), NoMessage> {
-    let value = parse(body).map_err(|error| NoMessage {
-        code: match error.is_data() {
-            true => ErrorCode::INVALID_REQUEST,
-            false => ErrorCode::PARSE_ERROR,
-        },
-        message: format!("The body is not JSON as it should be: {error}."),
-        id: Value::Null,
-    })?;
-    let id = value.get("id").cloned();
-    let id = id.filter(|id| id.is_string() || id.is_number());
-    match serde_json::from_value::<ClientJsonRpcMessage>(value) {
-        Ok(_) => Ok(()),
-        Err(_untold) => Err(NoMessage {
-            code: ErrorCode::INVALID_REQUEST,
-            message: "The body is no JSON-RPC message of MCP, or several at once.".to_owned(),
-            id: id.unwrap_or_default(),
-        }),
+    match message::read(&body) {
+        Ok(_) => next.run(Request::from_parts(parts, Body::from(body))).await,
+        Err(no_message) => no_message.into_response(),
     }
 }
 
@@ -148,24 +112,5 @@ mod tests {
         ] {
             assert_eq!(accepted(Method::POST, &[given]).as_deref(), Some(given));
         }
-    }
-
-    #[test]
-    fn what_is_no_message_is_told_by_the_code_of_json_rpc() {
-        let told = |body: &str| message(body.as_bytes()).expect_err(body);
-        assert_eq!(told("{").code, ErrorCode::PARSE_ERROR);
-        let twice = told(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#);
-        assert_eq!(twice.code, ErrorCode::INVALID_REQUEST);
-        assert!(twice.message.contains("`id` is given twice"), "{twice:?}");
-        let spelt = told(r#"{"jsonrpc":"2.0","id":7,"METHOD":"ping"}"#);
-        assert_eq!(
-            (spelt.code, spelt.id),
-            (ErrorCode::INVALID_REQUEST, json!(7))
-        );
-        assert_eq!(told("[]").code, ErrorCode::INVALID_REQUEST);
-        assert_eq!(
-            message(br#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#),
-            Ok(())
-        );
     }
 }

@@ -43,6 +43,8 @@ mod answer;
 mod approval;
 mod body;
 mod caller;
+mod lines;
+mod message;
 mod page;
 mod patient;
 mod progress;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
@@ -16,6 +16,7 @@ use rmcp::transport::streamable_http_server::session::local::LocalSessionManager
 use serde::Deserialize;
 
 use super::http::MAX_BODY_BYTES;
+use crate::arguments::body;
 use crate::config::Token;
 
 const SESSION_HEADER: &str = "mcp-session-id";
@@ -108,8 +109,8 @@ struct Message {
 /// The request, unless it says hello: only that opens a session, whatever version its headers name.
 async fn without_hello(request: Request) -> Result<Request, Response> {
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, MAX_BODY_BYTES).await;
-    let body = body.map_err(|_too_long| StatusCode::PAYLOAD_TOO_LARGE.into_response())?;
+    let body = body::read(body, MAX_BODY_BYTES).await;
+    let body = body.map_err(|fault| (fault.status(), fault.detail()).into_response())?;
     let message = serde_json::from_slice(&body).unwrap_or(Message { method: None });
     match message.method.as_deref() {
         Some("initialize") => Err(full()),

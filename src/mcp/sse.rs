@@ -10,7 +10,7 @@ use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -29,9 +29,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::http::MAX_BODY_BYTES;
+use super::message;
 use super::patient::Patient;
 use super::sessions::{MAX_SESSIONS, SESSION_IDLE, full, is_same};
-use crate::arguments::json;
+use crate::arguments::body;
 use crate::config::Token;
 
 const STREAM_PATH: &str = "/sse";
@@ -166,7 +168,7 @@ async fn say(
     State(conversations): State<Conversations>,
     Query(session): Query<Session>,
     parts: Parts,
-    body: Bytes,
+    body: Body,
 ) -> Response {
     let open = conversations.open().get(&session.session_id).cloned();
     let token = parts.extensions.get::<Token>();
@@ -175,13 +177,13 @@ async fn say(
         let text = "There is no such MCP session, or it has ended: open one by GET /sse.";
         return (StatusCode::NOT_FOUND, text).into_response();
     };
-    let parsed = json::parse(&body).and_then(serde_json::from_value);
-    let mut message: ClientJsonRpcMessage = match parsed {
+    let body = match body::read(body, MAX_BODY_BYTES).await {
+        Ok(body) => body,
+        Err(fault) => return (fault.status(), fault.detail()).into_response(),
+    };
+    let mut message = match message::read(&body) {
         Ok(message) => message,
-        Err(error) => {
-            let text = format!("The body is no JSON-RPC message: {error}.");
-            return (StatusCode::BAD_REQUEST, text).into_response();
-        }
+        Err(no_message) => return no_message.into_response(),
     };
     message.insert_extension(parts);
     match inbox.try_send(Box::new(message)) {

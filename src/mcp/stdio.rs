@@ -5,11 +5,11 @@
 use rmcp::RoleServer;
 use rmcp::ServiceExt;
 use rmcp::service::ServerInitializeError;
-use rmcp::transport::async_rw::AsyncRwTransport;
 use rmcp::transport::{self, Transport};
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
+use super::lines::Lines;
 use super::patient::Patient;
 
 /// Why the conversation broke off.
@@ -26,7 +26,7 @@ pub enum StdioError {
 /// Serves until standard input ends or `shutdown` is cancelled; both are a good end.
 pub async fn serve(server: Server, shutdown: CancellationToken) -> Result<(), StdioError> {
     let (input, output) = transport::stdio_pipes();
-    serve_on(server, AsyncRwTransport::new(input, output), shutdown).await
+    serve_on(server, Lines::new(input, output), shutdown).await
 }
 
 async fn serve_on<T>(

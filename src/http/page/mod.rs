@@ -5,7 +5,8 @@
 //! inline code run. Times are UTC in the HTML and local once the script has seen them.
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::body::Body;
+use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
@@ -17,6 +18,7 @@ use axum::routing::{get, post};
 
 use super::Shared;
 use super::problem::Problem;
+use crate::arguments::body;
 use shell::Trouble;
 
 pub(super) use connections::LastCheck;
@@ -70,7 +72,6 @@ pub(super) fn routes() -> Router<Shared> {
         .route(SIGN_IN, get(sign_in::show).post(sign_in::sign_in))
         .route(SIGN_OUT, post(sign_in::sign_out))
         .layer(middleware::from_fn(protect))
-        .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
         .route("/assets/{name}", get(assets::serve))
 }
 
@@ -113,7 +114,11 @@ pub(super) fn wants_page(headers: &HeaderMap) -> bool {
 }
 
 async fn protect(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+    let (parts, body) = request.into_parts();
+    let response = match body::read(body, MAX_FORM_BYTES).await {
+        Ok(body) => next.run(Request::from_parts(parts, Body::from(body))).await,
+        Err(fault) => Trouble::unread(fault).into_response(),
+    };
     // axum says in plain text what it cannot read.
     let type_ = response.headers().get(CONTENT_TYPE);
     let is_text = type_.is_some_and(|type_| type_.as_bytes().starts_with(b"text/plain"));

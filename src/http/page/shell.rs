@@ -9,6 +9,7 @@ use super::assets;
 use super::format::{self, prose};
 use super::icons::{Icon, sprite};
 use super::viewer::Viewer;
+use crate::arguments::body::BodyFault;
 use crate::clock;
 use crate::error::{ErrorCode, Failure};
 
@@ -121,6 +122,16 @@ impl Trouble {
         let failure =
             Failure::new(ErrorCode::ConfigInvalid, message).with_remedy("Go back to the status.");
         Self { status, failure }
+    }
+
+    /// A form that did not come as a whole.
+    pub(super) fn unread(fault: BodyFault) -> Self {
+        let failure = Failure::new(ErrorCode::ConfigInvalid, fault.detail())
+            .with_remedy("Go back to the status, and try again.");
+        Self {
+            status: fault.status(),
+            failure,
+        }
     }
 
     /// The viewer may not do it.

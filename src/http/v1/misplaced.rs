@@ -1,15 +1,17 @@
 //! Refuses arguments that a route takes nowhere, or takes in another place: a `dry_run` in the query of a POST would
 //! be a sync in earnest.
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Query, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::given::bad_request;
 use super::route::Operation;
+use crate::arguments::body::{self, BodyFault};
 use crate::arguments::shorten;
 use crate::http::details::Details;
+use crate::http::problem::Problem;
 
 /// What is read of a body that should not be there; some clients send `{}` with every request.
 const MAX_BODY_BYTES: usize = 1024;
@@ -69,8 +71,9 @@ fn check_query(request: &Request, places: Places) -> Result<(), Details> {
 async fn without_body(request: Request) -> Result<Request, Details> {
     let (parts, body) = request.into_parts();
     let says_nothing = |body: &[u8]| matches!(body.trim_ascii(), b"" | b"{}" | b"null");
-    match to_bytes(body, MAX_BODY_BYTES).await {
+    match body::read(body, MAX_BODY_BYTES).await {
         Ok(body) if says_nothing(&body) => Ok(Request::from_parts(parts, Body::empty())),
-        Ok(_) | Err(_) => Err(bad_request("This route takes no body.")),
+        Ok(_) | Err(BodyFault::TooLong) => Err(bad_request("This route takes no body.")),
+        Err(fault @ (BodyFault::Late | BodyFault::Broken)) => Err(Problem::from(fault).details()),
     }
 }

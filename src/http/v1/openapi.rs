@@ -123,7 +123,8 @@ fn responses(
         guarded.push((401, "No token of this server came with the request."));
     }
     if method == "post" {
-        guarded.push((413, "The body is longer than 1 MiB."));
+        guarded.push((408, "The body did not come within 30 seconds."));
+        guarded.push((413, "The body is longer than 16 KiB."));
     }
     for (status, description) in guarded {
         let answer = Answer {

@@ -4,18 +4,19 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
 
+use super::MAX_BODY_BYTES;
 use super::given::bad_request;
 use super::route::{Operation, Route};
 use crate::arguments::Arguments;
+use crate::arguments::body;
 use crate::arguments::json::{is_announced, parse};
 use crate::config::Token;
 use crate::error::ErrorCode;
@@ -74,9 +75,11 @@ async fn start(
     State(Shared { runs, .. }): State<Shared>,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Response, Details> {
-    let mut request = read(&headers, body)?;
+    let body = body::read(body, MAX_BODY_BYTES).await;
+    let body = body.map_err(|fault| Problem::from(fault).details())?;
+    let mut request = read(&headers, &body)?;
     request.actor = actor(token.as_deref(), &headers);
     let preferred = wait(&headers);
     let report = match runs.request(request).await? {
@@ -91,12 +94,8 @@ async fn start(
     Ok((applied, answer(report)?).into_response())
 }
 
-fn read(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Request, Details> {
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::BodyTooLarge.details(),
-        _ => bad_request("The body broke off."),
-    })?;
-    let mut given = arguments(headers, &body)?;
+fn read(headers: &HeaderMap, body: &[u8]) -> Result<Request, Details> {
+    let mut given = arguments(headers, body)?;
     let mut request = Request::new(Trigger::Rest);
     request.dry_run = given.boolean("dry_run", request.dry_run)?;
     request.reason = given.text("reason", REASON_CHARS)?;

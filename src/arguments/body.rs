@@ -1,0 +1,88 @@
+//! Reads the body of a request to its end, for MCP and REST alike, and tells why one could not be read.
+
+use std::error::Error;
+use std::io;
+use std::iter::successors;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::StatusCode;
+use http_body_util::LengthLimitError;
+
+/// Why a body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyFault {
+    /// It is longer than what is read.
+    TooLong,
+    /// It did not come to its end in the time that a body may take.
+    Late,
+    /// It ended before its end: the client went away, or what it sent is no HTTP.
+    Broken,
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, BodyFault> {
+    to_bytes(body, limit)
+        .await
+        .map_err(|error| BodyFault::of(&error))
+}
+
+impl BodyFault {
+    /// The fault that an error of a body stands for, told by the error itself or one of its causes.
+    fn of(error: &(dyn Error + 'static)) -> Self {
+        let told = successors(Some(error), |error| (*error).source()).find_map(|error| {
+            let late = error
+                .downcast_ref::<io::Error>()
+                .filter(|error| error.kind() == io::ErrorKind::TimedOut);
+            match error.is::<LengthLimitError>() {
+                true => Some(Self::TooLong),
+                false => late.map(|_| Self::Late),
+            }
+        });
+        told.unwrap_or(Self::Broken)
+    }
+
+    /// The status that says so (RFC 9110, sections 15.5.14, 15.5.9 and 15.5.1).
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Late => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// One sentence about it.
+    pub(crate) fn detail(self) -> &'static str {
+        match self {
+            Self::TooLong => "The request body is longer than any that is read here.",
+            Self::Late => "The request body did not come in the time that one may take.",
+            Self::Broken => "The request body broke off before its end.",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    fn ending(kind: io::ErrorKind) -> Body {
+        let pieces = [Ok(Bytes::from_static(b"{")), Err(io::Error::from(kind))];
+        Body::from_stream(stream::iter(pieces))
+    }
+
+    #[tokio::test]
+    async fn why_a_body_could_not_be_read_is_told_apart() {
+        for (body, fault, status) in [
+            (Body::from("x".repeat(11)), BodyFault::TooLong, 413),
+            (ending(io::ErrorKind::TimedOut), BodyFault::Late, 408),
+            (ending(io::ErrorKind::Other), BodyFault::Broken, 400),
+            (ending(io::ErrorKind::UnexpectedEof), BodyFault::Broken, 400),
+        ] {
+            assert_eq!(read(body, 10).await, Err(fault));
+            assert_eq!(fault.status(), status, "{fault:?}");
+        }
+        let whole = read(Body::from("x".repeat(10)), 10).await;
+        assert_eq!(whole.map(|body| body.len()), Ok(10));
+    }
+}

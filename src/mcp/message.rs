@@ -1,0 +1,168 @@
+//! A message of a client, read from its text alike for every transport. A message in which an object has a name twice
+//! is refused, as it could mean one thing to a proxy or a person and another to us.
+
+use std::fmt;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use rmcp::model::{ClientJsonRpcMessage, ErrorCode};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Value, json};
+
+use crate::arguments::json::parse;
+
+/// Why a text is no message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoMessage {
+    pub(super) code: ErrorCode,
+    pub(super) message: String,
+    /// The id of the request that it answers, null where that cannot be told.
+    pub(super) id: Value,
+    /// It may not be answered (JSON-RPC 2.0, section 4.1).
+    pub(super) is_notification: bool,
+}
+
+/// Reads one message.
+pub(super) fn read(text: &[u8]) -> Result<ClientJsonRpcMessage, NoMessage> {
+    let value = parse(text).map_err(|error| {
+        let message = format!("The message is not JSON as it should be: {error}.");
+        match error.is_data() {
+            // A name is given twice.
+            true => invalid(text, message),
+            false => NoMessage {
+                code: ErrorCode::PARSE_ERROR,
+                message,
+                id: Value::Null,
+                is_notification: false,
+            },
+        }
+    })?;
+    serde_json::from_value(value).map_err(|_untold| {
+        let message = "This is no JSON-RPC message of MCP, or several at once.";
+        invalid(text, message.to_owned())
+    })
+}
+
+fn invalid(text: &[u8], message: String) -> NoMessage {
+    let head: Head = serde_json::from_slice(text).unwrap_or_default();
+    NoMessage {
+        code: ErrorCode::INVALID_REQUEST,
+        message,
+        is_notification: head.has_method && head.ids.is_empty(),
+        id: head.id(),
+    }
+}
+
+impl IntoResponse for NoMessage {
+    fn into_response(self) -> Response {
+        let error = json!({"code": self.code, "message": self.message});
+        let answer = json!({"jsonrpc": "2.0", "id": self.id, "error": error});
+        (StatusCode::BAD_REQUEST, Json(answer)).into_response()
+    }
+}
+
+/// What the members of a message say of whose answer it waits for.
+#[derive(Default)]
+struct Head {
+    ids: Vec<Value>,
+    has_method: bool,
+    /// It answers a request of ours, so its id is none of the client's.
+    is_answer: bool,
+}
+
+impl Head {
+    /// The id of the request; null where there is none, or more than one.
+    fn id(self) -> Value {
+        match <[Value; 1]>::try_from(self.ids) {
+            Ok([id]) if !self.is_answer && (id.is_string() || id.is_number()) => id,
+            Ok(_) | Err(_) => Value::Null,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Head {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Head;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Head, A::Error> {
+        let mut head = Head::default();
+        while let Some(name) = members.next_key::<String>()? {
+            if name == "id" {
+                head.ids.push(members.next_value()?);
+                continue;
+            }
+            head.has_method |= name == "method";
+            head.is_answer |= ["result", "error"].contains(&name.as_str());
+            members.next_value::<IgnoredAny>()?;
+        }
+        Ok(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> NoMessage {
+        read(text.as_bytes()).expect_err(text)
+    }
+
+    #[test]
+    fn what_is_no_message_is_told_by_the_code_of_json_rpc() {
+        assert_eq!(told("{").code, ErrorCode::PARSE_ERROR);
+        let spelt = told(r#"{"jsonrpc":"2.0","id":7,"METHOD":"ping"}"#);
+        assert_eq!(
+            (spelt.code, spelt.id),
+            (ErrorCode::INVALID_REQUEST, json!(7))
+        );
+        assert_eq!(told("[]").code, ErrorCode::INVALID_REQUEST);
+        assert!(read(br#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#).is_ok());
+    }
+
+    #[test]
+    fn a_name_given_twice_is_refused_with_the_id_of_the_request_where_there_is_one() {
+        for (text, id) in [
+            (
+                r#"{"jsonrpc":"2.0","id":7,"method":"ping","method":"x"}"#,
+                json!(7),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":"a","method":"ping","params":{"b":{"c":1,"c":2}}}"#,
+                json!("a"),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
+                Value::Null,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":[1],"method":"ping","method":"x"}"#,
+                Value::Null,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"result":{"action":"accept","action":"decline"}}"#,
+                Value::Null,
+            ),
+        ] {
+            let told = told(text);
+            assert_eq!(
+                (told.code, told.id),
+                (ErrorCode::INVALID_REQUEST, id),
+                "{text}"
+            );
+            assert!(told.message.contains(" is given twice "), "{text}");
+        }
+    }
+}
