@@ -24,6 +24,8 @@ mod embedded;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod grants;
 #[cfg(test)]
 mod http;

@@ -69,7 +69,7 @@ async fn a_body_that_is_no_message_is_a_bad_request_with_a_code_of_json_rpc() {
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"meter_sync_trigger",
                 "arguments":{"dry_run":true,"dry_run":false}}}"#,
             -32600,
-            json!(null),
+            json!(1),
         ),
     ] {
         let request = served

@@ -16,4 +16,5 @@ pub(crate) mod site;
 pub(crate) mod size;
 pub(crate) mod standby;
 pub(crate) mod stepped_clock;
+pub(crate) mod unconfigured;
 pub(crate) mod wait;

@@ -1,0 +1,253 @@
+//! Requests to REST and the page: each is answered as it is described, whatever stands in its query, headers and body.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Method, Request, Uri};
+use bolero::{Driver, TypeGenerator, check};
+use meter_sync::config::Settings;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::draw::{below, edited, odd, once_in, pick};
+use super::inputs;
+use crate::support::unconfigured::{read, router, send};
+
+/// Paths of no route that is described, with those of the page.
+const OTHERS: &[&str] = &[
+    "/",
+    "/runs",
+    "/runs/0190c2f1-7a00-7000-8000-000000000001",
+    "/meters",
+    "/connections",
+    "/sync",
+    "/sign-in",
+    "/sign-out",
+    "/assets/page.js",
+    "/metrics",
+    "/mcp",
+    "/messages",
+    "/.well-known/x",
+    "/api/v1",
+    "/api/v1/nothing",
+    "//",
+];
+
+/// What stands for a part of a path.
+const IDS: &[&str] = &[
+    "0190c2f1-7a00-7000-8000-000000000001",
+    "1",
+    "%2C",
+    "a,b",
+    "%ff",
+    "x%00",
+];
+
+/// Arguments of a query and of a body, and what is none.
+const NAMES: &[&str] = &[
+    "limit", "before", "outcome", "dry_run", "reason", "history", "cursor", "next", "notice", "x",
+];
+
+const HEADERS: &[(&str, &[&str])] = &[
+    (
+        "content-type",
+        &[
+            "application/json",
+            "application/x-www-form-urlencoded",
+            "text/plain",
+            "Application/JSON; charset=x",
+        ],
+    ),
+    ("accept", &["text/html", "*/*", "application/json"]),
+    ("idempotency-key", &["a key", "", "\u{fc}"]),
+    (
+        "prefer",
+        &[
+            "wait=0",
+            "wait=99999999999999999999",
+            "wait=",
+            ";;,,=",
+            "respond-async",
+        ],
+    ),
+    (
+        "origin",
+        &["http://localhost", "null", "http://evil.example"],
+    ),
+    (
+        "cookie",
+        &["meter_sync=x", "a=b; meter_sync_session=1.2.3", ";"],
+    ),
+    (
+        "traceparent",
+        &[
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-",
+            "x",
+        ],
+    ),
+    ("user-agent", &["test", "\u{e9}"]),
+    ("content-length", &["0", "99999999999999999999", "x"]),
+];
+
+static DESCRIPTION: LazyLock<Value> = LazyLock::new(|| {
+    let request = Request::get("/api/v1/openapi.json").header("host", "localhost");
+    let request = request.body(Body::empty()).expect("a request");
+    let runtime = Runtime::new().expect("a runtime");
+    let text = runtime.block_on(async {
+        read(send(&router(&Settings::default()), request).await)
+            .await
+            .1
+    });
+    serde_json::from_str(&text).expect("JSON")
+});
+
+#[derive(Clone, Debug)]
+struct Asked {
+    method: &'static str,
+    /// As it is described, or another.
+    route: String,
+    path: String,
+    headers: Vec<(&'static str, &'static str)>,
+    body: String,
+}
+
+impl TypeGenerator for Asked {
+    fn generate<D: Driver>(driver: &mut D) -> Option<Self> {
+        let described: Vec<&String> = DESCRIPTION["paths"].as_object()?.keys().collect();
+        let route = match once_in(driver, 3)? {
+            true => (*pick(driver, OTHERS)?).to_owned(),
+            false => (*pick(driver, &described)?).clone(),
+        };
+        let path = match route.split_once('{') {
+            Some((before, after)) => {
+                let after = after.split_once('}').map_or("", |(_, after)| after);
+                format!("{before}{}{after}", pick(driver, IDS)?)
+            }
+            None => route.clone(),
+        };
+        let mut headers = Vec::new();
+        for (name, values) in HEADERS {
+            let times = if *name == "content-type" { 2 } else { 8 };
+            if once_in(driver, times)? {
+                headers.push((*name, *pick(driver, values)?));
+            }
+        }
+        Some(Self {
+            method: pick(driver, &["GET", "POST", "POST", "HEAD", "PUT", "DELETE"])?,
+            path: format!("{path}{}", query(driver)?),
+            route,
+            headers,
+            body: body(driver)?,
+        })
+    }
+}
+
+fn query<D: Driver>(driver: &mut D) -> Option<String> {
+    if once_in(driver, 2)? {
+        return Some(String::new());
+    }
+    let mut pairs = Vec::new();
+    for _ in 0..=below(driver, 3)? {
+        let name = *pick(driver, NAMES)?;
+        let value = *pick(
+            driver,
+            &[
+                "1", "0", "201", "-1", "true", "failed", "%20", "%ff", "%zz", "", "a+b", "\u{e9}",
+            ],
+        )?;
+        pairs.push(format!("{name}={value}"));
+    }
+    let query = pairs.join("&");
+    Some(format!(
+        "?{}",
+        edited(driver, &query, &["&", "=", "%", "%00", "#"])?
+    ))
+}
+
+fn body<D: Driver>(driver: &mut D) -> Option<String> {
+    let text = match below(driver, 4)? {
+        0 => return Some(String::new()),
+        1 => "do=sync&token=x&next=%2F&sure=yes&allow=0190c2f1-7a00-7000-8000-000000000001"
+            .to_owned(),
+        2 => json!({"dry_run": true, "reason": odd(driver)?}).to_string(),
+        _ => json!({*pick(driver, NAMES)?: odd(driver)?}).to_string(),
+    };
+    edited(
+        driver,
+        &text,
+        &[
+            "{", "}", "\"", ":", ",", "null", "\\u0000", "\\ud800", "[[[[", "&", "=", "%",
+        ],
+    )
+}
+
+impl Asked {
+    /// The request, unless no client can send it.
+    fn request(&self) -> Option<Request<Body>> {
+        let uri: Uri = self.path.parse().ok()?;
+        let mut request = Request::new(Body::from(self.body.clone()));
+        *request.method_mut() = self.method.parse::<Method>().ok()?;
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        headers.insert("host", HeaderValue::from_static("localhost"));
+        for (name, value) in &self.headers {
+            let value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+            headers.append(HeaderName::from_static(name), value);
+        }
+        Some(request)
+    }
+}
+
+/// Status, media type and text of an answer; a stream has no text here, as it goes on.
+async fn answer(router: &Router, request: Request<Body>) -> (u16, String, String) {
+    let response = send(router, request).await;
+    let media_type = response.headers().get("content-type");
+    let media_type = media_type
+        .map_or("", |value| value.to_str().expect("ASCII"))
+        .to_owned();
+    if media_type == "text/event-stream" {
+        return (response.status().as_u16(), media_type, String::new());
+    }
+    let (status, text) = read(response).await;
+    (status, media_type, text)
+}
+
+#[test]
+fn a_request_is_answered_as_it_is_described_whatever_it_says() {
+    let runtime = Runtime::new().expect("a runtime");
+    let router = router(&Settings::default());
+    let ask = AssertUnwindSafe(|request| runtime.block_on(answer(&router, request)));
+    check!()
+        .with_iterations(inputs(600))
+        .with_type::<Asked>()
+        .for_each(|asked| {
+            let Some(request) = asked.request() else {
+                return;
+            };
+            let (status, media_type, text) = (*ask)(request);
+            // Without a database, 503 is the only error of ours that is left.
+            assert!(status < 500 || status == 503, "{status} {text}");
+            let method = asked.method.to_ascii_lowercase();
+            let described = &DESCRIPTION["paths"][&asked.route][&method];
+            if described.is_object() {
+                let answers = &described["responses"][status.to_string()]["content"];
+                assert!(
+                    answers[&media_type].is_object() || answers.is_null() && text.is_empty(),
+                    "{status} {media_type}"
+                );
+            }
+            if media_type == "application/problem+json" && asked.method != "HEAD" {
+                let problem: Value = serde_json::from_str(&text).expect("JSON");
+                assert_eq!(problem["status"], status, "{text}");
+                for name in ["code", "detail", "remedy"] {
+                    assert!(
+                        problem[name].as_str().is_some_and(|told| !told.is_empty()),
+                        "{text}"
+                    );
+                }
+            }
+        });
+}
