@@ -131,4 +131,57 @@ mod tests {
             json!({"a": 1, "A": 2})
         );
     }
+
+    #[test]
+    fn no_text_is_read_as_another_value_than_serde_json_reads_in_fuzz() {
+        let pieces = [
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"a\"",
+            "\"\\u0061\"",
+            "\"b\"",
+            "\"\\ud800\"",
+            "1",
+            "-0",
+            "1e999",
+            "1.50",
+            "0x1",
+            "18446744073709551616",
+            "null",
+            "true",
+            " ",
+            "\n",
+            "{\"a\":1}",
+            "{\"a\":1,\"a\":2}",
+            "\u{feff}",
+            "é",
+        ];
+        bolero::check!()
+            .with_iterations(3000)
+            .with_type::<Vec<u8>>()
+            .for_each(|drawn| {
+                let text: String = drawn
+                    .iter()
+                    .filter_map(|n| pieces.get(usize::from(*n) % pieces.len()))
+                    .copied()
+                    .collect();
+                for text in [
+                    text.clone(),
+                    format!("[{{\"b\":{text}}}]"),
+                    format!("{{\"a\":{text},\"a\":1}}"),
+                ] {
+                    let theirs = serde_json::from_str::<Value>(&text);
+                    match parse(text.as_bytes()) {
+                        Ok(ours) => assert_eq!(Some(ours), theirs.ok(), "{text}"),
+                        Err(error) => {
+                            assert!(theirs.is_err() || error.is_data(), "{text}: {error}")
+                        }
+                    }
+                }
+            });
+    }
 }

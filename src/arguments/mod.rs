@@ -56,9 +56,7 @@ impl Arguments {
         let Some(value) = self.take(name) else {
             return Ok(default);
         };
-        value
-            .as_u64()
-            .and_then(|number| u32::try_from(number).ok())
+        whole(&value)
             .filter(|number| range.contains(number))
             .ok_or_else(|| {
                 let expected = format!("a whole number from {} to {}", range.start(), range.end());
@@ -149,6 +147,16 @@ pub(crate) fn shorten(text: &str) -> String {
     }
 }
 
+/// A whole number; in JSON Schema, `5.0` is one, too (draft 2020-12, section 4.2.3 of its core).
+fn whole(value: &Value) -> Option<u32> {
+    if let Some(number) = value.as_u64() {
+        return u32::try_from(number).ok();
+    }
+    let given = value.as_f64()?;
+    let number = given as u32; // the nearest there is
+    (f64::from(number) == given).then_some(number)
+}
+
 fn wrong(name: &str, expected: &str, given: &Value) -> BadArgument {
     BadArgument(format!(
         "`{name}` must be {expected}, not {}.",
@@ -173,6 +181,16 @@ mod tests {
         assert_eq!(given.boolean("dry_run", false), Ok(false));
         assert_eq!(given.text("reason", 200), Ok(None));
         assert_eq!(given.finish(), Ok(()));
+    }
+
+    /// JSON has one kind of numbers, and some languages write a whole one with a fraction of zero.
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        for text in ["5", "5.0", "5e0", "0.5e1"] {
+            let given: Value = serde_json::from_str(text).expect("JSON");
+            let mut given = arguments(&json!({"history": given}));
+            assert_eq!(given.integer("history", 0..=50, 1), Ok(5), "{text}");
+        }
     }
 
     #[test]

@@ -27,11 +27,17 @@ pub(super) fn parse(text: &str) -> Result<Pairs, ConninfoError> {
         None if is_of_another_driver(text) => Err(ConninfoError(
             "names a driver after +; write postgresql:// alone",
         )),
-        None if text.contains("://") => Err(ConninfoError(
+        None if is_another_url(text) => Err(ConninfoError(
             "is no Postgres URL; it starts with postgres:// or postgresql://",
         )),
         None => parse_pairs(text),
     }
+}
+
+/// Whether it is a URL of something else. A value of a pair may hold `://`, too, but comes behind a `=`.
+fn is_another_url(text: &str) -> bool {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| !scheme.contains('='))
 }
 
 /// Whether it is a URL as SQLAlchemy writes them.
@@ -263,6 +269,14 @@ mod tests {
             (
                 "postgres://h/m?ssl=true",
                 &[("host", "h"), ("dbname", "m"), ("sslmode", "require")],
+            ),
+            (
+                "host=h password=a://b application_name='x+y://z'",
+                &[
+                    ("host", "h"),
+                    ("password", "a://b"),
+                    ("application_name", "x+y://z"),
+                ],
             ),
             (
                 r"host = 'a b' password='it\'s \\ so' user=\'x port=",

@@ -151,3 +151,148 @@ pub(super) fn shown(format: &Format, row: &Bytes, place: usize) -> Option<String
     });
     value.map(|value| String::from_utf8_lossy(value).into_owned())
 }
+
+#[cfg(test)]
+mod fuzz {
+    use bolero::{TypeGenerator, ValueGenerator, check, produce};
+
+    use super::*;
+
+    /// The values of a row; at most a few, as the number of columns is counted in two bytes.
+    type Row = Vec<Option<Vec<u8>>>;
+
+    fn row() -> impl ValueGenerator<Output = Row> {
+        let value = produce::<Option<Vec<u8>>>();
+        produce::<Row>().with().len(0usize..5).values(value)
+    }
+
+    /// A table as it comes from a server, in pieces of so many rows each.
+    #[derive(Clone, Debug, TypeGenerator)]
+    struct Copied {
+        #[generator(produce::<Vec<Row>>().with().len(0usize..6).values(row()))]
+        rows: Vec<Row>,
+        #[generator(1..4)]
+        rows_of_a_piece: usize,
+        is_text: bool,
+    }
+
+    impl Copied {
+        fn format(&self) -> Format {
+            match self.is_text {
+                true => Format::Text {
+                    written: None,
+                    read: None,
+                    recoded: None,
+                },
+                false => Format::Binary,
+            }
+        }
+
+        /// Each row as the server writes it.
+        fn written(&self) -> Vec<Vec<u8>> {
+            let rows = self.rows.iter();
+            rows.map(|row| match self.is_text {
+                true => as_text(row),
+                false => as_binary(row),
+            })
+            .collect()
+        }
+    }
+
+    fn as_binary(row: &Row) -> Vec<u8> {
+        let mut written = u16::try_from(row.len())
+            .expect("few")
+            .to_be_bytes()
+            .to_vec();
+        for value in row {
+            let length = value
+                .as_ref()
+                .map_or(-1, |value| i32::try_from(value.len()).expect("short"));
+            written.extend(length.to_be_bytes());
+            written.extend(value.iter().flatten());
+        }
+        written
+    }
+
+    fn as_text(row: &Row) -> Vec<u8> {
+        let values = row.iter().map(|value| match value {
+            None => b"\\N".to_vec(),
+            Some(value) => escaped(value),
+        });
+        let mut written = values.collect::<Vec<_>>().join(&b'\t');
+        written.push(b'\n');
+        written
+    }
+
+    fn escaped(value: &[u8]) -> Vec<u8> {
+        let escape = |byte: &u8| match byte {
+            b'\\' => b"\\\\".to_vec(),
+            b'\t' => b"\\t".to_vec(),
+            b'\n' => b"\\n".to_vec(),
+            other => vec![*other],
+        };
+        value.iter().flat_map(escape).collect()
+    }
+
+    #[test]
+    fn rows_are_cut_apart_as_they_were_written() {
+        check!()
+            .with_iterations(500)
+            .with_type::<Copied>()
+            .for_each(|copied| {
+                let format = copied.format();
+                let written = copied.written();
+                let pieces: Vec<Bytes> = written
+                    .chunks(copied.rows_of_a_piece)
+                    .map(|rows| rows.concat().into())
+                    .collect();
+                let rows = apart(&format, &pieces);
+                assert_eq!(rows, written);
+                // The server sends the head before the first row, and the tail alone.
+                let first = written.first().cloned().unwrap_or_default();
+                assert_eq!(
+                    bare(&format, [head(&format), &first].concat().into()),
+                    first
+                );
+                assert!(bare(&format, Bytes::from_static(tail(&format))).is_empty());
+                for (row, values) in rows.iter().zip(&copied.rows) {
+                    for (place, value) in values.iter().enumerate() {
+                        let value = value.as_ref().map(|value| match copied.is_text {
+                            true => String::from_utf8_lossy(&escaped(value)).into_owned(),
+                            false => String::from_utf8_lossy(value).into_owned(),
+                        });
+                        assert_eq!(shown(&format, row, place), value);
+                        let alone = only(&format, row, &[place]);
+                        assert_eq!(shown(&format, &alone, place), value);
+                        let others = (0..values.len()).filter(|other| *other != place);
+                        for other in others {
+                            assert_eq!(shown(&format, &alone, other), None);
+                        }
+                    }
+                }
+            });
+    }
+
+    #[test]
+    fn whatever_a_server_sends_no_byte_is_lost() {
+        check!()
+            .with_iterations(500)
+            .with_type::<(Vec<u8>, bool)>()
+            .for_each(|(sent, is_text)| {
+                let format = Copied {
+                    rows: Vec::new(),
+                    rows_of_a_piece: 1,
+                    is_text: *is_text,
+                }
+                .format();
+                let sent = Bytes::from(sent.clone());
+                let rows = apart(&format, std::slice::from_ref(&sent));
+                assert_eq!(rows.concat(), sent);
+                for row in rows {
+                    only(&format, &row, &[0, 7]);
+                    shown(&format, &row, 0);
+                    bare(&format, row);
+                }
+            });
+    }
+}

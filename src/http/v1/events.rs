@@ -181,4 +181,63 @@ mod tests {
         let at = beat["at"].as_str().expect("a time");
         assert!(DateTime::parse_from_rfc3339(at).is_ok(), "{at}");
     }
+
+    /// The names and data of events, read by the letter of the standard
+    /// (<https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>).
+    fn read(stream: &str) -> Vec<(String, String)> {
+        let stream = stream.replace("\r\n", "\n").replace('\r', "\n");
+        let (mut events, mut name, mut data) = (Vec::new(), String::new(), Vec::new());
+        for line in stream.lines() {
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "" if line.is_empty() && !data.is_empty() => {
+                    events.push((std::mem::take(&mut name), data.join("\n")));
+                    data.clear();
+                }
+                "event" => value.clone_into(&mut name),
+                "data" => data.push(value),
+                _ => {}
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn no_text_begins_an_event_of_its_own_in_fuzz() {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let odd = [
+            "\n",
+            "\r",
+            "\n\n",
+            "data: x",
+            "event: status",
+            ":",
+            "\u{feff}",
+            "\0",
+        ];
+        bolero::check!()
+            .with_iterations(500)
+            .with_type::<Vec<(char, u8)>>()
+            .for_each(|drawn| {
+                let pieces =
+                    drawn
+                        .iter()
+                        .map(|(letter, place)| match odd.get(usize::from(*place % 16)) {
+                            Some(piece) => (*piece).to_owned(),
+                            None => letter.to_string(),
+                        });
+                let text: String = pieces.collect();
+                let sent = [event("status", &text), event("progress", &1)];
+                let body = Sse::new(stream::iter(sent)).into_response().into_body();
+                let body = runtime
+                    .block_on(axum::body::to_bytes(body, 1_000_000))
+                    .expect("an end");
+                let read = read(str::from_utf8(&body).expect("UTF-8"));
+                let names: Vec<_> = read.iter().map(|(name, _)| name.as_str()).collect();
+                assert_eq!(names, ["status", "progress"]);
+                let back: String = serde_json::from_str(&read[0].1).expect("JSON");
+                assert_eq!(back, text);
+            });
+    }
 }
