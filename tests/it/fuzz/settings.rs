@@ -61,17 +61,20 @@ const PIECES: &[&str] = &[
     ",", ":", ".", "\"", "=", " ", "s", "d", "%", "0", "-", "select ", "*", "@", "'",
 ];
 
-/// The settings that the file writes without quotes: numbers and switches.
-static BARE: LazyLock<Vec<Setting>> = LazyLock::new(|| {
-    let refuses_text = |setting: &Setting| {
-        let refused = load_file(&format!("{} = \"x\"", setting.key()));
-        let told = refused
-            .err()
-            .map(|error| error.to_string())
-            .unwrap_or_default();
-        told.contains("is not a whole number") || told.contains("is neither true nor false")
+/// How the file writes a setting that takes no text, as its error says.
+const NUMBER: &str = "is not a whole number";
+const SWITCH: &str = "is neither true nor false";
+static BARE: LazyLock<Vec<(Setting, &str)>> = LazyLock::new(|| {
+    let kind = |setting: &Setting| {
+        let refused = load_file(&format!("{} = \"x\"", setting.key()))
+            .err()?
+            .to_string();
+        let kind = [NUMBER, SWITCH]
+            .into_iter()
+            .find(|told| refused.contains(told));
+        kind.map(|kind| (*setting, kind))
     };
-    Setting::ALL.iter().copied().filter(refuses_text).collect()
+    Setting::ALL.iter().filter_map(kind).collect()
 });
 
 fn load_file(text: &str) -> Result<Config, ConfigError> {
@@ -144,14 +147,14 @@ impl Given {
     fn as_file(&self) -> Option<Result<Config, ConfigError>> {
         let mut text = String::new();
         for (setting, value) in &self.0 {
-            let is_bare = value
-                .parse::<u32>()
-                .is_ok_and(|number| number.to_string() == *value)
-                || ["true", "false"].contains(&value.as_str());
-            let value = match BARE.contains(setting) {
-                true if is_bare => value.clone(),
-                true => return None,
-                false => toml_text(value),
+            let bare = BARE.iter().find(|(known, _)| known == setting);
+            let value = match bare.map(|(_, kind)| *kind) {
+                None => toml_text(value),
+                Some(NUMBER) if value.parse::<u32>().is_ok_and(|n| n.to_string() == *value) => {
+                    value.clone()
+                }
+                Some(SWITCH) if ["true", "false"].contains(&value.as_str()) => value.clone(),
+                Some(_) => return None,
             };
             text += &format!("{} = {value}\n", setting.key());
         }

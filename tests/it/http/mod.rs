@@ -1,5 +1,6 @@
 //! The HTTP side over real connections and real databases.
 
+mod bodies;
 mod connections;
 mod guards;
 mod page;

@@ -43,11 +43,13 @@ impl Conversation {
     }
 
     async fn say(&mut self, message: &Value) {
-        let line = format!("{message}\n");
-        self.input
-            .write_all(line.as_bytes())
-            .await
-            .expect("it reads");
+        self.write(&message.to_string()).await;
+    }
+
+    async fn write(&mut self, line: &str) {
+        let line = format!("{line}\n");
+        let written = self.input.write_all(line.as_bytes()).await;
+        written.expect("it reads");
     }
 
     /// Sends a request; gives the very next line, which is then its answer.
@@ -111,6 +113,38 @@ async fn a_misshapen_message_is_answered_and_the_conversation_goes_on() {
     assert_eq!(shape["error"]["code"], -32602, "{shape}");
     let method = by_hand.ask("tools/frobnicate", json!({})).await;
     assert_eq!(method["error"]["code"], -32601, "{method}");
+    let status = by_hand.call(STATUS, json!({})).await;
+    assert_eq!(status["result"]["structuredContent"]["health"], "never_run");
+    assert_eq!(by_hand.close().await, 0);
+}
+
+#[tokio::test]
+async fn a_name_given_twice_is_refused_and_nothing_is_done() {
+    let site = Site::new().await;
+    site.on_remote(METERS).await;
+    let mut by_hand = Conversation::new(&site).await;
+    let twice = format!(
+        r#"{{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{{"name":"{TRIGGER}","arguments":{{"dry_run":true,"dry_run":false}}}}}}"#
+    );
+    for (line, id, name) in [
+        (twice.as_str(), json!("a"), "dry_run"),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
+            Value::Null,
+            "id",
+        ),
+    ] {
+        by_hand.write(line).await;
+        let refused = by_hand.line().await.expect("an answer");
+        assert_eq!(refused["id"], id, "{refused}");
+        assert_eq!(refused["error"]["code"], -32600, "{refused}");
+        let message = refused["error"]["message"].as_str().expect("text");
+        assert!(
+            message.contains(&format!("`{name}` is given twice")),
+            "{message}"
+        );
+    }
+    // The last of two members would have been a sync.
     let status = by_hand.call(STATUS, json!({})).await;
     assert_eq!(status["result"]["structuredContent"]["health"], "never_run");
     assert_eq!(by_hand.close().await, 0);

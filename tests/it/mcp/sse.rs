@@ -93,6 +93,14 @@ async fn what_is_no_message_is_refused_and_the_conversation_goes_on() {
         let said = answer.text().await.expect("text");
         assert!(!said.is_empty(), "{line} {body}");
     }
+    let twice = r#"{"jsonrpc": "2.0", "id": 7, "method": "ping", "method": "tools/list"}"#;
+    let refused = send(served.request(&endpoint).body(twice)).await;
+    assert_eq!(refused.status(), 400);
+    let told: Value = refused.json().await.expect("JSON");
+    assert_eq!(
+        (&told["id"], &told["error"]["code"]),
+        (&json!(7), &json!(-32600))
+    );
     assert_eq!(
         send(served.request(&endpoint).json(&ping())).await.status(),
         202
