@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_begins_an_event_of_its_own_in_fuzz() {
+    fn fuzz_no_text_begins_an_event_of_its_own() {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let odd = [
             "\n",

@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 use meter_sync::config::Settings;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
 
 use super::draw::{below, edited, odd, once_in, pick};
 use super::inputs;
@@ -63,11 +64,11 @@ impl Client {
     async fn line(&mut self) -> String {
         loop {
             if let Some(end) = self.unread.find(['\r', '\n']) {
-                let line = self.unread.drain(..=end).collect::<String>();
-                if line.ends_with('\r') && self.unread.starts_with('\n') {
-                    self.unread.remove(0);
-                }
-                return line.trim_end_matches(['\r', '\n']).to_owned();
+                let rest = self.unread.split_off(end);
+                let line = std::mem::take(&mut self.unread);
+                let ending = usize::from(rest.starts_with("\r\n")) + 1;
+                self.unread = rest.split_at(ending).1.to_owned();
+                return line;
             }
             let more = self
                 .stream
@@ -149,7 +150,7 @@ impl TypeGenerator for Echoed {
 fn what_a_client_says_comes_back_in_one_event_as_it_was() {
     let runtime = Runtime::new().expect("a runtime");
     let client = runtime.block_on(Client::hello(router(&Settings::default())));
-    let client = AssertUnwindSafe(std::cell::RefCell::new(client));
+    let client = AssertUnwindSafe(Mutex::new(client));
     check!()
         .with_iterations(inputs(300))
         .with_type::<Echoed>()
@@ -157,7 +158,7 @@ fn what_a_client_says_comes_back_in_one_event_as_it_was() {
             // The id is repeated, and so is the name of a method that is none.
             let message =
                 json!({"jsonrpc": "2.0", "id": text, "method": format!("x{text}"), "params": {}});
-            let answer = runtime.block_on(client.borrow_mut().ask(&message));
+            let answer = runtime.block_on(async { client.lock().await.ask(&message).await });
             assert_eq!(answer["id"], *text.as_str(), "{answer}");
             assert_eq!(answer["error"]["message"], format!("x{text}"), "{answer}");
         });
@@ -245,13 +246,13 @@ fn a_body_that_is_no_message_is_refused_and_the_conversation_goes_on() {
         (response.status().as_u16(), response)
     });
     let client = runtime.block_on(Client::hello(router.clone()));
-    let client = AssertUnwindSafe(std::cell::RefCell::new(client));
+    let client = AssertUnwindSafe(Mutex::new(client));
     check!()
         .with_iterations(inputs(300))
         .with_type::<Said>()
         .for_each(|said| {
             runtime.block_on(async {
-                let mut client = client.borrow_mut();
+                let mut client = client.lock().await;
                 let (status, text) = client.say(&said.body).await;
                 assert!([202, 400].contains(&status), "{status} {text}");
                 if said.is_whole {

@@ -179,7 +179,7 @@ fn a_setting_means_the_same_wherever_it_is_given() {
             {
                 match (&flags, &other) {
                     (Ok(flags), Ok(other)) => {
-                        assert_eq!(format!("{flags:?}"), format!("{other:?}"))
+                        assert_eq!(format!("{flags:?}"), format!("{other:?}"));
                     }
                     (Err(_), Err(_)) => {}
                     (one, other) => panic!("{one:?} {other:?}"),

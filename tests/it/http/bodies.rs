@@ -41,15 +41,13 @@ fn ending(kind: ErrorKind) -> Body {
 async fn a_body_that_broke_off_or_came_too_late_is_not_called_too_long() {
     let router = router(&Settings::default());
     for (path, media_type) in ROUTES {
-        for (kind, status) in [(ErrorKind::TimedOut, 408), (ErrorKind::UnexpectedEof, 400)] {
+        for (kind, status, cause) in [
+            (ErrorKind::TimedOut, 408, "in the time"),
+            (ErrorKind::UnexpectedEof, 400, "broke off"),
+        ] {
             let answer = send(&router, request(path, media_type, ending(kind))).await;
             let (given, told) = read(answer).await;
             assert_eq!(given, status, "{path}: {told}");
-            let cause = if status == 408 {
-                "in the time"
-            } else {
-                "broke off"
-            };
             assert!(told.contains(cause), "{path}: {told}");
         }
     }
