@@ -143,44 +143,48 @@ mod tests {
 
     #[test]
     fn fuzz_no_text_is_read_as_another_value_than_serde_json_reads() {
-        let pieces = [
-            "{",
-            "}",
-            "[",
-            "]",
-            ",",
-            ":",
-            "\"a\"",
-            "\"\\u0061\"",
-            "\"b\"",
-            "\"\\ud800\"",
+        const VALUES: [&str; 16] = [
             "1",
             "-0",
-            "1e999",
             "1.50",
+            "1e999",
             "0x1",
             "18446744073709551616",
+            "-9223372036854775808",
             "null",
             "true",
-            " ",
-            "\n",
+            "\"a\"",
+            "\"\\u0061\"",
+            "\"\\ud800\"",
+            "\"é\"",
             "{\"a\":1}",
-            "{\"a\":1,\"a\":2}",
-            "\u{feff}",
-            "é",
+            "{\"a\":1,\"\\u0061\":2}",
+            "{\"b\":[{\"a\":1},{\"a\":2}]}",
         ];
+        const OTHERS: [&str; 10] = ["{", "}", "[", "]", ",", ":", " ", "\n", "\u{feff}", "\""];
         bolero::check!()
             .with_iterations(3000)
-            .with_type::<Vec<u8>>()
+            .with_type::<[u8; 6]>()
             .for_each(|drawn| {
-                let drawn = drawn.iter().map(|n| usize::from(*n) % pieces.len());
-                let text: String = drawn
-                    .filter_map(|place| pieces.get(place))
-                    .copied()
-                    .collect();
+                let piece = |n: &u8| {
+                    VALUES
+                        .iter()
+                        .chain(&OTHERS)
+                        .nth(usize::from(*n) % 26)
+                        .copied()
+                };
+                let text: String = drawn.iter().filter_map(piece).collect();
                 compare(&text);
-                compare(&format!("[{{\"b\":{text}}}]"));
-                compare(&format!("{{\"a\":{text},\"a\":1}}"));
+                let values = drawn
+                    .iter()
+                    .filter_map(|n| VALUES.get(usize::from(*n) % 16));
+                let values = values
+                    .copied()
+                    .take(usize::from(drawn[5] % 6))
+                    .collect::<Vec<_>>()
+                    .join(",");
+                compare(&format!("[{values}]"));
+                compare(&format!("{{\"a\":[{values}],\"a\":1}}"));
             });
     }
 }

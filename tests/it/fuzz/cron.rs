@@ -16,6 +16,16 @@ const ZONES: [Tz; 5] = [
     Tz::Asia__Kathmandu,
 ];
 
+/// When clocks change in these zones, in their order, once in spring and once in autumn.
+const CHANGES: [i64; 6] = [
+    1_774_746_000, // 2026-03-29T01:00Z
+    1_792_890_000, // 2026-10-25T01:00Z
+    1_772_953_200, // 2026-03-08T07:00Z
+    1_793_512_800, // 2026-11-01T06:00Z
+    1_775_314_800, // 2026-04-04T15:00Z
+    1_791_041_400, // 2026-10-03T15:30Z
+];
+
 const PIECES: &[&str] = &[
     "*",
     "/",
@@ -71,7 +81,11 @@ impl TypeGenerator for Case {
         };
         let fields: Option<Vec<_>> = fields.iter().map(|range| field(driver, *range)).collect();
         let line = fields?.join(" ");
-        let seconds = 1_577_836_800 + i64::try_from(below(driver, 1_000_000_000)?).ok()?;
+        let seconds = match once_in(driver, 2)? {
+            true => 1_577_836_800 + i64::try_from(below(driver, 1_000_000_000)?).ok()?,
+            // Up to four hours before a change.
+            false => pick(driver, &CHANGES)? - i64::try_from(below(driver, 4 * 3600)?).ok()?,
+        };
         Some(Self {
             line: match once_in(driver, 3)? {
                 true => edited(driver, &line, PIECES)?,
