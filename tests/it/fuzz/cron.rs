@@ -16,14 +16,14 @@ const ZONES: [Tz; 5] = [
     Tz::Asia__Kathmandu,
 ];
 
-/// When clocks change in these zones, in their order, once in spring and once in autumn.
-const CHANGES: [i64; 6] = [
-    1_774_746_000, // 2026-03-29T01:00Z
-    1_792_890_000, // 2026-10-25T01:00Z
-    1_772_953_200, // 2026-03-08T07:00Z
-    1_793_512_800, // 2026-11-01T06:00Z
-    1_775_314_800, // 2026-04-04T15:00Z
-    1_791_041_400, // 2026-10-03T15:30Z
+/// When clocks change, in spring and in autumn.
+const CHANGES: [(Tz, i64); 6] = [
+    (Tz::Europe__Berlin, 1_774_746_000),       // 2026-03-29T01:00Z
+    (Tz::Europe__Berlin, 1_792_890_000),       // 2026-10-25T01:00Z
+    (Tz::America__New_York, 1_772_953_200),    // 2026-03-08T07:00Z
+    (Tz::America__New_York, 1_793_512_800),    // 2026-11-01T06:00Z
+    (Tz::Australia__Lord_Howe, 1_775_314_800), // 2026-04-04T15:00Z
+    (Tz::Australia__Lord_Howe, 1_791_041_400), // 2026-10-03T15:30Z
 ];
 
 const PIECES: &[&str] = &[
@@ -81,17 +81,24 @@ impl TypeGenerator for Case {
         };
         let fields: Option<Vec<_>> = fields.iter().map(|range| field(driver, *range)).collect();
         let line = fields?.join(" ");
-        let seconds = match once_in(driver, 2)? {
-            true => 1_577_836_800 + i64::try_from(below(driver, 1_000_000_000)?).ok()?,
-            // Up to four hours before a change.
-            false => pick(driver, &CHANGES)? - i64::try_from(below(driver, 4 * 3600)?).ok()?,
+        let (zone, seconds) = match once_in(driver, 2)? {
+            true => {
+                let seconds = 1_577_836_800 + i64::try_from(below(driver, 1_000_000_000)?).ok()?;
+                (*pick(driver, &ZONES)?, seconds)
+            }
+            // From two hours before a change to one after it.
+            false => {
+                let (zone, change) = pick(driver, &CHANGES)?;
+                let before = i64::try_from(below(driver, 3 * 3600)?).ok()?;
+                (*zone, change + 3600 - before)
+            }
         };
         Some(Self {
             line: match once_in(driver, 3)? {
                 true => edited(driver, &line, PIECES)?,
                 false => line,
             },
-            zone: *pick(driver, &ZONES)?,
+            zone,
             from: DateTime::from_timestamp(seconds, 0)?,
         })
     }
