@@ -194,12 +194,13 @@ impl<B> Drop for Leaving<B> {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use axum::body::{Body as AnyBody, to_bytes};
+    use axum::body::Body as AnyBody;
     use futures_util::stream;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::time::Instant;
 
     use super::*;
+    use crate::arguments::body::{self, BodyFault};
     use crate::http::connections::Connections;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -214,7 +215,7 @@ mod tests {
         let body = AnyBody::from_stream(byte_a_second);
         let begun = Instant::now();
         let body = AnyBody::new(Arriving::new(body, place.activity.clone()));
-        assert!(to_bytes(body, 10_000).await.is_err());
+        assert_eq!(body::read(body, 10_000).await, Err(BodyFault::Late));
         assert_eq!(begun.elapsed().as_secs(), BODY.as_secs());
     }
 

@@ -232,7 +232,7 @@ impl TypeGenerator for File {
 #[test]
 fn a_file_is_taken_or_refused_by_key_or_line_without_its_secrets() {
     check!()
-        .with_iterations(inputs(400))
+        .with_iterations(inputs(2000))
         .with_type::<File>()
         .for_each(|File(text)| {
             let loaded = load_file(text);
