@@ -111,7 +111,7 @@ static DESCRIPTION: LazyLock<Value> = LazyLock::new(|| {
 
 #[derive(Clone, Debug)]
 struct Asked {
-    method: &'static str,
+    method: String,
     /// As it is described, or another.
     route: String,
     path: String,
@@ -121,10 +121,20 @@ struct Asked {
 
 impl TypeGenerator for Asked {
     fn generate<D: Driver>(driver: &mut D) -> Option<Self> {
-        let described: Vec<&String> = DESCRIPTION["paths"].as_object()?.keys().collect();
-        let route = match once_in(driver, 3)? {
-            true => (*pick(driver, OTHERS)?).to_owned(),
-            false => (*pick(driver, &described)?).clone(),
+        let paths = DESCRIPTION["paths"].as_object()?;
+        let route = match below(driver, 5)? {
+            0 => (*pick(driver, OTHERS)?).to_owned(),
+            1 => "/api/v1/sync".to_owned(), // which takes the most
+            _ => pick(driver, &paths.keys().collect::<Vec<_>>())?.to_string(),
+        };
+        let described = paths.get(&route).and_then(Value::as_object);
+        let described: Vec<_> = described
+            .into_iter()
+            .flat_map(|methods| methods.keys())
+            .collect();
+        let method = match described.is_empty() || once_in(driver, 4)? {
+            true => (*pick(driver, &["GET", "POST", "HEAD", "PUT", "DELETE"])?).to_owned(),
+            false => pick(driver, &described)?.to_ascii_uppercase(),
         };
         let path = match route.split_once('{') {
             Some((before, after)) => {
@@ -135,15 +145,16 @@ impl TypeGenerator for Asked {
         };
         let mut headers = Vec::new();
         for (name, values) in HEADERS {
-            // A form is read only if the page itself sends it.
-            let is_common = ["content-type", "origin"].contains(name);
-            let times = if is_common { 2 } else { 8 };
-            if once_in(driver, times)? {
-                headers.push((*name, *pick(driver, values)?));
+            // The first value is what most routes want of a body or a form.
+            let is_common = ["content-type", "origin"].contains(name) && !once_in(driver, 3)?;
+            match (is_common, values.first()) {
+                (true, Some(first)) => headers.push((*name, *first)),
+                _ if once_in(driver, 8)? => headers.push((*name, *pick(driver, values)?)),
+                _ => {}
             }
         }
         Some(Self {
-            method: pick(driver, &["GET", "POST", "POST", "HEAD", "PUT", "DELETE"])?,
+            method,
             path: format!("{path}{}", query(driver)?),
             route,
             headers,
@@ -153,7 +164,7 @@ impl TypeGenerator for Asked {
 }
 
 fn query<D: Driver>(driver: &mut D) -> Option<String> {
-    if once_in(driver, 2)? {
+    if !once_in(driver, 3)? {
         return Some(String::new());
     }
     let mut pairs = Vec::new();
@@ -179,7 +190,7 @@ fn body<D: Driver>(driver: &mut D) -> Option<String> {
         0 => return Some(String::new()),
         1 => "do=sync&token=x&next=%2F&sure=yes&allow=0190c2f1-7a00-7000-8000-000000000001"
             .to_owned(),
-        2 => json!({"dry_run": true, "reason": odd(driver)?}).to_string(),
+        2 => return Some(json!({"dry_run": true, "reason": odd(driver)?}).to_string()),
         _ => json!({*pick(driver, NAMES)?: odd(driver)?}).to_string(),
     };
     edited(

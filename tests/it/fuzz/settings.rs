@@ -8,7 +8,7 @@ use bolero::{Driver, TypeGenerator, check};
 use meter_sync::config::{Config, ConfigError, Environment, Setting, Settings};
 use tempfile::NamedTempFile;
 
-use super::draw::{below, edited, odd, pick};
+use super::draw::{below, edited, odd, once_in, pick};
 use super::inputs;
 
 /// A part of each secret.
@@ -108,14 +108,13 @@ impl TypeGenerator for Given {
             if is_of_a_file || given.iter().any(|(known, _)| *known == setting) {
                 continue;
             }
+            // An edit may make a secret the name of a token, or a host, which are shown.
             let secret = [Setting::RemoteUrl, Setting::LocalUrl, Setting::Tokens];
-            let value = match secret.contains(&setting) {
-                true => *pick(driver, SECRETS)?,
-                false => *pick(driver, VALUES)?,
-            };
-            let value = match below(driver, 3)? {
-                0 => edited(driver, value, PIECES)?,
-                _ => value.to_owned(),
+            let is_secret = secret.contains(&setting);
+            let value = *pick(driver, if is_secret { SECRETS } else { VALUES })?;
+            let value = match !is_secret && once_in(driver, 3)? {
+                true => edited(driver, value, PIECES)?,
+                false => value.to_owned(),
             };
             // No variable of an environment holds it, and the file has no raw control characters.
             given.push((setting, value.replace(char::is_control, "")));
