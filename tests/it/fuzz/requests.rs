@@ -125,7 +125,7 @@ impl TypeGenerator for Asked {
         let route = match below(driver, 5)? {
             0 => (*pick(driver, OTHERS)?).to_owned(),
             1 => "/api/v1/sync".to_owned(), // which takes the most
-            _ => pick(driver, &paths.keys().collect::<Vec<_>>())?.to_string(),
+            _ => (*pick(driver, &paths.keys().collect::<Vec<_>>())?).clone(),
         };
         let described = paths.get(&route).and_then(Value::as_object);
         let described: Vec<_> = described
