@@ -47,7 +47,7 @@ impl App {
             .local_addr()
             .context("read the address listened on")?;
         let config = self.runs.config();
-        if !config.allowed_hosts.is_empty() && config.tokens.is_empty() {
+        if !config.allowed_hosts.is_empty() && !config.asks_for_tokens() {
             tracing::warn!(
                 "METER_SYNC_ALLOWED_HOSTS names a host by which others may come, and no tokens are set: whoever gets here by it may sync"
             );
@@ -62,7 +62,7 @@ impl App {
             self.runs.clone(),
             recorder,
             mounted,
-            self.shutdown.token(),
+            &self.shutdown,
         );
         self.start_schedule();
         tracing::info!(%address, "serving MCP at /mcp, the page at / and REST");

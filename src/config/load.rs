@@ -11,7 +11,8 @@ use super::logging::LogSettings;
 use super::seed::{self, Prefix};
 use super::settings::{Setting, Settings};
 use super::{
-    Config, Limits, Mapping, OnDrift, Schedule, Source, Tokens, query, table_name, tokens, values,
+    Config, Limits, Mapping, OnDrift, Schedule, Source, Tokens, oauth, query, table_name, tokens,
+    values,
 };
 use crate::clock;
 use crate::meter::TenantId;
@@ -52,6 +53,7 @@ impl Config {
             )?,
             listen: parse(&layers, Setting::Listen, DEFAULT_LISTEN, values::address)?,
             tokens: tokens(&layers)?,
+            oauth: oauth::read(&layers)?,
             allowed_hosts: list(&layers, Setting::AllowedHosts, values::hosts)?.unwrap_or_default(),
             read_only: parse(&layers, Setting::ReadOnly, false, values::switch)?,
             limits,
@@ -62,7 +64,7 @@ impl Config {
     }
 
     fn check_listen(&self, layers: &Layers) -> Result<(), ConfigError> {
-        if self.listen.ip().to_canonical().is_loopback() || !self.tokens.is_empty() {
+        if self.listen.ip().to_canonical().is_loopback() || self.asks_for_tokens() {
             return Ok(());
         }
         let place = layers.find(Setting::Listen).map(|found| found.place);
@@ -73,7 +75,7 @@ impl Config {
                 self.listen
             ),
             remedy: Some(
-                "Set METER_SYNC_TOKENS (or METER_SYNC_TOKENS_FILE), or listen on 127.0.0.1.",
+                "Set METER_SYNC_TOKENS (or METER_SYNC_TOKENS_FILE, or METER_SYNC_OAUTH_ISSUER), or listen on 127.0.0.1.",
             ),
         })
     }

@@ -14,6 +14,8 @@ pub use error::ConfigError;
 pub use layers::{Environment, SettingSource};
 pub use listed::{ListedSetting, list};
 pub use logging::{LogFormat, LogSettings};
+pub use oauth::{Jwks, OAuth};
+pub(crate) use reread::Reread;
 pub use schedule::{Schedule, ScheduleError};
 pub use servers::{Server, Servers, SessionAttrs};
 pub use settings::{Setting, Settings};
@@ -31,6 +33,7 @@ mod libpq;
 mod listed;
 mod load;
 mod logging;
+mod oauth;
 mod parameters;
 mod query;
 mod reread;
@@ -63,8 +66,10 @@ pub struct Config {
     pub jitter: Duration,
     /// Where `serve` listens.
     pub listen: SocketAddr,
-    /// Who may call over HTTP; empty means anyone who can reach the (loopback) address.
+    /// Who may call over HTTP. Where there are none, and no OAuth, anyone may who can reach the (loopback) address.
     pub tokens: Tokens,
+    /// Whose access tokens count beside them; `None` while OAuth is off.
+    pub oauth: Option<OAuth>,
     /// Host names `serve` answers to beside the address it listens on.
     pub allowed_hosts: Vec<String>,
     /// Whether triggers are refused and the trigger tool is absent.
@@ -72,6 +77,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether whoever calls over HTTP must show a token.
+    pub fn asks_for_tokens(&self) -> bool {
+        self.oauth.is_some() || !self.tokens.is_empty()
+    }
+
     /// Both databases, remote first, for what cannot do without. Errors: `CONFIG_MISSING`.
     pub fn require_databases(&self) -> Result<(&Endpoint, &Endpoint), ConfigError> {
         let remote = self.remote.as_ref();

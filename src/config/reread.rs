@@ -11,26 +11,26 @@ struct Stamp(SystemTime, u64, u64);
 
 /// A file as it was when it was last read.
 #[derive(Clone, Debug)]
-pub(super) struct Reread {
+pub(crate) struct Reread {
     path: PathBuf,
     stamp: Option<Stamp>,
 }
 
 impl Reread {
     /// To be made before the file is read, so that no change in between is missed.
-    pub(super) fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
             stamp: stamp(path),
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether it was written or replaced since. A file that is gone is as it was: it may be about to be replaced.
-    pub(super) fn has_changed(&self) -> bool {
+    pub(crate) fn has_changed(&self) -> bool {
         let now = stamp(&self.path);
         now.is_some() && now != self.stamp
     }

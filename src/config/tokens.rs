@@ -31,6 +31,12 @@ impl Token {
         }
     }
 
+    /// The caller of an access token (OAuth). `subject` stands where other tokens have a secret; it holds a blank,
+    /// which no secret does, so that neither is taken for the other.
+    pub fn of_subject(subject: &str, name: String, may_trigger: bool) -> Self {
+        Self::new(format!("subject {subject}"), may_trigger).named(name)
+    }
+
     /// The same for whoever goes by this name.
     #[must_use]
     pub fn named(self, name: String) -> Self {
@@ -38,6 +44,11 @@ impl Token {
             name: Some(name),
             ..self
         }
+    }
+
+    /// What tells its holder from others: the same for all access tokens of one subject.
+    pub fn identity(&self) -> &[u8] {
+        self.secret.as_bytes()
     }
 
     /// The secret's bytes, for a comparison in constant time.

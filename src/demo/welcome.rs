@@ -25,7 +25,7 @@ impl Welcome<'_> {
         let schedule = schedule.map_or_else(|| "off".to_owned(), crate::config::Schedule::describe);
         let (remote, local) = (self.pair.remote_url(), self.pair.local_url());
         let directory = self.pair.directory().display();
-        let (bearer, tokens) = if self.config.tokens.is_empty() {
+        let (bearer, tokens) = if !self.config.asks_for_tokens() {
             ("", "")
         } else {
             let bearer = " -H 'Authorization: Bearer TOKEN'";

@@ -5,15 +5,14 @@
 
 use std::time::Duration;
 
+use crate::config::Config;
+use crate::runs::Runs;
+use crate::shutdown::Shutdown;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::get;
-use metrics_exporter_prometheus::PrometheusHandle;
-use tokio_util::sync::CancellationToken;
-
-use crate::config::Config;
-use crate::runs::Runs;
 use guards::{Guards, guard};
+use metrics_exporter_prometheus::PrometheusHandle;
 
 mod seed;
 mod v1;
@@ -26,6 +25,7 @@ mod health;
 mod hosts;
 mod metrics;
 mod notice;
+mod oauth;
 mod page;
 mod problem;
 mod serve;
@@ -58,7 +58,7 @@ pub fn router(
     runs: Runs,
     recorder: PrometheusHandle,
     mounted: Router,
-    shutdown: CancellationToken,
+    shutdown: &Shutdown,
 ) -> Router {
     let table = v1::table();
     let shared = Shared {
@@ -66,15 +66,16 @@ pub fn router(
         wait: config.limits.run_timeout.saturating_add(RUN_MARGIN),
         recorder,
         checked: page::LastCheck::default(),
-        streams: v1::Streams::new(shutdown),
-        description: v1::describe(&table, !config.tokens.is_empty()),
+        streams: v1::Streams::new(shutdown.token()),
+        description: v1::describe(&table, config.asks_for_tokens()),
     };
     let routes = v1::routes(table)
         .route(metrics::PATH, get(metrics::scrape))
         .merge(page::routes())
+        .merge(oauth::routes(config.oauth.as_ref()))
         .with_state(shared)
         .merge(mounted)
         .fallback(page::not_found)
         .method_not_allowed_fallback(page::method_not_allowed);
-    guard(routes, Guards::of(config))
+    guard(routes, Guards::of(config, shutdown))
 }

@@ -20,6 +20,12 @@ pub(super) enum Problem {
     TokenMissing,
     /// The bearer token is none of ours.
     TokenUnknown,
+    /// The bearer token is an access token (OAuth) that does not count, for this reason.
+    AccessTokenInvalid(&'static str),
+    /// The access token has no scope of ours.
+    ScopeMissing,
+    /// The keys that access tokens are checked with could never be read.
+    KeysUnavailable,
     /// The bearer token allows reading only.
     TokenReadOnly,
     /// The body is longer than any that is read, or announced as such.
@@ -47,12 +53,15 @@ impl Problem {
             Self::HostNotAllowed
             | Self::OriginNotAllowed
             | Self::OriginNotOwn
+            | Self::ScopeMissing
             | Self::TokenReadOnly => StatusCode::FORBIDDEN,
-            Self::TokenMissing | Self::TokenUnknown => StatusCode::UNAUTHORIZED,
+            Self::TokenMissing | Self::TokenUnknown | Self::AccessTokenInvalid(_) => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::BodyTooLarge => BodyFault::TooLong.status(),
             Self::BodyLate => BodyFault::Late.status(),
             Self::BodyBroken => BodyFault::Broken.status(),
-            Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyConnections | Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -65,6 +74,9 @@ impl Problem {
             Self::OriginNotOwn => "ORIGIN_NOT_OWN",
             Self::TokenMissing => "TOKEN_MISSING",
             Self::TokenUnknown => "TOKEN_UNKNOWN",
+            Self::AccessTokenInvalid(_) => "TOKEN_INVALID",
+            Self::ScopeMissing => "SCOPE_MISSING",
+            Self::KeysUnavailable => "KEYS_UNAVAILABLE",
             Self::TokenReadOnly => "READ_ONLY",
             Self::BodyTooLarge => "BODY_TOO_LARGE",
             Self::BodyLate => "BODY_TIMEOUT",
@@ -84,6 +96,11 @@ impl Problem {
             }
             Self::TokenMissing => "A bearer token is needed.",
             Self::TokenUnknown => "The bearer token is not one of this server's.",
+            Self::AccessTokenInvalid(why) => why,
+            Self::ScopeMissing => "The access token has neither of this server's scopes.",
+            Self::KeysUnavailable => {
+                "Access tokens cannot be checked, as the keys of the authorization server could not be read."
+            }
             Self::TokenReadOnly => "The bearer token allows reading only.",
             Self::BodyTooLarge => BodyFault::TooLong.detail(),
             Self::BodyLate => BodyFault::Late.detail(),
@@ -105,10 +122,21 @@ impl Problem {
                 "Use the page itself; a program sends `Authorization: Bearer <token>` to /api/v1/sync."
             }
             Self::TokenMissing => {
-                "Send `Authorization: Bearer <token>` with a token of METER_SYNC_TOKENS."
+                "Send `Authorization: Bearer <token>` with a token of METER_SYNC_TOKENS, or an access token where METER_SYNC_OAUTH_ISSUER is set."
             }
             Self::TokenUnknown => "Send one of the tokens set in METER_SYNC_TOKENS.",
-            Self::TokenReadOnly => "Use a token with the `trigger:` scope of METER_SYNC_TOKENS.",
+            Self::AccessTokenInvalid(_) => {
+                "Get a new access token from the authorization server that /.well-known/oauth-protected-resource names, for the resource named there."
+            }
+            Self::ScopeMissing => {
+                "Get an access token with the scope `meter-sync:read` or `meter-sync:trigger`."
+            }
+            Self::KeysUnavailable => {
+                "Ask again in a moment; if it lasts, check METER_SYNC_OAUTH_JWKS, and the server's log for the cause."
+            }
+            Self::TokenReadOnly => {
+                "Use a token with the `trigger:` scope of METER_SYNC_TOKENS, or an access token with the scope `meter-sync:trigger`."
+            }
             Self::BodyTooLarge => "Send a shorter body.",
             Self::BodyLate => "Send the request again, with its whole body within 30 seconds.",
             Self::BodyBroken => "Send the request again, with its whole body.",
@@ -122,13 +150,15 @@ impl Problem {
         }
     }
 
-    /// The challenge that RFC 6750 asks for beside a 401 or a missing scope.
-    fn challenge(self) -> Option<&'static str> {
+    /// The challenge that RFC 6750 (section 3) asks for beside a 401 or a missing scope, without scopes.
+    pub(super) fn challenge(self) -> Option<&'static str> {
         match self {
             Self::TokenMissing => Some(r#"Bearer realm="meter-sync""#),
-            Self::TokenUnknown => Some(r#"Bearer realm="meter-sync", error="invalid_token""#),
-            Self::TokenReadOnly => {
-                Some(r#"Bearer realm="meter-sync", error="insufficient_scope", scope="trigger""#)
+            Self::TokenUnknown | Self::AccessTokenInvalid(_) => {
+                Some(r#"Bearer realm="meter-sync", error="invalid_token""#)
+            }
+            Self::TokenReadOnly | Self::ScopeMissing => {
+                Some(r#"Bearer realm="meter-sync", error="insufficient_scope""#)
             }
             Self::HostNotAllowed
             | Self::OriginNotAllowed
@@ -137,8 +167,18 @@ impl Problem {
             | Self::BodyLate
             | Self::BodyBroken
             | Self::TooManyConnections
+            | Self::KeysUnavailable
             | Self::NotFound
             | Self::MethodNotAllowed => None,
+        }
+    }
+
+    /// The scope that a token of the settings would need.
+    fn scope(self) -> &'static str {
+        if self == Self::TokenReadOnly {
+            r#", scope="trigger""#
+        } else {
+            ""
         }
     }
 }
@@ -157,8 +197,10 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.details().into_response();
         let headers = response.headers_mut();
-        if let Some(challenge) = self.challenge() {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        let challenge = self.challenge();
+        let challenge = challenge.map(|challenge| format!("{challenge}{}", self.scope()));
+        if let Some(challenge) = challenge.and_then(|text| HeaderValue::try_from(text).ok()) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
         }
         response
     }

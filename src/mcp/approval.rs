@@ -244,7 +244,7 @@ fn answer(responses: Option<&InputResponses>) -> Answer {
 
 /// Who asks for what: a state counts for the same caller and the same call only.
 fn bound(context: &RequestContext<RoleServer>, call: &CallToolRequestParams) -> Vec<u8> {
-    let token = caller_token(context).map(crate::config::Token::secret);
+    let token = caller_token(context).map(crate::config::Token::identity);
     let arguments: BTreeMap<_, _> = call.arguments.iter().flatten().collect();
     format!("{token:?} {} {}", call.name, serde_json::json!(arguments)).into_bytes()
 }

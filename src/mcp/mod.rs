@@ -115,7 +115,7 @@ impl Server {
                 ErrorCode::ReadOnly,
                 "No sync was started: the bearer token allows reading only.",
             )
-            .with_remedy("Use a token with the `trigger:` scope of METER_SYNC_TOKENS.")),
+            .with_remedy("Use a token with the `trigger:` scope of METER_SYNC_TOKENS, or an access token with the scope `meter-sync:trigger`.")),
             Some(_) | None => Ok(()),
         }
     }

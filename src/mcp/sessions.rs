@@ -1,7 +1,8 @@
 //! The sessions of streamable HTTP: how many there are, and whose they are.
 //!
 //! A session is a conversation with whoever opened it, a user who is asked included. It is of no use with another
-//! token, though the id may have been seen in a log.
+//! token, though the id may have been seen in a log. Access tokens of one subject are one token here, as they are
+//! renewed while a session goes on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,7 +58,7 @@ impl Sessions {
         owners.insert(id.to_owned(), owner);
     }
 
-    /// Whether the session, if there is one, was opened with this token.
+    /// Whether the session, if there is one, was opened by the holder of this token.
     fn are_of(&self, id: &str, token: Option<&Token>) -> bool {
         self.owners()
             .get(id)
@@ -65,9 +66,9 @@ impl Sessions {
     }
 }
 
-/// Whether one token is the other; both passed the guards.
+/// Whether both tokens are of one holder; both passed the guards.
 pub(super) fn is_same(one: Option<&Token>, other: Option<&Token>) -> bool {
-    one.map(Token::secret) == other.map(Token::secret)
+    one.map(Token::identity) == other.map(Token::identity)
 }
 
 /// Lets a request on that opens no session too many, and goes to none of somebody else.

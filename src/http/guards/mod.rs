@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::{self, Next};
@@ -17,10 +17,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tracing::Instrument;
 
 use super::hosts::Hosts;
+use super::oauth::OAuth;
 use super::problem::Problem;
 use super::{cookie, health, page};
 use crate::clock;
 use crate::config::{Config, Token, Tokens};
+use crate::shutdown::Shutdown;
 use crate::trace::{self, TraceId};
 
 /// No request of ours needs a thousandth of it.
@@ -42,6 +44,18 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 pub(super) struct Guards {
     hosts: Hosts,
     tokens: Tokens,
+    oauth: Option<OAuth>,
+    read_only: bool,
+}
+
+/// What a request shows of its caller.
+enum Shown {
+    /// Nothing, and nothing is asked for.
+    Nothing,
+    /// A token of the settings, or its cookie.
+    Token(Token),
+    /// What may be an access token, not checked yet.
+    AccessToken(String),
 }
 
 /// The routes behind the guards; nothing may be added to them afterwards.
@@ -58,7 +72,12 @@ async fn in_its_trace(request: Request, next: Next) -> Response {
 }
 
 async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Next) -> Response {
-    match guards.admit(&request) {
+    let needs_trigger = needs_trigger(&request);
+    let admitted = match guards.screen(&request) {
+        Ok(shown) => guards.admit(shown, needs_trigger).await,
+        Err(problem) => Err(problem),
+    };
+    match admitted {
         Ok(token) => {
             if let Some(token) = token {
                 request.extensions_mut().insert(token);
@@ -78,21 +97,24 @@ async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Ne
                 path = request.uri().path(),
                 "refused an HTTP request"
             );
-            problem.into_response()
+            guards.refuse(problem, &request)
         }
     }
 }
 
 impl Guards {
-    pub(super) fn of(config: &Config) -> Self {
+    pub(super) fn of(config: &Config, shutdown: &Shutdown) -> Self {
+        let oauth = config.oauth.clone();
         Self {
             hosts: Hosts::new(config.listen, &config.allowed_hosts),
             tokens: config.tokens.clone(),
+            oauth: oauth.map(|settings| OAuth::new(settings, shutdown)),
+            read_only: config.read_only,
         }
     }
 
-    /// Lets a request in, with the token it showed where tokens are set.
-    fn admit(&self, request: &Request) -> Result<Option<Token>, Problem> {
+    /// All but what takes time: what the request shows of its caller, where tokens are asked for.
+    fn screen(&self, request: &Request) -> Result<Shown, Problem> {
         self.check_host(request)?;
         self.check_origin(request.headers())?;
         check_site(request)?;
@@ -101,19 +123,42 @@ impl Guards {
         if changes_something(request) && is_of_a_browser(request) {
             self.check_own_origin(request.headers())?;
         }
-        if self.tokens.is_empty()
+        let asks_for_tokens = self.oauth.is_some() || !self.tokens.is_empty();
+        if !asks_for_tokens
             || OPEN_PATHS.contains(&path)
             || path.starts_with(page::assets::FOLDER)
             || path.starts_with(page::WELL_KNOWN)
         {
-            return Ok(None);
+            return Ok(Shown::Nothing);
         }
-        let token = self.token(request)?;
-        let is_change = changes_something(request) && !page::HARMLESS_POSTS.contains(&path);
-        match is_change && !token.may_trigger {
+        self.shown(request)
+    }
+
+    /// Lets a caller in, with their token where one is asked for.
+    async fn admit(&self, shown: Shown, needs_trigger: bool) -> Result<Option<Token>, Problem> {
+        let token = match (shown, &self.oauth) {
+            (Shown::Nothing, _) => return Ok(None),
+            (Shown::Token(token), _) => token,
+            (Shown::AccessToken(token), Some(oauth)) => oauth.caller(&token).await?,
+            (Shown::AccessToken(_), None) => return Err(Problem::TokenUnknown),
+        };
+        match needs_trigger && !token.may_trigger {
             true => Err(Problem::TokenReadOnly),
             false => Ok(Some(token)),
         }
+    }
+
+    /// The answer to a request that is not let in.
+    fn refuse(&self, problem: Problem, request: &Request) -> Response {
+        let mut response = problem.into_response();
+        // A client of MCP asks for its scopes once, and the tools it is shown depend on them.
+        let is_of_mcp = NO_COOKIE_PATHS.contains(&request.uri().path());
+        let may_trigger = needs_trigger(request) || is_of_mcp && !self.read_only;
+        let oauth = self.oauth.as_ref();
+        if let Some(challenge) = oauth.and_then(|oauth| oauth.challenge(problem, may_trigger)) {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
     }
 
     /// A page beside ours, such as one on another port of this machine, is not ours.
@@ -148,12 +193,17 @@ impl Guards {
     }
 
     /// The token that the request shows, or its cookie stands for.
-    fn token(&self, request: &Request) -> Result<Token, Problem> {
+    fn shown(&self, request: &Request) -> Result<Shown, Problem> {
         let headers = request.headers();
         let tokens = self.tokens.now();
         if let Some(shown) = bearer(headers) {
-            let token = cookie::find(&tokens, shown.as_bytes());
-            return token.cloned().ok_or(Problem::TokenUnknown);
+            return match cookie::find(&tokens, shown.as_bytes()) {
+                Some(token) => Ok(Shown::Token(token.clone())),
+                None if self.oauth.is_some() && OAuth::may_be_ours(shown) => {
+                    Ok(Shown::AccessToken(shown.to_owned()))
+                }
+                None => Err(Problem::TokenUnknown),
+            };
         }
         let is_taken = !NO_COOKIE_PATHS.contains(&request.uri().path());
         let mut cookies = headers.get_all(COOKIE).iter().filter(|_| is_taken);
@@ -164,7 +214,8 @@ impl Guards {
             cookie::token(&tokens, &header, now)
         };
         let token = cookies.find_map(token);
-        token.cloned().ok_or(Problem::TokenMissing)
+        let token = token.cloned().ok_or(Problem::TokenMissing);
+        token.map(Shown::Token)
     }
 }
 
@@ -206,6 +257,11 @@ fn is_of_a_browser(request: &Request) -> bool {
     page::POSTS.contains(&request.uri().path())
         || (bearer(headers).is_none()
             && (headers.contains_key(ORIGIN) || headers.contains_key(COOKIE)))
+}
+
+/// Whether a token that only reads is not enough.
+fn needs_trigger(request: &Request) -> bool {
+    changes_something(request) && !page::HARMLESS_POSTS.contains(&request.uri().path())
 }
 
 /// Whether the method alone says so; MCP decides by tool.

@@ -38,6 +38,8 @@ fn routes(tokens: &[(&str, bool)]) -> Router {
     let guards = Guards {
         hosts: Hosts::new("127.0.0.1:8765".parse().expect("an address"), &[]),
         tokens: Tokens::new(tokens.collect()),
+        oauth: None,
+        read_only: false,
     };
     guard(routes, guards)
 }

@@ -58,7 +58,7 @@ pub(in crate::http) fn describe(table: &[Route], needs_token: bool) -> Bytes {
             "securitySchemes": {"bearer": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "A token of METER_SYNC_TOKENS: one of scope `read` may ask, one of scope `trigger` may also sync and cancel. None is needed where none is set.",
+                "description": "A token of METER_SYNC_TOKENS: one of scope `read` may ask, one of scope `trigger` may also sync and cancel. Or an access token (a JWT, OAuth 2.1) with the scope `meter-sync:read` or `meter-sync:trigger` of the authorization server that `/.well-known/oauth-protected-resource` names, where one is set. None is needed where neither is set.",
             }},
         },
     });
@@ -120,7 +120,8 @@ fn responses(
         (403, "This host, origin or token may not ask that."),
     ];
     if !said.is_open {
-        guarded.push((401, "No token of this server came with the request."));
+        guarded.push((401, "No token that counts here came with the request."));
+        guarded.push((503, "Access tokens cannot be checked now."));
     }
     if method == "post" {
         guarded.push((408, "The body did not come within 30 seconds."));

@@ -1,0 +1,202 @@
+//! The authorization server whose access tokens are taken (OAuth 2.1), and how this server is named in them.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use hyper::Uri;
+
+use super::error::ConfigError;
+use super::layers::{Found, Layers};
+use super::settings::Setting;
+
+const TOGETHER: &str = "Set METER_SYNC_OAUTH_ISSUER (such as https://login.example.com), METER_SYNC_OAUTH_AUDIENCE (such as https://meters.example.com/mcp) and METER_SYNC_OAUTH_JWKS (such as https://login.example.com/jwks.json, or a file) together, or none of them.";
+
+/// Which access tokens are taken over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OAuth {
+    /// The issuer identifier of the authorization server (RFC 8414, section 2): the `iss` of each access token,
+    /// letter by letter.
+    pub issuer: String,
+    /// The resource identifier of this server (RFC 8707, section 2; RFC 9728, section 1.2): an `aud` of each access
+    /// token.
+    pub audience: String,
+    /// The public keys of the authorization server.
+    pub jwks: Jwks,
+}
+
+/// Where a JSON Web Key Set (RFC 7517, section 5) is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Jwks {
+    /// A file, which is read again when it changes.
+    File(PathBuf),
+    /// A URL: https, or http on this machine.
+    Url(Uri),
+}
+
+/// The three settings, all or none.
+pub(super) fn read(layers: &Layers) -> Result<Option<OAuth>, ConfigError> {
+    let settings = [
+        Setting::OauthIssuer,
+        Setting::OauthAudience,
+        Setting::OauthJwks,
+    ];
+    match settings.map(|setting| layers.find(setting)) {
+        [None, None, None] => Ok(None),
+        [Some(issuer), Some(audience), Some(jwks)] => Ok(Some(OAuth {
+            issuer: identifier(&issuer)?,
+            audience: identifier(&audience)?,
+            jwks: source(&jwks)?,
+        })),
+        found => {
+            let is_set = |(_, found): &(Setting, &Option<Found>)| found.is_some();
+            let (set, missing): (Vec<_>, Vec<_>) =
+                settings.into_iter().zip(&found).partition(is_set);
+            let missing: Vec<_> = missing.iter().map(|(setting, _)| setting.env()).collect();
+            let place = set.iter().find_map(|(_, found)| found.as_ref());
+            Err(ConfigError::Invalid {
+                place: place.map(|found| found.place.clone()).unwrap_or_default(),
+                problem: format!("is set without {}", missing.join(" and ")),
+                remedy: Some(TOGETHER),
+            })
+        }
+    }
+}
+
+/// A URL that names something and is compared as it is written.
+fn identifier(found: &Found) -> Result<String, ConfigError> {
+    let text = found.text();
+    match url(&text) {
+        Ok(url) if url.query().is_some() => {
+            Err(found.error("has a query, which no identifier has"))
+        }
+        Ok(_) => Ok(text),
+        Err(problem) => Err(found.error(problem)),
+    }
+}
+
+fn source(found: &Found) -> Result<Jwks, ConfigError> {
+    let text = found.text();
+    if !text.contains("://") {
+        return Ok(Jwks::File(PathBuf::from(text)));
+    }
+    url(&text)
+        .map(Jwks::Url)
+        .map_err(|problem| found.error(problem))
+}
+
+/// An absolute URL that can stand in a header. The text is left out of the problem where it may hold a password.
+fn url(text: &str) -> Result<Uri, String> {
+    let shape = || "is no URL; write https://host/path".to_owned();
+    let is_odd = |c: char| !c.is_ascii_graphic() || r#""\<>{}"#.contains(c);
+    if text.contains(is_odd) {
+        return Err(shape());
+    }
+    let url: Uri = text.parse().or(Err(shape()))?;
+    let (Some(scheme), Some(authority)) = (url.scheme_str(), url.authority()) else {
+        return Err(shape());
+    };
+    if authority.as_str().contains('@') || text.contains('#') {
+        return Err("holds a user or a fragment; write https://host/path".to_owned());
+    }
+    match scheme {
+        "https" => Ok(url),
+        "http" if is_loopback(authority.host()) => Ok(url),
+        _ => Err(
+            "does not begin with https://, which only a server of this machine may leave out"
+                .to_owned(),
+        ),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Environment, Settings};
+    use crate::error::Failure;
+
+    const ISSUER: (&str, &str) = ("METER_SYNC_OAUTH_ISSUER", "https://login.example.com");
+    const AUDIENCE: (&str, &str) = (
+        "METER_SYNC_OAUTH_AUDIENCE",
+        "https://meters.example.com/mcp",
+    );
+    const JWKS: (&str, &str) = ("METER_SYNC_OAUTH_JWKS", "/etc/jwks.json");
+
+    fn load<const N: usize>(variables: [(&str, &str); N]) -> Result<Option<OAuth>, Failure> {
+        let environment = Environment::from(variables);
+        let config = Config::load_from(&Settings::default(), &environment);
+        config.map(|config| config.oauth).map_err(Failure::from)
+    }
+
+    #[test]
+    fn it_is_off_by_default_and_on_with_all_three_settings() {
+        assert_eq!(load([]), Ok(None));
+        let oauth = load([ISSUER, AUDIENCE, JWKS]).unwrap().unwrap();
+        assert_eq!(oauth.issuer, ISSUER.1);
+        assert_eq!(oauth.audience, AUDIENCE.1);
+        assert_eq!(oauth.jwks, Jwks::File("/etc/jwks.json".into()));
+        for url in [
+            "https://login.example.com/keys?v=2",
+            "http://127.0.0.1:9/k",
+            "http://[::1]:9/k",
+            "http://localhost/k",
+        ] {
+            let oauth = load([ISSUER, AUDIENCE, (JWKS.0, url)]).unwrap().unwrap();
+            assert_eq!(oauth.jwks, Jwks::Url(url.parse().unwrap()), "{url}");
+        }
+    }
+
+    #[test]
+    fn half_a_configuration_says_what_is_missing_and_what_to_write() {
+        let failure = load([ISSUER]).unwrap_err();
+        assert!(failure.message.contains("METER_SYNC_OAUTH_ISSUER: is set without METER_SYNC_OAUTH_AUDIENCE and METER_SYNC_OAUTH_JWKS"), "{failure}");
+        assert!(
+            failure
+                .remedy
+                .contains("https://login.example.com/jwks.json"),
+            "{failure}"
+        );
+        let failure = load([AUDIENCE, JWKS]).unwrap_err();
+        assert!(
+            failure
+                .message
+                .contains("METER_SYNC_OAUTH_AUDIENCE: is set without METER_SYNC_OAUTH_ISSUER"),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_safe_url_is_refused_without_showing_a_password() {
+        for odd in [
+            "login.example.com",
+            "ftp://login.example.com",
+            "http://login.example.com",
+            "http://127.0.0.1.example.com",
+            "https://u:hunter2@login.example.com",
+            "https://login.example.com/#a",
+            "https://login.example.com/?a=b",
+            "https://login.example.com/\"x",
+            "https://login.example.com/{x}",
+            "https://",
+        ] {
+            for one in [ISSUER.0, AUDIENCE.0] {
+                let other = if one == ISSUER.0 { AUDIENCE } else { ISSUER };
+                let failure = load([(one, odd), other, JWKS]).unwrap_err();
+                assert!(failure.message.contains(one), "{odd}: {failure}");
+                assert!(!failure.to_string().contains("hunter2"), "{failure}");
+            }
+        }
+        let failure = load([ISSUER, AUDIENCE, (JWKS.0, "http://login.example.com/k")]).unwrap_err();
+        assert!(
+            failure.message.contains("METER_SYNC_OAUTH_JWKS"),
+            "{failure}"
+        );
+    }
+}

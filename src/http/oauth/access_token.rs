@@ -1,0 +1,188 @@
+//! Checks an access token (RFC 9068, section 4): signature, issuer, audience, time and scope.
+
+use jsonwebtoken::errors::{Error, ErrorKind};
+use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
+use serde::Deserialize;
+
+use super::key_cache::Missing;
+use super::{OAuth, READ, TRIGGER};
+use crate::config::Token;
+use crate::http::problem::Problem;
+use crate::visible;
+
+/// Signatures with a public key. Without HMAC, or a public key could be shown as a shared one.
+const ALGORITHMS: [Algorithm; 9] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+/// The types of a JWT that may be an access token; others, such as `logout+jwt`, are for something else.
+const TYPES: [&str; 3] = ["at+jwt", "application/at+jwt", "JWT"];
+/// How far the clocks of the authorization server and of this machine may be apart.
+const LEEWAY_SECONDS: u64 = 30;
+/// An access token with many claims has some 2 kB.
+const MAX_BYTES: usize = 16 * 1024;
+/// The longest name of a caller that is shown, in characters, as of a token's name.
+const NAME_CHARS: usize = 64;
+
+/// What is read of a token beside what the library checks. An issuer that is a list is refused by its type.
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    sub: Option<String>,
+    client_id: Option<String>,
+    scope: Option<String>,
+}
+
+impl OAuth {
+    /// Whether a bearer token looks like a JWT; that a token of the settings does as well does no harm.
+    pub(in crate::http) fn may_be_ours(token: &str) -> bool {
+        token.split('.').count() == 3
+    }
+
+    /// The caller whom an access token stands for. Errors: the token does not count, allows nothing here, or cannot
+    /// be checked, as the keys cannot be read.
+    pub(in crate::http) async fn caller(&self, token: &str) -> Result<Token, Problem> {
+        let header = header(token).ok_or(MALFORMED)?;
+        let key = self.keys.find(header.kid.as_deref(), header.alg).await;
+        let key = key.map_err(|missing| match missing {
+            Missing::Key => Problem::AccessTokenInvalid(
+                "No key of the authorization server fits the access token.",
+            ),
+            Missing::AllKeys => Problem::KeysUnavailable,
+        })?;
+        let checked = decode::<Claims>(token, key.public(), &self.validation(header.alg));
+        let checked = checked.map_err(|error| Problem::AccessTokenInvalid(told(&error)))?;
+        caller(&checked.claims)
+    }
+
+    fn validation(&self, algorithm: Algorithm) -> Validation {
+        let mut validation = Validation::new(algorithm);
+        validation.set_issuer(&[&self.settings.issuer]);
+        validation.set_audience(&[&self.settings.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        validation.validate_nbf = true;
+        validation.leeway = LEEWAY_SECONDS;
+        validation
+    }
+}
+
+const MALFORMED: Problem =
+    Problem::AccessTokenInvalid("The bearer token is no access token that can be read.");
+
+/// The header of a token of a kind that is taken.
+fn header(token: &str) -> Option<Header> {
+    let header = decode_header(token)
+        .ok()
+        .filter(|_| token.len() <= MAX_BYTES)?;
+    let is_type = |given: &String| TYPES.iter().any(|known| known.eq_ignore_ascii_case(given));
+    let is_taken = header.typ.as_ref().is_none_or(is_type) && ALGORITHMS.contains(&header.alg);
+    is_taken.then_some(header)
+}
+
+fn caller(claims: &Claims) -> Result<Token, Problem> {
+    let scopes = claims.scope.as_deref().unwrap_or_default();
+    let has = |wanted| scopes.split(' ').any(|scope| scope == wanted);
+    let may_trigger = has(TRIGGER);
+    if !may_trigger && !has(READ) {
+        return Err(Problem::ScopeMissing);
+    }
+    let given = [&claims.sub, &claims.client_id].into_iter().flatten();
+    let Some(subject) = given.clone().find(|name| visible::is_seen(name)) else {
+        let why = "The access token names neither a subject nor a client.";
+        return Err(Problem::AccessTokenInvalid(why));
+    };
+    let identity = serde_json::json!([claims.iss, claims.sub, claims.client_id]);
+    let name = visible::line(subject, NAME_CHARS);
+    Ok(Token::of_subject(&identity.to_string(), name, may_trigger))
+}
+
+/// Why a token does not count, without anything of the token.
+fn told(error: &Error) -> &'static str {
+    let known = [
+        (ErrorKind::ExpiredSignature, "The access token has expired."),
+        (
+            ErrorKind::ImmatureSignature,
+            "The access token does not count yet.",
+        ),
+        (
+            ErrorKind::InvalidIssuer,
+            "The access token is of another issuer.",
+        ),
+        (
+            ErrorKind::InvalidAudience,
+            "The access token is for another audience.",
+        ),
+        (
+            ErrorKind::InvalidSignature,
+            "The signature of the access token is wrong.",
+        ),
+    ];
+    let kind = error.kind();
+    let found = known.iter().find(|(known, _)| known == kind);
+    found.map_or(
+        "The access token lacks a claim, or holds one that cannot be read.",
+        |(_, told)| told,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(scope: &str, sub: Option<&str>, client_id: Option<&str>) -> Claims {
+        Claims {
+            iss: "https://login.example".to_owned(),
+            sub: sub.map(str::to_owned),
+            client_id: client_id.map(str::to_owned),
+            scope: Some(scope.to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_scope_is_a_whole_word() {
+        for (scope, expected) in [
+            ("meter-sync:read", Ok(false)),
+            ("openid meter-sync:trigger", Ok(true)),
+            ("meter-sync:trigger meter-sync:read", Ok(true)),
+            ("", Err(Problem::ScopeMissing)),
+            ("meter-sync:reader meter-sync", Err(Problem::ScopeMissing)),
+            ("METER-SYNC:READ", Err(Problem::ScopeMissing)),
+        ] {
+            let read = caller(&claims(scope, Some("ann"), None));
+            assert_eq!(read.map(|token| token.may_trigger), expected, "{scope}");
+        }
+    }
+
+    #[test]
+    fn the_caller_is_shown_by_a_harmless_name_and_told_apart_by_all_of_it() {
+        let one = |sub: Option<&str>, client| caller(&claims(READ, sub, client)).unwrap();
+        let name = |token: Token| token.name.unwrap();
+        assert_eq!(
+            name(one(Some("auth0|ann@example.com"), Some("c"))),
+            "auth0|ann@example.com"
+        );
+        assert_eq!(name(one(None, Some("robot"))), "robot");
+        assert_eq!(name(one(Some(" "), Some("robot"))), "robot");
+        assert_eq!(name(one(Some("a\u{1b}[2J"), None)), "a[001B][2J");
+        assert_eq!(
+            name(one(Some(&"x".repeat(999)), None)).chars().count(),
+            NAME_CHARS + 1
+        );
+        assert_ne!(
+            one(Some("ann"), Some("a")).identity(),
+            one(Some("ann"), Some("b")).identity()
+        );
+        let nobody = caller(&claims(READ, None, Some("")));
+        assert!(matches!(
+            nobody.unwrap_err(),
+            Problem::AccessTokenInvalid(_)
+        ));
+    }
+}

@@ -1,0 +1,137 @@
+//! Fetches a small document over https, or over http on this machine. It follows no redirect: a key set has an
+//! address of its own, and another one may belong to somebody else.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{ACCEPT, HOST, USER_AGENT};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// How long it may take from the name of the host to the last byte.
+const LIMIT: Duration = Duration::from_secs(5);
+/// A key set has a few kilobytes.
+pub(super) const MAX_BYTES: usize = 1024 * 1024;
+
+/// Why a document could not be fetched. The address stands in the settings and is left out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    /// It took longer than it may.
+    #[error("no whole answer came within {} s", LIMIT.as_secs())]
+    Slow,
+    /// No connection, or none with TLS: the host is unknown, refuses, or its certificate is not trusted.
+    #[error("no connection: {0}")]
+    Connect(#[from] std::io::Error),
+    /// TLS cannot be set up.
+    #[error("no TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The address names no host that a certificate could name.
+    #[error("the address names no host")]
+    NoHost,
+    /// What came is no HTTP, or broke off.
+    #[error("the answer broke off or is no HTTP: {0}")]
+    Http(#[from] hyper::Error),
+    /// The request could not be made of the address.
+    #[error("the address cannot be asked for: {0}")]
+    Address(#[from] hyper::http::Error),
+    /// Any answer but 200.
+    #[error("the answer is {0}")]
+    Status(StatusCode),
+    /// The body is longer than it may be.
+    #[error("the answer is longer than 1 MiB")]
+    TooLong,
+}
+
+/// The body of a document. It is read whole, up to [`MAX_BYTES`], within 5 s.
+pub(super) async fn fetch(url: &Uri) -> Result<Bytes, FetchError> {
+    let fetched = tokio::time::timeout(LIMIT, get(url)).await;
+    fetched.unwrap_or(Err(FetchError::Slow))
+}
+
+async fn get(url: &Uri) -> Result<Bytes, FetchError> {
+    let host = url.host().ok_or(FetchError::NoHost)?;
+    let host = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    let is_encrypted = url.scheme_str() == Some("https");
+    let port = url
+        .port_u16()
+        .unwrap_or(if is_encrypted { 443 } else { 80 });
+    let stream = TcpStream::connect((host.as_str(), port)).await?;
+    if !is_encrypted {
+        return exchange(stream, url).await;
+    }
+    let name = ServerName::try_from(host).map_err(|_odd| FetchError::NoHost)?;
+    let tls = TlsConnector::from(Arc::new(tls()?));
+    exchange(tls.connect(name, stream).await?, url).await
+}
+
+/// The certificate must be of an issuer that the operating system trusts.
+fn tls() -> Result<ClientConfig, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+async fn exchange<S>(stream: S, url: &Uri) -> Result<Bytes, FetchError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    let request = Request::get(path)
+        .header(
+            HOST,
+            url.authority().map_or("", |authority| authority.as_str()),
+        )
+        .header(ACCEPT, "application/json, application/jwk-set+json")
+        .header(
+            USER_AGENT,
+            concat!("meter-sync/", env!("CARGO_PKG_VERSION")),
+        )
+        .body(Empty::<Bytes>::new())?;
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(response.status()));
+        }
+        let body = Limited::new(response.into_body(), MAX_BYTES)
+            .collect()
+            .await;
+        body.map(|body| body.to_bytes()).map_err(broken)
+    };
+    // What came before the connection ended is still to be read, so its end ends nothing.
+    let driven = async {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "the connection that fetched a document broke");
+        }
+        std::future::pending::<Infallible>().await
+    };
+    tokio::select! {
+        answer = answer => answer,
+        never = driven => match never {},
+    }
+}
+
+fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> FetchError {
+    if error.is::<LengthLimitError>() {
+        return FetchError::TooLong;
+    }
+    match error.downcast::<hyper::Error>() {
+        Ok(error) => FetchError::Http(*error),
+        Err(other) => FetchError::Connect(std::io::Error::other(other)),
+    }
+}

@@ -1,0 +1,198 @@
+//! The keys that count now, and when they are read again.
+//!
+//! - A file is read again when it has changed.
+//! - A URL is fetched when the first token comes, once an hour, and when a token names a key that is not there: at
+//!   most once a minute, whoever sends such tokens.
+//! - What cannot be read leaves the former keys in force, however old they are.
+//! - A fetch is a task of its own, one at a time. Who needs a key that is there does not wait for it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::Uri;
+use jsonwebtoken::Algorithm;
+use tokio::sync::watch;
+
+use super::fetch::{MAX_BYTES, fetch};
+use super::key_set::{Key, KeySet};
+use crate::config::{Jwks, Reread};
+use crate::shutdown::Shutdown;
+
+/// How old fetched keys may become before they are fetched again.
+const MAX_AGE: Duration = Duration::from_secs(60 * 60);
+/// How often keys are fetched at most while there are some.
+const PAUSE: Duration = Duration::from_secs(60);
+/// The same while there are none, so that callers need not wait for long once they can be read.
+const PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(3);
+
+/// A handle to the keys.
+#[derive(Clone, Debug)]
+pub(super) struct KeyCache(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    source: Jwks,
+    held: Mutex<Held>,
+    /// Told of each end of a fetch.
+    ended: watch::Sender<()>,
+    shutdown: Shutdown,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    keys: Option<KeySet>,
+    /// The file as it was last read.
+    file: Option<Reread>,
+    is_fetching: bool,
+    /// When the keys were last read, or tried to be.
+    tried: Option<Instant>,
+    /// When they were last read.
+    read: Option<Instant>,
+    /// When they were last fetched for the sake of an unknown key.
+    looked_for: Option<Instant>,
+}
+
+/// Why there is no key for a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// There are keys, but none for this token.
+    Key,
+    /// The keys could never be read.
+    AllKeys,
+}
+
+impl KeyCache {
+    /// The keys of a file are read at once.
+    pub(super) fn new(source: Jwks, shutdown: &Shutdown) -> Self {
+        let mut held = Held::default();
+        if let Jwks::File(path) = &source {
+            held.read_file(path, Instant::now());
+        }
+        Self(Arc::new(Inner {
+            source,
+            held: Mutex::new(held),
+            ended: watch::Sender::new(()),
+            shutdown: shutdown.clone(),
+        }))
+    }
+
+    /// The key of this id for this algorithm; waits for a fetch only where it is not there.
+    pub(super) async fn find(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<Arc<Key>, Missing> {
+        // Before the look, so that no end of a fetch is missed.
+        let mut ended = self.0.ended.subscribe();
+        let (found, is_fetching) = self.look(id, algorithm);
+        if found.is_ok() || !is_fetching || ended.changed().await.is_err() {
+            return found;
+        }
+        self.held().find(id, algorithm)
+    }
+
+    /// What is there now, and whether a fetch is under way; reads or fetches the keys again where they are due.
+    fn look(&self, id: Option<&str>, algorithm: Algorithm) -> (Result<Arc<Key>, Missing>, bool) {
+        let now = Instant::now();
+        let mut held = self.held();
+        match &self.0.source {
+            Jwks::File(path) => held.read_file_if_due(path, now),
+            Jwks::Url(url) => {
+                let is_unknown = held.find(id, algorithm).is_err();
+                if held.begin_fetch_if_due(is_unknown, now) {
+                    let refreshed = self.clone().refresh(url.clone());
+                    self.0.shutdown.tasks().spawn(refreshed);
+                }
+            }
+        }
+        (held.find(id, algorithm), held.is_fetching)
+    }
+
+    async fn refresh(self, url: Uri) {
+        let stopped = self.0.shutdown.token();
+        let fetched = stopped.run_until_cancelled(fetch(&url)).await;
+        let mut held = self.held();
+        held.is_fetching = false;
+        match fetched {
+            Some(Ok(text)) => held.replace(KeySet::parse(&text).map_err(str::to_owned)),
+            Some(Err(error)) => held.replace(Err(error.to_string())),
+            None => {}
+        }
+        drop(held);
+        self.0.ended.send_replace(());
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Arc<Key>, Missing> {
+        let keys = self.keys.as_ref().ok_or(Missing::AllKeys)?;
+        keys.find(id, algorithm).ok_or(Missing::Key)
+    }
+
+    /// Whether a fetch has to begin, which then counts as begun.
+    fn begin_fetch_if_due(&mut self, is_unknown: bool, now: Instant) -> bool {
+        if self.is_fetching {
+            return false;
+        }
+        let is_over =
+            |since: Option<Instant>, pause| since.is_none_or(|since| now - since >= pause);
+        let is_due = match &self.keys {
+            None => is_over(self.tried, PAUSE_WITHOUT_KEYS),
+            Some(_) if is_unknown && is_over(self.looked_for, PAUSE) => {
+                self.looked_for = Some(now);
+                true
+            }
+            Some(_) => is_over(self.read, MAX_AGE) && is_over(self.tried, PAUSE),
+        };
+        if is_due {
+            (self.is_fetching, self.tried) = (true, Some(now));
+        }
+        is_due
+    }
+
+    fn read_file_if_due(&mut self, path: &Path, now: Instant) {
+        let has_changed = self.file.as_ref().is_some_and(Reread::has_changed);
+        let may_try = self
+            .tried
+            .is_none_or(|tried| now - tried >= PAUSE_WITHOUT_KEYS);
+        if has_changed || self.keys.is_none() && may_try {
+            self.read_file(path, now);
+        }
+    }
+
+    fn read_file(&mut self, path: &Path, now: Instant) {
+        (self.file, self.tried) = (Some(Reread::new(path)), Some(now));
+        let text = read(path).map_err(|error| error.to_string());
+        self.replace(text.and_then(|text| KeySet::parse(&text).map_err(str::to_owned)));
+    }
+
+    fn replace(&mut self, read: Result<KeySet, String>) {
+        match read {
+            Ok(keys) => {
+                tracing::info!(keys = keys.len(), "read the keys of METER_SYNC_OAUTH_JWKS");
+                (self.keys, self.read) = (Some(keys), Some(Instant::now()));
+            }
+            Err(why) if self.keys.is_some() => tracing::warn!(
+                "the keys of METER_SYNC_OAUTH_JWKS could not be read again, so the former keys count: {why}"
+            ),
+            Err(why) => tracing::warn!(
+                "the keys of METER_SYNC_OAUTH_JWKS could not be read, so no access token counts: {why}"
+            ),
+        }
+    }
+}
+
+/// The file's bytes, one more than a set may have at most.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+    File::open(path)?.take(most).read_to_end(&mut text)?;
+    Ok(text)
+}

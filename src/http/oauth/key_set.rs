@@ -1,0 +1,149 @@
+//! The keys of a JSON Web Key Set (RFC 7517) that can verify access tokens.
+
+use std::sync::Arc;
+
+use jsonwebtoken::jwk::{Jwk, KeyOperations, PublicKeyUse};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Public keys, each usable.
+#[derive(Debug)]
+pub(super) struct KeySet(Vec<Arc<Key>>);
+
+/// A public key.
+#[derive(Debug)]
+pub(super) struct Key {
+    id: Option<String>,
+    /// The only algorithm it is meant for, where the set says so.
+    algorithm: Option<Algorithm>,
+    public: DecodingKey,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<Value>,
+}
+
+impl KeySet {
+    /// Reads a set. Keys of other kinds, or for another use, are passed over, as sets hold some (section 5). An error
+    /// says what is wrong with the whole.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, &'static str> {
+        let document: Document =
+            serde_json::from_slice(text).or(Err("it is no JSON Web Key Set: {\"keys\": [..]}"))?;
+        let keys: Vec<_> = document.keys.into_iter().filter_map(Key::read).collect();
+        match keys.is_empty() {
+            true => Err("it holds no public key that can verify an access token"),
+            false => Ok(Self(keys.into_iter().map(Arc::new).collect())),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The key of this id; where a token names none, the only one for its algorithm.
+    pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Arc<Key>> {
+        let mut fitting = self.0.iter().filter(|key| key.is_for(algorithm));
+        let found = match id {
+            Some(_) => fitting.find(|key| key.id.as_deref() == id),
+            None => fitting.next().filter(|_| fitting.next().is_none()),
+        };
+        found.cloned()
+    }
+}
+
+impl Key {
+    fn read(value: Value) -> Option<Self> {
+        let jwk: Jwk = serde_json::from_value(value).ok()?;
+        let common = &jwk.common;
+        let is_for_signatures = common
+            .public_key_use
+            .as_ref()
+            .is_none_or(|for_| *for_ == PublicKeyUse::Signature)
+            && common
+                .key_operations
+                .as_ref()
+                .is_none_or(|all| all.contains(&KeyOperations::Verify));
+        let algorithm = match common.key_algorithm {
+            Some(algorithm) => Some(Algorithm::try_from(algorithm).ok()?),
+            None => None,
+        };
+        let public = DecodingKey::from_jwk(&jwk).ok()?;
+        let is_usable = is_for_signatures && public.family() != AlgorithmFamily::Hmac;
+        is_usable.then(|| Self {
+            id: common.key_id.clone(),
+            algorithm,
+            public,
+        })
+    }
+
+    fn is_for(&self, algorithm: Algorithm) -> bool {
+        self.public.family() == algorithm.family()
+            && self.algorithm.is_none_or(|only| only == algorithm)
+    }
+
+    /// The key as the library takes it.
+    pub(super) fn public(&self) -> &DecodingKey {
+        &self.public
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SET: &str = r#"{"keys": [
+        {"kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+        {"kty": "RSA", "kid": "rsa", "alg": "RS256", "use": "sig", "n": "AQAB", "e": "AQAB"},
+        {"kty": "RSA", "kid": "enc", "use": "enc", "n": "AQAB", "e": "AQAB"},
+        {"kty": "RSA", "kid": "oaep", "alg": "RSA-OAEP", "n": "AQAB", "e": "AQAB"},
+        {"kty": "RSA", "kid": "signs", "key_ops": ["sign"], "n": "AQAB", "e": "AQAB"},
+        {"kty": "oct", "kid": "shared", "k": "c2VjcmV0"},
+        {"kty": "AKP", "kid": "new", "pub": "AQAB"},
+        {"kty": "EC", "crv": "secp256k1", "kid": "coin", "x": "AQAB", "y": "AQAB"},
+        7
+    ]}"#;
+
+    #[test]
+    fn a_set_is_read_as_far_as_its_keys_can_verify_signatures() {
+        let set = KeySet::parse(SET.as_bytes()).unwrap();
+        assert_eq!(set.len(), 2);
+        for (id, algorithm, is_found) in [
+            (Some("ed"), Algorithm::EdDSA, true),
+            (Some("ed"), Algorithm::RS256, false),
+            (Some("rsa"), Algorithm::RS256, true),
+            (Some("rsa"), Algorithm::PS256, false),
+            (Some("shared"), Algorithm::HS256, false),
+            (Some("other"), Algorithm::EdDSA, false),
+            (None, Algorithm::EdDSA, true),
+        ] {
+            assert_eq!(
+                set.find(id, algorithm).is_some(),
+                is_found,
+                "{id:?} {algorithm:?}"
+            );
+        }
+        let two = SET.replace(r#""alg": "RSA-OAEP", "#, "");
+        let set = KeySet::parse(two.as_bytes()).unwrap();
+        assert!(
+            set.find(None, Algorithm::RS256).is_none(),
+            "it is not clear which"
+        );
+    }
+
+    #[test]
+    fn what_holds_no_key_is_no_set() {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"keys": {}}"#,
+            r#"{"keys": []}"#,
+            r#"{"keys": [{"kty": "oct", "k": "AA"}]}"#,
+        ] {
+            assert!(KeySet::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}
