@@ -186,8 +186,7 @@ mod tests {
             "https://login.example.com/{x}",
             "https://",
         ] {
-            for one in [ISSUER.0, AUDIENCE.0] {
-                let other = if one == ISSUER.0 { AUDIENCE } else { ISSUER };
+            for (one, other) in [(ISSUER.0, AUDIENCE), (AUDIENCE.0, ISSUER)] {
                 let failure = load([(one, odd), other, JWKS]).unwrap_err();
                 assert!(failure.message.contains(one), "{odd}: {failure}");
                 assert!(!failure.to_string().contains("hunter2"), "{failure}");

@@ -42,6 +42,8 @@ mod metrics;
 #[cfg(test)]
 mod monitoring;
 #[cfg(test)]
+mod oauth;
+#[cfg(test)]
 mod pinned;
 #[cfg(test)]
 mod pooler;
