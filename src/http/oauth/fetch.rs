@@ -135,3 +135,44 @@ fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> FetchError {
         Err(other) => FetchError::Connect(std::io::Error::other(other)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What comes of a server that answers with these bytes, over and over if it is to be endless.
+    async fn fetched(answer: &str, is_endless: bool) -> Result<Bytes, FetchError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            stream.read_u8().await.expect("a request");
+            let mut written = stream.write_all(answer.as_bytes()).await;
+            while is_endless && written.is_ok() {
+                written = stream.write_all(&[b' '; 4096]).await;
+            }
+            std::future::pending::<Infallible>().await
+        };
+        let url = format!("http://{address}/keys").parse().expect("a URL");
+        tokio::select! {
+            fetched = fetch(&url) => fetched,
+            never = serve => match never {},
+        }
+    }
+
+    #[tokio::test]
+    async fn a_document_is_taken_whole_and_from_where_it_was_asked() {
+        let whole = fetched("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab", false).await;
+        assert_eq!(whole.expect("a document"), "ab");
+        let endless = fetched("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", true).await;
+        assert!(matches!(endless, Err(FetchError::TooLong)), "{endless:?}");
+        let moved = "HTTP/1.1 307 Moved\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n";
+        let moved = fetched(moved, false).await;
+        assert!(matches!(moved, Err(FetchError::Status(_))), "{moved:?}");
+        let other = fetched("220 mail.example ready\r\n", false).await;
+        assert!(matches!(other, Err(FetchError::Http(_))), "{other:?}");
+    }
+}

@@ -196,3 +196,48 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     File::open(path)?.take(most).read_to_end(&mut text)?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SET: &[u8] = br#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AQAB"}]}"#;
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Whether a fetch begins at this time; it then ends at once.
+    fn fetches(held: &mut Held, is_unknown: bool, now: Instant) -> bool {
+        let begins = held.begin_fetch_if_due(is_unknown, now);
+        held.is_fetching = false;
+        begins
+    }
+
+    #[test]
+    fn keys_are_fetched_each_hour_and_each_minute_at_most_for_unknown_ones() {
+        let (mut held, start) = (Held::default(), Instant::now());
+        assert!(held.begin_fetch_if_due(true, start));
+        assert!(
+            !held.begin_fetch_if_due(true, start + MAX_AGE),
+            "one at a time"
+        );
+        held.is_fetching = false;
+        assert!(
+            !fetches(&mut held, true, start + SECOND),
+            "none yet, and just tried"
+        );
+        assert!(fetches(&mut held, true, start + PAUSE_WITHOUT_KEYS));
+        held.replace(KeySet::parse(SET).map_err(str::to_owned));
+        held.read = Some(start);
+        assert!(!fetches(&mut held, false, start + PAUSE));
+        assert!(fetches(&mut held, true, start + SECOND * 10));
+        assert!(!fetches(&mut held, true, start + SECOND * 69));
+        assert!(fetches(&mut held, true, start + SECOND * 70));
+        assert!(fetches(&mut held, false, start + MAX_AGE));
+        held.replace(Err("it is away".to_owned()));
+        assert!(!fetches(&mut held, false, start + MAX_AGE + SECOND * 59));
+        assert!(
+            fetches(&mut held, false, start + MAX_AGE + PAUSE),
+            "it failed"
+        );
+        assert!(held.find(None, Algorithm::EdDSA).is_ok(), "the former keys");
+    }
+}

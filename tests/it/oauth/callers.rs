@@ -52,7 +52,8 @@ async fn what_a_caller_lacks_is_told_as_rfc_6750_and_rfc_9728_say() {
     let site = Site::new().await;
     let signer = Signer::ed25519();
     let file = key_file(&[("1", &signer)]);
-    let served = Served::new(&settings(&site, file.path().to_str().expect("a path"))).await;
+    let settings = settings(&site, file.path().to_str().expect("a path"));
+    let served = Served::new(&settings).await;
     let metadata = format!(r#"resource_metadata="{METADATA}""#);
     let (read, both) = (
         r#"scope="meter-sync:read""#,
@@ -69,6 +70,10 @@ async fn what_a_caller_lacks_is_told_as_rfc_6750_and_rfc_9728_say() {
         let told = format!(r#"Bearer realm="meter-sync", {scope}, {metadata}"#);
         assert_eq!(challenge(&bare), told, "{line}");
     }
+    let read_only = settings.clone().with(Setting::ReadOnly, "true");
+    let bare = send(Served::new(&read_only).await.request("POST /mcp")).await;
+    let told = challenge(&bare);
+    assert!(told.contains(read), "a process that only reads: {told}");
     let reads = signer.token("1", &claims("meter-sync:read"));
     let nothing = signer.token("1", &claims_but(&json!({"scope": null})));
     for (line, token, code, scope) in [
