@@ -124,7 +124,7 @@ settings! {
         TokensFile = "tokens_file" "tokens-file" "METER_SYNC_TOKENS_FILE" Text "PATH";
         /// Take access tokens (OAuth 2.1) of this authorization server: its issuer URL, as in the tokens.
         OauthIssuer = "oauth_issuer" "oauth-issuer" "METER_SYNC_OAUTH_ISSUER" Text "URL";
-        /// The URL that names this server in access tokens, such as https://meters.example.com/mcp.
+        /// The URL that names this server in access tokens: the address by which clients reach /mcp.
         OauthAudience = "oauth_audience" "oauth-audience" "METER_SYNC_OAUTH_AUDIENCE" Text "URL";
         /// The authorization server's public keys (JWKS): a file or an https URL.
         OauthJwks = "oauth_jwks" "oauth-jwks" "METER_SYNC_OAUTH_JWKS" Text "PATH|URL";

@@ -113,7 +113,7 @@ impl Guards {
         }
     }
 
-    /// All but what takes time: what the request shows of its caller, where tokens are asked for.
+    /// The checks that need no waiting. Gives what the request shows of its caller.
     fn screen(&self, request: &Request) -> Result<Shown, Problem> {
         self.check_host(request)?;
         self.check_origin(request.headers())?;
@@ -151,7 +151,7 @@ impl Guards {
     /// The answer to a request that is not let in.
     fn refuse(&self, problem: Problem, request: &Request) -> Response {
         let mut response = problem.into_response();
-        // A client of MCP asks for its scopes once, and the tools it is shown depend on them.
+        // An MCP client asks for the scopes named here, and only then is shown the tools that need them.
         let is_of_mcp = NO_COOKIE_PATHS.contains(&request.uri().path());
         let may_trigger = needs_trigger(request) || is_of_mcp && !self.read_only;
         let oauth = self.oauth.as_ref();
@@ -199,7 +199,7 @@ impl Guards {
         if let Some(shown) = bearer(headers) {
             return match cookie::find(&tokens, shown.as_bytes()) {
                 Some(token) => Ok(Shown::Token(token.clone())),
-                None if self.oauth.is_some() && OAuth::may_be_ours(shown) => {
+                None if self.oauth.is_some() && OAuth::is_jwt(shown) => {
                     Ok(Shown::AccessToken(shown.to_owned()))
                 }
                 None => Err(Problem::TokenUnknown),

@@ -10,7 +10,7 @@ use crate::config::Token;
 use crate::http::problem::Problem;
 use crate::visible;
 
-/// Signatures with a public key. Without HMAC, or a public key could be shown as a shared one.
+/// Algorithms with a public key. HMAC is left out: a public key could be used as its shared secret.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -31,7 +31,7 @@ const MAX_BYTES: usize = 16 * 1024;
 /// The longest name of a caller that is shown, in characters, as of a token's name.
 const NAME_CHARS: usize = 64;
 
-/// What is read of a token beside what the library checks. An issuer that is a list is refused by its type.
+/// The claims that are used after the library's checks. The type of `iss` refuses a list of issuers.
 #[derive(Deserialize)]
 struct Claims {
     iss: String,
@@ -41,13 +41,13 @@ struct Claims {
 }
 
 impl OAuth {
-    /// Whether a bearer token looks like a JWT; that a token of the settings does as well does no harm.
-    pub(in crate::http) fn may_be_ours(token: &str) -> bool {
+    /// Whether a bearer token has the three parts of a JWT.
+    pub(in crate::http) fn is_jwt(token: &str) -> bool {
         token.split('.').count() == 3
     }
 
-    /// The caller whom an access token stands for. Errors: the token does not count, allows nothing here, or cannot
-    /// be checked, as the keys cannot be read.
+    /// Checks an access token and gives its caller. Errors: `AccessTokenInvalid`; `ScopeMissing` if it is valid but
+    /// has no scope of this server; `KeysUnavailable` if no keys could be read yet.
     pub(in crate::http) async fn caller(&self, token: &str) -> Result<Token, Problem> {
         let header = header(token).ok_or(MALFORMED)?;
         let key = self.keys.find(header.kid.as_deref(), header.alg).await;
@@ -76,11 +76,12 @@ impl OAuth {
 const MALFORMED: Problem =
     Problem::AccessTokenInvalid("The bearer token is no access token that can be read.");
 
-/// The header of a token of a kind that is taken.
+/// The header of a token; `None` if it cannot be read, or its type or algorithm is not taken.
 fn header(token: &str) -> Option<Header> {
-    let header = decode_header(token)
-        .ok()
-        .filter(|_| token.len() <= MAX_BYTES)?;
+    if token.len() > MAX_BYTES {
+        return None;
+    }
+    let header = decode_header(token).ok()?;
     let is_type = |given: &String| TYPES.iter().any(|known| known.eq_ignore_ascii_case(given));
     let is_taken = header.typ.as_ref().is_none_or(is_type) && ALGORITHMS.contains(&header.alg);
     is_taken.then_some(header)
@@ -103,7 +104,7 @@ fn caller(claims: &Claims) -> Result<Token, Problem> {
     Ok(Token::of_subject(&identity.to_string(), name, may_trigger))
 }
 
-/// Why a token does not count, without anything of the token.
+/// Why a token is invalid. It repeats nothing of the token, as it is logged.
 fn told(error: &Error) -> &'static str {
     let known = [
         (ErrorKind::ExpiredSignature, "The access token has expired."),

@@ -1,5 +1,5 @@
-//! Fetches a small document over https, or over http on this machine. It follows no redirect: a key set has an
-//! address of its own, and another one may belong to somebody else.
+//! Fetches a small document over https, or over http on this machine. It follows no redirect, as that could lead to
+//! another host or to http, and it uses no proxy.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ where
             .await;
         body.map(|body| body.to_bytes()).map_err(broken)
     };
-    // What came before the connection ended is still to be read, so its end ends nothing.
+    // The connection may end before its last bytes are read, so only the answer ends this.
     let driven = async {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "the connection that fetched a document broke");

@@ -1,10 +1,10 @@
-//! The keys that count now, and when they are read again.
+//! Holds the authorization server's keys, and reads them again when needed.
 //!
 //! - A file is read again when it has changed.
-//! - A URL is fetched when the first token comes, once an hour, and when a token names a key that is not there: at
-//!   most once a minute, whoever sends such tokens.
-//! - What cannot be read leaves the former keys in force, however old they are.
-//! - A fetch is a task of its own, one at a time. Who needs a key that is there does not wait for it.
+//! - A URL is fetched when the first token comes, once an hour, and when a token names an unknown key. Unknown keys
+//!   cause one fetch a minute at most, so that strangers cannot make this server flood the key server.
+//! - If the keys cannot be read again, the former keys stay in force, however old they are.
+//! - One fetch runs at a time, as a task of its own. Only requests whose key is missing wait for it.
 
 use std::fs::File;
 use std::io::Read;
@@ -23,9 +23,9 @@ use crate::shutdown::Shutdown;
 
 /// How old fetched keys may become before they are fetched again.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
-/// How often keys are fetched at most while there are some.
+/// The shortest time between two fetches while there are keys.
 const PAUSE: Duration = Duration::from_secs(60);
-/// The same while there are none, so that callers need not wait for long once they can be read.
+/// The same while there are none. It is short, so that callers are soon let in once the keys can be read.
 const PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(3);
 
 /// A handle to the keys.
@@ -36,7 +36,7 @@ pub(super) struct KeyCache(Arc<Inner>);
 struct Inner {
     source: Jwks,
     held: Mutex<Held>,
-    /// Told of each end of a fetch.
+    /// Notified when a fetch has ended.
     ended: watch::Sender<()>,
     shutdown: Shutdown,
 }
@@ -51,7 +51,7 @@ struct Held {
     tried: Option<Instant>,
     /// When they were last read.
     read: Option<Instant>,
-    /// When they were last fetched for the sake of an unknown key.
+    /// When an unknown key last caused a fetch.
     looked_for: Option<Instant>,
 }
 
@@ -136,7 +136,7 @@ impl Held {
         keys.find(id, algorithm).ok_or(Missing::Key)
     }
 
-    /// Whether a fetch has to begin, which then counts as begun.
+    /// Whether the caller must begin a fetch; if so, it is marked as begun.
     fn begin_fetch_if_due(&mut self, is_unknown: bool, now: Instant) -> bool {
         if self.is_fetching {
             return false;
@@ -189,7 +189,7 @@ impl Held {
     }
 }
 
-/// The file's bytes, one more than a set may have at most.
+/// The file's first mebibyte. A longer one is cut, and so is no JSON.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);

@@ -28,7 +28,7 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(settings: &OAuth) -> Rout
         .route(&format!("{PATH}/{{*resource}}"), answer)
 }
 
-/// The path of a resource is no pattern of routes, so it is compared here.
+/// Compares the path here, as a path of the settings could hold signs that mean something in a route.
 fn answer(request: &Request, places: &BTreeSet<String>, document: Value) -> Response {
     match places.contains(request.uri().path()) {
         true => Json(document).into_response(),

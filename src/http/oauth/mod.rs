@@ -42,11 +42,11 @@ impl OAuth {
         }
     }
 
-    /// The `WWW-Authenticate` of a refusal (RFC 6750, section 3; RFC 9728, section 5.1), if it is one that a token
-    /// could help against: which scopes the request needs, and where the metadata is.
-    pub(super) fn challenge(&self, problem: Problem, may_trigger: bool) -> Option<HeaderValue> {
+    /// The `WWW-Authenticate` of a refusal (RFC 6750, section 3; RFC 9728, section 5.1): the scopes the request needs,
+    /// and where the metadata is. `None` if no token would help.
+    pub(super) fn challenge(&self, problem: Problem, needs_trigger: bool) -> Option<HeaderValue> {
         let challenge = problem.challenge()?;
-        let scopes = match may_trigger {
+        let scopes = match needs_trigger {
             true => &format!("{READ} {TRIGGER}"),
             false => READ,
         };
