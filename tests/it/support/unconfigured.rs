@@ -5,8 +5,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response};
 use meter_sync::config::Settings;
 use meter_sync::runs::Runs;
+use meter_sync::shutdown::Shutdown;
 use meter_sync::{http, mcp, telemetry};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
@@ -20,9 +20,9 @@ pub(crate) fn router(settings: &Settings) -> Router {
     let config = config(settings);
     let runs = Runs::new(config.clone(), TaskTracker::new()).expect("no pools");
     let server = mcp::Server::new(runs.clone());
-    let shutdown = CancellationToken::new();
-    let mounted = mcp::http::routes(move || server.for_a_client(), shutdown.clone());
-    http::router(&config, runs, telemetry::recorder(), mounted, shutdown)
+    let shutdown = Shutdown::new();
+    let mounted = mcp::http::routes(move || server.for_a_client(), shutdown.token());
+    http::router(&config, runs, telemetry::recorder(), mounted, &shutdown)
 }
 
 /// The answer to one request.
