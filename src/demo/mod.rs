@@ -79,6 +79,8 @@ fn given(path: Option<&OsString>) -> Option<&Path> {
 const SCHEDULE: &str = "* * * * *";
 /// What takes longer to find waits for a network that may not be there.
 const SURELY_INSTALLED: Duration = Duration::from_secs(8);
+/// A signal that reached a program of ours has reached us by then.
+const SURELY_TOLD: Duration = Duration::from_millis(500);
 /// Port 0 stands for the usual port, or another one where that is taken.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const USUAL_PORT: u16 = 8765;
@@ -104,8 +106,8 @@ pub async fn run(args: DemoArgs, settings: &Settings, shutdown: Shutdown) -> any
     // takes a second or two and has a limit; a stop in the meantime waits for it, so that what was
     // begun is stopped in order
     let pair = match Pair::start(&binaries, place, args.fresh).await {
-        // Ctrl-C reaches `initdb` as well, which then fails
-        Err(_) if stop.is_cancelled() => {
+        // Ctrl-C reaches `initdb` as well, which then fails, maybe before we are told
+        Err(_) if timeout(SURELY_TOLD, stop.cancelled()).await.is_ok() => {
             say(STOPPED_EARLY);
             return Ok(());
         }
