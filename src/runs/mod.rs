@@ -266,7 +266,11 @@ impl Runs {
 
     fn local(&self) -> Result<&Database<Local>, Failure> {
         self.shared.local.as_ref().ok_or_else(|| {
-            Failure::new(ErrorCode::ConfigMissing, "METER_SYNC_LOCAL_URL is not set.")
+            let missing = match self.config().remote {
+                None => "METER_SYNC_REMOTE_URL and METER_SYNC_LOCAL_URL are not set.",
+                Some(_) => "METER_SYNC_LOCAL_URL is not set.",
+            };
+            Failure::new(ErrorCode::ConfigMissing, missing)
         })
     }
 

@@ -14,7 +14,8 @@ use super::found::{self, Found, Tally};
 use super::health::{self, Signs};
 use super::here::{self, Here};
 use super::status::{
-    ActivityState, Connections, RunRecord, ScheduleStatus, Status, StatusQuery, TenantStatus,
+    ActivityState, Connections, Health, RunRecord, ScheduleStatus, Status, StatusQuery,
+    TenantStatus,
 };
 use super::table::{self, LocalTable, Scope};
 use super::tenant::{self, NoTenant, Tenant};
@@ -259,7 +260,10 @@ impl Runs {
         Status {
             health,
             activity,
-            summary: words::summary(health, &found, here.local.error.as_ref(), now),
+            summary: match health == Health::NeverRun && running.is_some() {
+                true => words::FIRST_RUN.to_owned(),
+                false => words::summary(health, &found, here.local.error.as_ref(), now),
+            },
             next_step: words::next_step(health, &found, running.as_ref()),
             now,
             meter: None,

@@ -10,6 +10,9 @@ use super::found::Found;
 use super::report;
 use super::status::{Health, RunningStatus};
 
+/// The answer while the first run goes on.
+pub(super) const FIRST_RUN: &str = "The first sync is running; nothing is here before it ends.";
+
 /// The answer in one sentence; `unanswered` is why the local database could not be asked. What is said of the meters is
 /// always as of a time.
 pub(super) fn summary(

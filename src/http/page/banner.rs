@@ -68,7 +68,9 @@ pub(super) fn show(status: &Status, asks: bool, viewer: Viewer) -> Markup {
             h1 #word { (look.word) }
             p #summary { (prose(&status.summary)) }
             @if let Some(busy) = is_busy { p #busy { (busy) } }
-            @else if let Some(advice) = advice(status, asks, viewer) { p #remedy { strong { "What to do: " } (advice) } }
+            @if status.activity != ActivityState::Running && let Some(advice) = advice(status, asks, viewer) {
+                p #remedy { strong { "What to do: " } (advice) }
+            }
         }
     }
 }

@@ -8,17 +8,20 @@ use super::viewer::Viewer;
 use super::words;
 use crate::config::Schedule;
 use crate::meter::Phase;
-use crate::runs::status::{RunningStatus, Status};
+use crate::runs::status::{ActivityState, ConnectionState, Health, RunningStatus, Status};
 
 /// The facts in the order in which an operator asks for them.
 pub(super) fn show(status: &Status, schedule: Option<&Schedule>, now: DateTime<Utc>) -> Markup {
     let ended = status.last_run.as_ref();
+    // Nothing is known of a database that is not asked.
+    let local = &status.connections.local;
+    let is_unknown = local.error.is_some() || local.state == ConnectionState::NotConfigured;
     html! {
         dl #facts data-live .facts {
             div { dt { "Last success" } dd {
                 @match status.last_success_at {
                     Some(at) => (time_ago(at, now)),
-                    None if status.connections.local.error.is_some() => "not known",
+                    None if is_unknown => "not known",
                     None => "never",
                 }
                 @if let Some(at) = status.compared_at {
@@ -31,15 +34,21 @@ pub(super) fn show(status: &Status, schedule: Option<&Schedule>, now: DateTime<U
                         a href=(format!("/runs/{}", run.run_id)) { (words::outcome(run.outcome).word) }
                         ", " (time_ago(run.finished_at.unwrap_or(run.started_at), now))
                     }
+                    None if is_unknown => "not known",
                     None => "none yet",
                 }
             } }
             div { dt { "Next run" } dd {
                 @match status.next_run_at {
                     Some(at) => (time_until(at, now)),
+                    None if status.health == Health::NotConfigured => "none before it is configured",
                     None => "none scheduled",
                 }
-                " " span.soft { (in_words(schedule)) }
+                " " span.soft { @match status.activity {
+                    ActivityState::Waiting => "(the retry)",
+                    ActivityState::Idle | ActivityState::Running if status.health == Health::NotConfigured => "",
+                    ActivityState::Idle | ActivityState::Running => (in_words(schedule)),
+                } }
             } }
             div { dt { "Meters" } dd #meters {
                 @match status.meters {

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::http::Shared;
 use crate::meter::{Change, Counts, Outcome};
 use crate::runs::listing::{RunDetail, RunsPage, RunsQuery, Show};
-use crate::runs::status::{ActivityState, RunRecord, Status, StatusQuery};
+use crate::runs::status::{ActivityState, ConnectionState, RunRecord, Status, StatusQuery};
 use crate::runs::{ClaimedSlots, Runs};
 
 /// How many runs the strip shows.
@@ -107,8 +107,8 @@ pub(super) async fn show(
         (facts::show(status, shared.runs.config().schedule.as_ref(), now))
         (warnings(status))
         (last_run(&found, viewer, now))
-        @if status.connections.local.error.is_some() {
-            div #glance data-live { p.soft { "Past runs are not known while this site's database does not answer." } }
+        @if let Some(why) = no_runs_known(status) {
+            div #glance data-live { p.soft { (why) } }
             div #runs data-live {}
         } @else {
             (strip::show(&status.history, &found.claimed.slots, shared.runs.config(), now))
@@ -117,6 +117,16 @@ pub(super) async fn show(
         (connections::overview(&shared, status, found.claimed.holder.as_deref(), now))
     };
     Ok(shell.around(&main))
+}
+
+/// Why past runs are not known, if they are not.
+fn no_runs_known(status: &Status) -> Option<&'static str> {
+    let local = &status.connections.local;
+    if local.error.is_some() {
+        return Some("Past runs are not known while this site's database does not answer.");
+    }
+    (local.state == ConnectionState::NotConfigured)
+        .then_some("Past runs are not known before this site's database is configured.")
 }
 
 /// With the local database down the status still stands; the log is then not asked.
