@@ -170,7 +170,14 @@ async fn one_step(
     }
     match ranges.as_slice() {
         [rows] if step == Step::Change => {
-            exchange::write(local, shape, job, (*rows, left), (&index, &write)).await
+            Box::pin(exchange::write(
+                local,
+                shape,
+                job,
+                (*rows, left),
+                (&index, &write),
+            ))
+            .await
         }
         _ if step == Step::Insert && rings::references(shape).next().is_some() => {
             parents::insert_all_but_the_bad(local, shape, ranges, left).await

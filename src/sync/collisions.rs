@@ -123,10 +123,20 @@ pub(super) fn wanted(shape: &Shape, rule: &Exclusive, step: Step) -> String {
 }
 
 /// What the index holds of the rows that the plan updates, as they are now.
-pub(super) fn held_by_plan(shape: &Shape, rule: &Exclusive) -> String {
+fn held_by_plan(shape: &Shape, rule: &Exclusive) -> String {
     let column = |read: &Read| shape.column("l", &read.name);
     let number = ["p.n".to_owned()];
     entries(rule, &number, column, &changed(shape, rule))
+}
+
+/// A query of the updates that wait for a value that another row of the plan holds: `n`, and that row as `holder`.
+pub(super) fn waiting(shape: &Shape, rule: &Exclusive) -> String {
+    format!(
+        "select a.v1 as n, b.v1 as holder from {} a join {} b on {} where a.v1 <> b.v1",
+        wanted(shape, rule, Step::Change),
+        held_by_plan(shape, rule),
+        collide(rule, "a", "b")
+    )
 }
 
 /// A column of a row `l` after its update from `s`.

@@ -2,6 +2,8 @@
 //! held, and, where a rule compares more than this column, values that other rows hold.
 
 use crate::db::catalog::Column;
+use crate::db::exclusive::Exclusive;
+use crate::db::quote;
 
 use super::free_values::{self, TypeKind, checked, sure};
 use super::{Shape, referred_values};
@@ -18,7 +20,7 @@ pub(super) fn statements(
     is_alone: bool,
 ) -> Vec<String> {
     let base = column.base_type.as_str();
-    let is_number = kind.category == "N" && base != "oid";
+    let is_number = is_number(column, kind);
     let mut ways = vec![checked(named_in_checks(shape, column, is_number))];
     if is_number || base == "date" {
         ways.push(checked(gaps(base, is_number)));
@@ -37,16 +39,45 @@ pub(super) fn statements(
         .collect()
 }
 
-/// The literals in the checks of the table and of the column's domain.
-fn named_in_checks(shape: &Shape, column: &Column, is_number: bool) -> String {
+/// The statement for the literals in a unique index: what its condition leaves out may be one of them. Others may hold them.
+pub(super) fn named_in_rule(
+    shape: &Shape,
+    column: &Column,
+    kind: &TypeKind,
+    rule: &Exclusive,
+) -> String {
+    let (pattern, value) = literals(column, is_number(column, kind));
+    let parts = rule.parts.iter().map(|part| &part.expression);
+    let texts: Vec<String> = parts
+        .chain(&rule.predicate)
+        .map(|text| quote::literal(text))
+        .collect();
+    let way = sure(format!(
+        "select {value} from unnest(array[{}]) t (text), regexp_matches(t.text, '{pattern}', 'g') m",
+        texts.join(", ")
+    ));
+    free_values::statement(shape, column, &way, TRIED)
+}
+
+fn is_number(column: &Column, kind: &TypeKind) -> bool {
+    kind.category == "N" && column.base_type != "oid"
+}
+
+/// The pattern of a literal in SQL, and what its match `m` stands for.
+fn literals(column: &Column, is_number: bool) -> (&'static str, String) {
     let base = &column.base_type;
-    let (pattern, value) = match is_number {
+    match is_number {
         true => ("(-?[0-9]+(?:[.][0-9]+)?)", format!("m[1]::numeric::{base}")),
         false => (
             "''((?:[^'']|'''')*)''",
             format!("replace(m[1], '''''', '''')::{base}"),
         ),
-    };
+    }
+}
+
+/// The literals in the checks of the table and of the column's domain.
+fn named_in_checks(shape: &Shape, column: &Column, is_number: bool) -> String {
+    let (pattern, value) = literals(column, is_number);
     let oid = shape.local_oid;
     format!(
         "select {value} from pg_catalog.pg_constraint x, \

@@ -59,6 +59,7 @@ mod load;
 mod locks;
 mod misfit;
 mod missing;
+mod outside_index;
 mod parents;
 mod park;
 mod plan;

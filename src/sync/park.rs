@@ -7,9 +7,10 @@ use crate::db::catalog::Column;
 use crate::db::exclusive::Exclusive;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
-use super::collisions::{as_view, collide, held_by_plan, movable, wanted};
+use super::collisions::{as_view, movable, waiting, wanted};
 use super::exchange::Bad;
 use super::free_values::{self, TypeKind};
+use super::outside_index::{self, Obstacles};
 use super::plan::Step;
 use super::rejected::{self, PerRow, Rows, Tried};
 use super::{Job, Shape, carry, deferred, referred_values};
@@ -41,7 +42,7 @@ pub(super) async fn park(
             continue;
         }
         let columns = movable(shape, job, rule);
-        if columns.is_empty() {
+        if columns.is_empty() && !outside_index::reads_active(shape, rule) {
             continue;
         }
         let rows = find(local, shape, (place, rule), left_out).await?;
@@ -52,13 +53,28 @@ pub(super) async fn park(
         if !refused.is_empty() {
             return Ok(Parked::Not(refused));
         }
-        let refused = park_all(local, shape, &columns, rows).await?;
+        let obstacles = Obstacles {
+            rule,
+            waiting: match is_costly(local, rule).await? {
+                true => None,
+                false => Some(waiting(shape, rule)),
+            },
+            waits: format!("w.n operator(pg_catalog.<>) all ({})", array(left_out)),
+            holds: "true".to_owned(),
+        };
+        let refused = park_all(local, shape, &obstacles, (&columns, rows)).await?;
         if !refused.is_empty() {
             return Ok(Parked::Not(refused));
         }
         parked = Parked::All;
     }
     Ok(parked)
+}
+
+/// Numbers as SQL writes an array of them.
+fn array(numbers: &[i64]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(i64::to_string).collect();
+    format!("'{{{}}}'::bigint[]", numbers.join(","))
 }
 
 const WAIT: &str = "\
@@ -72,15 +88,13 @@ async fn find(
     (place, rule): (usize, &Exclusive),
     left_out: &[i64],
 ) -> Result<i64, DbError> {
-    let wanted = wanted(shape, rule, Step::Change);
     let query = match is_costly(local, rule).await? {
         // Each waits for itself then.
-        true => format!("select a.v1 as n, a.v1 as holder from {wanted} a"),
-        false => format!(
-            "select a.v1 as n, b.v1 as holder from {wanted} a join {} b on {} where a.v1 <> b.v1",
-            held_by_plan(shape, rule),
-            collide(rule, "a", "b")
+        true => format!(
+            "select a.v1 as n, a.v1 as holder from {} a",
+            wanted(shape, rule, Step::Change)
         ),
+        false => waiting(shape, rule),
     };
     if as_view(local, &query).await?.is_none() {
         return Ok(0);
@@ -134,8 +148,8 @@ select pg_catalog.count(*) from pg_temp.meter_sync_holder";
 async fn park_all(
     local: &Tx<'_, Local>,
     shape: &Shape,
-    columns: &[&Column],
-    rows: i64,
+    obstacles: &Obstacles<'_>,
+    (columns, rows): (&[&Column], i64),
 ) -> Result<Bad, DbError> {
     let all = Rows {
         first: 1,
@@ -148,7 +162,7 @@ async fn park_all(
         let statements = free_values::statements(shape, column, &kind, rows);
         ways.extend(referred.chain(statements).map(|sql| (column, sql)));
     }
-    if are_moved(local, shape, &ways, all).await? {
+    if are_moved(local, shape, obstacles, (&ways, all)).await? {
         return Ok(Vec::new());
     }
     // A value of a type that we know nothing of: NULL, where nobody refers to it.
@@ -159,13 +173,19 @@ async fn park_all(
         });
         if column.is_nullable && !is_referred_to {
             let clear = clear(shape, column);
-            if let Tried::Taken = rejected::attempt(local, clear.run(local, all)).await? {
+            let cleared = gets_away(local, obstacles, (&clear, all));
+            if let Tried::Taken = rejected::attempt(local, cleared).await? {
                 return Ok(Vec::new());
             }
         }
     }
     // Values that refer to nothing, where that is checked once all rows have their own.
-    if carry::put_off(local, shape, columns).await? && are_moved(local, shape, &ways, all).await? {
+    if carry::put_off(local, shape, columns).await?
+        && are_moved(local, shape, obstacles, (&ways, all)).await?
+    {
+        return Ok(Vec::new());
+    }
+    if Box::pin(outside_index::leave(local, shape, obstacles, columns)).await? {
         return Ok(Vec::new());
     }
     one_by_one(local, shape, &ways, all).await
@@ -175,13 +195,13 @@ async fn park_all(
 async fn are_moved(
     local: &Tx<'_, Local>,
     shape: &Shape,
-    ways: &[(&Column, String)],
-    all: Rows,
+    obstacles: &Obstacles<'_>,
+    (ways, all): (&[(&Column, String)], Rows),
 ) -> Result<bool, DbError> {
     for (column, free) in ways {
         let tried = rejected::attempt(local, async {
             match rejected::if_possible(local, fill(local, free)).await? {
-                Some(()) => move_to(shape, column).run(local, all).await,
+                Some(()) => gets_away(local, obstacles, (&move_to(shape, column), all)).await,
                 None => Ok(Tried::NotTaken(Box::new(RowFault::collision()))),
             }
         });
@@ -191,6 +211,20 @@ async fn are_moved(
         }
     }
     Ok(false)
+}
+
+/// Parks all rows by a statement that gets them out of the way.
+async fn gets_away(
+    local: &Tx<'_, Local>,
+    obstacles: &Obstacles<'_>,
+    (park, all): (&PerRow, Rows),
+) -> Result<Tried, DbError> {
+    Ok(match park.run(local, all).await? {
+        Tried::Taken if !outside_index::are_out_of_the_way(local, obstacles).await? => {
+            Tried::NotTaken(Box::new(RowFault::collision()))
+        }
+        tried @ (Tried::Taken | Tried::NotTaken(_)) => tried,
+    })
 }
 
 /// The rows that cannot be parked, in the way that the first one can.

@@ -13,8 +13,9 @@ use crate::db::exclusive::Exclusive;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
 use super::apply;
-use super::collisions::{as_view, collide, held_by_plan, movable, wanted};
+use super::collisions::{as_view, movable, waiting};
 use super::few_values;
+use super::outside_index::{self, Obstacles};
 use super::plan::Step;
 use super::reasons::BadRow;
 use super::rejected::{self, PerRow, Rows, Tried};
@@ -26,6 +27,8 @@ const ROWS: usize = 5000;
 const PAIRS: usize = 20_000;
 /// After so many rings that could not be broken no more are tried: each may have cost hundreds of statements.
 const UNBROKEN: usize = 5;
+/// A ring is tried at so many of its rows.
+const STARTS: usize = 5;
 
 /// A row waits for what another one holds.
 #[derive(Debug)]
@@ -54,10 +57,9 @@ pub(super) async fn write(
     let edges = look_up(local, shape, &waiting).await?;
     let (mut written, mut unbroken) = (HashSet::new(), 0);
     for ring in rings(&edges) {
-        let tried = rejected::attempt(local, break_one(local, shape, job, (&ring, &edges)));
-        match tried.await? {
-            Tried::Taken => written.extend(ring),
-            Tried::NotTaken(_) => unbroken += 1,
+        match is_broken(local, shape, job, (&ring, &edges)).await? {
+            true => written.extend(ring),
+            false => unbroken += 1,
         }
         if unbroken == UNBROKEN {
             break;
@@ -89,13 +91,7 @@ select w.n, w.holder from pg_temp.meter_sync_found w
 where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {PAIRS}",
         equals = quote::EQUALS
     );
-    let query = format!(
-        "select a.v1 as n, b.v1 as holder from {} a join {} b on {} where a.v1 <> b.v1",
-        wanted(shape, rule, Step::Change),
-        held_by_plan(shape, rule),
-        collide(rule, "a", "b")
-    );
-    if as_view(local, &query).await?.is_none() {
+    if as_view(local, &waiting(shape, rule)).await?.is_none() {
         return Ok(Vec::new());
     }
     let params = [param::bigints(rows)];
@@ -140,6 +136,30 @@ fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
     rings
 }
 
+/// Breaks a ring at one of its rows. Where rows are told apart by more than one column, another row may find a place where the
+/// first does not.
+async fn is_broken(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    (ring, edges): (&[i64], &[Edge]),
+) -> Result<bool, DbError> {
+    let mut rules = shape.rules.exclusive.iter();
+    let starts = match rules.any(|rule| rule.reads.len() > 1) {
+        true => ring.len().min(STARTS),
+        false => 1,
+    };
+    let mut ring = ring.to_vec();
+    for _ in 0..starts {
+        let broken = Box::pin(break_one(local, shape, job, (&ring, edges)));
+        if let Tried::Taken = rejected::attempt(local, broken).await? {
+            return Ok(true);
+        }
+        ring.rotate_left(1);
+    }
+    Ok(false)
+}
+
 async fn break_one(
     local: &Tx<'_, Local>,
     shape: &Shape,
@@ -173,10 +193,17 @@ async fn break_one(
         if deferred::put_off(local, rule).await? {
             continue;
         }
-        let waiting = of_rule(local, shape, (place, rule), ring).await?;
-        if waiting.iter().any(|edge| edge.holder == first)
-            && !is_parked(local, shape, (job, rule), first).await?
-        {
+        let edges = of_rule(local, shape, (place, rule), ring).await?;
+        if !edges.iter().any(|edge| edge.holder == first) {
+            continue;
+        }
+        let obstacles = Obstacles {
+            rule,
+            waiting: Some(waiting(shape, rule)),
+            waits: "true".to_owned(),
+            holds: format!("h.n {} {first}", quote::EQUALS),
+        };
+        if !Box::pin(is_parked(local, shape, (job, &obstacles), first)).await? {
             return not_taken();
         }
     }
@@ -209,27 +236,28 @@ select v.k, v.n from (values {}) v (k, n)",
 async fn is_parked(
     local: &Tx<'_, Local>,
     shape: &Shape,
-    (job, rule): (&Job<'_>, &Exclusive),
+    (job, obstacles): (&Job<'_>, &Obstacles<'_>),
     row: i64,
 ) -> Result<bool, DbError> {
-    let is_alone = rule.reads.len() == 1;
-    for column in movable(shape, job, rule) {
+    let is_alone = obstacles.rule.reads.len() == 1;
+    let columns = movable(shape, job, obstacles.rule);
+    for &column in &columns {
         let kind = park::kind(local, column).await?;
         for free in few_values::statements(shape, column, &kind, is_alone) {
             let filled = rejected::if_possible(local, park::fill(local, &free)).await?;
-            if filled.is_some() && takes_one(local, shape, column, row).await? {
+            if filled.is_some() && takes_one(local, shape, (column, obstacles), row).await? {
                 return Ok(true);
             }
         }
     }
-    Ok(false)
+    Box::pin(outside_index::leave(local, shape, obstacles, &columns)).await
 }
 
-/// Lets a row take the first of the values in `meter_sync_free` that it can.
+/// Lets a row take the first of the values in `meter_sync_free` that it can and that gets it out of the way.
 async fn takes_one(
     local: &Tx<'_, Local>,
     shape: &Shape,
-    column: &Column,
+    (column, obstacles): (&Column, &Obstacles<'_>),
     row: i64,
 ) -> Result<bool, DbError> {
     let park = park_one(shape, column);
@@ -237,10 +265,15 @@ async fn takes_one(
     for k in 1..=values {
         let tried = rejected::attempt(local, async {
             let params = [param::bigint(row), param::bigint(k)];
-            Ok(match local.execute(&park, &params).await? {
-                1 => Tried::Taken,
-                _ => Tried::NotTaken(Box::new(RowFault::skipped())),
-            })
+            if local.execute(&park, &params).await? != 1 {
+                return Ok(Tried::NotTaken(Box::new(RowFault::skipped())));
+            }
+            Ok(
+                match outside_index::are_out_of_the_way(local, obstacles).await? {
+                    true => Tried::Taken,
+                    false => Tried::NotTaken(Box::new(RowFault::collision())),
+                },
+            )
         });
         if let Tried::Taken = tried.await? {
             return Ok(true);

@@ -34,6 +34,7 @@ mod missed;
 mod newer;
 mod organisations;
 mod overloads;
+mod partial_indexes;
 mod partitions;
 mod reasons;
 mod recorded;
