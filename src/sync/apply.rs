@@ -40,10 +40,7 @@ pub(crate) async fn apply(
             ..plan.into_synced(job, staged.rejected)
         });
     };
-    retry(local, &shape, &mut bad).await?;
-    if Box::pin(ring_by_ring::write(local, &shape, job, &mut bad)).await? {
-        retry(local, &shape, &mut bad).await?;
-    }
+    Box::pin(try_again(local, &shape, job, &mut bad, &mut released)).await?;
     settle(local, &shape, job, (plan, staged), (bad, &released)).await
 }
 
@@ -161,7 +158,7 @@ async fn one_step(
     released: &mut Released,
 ) -> Result<Result<exchange::Bad, Box<RowFault>>, DbError> {
     let (write, index) = (write(shape, step), index(shape));
-    if step != Step::Deactivate && job.limits.release_unique {
+    if step != Step::Deactivate {
         let given_up = release::release(local, shape, job, step, released).await?;
         let is_order_told = step == Step::Change && shape.has_acting_keys;
         if given_up > 0 && !is_order_told && are_taken(local, shape, step, &ranges).await? {
@@ -174,7 +171,7 @@ async fn one_step(
                 local,
                 shape,
                 job,
-                (*rows, left),
+                (*rows, left, released),
                 (&index, &write),
             ))
             .await
@@ -237,6 +234,33 @@ create index if not exists meter_sync_plan_n on pg_temp.meter_sync_plan (n);
 create index if not exists meter_sync_stage_key on pg_temp.meter_sync_stage ({key});
 analyze pg_temp.meter_sync_plan (n)"
     )
+}
+
+/// Tries the rows that are not in again, as long as values are given up that nothing refers to any more.
+async fn try_again(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    bad: &mut Vec<BadRow>,
+    released: &mut Released,
+) -> Result<(), DbError> {
+    for _ in 0..PASSES {
+        retry(local, shape, bad).await?;
+        if Box::pin(ring_by_ring::write(local, shape, job, bad)).await? {
+            retry(local, shape, bad).await?;
+        }
+        let mut given_up = 0;
+        for step in [Step::Change, Step::Insert] {
+            let mut rows = bad.iter();
+            if rows.any(|(of, _, fault)| *of == step && fault.is_collision()) {
+                given_up += release::release(local, shape, job, step, released).await?;
+            }
+        }
+        if given_up == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 async fn retry(local: &Tx<'_, Local>, shape: &Shape, bad: &mut Vec<BadRow>) -> Result<(), DbError> {

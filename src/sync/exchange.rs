@@ -9,7 +9,9 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::carry;
 use super::park::{self, Parked};
+use super::plan::Step;
 use super::rejected::{self, PerRow, Rows, Tried};
+use super::release::{self, Released};
 use super::{Job, Shape, deferred, referred_values};
 
 /// How often rows that are at fault by themselves are left out and the others tried again.
@@ -24,15 +26,18 @@ pub(super) async fn write(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
-    (rows, limit): (Rows, usize),
+    (rows, limit, released): (Rows, usize, &mut Released),
     (prepare, write): (&str, &PerRow),
 ) -> Result<Result<Bad, Box<RowFault>>, DbError> {
     let mut out: Bad = Vec::new();
     local.batch(prepare).await?;
     for _ in 0..ATTEMPTS {
         let left = limit.saturating_sub(out.len());
-        match attempt(local, shape, job, (rows, left, &out), (prepare, write)).await? {
+        let mut given_up = released.clone();
+        let left_out = (rows, left, &out, &mut given_up);
+        match attempt(local, shape, job, left_out, (prepare, write)).await? {
             Attempt::Done(bad) => {
+                *released = given_up;
                 out.extend(bad);
                 return Ok(Ok(out));
             }
@@ -75,7 +80,7 @@ async fn attempt(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
-    (rows, left, out): (Rows, usize, &Bad),
+    (rows, left, out, released): (Rows, usize, &Bad, &mut Released),
     (prepare, write): (&str, &PerRow),
 ) -> Result<Attempt, DbError> {
     local.savepoint("exchange").await?;
@@ -98,6 +103,7 @@ async fn attempt(
         Ok(bad) => bad,
         Err(fault) => return Ok(Attempt::TooMany(fault)),
     };
+    take_what_is_freed(local, shape, job, (&mut bad, released), write).await?;
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     if !park::are_any_parked(local, &numbers).await? {
         match rejected::attempt(local, carry::finish(local, shape)).await? {
@@ -119,6 +125,28 @@ async fn attempt(
         return Ok(Attempt::NoUse);
     }
     Ok(Attempt::LeaveOut(undo(local, bad).await?))
+}
+
+/// Writes rows that waited for values of gone meters which nothing refers to by now.
+async fn take_what_is_freed(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    job: &Job<'_>,
+    (bad, released): (&mut Bad, &mut Released),
+    write: &PerRow,
+) -> Result<(), DbError> {
+    if !bad.iter().any(|(_, fault)| fault.is_collision())
+        || release::release(local, shape, job, Step::Change, released).await? == 0
+    {
+        return Ok(());
+    }
+    for (n, fault) in std::mem::take(bad) {
+        let row = Rows { first: n, last: n };
+        if let Tried::NotTaken(_) = rejected::attempt(local, write.run(local, row)).await? {
+            bad.push((n, fault));
+        }
+    }
+    Ok(())
 }
 
 const WAITING: &str = "\

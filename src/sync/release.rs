@@ -16,7 +16,7 @@ use super::rejected::{self, PerRow, Rows, Tried};
 use super::{Job, Shape, carry, digest};
 
 /// The values that were given up so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Released {
     /// Each of our temporary tables of them, with the column.
     given_up: Vec<(String, String)>,
@@ -48,7 +48,8 @@ pub(super) fn is_gone(shape: &Shape, job: &Job<'_>) -> String {
     )
 }
 
-/// Has what the rows of a step are to get given up where it is held by meters that are gone.
+/// Has what the rows of a step are to get given up where it is held by meters that are gone, if the settings allow it; how many
+/// values.
 pub(super) async fn release(
     local: &Tx<'_, Local>,
     shape: &Shape,
@@ -56,6 +57,9 @@ pub(super) async fn release(
     step: Step,
     released: &mut Released,
 ) -> Result<i64, DbError> {
+    if !job.limits.release_unique {
+        return Ok(0);
+    }
     let before = released.rows;
     for rule in &shape.rules.exclusive {
         for column in movable(shape, job, rule) {

@@ -24,6 +24,7 @@ mod encodings;
 mod exchanged;
 mod followed;
 mod formats;
+mod freed_values;
 mod granted;
 mod held_sets;
 mod hostile;
