@@ -148,7 +148,8 @@ fn after(shape: &Shape, read: &Read) -> String {
     shape.column(row, &read.name)
 }
 
-fn changed(shape: &Shape, rule: &Exclusive) -> String {
+/// The rows `p` of the plan, `l` here and staged as `s`, whose update changes something that the index reads; a condition can follow.
+pub(super) fn changed(shape: &Shape, rule: &Exclusive) -> String {
     let Shape {
         local,
         local_filter,

@@ -18,6 +18,7 @@ pub(super) fn statements(
     column: &Column,
     kind: &TypeKind,
     is_alone: bool,
+    own: &str,
 ) -> Vec<String> {
     let base = column.base_type.as_str();
     let is_number = is_number(column, kind);
@@ -32,10 +33,10 @@ pub(super) fn statements(
     }
     let few = ways
         .iter()
-        .map(|way| free_values::statement(shape, column, way, TRIED));
-    let referred = referred_values::statements(shape, column, TRIED).into_iter();
+        .map(|way| free_values::statement(shape, column, way, TRIED, own));
+    let referred = referred_values::statements(shape, column, TRIED, own).into_iter();
     let few = referred.chain(few);
-    few.chain(free_values::statements(shape, column, kind, TRIED))
+    few.chain(free_values::statements(shape, column, kind, TRIED, own))
         .collect()
 }
 
@@ -45,6 +46,7 @@ pub(super) fn named_in_rule(
     column: &Column,
     kind: &TypeKind,
     rule: &Exclusive,
+    own: &str,
 ) -> String {
     let (pattern, value) = literals(column, is_number(column, kind));
     let parts = rule.parts.iter().map(|part| &part.expression);
@@ -56,7 +58,7 @@ pub(super) fn named_in_rule(
         "select {value} from unnest(array[{}]) t (text), regexp_matches(t.text, '{pattern}', 'g') m",
         texts.join(", ")
     ));
-    free_values::statement(shape, column, &way, TRIED)
+    free_values::statement(shape, column, &way, TRIED, own)
 }
 
 fn is_number(column: &Column, kind: &TypeKind) -> bool {

@@ -1,8 +1,8 @@
 //! Values that a column can take for a moment and that no row holds or is to hold.
 //!
 //! What a check of the table allows is not known, so there are several ways to make such values, the likeliest first:
-//! the caller tries one after the other. The statements are for a pinned path. `own` are the values of the rows that are to
-//! take them, `held` all values of the column, here and staged.
+//! the caller tries one after the other. The statements are for a pinned path. `own` are the values of the rows `l` that are to
+//! take them, which the caller gives as what stands behind `from`; `held` all values of the column, here and staged.
 
 use crate::db::catalog::Column;
 use crate::db::quote;
@@ -38,21 +38,21 @@ pub(super) fn statements(
     column: &Column,
     kind: &TypeKind,
     rows: i64,
+    own: &str,
 ) -> Vec<String> {
     let ways = ways(column, kind, rows).into_iter();
-    ways.map(|way| statement(shape, column, &way, rows))
+    ways.map(|way| statement(shape, column, &way, rows, own))
         .collect()
 }
 
 /// The statement for one way.
-pub(super) fn statement(shape: &Shape, column: &Column, way: &Way, rows: i64) -> String {
+pub(super) fn statement(shape: &Shape, column: &Column, way: &Way, rows: i64, own: &str) -> String {
     let Shape { local, .. } = shape;
     let (here, staged) = (
         shape.column("l", &column.name),
         shape.column("s", &column.name),
     );
     let (base, equals) = (&column.base_type, &column.equals);
-    let local_row = shape.same_key("l", "p");
     let free = match way.is_surely_free {
         true => "select c.value from candidates c".to_owned(),
         false => format!(
@@ -67,15 +67,13 @@ with held as (
     select {here}::{base} as value from {local} l union all
     select {staged}::{base} from pg_temp.meter_sync_stage s
 ), own as (
-    select {here}::{base} as value from pg_temp.meter_sync_holder w
-    join pg_temp.meter_sync_plan p on p.n = w.n
-    join {local} l on {local_row} and {}
+    select {here}::{base} as value from {own}
 ), candidates (value) as (
     {}
 )
 select row_number() over () as k, f.value
 from ({free} limit {rows}) f",
-        shape.local_filter, way.candidates
+        way.candidates
     )
 }
 

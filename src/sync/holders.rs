@@ -4,17 +4,24 @@ use std::collections::HashMap;
 
 use tokio_postgres::Row;
 
-use crate::db::catalog::Column;
 use crate::db::computed::Read;
 use crate::db::exclusive::Exclusive;
-use crate::db::{DbError, Local, RowFault, Tx, json, param, quote};
+use crate::db::{DbError, Local, Tx, json, param, quote};
 use crate::meter::Fields;
 
-use super::collisions::{as_view, collide, entries, movable, wanted};
+use super::collisions::{as_view, changed, collide, entries, movable, wanted};
+use super::first_causes::Holder;
 use super::plan::Step;
-use super::reasons::{SHOWN, quoted};
-use super::rejected::Tried;
-use super::{Job, Shape, rejected, release};
+use super::reasons::{LONGEST, SHOWN, quoted};
+use super::{Job, Shape, freeing, rejected, release};
+
+/// Why a row is kept out by a rule.
+pub(super) struct Taken {
+    /// For a person.
+    pub(super) reason: String,
+    /// The meter in its way, where that was to make way in the same run.
+    pub(super) holder: Option<Holder>,
+}
 
 /// The reasons of the rows with these numbers that a rule keeps out; a row that nobody stands in the way of now has none.
 pub(super) async fn reasons(
@@ -23,7 +30,7 @@ pub(super) async fn reasons(
     job: &Job<'_>,
     rule: &Exclusive,
     numbers: &[i64],
-) -> Result<HashMap<i64, String>, DbError> {
+) -> Result<HashMap<i64, Taken>, DbError> {
     let mut holders = Vec::new();
     let first = first_of_each(rule);
     for step in [Step::Change, Step::Insert] {
@@ -37,7 +44,13 @@ pub(super) async fn reasons(
     }
     let mut found = HashMap::new();
     for row in &holders {
-        found.insert(row.get(0), reason(local, shape, (job, rule), row).await?);
+        let reason = reason(local, shape, (job, rule), row).await?;
+        let holder: Option<i64> = row.get("holder");
+        let holder = holder.map(|n| Holder {
+            n,
+            name: named(&json::fields(row.get("named"))),
+        });
+        found.insert(row.get("n"), Taken { reason, holder });
     }
     Ok(found)
 }
@@ -49,16 +62,27 @@ fn first_of_each(rule: &Exclusive) -> String {
         .collect();
     format!(
         "-- find who holds the values
-select distinct on (w.n) w.n, array[{}], w.named, w.is_active, w.is_ours, w.is_gone, w.is_unreferenced, w.has_no_tenant
+select distinct on (w.n) w.n, array[{}] as shown, {}, w.is_same, w.holder
 from pg_temp.meter_sync_found w where w.n {} any ($1)
 order by w.n, w.is_ours desc, w.is_active desc",
         shown.join(", "),
+        OF_HOLDER.map(|name| format!("w.{name}")).join(", "),
         quote::EQUALS
     )
 }
 
-/// For each row its number, what it is to hold, and of the rows in its way: the key, whether it is active, ours, gone,
-/// not referred to, and of no tenant.
+/// What is looked up of a row that holds a value, in this order.
+const OF_HOLDER: [&str; 6] = [
+    "named",
+    "is_active",
+    "is_ours",
+    "is_gone",
+    "is_unreferenced",
+    "has_no_tenant",
+];
+
+/// For each row `n` its number, what it is to hold, and what is told of the rows in its way. A row that is updated does not
+/// stand in its own way; one that is inserted does where somebody else inserted the same meter meanwhile.
 fn find(shape: &Shape, job: &Job<'_>, rule: &Exclusive, step: Step) -> String {
     let Shape {
         local,
@@ -66,52 +90,71 @@ fn find(shape: &Shape, job: &Job<'_>, rule: &Exclusive, step: Step) -> String {
         key,
         ..
     } = shape;
-    let mut values: Vec<String> = key.iter().map(|name| shape.column("l", name)).collect();
     let movable = movable(shape, job, rule);
     let is_unreferenced = movable.first().map_or("true".to_owned(), |column| {
         release::is_unreferenced(shape, column)
     });
-    values.extend([
+    let of_holder = [
         format!("{}::text", shape.key_json("l")),
         format!("l.{} is true", quote::identifier(&shape.active)),
         format!("({local_filter}) is true"),
         format!("{} is true", release::is_gone(shape, job)),
         is_unreferenced,
         has_no_tenant(shape, job),
-    ]);
+    ];
+    let values = key.iter().map(|name| shape.column("l", name));
+    let values: Vec<String> = values.chain(of_holder).collect();
     let column = |read: &Read| shape.column("l", &read.name);
     let held = entries(rule, &values, column, &format!("{local} l"));
-    let same: Vec<String> = (1..)
-        .zip(key)
-        .map(|(place, name): (usize, _)| {
-            format!(
-                "b.v{place} {} {}",
-                shape.equals(name),
-                shape.column("p", name)
-            )
-        })
+    let of_holder: Vec<String> = (key.len() + 1..)
+        .zip(OF_HOLDER)
+        .map(|(place, name): (usize, _)| format!("b.v{place} as {name}"))
         .collect();
+    let is_ours = format!("b.v{}", key.len() + 3);
+    let same_key = |row: &str| {
+        let parts = (1..).zip(key).map(|(place, name): (usize, _)| {
+            let (equals, other) = (shape.equals(name), shape.column(row, name));
+            format!("b.v{place} {equals} {other}")
+        });
+        parts.collect::<Vec<_>>().join(" and ")
+    };
     let shown: Vec<String> = (1..=rule.parts.len())
         .map(|place| format!("a.x{place}::text collate \"default\" as x{place}"))
         .collect();
-    let [
-        named,
-        is_active,
-        is_ours,
-        is_gone,
-        is_unreferenced,
-        has_no_tenant,
-    ] = [1, 2, 3, 4, 5, 6].map(|place| format!("b.v{}", key.len() + place));
+    let is_same = format!("({is_ours} and {})", same_key("p"));
+    let others = match step {
+        Step::Insert => "true".to_owned(),
+        Step::Change | Step::Deactivate => format!("not {is_same}"),
+    };
     format!(
-        "select a.v1 as n, {}, {named} as named, {is_active} as is_active, {is_ours} as is_ours,
-    {is_gone} as is_gone, {is_unreferenced} as is_unreferenced, {has_no_tenant} as has_no_tenant
+        "select a.v1 as n, {}, {}, {is_same} as is_same, case when {} then q.n end as holder
 from {} a join pg_temp.meter_sync_plan p on p.n = a.v1
 join {held} b on {}
-where not ({is_ours} and {})",
+left join pg_temp.meter_sync_plan q on {is_ours} and {}
+where {others}",
         shown.join(", "),
+        of_holder.join(", "),
+        gives_up(shape, rule),
         wanted(shape, rule, step),
         collide(rule, "a", "b"),
-        same.join(" and ")
+        same_key("q")
+    )
+}
+
+/// Holds where the plan has a row `q` give up what a row `a` is to get.
+fn gives_up(shape: &Shape, rule: &Exclusive) -> String {
+    let keeps = |step: Step| {
+        format!(
+            "exists (select from {} k where k.v1 = q.n and {})",
+            wanted(shape, rule, step),
+            collide(rule, "a", "k")
+        )
+    };
+    format!(
+        "(q.step = 1 and exists (select p.n from {} and p.n = q.n) and not {} or q.step = 0 and not {})",
+        changed(shape, rule),
+        keeps(Step::Change),
+        keeps(Step::Deactivate)
     )
 }
 
@@ -121,16 +164,17 @@ async fn reason(
     (job, rule): (&Job<'_>, &Exclusive),
     row: &Row,
 ) -> Result<String, DbError> {
-    let values: Vec<Option<String>> = row.get(1);
+    let values: Vec<Option<String>> = row.get("shown");
     let what: Vec<String> = rule
         .parts
         .iter()
         .zip(&values)
         .map(|(part, value)| format!("{} {}", bare(&part.shown), quoted(value.as_deref())))
         .collect();
-    let key = json::fields(row.get(2));
-    let (is_active, is_ours, is_gone): (bool, bool, bool) = (row.get(3), row.get(4), row.get(5));
-    let has_no_tenant: bool = row.get(7);
+    let key = json::fields(row.get("named"));
+    let [is_active, is_ours, is_gone] =
+        ["is_active", "is_ours", "is_gone"].map(|name| row.get(name));
+    let (has_no_tenant, is_same): (bool, bool) = (row.get("has_no_tenant"), row.get("is_same"));
     let stranger = match has_no_tenant {
         true => "a row without a tenant",
         false => "a row of another tenant",
@@ -138,6 +182,10 @@ async fn reason(
     let holder = match (is_ours, is_active, is_gone) {
         (false, true, _) => stranger.to_owned(),
         (false, false, _) => format!("{stranger}, which is inactive"),
+        (true, _, _) if is_same => format!(
+            "meter {}, which somebody inserted during the run: the next run brings it in line",
+            named(&key)
+        ),
         (true, true, _) => format!("meter {}, which is active", named(&key)),
         (true, false, true) => format!(
             "meter {}, which is inactive and gone from the remote",
@@ -158,27 +206,65 @@ async fn reason(
             job.tenant
         ));
     }
-    Ok(match movable(shape, job, rule).first() {
-        Some(column) if is_ours && is_gone => {
-            let is_unreferenced: bool = row.get(6);
-            let hint = match is_unreferenced {
-                true => "",
-                false => " once nothing refers to it",
-            };
-            let own = rule
-                .parts
-                .iter()
-                .position(|part| bare(&part.shown) == column.name);
-            let value = values.get(own.unwrap_or(0)).cloned().flatten();
-            let free = freeing(local, shape, (rule, column, &key), value.as_deref()).await?;
-            let statement = statement(shape, (column, &key), &free, |_| "=".to_owned());
+    if !is_ours || !is_gone || is_same {
+        return Ok(reason);
+    }
+    let is_unreferenced: bool = row.get("is_unreferenced");
+    let freed = freed(local, shape, (job, rule), (&key, &values)).await?;
+    Ok(with_statement(reason, freed, is_unreferenced))
+}
+
+/// The statement that frees the value of a meter that is gone.
+async fn freed(
+    local: &Tx<'_, Local>,
+    shape: &Shape,
+    (job, rule): (&Job<'_>, &Exclusive),
+    (key, values): (&Fields, &[Option<String>]),
+) -> Result<Freed, DbError> {
+    let columns = movable(shape, job, rule);
+    let Some(first) = columns.first() else {
+        return Ok(Freed::Never);
+    };
+    let mut parts = rule.parts.iter();
+    let own = parts.position(|part| bare(&part.shown) == first.name);
+    let value = values.get(own.unwrap_or(0)).and_then(Option::as_deref);
+    let statement = freeing::statement(local, shape, (rule, &columns), (key, value)).await?;
+    Ok(statement.map_or(Freed::NotByWhatWasTried, Freed::By))
+}
+
+/// How the value of a meter that is gone can be freed.
+enum Freed {
+    /// By no column that is synced and not part of the key.
+    Never,
+    /// The local table refused all values that were tried.
+    NotByWhatWasTried,
+    /// By this statement.
+    By(String),
+}
+
+/// The reason with what can be done. A statement that would be cut is left out.
+fn with_statement(reason: String, freed: Freed, is_unreferenced: bool) -> String {
+    let hint = match is_unreferenced {
+        true => "",
+        false => " once nothing refers to it",
+    };
+    match freed {
+        Freed::Never => reason,
+        Freed::By(statement)
+            if reason.chars().count() + statement.chars().count() + ROOM < LONGEST =>
+        {
             format!(
                 "{reason}; this statement on the local database frees the value{hint}: {statement}"
             )
         }
-        Some(_) | None => reason,
-    })
+        Freed::By(_) | Freed::NotByWhatWasTried => {
+            format!("{reason}; give that meter another value on the local database{hint}")
+        }
+    }
 }
+
+/// So many characters stand between reason and statement at most.
+const ROOM: usize = 100;
 
 /// A column's name as a person writes it.
 fn bare(shown: &str) -> String {
@@ -205,89 +291,6 @@ fn named(key: &Fields) -> String {
     }
 }
 
-/// What the column of the holder can be set to, as SQL writes it: tried, as checks, indexes and triggers may refuse it, and
-/// a trigger may restore the value.
-async fn freeing(
-    local: &Tx<'_, Local>,
-    shape: &Shape,
-    (rule, column, key): (&Exclusive, &Column, &Fields),
-    value: Option<&str>,
-) -> Result<String, DbError> {
-    let null = column.is_nullable.then(|| "null".to_owned());
-    let is_text = ["text", "character varying"].contains(&column.base_type.as_str());
-    let marked = value.filter(|_| is_text);
-    let marked = marked.map(|value| quote::literal(&format!("{value} (gone)")));
-    let is_seen = as_view(local, &entry(shape, rule, key)).await?.is_some();
-    for free in [null, marked].into_iter().flatten() {
-        let set = statement(shape, (column, key), &free, |name| {
-            shape.equals(name).to_owned()
-        });
-        let sql = format!("-- try what frees a value\n{set}");
-        let tried = rejected::attempt(local, async {
-            let before = held(local, is_seen).await?;
-            let is_set = local.execute(&sql, &[]).await? == 1;
-            let after = held(local, is_seen).await?;
-            Ok(match is_set && (before.is_none() || before != after) {
-                // It is not to stay.
-                true => Tried::NotTaken(Box::new(RowFault::skipped())),
-                false => Tried::NotTaken(Box::new(RowFault::collision())),
-            })
-        });
-        if let Tried::NotTaken(fault) = tried.await?
-            && fault.is_skip()
-        {
-            return Ok(free);
-        }
-    }
-    Ok("...".to_owned())
-}
-
-/// What the index holds of the row of a key, as text.
-fn entry(shape: &Shape, rule: &Exclusive, key: &Fields) -> String {
-    let is_it = condition(key, |name| shape.equals(name).to_owned());
-    let from = format!("{} l where {is_it}", shape.local);
-    let column = |read: &Read| shape.column("l", &read.name);
-    let parts: Vec<String> = (1..=rule.parts.len())
-        .map(|place| format!("e.x{place}::text"))
-        .collect();
-    format!(
-        "select array[{}] as held from {} e",
-        parts.join(", "),
-        entries(rule, &[], column, &from)
-    )
-}
-
-/// That of the last [`entry`]; `None` where there is none, as where the predicate of the index leaves the row out.
-async fn held(
-    local: &Tx<'_, Local>,
-    is_seen: bool,
-) -> Result<Option<Vec<Option<String>>>, DbError> {
-    if !is_seen {
-        return Ok(None);
-    }
-    let found = local.query_opt(HELD, &[]).await?;
-    Ok(found.map(|row| row.get(0)))
-}
-
-const HELD: &str = "\
--- look what the index holds of the row
-select w.held from pg_temp.meter_sync_found w";
-
-/// What a person can run to free the value.
-fn statement(
-    shape: &Shape,
-    (column, key): (&Column, &Fields),
-    free: &str,
-    equals: impl Fn(&str) -> String,
-) -> String {
-    let name = quote::identifier(&column.name);
-    format!(
-        "update {} set {name} = {free} where {}",
-        shape.local,
-        condition(key, equals)
-    )
-}
-
 /// What a person can run to let the tenant have the row that another one left behind under a key.
 fn moved(shape: &Shape, job: &Job<'_>, key: &Fields, has_no_tenant: bool) -> String {
     let tenant = quote::identifier(&job.mapping.tenant_column);
@@ -299,7 +302,7 @@ fn moved(shape: &Shape, job: &Job<'_>, key: &Fields, has_no_tenant: bool) -> Str
         "update {} set {tenant} = {} where {} and {is_free}",
         shape.local,
         quote::literal(job.tenant.as_str()),
-        condition(key, |_| "=".to_owned()),
+        freeing::condition(key, |_| "=".to_owned()),
     )
 }
 
@@ -311,14 +314,4 @@ fn has_no_tenant(shape: &Shape, job: &Job<'_>) -> String {
         true => format!("l.{} is null", quote::identifier(tenant)),
         false => "false".to_owned(),
     }
-}
-
-/// Holds for the row of a key.
-fn condition(key: &Fields, equals: impl Fn(&str) -> String) -> String {
-    let parts = key.iter().map(|(name, value)| {
-        let text = value.as_str().map(quote::literal);
-        let value = text.unwrap_or_else(|| value.to_string());
-        format!("{} {} {value}", quote::identifier(name), equals(name))
-    });
-    parts.collect::<Vec<_>>().join(" and ")
 }

@@ -70,6 +70,7 @@ pub(super) async fn leave(
     obstacles: &Obstacles<'_>,
     columns: &[&Column],
 ) -> Result<bool, DbError> {
+    let own = park::holders(shape, &obstacles.holds);
     let deciding = columns
         .iter()
         .filter(|column| decides(obstacles.rule, column));
@@ -80,8 +81,9 @@ pub(super) async fn leave(
             column,
             &kind,
             obstacles.rule,
+            &own,
         )];
-        ways.extend(few_values::statements(shape, column, &kind, false));
+        ways.extend(few_values::statements(shape, column, &kind, false, &own));
         for free in ways {
             if leave_by(local, shape, obstacles, (column, &free)).await? {
                 return Ok(true);
@@ -174,21 +176,13 @@ async fn outside(
     obstacles: &Obstacles<'_>,
     column: &Column,
 ) -> Result<Vec<i64>, DbError> {
-    let Shape {
-        local: table,
-        local_filter,
-        ..
-    } = shape;
     let row = |read: &Read| match read.name == column.name {
         true => "f.value".to_owned(),
         false => shape.column("l", &read.name),
     };
     let from = format!(
-        "pg_temp.meter_sync_free f cross join (
-    pg_temp.meter_sync_holder h join pg_temp.meter_sync_plan p on p.n = h.n and {}
-    join {table} l on {} and {local_filter})",
-        obstacles.holds,
-        shape.same_key("l", "p")
+        "pg_temp.meter_sync_free f cross join ({})",
+        park::holders(shape, &obstacles.holds)
     );
     let inside = entries(obstacles.rule, &["f.k".to_owned()], row, &from);
     let query = format!(

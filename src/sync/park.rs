@@ -140,6 +140,17 @@ const UPDATES: &str = "\
 -- count the updates
 select pg_catalog.count(*) from pg_temp.meter_sync_plan p where p.step = 1";
 
+/// The local rows `l` of those rows `h` of `meter_sync_holder` for which a condition holds, as it stands behind `from`.
+pub(super) fn holders(shape: &Shape, condition: &str) -> String {
+    format!(
+        "pg_temp.meter_sync_holder h join pg_temp.meter_sync_plan p on p.n = h.n and {condition}
+join {} l on {} and {}",
+        shape.local,
+        shape.same_key("l", "p"),
+        shape.local_filter
+    )
+}
+
 const HOLDERS: &str = "\
 -- count who stands in the way
 select pg_catalog.count(*) from pg_temp.meter_sync_holder";
@@ -155,11 +166,11 @@ async fn park_all(
         first: 1,
         last: rows,
     };
-    let mut ways = Vec::new();
+    let (own, mut ways) = (holders(shape, "true"), Vec::new());
     for &column in columns {
         let kind = kind(local, column).await?;
-        let referred = referred_values::statements(shape, column, rows).into_iter();
-        let statements = free_values::statements(shape, column, &kind, rows);
+        let referred = referred_values::statements(shape, column, rows, &own).into_iter();
+        let statements = free_values::statements(shape, column, &kind, rows, &own);
         ways.extend(referred.chain(statements).map(|sql| (column, sql)));
     }
     if are_moved(local, shape, obstacles, (&ways, all)).await? {

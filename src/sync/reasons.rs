@@ -8,6 +8,7 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::altering_triggers::{self, Altering};
 use super::broken_constraints::{Broken, Constraint, broken, constraint};
+use super::first_causes::{self, Holder};
 use super::plan::Step;
 use super::{Job, Shape, holders, index_entries, unevaluated};
 
@@ -18,7 +19,7 @@ pub(super) type BadRow = (Step, i64, RowFault);
 pub(super) const SHOWN: usize = 60;
 
 /// The longest reason, in characters.
-const LONGEST: usize = 600;
+pub(super) const LONGEST: usize = 600;
 
 /// A value for a person.
 pub(super) fn quoted(value: Option<&str>) -> String {
@@ -42,7 +43,7 @@ pub(super) async fn explain(
     job: &Job<'_>,
     bad: &[BadRow],
 ) -> Result<Vec<String>, DbError> {
-    let mut found = collisions(local, shape, job, bad).await?;
+    let (mut found, holders) = collisions(local, shape, job, bad).await?;
     let triggers = triggers(local, shape, bad).await?;
     found.extend(altering_triggers::reasons(local, shape, bad, &found, &triggers.altering).await?);
     let unnamed = bad
@@ -50,7 +51,7 @@ pub(super) async fn explain(
         .filter(|(_, _, fault)| fault.names_nothing() && of_trigger(fault, &triggers).is_none());
     found.extend(Box::pin(unevaluated::reasons(local, shape, unnamed)).await?);
     let mut rules: HashMap<String, Option<Broken>> = HashMap::new();
-    let mut reasons = Vec::with_capacity(bad.len());
+    let mut reasons = HashMap::with_capacity(bad.len());
     for (_, n, fault) in bad {
         let reason = match found.remove(n) {
             Some(reason) => reason,
@@ -67,19 +68,25 @@ pub(super) async fn explain(
                 }
             }
         };
-        reasons.push(cut(&reason, LONGEST));
+        reasons.insert(*n, reason);
     }
-    Ok(reasons)
+    let reason = |(_, n, _): &BadRow| {
+        let own = reasons.get(n).map(String::as_str).unwrap_or_default();
+        let first = first_causes::first_cause(*n, &holders, &reasons);
+        let added = first.map_or_else(String::new, |first| format!("; {first}"));
+        cut(&format!("{own}{added}"), LONGEST)
+    };
+    Ok(bad.iter().map(reason).collect())
 }
 
-/// The reasons of rows that another row stands in the way of.
+/// The reasons of rows that another row stands in the way of, and those others, where they were to make way.
 async fn collisions(
     local: &Tx<'_, Local>,
     shape: &Shape,
     job: &Job<'_>,
     bad: &[BadRow],
-) -> Result<HashMap<i64, String>, DbError> {
-    let mut found = HashMap::new();
+) -> Result<(HashMap<i64, String>, HashMap<i64, Holder>), DbError> {
+    let (mut found, mut holders) = (HashMap::new(), HashMap::new());
     let collided = bad.iter().filter(|(_, _, fault)| fault.is_collision());
     let mut left: Vec<&BadRow> = collided.collect();
     for rule in &shape.rules.exclusive {
@@ -97,10 +104,14 @@ async fn collisions(
         if numbers.is_empty() {
             continue;
         }
-        found.extend(holders::reasons(local, shape, job, rule, &numbers).await?);
+        let taken = Box::pin(holders::reasons(local, shape, job, rule, &numbers)).await?;
+        for (n, taken) in taken {
+            holders.extend(taken.holder.map(|holder| (n, holder)));
+            found.insert(n, taken.reason);
+        }
         left.retain(|(_, n, _)| !found.contains_key(n));
     }
-    Ok(found)
+    Ok((found, holders))
 }
 
 /// A trigger with its function.

@@ -10,7 +10,7 @@ use super::{Shape, rejected};
 
 /// Statements that each fill `meter_sync_free` with up to `rows` such values; none for a column that refers to nothing. Where the
 /// reference has more columns, some of the values may not go with the others of a row.
-pub(super) fn statements(shape: &Shape, column: &Column, rows: i64) -> Vec<String> {
+pub(super) fn statements(shape: &Shape, column: &Column, rows: i64, own: &str) -> Vec<String> {
     let outward = shape.rules.outward.iter().filter_map(|outward| {
         let mut pairs = outward.columns.iter();
         let (_, to) = pairs.find(|(from, _)| *from == column.name)?;
@@ -20,7 +20,7 @@ pub(super) fn statements(shape: &Shape, column: &Column, rows: i64) -> Vec<Strin
         .map(|(table, to)| {
             let (value, base) = (quote::identifier(to), &column.base_type);
             let way = checked(format!("select t.{value}::{base} from {table} t"));
-            free_values::statement(shape, column, &way, rows)
+            free_values::statement(shape, column, &way, rows, own)
         })
         .collect()
 }

@@ -241,9 +241,10 @@ async fn is_parked(
 ) -> Result<bool, DbError> {
     let is_alone = obstacles.rule.reads.len() == 1;
     let columns = movable(shape, job, obstacles.rule);
+    let own = park::holders(shape, &obstacles.holds);
     for &column in &columns {
         let kind = park::kind(local, column).await?;
-        for free in few_values::statements(shape, column, &kind, is_alone) {
+        for free in few_values::statements(shape, column, &kind, is_alone, &own) {
             let filled = rejected::if_possible(local, park::fill(local, &free)).await?;
             if filled.is_some() && takes_one(local, shape, (column, obstacles), row).await? {
                 return Ok(true);

@@ -201,12 +201,20 @@ async fn a_row_at_fault_keeps_its_value_and_only_those_that_wait_for_it_are_reje
         json!([{"string_agg": "bacdeghf"}])
     );
     let rejected = "select key->>'id' as id, reason from meter_sync.meter_sync_rejected order by 1";
+    let cause = "name \"X\": breaks constraint meter_name_check: CHECK ((name <> 'X'::text))";
+    let taken = |value: &str, holder: u32, why: &str| {
+        let index = "unique index meter_name_key";
+        format!(
+            "name \"{value}\" is taken by meter {holder}, which is active ({index}); \
+             meter {holder} keeps it because {why}: {cause}"
+        )
+    };
     assert_eq!(
         rows(&site.local, rejected).await,
         json!([
-            {"id": "3", "reason": "name \"d\" is taken by meter 4, which is active (unique index meter_name_key)"},
-            {"id": "4", "reason": "name \"e\" is taken by meter 5, which is active (unique index meter_name_key)"},
-            {"id": "5", "reason": "name \"X\": breaks constraint meter_name_check: CHECK ((name <> 'X'::text))"},
+            {"id": "3", "reason": taken("d", 4, "meter 5 was rejected")},
+            {"id": "4", "reason": taken("e", 5, "it was rejected")},
+            {"id": "5", "reason": cause},
         ])
     );
 }

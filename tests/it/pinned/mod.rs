@@ -50,6 +50,7 @@ mod self_references;
 mod shapes;
 mod spare_values;
 mod told;
+mod told_holders;
 mod unevaluated;
 mod unstorable;
 mod values;
