@@ -69,7 +69,7 @@ async fn steps(
             obstacles = Some(with_rules(local, shape).await?);
         }
         let shape = obstacles.as_ref().unwrap_or(shape);
-        if is_order_told && are_exchanged(local, shape, job, *rows).await? {
+        if is_order_told && Box::pin(are_exchanged(local, shape, job, *rows, released)).await? {
             continue;
         }
         let inserts = plan.steps.iter().find(|(step, _)| *step == Step::Insert);
@@ -99,13 +99,19 @@ async fn are_exchanged(
     shape: &Shape,
     job: &Job<'_>,
     rows: Rows,
+    released: &mut Released,
 ) -> Result<bool, DbError> {
     local.savepoint("acting").await?;
+    let mut given_up = released.clone();
     let (index, write) = (index(shape), write(shape, Step::Change));
-    let tried = exchange::write(local, shape, job, (rows, 1), (&index, &write)).await?;
+    let rows = (rows, 1, &mut given_up);
+    let tried = exchange::write(local, shape, job, rows, (&index, &write)).await?;
     let are_in = tried.is_ok_and(|bad| bad.is_empty());
     match are_in {
-        true => local.release("acting").await?,
+        true => {
+            *released = given_up;
+            local.release("acting").await?;
+        }
         false => local.back_to("acting").await?,
     }
     Ok(are_in)

@@ -149,7 +149,7 @@ const HELD: &[(&str, &str, [&str; 2])] = &[
 /// Meter 1 is gone, and meter 9 is to get its value.
 async fn registered_anew(type_: &str, check: &str, values: [&str; 2]) -> Site {
     let site = site(&format!("name {type_} not null"), "").await;
-    site.on_local(&format!("create unique index serial on meter (name)"))
+    site.on_local("create unique index serial on meter (name)")
         .await;
     if !check.is_empty() {
         site.on_local(&format!("alter table meter add {check}"))
