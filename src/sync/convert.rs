@@ -1,5 +1,5 @@
 //! The rows that a COPY did not take: staged in types that take any value, then converted set by set, and the rows at
-//! fault rejected.
+//! fault rejected. Each set is converted before more is read, so that too many rows at fault end the read.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -73,6 +73,7 @@ impl Leftover {
         }
         let number = i64::try_from(apart.len()).unwrap_or(i64::MAX);
         self.rows += number;
+        Box::pin(self.convert(local, shape, job)).await?;
         Ok(number)
     }
 
@@ -229,20 +230,21 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         }
     }
 
-    /// Converts the rows into the staging table, but for those at fault.
-    pub(super) async fn convert(
-        self,
+    /// What became of them.
+    pub(super) fn converted(self) -> Converted {
+        Converted {
+            rejected: self.rejected,
+            unidentified: self.unidentified,
+        }
+    }
+
+    /// Converts the rows of the text table into the staging table, but for those at fault, and empties the text table.
+    async fn convert(
+        &mut self,
         local: &Tx<'_, Local>,
         shape: &Shape,
         job: &Job<'_>,
-    ) -> Result<Converted, SyncError> {
-        let mut converted = Converted {
-            rejected: self.rejected,
-            unidentified: self.unidentified,
-        };
-        if self.rows == 0 {
-            return Ok(converted);
-        }
+    ) -> Result<(), SyncError> {
         let (columns, values) = (shape.places(&shape.names), values(shape, &shape.names));
         let convert = PerRow {
             sql: format!(
@@ -254,22 +256,23 @@ where t.n >= $1 and t.n <= $2",
             has_gaps: true,
             checks: false,
         };
-        let last: Option<i64> = local.query_one(LAST, &[]).await?.get(0);
-        let all = Rows {
-            first: 1,
-            last: last.unwrap_or_default(),
+        let ends = local.query_one(ENDS, &[]).await?;
+        let (Some(first), Some(last)) = (ends.get(0), ends.get(1)) else {
+            return Ok(());
         };
-        let left = (job.limits.rejected_limit as usize).saturating_sub(converted.rejected.len());
+        let all = Rows { first, last };
+        let left = (job.limits.rejected_limit as usize).saturating_sub(self.rejected.len());
         let bad = rejected::all_but_the_bad(local, vec![all], left, INDEX, &convert);
         let bad = bad.await?;
         let bad = bad.map_err(|fault| too_many(job, reasons::plain(&fault)))?;
         for (row, fault) in bad {
             let reason = misfit::reason(local, shape, (row, fault)).await?;
             let (key, is_known) = set_aside(local, shape, row).await?;
-            converted.rejected.push(Rejection { key, reason });
-            converted.unidentified += i64::from(!is_known);
+            self.rejected.push(Rejection { key, reason });
+            self.unidentified += i64::from(!is_known);
         }
-        Ok(converted)
+        local.batch(EMPTY).await?;
+        Ok(())
     }
 }
 
@@ -289,10 +292,16 @@ const TAKE_BACK: &str = "\
 -- take a row out of the text staging table
 delete from pg_temp.meter_sync_text t where t.n = $1";
 
+const ENDS: &str = "\
+-- look up which rows are staged
+select pg_catalog.min(t.n), pg_catalog.max(t.n) from pg_temp.meter_sync_text t";
+
+const EMPTY: &str = "-- empty the text staging table\ntruncate pg_temp.meter_sync_text";
+
 /// Rows are looked up by their number once and again while those at fault are found.
 const INDEX: &str = "\
 -- index the text staging table
-create index on pg_temp.meter_sync_text (n);
+create index if not exists meter_sync_text_n on pg_temp.meter_sync_text (n);
 analyze pg_temp.meter_sync_text (n)";
 
 /// Values of the text table `t` as their local types take them.

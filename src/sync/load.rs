@@ -80,7 +80,7 @@ async fn bring_in(
 ) -> Result<Option<Synced>, SyncError> {
     enter(observer, Phase::Plan);
     let rows = left.rows;
-    let converted = left.convert(local, shape, job).await?;
+    let converted = left.converted();
     let staged = read::settle(local, shape, job, (rows, converted)).await?;
     let twice = loaded_twice(local, shape).await?;
     if !twice.is_empty() && count(local, shape).await? > loaded {

@@ -43,7 +43,7 @@ pub(crate) async fn stage(
     let rows = extent.remote_rows.unwrap_or(relayed.rows);
     let may_be_hidden = rows == 0 && may_hide_rows(&remote, &job.mapping.source).await?;
     rewritten::end_reading(remote).await?;
-    let converted = relayed.left.convert(local, shape, job).await?;
+    let converted = relayed.left.converted();
     let staged = settle(local, shape, job, (rows, converted)).await?;
     Ok(Staged {
         may_be_hidden,

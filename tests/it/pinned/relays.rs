@@ -162,9 +162,24 @@ async fn more_bad_rows_than_may_be_rejected_end_the_read() {
     let settings = site.settings().with(Setting::RejectedLimit, "10");
     site.reconfigure(&settings);
     fill(&site).await;
-    site.on_remote("update meter set name = repeat('x', 30)")
+    site.on_remote("update meter set name = repeat('x', 30), notes = repeat('note ', 100)")
         .await;
+    let all: i64 = site
+        .remote
+        .query_one(
+            "select sum(length(name) + length(notes))::bigint from meter",
+            &[],
+        )
+        .await
+        .expect("a sum")
+        .get(0);
     let run = site.sync().await;
     let error = run.error.expect("an error");
     assert_eq!(error.code, ErrorCode::LocalConstraint, "{error:?}");
+    // What was under way when the limit was reached.
+    assert!(
+        (1..all / 2).contains(&run.remote_bytes),
+        "{} of {all}",
+        run.remote_bytes
+    );
 }
