@@ -84,9 +84,12 @@ async fn refuse_duplicates(
     tenant: &TenantId,
 ) -> Result<(), SyncError> {
     if let Some(oid) = shape.offered.remote_relation {
+        tx.pin_path().await?;
         let unique = catalog::unique_indexes(tx, oid).await?;
+        let has_heirs = has_heirs(tx, oid).await?;
+        tx.use_role_path().await?;
         let is_within_key = |columns: &Vec<String>| columns.iter().all(|c| shape.key.contains(c));
-        if unique.whole.iter().any(is_within_key) && !has_heirs(tx, oid).await? {
+        if unique.whole.iter().any(is_within_key) && !has_heirs {
             return Ok(());
         }
     }

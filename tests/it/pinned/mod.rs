@@ -37,6 +37,7 @@ mod organisations;
 mod overloads;
 mod partial_indexes;
 mod partitions;
+mod planted;
 mod reasons;
 mod recorded;
 mod relays;
