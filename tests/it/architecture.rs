@@ -96,11 +96,19 @@ fn source() -> PathBuf {
 }
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    files(folder, "rs", found);
+}
+
+/// The files in a folder whose names end so.
+fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files(&path, ending, found);
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == ending)
+        {
             found.push(path);
         }
     }
@@ -219,22 +227,23 @@ fn the_map_names_every_module() {
 /// A database of another encoding lacks any other character: neither our SQL nor what we log there may need one.
 #[test]
 fn what_is_sent_to_a_database_is_ascii() {
-    let mut odd = Vec::new();
+    let mut sources = Vec::new();
     for folder in ["db", "sync", "runs", "check"] {
-        let mut files = Vec::new();
-        rust_files(&source().join(folder), &mut files);
-        for file in files {
-            let text = std::fs::read_to_string(&file).expect("a source");
-            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-            let lines = (1..).zip(text.lines());
-            let is_odd =
-                |(_, line): &(i32, &str)| !line.trim_start().starts_with("//") && !line.is_ascii();
-            odd.extend(
-                lines
-                    .filter(is_odd)
-                    .map(|(n, line)| format!("{}:{n}: {line}", file.display())),
-            );
-        }
+        rust_files(&source().join(folder), &mut sources);
+    }
+    let mut migrations = Vec::new();
+    files(&source().join("db/migrations"), "sql", &mut migrations);
+    assert!(!migrations.is_empty());
+    let mut odd = Vec::new();
+    for file in sources.iter().chain(&migrations) {
+        let text = std::fs::read_to_string(file).expect("a source");
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        // A comment of SQL is sent, too.
+        let is_sent =
+            |line: &str| migrations.contains(file) || !line.trim_start().starts_with("//");
+        let lines = (1..).zip(text.lines());
+        let found = lines.filter(|(_, line)| is_sent(line) && !line.is_ascii());
+        odd.extend(found.map(|(n, line): (u32, &str)| format!("{}:{n}: {line}", file.display())));
     }
     assert_eq!(odd, Vec::<String>::new());
 }

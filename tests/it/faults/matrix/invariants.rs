@@ -7,6 +7,7 @@ use meter_sync::runs::report::RunReport;
 use meter_sync::runs::status::{Status, StatusQuery};
 use serde_json::{Value, json};
 
+use super::remedies;
 use super::trial::{State, Trial};
 use crate::mcp::client::Assistant;
 use crate::support::program;
@@ -95,7 +96,7 @@ fn history_tells(name: &str, logged: &Value, run: Option<&RunReport>) -> bool {
     };
     if let Some(error) = &run.error {
         assert!(error.message.len() > 20, "{name}: {error:?}");
-        assert!(error.remedy.len() > 20, "{name}: {error:?}");
+        remedies::fits(name, error);
     }
     if is_over {
         let told = json!({
@@ -199,7 +200,7 @@ async fn surfaces_agree(name: &str, trial: &Trial) {
         "select id, outcome, error_code from meter_sync.meter_sync_log order by seq desc limit 5";
     let told = ours.history.iter().map(|run| {
         if let Some(error) = &run.error {
-            assert!(error.remedy.len() > 20, "{name}: {error:?}");
+            remedies::fits(name, error);
         }
         let code = run.error.as_ref().map(|error| error.code);
         json!({"id": run.run_id, "outcome": run.outcome, "error_code": code})

@@ -15,6 +15,7 @@ mod memory;
 mod poolers;
 mod programs;
 mod reloads;
+mod remedies;
 mod rights;
 mod rows;
 mod serialization;
