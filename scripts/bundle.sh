@@ -18,6 +18,8 @@ case "$(uname -s)" in
 esac
 
 cargo build --release --locked
+bytes=$(wc -c <"$target/release/meter-sync")
+[ "$bytes" -lt 16000000 ] || { echo "the program's file has $bytes bytes; it is to stay under 16 MB" >&2; exit 1; }
 rm -rf "$bundles" && mkdir -p "$bundles/content"
 cp "$target/release/meter-sync" LICENSE-MIT LICENSE-APACHE "$bundles/content/"
 # The program writes the manifest for all platforms; a bundle holds the program for one.

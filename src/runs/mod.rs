@@ -265,13 +265,21 @@ impl Runs {
     }
 
     fn local(&self) -> Result<&Database<Local>, Failure> {
-        self.shared.local.as_ref().ok_or_else(|| {
-            let missing = match self.config().remote {
-                None => "METER_SYNC_REMOTE_URL and METER_SYNC_LOCAL_URL are not set.",
-                Some(_) => "METER_SYNC_LOCAL_URL is not set.",
-            };
-            Failure::new(ErrorCode::ConfigMissing, missing)
-        })
+        self.shared
+            .local
+            .as_ref()
+            .ok_or_else(|| self.unconfigured())
+    }
+
+    /// That a database is not configured, and which.
+    fn unconfigured(&self) -> Failure {
+        let Config { remote, local, .. } = self.config();
+        let message = match (remote, local) {
+            (None, None) => "METER_SYNC_REMOTE_URL and METER_SYNC_LOCAL_URL are not set.",
+            (None, Some(_)) => "METER_SYNC_REMOTE_URL is not set.",
+            (Some(_), _) => "METER_SYNC_LOCAL_URL is not set.",
+        };
+        Failure::new(ErrorCode::ConfigMissing, message)
     }
 
     /// Ends a run of this process before its end, which then is `interrupted` and has changed nothing; `false`
@@ -331,8 +339,7 @@ impl Runs {
             return Err(Failure::new(ErrorCode::ReadOnly, message));
         }
         if !self.is_configured() {
-            let message = "The remote or the local database is not configured.";
-            return Err(Failure::new(ErrorCode::ConfigMissing, message));
+            return Err(self.unconfigured());
         }
         // A key may be that of a run that has ended, which is then the answer whatever runs now.
         let running = self.shared.here.borrow().running_record();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::db::{Connection, Database, DbError, Local, Tx, migrations};
-use crate::error::{ErrorCode, Failure};
+use crate::error::Failure;
 use crate::meter::{Outcome, TenantId};
 
 use super::counted::Meters;
@@ -75,7 +75,7 @@ impl Runs {
                 here.local = here::connection(Some(failure), now);
                 found
             }
-            None => self.fall_back(&here, &missing("METER_SYNC_LOCAL_URL")),
+            None => self.fall_back(&here, &self.unconfigured()),
         };
         let tally = found.tally();
         Ok((self.compose(found, here, now), tally))
@@ -383,8 +383,4 @@ async fn read_runs(
         found.rejected = Some(history::rejected(tx, id, limit).await.map_err(failed)?);
     }
     Ok(())
-}
-
-fn missing(setting: &str) -> Failure {
-    Failure::new(ErrorCode::ConfigMissing, format!("{setting} is not set."))
 }

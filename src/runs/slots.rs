@@ -12,7 +12,7 @@ use tokio_postgres::Row;
 use crate::clock::set_back;
 use crate::db::param::Param;
 use crate::db::{Database, DbError, Local, Tx, migrations, param};
-use crate::error::{ErrorCode, Failure};
+use crate::error::Failure;
 
 use super::table::{self, LocalTable, Scope};
 use super::tenant::Tenant;
@@ -102,11 +102,7 @@ impl Runs {
     }
 
     async fn claim(&self, slot: DateTime<Utc>, asking: Asking) -> Result<Claim, Failure> {
-        let Some(local) = &self.shared.local else {
-            let message = "The local database is not configured.";
-            return Err(Failure::new(ErrorCode::ConfigMissing, message));
-        };
-        claim(local, self, (slot, asking)).await
+        claim(self.local()?, self, (slot, asking)).await
     }
 
     /// The slots that processes have claimed, of the tenant and table of the settings: those since then, and the one
