@@ -119,7 +119,7 @@ fn in_words(status: &Status) -> String {
     if let Some(next) = status.next_run_at {
         text += &format!("next run   {}\n", next.format("%Y-%m-%d %H:%M:%S UTC"));
     }
-    if let Some(at) = status.compared_at {
+    if let Some(at) = status.verified_at {
         text += &format!("compared   {}\n", at.format("%Y-%m-%d %H:%M:%S UTC"));
     }
     for warning in &status.warnings {

@@ -106,7 +106,7 @@ fn moments(status: &Status) -> Vec<Gauge> {
         gauge(
             "meter_sync_last_comparison_timestamp_seconds",
             "When the last run ended that compared what all rows hold.",
-            status.compared_at.map(seconds),
+            status.verified_at.map(seconds),
         ),
         gauge(
             "meter_sync_last_run_timestamp_seconds",

@@ -28,7 +28,7 @@ pub(super) struct Found {
     /// The deactivations that it held back.
     pub(super) held_back: Option<HeldBack>,
     pub(super) last_success_at: Option<DateTime<Utc>>,
-    pub(super) compared_at: Option<DateTime<Utc>>,
+    pub(super) verified_at: Option<DateTime<Utc>>,
     /// How many runs have ended since then, dry runs aside.
     pub(super) failures: Option<i64>,
     pub(super) running: Option<RunRecord>,

@@ -274,7 +274,7 @@ impl Runs {
             left_out: None,
             tenant: found.tenant,
             last_success_at: found.last_success_at,
-            compared_at: found.compared_at,
+            verified_at: found.verified_at,
             last_run: found.last_run,
             held_back: found.held_back,
             next_run_at: here
@@ -342,7 +342,7 @@ async fn read_log(
         run => run.cloned(),
     };
     found.last_success_at = success.as_ref().and_then(|run| run.finished_at);
-    found.compared_at = contents::last_compared(tx, table, tenant).await?;
+    found.verified_at = contents::last_compared(tx, table, tenant).await?;
     found.failures = Some(match runs.iter().position(|run| has_succeeded(&run)) {
         None if !is_all => {
             let success = success.map(|run| run.run_id);

@@ -110,7 +110,7 @@ pub struct Status {
     pub last_success_at: Option<DateTime<Utc>>,
     /// When a run that compared what all rows of both sides hold, itself or right after, ended; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub compared_at: Option<DateTime<Utc>>,
+    pub verified_at: Option<DateTime<Utc>>,
     /// The last run that ended; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_run: Option<RunRecord>,

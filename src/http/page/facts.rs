@@ -24,7 +24,7 @@ pub(super) fn show(status: &Status, schedule: Option<&Schedule>, now: DateTime<U
                     None if is_unknown => "not known",
                     None => "never",
                 }
-                @if let Some(at) = status.compared_at {
+                @if let Some(at) = status.verified_at {
                     " " span.soft { "(all rows compared " (time_ago(at, now)) ")" }
                 }
             } }

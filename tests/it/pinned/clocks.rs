@@ -173,7 +173,7 @@ async fn what_was_compared_in_the_future_does_not_keep_a_comparison_from_being_d
         let contents = json!([{"compared": "contents"}]);
         assert_eq!(rows(&site.local, compared).await, contents, "{ahead}");
         assert_eq!(
-            site.status().await.compared_at,
+            site.status().await.verified_at,
             run.finished_at,
             "{ahead}: the status tells the latest comparison"
         );

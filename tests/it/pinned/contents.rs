@@ -153,12 +153,12 @@ impl Waiting {
 
 /// Once nothing keeps it from it, a run is followed by a comparison again.
 async fn assert_is_compared_later(site: &Site) {
-    let before = site.status().await.compared_at;
+    let before = site.status().await.verified_at;
     let run = sync(&runs(&always(site))).await;
     assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
     let expected = json!({"compared": "contents", "warning": null});
     assert_eq!(last(site).await, expected);
-    let after = site.status().await.compared_at;
+    let after = site.status().await.verified_at;
     assert!(after > before, "{before:?} {after:?}");
 }
 

@@ -218,7 +218,7 @@ async fn the_last_run_that_compared_all_rows_is_kept() {
         .await;
     let comparing = site.sync().await;
     wait::until("the contents are compared", async || {
-        site.status().await.compared_at.is_some()
+        site.status().await.verified_at.is_some()
     })
     .await;
     site.sync().await;
