@@ -66,19 +66,21 @@ select distinct on (w.n) w.n, array[{}] as shown, {}, w.is_same, w.holder
 from pg_temp.meter_sync_found w where w.n {} any ($1)
 order by w.n, w.is_ours desc, w.is_active desc",
         shown.join(", "),
-        OF_HOLDER.map(|alias| alias.replace("as ", "w.")).join(", "),
+        OF_HOLDER
+            .map(|alias| alias.replace(" as ", "w."))
+            .join(", "),
         quote::EQUALS
     )
 }
 
 /// What is looked up of a row that holds a value, in this order, and what it is called there.
 const OF_HOLDER: [&str; 6] = [
-    "as named",
-    "as is_active",
-    "as is_ours",
-    "as is_gone",
-    "as is_unreferenced",
-    "as has_no_tenant",
+    " as named",
+    " as is_active",
+    " as is_ours",
+    " as is_gone",
+    " as is_unreferenced",
+    " as has_no_tenant",
 ];
 
 /// For each row `n` its number, what it is to hold, and what is told of the rows in its way. A row that is updated does not
@@ -108,7 +110,7 @@ fn find(shape: &Shape, job: &Job<'_>, rule: &Exclusive, step: Step) -> String {
     let held = entries(rule, &values, column, &format!("{local} l"));
     let of_holder: Vec<String> = (key.len() + 1..)
         .zip(OF_HOLDER)
-        .map(|(place, alias): (usize, _)| format!("b.v{place} {alias}"))
+        .map(|(place, alias): (usize, _)| format!("b.v{place}{alias}"))
         .collect();
     let is_ours = format!("b.v{}", key.len() + 3);
     let same_key = |row: &str| {
