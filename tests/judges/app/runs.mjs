@@ -177,7 +177,11 @@ async function follows(scene) {
   const {site, host} = scene;
   const card = await synced(scene);
   await site.remote(`update meter set name = 'Hall' where id = 2`);
-  await site.local('begin; lock table meter in share row exclusive mode');
+  // A lock on the table would stop the run before it writes.
+  await site.local(`create function waits() returns trigger language plpgsql as
+      $$ begin perform pg_advisory_xact_lock(1); return new; end $$;
+    create trigger waits before update on meter for each row execute function waits()`);
+  await site.local('begin; select pg_advisory_xact_lock(1)');
   await button(card, 'Sync now').click();
   await card.locator('#progress', {hasText: 'Writing changes'}).waitFor();
   assert.match(await card.locator('#progress').innerText(), /^Writing changes · 1 row · [\d.]+ s$/);
