@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
+
 use super::layers::items;
 use super::reread::{self, Reread};
 
@@ -19,6 +21,8 @@ pub struct Token {
     pub name: Option<String>,
     /// Whether it may trigger syncs; every token may read.
     pub may_trigger: bool,
+    /// When an access token (OAuth) expires; `None` for a token of the settings, which counts until it is removed.
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl Token {
@@ -28,6 +32,7 @@ impl Token {
             secret,
             name: None,
             may_trigger,
+            expires_at: None,
         }
     }
 
@@ -42,6 +47,15 @@ impl Token {
     pub fn named(self, name: String) -> Self {
         Self {
             name: Some(name),
+            ..self
+        }
+    }
+
+    /// The same until this time.
+    #[must_use]
+    pub fn until(self, end: DateTime<Utc>) -> Self {
+        Self {
+            expires_at: Some(end),
             ..self
         }
     }
@@ -62,6 +76,7 @@ impl std::fmt::Debug for Token {
         f.debug_struct("Token")
             .field("name", &self.name)
             .field("may_trigger", &self.may_trigger)
+            .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
     }
 }
@@ -92,6 +107,11 @@ impl Tokens {
     /// Whether none are asked for. Those of a file never become none.
     pub fn is_empty(&self) -> bool {
         self.now().is_empty()
+    }
+
+    /// Whether this token counts now.
+    pub fn holds(&self, token: &Token) -> bool {
+        self.now().iter().any(|held| held.secret == token.secret)
     }
 
     /// The tokens that count now. Where their file was changed to something that cannot be used, the former ones.

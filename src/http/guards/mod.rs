@@ -78,11 +78,12 @@ async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Ne
         Err(problem) => Err(problem),
     };
     match admitted {
-        Ok(token) => {
-            if let Some(token) = token {
-                request.extensions_mut().insert(token);
-            }
-            next.run(request).await
+        Ok(None) => next.run(request).await,
+        Ok(Some(token)) => {
+            let method = request.method().clone();
+            request.extensions_mut().insert(token.clone());
+            let response = next.run(request).await;
+            streams::end_with_token(&method, response, token, guards.tokens.clone())
         }
         Err(Problem::TokenMissing | Problem::TokenUnknown) if is_for_a_person(&request) => {
             let asked = request.uri().path_and_query();
@@ -284,6 +285,8 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)
 }
+
+mod streams;
 
 #[cfg(test)]
 mod tests;

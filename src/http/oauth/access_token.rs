@@ -1,5 +1,8 @@
 //! Checks an access token (RFC 9068, section 4): signature, issuer, audience, time and scope.
 
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use serde::Deserialize;
@@ -38,6 +41,8 @@ struct Claims {
     sub: Option<String>,
     client_id: Option<String>,
     scope: Option<String>,
+    /// Seconds since 1970.
+    exp: f64,
 }
 
 impl OAuth {
@@ -101,7 +106,14 @@ fn caller(claims: &Claims) -> Result<Token, Problem> {
     };
     let identity = serde_json::json!([claims.iss, claims.sub, claims.client_id]);
     let name = visible::line(subject, NAME_CHARS);
-    Ok(Token::of_subject(&identity.to_string(), name, may_trigger))
+    Ok(Token::of_subject(&identity.to_string(), name, may_trigger).until(end(claims.exp)))
+}
+
+/// The last moment at which a token with this `exp` is accepted.
+fn end(exp: f64) -> DateTime<Utc> {
+    let seconds = Duration::try_from_secs_f64(exp).map_or(u64::MAX, |since| since.as_secs());
+    let seconds = i64::try_from(seconds.saturating_add(LEEWAY_SECONDS)).unwrap_or(i64::MAX);
+    DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 /// Why a token is invalid. It repeats nothing of the token, as it is logged.
@@ -143,6 +155,16 @@ mod tests {
             sub: sub.map(str::to_owned),
             client_id: client_id.map(str::to_owned),
             scope: Some(scope.to_owned()),
+            exp: 1_700_000_000.5,
+        }
+    }
+
+    #[test]
+    fn a_token_is_accepted_until_its_leeway_is_over() {
+        let end = |exp| end(exp).to_rfc3339();
+        assert_eq!(end(1_700_000_000.5), "2023-11-14T22:13:50+00:00");
+        for never in [1e18, 1e300] {
+            assert_eq!(end(never), DateTime::<Utc>::MAX_UTC.to_rfc3339());
         }
     }
 

@@ -1,12 +1,12 @@
 //! Who is let in: Host, Origin, tokens, methods and sizes, on every route there is and on none.
 
-use meter_sync::config::Setting;
+use meter_sync::config::{Setting, Settings};
 use serde_json::json;
 
 use super::{STATUS, TRIGGER};
 use crate::support::held;
 use crate::support::program::{self, Running};
-use crate::support::served::{Served, answer, send};
+use crate::support::served::{Served, answer, ends, send};
 use crate::support::site::{Site, rows};
 
 const EVERY_ROUTE: [&str; 12] = [
@@ -257,38 +257,78 @@ async fn a_body_too_long_is_refused_whether_announced_or_not() {
     assert!(!log_exists(&site).await);
 }
 
+/// A file of tokens in a directory of its own.
+struct TokenFile(tempfile::TempDir);
+
+impl TokenFile {
+    fn new(text: &str) -> Self {
+        let file = Self(tempfile::tempdir().expect("a directory"));
+        file.write(text);
+        file
+    }
+
+    fn write(&self, text: &str) {
+        let new = self.0.path().join("new");
+        std::fs::write(&new, text).expect("write the tokens");
+        std::fs::rename(new, self.0.path().join("tokens")).expect("put them in place");
+    }
+
+    /// The settings of a site with these tokens.
+    fn settings(&self, site: &Site) -> Settings {
+        let path = self.0.path().join("tokens");
+        let settings = site.settings();
+        settings.with(Setting::TokensFile, path.display().to_string())
+    }
+}
+
+#[tokio::test]
+async fn streams_end_with_the_token_that_opened_them_and_others_go_on() {
+    let site = Site::new().await;
+    let file = TokenFile::new("read:0123456789abcdef\nread:fedcba9876543210\n");
+    let served = Served::new(&file.settings(&site)).await;
+    let open = async |line: &str, token: &str| {
+        let asked = served.request(line).bearer_auth(token);
+        let mut stream = send(asked.header("accept", "text/event-stream")).await;
+        assert_eq!(stream.status(), 200, "{line}");
+        stream.chunk().await.expect("a stream").expect("an event");
+        stream
+    };
+    let mut removed = Vec::new();
+    for line in ["GET /api/v1/events", "GET /sse"] {
+        removed.push(open(line, "0123456789abcdef").await);
+    }
+    let mut kept = open("GET /api/v1/events", "fedcba9876543210").await;
+    file.write("read:fedcba9876543210\n");
+    for mut stream in removed {
+        ends(&mut stream).await;
+    }
+    // The heartbeat comes after 15 seconds.
+    kept.chunk().await.expect("a stream").expect("an event");
+}
+
 #[tokio::test]
 async fn tokens_of_a_file_count_as_the_file_says_now() {
     let site = Site::new().await;
-    let files = tempfile::tempdir().expect("a directory");
-    let file = files.path().join("tokens");
-    let write = |text: &str| {
-        let new = files.path().join("new");
-        std::fs::write(&new, text).expect("write the tokens");
-        std::fs::rename(new, &file).expect("put them in place");
-    };
-    write("read:0123456789abcdef\n");
-    let settings = site.settings();
-    let settings = settings.with(Setting::TokensFile, file.display().to_string());
-    let served = Served::new(&settings).await;
+    let file = TokenFile::new("read:0123456789abcdef\n");
+    let served = Served::new(&file.settings(&site)).await;
     let status = async |token: &str| {
         let asked = served.request("GET /api/v1/status").bearer_auth(token);
         send(asked).await.status().as_u16()
     };
     assert_eq!(status("0123456789abcdef").await, 200);
-    write("# the new one\n");
+    file.write("# the new one\n");
     assert_eq!(
         status("0123456789abcdef").await,
         200,
         "what is no token changes nothing"
     );
-    write("");
+    file.write("");
     assert_eq!(
         status("0123456789abcdef").await,
         200,
         "no tokens are not all open"
     );
-    write("read:fedcba9876543210\n");
+    file.write("read:fedcba9876543210\n");
     assert_eq!(status("0123456789abcdef").await, 401);
     assert_eq!(status("fedcba9876543210").await, 200);
     let none = served.request("GET /api/v1/status");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::issuer::{Signer, claims, claims_but, key_set};
 use super::{METADATA, STATUS, SYNC, ask, challenge, settings, status};
 use crate::support::program::{self, Running};
-use crate::support::served::{Served, answer, send};
+use crate::support::served::{Served, answer, ends, send};
 use crate::support::site::{Site, rows};
 use crate::support::wait;
 
@@ -167,6 +167,21 @@ async fn an_address_that_others_can_reach_is_served_without_static_tokens() {
 }
 
 /// Whatever becomes of a token, and however much is logged.
+#[tokio::test]
+async fn a_stream_ends_when_its_access_token_expires() {
+    let site = Site::new().await;
+    let signer = Signer::ed25519();
+    let file = key_file(&[("1", &signer)]);
+    let served = Served::new(&settings(&site, file.path().to_str().expect("a path"))).await;
+    // It counts for 5 seconds more, as clocks may be 30 seconds apart.
+    let end = meter_sync::clock::now().timestamp() - 25;
+    let token = signer.token("1", &claims_but(&json!({"exp": end})));
+    let mut stream = ask(&served, "GET /api/v1/events", &token).await;
+    assert_eq!(stream.status(), 200);
+    stream.chunk().await.expect("a stream").expect("an event");
+    ends(&mut stream).await;
+}
+
 #[tokio::test]
 async fn no_log_holds_a_token() {
     let site = Site::new().await;

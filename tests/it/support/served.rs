@@ -1,5 +1,7 @@
 //! An HTTP server of the test's own process.
 
+use std::time::Duration;
+
 use meter_sync::app::App;
 use meter_sync::config::Settings;
 use meter_sync::shutdown::Shutdown;
@@ -8,6 +10,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::site::config;
+
+const SOON: Duration = Duration::from_secs(20);
 
 /// Serves until dropped.
 pub(crate) struct Served {
@@ -56,6 +60,13 @@ pub(crate) async fn answer(request: RequestBuilder) -> (u16, Value) {
     let response = send(request).await;
     let status = response.status().as_u16();
     (status, response.json().await.expect("JSON"))
+}
+
+/// Reads a stream that the server ends soon.
+pub(crate) async fn ends(stream: &mut Response) {
+    let end = async { while stream.chunk().await.expect("a stream").is_some() {} };
+    let ended = tokio::time::timeout(SOON, end).await;
+    assert!(ended.is_ok(), "{} is still open", stream.url());
 }
 
 /// Sends a request; gives the answer.

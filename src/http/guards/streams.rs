@@ -1,0 +1,53 @@
+//! Ends event streams when their token stops counting.
+//!
+//! A token is checked once per request, but a stream stays open for days. So a stream ends soon after its token is
+//! removed from the token file, or after its access token expires. The client connects again and is checked again.
+//! Other answers, and the streams that answer a POST, end by themselves and are left alone.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Method;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
+use futures_util::StreamExt;
+
+use crate::clock;
+use crate::config::{Token, Tokens};
+
+/// How often the token of an open stream is checked.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// The same response; if it is an event stream, it ends when the token stops counting.
+pub(super) fn end_with_token(
+    method: &Method,
+    response: Response,
+    token: Token,
+    tokens: Tokens,
+) -> Response {
+    if method != Method::GET || !is_event_stream(&response) {
+        return response;
+    }
+    response.map(|body| {
+        let ended = Box::pin(until_it_stops_counting(token, tokens));
+        Body::from_stream(body.into_data_stream().take_until(ended))
+    })
+}
+
+fn is_event_stream(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}
+
+async fn until_it_stops_counting(token: Token, tokens: Tokens) {
+    while counts(&token, &tokens) {
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+fn counts(token: &Token, tokens: &Tokens) -> bool {
+    match token.expires_at {
+        Some(end) => clock::now() < end,
+        None => tokens.holds(token),
+    }
+}
