@@ -88,7 +88,8 @@ async function syncs(scene) {
 
 /** The last run's changes by the log, in the card's words. */
 async function logged(site) {
-  const rows = await site.local(`select action, key::text, before::text, after::text from meter_sync.meter_sync_change
+  const rows = await site.local(`select action, key::text, before::text, after::text, m.name
+    from meter_sync.meter_sync_change join meter m on m.id::text = key->>'id'
     where run_id = (select id from meter_sync.meter_sync_log order by started_at desc limit 1)`);
   const words = {insert: '+ New', update: '~ Changed', deactivate: '− Deactivated', reactivate: '↑ Reactivated'};
   const text = value => value === null ? 'nothing' : String(value);
@@ -96,7 +97,8 @@ async function logged(site) {
     const [key, before, after] = [row.key, row.before, row.after].map(json => JSON.parse(json));
     const fields = Object.entries(after).filter(([name]) => !(name in key)).map(([name, value]) =>
       row.action === 'insert' ? `${name} ${text(value)}` : `${name} ${text(before[name])} → ${text(value)}`);
-    return [`${words[row.action]}\nid ${key.id}`, ...fields.sort()];
+    const called = 'name' in after ? '' : ` ${row.name}`;
+    return [`${words[row.action]}\nid ${key.id}${called}`, ...fields.sort()];
   }).sort();
 }
 
