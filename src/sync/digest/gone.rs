@@ -48,10 +48,21 @@ pub(super) async fn remember(
         local_filter,
         ..
     } = shape;
-    let (hash, same_key) = (key_hash(shape), shape.same_key("l", "s"));
-    let key = quote::list(&shape.key, ", ", |name| {
-        format!("{} as {}", shape.column("u", name), quote::identifier(name))
-    });
+    let hash = key_hash(shape);
+    // The key of a row `row` of a temporary table, under the names of the local columns.
+    let key = |row: &str| {
+        quote::list(&shape.key, ", ", |name| {
+            format!("{} as {}", shape.column(row, name), quote::identifier(name))
+        })
+    };
+    // Where equal keys may be spelt differently, the tombstone was made from the local spelling.
+    let staged = match shape.has_exact_key {
+        true => format!("(select {} from pg_temp.meter_sync_stage s) l", key("s")),
+        false => format!(
+            "pg_temp.meter_sync_stage s join {table} l on {} and {local_filter}",
+            shape.same_key("l", "s")
+        ),
+    };
     // As an array the hashes are worked out once, whatever the planner thinks of a table that it has no
     // figures of.
     local
@@ -59,14 +70,15 @@ pub(super) async fn remember(
             "-- forget meters that are back
 delete from meter_sync.meter_sync_gone g
 where {} and g.key_hash = any (array(
-    select {hash} from pg_temp.meter_sync_stage s join {table} l on {same_key} and {local_filter}));
+    select {hash} from {staged}));
 -- remember gone meters
 insert into meter_sync.meter_sync_gone (tenant, local_table, key_hash)
-select {}, {}, {hash} from (select {key} from pg_temp.meter_sync_unmatched u) l
+select {}, {}, {hash} from (select {} from pg_temp.meter_sync_unmatched u) l
 on conflict do nothing",
             of(shape, job),
             quote::literal(job.tenant.as_str()),
             quote::literal(table),
+            key("u"),
         ))
         .await
 }
