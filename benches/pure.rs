@@ -6,7 +6,7 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 use criterion::Criterion;
 use meter_sync::config::Schedule;
-use meter_sync::sync::sums::{self, Sums};
+use meter_sync::engine::sums::{self, Sums};
 
 /// As many buckets as a run ever makes.
 const BUCKETS: u32 = 65_536;

@@ -13,9 +13,9 @@ use std::time::Duration;
 use meter_sync::config::{Config, Environment, Setting, Settings};
 use meter_sync::demo::{Pair, sample};
 use meter_sync::error::Failure;
-use meter_sync::meter::Trigger;
-use meter_sync::runs::report::RunReport;
-use meter_sync::runs::{Request, Requested, Runs};
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::mirrors::{Mirrors, Request, Requested};
+use meter_sync::model::Trigger;
 use tokio_util::task::TaskTracker;
 
 #[tokio::main]
@@ -26,13 +26,13 @@ async fn main() -> anyhow::Result<()> {
         .with(Setting::RemoteUrl, pair.remote_url())
         .with(Setting::LocalUrl, pair.local_url());
 
-    let runs = Runs::new(
+    let mirrors = Mirrors::new(
         Config::load_from(&settings, &Environment::default())?,
         TaskTracker::new(),
     )?;
-    let plan = sync(&runs, true).await?;
-    let run = sync(&runs, false).await?;
-    let again = sync(&runs, false).await?;
+    let plan = sync(&mirrors, true).await?;
+    let run = sync(&mirrors, false).await?;
+    let again = sync(&mirrors, false).await?;
 
     let mut out = std::io::stdout().lock();
     writeln!(out, "dry run: {}", plan.summary)?;
@@ -44,13 +44,13 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// One run to its end. It goes on by itself; the ticket is for those who want to wait.
-async fn sync(runs: &Runs, dry_run: bool) -> Result<RunReport, Failure> {
+async fn sync(mirrors: &Mirrors, dry_run: bool) -> Result<RunReport, Failure> {
     let request = Request {
         dry_run,
         actor: Some("library example".to_owned()),
         ..Request::new(Trigger::Cli)
     };
-    match runs.request(request).await? {
+    match mirrors.request(request).await? {
         Requested::Started(mut ticket) => Ok(ticket.wait(Duration::from_secs(60)).await),
         Requested::Finished(report) | Requested::AlreadyRunning(report) => Ok(*report),
     }

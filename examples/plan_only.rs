@@ -13,9 +13,9 @@ use std::time::Duration;
 use anyhow::Context;
 use meter_sync::config::{Config, Environment, Setting, Settings};
 use meter_sync::demo::{Pair, sample};
-use meter_sync::meter::{Change, Trigger};
-use meter_sync::runs::status::StatusQuery;
-use meter_sync::runs::{Request, Requested, Runs};
+use meter_sync::mirrors::state::status::StatusQuery;
+use meter_sync::mirrors::{Mirrors, Request, Requested};
+use meter_sync::model::{Change, Trigger};
 use tokio_util::task::TaskTracker;
 
 #[tokio::main]
@@ -35,13 +35,13 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn print_plan(config: Config) -> anyhow::Result<()> {
-    let runs = Runs::new(config, TaskTracker::new())?;
+    let mirrors = Mirrors::new(config, TaskTracker::new())?;
     let request = Request {
         dry_run: true,
         actor: Some("plan_only example".to_owned()),
         ..Request::new(Trigger::Cli)
     };
-    let report = match runs.request(request).await? {
+    let report = match mirrors.request(request).await? {
         Requested::Started(mut ticket) => ticket.wait(Duration::from_secs(600)).await,
         Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
     };
@@ -51,7 +51,7 @@ async fn print_plan(config: Config) -> anyhow::Result<()> {
         changes_limit: 200,
         ..StatusQuery::default()
     };
-    let status = runs.status(&query).await?;
+    let status = mirrors.status(&query).await?;
     let mut out = std::io::stdout().lock();
     for change in status.changes.context("the plan is in the run log")? {
         writeln!(out, "{}", line(&change)?)?;

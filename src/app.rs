@@ -1,69 +1,66 @@
-//! The only wiring: settings -> databases -> runs -> {MCP, HTTP, schedule}.
+//! Wires the process together: settings -> databases -> mirrors -> {MCP, page, REST, schedule}. Nothing else does.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use anyhow::Context;
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
-use crate::runs::Runs;
+use crate::mirrors::Mirrors;
 use crate::schedule::Pace;
 use crate::shutdown::{DRAIN, Shutdown};
-use crate::{http, mcp, schedule, telemetry};
+use crate::{http, mcp, page, rest, schedule, telemetry};
 
-/// A process's parts, wired.
+/// The parts of a process, wired together.
 #[derive(Debug)]
 pub struct App {
-    runs: Runs,
+    mirrors: Mirrors,
     shutdown: Shutdown,
 }
 
 impl App {
-    /// Wires the parts. Nothing connects yet: both databases may be down.
+    /// Wires the parts. Connects to nothing yet, so both databases may be down.
     pub fn build(config: Config, shutdown: Shutdown) -> anyhow::Result<Self> {
-        let runs = Runs::new(config, shutdown.tasks().clone()).context("set up the databases")?;
-        Ok(Self { runs, shutdown })
+        let mirrors =
+            Mirrors::new(config, shutdown.tasks().clone()).context("set up the databases")?;
+        Ok(Self { mirrors, shutdown })
     }
 
-    /// The one way to start a run and to learn what happened.
-    pub fn runs(&self) -> &Runs {
-        &self.runs
+    /// The mirrors, through which every surface starts runs and learns what happened.
+    pub fn mirrors(&self) -> &Mirrors {
+        &self.mirrors
     }
 
-    /// Serves MCP, REST and the schedule over HTTP until a stop is asked for.
+    /// Serves MCP, the page and REST over HTTP, and follows the schedule, until the process is told to stop.
     pub async fn serve(self) -> anyhow::Result<()> {
-        let listen = self.runs.config().listen;
+        let listen = self.mirrors.config().listen;
         let listener = TcpListener::bind(listen)
             .await
             .map_err(|error| cannot_listen(listen, &error))?;
         self.serve_on(listener).await
     }
 
-    /// The same on a socket that is open already.
+    /// Does the same on a socket that is already open.
     pub async fn serve_on(self, listener: TcpListener) -> anyhow::Result<()> {
         let address = listener
             .local_addr()
             .context("read the address listened on")?;
-        let config = self.runs.config();
-        if !config.allowed_hosts.is_empty() && !config.asks_for_tokens() {
+        let config = self.mirrors.config();
+        if !config.allowed_hosts.is_empty() && !config.requires_token() {
             tracing::warn!(
                 "METER_SYNC_ALLOWED_HOSTS names a host by which others may come, and no tokens are set: whoever gets here by it may sync"
             );
         }
-        let server = mcp::Server::new(self.runs.clone());
-        let mounted = mcp::http::routes(move || server.for_a_client(), self.shutdown.token());
+        let server = mcp::Server::new(self.mirrors.clone());
+        let mcp = mcp::http::routes(move || server.for_new_client(), self.shutdown.token());
         let recorder = telemetry::recorder();
         let upkeep = telemetry::upkeep(recorder.clone(), self.shutdown.token());
         self.shutdown.tasks().spawn(upkeep);
-        let router = http::router(
-            self.runs.config(),
-            self.runs.clone(),
-            recorder,
-            mounted,
-            &self.shutdown,
-        );
+        let router = router(&self.mirrors, mcp, recorder, &self.shutdown);
         self.start_schedule();
         tracing::info!(%address, "serving MCP at /mcp, the page at / and REST");
         let stop = self.shutdown.token().drop_guard();
@@ -72,27 +69,27 @@ impl App {
             drop(stop);
             served
         };
-        // Runs and open requests share the time that is left: an answer waits for its run.
+        // Runs and open requests share the remaining time, because a request may wait for its run.
         let (served, ()) = tokio::join!(served, self.shutdown.drained());
         served.context("serve HTTP")
     }
 
-    /// Serves MCP on standard input and output, and the schedule, until the client goes.
+    /// Serves MCP on standard input and output, and follows the schedule, until the client disconnects.
     pub async fn stdio(self) -> anyhow::Result<()> {
         self.start_schedule();
-        let server = mcp::Server::new(self.runs.clone());
+        let server = mcp::Server::new(self.mirrors.clone());
         let served = mcp::stdio::serve(server, self.shutdown.token()).await;
         self.shutdown.finish().await;
         served.context("serve MCP on standard input and output")
     }
 
     fn start_schedule(&self) {
-        let config = self.runs.config();
+        let config = self.mirrors.config();
         if let Some(line) = config.schedule.clone() {
             let slots = schedule::run(
                 line,
                 Pace::new(config.jitter),
-                self.runs.clone(),
+                self.mirrors.clone(),
                 self.shutdown.token(),
             );
             self.shutdown.tasks().spawn(slots);
@@ -100,7 +97,25 @@ impl App {
     }
 }
 
-/// The failure of a program that cannot listen there.
+/// Returns the routes of all HTTP surfaces, behind the guards. `mcp` provides the MCP routes; `shutdown` ends open
+/// streams.
+pub fn router(
+    mirrors: &Mirrors,
+    mcp: Router,
+    recorder: PrometheusHandle,
+    shutdown: &Shutdown,
+) -> Router {
+    let config = mirrors.config();
+    let routes = rest::routes(config, mirrors.clone(), shutdown)
+        .merge(page::routes(mirrors.clone()))
+        .merge(http::routes(config, mirrors.clone(), recorder))
+        .merge(mcp)
+        .fallback(page::not_found)
+        .method_not_allowed_fallback(page::method_not_allowed);
+    http::guard(routes, config, page::ROUTES, shutdown)
+}
+
+/// The failure for an address on which the program cannot listen.
 pub(crate) fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
     let message = if error.kind() == ErrorKind::AddrInUse {
         format!("Port {} on {} is in use.", address.port(), address.ip())

@@ -1,7 +1,7 @@
-//! The error codes of the contract, and the one shape in which an error leaves the process.
+//! The error codes, and the one form in which an error leaves the process.
 //!
-//! A layer keeps its own error enum with its causes; what a person or a model reads is always a
-//! [`Failure`]: a code from a closed set, a message free of secrets, and what to do next.
+//! Each layer has its own error enum with causes. A person or a model always reads a [`Failure`]: a code from a closed
+//! set, a message free of secrets, and what to do next.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,7 @@ pub enum ErrorCode {
     LocalConstraint,
     /// The local database did not answer, or did not grant a lock, in time.
     LocalTimeout,
-    /// Another run for this tenant is in progress.
+    /// Another run for this tenant and local table is in progress.
     AlreadyRunning,
     /// This process may not change anything.
     ReadOnly,
@@ -96,11 +96,12 @@ pub enum ErrorCode {
 
 const APPROVAL: &str = "Check the remote rows of this tenant first. If the deactivations are meant, a person approves them on the page of `meter-sync serve`, or by answering the question of their assistant.";
 
-/// How the options begin that let a person pass the brake. No remedy names them: a model reads remedies, too.
+/// The prefix of the options that let a person pass the brake. No remedy may name them, because models read remedies,
+/// too.
 pub(crate) const OVERRIDE: &str = "--allow-";
 
 impl ErrorCode {
-    /// The code as the contract writes it.
+    /// The code as every surface writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ConfigMissing => "CONFIG_MISSING",
@@ -195,7 +196,7 @@ impl ErrorCode {
         }
     }
 
-    /// Whether trying the same again later may help without anyone changing anything.
+    /// Whether the same request may succeed later without anyone changing anything.
     pub fn is_transient(self) -> bool {
         match self {
             Self::RemoteUnreachable

@@ -1,4 +1,4 @@
-//! The `meter-sync` command: parse, run, one printed report, exit code.
+//! Runs the `meter-sync` command: parses the arguments, runs them, prints one report and returns the exit code.
 
 use std::process::ExitCode;
 

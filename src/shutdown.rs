@@ -1,16 +1,15 @@
-//! How the process is told to stop, and how what it has begun is waited for.
+//! Tells the process to stop, and waits for the tasks that it has started.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long what is under way may go on after a stop was asked for: the whole process then ends
-/// within the 10 s that supervisors commonly grant before they kill. A run that is cut off rolls
-/// back, and the next one marks it interrupted.
+/// How long tasks may go on after a stop was requested. The whole process then ends within the 10 s that supervisors
+/// commonly grant before they kill it. A run that is cut off rolls back, and the next run marks it as interrupted.
 pub const DRAIN: Duration = Duration::from_secs(8);
 
-/// Everything spawned, and the word to stop.
+/// The request to stop, and all spawned tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     token: CancellationToken,
@@ -18,28 +17,28 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// A fresh one, not asked for yet.
+    /// Creates a shutdown that is not requested yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Cancelled when a stop is asked for.
+    /// Returns a token that is cancelled when a stop is requested.
     pub fn token(&self) -> CancellationToken {
         self.token.clone()
     }
 
-    /// Where tasks are spawned, so that they are waited for.
+    /// The tracker on which to spawn tasks that must be waited for.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }
 
-    /// Asks for a stop at Ctrl-C or SIGTERM.
+    /// Requests a stop at Ctrl-C or SIGTERM.
     pub fn on_signal(&self) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let token = self.token.clone();
-        // Not tracked: it ends with the process, not before.
+        // Not tracked, because without a signal this task lasts as long as the process.
         drop(TaskTracker::new().spawn(async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -50,13 +49,13 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Asks for a stop, and waits for the tasks as long as they may still take.
+    /// Requests a stop, then waits for the tasks, at most [`DRAIN`].
     pub async fn finish(&self) {
         self.token.cancel();
         self.drained().await;
     }
 
-    /// Waits until a stop is asked for, and then for the tasks as long as they may still take.
+    /// Waits until a stop is requested, then for the tasks, at most [`DRAIN`].
     pub async fn drained(&self) {
         self.token.cancelled().await;
         self.tasks.close();

@@ -1,8 +1,8 @@
-//! Which trace a request belongs to, as W3C Trace Context has it in a `traceparent`
+//! Reads the trace id of a request from its W3C `traceparent` header
 //! (<https://www.w3.org/TR/trace-context/#traceparent-header>).
 //!
-//! Only the id of the trace is taken, for the logs: no span is sent anywhere, so whose child it would be
-//! does not matter. What is malformed is as if it had not come.
+//! Only the trace id is used, for the logs. No span is sent anywhere, so the parent id does not matter. A malformed
+//! header is ignored.
 
 use std::num::NonZeroU128;
 
@@ -11,14 +11,14 @@ use tracing::Span;
 
 const HEADER: &str = "traceparent";
 
-/// Letters of a `traceparent` of version 00: `00-<32 of the trace>-<16 of the parent>-<2 flags>`.
+/// The length of a `traceparent` of version 00: `00-<32 digits of the trace>-<16 of the parent>-<2 of the flags>`.
 const LETTERS: usize = 55;
 
 /// The id of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceId(NonZeroU128);
 
-/// What a request is worked at in, so that all that is logged meanwhile tells its trace.
+/// Returns the span in which to handle a request, so that each of its log lines has the trace id.
 pub fn span(trace: Option<TraceId>) -> Span {
     trace.map_or_else(
         Span::none,
@@ -27,14 +27,14 @@ pub fn span(trace: Option<TraceId>) -> Span {
 }
 
 impl TraceId {
-    /// The id in the headers of an HTTP request, if there is exactly one.
+    /// Returns the trace id in the headers of an HTTP request. Ignores the header if it occurs more than once.
     pub fn of_headers(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(HEADER).iter();
         let only = values.next().filter(|_| values.next().is_none())?;
         Self::of_traceparent(only.to_str().ok()?)
     }
 
-    /// The id in a `traceparent`. One of a later version may be longer, but begins in the same way.
+    /// Returns the trace id in a `traceparent`. A later version may be longer, but begins in the same way.
     pub fn of_traceparent(text: &str) -> Option<Self> {
         let (known, more) = text.split_at_checked(LETTERS)?;
         let mut parts = known.split('-');
@@ -59,7 +59,7 @@ impl std::fmt::Display for TraceId {
     }
 }
 
-/// The number of exactly `digits` lower-case hexadecimal digits.
+/// Parses exactly `digits` lower-case hexadecimal digits.
 fn hexadecimal(text: &str, digits: usize) -> Option<u128> {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let is_number = text.len() == digits && text.bytes().all(is_digit);

@@ -1,4 +1,4 @@
-//! Reads the body of a request to its end, for MCP and REST alike, and tells why one could not be read.
+//! Reads the whole body of an HTTP request, or says why it could not be read. MCP, REST and the page use it.
 
 use std::error::Error;
 use std::io;
@@ -11,11 +11,11 @@ use http_body_util::LengthLimitError;
 /// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyFault {
-    /// It is longer than what is read.
+    /// It is longer than the limit.
     TooLong,
-    /// It did not come to its end in the time that a body may take.
+    /// It was not complete within the time allowed for a body.
     Late,
-    /// It ended before its end: the client went away, or what it sent is no HTTP.
+    /// It ended early: the client disconnected, or sent invalid HTTP.
     Broken,
 }
 
@@ -27,7 +27,7 @@ pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, BodyFault> {
 }
 
 impl BodyFault {
-    /// The fault that an error of a body stands for, told by the error itself or one of its causes.
+    /// Derives the fault from the error itself or one of its causes.
     fn of(error: &(dyn Error + 'static)) -> Self {
         let told = successors(Some(error), |error| (*error).source()).find_map(|error| {
             let late = error
@@ -41,7 +41,7 @@ impl BodyFault {
         told.unwrap_or(Self::Broken)
     }
 
-    /// The status that says so (RFC 9110, sections 15.5.14, 15.5.9 and 15.5.1).
+    /// The HTTP status for the fault (RFC 9110, sections 15.5.14, 15.5.9 and 15.5.1).
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
@@ -50,7 +50,7 @@ impl BodyFault {
         }
     }
 
-    /// One sentence about it.
+    /// One sentence that describes the fault.
     pub(crate) fn detail(self) -> &'static str {
         match self {
             Self::TooLong => "The request body is longer than any that is read here.",

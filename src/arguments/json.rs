@@ -1,5 +1,5 @@
-//! JSON in which no object has a name twice. Parsers differ in which of two members counts
-//! (RFC 8259, section 4), so a request could mean one thing to a proxy and another to us.
+//! Parses JSON, and refuses an object that has the same name twice. Parsers differ in which of the two members they use
+//! (RFC 8259, section 4), so such a request could mean one thing to a proxy and another to this server.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use serde_json::{Map, Number, Value};
 
 use crate::arguments::shorten;
 
-/// Whether a body is announced as JSON.
+/// Whether the `Content-Type` header says that the body is JSON.
 pub(crate) fn is_announced(content_type: Option<&HeaderValue>) -> bool {
     let text = content_type.and_then(|value| value.to_str().ok());
     let media_type = text.and_then(|text| text.split(';').next());
     media_type.is_some_and(|name| name.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// Parses a text; the error names the line and column, and a name that is there twice.
+/// Parses a text. An error names the line and column, and a duplicate name if there is one.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Unique.deserialize(&mut deserializer)?;
@@ -132,7 +132,8 @@ mod tests {
         );
     }
 
-    /// Read as serde_json reads it, or refused where that refuses it or a name is given twice.
+    /// Checks that `parse` gives the same value as `serde_json`. It may fail only if `serde_json` fails, or for a
+    /// duplicate name.
     fn compare(text: &str) {
         let theirs = serde_json::from_str::<Value>(text);
         match parse(text.as_bytes()) {

@@ -1,7 +1,7 @@
-//! The arguments of one call: taken by name, checked, and refused by name when left over.
+//! Reads the arguments of one call by name and checks them. An argument that nothing reads is refused with its name.
 //!
-//! JSON Schema keywords for ranges and lengths are not enforced by clients or by serde, so every
-//! bound is checked here. `null` counts as absent: some clients send it for an optional argument.
+//! Neither clients nor serde enforce the keywords of JSON Schema for ranges and lengths, so this module checks every
+//! bound. `null` counts as absent, because some clients send it for an optional argument.
 
 use std::ops::RangeInclusive;
 
@@ -10,16 +10,16 @@ use serde_json::{Map, Value};
 pub(crate) mod body;
 pub(crate) mod json;
 
-/// How far a misspelt name may be from the one it stands for.
+/// How similar a misspelt name must be to a known name, from 0 to 1 (Jaro-Winkler), for the known name to be suggested.
 const NEAREST_MIN_SIMILARITY: f64 = 0.6;
-/// How much of a caller's own text is repeated to it.
+/// How many characters of a caller's own text an error repeats.
 const QUOTED_CHARS: usize = 60;
 
-/// Why a call cannot be understood, in one sentence.
+/// Why an argument is refused, in one sentence.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BadArgument(pub(crate) String);
 
-/// The arguments not taken yet, and the names taken so far.
+/// The arguments of one call that were not read yet, and the names read so far.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     left: Map<String, Value>,
@@ -46,7 +46,7 @@ impl Arguments {
         }
     }
 
-    /// A whole number within `range`.
+    /// Reads a whole number within `range`.
     pub(crate) fn integer(
         &mut self,
         name: &'static str,
@@ -64,7 +64,7 @@ impl Arguments {
             })
     }
 
-    /// Text of at most `max_chars` characters on one line; blank text counts as absent.
+    /// Reads a text of at most `max_chars` characters and puts it on one line. Blank text counts as absent.
     pub(crate) fn text(
         &mut self,
         name: &'static str,
@@ -85,7 +85,7 @@ impl Arguments {
         }
     }
 
-    /// One of some words.
+    /// Reads one of the given words; `None` if the argument is absent.
     pub(crate) fn choice(
         &mut self,
         name: &'static str,
@@ -101,7 +101,7 @@ impl Arguments {
             .ok_or_else(|| wrong(name, &expected(), &value))
     }
 
-    /// Refuses what was given and never taken.
+    /// Refuses an argument that was given but not read.
     pub(crate) fn finish(self) -> Result<(), BadArgument> {
         let Some(unknown) = self.left.keys().next() else {
             return Ok(());
@@ -122,7 +122,7 @@ impl Arguments {
     }
 }
 
-/// The known name that `name` probably stands for.
+/// The known name that is most similar to `name`; `None` if none is similar enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
@@ -132,13 +132,13 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Text of a caller with control characters as spaces and no blank ends, fit for a log and for
-/// Postgres (which has no NUL).
+/// Replaces the control characters of a caller's text with spaces, and trims it. The result can go into a log, and into
+/// Postgres (which does not store NUL).
 pub(crate) fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ").trim().to_owned()
 }
 
-/// The beginning of a caller's text, to repeat it in an error.
+/// The beginning of a caller's text on one line, for an error that repeats it.
 pub(crate) fn shorten(text: &str) -> String {
     let line = one_line(text);
     match line.char_indices().nth(QUOTED_CHARS) {
@@ -147,13 +147,13 @@ pub(crate) fn shorten(text: &str) -> String {
     }
 }
 
-/// A whole number; in JSON Schema, `5.0` is one, too (draft 2020-12, section 4.2.3 of its core).
+/// Reads a whole number. In JSON Schema, `5.0` is one too (draft 2020-12, section 4.2.3 of its core).
 fn whole(value: &Value) -> Option<u32> {
     if let Some(number) = value.as_u64() {
         return u32::try_from(number).ok();
     }
     let given = value.as_f64()?;
-    let number = given as u32; // the nearest there is
+    let number = given as u32; // cuts fractions, saturates
     (f64::from(number) == given).then_some(number)
 }
 
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(given.finish(), Ok(()));
     }
 
-    /// JSON has one kind of numbers, and some languages write a whole one with a fraction of zero.
+    /// JSON has one type of numbers, and some languages write a whole number with a fraction of zero.
     #[test]
     fn a_whole_number_is_one_however_it_is_written() {
         for text in ["5", "5.0", "5e0", "0.5e1"] {

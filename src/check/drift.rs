@@ -1,19 +1,20 @@
-//! The columns that were synced before, as the remote has them now.
+//! Compares the columns that earlier runs synced with those that the remote has now.
 
-use super::reached::Reached;
+use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::config::{Mapping, OnDrift};
 use crate::db::{DbError, Local, param};
+use crate::engine::Relations;
+use crate::engine::drift::{self, Drift, Follow, KnownColumn};
 use crate::error::{ErrorCode, Failure};
-use crate::runs::columns::{self, KnownScope};
-use crate::sync::Shape;
-use crate::sync::drift::{self, Drift, Follow, KnownColumn};
+use crate::mirrors::run::columns::{self, KnownScope};
 
-/// Each column that has drifted, with the statements and settings that settle it. Nothing before the first run.
+/// Returns a finding for each column that has drifted, with the statements and settings that settle it. Returns one
+/// `Ok` finding if none has drifted, and nothing before the first run.
 pub(super) async fn findings(
-    local: &mut Reached<Local>,
+    local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
-    shape: &Shape,
+    shape: &Relations,
 ) -> Vec<Finding> {
     match look(local, mapping).await {
         Ok(Some(known)) => match compared(local, &known, mapping, shape).await {
@@ -26,18 +27,18 @@ pub(super) async fn findings(
 }
 
 async fn look(
-    local: &mut Reached<Local>,
+    local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
 ) -> Result<Option<KnownScope>, Failure> {
-    let tx = local.look().await.map_err(|e| e.failure())?;
+    let tx = local.look().await?;
     columns::look(&tx, mapping).await
 }
 
 async fn compared(
-    local: &mut Reached<Local>,
+    local: &mut CheckedConnection<Local>,
     scope: &KnownScope,
     mapping: &Mapping,
-    shape: &Shape,
+    shape: &Relations,
 ) -> Result<Vec<Finding>, DbError> {
     let report = drift::compare(&scope.known, shape, mapping);
     let drifted = report.drifted();
@@ -73,11 +74,11 @@ select p.here = p.there or 'S' in (h.typcategory, t.typcategory)
        or exists (select from pg_catalog.pg_cast k where k.castsource = p.here and k.casttarget = p.there)
 from pair p join pg_catalog.pg_type h on h.oid = p.here join pg_catalog.pg_type t on t.oid = p.there";
 
-/// How the local column can follow to the new type, where it has one.
+/// Returns how the local column can follow the remote one to its new type; `Cast` if the column was not retyped.
 async fn follow(
-    local: &mut Reached<Local>,
+    local: &mut CheckedConnection<Local>,
     column: &KnownColumn,
-    shape: &Shape,
+    shape: &Relations,
 ) -> Result<Follow, DbError> {
     let mut columns = shape.columns.iter();
     let here = columns.find(|here| here.name == column.name);
@@ -93,7 +94,8 @@ async fn follow(
         Ok(Some(row)) if row.get(0) => Ok(Follow::Cast),
         Ok(Some(_)) => Ok(Follow::Text),
         Ok(None) => Ok(Follow::NoType),
-        // A name that the encoding of this database lacks was escaped, and is no name of a type.
+        // The name of the type has characters that this database's encoding lacks. They were escaped, so it is no valid
+        // name.
         Err(error) if error.server_error().is_some() => Ok(Follow::NoType),
         Err(error) => Err(error),
     }

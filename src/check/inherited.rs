@@ -1,14 +1,18 @@
-//! Tables that inherit from the local one: its unique indexes do not cover them, so a key may be there twice.
+//! Checks for duplicate keys where tables inherit from the local table. Its unique indexes do not cover them.
 
-use super::reached::Reached;
+use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::db::{Local, param};
-use crate::sync::{self, Shape, SyncError};
+use crate::engine::{self, Relations, SyncError};
+use crate::error::Failure;
 
-/// Whether a key is held twice, where tables inherit from the local one.
-pub(super) async fn finding(local: &mut Reached<Local>, shape: &Shape) -> Option<Finding> {
+/// Whether several rows have the same key; `None` if no table inherits from the local one.
+pub(super) async fn finding(
+    local: &mut CheckedConnection<Local>,
+    shape: &Relations,
+) -> Option<Finding> {
     let looked = look(local, shape).await.transpose()?;
-    let looked = looked.map_err(|error| error.failure());
+    let looked = looked.map_err(Failure::from);
     Some(Finding::of("keys of inheriting tables", looked))
 }
 
@@ -18,7 +22,10 @@ select exists (
     select from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhparent
     where i.inhparent = $1 and c.relkind = 'r')";
 
-async fn look(local: &mut Reached<Local>, shape: &Shape) -> Result<Option<Verdict>, SyncError> {
+async fn look(
+    local: &mut CheckedConnection<Local>,
+    shape: &Relations,
+) -> Result<Option<Verdict>, SyncError> {
     let tx = local.look().await?;
     let params = [param::oid(shape.local_oid)];
     let is_inherited: bool = tx.query_one(INHERITED, &params).await?.get(0);
@@ -26,6 +33,6 @@ async fn look(local: &mut Reached<Local>, shape: &Shape) -> Result<Option<Verdic
         return Ok(None);
     }
     tx.use_role_path().await?;
-    sync::refuse_held_twice(&tx, shape, "true").await?;
+    engine::refuse_duplicate_local_keys(&tx, shape, "true").await?;
     Ok(Some(Verdict::Ok("no key is held twice".to_owned())))
 }

@@ -1,17 +1,18 @@
-//! The limits that roles, databases and servers set: how long, and how many connections.
+//! Checks the limits that roles, databases and servers set on time and on connections.
 
 use std::time::Duration;
 
-use super::reached::Reached;
+use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::config::{Limits, Setting};
 use crate::db::{DbError, Local, Remote, RoleLimits, Side, SideName, Tx};
 use crate::error::{ErrorCode, Failure};
 
-/// What limits the transactions of both sides beyond our settings; nothing where they have room enough.
+/// Returns findings about the limits of both sides: timeouts that are lower than our settings, connections, and a
+/// standby that can cancel reads.
 pub(super) async fn of_both(
-    remote: Option<&mut Reached<Remote>>,
-    local: Option<&mut Reached<Local>>,
+    remote: Option<&mut CheckedConnection<Remote>>,
+    local: Option<&mut CheckedConnection<Local>>,
     limits: &Limits,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -36,7 +37,7 @@ async fn of_side<S: Side>(tx: Result<Tx<'_, S>, DbError>, limits: &Limits) -> Ve
     findings
 }
 
-/// The role's limits that are lower than ours and so end what our settings would let go on.
+/// Returns a warning if limits of the role are lower than our settings, because they can then end a run early.
 fn timeouts(side: SideName, role: RoleLimits, limits: &Limits) -> Option<Finding> {
     let (statement, run) = (
         (Setting::StatementTimeout.env(), limits.statement_timeout),
@@ -78,12 +79,12 @@ where r.rolname = session_user and d.datname = current_database() and not r.rols
 
 fn connections_finding<S: Side>(looked: Result<Verdict, DbError>) -> Finding {
     let subject = format!("{} connections", S::NAME);
-    Finding::of(&subject, looked.map_err(|error| error.failure()))
+    Finding::of(&subject, looked.map_err(Failure::from))
 }
 
-/// That a run gets the connections that it needs at once.
+/// Checks that a run can have as many connections at once as it needs.
 async fn connections<S: Side>(tx: &Tx<'_, S>) -> Result<Verdict, DbError> {
-    let needed = i32::try_from(S::OF_RUNS).unwrap_or(i32::MAX);
+    let needed = i32::try_from(S::RESERVED_FOR_RUNS).unwrap_or(i32::MAX);
     let Some(row) = tx.query_opt(CONNECTIONS, &[]).await? else {
         return Ok(Verdict::Ok("not limited for this role".to_owned()));
     };
@@ -106,7 +107,7 @@ async fn connections<S: Side>(tx: &Tx<'_, S>) -> Result<Verdict, DbError> {
     );
     let remedy = format!(
         "As an administrator: alter {whose} <{whose}> connection limit {}.",
-        S::CONNECTIONS + S::OF_RUNS
+        S::CONNECTIONS + S::RESERVED_FOR_RUNS
     );
     Ok(Verdict::Failed(
         Failure::new(code, message).with_remedy(remedy),
@@ -119,8 +120,8 @@ select d.setting::bigint, f.setting = 'on'
 from pg_catalog.pg_settings d, pg_catalog.pg_settings f
 where pg_is_in_recovery() and d.name = 'max_standby_streaming_delay' and f.name = 'hot_standby_feedback'";
 
-/// A standby that goes on with recovery in the middle of a read cancels it.
-async fn standby(remote: &mut Reached<Remote>, limits: &Limits) -> Option<Finding> {
+/// Returns a finding if the remote is a standby, which may cancel a read to go on with recovery.
+async fn standby(remote: &mut CheckedConnection<Remote>, limits: &Limits) -> Option<Finding> {
     let looked = async {
         let tx = remote.look().await?;
         tx.query_opt(STANDBY, &[]).await

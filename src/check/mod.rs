@@ -1,50 +1,51 @@
-//! `meter-sync check`: looks at everything a sync needs, and says of each what is well, what
-//! deserves attention, or what is wrong and how to mend it.
+//! `meter-sync check`: tests every requirement of a sync, and reports that it is met, that it deserves attention, or
+//! that it is not met and how to fix that.
 //!
-//! It writes nothing on either side: both databases are only asked in read-only transactions, which
-//! are rolled back. What fails keeps nothing else from being looked at, except what rests on it.
+//! It writes nothing on either side: it only reads, in transactions that are rolled back. All of them are read-only,
+//! except the first one on the local database, which asks for the server's version. A failed check does not prevent the
+//! others, except those that depend on it.
 
 use chrono::{DateTime, Utc};
 
 use crate::clock;
 use crate::config::{Config, ConfigError, Setting};
 use crate::db::{Local, Remote};
+use crate::engine::SyncError;
 use crate::error::Failure;
-use crate::meter::TenantId;
-use crate::runs::tenant::{self, TenantCheck};
-use crate::sync::SyncError;
+use crate::mirrors::tenant::{self, TenantCheck};
+use crate::model::TenantId;
 
-use reached::Reached;
-use rows::Extent;
+use connections::CheckedConnection;
+use tenant_rows::RowLimit;
 
-mod called;
+mod connections;
 mod drift;
 mod inherited;
 mod limits;
-mod obstacles;
 mod privileges;
 mod publications;
-mod reached;
-mod rows;
 mod sequences;
 mod servers;
 mod tables;
+mod tenant_rows;
+mod triggers_and_policies;
+mod used_objects;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is.
+    /// What was checked.
     pub subject: String,
-    /// What was found.
+    /// The result.
     pub verdict: Verdict,
 }
 
-/// How one thing stands.
+/// Whether one requirement is met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is well; what there is.
+    /// It is met. The text says what was found.
     Ok(String),
-    /// A sync works, but this deserves attention; what and why.
+    /// A sync works, but something deserves attention. The text says what and why.
     Warning(String),
     /// A sync cannot work.
     Failed(Failure),
@@ -63,36 +64,37 @@ impl Finding {
     }
 }
 
-/// Looks at everything. Of the remote meters all are computed, which takes as long as a first sync reads them.
+/// Runs all checks. Computes all remote meters of the tenant, which takes as long as a first sync takes to read them.
 pub async fn run(config: &Config) -> Vec<Finding> {
-    Box::pin(look(config, Extent::All)).await
+    Box::pin(look(config, RowLimit::All)).await
 }
 
-/// The same with some of the remote meters, for a page that is not to wait.
-pub async fn glance(config: &Config) -> Vec<Finding> {
-    Box::pin(look(config, Extent::First)).await
+/// Runs the checks for a page that must not wait. Computes only the first 100 remote meters, and does not look for
+/// duplicate keys among them.
+pub async fn run_quick(config: &Config) -> Vec<Finding> {
+    Box::pin(look(config, RowLimit::First)).await
 }
 
-async fn look(config: &Config, extent: Extent) -> Vec<Finding> {
+async fn look(config: &Config, extent: RowLimit) -> Vec<Finding> {
     let limits = &config.limits;
     let (remote, local) = tokio::join!(
-        Reached::<Remote>::new(config.remote.as_ref(), limits),
-        Reached::<Local>::new(config.local.as_ref(), limits),
+        CheckedConnection::<Remote>::new(config.remote.as_ref(), limits),
+        CheckedConnection::<Local>::new(config.local.as_ref(), limits),
     );
-    let (mut findings, mut remote) = reached::findings(remote, config.remote.as_ref());
-    let (more, mut local) = reached::findings(local, config.local.as_ref());
+    let (mut findings, mut remote) = connections::findings(remote, config.remote.as_ref());
+    let (more, mut local) = connections::findings(local, config.local.as_ref());
     findings.extend(more);
     findings.extend(servers::of_remote(config.remote.as_ref(), limits).await);
     findings.extend(servers::of_local(config.local.as_ref(), limits).await);
-    findings.extend(reached::clocks(remote.as_ref(), local.as_ref()));
-    findings.extend(reached::encodings(remote.as_ref(), local.as_ref()));
+    findings.extend(connections::clocks(remote.as_ref(), local.as_ref()));
+    findings.extend(connections::encodings(remote.as_ref(), local.as_ref()));
     if let Some(remote) = &mut remote {
         findings.push(privileges::remote_is_only_read(remote).await);
     }
     findings.extend(limits::of_both(remote.as_mut(), local.as_mut(), limits).await);
     let mut tenant = None;
     if let Some(local) = &mut local {
-        findings.extend(obstacles::of(local, &config.mapping).await);
+        findings.extend(triggers_and_policies::of(local, &config.mapping).await);
         findings.push(tables::of_our_own(local).await);
         findings.push(privileges::temporary_tables(local).await);
         let finding = tenant_of(local, config).await;
@@ -110,12 +112,15 @@ async fn look(config: &Config, extent: Extent) -> Vec<Finding> {
     findings
 }
 
-/// What is found of the meters: both tables, who may read and write them, and whose rows they hold.
+/// Checks both meter tables, the privileges on them, and their rows.
 async fn tables_and_rows(
     config: &Config,
-    (remote, local): (Option<&mut Reached<Remote>>, Option<&mut Reached<Local>>),
+    (remote, local): (
+        Option<&mut CheckedConnection<Remote>>,
+        Option<&mut CheckedConnection<Local>>,
+    ),
     tenant: Option<&TenantId>,
-    extent: Extent,
+    extent: RowLimit,
 ) -> Vec<Finding> {
     let mapping = &config.mapping;
     let mut findings = Vec::new();
@@ -127,12 +132,12 @@ async fn tables_and_rows(
             findings.push(privileges::remote_table(remote, mapping, shape).await);
             findings.push(privileges::local_table(local, mapping, shape).await);
             if let Some(shape) = shape {
-                findings.extend(called::finding(local, shape).await);
+                findings.extend(used_objects::finding(local, shape).await);
                 findings.extend(drift::findings(local, mapping, shape).await);
                 findings.extend(sequences::findings(local, shape).await);
                 findings.extend(inherited::finding(local, shape).await);
-                findings.push(rows::remote(remote, config, shape, (tenant, extent)).await);
-                findings.extend(rows::tenant_indexes(remote, local, mapping, shape).await);
+                findings.push(tenant_rows::remote(remote, config, shape, (tenant, extent)).await);
+                findings.extend(tenant_rows::tenant_indexes(remote, local, mapping, shape).await);
             }
         }
         (remote, local, _) => {
@@ -148,10 +153,10 @@ async fn tables_and_rows(
 }
 
 async fn tenant_of(
-    local: &mut Reached<Local>,
+    local: &mut CheckedConnection<Local>,
     config: &Config,
 ) -> Result<(TenantId, Finding), Failure> {
-    let tx = local.look().await.map_err(|e| e.failure())?;
+    let tx = local.look().await?;
     let TenantCheck { id, name, mismatch } = tenant::look(&tx, &config.mapping).await?;
     if let Some((table, found)) = mismatch {
         let wanted = id.clone();
@@ -187,7 +192,7 @@ fn schedule(config: &Config, now: DateTime<Utc>) -> Finding {
     Finding::new("schedule", Verdict::Ok(text))
 }
 
-/// The failure of a database that no setting names.
+/// The failure for a database whose URL is not set.
 fn missing(setting: Setting) -> Failure {
     ConfigError::Missing(setting.env()).into()
 }

@@ -1,20 +1,20 @@
-//! What our roles may do.
+//! Checks the privileges of the remote and the local role.
 
-use super::reached::Reached;
+use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::config::{Mapping, Source};
 use crate::db::catalog::{self, Relation};
 use crate::db::{DbError, Local, Remote, Side, SideName, Tx, param};
+use crate::engine::{self, Relations, SyncError};
 use crate::error::{ErrorCode, Failure};
-use crate::sync::{self, Shape, SyncError};
 
-/// A query might be run by a parallel worker, which does not have the setting of the transaction.
+/// `show` instead of a query: a parallel worker may run a query, and it does not have the setting of the transaction.
 const REMOTE_READ_ONLY: &str = "\
 -- look whether we only read
 show transaction_read_only";
 
-/// That the remote refuses whatever we might write.
-pub(super) async fn remote_is_only_read(remote: &mut Reached<Remote>) -> Finding {
+/// Checks that the remote refuses any write of ours.
+pub(super) async fn remote_is_only_read(remote: &mut CheckedConnection<Remote>) -> Finding {
     let looked = async {
         let tx = remote.look().await?;
         let read_only: String = tx.query_one(REMOTE_READ_ONLY, &[]).await?.get(0);
@@ -26,15 +26,15 @@ pub(super) async fn remote_is_only_read(remote: &mut Reached<Remote>) -> Finding
         })
     };
     let looked: Result<Verdict, DbError> = looked.await;
-    Finding::of("remote is only read", looked.map_err(|e| e.failure()))
+    Finding::of("remote is only read", looked.map_err(Failure::from))
 }
 
 const TEMPORARY: &str = "\
 -- look whether we may make temporary tables
 select has_database_privilege(current_database(), 'temporary')";
 
-/// That rows can be staged.
-pub(super) async fn temporary_tables(local: &mut Reached<Local>) -> Finding {
+/// Checks that the local role may create temporary tables, in which a run stages the remote rows.
+pub(super) async fn temporary_tables(local: &mut CheckedConnection<Local>) -> Finding {
     let looked = async {
         let tx = local.look().await?;
         let may: bool = tx.query_one(TEMPORARY, &[]).await?.get(0);
@@ -48,7 +48,7 @@ pub(super) async fn temporary_tables(local: &mut Reached<Local>) -> Finding {
         })
     };
     let looked: Result<Verdict, DbError> = looked.await;
-    Finding::of("local temporary tables", looked.map_err(|e| e.failure()))
+    Finding::of("local temporary tables", looked.map_err(Failure::from))
 }
 
 const LACKING: &str = "\
@@ -59,7 +59,7 @@ where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
   and not has_column_privilege(a.attrelid, a.attnum, p.name)
 order by p.name, a.attnum";
 
-/// The privileges we lack, each with its columns.
+/// Returns the privileges that the role lacks, each with its column.
 async fn lacking<S: Side>(
     tx: &Tx<'_, S>,
     relation: &Relation,
@@ -70,23 +70,23 @@ async fn lacking<S: Side>(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// That the remote rows may be read.
+/// Checks that the role may read the remote rows.
 pub(super) async fn remote_table(
-    remote: &mut Reached<Remote>,
+    remote: &mut CheckedConnection<Remote>,
     mapping: &Mapping,
-    shape: Option<&Shape>,
+    shape: Option<&Relations>,
 ) -> Finding {
     let looked = look_at_remote(remote, mapping, shape).await;
     Finding::of(
         "remote privileges",
-        looked.map_err(|e| sync::failure(&e, &mapping.source)),
+        looked.map_err(|e| engine::failure(&e, &mapping.source)),
     )
 }
 
 async fn look_at_remote(
-    remote: &mut Reached<Remote>,
+    remote: &mut CheckedConnection<Remote>,
     mapping: &Mapping,
-    shape: Option<&Shape>,
+    shape: Option<&Relations>,
 ) -> Result<Verdict, SyncError> {
     let tx = remote.look().await?;
     let name = match &mapping.source {
@@ -94,13 +94,13 @@ async fn look_at_remote(
         Source::Query(query) => {
             let none = format!("-- try the query\nselect from ({query}\n) q limit 0");
             tx.use_role_path().await?;
-            // Not prepared, so that a parameter in it is refused as one.
+            // Not prepared, so that the server refuses a parameter in the query.
             tx.batch(&none).await?;
             return Ok(Verdict::Ok("the query may be run".to_owned()));
         }
     };
     let Some(relation) = catalog::find(&tx, name).await? else {
-        return Err(sync::missing(&tx, name).await?);
+        return Err(engine::missing(&tx, name).await?);
     };
     let mut lacking = lacking(&tx, &relation, "select").await?;
     if let Some(shape) = shape {
@@ -123,25 +123,25 @@ async fn look_at_remote(
     Ok(Verdict::Failed(failure.with_remedy(remedy)))
 }
 
-/// That the local rows may be read and written.
+/// Checks that the role may read and write the local rows.
 pub(super) async fn local_table(
-    local: &mut Reached<Local>,
+    local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
-    shape: Option<&Shape>,
+    shape: Option<&Relations>,
 ) -> Finding {
     let looked = look_at_local(local, mapping, shape).await;
-    Finding::of("local privileges", looked.map_err(|e| e.failure()))
+    Finding::of("local privileges", looked.map_err(Failure::from))
 }
 
 async fn look_at_local(
-    local: &mut Reached<Local>,
+    local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
-    shape: Option<&Shape>,
+    shape: Option<&Relations>,
 ) -> Result<Verdict, SyncError> {
     let tx = local.look().await?;
     let name = &mapping.local_table;
     let Some(relation) = catalog::find(&tx, name).await? else {
-        return Err(sync::missing(&tx, name).await?);
+        return Err(engine::missing(&tx, name).await?);
     };
     let mut lacking = lacking(&tx, &relation, "select,insert,update").await?;
     if let Some(shape) = shape {
@@ -176,7 +176,7 @@ const READS_ALL: &str = "\
 -- look whether we may read the whole table
 select has_table_privilege($1::oid, 'select')";
 
-/// Whether we may read what no privilege on a column gives.
+/// Whether the role may read the whole table. Privileges on columns do not cover system columns such as `xmin`.
 async fn reads_all(tx: &Tx<'_, Local>, relation: &Relation) -> Result<bool, DbError> {
     let row = tx.query_one(READS_ALL, &[param::oid(relation.oid)]).await?;
     Ok(row.get(0))
@@ -207,11 +207,12 @@ from used u join pg_catalog.pg_type t on t.oid = u.oid join pg_catalog.pg_namesp
 where not has_schema_privilege(n.oid, 'usage')
 order by 1, 2";
 
-/// That the types of the columns may be named. Where a value does not fit, rows are converted one by one by name.
+/// Checks that the role may use the schemas of the column types. Where a value does not fit, a run converts the rows
+/// one by one and names these types.
 async fn of_types(
     tx: &Tx<'_, Local>,
     relation: &Relation,
-    shape: Option<&Shape>,
+    shape: Option<&Relations>,
 ) -> Result<Verdict, SyncError> {
     let rows = tx.query(UNUSABLE, &[param::oid(relation.oid)]).await?;
     let is_synced = |name: &String| shape.is_none_or(|shape| shape.names.contains(name));
@@ -223,7 +224,7 @@ async fn of_types(
         None => Verdict::Ok(format!("select, insert and update on {}", relation.shown())),
         Some((column, type_, schema)) => Verdict::Warning(format!(
             "Column {column} is of type {type_}, and the local role has no usage on its schema: a run in which a value does not fit its column would fail instead of rejecting that row. {}",
-            sync::usage(SideName::Local, &schema)
+            engine::usage(SideName::Local, &schema)
         )),
     })
 }

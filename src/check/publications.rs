@@ -1,5 +1,6 @@
-//! Publications of the local tables that make Postgres refuse updates: a row needs a replica identity, and a row filter or
-//! a column list must fit it (<https://www.postgresql.org/docs/current/logical-replication-row-filter.html>).
+//! Checks for publications of the local tables that make Postgres refuse updates. A published table needs a replica
+//! identity, and its row filter and column list must fit that
+//! (<https://www.postgresql.org/docs/current/logical-replication-row-filter.html>).
 
 use super::{Finding, Verdict};
 use crate::db::catalog::Relation;
@@ -7,7 +8,7 @@ use crate::db::family::family;
 use crate::db::{DbError, Local, PUBLICATION_REMEDY, Tx, param};
 use crate::error::{ErrorCode, Failure};
 
-/// What is found of the publications of the local table and of our own tables.
+/// Returns findings about publications of the local table and of our own tables.
 pub(super) async fn findings(
     tx: &Tx<'_, Local>,
     table: &Relation,
@@ -19,8 +20,9 @@ pub(super) async fn findings(
     Ok(found.into_iter().flatten().collect())
 }
 
-/// The tables `ours` that hold rows: the local table's with its partitions and heirs, and those of a sync itself; `place`
-/// numbers each of them and its ancestors in `published_as`, from itself up.
+/// Begins the queries below. `ours` lists the tables that hold rows: the local table with its partitions and the tables
+/// that inherit from it, and our own tables. `published_as` lists each of them with its partition ancestors; `place` is
+/// 0 for the table itself and grows towards the root.
 macro_rules! ours {
     () => {
         concat!(
@@ -62,7 +64,7 @@ where o.relreplident <> 'f' and o.identity is null
 order by 1"
 );
 
-/// A published table whose rows have no identity takes no updates.
+/// Checks for published tables without a replica identity. Postgres refuses updates of them.
 async fn replica_identity(
     tx: &Tx<'_, Local>,
     table: &Relation,
@@ -82,8 +84,9 @@ async fn replica_identity(
     Ok(Some(Finding::new("local replica identity", verdict)))
 }
 
-/// Filters and lists that the identity does not fit. Servers before version 15 have neither, nor the columns, so these are
-/// read as JSON. A partition that is published as its root goes by what is said of the highest published ancestor.
+/// Lists the row filters and column lists that the replica identity does not fit. Servers before version 15 have
+/// neither, and lack the catalog columns, so these are read through JSON. For a partition that is published as its
+/// root, the highest published ancestor counts.
 const UNCOVERED: &str = concat!(
     "-- look for publications that the replica identity does not cover",
     ours!(),
@@ -117,7 +120,8 @@ select format('%s (the %s of publication %I)', u.name, u.what, u.pubname) from (
 order by 1"
 );
 
-/// A table whose row filter or column list does not fit its replica identity takes no updates.
+/// Checks for tables whose row filter or column list does not fit the replica identity. Postgres refuses updates of
+/// them.
 async fn filters(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, DbError> {
     let rows = tx.query(UNCOVERED, &[param::oid(table.oid)]).await?;
     if rows.is_empty() {

@@ -1,21 +1,27 @@
-//! Sequences that give the local table its keys: one that trails behind the synced keys makes the site's own inserts
-//! fail.
+//! Checks the sequences that provide keys for the local table. If a sequence is behind the synced keys, inserts by the
+//! site itself fail.
 
-use super::reached::Reached;
+use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::db::catalog::{self, Column};
 use crate::db::{DbError, Local, Tx, param, quote};
-use crate::sync::Shape;
+use crate::engine::Relations;
 
-/// Each synced column that takes its value from a sequence, by identity or by default.
-pub(super) async fn findings(local: &mut Reached<Local>, shape: &Shape) -> Vec<Finding> {
+/// Returns a finding for each synced column that takes its values from a sequence, by identity or by default.
+pub(super) async fn findings(
+    local: &mut CheckedConnection<Local>,
+    shape: &Relations,
+) -> Vec<Finding> {
     match look(local, shape).await {
         Ok(findings) => findings,
         Err(error) => vec![Finding::new("sequences", Verdict::Failed(error.failure()))],
     }
 }
 
-async fn look(local: &mut Reached<Local>, shape: &Shape) -> Result<Vec<Finding>, DbError> {
+async fn look(
+    local: &mut CheckedConnection<Local>,
+    shape: &Relations,
+) -> Result<Vec<Finding>, DbError> {
     let tx = local.look().await?;
     let mut findings = Vec::new();
     for sequence in sequences(&tx, shape).await? {
@@ -28,21 +34,21 @@ async fn look(local: &mut Reached<Local>, shape: &Shape) -> Result<Vec<Finding>,
 
 struct Sequence {
     oid: u32,
-    /// The column that it gives values to.
+    /// The column that takes its values from it.
     column: String,
     /// Its schema and name, quoted where needed.
     name: String,
     increment: i64,
-    /// What it gives first.
+    /// Its first value.
     start: i64,
-    /// Whether the role may read it.
+    /// Whether the role may read the sequence.
     is_readable: bool,
-    /// Whether the role may ask what it gave last.
+    /// Whether the role may ask for its last value.
     is_usable: bool,
 }
 
 impl Sequence {
-    /// What it gives next; NULL where that is not known.
+    /// Returns a query for the next value of the sequence. The value is NULL if it is not known.
     fn next(&self) -> String {
         let Self {
             oid,
@@ -88,7 +94,7 @@ join pg_catalog.pg_sequence q on q.seqrelid = s.oid
 where a.attrelid = $1 and a.attname = any ($2) and a.attnum > 0 and not a.attisdropped
 order by a.attnum, s.oid";
 
-async fn sequences(tx: &Tx<'_, Local>, shape: &Shape) -> Result<Vec<Sequence>, DbError> {
+async fn sequences(tx: &Tx<'_, Local>, shape: &Relations) -> Result<Vec<Sequence>, DbError> {
     let is_number = |column: &&Column| {
         ["smallint", "integer", "bigint", "numeric"].contains(&column.base_type.as_str())
     };
@@ -115,14 +121,14 @@ async fn sequences(tx: &Tx<'_, Local>, shape: &Shape) -> Result<Vec<Sequence>, D
     Ok(rows.iter().map(sequence).collect())
 }
 
-/// What the sequence gives next beside the keys that are there. Where that is not known, what it starts at counts: most
-/// likely nobody has used it yet, as the keys come from the remote.
+/// Compares the next value of the sequence with the keys in the table. If the next value is not known, the start value
+/// is used: the keys come from the remote, so most likely nobody has used the sequence yet.
 async fn compared(
     tx: &Tx<'_, Local>,
     sequence: &Sequence,
-    shape: &Shape,
+    shape: &Relations,
 ) -> Result<Verdict, DbError> {
-    // Row security may run code of the table's owner.
+    // Row security may run code of the table's owner, which needs the role's `search_path`.
     tx.use_role_path().await?;
     let Sequence {
         name,

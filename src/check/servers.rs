@@ -1,16 +1,16 @@
-//! The servers of a connection string that names several: which of them answer, and whether they are one database.
+//! Checks a connection string that names several servers: which of them answer, and whether they are one database.
 
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
-use super::reached::Reached;
+use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::config::{Endpoint, Limits};
 use crate::db::{DbError, Local, Remote, Side, SideName, Tx};
 use crate::error::Failure;
 
-/// What one server says of itself: whether it is a standby, and which cluster it belongs to.
+/// What one server reports about itself: whether it is a standby, and to which cluster it belongs.
 struct Answer {
     is_standby: bool,
     cluster: i64,
@@ -20,31 +20,31 @@ const ASK: &str = "\
 -- which server is this
 select pg_catalog.pg_is_in_recovery(), c.system_identifier from pg_catalog.pg_control_system() c";
 
-/// The finding of the remote; none where one server is named.
+/// Returns the finding about the remote servers; `None` unless the URL names several.
 pub(super) async fn of_remote(endpoint: Option<&Endpoint>, limits: &Limits) -> Option<Finding> {
     let ask = async |one: &Endpoint| {
-        let mut reached = Reached::<Remote>::new(Some(one), limits).await?;
-        let tx = reached.look().await.map_err(|e| e.failure())?;
-        ask(&tx).await.map_err(|e| e.failure())
+        let mut reached = CheckedConnection::<Remote>::new(Some(one), limits).await?;
+        let tx = reached.look().await?;
+        ask(&tx).await.map_err(Failure::from)
     };
     let each = several(endpoint)?;
     let answers = join_all(each.iter().map(ask)).await;
     Some(finding(SideName::Remote, &each, &answers))
 }
 
-/// The same of the local database.
+/// Returns the finding about the local servers; `None` unless the URL names several.
 pub(super) async fn of_local(endpoint: Option<&Endpoint>, limits: &Limits) -> Option<Finding> {
     let ask = async |one: &Endpoint| {
-        let mut reached = Reached::<Local>::new(Some(one), limits).await?;
-        let tx = reached.look().await.map_err(|e| e.failure())?;
-        ask(&tx).await.map_err(|e| e.failure())
+        let mut reached = CheckedConnection::<Local>::new(Some(one), limits).await?;
+        let tx = reached.look().await?;
+        ask(&tx).await.map_err(Failure::from)
     };
     let each = several(endpoint)?;
     let answers = join_all(each.iter().map(ask)).await;
     Some(finding(SideName::Local, &each, &answers))
 }
 
-/// An endpoint for each server, where there are several.
+/// Returns an endpoint for each server; `None` unless there are several.
 fn several(endpoint: Option<&Endpoint>) -> Option<Vec<Endpoint>> {
     let each: Vec<_> = endpoint?.each().collect();
     (each.len() > 1).then_some(each)

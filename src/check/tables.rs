@@ -1,32 +1,34 @@
-//! The tables: our own in schema `meter_sync`, and what of the two meter tables takes part.
+//! Checks the tables: our own in schema `meter_sync`, and which columns of the two meter tables a sync uses.
 
-use super::reached::Reached;
+use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::clock;
 use crate::config::{Mapping, Source};
 use crate::db::catalog::{self, Relation};
-use crate::db::migrations::{self, Standing};
+use crate::db::migrations::{self, SchemaVersion};
 use crate::db::{DbError, Local, Remote, Tx, param};
+use crate::engine::{self, Relations, SyncError};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{RunId, TenantId};
-use crate::sync::{self, Shape, SyncError};
+use crate::model::{RunId, TenantId};
 
-/// How the tables of schema `meter_sync` stand, and whether we may make or write them.
-pub(super) async fn of_our_own(local: &mut Reached<Local>) -> Finding {
+/// Checks whether the tables of schema `meter_sync` are up to date, and whether the role may create or write them.
+pub(super) async fn of_our_own(local: &mut CheckedConnection<Local>) -> Finding {
     let looked = async {
         let tx = local.look().await?;
         Ok(match migrations::standing(&tx).await? {
-            Standing::Newer => Verdict::Failed(migrations::too_new()),
-            Standing::Absent => may_make(&tx, "not there yet; the first sync makes them").await?,
-            Standing::Behind(steps) => {
+            SchemaVersion::Newer => Verdict::Failed(migrations::too_new()),
+            SchemaVersion::Absent => {
+                may_make(&tx, "not there yet; the first sync makes them").await?
+            }
+            SchemaVersion::Behind(steps) => {
                 let text = format!("{steps} steps behind; the next sync makes them");
                 may_make(&tx, &text).await?
             }
-            Standing::Current => may_write(&tx).await?,
+            SchemaVersion::Current => may_write(&tx).await?,
         })
     };
     let looked: Result<Verdict, DbError> = looked.await;
-    Finding::of("sync tables", looked.map_err(|e| e.failure()))
+    Finding::of("sync tables", looked.map_err(Failure::from))
 }
 
 const MAY_MAKE: &str = "\
@@ -67,32 +69,33 @@ async fn may_write(tx: &Tx<'_, Local>) -> Result<Verdict, DbError> {
     Ok(Verdict::Failed(failure.with_remedy(remedy)))
 }
 
-/// What takes part in a sync, what does not, and what will be converted on the way.
+/// Reports which columns are synced, which are not, and which are converted. Also returns the relations, unless they
+/// cannot be synced.
 pub(super) async fn shape(
-    remote: &mut Reached<Remote>,
-    local: &mut Reached<Local>,
+    remote: &mut CheckedConnection<Remote>,
+    local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
     tenant: &TenantId,
-) -> (Vec<Finding>, Option<Shape>) {
+) -> (Vec<Finding>, Option<Relations>) {
     match look_at_both(remote, local, mapping, tenant).await {
         Ok((findings, shape)) => (findings, Some(shape)),
         Err(error) => {
-            let failed = Verdict::Failed(sync::failure(&error, &mapping.source));
+            let failed = Verdict::Failed(engine::failure(&error, &mapping.source));
             (vec![Finding::new("columns", failed)], None)
         }
     }
 }
 
 async fn look_at_both(
-    remote: &mut Reached<Remote>,
-    local: &mut Reached<Local>,
+    remote: &mut CheckedConnection<Remote>,
+    local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
     tenant: &TenantId,
-) -> Result<(Vec<Finding>, Shape), SyncError> {
+) -> Result<(Vec<Finding>, Relations), SyncError> {
     let there = remote.look().await?;
     let here = local.look().await?;
     let mark = RunId::at(clock::now());
-    let (shape, table) = sync::look(&there, &here, mapping, tenant, mark).await?;
+    let (shape, table) = engine::look(&there, &here, mapping, tenant, mark).await?;
     let remote_table = match &mapping.source {
         Source::Table(name) => catalog::find(&there, name).await?,
         Source::Query(_) => None,
@@ -106,7 +109,7 @@ async fn look_at_both(
     Ok((findings, shape))
 }
 
-fn synced(shape: &Shape) -> Finding {
+fn synced(shape: &Relations) -> Finding {
     let text = format!(
         "{} are synced by key ({}): {}",
         shape.names.len(),
@@ -123,12 +126,12 @@ where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
   and a.attnotnull and not a.atthasdef and a.attidentity = ''
 order by a.attnum";
 
-/// The local columns that a sync never touches; without a default and not null they keep new meters
-/// out.
+/// Lists the local columns that a sync never touches. If one is `not null` and has no default, the table accepts no new
+/// meter.
 async fn only_here(
     tx: &Tx<'_, Local>,
     table: &Relation,
-    shape: &Shape,
+    shape: &Relations,
 ) -> Result<Option<Finding>, DbError> {
     let untouched = |name: &String| !shape.names.contains(name);
     let names = table.columns.iter().map(|column| &column.name);
@@ -155,7 +158,7 @@ async fn only_here(
     Ok(Some(Finding::new("columns only here", verdict)))
 }
 
-fn only_there(remote: &Relation, shape: &Shape, mapping: &Mapping) -> Option<Finding> {
+fn only_there(remote: &Relation, shape: &Relations, mapping: &Mapping) -> Option<Finding> {
     let names = remote.columns.iter().map(|column| column.name.as_str());
     let unread = names.filter(|name| {
         *name != mapping.tenant_column && !shape.names.iter().any(|synced| synced == name)
@@ -165,7 +168,7 @@ fn only_there(remote: &Relation, shape: &Shape, mapping: &Mapping) -> Option<Fin
     (!names.is_empty()).then(|| Finding::new("columns only there", Verdict::Ok(text)))
 }
 
-fn converted(shape: &Shape) -> Option<Finding> {
+fn converted(shape: &Relations) -> Option<Finding> {
     let both = shape.remote_columns.iter().zip(&shape.columns);
     let differing = both.filter(|(there, here)| there.base_type != here.base_type);
     let differing = differing.map(|(there, here)| {
@@ -180,7 +183,7 @@ fn converted(shape: &Shape) -> Option<Finding> {
     (!differing.is_empty()).then(|| Finding::new("types that differ", Verdict::Ok(text)))
 }
 
-/// What a time becomes where only one side knows its zone.
+/// What happens to a time value if only one of the two types has a time zone.
 fn moment(from: &str, to: &str) -> &'static str {
     let has_zone = |name: &str| name.contains("with time zone") || name.starts_with("tstz");
     let is_time_of_day = |name: &str| name.starts_with("time with time zone");

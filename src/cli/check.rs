@@ -1,4 +1,4 @@
-//! `meter-sync check`: what was looked at, a line each, and the verdict on the whole.
+//! `meter-sync check`: prints one line for each finding, and the verdict on the whole.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ pub(super) struct CheckArgs {
 }
 
 impl CheckArgs {
-    /// Looks at everything and reports it.
+    /// Runs all checks and reports the findings. The exit code is that of the first failed check, or else 0.
     pub(super) async fn run(self, config: &Config) -> Report {
         let findings = crate::check::run(config).await;
         let report = CheckReport::of(&findings);
@@ -35,10 +35,10 @@ impl CheckArgs {
     }
 }
 
-/// The findings of a check and the verdict on the whole, as `check --json` gives them.
+/// The findings of a check and the verdict on the whole, as `check --json` prints them.
 #[derive(Debug, Serialize)]
 struct CheckReport<'a> {
-    /// The worst verdict of a finding.
+    /// The worst verdict among the findings.
     verdict: VerdictWord,
     /// Whether a sync can run, in one sentence.
     summary: String,
@@ -55,10 +55,10 @@ struct FindingReport<'a> {
     subject: &'a str,
     verdict: VerdictWord,
     text: &'a str,
-    /// What kind of failure it is.
+    /// The error code of a failed check; left out for other findings.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<ErrorCode>,
-    /// What to do about a failure.
+    /// What to do about a failed check; left out for other findings.
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<&'a str>,
 }

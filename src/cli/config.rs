@@ -1,4 +1,4 @@
-//! `meter-sync config`: every setting, its value and where it came from.
+//! `meter-sync config`: lists every setting, its value and where the value came from.
 
 use serde::Serialize;
 

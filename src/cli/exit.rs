@@ -1,8 +1,8 @@
 //! The exit codes, as `--help` lists them.
 
 use crate::error::{ErrorCode, Failure};
-use crate::meter::Outcome;
-use crate::runs::report::{RunReport, RunState};
+use crate::mirrors::run::report::{RunReport, RunState};
+use crate::model::Outcome;
 
 pub(super) const FAILED: u8 = 1;
 pub(super) const USAGE: u8 = 2;
@@ -10,7 +10,7 @@ const REFUSED: u8 = 3;
 pub(super) const ALREADY_RUNNING: u8 = 4;
 const PARTIAL: u8 = 5;
 
-/// The code of a command that asked for a run.
+/// Returns the exit code of a command that requested a run.
 pub(super) fn of_report(run: &RunReport) -> u8 {
     match run.state {
         RunState::AlreadyRunning => ALREADY_RUNNING,
@@ -18,7 +18,7 @@ pub(super) fn of_report(run: &RunReport) -> u8 {
     }
 }
 
-/// The code of a run that ended so. A dry run has an error where a sync would be refused.
+/// Returns the exit code for a run's outcome. A dry run has an error if a sync would be refused.
 pub(super) fn of_outcome(outcome: Option<Outcome>, error: Option<&Failure>) -> u8 {
     let of_error = || error.map(|error| of_error(error.code));
     match outcome {
@@ -33,7 +33,7 @@ pub(super) fn of_outcome(outcome: Option<Outcome>, error: Option<&Failure>) -> u
     }
 }
 
-/// The code of a command that ended with an error.
+/// Returns the exit code of a command that ended with an error.
 pub(super) fn of_error(code: ErrorCode) -> u8 {
     match code {
         ErrorCode::ConfigMissing

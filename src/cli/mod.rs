@@ -1,4 +1,4 @@
-//! The command line: which command runs what, and with which exit code it ends.
+//! The command line: its commands, what each of them runs, and the exit code.
 
 use std::collections::BTreeSet;
 
@@ -12,18 +12,19 @@ use crate::config::{Config, Environment, LogSettings, Settings};
 use crate::db::{Database, migrations};
 use crate::error::Failure;
 use crate::mcp::manifest::manifest;
-use crate::runs::RUN_ENDED;
+use crate::mirrors::RUN_ENDED;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 
 pub use report::Report;
 
+mod run_text;
+mod terminal;
+
 mod check;
 mod config;
 mod exit;
-mod person;
 mod report;
-mod run;
 mod status;
 mod sync;
 
@@ -79,20 +80,20 @@ enum Command {
 }
 
 impl Command {
-    /// What is logged where no setting says: a server tells what it does, a command that prints a
-    /// report in the end leaves the telling to it.
+    /// Returns the log filter that applies if no setting gives one. A server logs what it does. A command that prints
+    /// a report at the end logs only warnings and errors.
     fn log_filter(&self) -> Targets {
         match self {
-            // rmcp tells at `info` of each conversation's every step.
+            // At `info`, rmcp logs every step of every conversation.
             Self::Serve | Self::Stdio => Targets::new()
                 .with_default(Level::INFO)
                 .with_target("rmcp", Level::WARN),
-            // What it says on standard output stays in sight.
+            // Only a few lines, so that the text on standard output stays visible.
             Self::Demo(_) => Targets::new()
                 .with_default(Level::WARN)
                 .with_target("meter_sync::demo", Level::INFO)
                 .with_target("meter_sync::embedded", Level::INFO),
-            // Its report tells how the run ended.
+            // The report already says how the run ended.
             Self::Sync(_) => Targets::new()
                 .with_default(Level::WARN)
                 .with_target(RUN_ENDED, LevelFilter::OFF),
@@ -104,7 +105,7 @@ impl Command {
 }
 
 impl Cli {
-    /// Reads the command line and the variables of its flags. An empty variable counts as not set.
+    /// Reads the command line and the environment variables of its flags. An empty variable counts as not set.
     pub fn read() -> Result<Self, clap::Error> {
         let environment = Environment::of_process();
         let unset = |arg: Arg| match arg.get_env().is_some_and(|name| environment.is_blank(name)) {
@@ -116,7 +117,7 @@ impl Cli {
         Self::from_arg_matches(&command.try_get_matches()?)
     }
 
-    /// Every variable that a flag of any command has.
+    /// Returns the environment variables of all flags of all commands.
     fn variables() -> BTreeSet<String> {
         let command = Self::command();
         let commands = std::iter::once(&command).chain(command.get_subcommands());
@@ -127,7 +128,7 @@ impl Cli {
             .collect()
     }
 
-    /// Runs the command to its end.
+    /// Runs the command and returns its report.
     pub fn run(self) -> Report {
         let log = LogSettings::load(&self.settings);
         let logging = telemetry::start(&log, self.command.log_filter());
@@ -137,9 +138,9 @@ impl Cli {
             Err(error) => return Report::of_error(&error.into()),
         };
         let report = runtime.block_on(Box::pin(self.dispatch()));
-        // Reading standard input cannot be cancelled; do not wait for one more line.
+        // A read of standard input cannot be cancelled, so do not wait for it.
         runtime.shutdown_background();
-        // The report of an error comes after what was logged of it.
+        // Flushes the log, so that the report of an error comes after the log lines about it.
         drop(logging);
         report.unwrap_or_else(|error| Report::of_error(&error))
     }
@@ -193,7 +194,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 async fn migrate(config: &Config) -> anyhow::Result<Report> {
     let (_, local) = config.require_databases().map_err(Failure::from)?;
     let local = Database::new(local, &config.limits)?;
-    let mut connection = local.connect().await.map_err(|error| error.failure())?;
+    let mut connection = local.connect().await?;
     let text = match migrations::run(&mut connection).await? {
         migrations::Migrated::Current => {
             "The tables of schema meter_sync are up to date.\n".to_owned()

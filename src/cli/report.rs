@@ -1,4 +1,4 @@
-//! What a command prints in the end, and its exit code.
+//! Prints the result of a command.
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -7,16 +7,16 @@ use serde::Serialize;
 
 use super::exit;
 use crate::error::Failure;
-use crate::visible;
+use crate::printable;
 
-/// What a command prints in the end, and its exit code.
+/// What a command prints at the end, and its exit code.
 #[derive(Debug, Default)]
 pub struct Report {
     /// For standard output.
     stdout: String,
     /// For standard error.
     stderr: String,
-    /// How the command ended.
+    /// The exit code.
     code: u8,
 }
 
@@ -24,7 +24,7 @@ impl Report {
     /// A success with text for standard output.
     pub(super) fn text(stdout: &str) -> Self {
         Self {
-            stdout: visible::lines(stdout),
+            stdout: printable::lines(stdout),
             ..Self::default()
         }
     }
@@ -33,28 +33,28 @@ impl Report {
     pub(super) fn json(value: &impl Serialize) -> Self {
         match serde_json::to_string_pretty(value) {
             Ok(text) => Self {
-                stdout: visible::json(&text) + "\n",
+                stdout: printable::json(&text) + "\n",
                 ..Self::default()
             },
             Err(error) => Self::of_error(&error.into()),
         }
     }
 
-    /// The same with another exit code.
+    /// Returns the report with another exit code.
     pub(super) fn with_code(self, code: u8) -> Self {
         Self { code, ..self }
     }
 
-    /// Asks the person at the terminal something, before the report.
+    /// Writes a question to standard error, before the report.
     pub(super) fn ask(question: &str) -> std::io::Result<()> {
         let mut stderr = std::io::stderr();
         stderr.write_all(question.as_bytes())?;
         stderr.flush()
     }
 
-    /// An error of the command line itself, or its help.
+    /// Returns the report for an error in the command line, or for its help.
     pub fn of_usage(error: &clap::Error) -> Self {
-        let text = visible::lines(&error.render().to_string());
+        let text = printable::lines(&error.render().to_string());
         if error.use_stderr() {
             Self {
                 stderr: text,
@@ -66,21 +66,21 @@ impl Report {
         }
     }
 
-    /// An error that kept the command from its end.
+    /// Returns the report for an error that ended the command early.
     pub(super) fn of_error(error: &anyhow::Error) -> Self {
         let (text, code) = match error.downcast_ref::<Failure>() {
             Some(failure) => (describe(failure), exit::of_error(failure.code)),
             None => (format!("{error:#}"), exit::FAILED),
         };
         Self {
-            stderr: visible::lines(&format!("error: {text}\n")),
+            stderr: printable::lines(&format!("error: {text}\n")),
             code,
             ..Self::default()
         }
     }
 
-    /// Writes it, and gives the code to end with. A reader who has gone needs nothing more; any other output that cannot
-    /// be written is an error.
+    /// Writes the report and returns the exit code. It is no error if the reader of standard output has closed the
+    /// pipe; any other failure to write to standard output is.
     pub fn print(self) -> ExitCode {
         let mut stdout = std::io::stdout();
         let written = stdout.write_all(self.stdout.as_bytes());
@@ -91,13 +91,13 @@ impl Report {
             }
             Ok(()) | Err(_) => (self.stderr, self.code),
         };
-        // Where this cannot be written there is nobody left to tell.
+        // A failure to write to standard error cannot be reported anywhere.
         drop(std::io::stderr().write_all(told.as_bytes()));
         ExitCode::from(code)
     }
 }
 
-/// A failure in words, over two lines.
+/// Formats a failure on two lines: the message with the code, then the remedy.
 pub(super) fn describe(failure: &Failure) -> String {
     format!(
         "{} [{}]\n        {}",
@@ -107,7 +107,8 @@ pub(super) fn describe(failure: &Failure) -> String {
     )
 }
 
-/// A text that may hold names of a database, so that none of them looks like a line of ours.
+/// Puts a text on one line. It may contain names from a database, and none of them must look like a line of the
+/// report.
 pub(super) fn on_one_line(text: &str) -> String {
-    visible::line(text, usize::MAX)
+    printable::line(text, usize::MAX)
 }

@@ -1,16 +1,16 @@
-//! `meter-sync status`: the same answer that every surface gives.
+//! `meter-sync status`: prints the same status that MCP, REST and the page show.
 
-use super::run::{RunText, SHOWN};
+use super::run_text::{RunText, SHOWN};
 use super::{Report, exit};
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
-use crate::meter::RunId;
-use crate::runs::Runs;
-use crate::runs::report::summary;
-use crate::runs::status::{Health, RunRecord, Status, StatusQuery};
-use crate::visible;
+use crate::mirrors::Mirrors;
+use crate::mirrors::run::report::summary;
+use crate::mirrors::state::status::{Health, RunRecord, Status, StatusQuery};
+use crate::model::RunId;
+use crate::printable;
 
-/// A name longer than this is cut.
+/// The longest name in characters; a longer one is cut.
 const LONGEST_NAME: usize = 200;
 
 #[derive(Debug, clap::Args)]
@@ -27,18 +27,18 @@ pub(super) struct StatusArgs {
 }
 
 impl StatusArgs {
-    /// Asks the local database and prints the answer.
+    /// Reads the status, or with `--run` one run, from the local database and reports it.
     pub(super) async fn run(self, app: &App) -> anyhow::Result<Report> {
-        let runs = app.runs();
+        let mirrors = app.mirrors();
         match (self.run, self.json) {
-            (Some(id), true) => run_as_json(runs, id).await,
-            (Some(id), false) => run_in_words(runs, id).await,
+            (Some(id), true) => run_as_json(mirrors, id).await,
+            (Some(id), false) => run_in_words(mirrors, id).await,
             (None, as_json) => {
                 let query = StatusQuery {
                     history: self.history,
                     ..StatusQuery::default()
                 };
-                let status = runs.status(&query).await?;
+                let status = mirrors.status(&query).await?;
                 let report = match as_json {
                     true => Report::json(&status),
                     false => Report::text(&in_words(&status)),
@@ -49,15 +49,16 @@ impl StatusArgs {
     }
 }
 
-/// The status with one run, its changes and its rejected rows; it is given with the local database down, too.
-async fn run_as_json(runs: &Runs, id: RunId) -> anyhow::Result<Report> {
+/// Reports the status with one run, its changes and its rejected rows, as JSON. Answers while the local database is
+/// down, too.
+async fn run_as_json(mirrors: &Mirrors, id: RunId) -> anyhow::Result<Report> {
     let query = StatusQuery {
         run_id: Some(id),
         include_changes: true,
         changes_limit: SHOWN,
         ..StatusQuery::default()
     };
-    let status = runs.status(&query).await?;
+    let status = mirrors.status(&query).await?;
     let is_running = status
         .running
         .as_ref()
@@ -71,8 +72,8 @@ async fn run_as_json(runs: &Runs, id: RunId) -> anyhow::Result<Report> {
     Ok(Report::json(&status).with_code(code))
 }
 
-async fn run_in_words(runs: &Runs, id: RunId) -> anyhow::Result<Report> {
-    let detail = runs.run(id).await?.ok_or_else(|| no_such_run(id))?;
+async fn run_in_words(mirrors: &Mirrors, id: RunId) -> anyhow::Result<Report> {
+    let detail = mirrors.run(id).await?.ok_or_else(|| no_such_run(id))?;
     let run = &detail.run;
     let code = match run.outcome {
         None => exit::ALREADY_RUNNING,
@@ -80,7 +81,7 @@ async fn run_in_words(runs: &Runs, id: RunId) -> anyhow::Result<Report> {
     };
     let started = run.started_at.format("%Y-%m-%d %H:%M:%S UTC");
     let header = format!("started    {started}, trigger {}\n", run.trigger);
-    let text = RunText::of_detail(runs, detail).await?;
+    let text = RunText::of_detail(mirrors, detail).await?;
     Ok(Report::text(&format!("{header}{text}")).with_code(code))
 }
 
@@ -102,7 +103,7 @@ fn in_words(status: &Status) -> String {
     let mut text = format!("{}\n{}\n", status.summary, status.next_step);
     if let Some(tenant) = &status.tenant {
         let name = tenant.name.as_ref().map_or_else(String::new, |name| {
-            format!(" ({})", visible::line(name, LONGEST_NAME))
+            format!(" ({})", printable::line(name, LONGEST_NAME))
         });
         text += &format!("tenant     {}{name}\n", tenant.id);
     }
@@ -132,7 +133,7 @@ fn in_words(status: &Status) -> String {
 }
 
 fn line(run: &RunRecord) -> String {
-    let outcome = run.outcome.map_or("running", crate::meter::Outcome::as_str);
+    let outcome = run.outcome.map_or("running", crate::model::Outcome::as_str);
     let started = run.started_at.format("%Y-%m-%d %H:%M:%S");
     format!(
         "{started}  {outcome:<11} {:<8} {}  {}",

@@ -1,17 +1,17 @@
-//! `meter-sync sync`: one run from the command line.
+//! `meter-sync sync`: runs one sync from the command line.
 
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::run::RunText;
-use super::{Report, exit, person};
+use super::run_text::RunText;
+use super::{Report, exit, terminal};
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{Permission, Progress, RunId, Trigger};
-use crate::runs::report::RunReport;
-use crate::runs::{Allow, Request, Requested, Ticket, approval_of};
+use crate::mirrors::run::report::RunReport;
+use crate::mirrors::{Allow, Request, Requested, Ticket, approval_of};
+use crate::model::{Permission, Progress, RunId, Trigger};
 use crate::shutdown::Shutdown;
 
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ pub(super) struct SyncArgs {
     /// Print the run as one JSON object
     #[arg(long, env = "METER_SYNC_JSON", value_parser = clap::builder::BoolishValueParser::new())]
     json: bool,
-    // No variables for the next four: what a person allows once must not stay allowed.
+    // The next four flags have no environment variables: what a person allows once must not stay allowed.
     /// Let this run deactivate more meters than the brake allows: shows which and asks on the terminal
     #[arg(long, conflicts_with = "allow_plan")]
     allow_mass_deactivation: bool,
@@ -40,12 +40,13 @@ pub(super) struct SyncArgs {
     reason: Option<String>,
 }
 
-/// Where other meters are due each time the question is answered, it comes so often at most.
+/// How often the question is asked at most. It is asked again if other meters are due to be deactivated by the time
+/// it is answered.
 const QUESTIONS: u32 = 3;
 
 impl SyncArgs {
-    /// Requests a run and stays with it to its end. Where the brake refuses it and a person at the terminal may let it pass,
-    /// asks, and requests a second one.
+    /// Requests a run and waits for its end. If the brake refuses the run and `--allow-mass-deactivation` was given
+    /// without `--yes`, asks the person at the terminal, and on approval requests another run.
     pub(super) async fn run(self, app: &App, shutdown: &Shutdown) -> anyhow::Result<Report> {
         let asks = self.allow_mass_deactivation && !self.yes && !self.dry_run;
         let mut run = carry_out(app, self.request(app), shutdown).await?;
@@ -54,16 +55,16 @@ impl SyncArgs {
             let Some(held) = held else {
                 break;
             };
-            if !person::lets_pass(held, shutdown.token()).await? {
+            if !terminal::lets_pass(held, shutdown.token()).await? {
                 break;
             }
             run = carry_out(app, self.approved(app, run.run_id), shutdown).await?;
         }
-        // Behind the run the log is pruned.
+        // After the run, a background task prunes the log.
         shutdown.finish().await;
         let report = match self.json {
             true => Report::json(&run),
-            false => Report::text(&RunText::of_report(app.runs(), &run).await.to_string()),
+            false => Report::text(&RunText::of_report(app.mirrors(), &run).await.to_string()),
         };
         Ok(report.with_code(exit::of_report(&run)))
     }
@@ -77,7 +78,7 @@ impl SyncArgs {
             None => (Permission::None, None),
         };
         Request {
-            actor: Some(person::account(&app.runs().site())),
+            actor: Some(terminal::account(&app.mirrors().site())),
             dry_run: self.dry_run,
             reason: self.reason_with(approval.filter(|_| !self.dry_run)),
             allow: Allow {
@@ -88,7 +89,7 @@ impl SyncArgs {
         }
     }
 
-    /// The same request with the deactivations let pass that a run showed.
+    /// Returns the same request with approval for the deactivations that a run showed.
     fn approved(&self, app: &App, shown: RunId) -> Request {
         let request = self.request(app);
         Request {
@@ -101,7 +102,7 @@ impl SyncArgs {
         }
     }
 
-    /// Why, for the log: what the caller says, and what was approved.
+    /// Returns the reason for the log: what the caller says, and what was approved.
     fn reason_with(&self, approval: Option<String>) -> Option<String> {
         match (&self.reason, approval) {
             (Some(reason), Some(approval)) => Some(format!("{reason} ({approval})")),
@@ -110,30 +111,30 @@ impl SyncArgs {
     }
 }
 
-/// The reason of a run that was let deactivate whatever is gone, for the log.
+/// The logged reason of a run that was allowed to deactivate any number of meters.
 const ANY_NUMBER: &str = "any number of deactivations was allowed beforehand";
 
-/// Requests a run and waits for its end.
+/// Requests a run and waits for its end. A stop signal cancels the run.
 async fn carry_out(app: &App, request: Request, shutdown: &Shutdown) -> anyhow::Result<RunReport> {
     let stopped = shutdown.token();
-    let requested = stopped.run_until_cancelled(app.runs().request(request));
+    let requested = stopped.run_until_cancelled(app.mirrors().request(request));
     let report = match requested.await.ok_or_else(stopped_by_signal)?? {
         Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
         Requested::Started(mut ticket) => {
             match stopped.run_until_cancelled(follow(&mut ticket)).await {
                 Some(report) => report,
                 None => {
-                    app.runs().cancel(ticket.run_id());
+                    app.mirrors().cancel(ticket.run_id());
                     let ended = tokio::time::timeout(STOP, ended(&mut ticket)).await;
                     ended.map_err(|_elapsed| stopped_by_signal())?
                 }
             }
         }
     };
-    Ok(app.runs().report_with_names(report).await)
+    Ok(app.mirrors().report_with_names(report).await)
 }
 
-/// The report of a run once it has ended, though its contents may still be compared.
+/// Waits until the run has ended and returns its report. Does not wait for the comparison of contents after it.
 async fn ended(ticket: &mut Ticket) -> RunReport {
     loop {
         let report = ticket.wait(TICK).await;
@@ -143,8 +144,8 @@ async fn ended(ticket: &mut Ticket) -> RunReport {
     }
 }
 
-/// How long a run that was told to stop is waited for. A run that is being committed goes on to its end; any other is
-/// rolled back at once.
+/// How long to wait for a cancelled run. A run that is already committing goes on to its end; any other is rolled
+/// back at once.
 const STOP: Duration = Duration::from_secs(2);
 
 fn stopped_by_signal() -> Failure {
@@ -155,11 +156,11 @@ fn stopped_by_signal() -> Failure {
     .with_remedy("Ask `meter-sync status` how it ended; a run that did not commit is rolled back.")
 }
 
-/// How often the shown progress is brought up to date.
+/// How often the displayed progress is updated.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Waits for the end of a run, and of the comparison of contents after it, which ends with this process; on a terminal
-/// shows how far the run is.
+/// Waits for the end of a run, and of the comparison of contents after it, which this process would cut off if it
+/// ended earlier. Shows the progress if standard error is a terminal.
 async fn follow(ticket: &mut Ticket) -> RunReport {
     let progress = ticket.progress();
     let bar = if std::io::stderr().is_terminal() {

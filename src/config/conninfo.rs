@@ -1,19 +1,19 @@
-//! Connection strings as libpq reads them: `postgres://` URLs and `key=value` pairs, both taken
-//! apart into the same list of parameters.
+//! Parses connection strings as libpq does: `postgres://` URLs and `key=value` pairs. Both become the same list of
+//! parameters.
 //!
-//! The driver's own parser knows neither `sslmode=verify-full` nor certificate files, and an error
-//! text of a parser that quotes its input would show passwords. Here no error repeats any part of
-//! the input. Formats: <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>.
+//! The driver's own parser knows neither `sslmode=verify-full` nor certificate files. A parser whose errors quote the
+//! input would show passwords, so no error of this module repeats any part of the input. Formats:
+//! <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>.
 
-/// Parameters in the order given; the last of a name wins, as in libpq.
+/// Parameters in the order given. If a name occurs twice, the last one wins, as in libpq.
 pub(super) type Pairs = Vec<(String, String)>;
 
-/// Why a connection string cannot be taken apart. Repeats nothing of the string.
+/// Why a connection string cannot be parsed. It repeats no part of the string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConninfoError(&'static str);
 
-/// Takes a URL or a list of pairs apart.
+/// Parses a URL or a list of `key=value` pairs.
 pub(super) fn parse(text: &str) -> Result<Pairs, ConninfoError> {
     let text = text.trim();
     let url = ["postgres://", "postgresql://"]
@@ -34,20 +34,20 @@ pub(super) fn parse(text: &str) -> Result<Pairs, ConninfoError> {
     }
 }
 
-/// Whether it is a URL of something else. A value of a pair may hold `://`, too, but comes behind a `=`.
+/// Whether the text is a URL with another scheme. The value of a pair may contain `://` too, but only after a `=`.
 fn is_another_url(text: &str) -> bool {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     scheme.is_some_and(|scheme| !scheme.contains('='))
 }
 
-/// Whether it is a URL as SQLAlchemy writes them.
+/// Whether the text is a URL as SQLAlchemy writes it, with the name of a driver after a `+`.
 fn is_of_another_driver(text: &str) -> bool {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     let name = scheme.and_then(|scheme| scheme.split_once('+'));
     name.is_some_and(|(name, _)| ["postgres", "postgresql"].contains(&name))
 }
 
-/// Writes parameters as `key='value'` pairs, which the driver reads back unchanged.
+/// Writes parameters as `key='value'` pairs. The driver reads them back unchanged.
 pub(super) fn write(parameters: &[(String, String)]) -> String {
     let quote = |value: &str| value.replace('\\', r"\\").replace('\'', r"\'");
     let pairs: Vec<String> = parameters
@@ -57,7 +57,7 @@ pub(super) fn write(parameters: &[(String, String)]) -> String {
     pairs.join(" ")
 }
 
-/// Writes parameters for people, without the password.
+/// Writes parameters for people to read, without the password.
 pub(super) fn show(parameters: &[(String, String)]) -> String {
     let is_plain = |value: &str| {
         let needs_quotes = |c: char| c.is_whitespace() || c == '\'' || c == '\\';
@@ -74,8 +74,7 @@ pub(super) fn show(parameters: &[(String, String)]) -> String {
 fn parse_url(rest: &str) -> Result<Pairs, ConninfoError> {
     let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = address.split_once('/').unwrap_or((address, ""));
-    // Without this check, a password with a raw `/` would end up in the database name, which is
-    // shown.
+    // Without this check, a part of a password with a raw `/` would be read as the database name, which is shown.
     if database.contains(['/', '@']) {
         return Err(ConninfoError(
             "has a stray / or @; in a user, password or database name write %2F and %40",
@@ -98,7 +97,7 @@ fn parse_url(rest: &str) -> Result<Pairs, ConninfoError> {
             "has a parameter without = after the ?; in a user or password write ? as %3F",
         ))?;
         match (decode(key)?.as_str(), value) {
-            // As libpq does for the sake of URLs written for JDBC.
+            // libpq does the same, to accept URLs written for JDBC.
             ("ssl", "true") => push_decoded(&mut parameters, "sslmode", "require")?,
             (key, _) => push_decoded(&mut parameters, key, value)?,
         }
@@ -113,7 +112,7 @@ fn push_decoded(parameters: &mut Pairs, key: &str, value: &str) -> Result<(), Co
     Ok(())
 }
 
-/// `host1:port1,[::1]:port2` as libpq's two comma-separated lists.
+/// Parses hosts such as `host1:port1,[::1]:port2` into the two comma-separated lists of libpq, `host` and `port`.
 fn push_hosts(parameters: &mut Pairs, text: &str) -> Result<(), ConninfoError> {
     if text.is_empty() {
         return Ok(());
@@ -125,7 +124,7 @@ fn push_hosts(parameters: &mut Pairs, text: &str) -> Result<(), ConninfoError> {
         hosts.push(decode(host)?);
         ports.push(decode(port)?);
     }
-    // libpq reads a list of empty hosts as no host: the port then belongs to `?host=..`.
+    // libpq treats a list of empty hosts as no host. The port then belongs to the host of `?host=..`.
     if hosts.iter().any(|host| !host.is_empty()) {
         parameters.push(("host".to_owned(), hosts.join(",")));
     }
@@ -192,7 +191,8 @@ fn parse_pairs(text: &str) -> Result<Pairs, ConninfoError> {
     Ok(parameters)
 }
 
-/// One value, quoted or not, and what follows it. A backslash takes the next character as it is.
+/// Splits off one value, quoted or not, and returns it with the rest of the text. A backslash escapes the next
+/// character.
 fn take_value(text: &str) -> Result<(String, &str), ConninfoError> {
     let quoted = text.starts_with('\'');
     let mut value = String::new();

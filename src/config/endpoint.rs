@@ -1,4 +1,4 @@
-//! One database as a setting: where it is, who we are there, and how TLS is checked.
+//! The connection settings of one database: its servers, the sign-in and TLS.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,42 +6,42 @@ use std::time::Duration;
 
 use super::Limits;
 use super::conninfo::{self, ConninfoError, Pairs};
+use super::database_servers::{Server, Servers, SessionAttrs};
 use super::parameters::Parameters;
-use super::reread::{self, Reread};
-use super::servers::{Server, Servers, SessionAttrs};
 use super::tls::{Tls, TlsError};
+use super::watched_file::{self, WatchedFile};
 
-/// One database: where it is, who we are there, and how TLS is checked. Its `Debug` shows no secret.
+/// The connection settings of one database: its servers, the sign-in and TLS. Its `Debug` output shows no secret.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// What the driver connects with, but for the servers; holds the password.
+    /// The configuration of the driver, without the servers. It holds the password.
     driver: tokio_postgres::Config,
     servers: Servers,
     sslmode: String,
     tls: Tls,
-    /// What it was made of, to be made again when one of the files changes.
-    made_of: Arc<MadeOf>,
+    /// The input of the constructor, to build the endpoint again when one of its files changes.
+    made_of: Arc<EndpointSource>,
 }
 
 #[derive(Clone)]
-struct MadeOf {
-    /// Of the connection string; hold the password.
+struct EndpointSource {
+    /// The parameters of the connection string. They hold the password.
     pairs: Pairs,
     limits: Limits,
     unacknowledged: Option<Duration>,
-    /// The file that holds the connection string.
-    file: Option<Reread>,
-    /// The files that the connection string names.
-    named: Vec<Reread>,
+    /// The file that holds the connection string; `None` if it did not come from a file.
+    file: Option<WatchedFile>,
+    /// The certificate and key files that the connection string names.
+    named: Vec<WatchedFile>,
 }
 
-/// Why a connection string cannot be used. Repeats nothing of the string.
+/// Why a connection string cannot be used. It repeats no part of the string.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
-    /// It cannot be taken apart.
+    /// It cannot be parsed.
     #[error(transparent)]
     Syntax(#[from] ConninfoError),
-    /// It holds a parameter that means nothing here.
+    /// It has a parameter with an unknown name.
     #[error("has a parameter that is not known (the nearest known one is {nearest})")]
     UnknownParameter {
         /// The known parameter that resembles it most.
@@ -55,13 +55,13 @@ pub enum EndpointError {
         /// What is wrong with its value.
         problem: &'static str,
     },
-    /// TLS cannot be set up as asked.
+    /// TLS cannot be set up as the string asks.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// Its file has changed, and cannot be read or is empty.
     #[error("its file cannot be read, or is empty")]
     FileUnread,
-    /// Its file has changed, and leads elsewhere.
+    /// Its file has changed, and now names another server or database.
     #[error("leads to another server or database than before, which takes a restart")]
     OtherDatabase,
 }
@@ -70,7 +70,7 @@ pub enum EndpointError {
 const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
 
 impl Endpoint {
-    /// Reads a libpq URL or `key=value` list. `limits` gives what the string leaves open.
+    /// Parses a libpq URL or `key=value` list. `limits` gives the timeouts that the string does not set.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, EndpointError> {
         Self::from_pairs(conninfo::parse(text)?, limits)
     }
@@ -79,9 +79,9 @@ impl Endpoint {
         let named = pairs
             .iter()
             .filter(|(name, _)| FILES.contains(&name.as_str()));
-        let made_of = MadeOf {
+        let made_of = EndpointSource {
             named: named
-                .map(|(_, path)| Reread::new(Path::new(path)))
+                .map(|(_, path)| WatchedFile::new(Path::new(path)))
                 .collect(),
             pairs: pairs.clone(),
             limits: limits.clone(),
@@ -100,36 +100,36 @@ impl Endpoint {
         })
     }
 
-    /// The same, from a file.
-    pub(super) fn of_file(mut self, file: Reread) -> Self {
+    /// Sets the file that the connection string was read from.
+    pub(super) fn of_file(mut self, file: WatchedFile) -> Self {
         Arc::make_mut(&mut self.made_of).file = Some(file);
         self
     }
 
-    /// The same as its files say now; `None` where none of them has changed.
+    /// Builds the endpoint again if one of its files has changed; `None` if none has.
     ///
     /// # Errors
     ///
-    /// What a file holds now cannot be used, or leads to another database.
+    /// The new content of a file cannot be used, or names another server or database.
     pub fn renewed(&self) -> Option<Result<Self, EndpointError>> {
         let files = self.made_of.file.iter().chain(&self.made_of.named);
         files
             .into_iter()
-            .any(Reread::has_changed)
+            .any(WatchedFile::has_changed)
             .then(|| self.made_again())
     }
 
     fn made_again(&self) -> Result<Self, EndpointError> {
-        let MadeOf {
+        let EndpointSource {
             pairs,
             limits,
             unacknowledged,
             file,
             named: _,
         } = &*self.made_of;
-        let made = match file.as_ref().map(|file| Reread::new(file.path())) {
+        let made = match file.as_ref().map(|file| WatchedFile::new(file.path())) {
             None => Self::from_pairs(pairs.clone(), limits)?,
-            Some(file) => match reread::read(file.path()) {
+            Some(file) => match watched_file::read(file.path()) {
                 Ok(Some(text)) => Self::parse(&text, limits)?.of_file(file),
                 Ok(None) | Err(_) => return Err(EndpointError::FileUnread),
             },
@@ -144,8 +144,8 @@ impl Endpoint {
         }
     }
 
-    /// The same, giving a connection up once what was sent stays unacknowledged for so long,
-    /// unless the string says how long.
+    /// Closes a connection once sent data stays unacknowledged for longer than `limit`. A `tcp_user_timeout` in the
+    /// connection string takes precedence.
     #[must_use]
     pub(super) fn with_unacknowledged_limit(mut self, limit: Duration) -> Self {
         Arc::make_mut(&mut self.made_of).unacknowledged = Some(limit);
@@ -155,17 +155,17 @@ impl Endpoint {
         self
     }
 
-    /// What the driver connects with, but for the servers. Holds the password.
+    /// The configuration of the driver, without the servers. It holds the password.
     pub fn driver(&self) -> &tokio_postgres::Config {
         &self.driver
     }
 
-    /// Where the database may be.
+    /// The servers to connect to.
     pub fn servers(&self) -> &Servers {
         &self.servers
     }
 
-    /// An endpoint for each of the servers alone, whichever sessions it gives.
+    /// Returns one endpoint for each server. It accepts any session, whatever `target_session_attrs` says.
     pub fn each(&self) -> impl Iterator<Item = Self> {
         self.servers.list.iter().map(|server| {
             let mut alone = self.clone();
@@ -185,13 +185,13 @@ impl Endpoint {
         &self.tls
     }
 
-    /// `host:port/dbname` for logs and people; neither user nor password.
+    /// `host:port/dbname`, for logs and people. It contains neither user nor password.
     pub fn place(&self) -> String {
         let hosts: Vec<String> = self.servers.list.iter().map(Server::to_string).collect();
         format!("{}/{}", hosts.join(","), self.database())
     }
 
-    /// Whether both lead to one database: a host and port in common, and the same name.
+    /// Whether both endpoints name the same database: they have a host and port in common, and the same database name.
     pub fn same_database(&self, other: &Self) -> bool {
         let mut places = self.servers.list.iter().map(Server::canonical);
         let others: Vec<_> = other.servers.list.iter().map(Server::canonical).collect();
@@ -203,7 +203,7 @@ impl Endpoint {
         self.servers.list.iter().all(Server::is_on_this_machine)
     }
 
-    /// Its name on the server.
+    /// The name of the database.
     pub fn database(&self) -> &str {
         self.driver.get_dbname().unwrap_or_default()
     }

@@ -1,11 +1,11 @@
-//! What can be wrong with a setting, said without ever repeating a secret.
+//! The errors of settings. They never repeat a secret.
 
 use crate::error::{ErrorCode, Failure};
 
 /// A setting that is missing or cannot be used. No variant holds the value of a secret setting.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A setting without which the command cannot run is not set anywhere.
+    /// A setting that the command needs is not set anywhere.
     #[error("{0} is not set")]
     Missing(&'static str),
     /// A setting has a value that cannot be used.
@@ -15,23 +15,22 @@ pub enum ConfigError {
         place: String,
         /// What is wrong with it.
         problem: String,
-        /// What to do, when it is more than correcting the named setting.
+        /// What to do; `None` if correcting the named setting is enough.
         remedy: Option<&'static str>,
     },
-    /// A setting names a file that cannot be read. The path is left out: it may be a secret that
-    /// was put where a path belongs.
+    /// A setting names a file that cannot be read. The path is left out, because it may be a misplaced secret.
     #[error("{place}: the file it names cannot be read")]
     File {
         /// The setting, named as it was given.
         place: String,
-        /// Why.
+        /// Why the file cannot be read.
         #[source]
         source: std::io::Error,
     },
 }
 
 impl ConfigError {
-    /// The error for a setting `place` with a value that cannot be used.
+    /// An error for a value that cannot be used. `place` names the setting as it was given.
     pub(super) fn invalid(place: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Invalid {
             place: place.into(),
@@ -40,7 +39,7 @@ impl ConfigError {
         }
     }
 
-    /// The code under which every surface shows it.
+    /// The error code that every surface shows.
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Missing(_) => ErrorCode::ConfigMissing,

@@ -1,4 +1,4 @@
-//! The TOML file: settings by their keys. Unknown keys and wrong types are refused by name.
+//! Reads the TOML file of settings. An unknown key or a value of the wrong type is an error that names the key.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::layers::{Value, place_in_file};
-use super::reread::without_mark;
 use super::settings::{Kind, Setting};
 use super::values;
+use super::watched_file::without_mark;
 
-/// The settings of a file; `named_by` is the setting that gives its path.
+/// Reads the settings of a file. `named_by` is the setting that gave its path.
 pub(super) fn read(path: &Path, named_by: &str) -> Result<BTreeMap<Setting, Value>, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File {
         place: format!("{named_by} = {}", path.display()),
@@ -43,7 +43,8 @@ fn parse(text: &str, path: &Path) -> Result<BTreeMap<Setting, Value>, ConfigErro
     Ok(values)
 }
 
-/// The line only: the TOML reader's own text shows the line, which may hold a password.
+/// Gives the message and the line number only. The full text of the TOML parser quotes the line, which may hold a
+/// password.
 fn syntax_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
     let before = error.span().and_then(|span| text.get(..span.start));
     let line = before.unwrap_or_default().matches('\n').count() + 1;
@@ -54,7 +55,7 @@ fn syntax_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError
 }
 
 fn setting_of(key: &str) -> Result<Setting, String> {
-    // A file that names a file would only raise the question which of the two counts.
+    // The file cannot name another file, as it would be unclear which of the two is used.
     let known = || {
         Setting::ALL
             .iter()
@@ -71,7 +72,7 @@ fn setting_of(key: &str) -> Result<Setting, String> {
     ))
 }
 
-/// The value as text or list; `None` if its type is not the setting's.
+/// Converts a TOML value to text or a list; `None` if it does not have the type of the setting.
 fn convert(setting: Setting, value: toml::Value) -> Option<Value> {
     match (setting.kind(), value) {
         (Kind::Text | Kind::Id | Kind::List, toml::Value::String(text)) => Some(Value::Text(text)),

@@ -1,4 +1,4 @@
-//! The places a setting may come from, in their order: flags, environment, file.
+//! The layers that settings come from, in order of precedence: flags, environment, file, defaults of the command.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -8,31 +8,32 @@ use serde::Serialize;
 
 use super::error::ConfigError;
 use super::file;
-use super::reread::{self, Reread};
 use super::settings::{Setting, Settings};
+use super::watched_file::{self, WatchedFile};
 
-/// The environment as a value, so that nothing but [`Environment::of_process`] reads the real one.
+/// A set of environment variables. Only [`Environment::of_process`] reads the real ones.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
-    /// What this process was started with.
+    /// Returns the environment of this process.
     pub fn of_process() -> Self {
         Self(std::env::vars_os().collect())
     }
 
-    /// Whether a variable is there and empty.
+    /// Whether a variable is set to an empty value.
     pub fn is_blank(&self, name: &OsStr) -> bool {
         self.0.get(name).is_some_and(|value| value.is_empty())
     }
 
-    /// The account that `sudo` was called by, if it was.
+    /// The account that called `sudo` (`SUDO_USER`); `None` without `sudo`.
     pub fn account_behind_sudo(&self) -> Option<String> {
         let name = self.0.get(OsStr::new("SUDO_USER"))?.to_str()?;
         (!name.is_empty()).then(|| name.to_owned())
     }
 
-    /// Refuses a variable that looks like one of ours and is none; `known` are ours.
+    /// Refuses a variable that looks like one of this program but is not in `known`. The error suggests the nearest
+    /// name.
     pub fn refuse_unknown(&self, known: &BTreeSet<String>) -> Result<(), ConfigError> {
         let variables = self
             .0
@@ -52,7 +53,7 @@ impl Environment {
         Err(ConfigError::invalid(unknown, problem))
     }
 
-    /// A variable's text; an empty one counts as not set.
+    /// The text of a variable; `None` if it is not set or blank. Error: it is not UTF-8.
     pub(super) fn get(&self, name: &str) -> Result<Option<&str>, ConfigError> {
         let Some(value) = self.0.get(OsStr::new(name)) else {
             return Ok(None);
@@ -64,8 +65,8 @@ impl Environment {
     }
 }
 
-/// Whether the variable is meant for this program. Those of tests are not, nor those that Kubernetes sets for each service
-/// by its name
+/// Whether a variable is meant for this program: its name starts with `METER_SYNC_`, and neither tests nor Kubernetes
+/// set it. Kubernetes sets variables for each service, named after the service
 /// (<https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables>).
 fn may_be_ours(name: &str, value: &OsStr) -> bool {
     let Some(rest) = name.strip_prefix("METER_SYNC_") else {
@@ -88,21 +89,21 @@ impl<const N: usize> From<[(&str, &str); N]> for Environment {
     }
 }
 
-/// Names only: values may be secrets.
+/// Shows only the names of the variables, because values may be secrets.
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
-/// A setting's value as its layer writes it.
+/// The value of a setting: a text, or a list if the TOML file has an array.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
     List(Vec<String>),
 }
 
-/// All layers, the first to be asked first.
+/// All layers, in order of precedence.
 pub(super) struct Layers(Vec<Layer>);
 
 struct Layer {
@@ -118,7 +119,7 @@ enum Origin {
     Defaults,
 }
 
-/// Whether it is an address of a service, such as `tcp://10.0.0.1:8765`.
+/// Whether a value is the address of a Kubernetes service, such as `tcp://10.0.0.1:8765`.
 fn is_address(value: &OsStr) -> bool {
     let text = value.to_string_lossy();
     ["tcp://", "udp://", "sctp://"]
@@ -126,7 +127,7 @@ fn is_address(value: &OsStr) -> bool {
         .any(|scheme| text.starts_with(scheme))
 }
 
-/// What kind of place a setting's value came from.
+/// The kind of source that the value of a setting came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SettingSource {
@@ -136,22 +137,22 @@ pub enum SettingSource {
     Variable,
     /// The file that `--config` names.
     File,
-    /// Nowhere: the default counts.
+    /// None of these: the default is used.
     Default,
 }
 
 /// A value and where it came from.
-pub(super) struct Found {
+pub(super) struct FoundValue {
     pub(super) source: SettingSource,
-    /// The setting as it was given there: `--listen`, `METER_SYNC_LISTEN`, `listen in <file>`.
+    /// The name of the setting in its source: `--listen`, `METER_SYNC_LISTEN`, `listen in <file>`.
     pub(super) place: String,
     pub(super) value: Value,
-    /// The file that the value was read from, where a setting names one.
-    pub(super) file: Option<Reread>,
+    /// The file that holds the value, if a setting such as `tokens_file` names one.
+    pub(super) file: Option<WatchedFile>,
 }
 
 impl Layers {
-    /// Flags and environment, the file that they name, and what the command makes the default.
+    /// Reads all layers: flags, environment, the file that one of them names, and the defaults of the command.
     pub(super) fn read(
         settings: &Settings,
         environment: &Environment,
@@ -196,18 +197,18 @@ impl Layers {
         ]))
     }
 
-    /// The value that counts.
-    pub(super) fn find(&self, setting: Setting) -> Option<Found> {
+    /// The value of a setting from the first layer that has one.
+    pub(super) fn find(&self, setting: Setting) -> Option<FoundValue> {
         self.0.iter().find_map(|layer| layer.find(setting))
     }
 
-    /// The value that counts, given itself or by a file in the same layer. Both in one layer
-    /// cannot be meant.
+    /// The value of a setting from the first layer that has `setting` itself or `by_file`, which names a file with the
+    /// value. Error: one layer has both, or the file cannot be used.
     pub(super) fn find_secret(
         &self,
         setting: Setting,
         by_file: Setting,
-    ) -> Result<Option<Found>, ConfigError> {
+    ) -> Result<Option<FoundValue>, ConfigError> {
         for layer in &self.0 {
             match (layer.find(setting), layer.find(by_file)) {
                 (None, None) => {}
@@ -222,12 +223,13 @@ impl Layers {
         Ok(None)
     }
 
-    /// The value that counts of two settings that exclude each other: a flag wins over either of them in the file.
+    /// The values of two settings that exclude each other, from the first layer that has one of them. A flag thus
+    /// overrides both settings in the file. At most one value is `Some`. Error: one layer has both.
     pub(super) fn find_one_of(
         &self,
         one: Setting,
         other: Setting,
-    ) -> Result<(Option<Found>, Option<Found>), ConfigError> {
+    ) -> Result<(Option<FoundValue>, Option<FoundValue>), ConfigError> {
         for layer in &self.0 {
             match (layer.find(one), layer.find(other)) {
                 (None, None) => {}
@@ -243,7 +245,7 @@ impl Layers {
 }
 
 impl Layer {
-    fn find(&self, setting: Setting) -> Option<Found> {
+    fn find(&self, setting: Setting) -> Option<FoundValue> {
         let value = self.values.get(&setting)?.clone();
         let (source, place) = match &self.origin {
             Origin::Flags => (SettingSource::Flag, format!("--{}", setting.flag())),
@@ -254,7 +256,7 @@ impl Layer {
                 format!("the default of --{}", setting.flag()),
             ),
         };
-        Some(Found {
+        Some(FoundValue {
             source,
             place,
             value,
@@ -268,8 +270,8 @@ pub(super) fn place_in_file(key: &str, path: &Path) -> String {
     format!("{key} in {}", path.display())
 }
 
-impl Found {
-    /// The value as one text.
+impl FoundValue {
+    /// The value as one text, without blanks at its ends. The items of a list are joined with commas.
     pub(super) fn text(&self) -> String {
         match &self.value {
             Value::Text(text) => text.trim().to_owned(),
@@ -277,7 +279,7 @@ impl Found {
         }
     }
 
-    /// The value as one text with the blanks at its ends, but without a line end.
+    /// Like [`FoundValue::text`], but it keeps the blanks at the ends and removes only line ends.
     pub(super) fn exact_text(&self) -> String {
         match &self.value {
             Value::Text(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
@@ -285,7 +287,7 @@ impl Found {
         }
     }
 
-    /// The value as a list; a text is taken apart at commas and line ends.
+    /// The value as a list. A text is split at commas and line ends.
     pub(super) fn list(&self) -> Vec<String> {
         match &self.value {
             Value::Text(text) => items(text),
@@ -293,13 +295,13 @@ impl Found {
         }
     }
 
-    /// The error that this value cannot be used.
+    /// An error that names the source of this value and says why the value cannot be used.
     pub(super) fn error(&self, problem: impl Into<String>) -> ConfigError {
         ConfigError::invalid(&self.place, problem)
     }
 }
 
-/// A text taken apart at commas and line ends.
+/// Splits a text at commas and line ends, and drops blank items.
 pub(super) fn items(text: &str) -> Vec<String> {
     text.split([',', '\n']).flat_map(trimmed).collect()
 }
@@ -309,11 +311,11 @@ fn trimmed(item: &str) -> Option<String> {
     (!item.is_empty()).then(|| item.to_owned())
 }
 
-fn read_secret(path: Found) -> Result<Found, ConfigError> {
-    let file = Reread::new(Path::new(&path.text()));
-    match reread::read(file.path()) {
+fn read_secret(path: FoundValue) -> Result<FoundValue, ConfigError> {
+    let file = WatchedFile::new(Path::new(&path.text()));
+    match watched_file::read(file.path()) {
         Ok(None) => Err(path.error("the file it names is empty")),
-        Ok(Some(text)) => Ok(Found {
+        Ok(Some(text)) => Ok(FoundValue {
             source: path.source,
             place: path.place,
             value: Value::Text(text),

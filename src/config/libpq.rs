@@ -1,9 +1,9 @@
-//! The parameters of a connection string that libpq knows, and what becomes of each
+//! Lists the connection parameters of libpq, and how this program treats each of them
 //! (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS>).
 
 use super::endpoint::EndpointError;
 
-/// Those that the driver takes as they are.
+/// Parameters that are passed to the driver unchanged.
 pub(super) const DRIVERS: &[&str] = &[
     "host",
     "hostaddr",
@@ -22,7 +22,7 @@ pub(super) const DRIVERS: &[&str] = &[
     "load_balance_hosts",
 ];
 
-/// Those that the driver does not know, or reads otherwise than libpq.
+/// Parameters that this program handles, because the driver does not know them or reads them differently from libpq.
 const OURS: &[&str] = &[
     "sslmode",
     "sslrootcert",
@@ -34,7 +34,7 @@ const OURS: &[&str] = &[
     "gssencmode",
 ];
 
-/// Those that change nothing for this program.
+/// Parameters that are accepted and have no effect in this program.
 pub(super) const IGNORED: &[&str] = &[
     "client_encoding",
     "fallback_application_name",
@@ -48,7 +48,7 @@ const NO_VERSIONS: &str =
     "TLS 1.2 and 1.3 are used, whichever is newer on both sides; leave it out";
 const NO_FILE: &str = "libpq's own files are not read; write host, port, dbname, user and password out, in a file that METER_SYNC_REMOTE_URL_FILE or METER_SYNC_LOCAL_URL_FILE names";
 
-/// Those that libpq has and this program does not, each with what to do about it.
+/// Parameters that libpq knows and this program refuses, each with the reason and what to do instead.
 const REFUSED: &[(&str, &str)] = &[
     ("passfile", NO_FILE),
     ("service", NO_FILE),
@@ -87,8 +87,8 @@ const REFUSED: &[(&str, &str)] = &[
     ),
 ];
 
-/// The name as one of the lists has it. What is unknown is not repeated: in a URL with a raw `?` in its password it is a
-/// part of the password.
+/// Returns the name from one of the lists of accepted parameters. The error for an unknown name does not repeat it: in
+/// a URL with a raw `?` in its password, the name is a part of the password.
 pub(super) fn known(name: &str) -> Result<&'static str, EndpointError> {
     let all = || DRIVERS.iter().chain(OURS).chain(IGNORED).copied();
     if let Some(known) = all().find(|known| *known == name) {

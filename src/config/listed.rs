@@ -1,31 +1,32 @@
-//! Every setting with its value and where it came from, for people who wonder what counts. Secrets are left out.
+//! Lists every setting with its value and the source of the value, so that people can see which value is used. Secrets
+//! are left out.
 
 use serde::Serialize;
 
 use super::conninfo;
 use super::error::ConfigError;
-use super::layers::{Environment, Found, Layers, SettingSource};
-use super::seed::{self, Prefix};
+use super::layers::{Environment, FoundValue, Layers, SettingSource};
+use super::legacy::{self, LegacyPrefix};
 use super::settings::{Setting, Settings};
 use super::tokens;
 use super::{Config, Token};
 
-/// One setting as it counts.
+/// One setting with the value that is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ListedSetting {
     /// Its key in the file.
     pub setting: &'static str,
-    /// Its value, or the default as `--help` gives it; `None` where there is neither. Of a connection string all but the
-    /// password, of tokens their number and scopes.
+    /// Its value, or the default as `--help` gives it; `None` if there is neither. A connection string is shown without
+    /// its password. Tokens are shown by their number, scopes and names.
     pub value: Option<String>,
-    /// What kind of place the value came from.
+    /// The kind of source that the value came from.
     pub source: SettingSource,
-    /// The flag, the variable or the key and the file; `None` for a default.
+    /// The flag, the variable, or the key and the file that gave the value; `None` for a default.
     pub place: Option<String>,
 }
 
-/// Lists every setting. Settings that cannot be used are an error, as for any other command: a secret is told apart only in
-/// what can be read.
+/// Lists every setting. Settings that cannot be used are an error, as for any other command: a secret can only be left
+/// out of a value that can be parsed.
 pub fn list(
     settings: &Settings,
     environment: &Environment,
@@ -50,7 +51,7 @@ fn one(
         None => {
             let (found, other) = counting(setting, layers)?;
             default = default.filter(|_| other.is_none());
-            found.map(|found| Given {
+            found.map(|found| ListedValue {
                 value: found.text(),
                 source: found.source,
                 place: found.place,
@@ -73,7 +74,7 @@ fn one(
     })
 }
 
-/// Settings of which one counts at most: that of the first place that has either.
+/// Pairs of settings that exclude each other. The first layer that has one of the two decides which one is used.
 const EXCLUSIVE: &[(Setting, Setting)] = &[
     (Setting::RemoteUrl, Setting::RemoteUrlFile),
     (Setting::LocalUrl, Setting::LocalUrlFile),
@@ -81,11 +82,11 @@ const EXCLUSIVE: &[(Setting, Setting)] = &[
     (Setting::RemoteTable, Setting::RemoteQuery),
 ];
 
-/// The value that counts, and that of a setting which counts in its place.
+/// Returns the value of a setting, and the value of the setting that is used in its place, if there is one.
 fn counting(
     setting: Setting,
     layers: &Layers,
-) -> Result<(Option<Found>, Option<Found>), ConfigError> {
+) -> Result<(Option<FoundValue>, Option<FoundValue>), ConfigError> {
     let is_of = |pair: &&(Setting, Setting)| pair.0 == setting || pair.1 == setting;
     let Some(&(one, other)) = EXCLUSIVE.iter().find(is_of) else {
         return Ok((layers.find(setting), None));
@@ -99,34 +100,34 @@ fn counting(
 }
 
 /// A value as it is shown, and where it came from.
-struct Given {
+struct ListedValue {
     value: String,
     source: SettingSource,
     place: String,
 }
 
-/// A setting whose value is not shown as it is.
+/// A setting whose value holds a secret.
 struct Secret {
     setting: Setting,
     /// The setting that names a file with the value.
     by_file: Setting,
-    /// The earlier system's variables that stand in for it.
-    seed: Option<Prefix>,
-    /// What is shown of it.
-    show: fn(&Found) -> String,
+    /// The legacy variables that are the fallback for it; `None` if there are none.
+    seed: Option<LegacyPrefix>,
+    /// Returns the part of the value that may be shown.
+    show: fn(&FoundValue) -> String,
 }
 
 const SECRETS: &[Secret] = &[
     Secret {
         setting: Setting::RemoteUrl,
         by_file: Setting::RemoteUrlFile,
-        seed: Some(Prefix::Remote),
+        seed: Some(LegacyPrefix::Remote),
         show: without_password,
     },
     Secret {
         setting: Setting::LocalUrl,
         by_file: Setting::LocalUrlFile,
-        seed: Some(Prefix::Local),
+        seed: Some(LegacyPrefix::Local),
         show: without_password,
     },
     Secret {
@@ -142,9 +143,9 @@ impl Secret {
         &self,
         layers: &Layers,
         environment: &Environment,
-    ) -> Result<Option<Given>, ConfigError> {
+    ) -> Result<Option<ListedValue>, ConfigError> {
         if let Some(found) = layers.find_secret(self.setting, self.by_file)? {
-            return Ok(Some(Given {
+            return Ok(Some(ListedValue {
                 value: (self.show)(&found),
                 source: found.source,
                 place: found.place,
@@ -153,8 +154,8 @@ impl Secret {
         let Some(prefix) = self.seed else {
             return Ok(None);
         };
-        let pairs = seed::parameters(environment, prefix)?;
-        Ok(pairs.map(|pairs| Given {
+        let pairs = legacy::parameters(environment, prefix)?;
+        Ok(pairs.map(|pairs| ListedValue {
             value: conninfo::show(&pairs),
             source: SettingSource::Variable,
             place: prefix.place(),
@@ -162,14 +163,14 @@ impl Secret {
     }
 }
 
-/// A connection string without its password. What cannot be read was refused before.
-fn without_password(found: &Found) -> String {
+/// A connection string without its password. A string that cannot be parsed was refused before this call.
+fn without_password(found: &FoundValue) -> String {
     let pairs = conninfo::parse(&found.text());
     pairs.map_or_else(|_unread| String::new(), |pairs| conninfo::show(&pairs))
 }
 
-/// How many tokens there are, what each may do, and whose it is.
-fn scopes(found: &Found) -> String {
+/// The number of tokens, and the scope and name of each.
+fn scopes(found: &FoundValue) -> String {
     let tokens = tokens::parse(&found.list()).unwrap_or_default();
     let scope = |token: &Token| {
         let scope = match token.may_trigger {
@@ -191,7 +192,7 @@ fn scopes(found: &Found) -> String {
 mod tests {
     use super::*;
 
-    /// What counts where nothing is set, in the words of the program and not of the machine.
+    /// Settings whose default is described in words and is not a value that can be set.
     const DESCRIBED: &[Setting] = &[
         Setting::TenantId,
         Setting::Columns,

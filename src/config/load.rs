@@ -1,4 +1,4 @@
-//! From layers to a checked [`Config`]: every setting read once, with its default and its bounds.
+//! Builds a checked [`Config`] from the layers. It reads each setting once, and applies its default and its bounds.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use super::endpoint::Endpoint;
 use super::error::ConfigError;
-use super::layers::{Environment, Found, Layers};
+use super::layers::{Environment, FoundValue, Layers};
+use super::legacy::{self, LegacyPrefix};
 use super::logging::LogSettings;
-use super::seed::{self, Prefix};
 use super::settings::{Setting, Settings};
 use super::{
     Config, Limits, Mapping, OnDrift, Schedule, Source, Tokens, oauth, query, table_name, tokens,
     values,
 };
 use crate::clock;
-use crate::meter::TenantId;
+use crate::model::TenantId;
 
 const DEFAULT_SCHEDULE: &str = "0 * * * *";
 const DEFAULT_JITTER: Duration = Duration::from_secs(30);
@@ -23,17 +23,17 @@ const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8765);
 const DEFAULT_TABLE: &str = "meter";
 
-/// How long what is sent to the remote may stay unacknowledged. Not for the local database: Linux
-/// counts a server that does not read because it is busy as well, and rows are copied into local.
+/// How long data sent to the remote may stay unacknowledged (`tcp_user_timeout`). The local database has no such limit:
+/// runs copy rows into it, and Linux also counts the time in which a busy server does not read.
 const REMOTE_UNACKNOWLEDGED: Duration = Duration::from_secs(6);
 
 impl Config {
-    /// Reads flags, environment and file, and checks them together.
+    /// Reads flags, environment and file, and checks the settings together.
     pub fn load(settings: &Settings) -> Result<Self, ConfigError> {
         Self::load_from(settings, &Environment::of_process())
     }
 
-    /// The same with another environment.
+    /// Like [`Config::load`], but with the given environment.
     pub fn load_from(settings: &Settings, environment: &Environment) -> Result<Self, ConfigError> {
         let layers = Layers::read(settings, environment)?;
         LogSettings::from_layers(&layers)?;
@@ -64,7 +64,7 @@ impl Config {
     }
 
     fn check_listen(&self, layers: &Layers) -> Result<(), ConfigError> {
-        if self.listen.ip().to_canonical().is_loopback() || self.asks_for_tokens() {
+        if self.listen.ip().to_canonical().is_loopback() || self.requires_token() {
             return Ok(());
         }
         let place = layers.find(Setting::Listen).map(|found| found.place);
@@ -109,23 +109,23 @@ impl Config {
     }
 }
 
-/// The settings that may give one side's database.
+/// The settings and legacy variables that can name the database of one side.
 struct Side {
     url: Setting,
     url_file: Setting,
-    seed: Prefix,
+    seed: LegacyPrefix,
 }
 
 impl Side {
     const REMOTE: Self = Self {
         url: Setting::RemoteUrl,
         url_file: Setting::RemoteUrlFile,
-        seed: Prefix::Remote,
+        seed: LegacyPrefix::Remote,
     };
     const LOCAL: Self = Self {
         url: Setting::LocalUrl,
         url_file: Setting::LocalUrlFile,
-        seed: Prefix::Local,
+        seed: LegacyPrefix::Local,
     };
 
     fn endpoint(
@@ -143,7 +143,7 @@ impl Side {
                 });
                 (found.place, endpoint)
             }
-            None => match seed::parameters(environment, self.seed)? {
+            None => match legacy::parameters(environment, self.seed)? {
                 Some(pairs) => (self.seed.place(), Endpoint::from_pairs(pairs, limits)),
                 None => return Ok(None),
             },
@@ -159,7 +159,7 @@ fn mapping(layers: &Layers) -> Result<Mapping, ConfigError> {
     let (table, query) = layers.find_one_of(Setting::RemoteTable, Setting::RemoteQuery)?;
     let text = |setting, default: &str| {
         let found = layers.find(setting);
-        found.map_or_else(|| default.to_owned(), |found: Found| found.text())
+        found.map_or_else(|| default.to_owned(), |found: FoundValue| found.text())
     };
     Ok(Mapping {
         tenant: layers
@@ -183,8 +183,8 @@ fn mapping(layers: &Layers) -> Result<Mapping, ConfigError> {
     })
 }
 
-/// The name of a table as it is written; the default where none is set.
-fn table_name(found: Option<Found>) -> Result<String, ConfigError> {
+/// Returns the name of a table as it was written, or the default if none is set. Error: it is not a valid name.
+fn table_name(found: Option<FoundValue>) -> Result<String, ConfigError> {
     let Some(found) = found else {
         return Ok(DEFAULT_TABLE.to_owned());
     };
@@ -195,8 +195,8 @@ fn table_name(found: Option<Found>) -> Result<String, ConfigError> {
     }
 }
 
-/// The query without what ends it.
-fn query_of(found: &Found) -> Result<String, ConfigError> {
+/// Returns the query without semicolons, comments and blanks at its end. Error: nothing is left.
+fn query_of(found: &FoundValue) -> Result<String, ConfigError> {
     match query::without_end(&found.text()) {
         "" => Err(found.error("holds no query")),
         query => Ok(query.to_owned()),
@@ -208,7 +208,7 @@ fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
     let found = layers.find(Setting::Schedule);
     let line = found
         .as_ref()
-        .map_or_else(|| DEFAULT_SCHEDULE.to_owned(), Found::text);
+        .map_or_else(|| DEFAULT_SCHEDULE.to_owned(), FoundValue::text);
     if line.eq_ignore_ascii_case("off") {
         return Ok(None);
     }
@@ -238,7 +238,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// The least is what a test can wait for, the most what a person would still call a limit.
+/// Reads the limits. The lower bounds are short enough for tests; the upper bounds are values that still limit
+/// something in practice.
 fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
     use Setting as S;
     let default = Limits::default();
@@ -339,7 +340,7 @@ fn list(
     }
 }
 
-/// The table's name with the schema that Postgres looks in when none is named.
+/// Removes the schema `public`, so that `meter` and `public.meter` count as the same table.
 fn in_public(table: &str) -> &str {
     table.strip_prefix("public.").unwrap_or(table)
 }

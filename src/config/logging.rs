@@ -1,37 +1,41 @@
-//! How to log. Read before everything else, so that what goes wrong later can be logged.
+//! The settings of the log. They are read before all others, so that later errors can be logged.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::error::ConfigError;
-use super::layers::{Environment, Found, Layers};
+use super::layers::{Environment, FoundValue, Layers};
 use super::settings::{Setting, Settings};
 
-/// What is logged and how, always on stderr.
+/// What is logged and in which format. Logs always go to stderr.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogSettings {
-    /// A level or a filter such as `info,meter_sync=debug`; absent for the command's own default.
+    /// A level or a filter such as `info,meter_sync=debug`; `None` means the default of the command.
     pub filter: Option<Targets>,
-    /// How a line looks.
+    /// The format of a line.
     pub format: LogFormat,
 }
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people to read.
     Text,
     /// One JSON object a line.
     Json,
 }
 
 impl LogSettings {
-    /// What flags, environment and file say. Whatever cannot be used is left at its default here;
-    /// [`Config::load`](super::Config::load) then says what is wrong with it.
+    /// Reads the log settings from flags, environment and file. It never fails:
+    ///
+    /// - If the file cannot be used, only flags and environment are read.
+    /// - If one log setting cannot be used, all of them keep their defaults.
+    ///
+    /// [`Config::load`](super::Config::load) reports the error later.
     pub fn load(settings: &Settings) -> Self {
         Self::load_from(settings, &Environment::of_process())
     }
 
-    /// The same with another environment.
+    /// Like [`LogSettings::load`], but with the given environment.
     pub fn load_from(settings: &Settings, environment: &Environment) -> Self {
         Layers::read(settings, environment)
             .or_else(|_| Layers::without_file(settings, environment))
@@ -64,7 +68,7 @@ impl Default for LogSettings {
     }
 }
 
-fn filter(found: &Found) -> Result<Targets, ConfigError> {
+fn filter(found: &FoundValue) -> Result<Targets, ConfigError> {
     let text = found.text();
     parsed(&text).ok_or_else(|| {
         found.error(format!(
@@ -73,8 +77,8 @@ fn filter(found: &Found) -> Result<Targets, ConfigError> {
     })
 }
 
-/// A level for all, and `target=level` for some, separated by commas. The library's own reading takes nearly any text
-/// for a target, and a typing error would then silence the log.
+/// Parses a level for all targets and `target=level` for single ones, separated by commas. The parser of the library
+/// accepts nearly any text as a target, so a typing error would silence the log.
 fn parsed(text: &str) -> Option<Targets> {
     let parts = text.split(',').map(str::trim);
     let mut filter = None;
@@ -89,7 +93,7 @@ fn parsed(text: &str) -> Option<Targets> {
 }
 
 fn level(text: &str) -> Option<LevelFilter> {
-    // The library reads nothing as `error`.
+    // The library parses an empty text as `error`.
     let text = Some(text).filter(|text| !text.is_empty());
     text?.parse().ok()
 }
@@ -142,8 +146,8 @@ mod tests {
                 meter_sync.with_default(Level::INFO),
             ),
             (
-                "meter_sync::runs=error",
-                Targets::new().with_target("meter_sync::runs", Level::ERROR),
+                "meter_sync::mirrors=error",
+                Targets::new().with_target("meter_sync::mirrors", Level::ERROR),
             ),
         ] {
             assert_eq!(parsed(text), Some(filter), "{text}");

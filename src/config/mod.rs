@@ -1,28 +1,36 @@
-//! Settings: flags, then environment, then an optional TOML file, then the seed system's variables
-//! for the two databases, then defaults.
+//! Reads all settings and checks them.
 //!
-//! What comes out is a [`Config`]: parsed, within bounds, checked together, so that nothing after
-//! it checks a setting again. A missing database is no error here, as the server runs without one
-//! and says so; a command that needs both asks [`Config::require_databases`]. Neither database ever
-//! stands in for the other. No error and no `Debug` of this module shows a secret.
+//! The first of these that gives a setting is used: a flag, an environment variable, the optional TOML file, the
+//! legacy variables (for the two databases only), the default.
+//!
+//! The result is a [`Config`]. Its values are parsed, within bounds and checked together, so that no other code checks
+//! a setting again. A missing database is not an error, because the server runs without one and reports it. A command
+//! that needs both databases calls [`Config::require_databases`]. One database is never used in place of the other. No
+//! error and no `Debug` output of this module shows a secret.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use database_servers::{Server, Servers, SessionAttrs};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::ConfigError;
 pub use layers::{Environment, SettingSource};
 pub use listed::{ListedSetting, list};
 pub use logging::{LogFormat, LogSettings};
 pub use oauth::{Jwks, OAuth};
-pub(crate) use reread::Reread;
 pub use schedule::{Schedule, ScheduleError};
-pub use servers::{Server, Servers, SessionAttrs};
 pub use settings::{Setting, Settings};
-pub use tls::{Check, Tls};
+pub use tls::{CertificateCheck, Tls};
 pub use tokens::{Token, Tokens};
+pub(crate) use watched_file::WatchedFile;
 
-use crate::meter::TenantId;
+use crate::model::TenantId;
+
+mod database_servers;
+
+mod watched_file;
+
+mod legacy;
 
 mod conninfo;
 mod endpoint;
@@ -36,10 +44,7 @@ mod logging;
 mod oauth;
 mod parameters;
 mod query;
-mod reread;
 mod schedule;
-mod seed;
-mod servers;
 mod settings;
 mod sslmode;
 pub mod table_name;
@@ -49,40 +54,41 @@ mod tls;
 mod tokens;
 mod values;
 
-/// Everything a process is told, parsed and checked.
+/// All settings of a process, parsed and checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The central database; `None` until it is configured.
+    /// The remote (central) database; `None` if it is not configured.
     pub remote: Option<Endpoint>,
-    /// The site's database; `None` until it is configured.
+    /// The local (site's) database; `None` if it is not configured.
     pub local: Option<Endpoint>,
-    /// What to sync.
+    /// Which rows and columns to sync, and between which tables.
     pub mapping: Mapping,
-    /// How long to wait and how much to allow.
+    /// Timeouts and upper bounds.
     pub limits: Limits,
-    /// When to sync by itself; `None` when the schedule is off.
+    /// When to start runs without a request; `None` if the schedule is off.
     pub schedule: Option<Schedule>,
-    /// The longest random delay before a scheduled run, so that many sites do not ask at once.
+    /// The longest random delay before a scheduled run. It keeps many sites from querying the remote at the same time.
     pub jitter: Duration,
-    /// Where `serve` listens.
+    /// The address that `serve` listens on.
     pub listen: SocketAddr,
-    /// Who may call over HTTP. Where there are none, and no OAuth, anyone may who can reach the (loopback) address.
+    /// The bearer tokens accepted over HTTP. Without tokens and OAuth, everyone who can reach the listen address may
+    /// call. That address must then be a loopback address.
     pub tokens: Tokens,
-    /// Whose access tokens count beside them; `None` while OAuth is off.
+    /// The authorization server whose access tokens are also accepted; `None` if OAuth is off.
     pub oauth: Option<OAuth>,
-    /// Host names `serve` answers to beside the address it listens on.
+    /// The host names that `serve` answers to, in addition to the address it listens on.
     pub allowed_hosts: Vec<String>,
-    /// Whether triggers are refused and the trigger tool is absent.
+    /// Whether every request for a run is refused, and the MCP tool that requests runs is absent.
     pub read_only: bool,
 }
 
 impl Config {
-    /// Whether whoever calls over HTTP must show a token.
-    pub fn asks_for_tokens(&self) -> bool {
+    /// Whether callers over HTTP must send a token.
+    pub fn requires_token(&self) -> bool {
         self.oauth.is_some() || !self.tokens.is_empty()
     }
 
-    /// Both databases, remote first, for what cannot do without. Errors: `CONFIG_MISSING`.
+    /// Returns both databases, remote first. Error: `CONFIG_MISSING` if one of them is not configured.
     pub fn require_databases(&self) -> Result<(&Endpoint, &Endpoint), ConfigError> {
         let remote = self.remote.as_ref();
         let local = self.local.as_ref();
@@ -93,10 +99,10 @@ impl Config {
     }
 }
 
-/// Which rows and columns of which relations are kept equal.
+/// Which rows and columns are kept equal, and in which tables.
 #[derive(Clone, Debug)]
 pub struct Mapping {
-    /// The tenant; `None` means the single row of the local `tenant` table, read at each run.
+    /// The tenant; `None` means that each run reads it from the single row of the local `tenant` table.
     pub tenant: Option<TenantId>,
     /// Where the remote rows come from.
     pub source: Source,
@@ -104,23 +110,23 @@ pub struct Mapping {
     pub local_table: String,
     /// The columns to sync; `None` means every column both sides have.
     pub columns: Option<Vec<String>>,
-    /// The key; `None` means the local primary key.
+    /// The columns that identify a meter; `None` means the local primary key.
     pub key: Option<Vec<String>>,
-    /// The column that names the tenant.
+    /// The column that holds the tenant's id.
     pub tenant_column: String,
     /// The column that says whether a meter is in use.
     pub active_column: String,
-    /// What a run does about a synced column that has changed on the remote.
+    /// What a run does when a synced column has changed on the remote.
     pub on_drift: OnDrift,
 }
 
 /// What a run does when the remote has dropped, renamed or retyped a synced column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDrift {
-    /// It warns, and syncs the other columns.
+    /// The run warns, and syncs the other columns.
     #[default]
     Warn,
-    /// It fails and writes no meter.
+    /// The run fails and writes no meter.
     Fail,
 }
 
@@ -129,34 +135,37 @@ pub enum OnDrift {
 pub enum Source {
     /// A table or view, `table` or `schema.table`.
     Table(String),
-    /// A `select` to use in place of a table; it must give the tenant column too.
+    /// A `select` that is read instead of a table. It must return the tenant column too.
     Query(String),
 }
 
-/// How long to wait and how much to allow.
+/// Timeouts and upper bounds.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// For a connection to be made, TLS and sign-in included.
+    /// The longest time to make a connection, TLS and sign-in included.
     pub connect_timeout: Duration,
-    /// For one statement on either side, and for the remote to send its next bytes.
+    /// The longest time for one statement on either side, and the longest wait for the next bytes from the remote.
     pub statement_timeout: Duration,
-    /// For a lock on local rows.
+    /// The longest wait for a lock on local rows.
     pub lock_timeout: Duration,
-    /// For a whole run.
+    /// The longest time for a whole run.
     pub run_timeout: Duration,
-    /// The brake: deactivations above this share of the active meters, in percent, ...
+    /// First limit of the brake, in percent of the active meters. The brake holds a plan back if its deactivations
+    /// exceed both this limit and `max_deactivated_rows`.
     pub max_deactivated_percent: u8,
-    /// ... and above this number are refused.
+    /// Second limit of the brake, a number of meters.
     pub max_deactivated_rows: u32,
-    /// How often contents are compared after a run, whatever versions tell.
+    /// How often a run is followed by a comparison of all row contents, even where row versions show no difference.
     pub full_compare: Duration,
-    /// How long the log keeps runs; `None` for ever. Runs with problems and each meter's last change are kept longer.
+    /// How long the log keeps runs; `None` means for ever. Runs with problems and each meter's last change are kept
+    /// longer.
     pub keep_runs: Option<Duration>,
     /// How many changes of one run the log keeps.
     pub change_limit: u32,
-    /// How many rows one run may reject before it gives up.
+    /// How many rows one run may reject. A run that rejects more fails.
     pub rejected_limit: u32,
-    /// Whether an inactive meter that is gone from the remote gives a unique value up to one that exists.
+    /// Whether a run may take a unique value from an inactive meter that is missing on the remote, to store it with
+    /// another meter.
     pub release_unique: bool,
 }
 

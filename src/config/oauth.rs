@@ -1,4 +1,5 @@
-//! The authorization server whose access tokens are taken (OAuth 2.1), and how this server is named in them.
+//! The OAuth 2.1 settings: the authorization server whose access tokens are accepted, and the name of this server in
+//! those tokens.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -6,19 +7,19 @@ use std::path::PathBuf;
 use hyper::Uri;
 
 use super::error::ConfigError;
-use super::layers::{Found, Layers};
+use super::layers::{FoundValue, Layers};
 use super::settings::Setting;
 
 const TOGETHER: &str = "Set METER_SYNC_OAUTH_ISSUER (such as https://login.example.com), METER_SYNC_OAUTH_AUDIENCE (such as https://meters.example.com/mcp) and METER_SYNC_OAUTH_JWKS (such as https://login.example.com/jwks.json, or a file) together, or none of them.";
 
-/// Which access tokens are taken over HTTP.
+/// Which access tokens are accepted over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OAuth {
-    /// The issuer identifier of the authorization server (RFC 8414, section 2): the `iss` of each access token,
-    /// letter by letter.
+    /// The issuer identifier of the authorization server (RFC 8414, section 2). The `iss` of each access token must
+    /// equal it exactly.
     pub issuer: String,
-    /// The resource identifier of this server (RFC 8707, section 2; RFC 9728, section 1.2): an `aud` of each access
-    /// token.
+    /// The resource identifier of this server (RFC 8707, section 2; RFC 9728, section 1.2). Each access token must have
+    /// it as an `aud`.
     pub audience: String,
     /// The public keys of the authorization server.
     pub jwks: Jwks,
@@ -33,7 +34,7 @@ pub enum Jwks {
     Url(Uri),
 }
 
-/// The three settings, all or none.
+/// Reads the three settings; `None` if none of them is set. Error: only some of them are set, or one cannot be used.
 pub(super) fn read(layers: &Layers) -> Result<Option<OAuth>, ConfigError> {
     let settings = [
         Setting::OauthIssuer,
@@ -48,7 +49,7 @@ pub(super) fn read(layers: &Layers) -> Result<Option<OAuth>, ConfigError> {
             jwks: source(&jwks)?,
         })),
         found => {
-            let is_set = |(_, found): &(Setting, &Option<Found>)| found.is_some();
+            let is_set = |(_, found): &(Setting, &Option<FoundValue>)| found.is_some();
             let (set, missing): (Vec<_>, Vec<_>) =
                 settings.into_iter().zip(&found).partition(is_set);
             let missing: Vec<_> = missing.iter().map(|(setting, _)| setting.env()).collect();
@@ -62,8 +63,8 @@ pub(super) fn read(layers: &Layers) -> Result<Option<OAuth>, ConfigError> {
     }
 }
 
-/// A URL that names something and is compared as it is written.
-fn identifier(found: &Found) -> Result<String, ConfigError> {
+/// Checks that the value is a URL, and returns it as it was written, because identifiers are compared as text.
+fn identifier(found: &FoundValue) -> Result<String, ConfigError> {
     let text = found.text();
     match url(&text) {
         Ok(url) if url.query().is_some() => {
@@ -74,7 +75,7 @@ fn identifier(found: &Found) -> Result<String, ConfigError> {
     }
 }
 
-fn source(found: &Found) -> Result<Jwks, ConfigError> {
+fn source(found: &FoundValue) -> Result<Jwks, ConfigError> {
     let text = found.text();
     if !text.contains("://") {
         return Ok(Jwks::File(PathBuf::from(text)));
@@ -84,7 +85,8 @@ fn source(found: &Found) -> Result<Jwks, ConfigError> {
         .map_err(|problem| found.error(problem))
 }
 
-/// An absolute URL that can stand in a header. The text is left out of the problem where it may hold a password.
+/// Parses an absolute URL that can be written in an HTTP header. The error does not repeat the text, which may hold a
+/// password.
 fn url(text: &str) -> Result<Uri, String> {
     let shape = || "is no URL; write https://host/path".to_owned();
     let is_odd = |c: char| !c.is_ascii_graphic() || r#""\<>{}"#.contains(c);

@@ -1,4 +1,4 @@
-//! What the parameters of a connection string mean: checked, completed, and given to the driver.
+//! Checks the parameters of a connection string, adds defaults, and builds the configuration of the driver from them.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use tokio_postgres::config::{Host, LoadBalanceHosts};
 
 use super::Limits;
 use super::conninfo::{self, Pairs};
+use super::database_servers::{Server, Servers, SessionAttrs};
 use super::endpoint::EndpointError;
 use super::libpq;
-use super::servers::{Server, Servers, SessionAttrs};
 
 /// A silent peer is noticed after about nine seconds: 3 s, then three probes 2 s apart.
 const KEEPALIVES_IDLE: Duration = Duration::from_secs(3);
 const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVES_COUNT: u32 = 3;
 
-/// The parameters of one connection string, all of them known.
+/// The parameters of one connection string. It contains only names that this program accepts.
 pub(super) struct Parameters(Vec<(&'static str, String)>);
 
 impl Parameters {
-    /// Refuses unknown names. An empty value is as good as none; the last of a name wins.
+    /// Refuses unknown names. An empty value counts as not set. If a name occurs twice, the last one wins.
     pub(super) fn new(pairs: Pairs) -> Result<Self, EndpointError> {
         let mut known: Vec<(&'static str, String)> = Vec::new();
         for (name, value) in pairs {
@@ -37,7 +37,8 @@ impl Parameters {
         Some(&found.1)
     }
 
-    /// Where the servers are, and the driver's configuration but for them and for `ssl_mode`.
+    /// Returns the configuration of the driver, and the servers. The configuration contains neither the servers nor
+    /// `ssl_mode`, which [`Parameters::tls`] sets.
     pub(super) fn driver(
         &self,
         limits: &Limits,
@@ -54,8 +55,7 @@ impl Parameters {
             }
             pairs.push(pair);
         }
-        // Without a name the driver has nothing to check a certificate against; libpq takes the
-        // address, too.
+        // Without a host name, the driver has nothing to check a certificate against. libpq uses the address then, too.
         if let (None, Some(addresses)) = (self.get("host"), self.get("hostaddr")) {
             pairs.push(("host".to_owned(), addresses.to_owned()));
         }
@@ -112,7 +112,7 @@ impl Parameters {
         })
     }
 
-    /// Sets what the string leaves open.
+    /// Sets defaults for what the connection string does not set.
     fn complete(&self, driver: &mut tokio_postgres::Config) -> Result<(), EndpointError> {
         if driver.get_application_name().is_none() {
             driver.application_name("meter-sync");
@@ -124,7 +124,8 @@ impl Parameters {
             driver.keepalives_interval(KEEPALIVES_INTERVAL);
         }
         match self.number("keepalives_count")? {
-            // The system's own, as libpq's manual says; the driver reads 0 of the other two in this way.
+            // 0 means the default of the operating system, as in libpq. For the other two settings, the driver itself
+            // treats 0 in this way.
             Some(0) => {}
             count => {
                 driver.keepalives_retries(count.unwrap_or(KEEPALIVES_COUNT));
@@ -147,7 +148,7 @@ impl Parameters {
     }
 }
 
-/// The parameters that tell where the servers are and which of them will do.
+/// The parameters that say where the servers are, and whether they are tried in random order.
 const OF_SERVERS: &[&str] = &["host", "hostaddr", "port", "load_balance_hosts"];
 
 fn read_by_driver(
@@ -241,7 +242,7 @@ mod tests {
         let (driver, _) = parameters(given).driver(&Limits::default()).unwrap();
         assert_eq!(driver.get_keepalives_retries(), None);
         assert_eq!(driver.get_keepalives_interval(), None);
-        // The driver sets one in any case; this is what systems have.
+        // The driver always sets an idle time. Its default is that of operating systems.
         assert_eq!(
             driver.get_keepalives_idle(),
             Duration::from_secs(2 * 60 * 60)

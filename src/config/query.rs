@@ -1,7 +1,7 @@
-//! The end of the query that a setting gives: semicolons, comments and blanks there are no part of it.
+//! Removes semicolons, comments and blanks from the end of the query that a setting gives.
 
-/// The query without the semicolons, comments and blanks at its end. What follows a semicolon otherwise is left for the server to
-/// refuse.
+/// Returns the query without the semicolons, comments and blanks at its end. If other text follows a semicolon, it is
+/// kept, and the server refuses the query.
 pub(super) fn without_end(text: &str) -> &str {
     let mut end = 0;
     let mut place = 0;
@@ -15,11 +15,11 @@ pub(super) fn without_end(text: &str) -> &str {
     text.get(..end).unwrap_or(text)
 }
 
-/// What a text begins with.
+/// The first token of a text.
 struct Token {
-    /// In bytes; at least one character.
+    /// Its length in bytes; at least one character.
     length: usize,
-    /// Whether it is more than a blank, a comment or a semicolon.
+    /// Whether it is part of the query, and not a blank, a comment or a semicolon.
     counts: bool,
 }
 
@@ -29,8 +29,8 @@ impl Token {
     }
 }
 
-/// Takes texts apart as Postgres does (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html>), as far as that tells
-/// where a comment begins. What is never closed goes on to the end.
+/// Reads the first token as Postgres does (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html>), as far
+/// as that is needed to find where comments begin. A quote or comment that is never closed extends to the end.
 fn token(text: &str) -> Token {
     let (part, nothing) = (Token::new(true), Token::new(false));
     if text.starts_with("--") {
@@ -61,7 +61,7 @@ fn is_of_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii()
 }
 
-/// The length of a comment that may have others in it; `None` where it is never closed.
+/// The length of a comment, which may contain other comments; `None` if it is never closed.
 fn block_comment(text: &str) -> Option<usize> {
     let mut depth = 0;
     let mut place = 0;
@@ -77,7 +77,7 @@ fn block_comment(text: &str) -> Option<usize> {
     }
 }
 
-/// How long a text goes on, with the quote that ends it; twice, the quote is a part of it.
+/// The length of a quoted text after its opening quote, with the closing quote. A doubled quote is part of the text.
 fn quoted(text: &str, quote: char, has_escapes: bool) -> usize {
     let mut characters = text.char_indices().peekable();
     while let Some((place, c)) = characters.next() {
@@ -91,7 +91,8 @@ fn quoted(text: &str, quote: char, has_escapes: bool) -> usize {
     text.len()
 }
 
-/// The length of a text between two tags such as `$$` or `$tag$`; `None` where no tag begins.
+/// The length of a dollar-quoted text, with its two tags such as `$$` or `$tag$`; `None` if the text does not start
+/// with a tag.
 fn dollar_quoted(text: &str) -> Option<usize> {
     let (name, _) = text.get(1..)?.split_once('$')?;
     let is_tag = name.chars().all(is_of_word) && !name.starts_with(|c: char| c.is_ascii_digit());

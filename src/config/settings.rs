@@ -1,5 +1,5 @@
-//! Every setting with its flag, environment variable and file key: the one list that the command
-//! line, the environment, the file and the documentation share.
+//! Defines every setting once, with its flag, environment variable, file key and help text. The command line, the
+//! environment, the TOML file and the tests of the documentation all use this list.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use clap::builder::ArgAction;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
-/// How a setting is written in the TOML file; flags and variables are always text.
+/// The type of a setting in the TOML file. Flags and variables are always text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A string.
     Text,
-    /// A string, or a whole number for the sites whose ids are numbers.
+    /// A string, or a whole number for sites whose ids are numbers.
     Id,
     /// A whole number.
     Number,
@@ -61,7 +61,7 @@ macro_rules! settings {
                 match self { $($(Self::$name => concat!($($doc),+),)+)+ }
             }
 
-            /// What counts where nothing sets it, as `--help` says; `None` where nothing does.
+            /// The default, as the help text gives it; `None` if the help text gives none.
             pub(super) fn default_text(self) -> Option<&'static str> {
                 let (_, after) = self.help().split_once("[default: ")?;
                 after.split_once(']').map(|(default, _)| default)
@@ -165,8 +165,8 @@ settings! {
     }
 }
 
-/// The settings given as flags. Flatten it into the command line's own arguments. In a program,
-/// start from the default and add with [`Settings::with`].
+/// The settings given as flags. A command line flattens it into its own arguments. Other code starts from the default
+/// and adds settings with [`Settings::with`].
 #[derive(Clone, Default)]
 pub struct Settings {
     given: BTreeMap<Setting, String>,
@@ -174,15 +174,15 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The same with one more setting, which goes before environment and file. Lists are
-    /// separated by commas; an empty value counts as not set.
+    /// Adds a setting, which takes precedence over environment and file. The items of a list are separated by commas.
+    /// An empty value counts as not set.
     #[must_use]
     pub fn with(mut self, setting: Setting, value: impl Into<String>) -> Self {
         self.given.insert(setting, value.into());
         self
     }
 
-    /// The same with another default, which counts where flags, environment and file give nothing.
+    /// Changes the default of a setting. The default is used if flags, environment and file give no value.
     #[must_use]
     pub fn with_default(mut self, setting: Setting, value: impl Into<String>) -> Self {
         self.defaults.insert(setting, value.into());
@@ -199,7 +199,7 @@ impl Settings {
     }
 }
 
-/// Names only: values may be secrets.
+/// Shows only the names of the settings, because values may be secrets.
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.given.keys()).finish()
@@ -225,8 +225,8 @@ impl clap::FromArgMatches for Settings {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         for setting in Setting::ALL.iter().copied() {
-            // The environment is a layer of its own (see `layers`), so that an error can say where
-            // a value came from and a test can give another environment.
+            // Values that clap read from the environment are skipped. The environment is a separate layer (see
+            // `layers`), so that an error names the source of a value and a test can pass another environment.
             if matches.value_source(setting.key()) != Some(ValueSource::CommandLine) {
                 continue;
             }

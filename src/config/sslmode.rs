@@ -1,24 +1,24 @@
-//! What `sslmode` and the parameters beside it ask of TLS.
+//! Derives the use of TLS from `sslmode` and the other TLS parameters of a connection string.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
+use super::database_servers::{Server, Servers};
 use super::endpoint::EndpointError;
 use super::parameters::{Parameters, bad};
-use super::servers::{Server, Servers};
-use super::tls::{self, Check, Roots, Tls, Wanted};
+use super::tls::{self, CertificateCheck, Roots, Tls, TlsRequest};
 
 impl Parameters {
-    /// How TLS is used; tells the driver whether it may be left out.
+    /// Returns how TLS is used, and sets in `driver` whether a connection without TLS is allowed.
     pub(super) fn tls(
         &self,
         driver: &mut tokio_postgres::Config,
         servers: &Servers,
     ) -> Result<Tls, EndpointError> {
         let mode = Self::checked(self.sslmode(servers), self.get("sslrootcert"))?;
-        // A socket never leaves the machine: libpq, too, ignores sslmode there.
+        // A connection by Unix socket never leaves the machine. libpq ignores sslmode there, too.
         let mut hosts = servers.list.iter().map(|server| &server.host);
         let sockets_only = hosts.all(|host| matches!(host, Host::Unix(_)));
         let Some((ssl_mode, check)) = mode.filter(|_| !sockets_only) else {
@@ -34,7 +34,7 @@ impl Parameters {
                 "direct needs sslmode=require or more",
             ));
         }
-        let wanted = Wanted {
+        let wanted = TlsRequest {
             check,
             roots: match self.get("sslrootcert") {
                 None | Some("system") => Roots::System,
@@ -49,7 +49,8 @@ impl Parameters {
         ))
     }
 
-    /// `sslmode` as given. Its default is the safe one where a connection leaves this machine, which libpq's is not.
+    /// `sslmode` as given, or its default. Unlike in libpq, the default is the safe one (`verify-full`) if a connection
+    /// leaves this machine.
     pub(super) fn sslmode(&self, servers: &Servers) -> &str {
         let is_safe_here = servers.list.iter().all(Server::is_on_this_machine);
         let default = match self.get("sslrootcert") {
@@ -60,21 +61,24 @@ impl Parameters {
         self.get("sslmode").unwrap_or(default)
     }
 
-    /// What the driver and the certificate check make of a mode; `None` without TLS.
-    fn checked(mode: &str, root: Option<&str>) -> Result<Option<(SslMode, Check)>, EndpointError> {
+    /// Translates a mode into the driver's mode and the check of the certificate; `None` means no TLS.
+    fn checked(
+        mode: &str,
+        root: Option<&str>,
+    ) -> Result<Option<(SslMode, CertificateCheck)>, EndpointError> {
         if root == Some("system") && mode != "verify-full" {
             return Err(bad("sslmode", "sslrootcert=system needs verify-full"));
         }
         let if_root = match root {
-            Some(_) => Check::Issuer,
-            None => Check::Nothing,
+            Some(_) => CertificateCheck::Issuer,
+            None => CertificateCheck::Nothing,
         };
         match mode {
             "disable" => Ok(None),
             "allow" | "prefer" => Ok(Some((SslMode::Prefer, if_root))),
             "require" => Ok(Some((SslMode::Require, if_root))),
-            "verify-ca" => Ok(Some((SslMode::Require, Check::Issuer))),
-            "verify-full" => Ok(Some((SslMode::Require, Check::IssuerAndName))),
+            "verify-ca" => Ok(Some((SslMode::Require, CertificateCheck::Issuer))),
+            "verify-full" => Ok(Some((SslMode::Require, CertificateCheck::IssuerAndName))),
             _ => Err(bad(
                 "sslmode",
                 "it is one of disable, allow, prefer, require, verify-ca and verify-full",
@@ -99,7 +103,7 @@ mod tests {
     use super::*;
     use crate::config::{Limits, conninfo};
 
-    fn mode(text: &str) -> Option<(SslMode, Check)> {
+    fn mode(text: &str) -> Option<(SslMode, CertificateCheck)> {
         let text = format!("dbname=m {text}");
         let parameters = Parameters::new(conninfo::parse(&text).unwrap()).unwrap();
         let (_, servers) = parameters.driver(&Limits::default()).unwrap();
@@ -109,7 +113,7 @@ mod tests {
 
     #[test]
     fn sslmode_means_what_libpq_means() {
-        use Check::{Issuer, IssuerAndName, Nothing};
+        use CertificateCheck::{Issuer, IssuerAndName, Nothing};
         use SslMode::{Prefer, Require};
         for (text, expected) in [
             ("sslmode=disable", None),
@@ -129,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_leaves_this_machine_is_verified_unless_told_otherwise() {
-        use Check::{Issuer, IssuerAndName, Nothing};
+        use CertificateCheck::{Issuer, IssuerAndName, Nothing};
         use SslMode::{Prefer, Require};
         for (text, expected) in [
             ("host=localhost", (Prefer, Nothing)),

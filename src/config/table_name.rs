@@ -1,9 +1,12 @@
-//! The name of a table as a setting gives it: `table` or `schema.table`, each part in double quotes where it is no plain word.
+//! Parses the name of a table in a setting: `table` or `schema.table`. A part that is not a plain word must be in
+//! double quotes.
 //!
-//! It is read as Postgres reads it in SQL. Postgres's own `to_regclass` takes more (a part `my-table` without quotes), and
-//! `parse_ident` takes what no table can be called, so a name that both take in the same way is asked for.
+//! Names are read as Postgres reads them in SQL. Two of its functions accept more: `to_regclass` accepts an unquoted
+//! part such as `my-table`, and `parse_ident` accepts names that no table can have. This module accepts only names that
+//! both functions read in the same way.
 
-/// Schema, if given, and table, without quotes; or what is wrong, in words that follow the setting's name.
+/// Returns the schema, if given, and the table, both without quotes. An error text is written to follow the name of the
+/// setting.
 pub fn parts(text: &str) -> Result<Vec<String>, String> {
     let mut parts = Vec::new();
     let mut rest = text.trim();
@@ -23,7 +26,7 @@ pub fn parts(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// The first part, and what follows it.
+/// Splits off the first part of a name, and returns it with the rest of the text.
 fn part(text: &str) -> Result<(String, &str), String> {
     let (part, after) = match text.strip_prefix('"') {
         Some(quoted) => {
@@ -55,7 +58,7 @@ fn part(text: &str) -> Result<(String, &str), String> {
     }
 }
 
-/// Whether Postgres reads it as one name without quotes
+/// Whether Postgres reads a part without quotes as one name
 /// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html>).
 fn is_word(part: &str) -> bool {
     let starts = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
@@ -65,7 +68,7 @@ fn is_word(part: &str) -> bool {
             .all(|c| starts(c) || c.is_ascii_digit() || c == '$')
 }
 
-/// What stands before the closing quote, and what follows it.
+/// Returns the text before the closing quote, and the text after it; `None` if the quote is not closed.
 fn quoted_part(text: &str) -> Option<(String, &str)> {
     let mut part = String::new();
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! The settings as a whole: layers, defaults, what excludes what, and that no text shows a secret.
+//! Tests the settings as a whole: layers, defaults, settings that exclude each other, and that no text shows a secret.
 
 use std::io::Write;
 use std::time::Duration;
@@ -225,7 +225,7 @@ fn the_sample_file_is_complete_and_can_be_used() {
             .clone()
             .find(|line| line.starts_with(&start))
             .unwrap_or_else(|| panic!("{setting:?} is missing from the sample"));
-        // Those of OAuth count together only.
+        // The OAuth settings can only be set together.
         let together: Vec<_> = match setting.key().starts_with("oauth_") {
             true => lines.filter(|line| line.starts_with("oauth_")).collect(),
             false => vec![line],

@@ -1,11 +1,13 @@
-//! TLS as libpq's `sslmode` means it (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
+//! TLS as libpq's `sslmode` defines it (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
 //!
-//! Differences from libpq, all on the safe side or forced by the TLS library: `allow` is taken as
-//! `prefer`; a `sslrootcert` is checked under `prefer` too, and a failure there is an error, not a
-//! fall back to clear text; where `verify-ca` and `verify-full` name no `sslrootcert`, the
-//! certificates of the operating system count; files below `~/.postgresql` are not read; a name is
-//! looked for in the certificate's `subjectAltName` only, never in its common name; a certificate
-//! that is checked must be X.509 version 3.
+//! It differs from libpq in these points, all on the safe side or forced by the TLS library:
+//!
+//! - `allow` means `prefer`.
+//! - `sslrootcert` is checked under `prefer` too. A failed check is an error, with no fallback to clear text.
+//! - Without `sslrootcert`, `verify-ca` and `verify-full` trust the root certificates of the operating system.
+//! - Files below `~/.postgresql` are not read.
+//! - The host name must be in the certificate's `subjectAltName`. The common name is ignored.
+//! - A certificate that is checked must be X.509 version 3.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,46 +31,47 @@ use x509_cert::der::{Decode, Encode};
 /// How TLS is used and checked.
 #[derive(Clone)]
 pub enum Tls {
-    /// Never.
+    /// TLS is never used.
     Disable,
-    /// With this client configuration, which checks so much of the server's certificate; the
-    /// driver's own `ssl_mode` says whether it may be left out.
-    Rustls(Arc<ClientConfig>, Check),
+    /// TLS is used with this client configuration, which does this check of the server's certificate. The driver's
+    /// `ssl_mode` says whether a connection without TLS is allowed.
+    Rustls(Arc<ClientConfig>, CertificateCheck),
 }
 
-/// What a connection string asks of a TLS connection.
-pub(super) struct Wanted {
-    pub(super) check: Check,
+/// The TLS settings of a connection string.
+pub(super) struct TlsRequest {
+    pub(super) check: CertificateCheck,
     pub(super) roots: Roots,
-    /// `sslcert` and `sslkey`.
+    /// The files of `sslcert` and `sslkey`; `None` if there is no client certificate.
     pub(super) identity: Option<(PathBuf, PathBuf)>,
-    /// `sslnegotiation=direct`, which Postgres takes only with its ALPN name.
+    /// Whether TLS starts without asking the server first (`sslnegotiation=direct`). Postgres accepts that only with
+    /// its ALPN name.
     pub(super) direct: bool,
 }
 
 /// How much of the server's certificate is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Check {
-    /// Nothing: what is sent is secret from listeners, but the server may be anyone.
+pub enum CertificateCheck {
+    /// Nothing. The connection is encrypted, but the server may be anyone.
     Nothing,
-    /// That it was issued by one of the roots.
+    /// That one of the roots issued it.
     Issuer,
-    /// That, and that it names the host.
+    /// That one of the roots issued it, and that it names the host.
     IssuerAndName,
 }
 
-/// Who may issue the server's certificate.
+/// The root certificates that may have issued the server's certificate.
 pub(super) enum Roots {
-    /// Whoever the operating system trusts.
+    /// The certificates that the operating system trusts.
     System,
     /// The certificates of `sslrootcert`.
     File(PathBuf),
 }
 
-/// Why TLS cannot be set up as asked. Repeats no path: it may be a misplaced secret.
+/// Why TLS cannot be set up as asked. It repeats no path, because a path may be a misplaced secret.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A certificate or key file is of no use.
+    /// A certificate or key file cannot be used.
     #[error("the file of its {parameter} {problem}")]
     File {
         /// The parameter of the connection string.
@@ -76,7 +79,7 @@ pub enum TlsError {
         /// What is wrong with the file.
         problem: &'static str,
     },
-    /// There is nothing to check against.
+    /// The operating system has no certificates to check against.
     #[error("the operating system has no trusted certificates; name a file with sslrootcert")]
     NoSystemRoots,
     /// The TLS library refuses the client certificate or its key.
@@ -87,8 +90,8 @@ pub enum TlsError {
     Library(#[source] rustls::Error),
 }
 
-/// The client configuration that does what is wanted.
-pub(super) fn client_config(wanted: &Wanted) -> Result<ClientConfig, TlsError> {
+/// Builds the client configuration for the TLS settings of a connection string.
+pub(super) fn client_config(wanted: &TlsRequest) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Verifier::new(wanted, Arc::clone(&provider))?;
     let builder = ClientConfig::builder_with_provider(provider)
@@ -108,24 +111,28 @@ pub(super) fn client_config(wanted: &Wanted) -> Result<ClientConfig, TlsError> {
     Ok(config)
 }
 
-/// Checks as much of a server's certificate as `sslmode` asks for, and always that the server
-/// holds its key: channel binding rests on that.
+/// Checks as much of a server's certificate as `sslmode` asks for. It always checks that the server holds the private
+/// key of the certificate, because channel binding depends on that.
 #[derive(Debug)]
 struct Verifier {
-    check: Check,
+    check: CertificateCheck,
     roots: RootCertStore,
-    /// The certificates of `sslrootcert` themselves. A server's self-signed certificate is often
-    /// marked as an issuer, which the TLS library refuses in a server; libpq does not.
+    /// The certificates of `sslrootcert`. A server may use one of them itself: a self-signed server certificate is
+    /// often marked as an issuer, which the TLS library would refuse and libpq does not.
     listed: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
 impl Verifier {
-    fn new(wanted: &Wanted, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
+    fn new(wanted: &TlsRequest, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let (roots, listed) = match (&wanted.roots, wanted.check) {
-            (_, Check::Nothing) => (RootCertStore::empty(), Vec::new()),
-            (Roots::System, Check::Issuer | Check::IssuerAndName) => (system_roots()?, Vec::new()),
-            (Roots::File(path), Check::Issuer | Check::IssuerAndName) => file_roots(path)?,
+            (_, CertificateCheck::Nothing) => (RootCertStore::empty(), Vec::new()),
+            (Roots::System, CertificateCheck::Issuer | CertificateCheck::IssuerAndName) => {
+                (system_roots()?, Vec::new())
+            }
+            (Roots::File(path), CertificateCheck::Issuer | CertificateCheck::IssuerAndName) => {
+                file_roots(path)?
+            }
         };
         Ok(Self {
             check: wanted.check,
@@ -145,7 +152,7 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.check == Check::Nothing {
+        if self.check == CertificateCheck::Nothing {
             return Ok(ServerCertVerified::assertion());
         }
         let certificate = ParsedCertificate::try_from(end_entity)?;
@@ -160,7 +167,7 @@ impl ServerCertVerifier for Verifier {
                 self.provider.signature_verification_algorithms.all,
             )?;
         }
-        if self.check == Check::IssuerAndName {
+        if self.check == CertificateCheck::IssuerAndName {
             verify_server_name(&certificate, server_name)?;
         }
         Ok(ServerCertVerified::assertion())
@@ -184,10 +191,10 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
         match self.check {
-            Check::Nothing => {
+            CertificateCheck::Nothing => {
                 verify_tls13_signature_with_raw_key(message, &public_key(cert)?, dss, algorithms)
             }
-            Check::Issuer | Check::IssuerAndName => {
+            CertificateCheck::Issuer | CertificateCheck::IssuerAndName => {
                 verify_tls13_signature(message, cert, dss, algorithms)
             }
         }
@@ -200,8 +207,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// The key of a certificate that is not checked otherwise. The TLS library takes none but version 3,
-/// while the Postgres manual's own commands make version 1.
+/// The public key of a certificate that is not checked otherwise. The TLS library accepts only X.509 version 3, but the
+/// commands in the Postgres manual make version 1.
 fn public_key(
     certificate: &CertificateDer<'_>,
 ) -> Result<SubjectPublicKeyInfoDer<'static>, rustls::Error> {
@@ -211,7 +218,7 @@ fn public_key(
         .or(Err(CertificateError::BadEncoding.into()))
 }
 
-/// Refuses a certificate before and after its time.
+/// Refuses a certificate that is not yet valid or has expired.
 fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Error> {
     let parsed =
         x509_cert::Certificate::from_der(certificate).or(Err(CertificateError::BadEncoding))?;
@@ -228,7 +235,7 @@ fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), ru
 
 fn system_roots() -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    // Operating systems ship the odd certificate that the library cannot read: the others count.
+    // Operating systems ship some certificates that the library cannot read. These are skipped.
     let (usable, _unusable) =
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if usable == 0 {
@@ -267,7 +274,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| file_error("sslkey", &error))
 }
 
-/// The error without its cause: the PEM reader's own repeats lines of the file.
+/// Converts an error of the PEM parser. The cause is left out, because its text repeats lines of the file.
 fn file_error(parameter: &'static str, error: &pem::Error) -> TlsError {
     let kind = if let pem::Error::Io(cause) = error {
         Some(cause.kind())
@@ -300,8 +307,8 @@ mod tests {
         directory.join(name)
     }
 
-    fn is_accepted(check: Check, root: &str, server: &str, name: &'static str) -> bool {
-        let wanted = Wanted {
+    fn is_accepted(check: CertificateCheck, root: &str, server: &str, name: &'static str) -> bool {
+        let wanted = TlsRequest {
             check,
             roots: Roots::File(data(root)),
             identity: None,
@@ -317,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_certificate_is_checked_as_far_as_sslmode_asks() {
-        use Check::{Issuer, IssuerAndName, Nothing};
+        use CertificateCheck::{Issuer, IssuerAndName, Nothing};
         for (check, root, server, name, accepted) in [
             (IssuerAndName, "root.crt", "server.crt", "db.example", true),
             (IssuerAndName, "root.crt", "server.crt", "192.0.2.1", true),
@@ -348,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_self_signed_certificate_is_taken_where_it_is_listed() {
-        use Check::{Issuer, IssuerAndName};
+        use CertificateCheck::{Issuer, IssuerAndName};
         let accepted = |check, root, name| is_accepted(check, root, "selfsigned.crt", name);
         assert!(accepted(IssuerAndName, "selfsigned.crt", "db.example"));
         assert!(accepted(Issuer, "selfsigned.crt", "other.example"));

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, Utc};
 
 use super::layers::items;
-use super::reread::{self, Reread};
+use super::watched_file::{self, WatchedFile};
 
-/// The shortest secret taken: 16 characters of a random alphabet cannot be guessed over HTTP.
+/// The shortest secret that is accepted, in characters. 16 random characters cannot be guessed over HTTP.
 const SHORTEST_SECRET: usize = 16;
 /// The longest name of a token, in characters.
 const LONGEST_NAME: usize = 64;
@@ -17,16 +17,16 @@ const LONGEST_NAME: usize = 64;
 #[derive(Clone)]
 pub struct Token {
     secret: String,
-    /// Who holds it, as the log shows who asked.
+    /// The name of its holder, which the log shows; `None` if it has no name.
     pub name: Option<String>,
-    /// Whether it may trigger syncs; every token may read.
+    /// Whether it allows requests for runs. Every token allows reading.
     pub may_trigger: bool,
-    /// When an access token (OAuth) expires; `None` for a token of the settings, which counts until it is removed.
+    /// When an access token (OAuth) expires; `None` for a token of the settings, which is valid until it is removed.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl Token {
-    /// A token that allows reading, and triggering if `may_trigger`.
+    /// A token that allows reading, and with `may_trigger` also requests for runs.
     pub fn new(secret: String, may_trigger: bool) -> Self {
         Self {
             secret,
@@ -36,13 +36,13 @@ impl Token {
         }
     }
 
-    /// The caller of an access token (OAuth). `subject` stands where other tokens have a secret; it holds a blank,
-    /// which no secret does, so that neither is taken for the other.
+    /// A token for the caller of an access token (OAuth). It stores `subject` in place of a secret, with a blank in the
+    /// text. No secret contains a blank, so the two cannot be confused.
     pub fn of_subject(subject: &str, name: String, may_trigger: bool) -> Self {
         Self::new(format!("subject {subject}"), may_trigger).named(name)
     }
 
-    /// The same for whoever goes by this name.
+    /// Sets the name of the holder.
     #[must_use]
     pub fn named(self, name: String) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl Token {
         }
     }
 
-    /// The same until this time.
+    /// Sets the time at which the token expires.
     #[must_use]
     pub fn until(self, end: DateTime<Utc>) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl Token {
         }
     }
 
-    /// What tells its holder from others: the same for all access tokens of one subject.
+    /// Identifies the holder. It is the same for all access tokens of one subject.
     pub fn identity(&self) -> &[u8] {
         self.secret.as_bytes()
     }
@@ -81,44 +81,44 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// The tokens that count now: those of the settings, or those that the file of the settings holds.
+/// The tokens that are valid now, from the setting or from the file that the setting names.
 #[derive(Clone, Debug, Default)]
 pub struct Tokens(Arc<Mutex<Held>>);
 
 #[derive(Debug, Default)]
 struct Held {
     list: Arc<[Token]>,
-    file: Option<Reread>,
+    file: Option<WatchedFile>,
 }
 
 impl Tokens {
-    /// These, for ever.
+    /// Tokens that do not change.
     pub fn new(list: Vec<Token>) -> Self {
         let list = list.into();
         Self(Arc::new(Mutex::new(Held { list, file: None })))
     }
 
-    /// These, until their file changes.
-    pub(super) fn of_file(list: Vec<Token>, file: Reread) -> Self {
+    /// Tokens that are read again when their file changes.
+    pub(super) fn of_file(list: Vec<Token>, file: WatchedFile) -> Self {
         let (list, file) = (list.into(), Some(file));
         Self(Arc::new(Mutex::new(Held { list, file })))
     }
 
-    /// Whether none are asked for. Those of a file never become none.
+    /// Whether there are no tokens. Tokens from a file never become none, as a file without tokens is not used.
     pub fn is_empty(&self) -> bool {
         self.now().is_empty()
     }
 
-    /// Whether this token counts now.
+    /// Whether this token is valid now.
     pub fn holds(&self, token: &Token) -> bool {
         self.now().iter().any(|held| held.secret == token.secret)
     }
 
-    /// The tokens that count now. Where their file was changed to something that cannot be used, the former ones.
+    /// The tokens that are valid now. A changed file is read first. If it cannot be used, the former tokens stay valid.
     pub fn now(&self) -> Arc<[Token]> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = held.file.as_mut().filter(|file| file.has_changed()) {
-            *file = Reread::new(file.path());
+            *file = WatchedFile::new(file.path());
             match of_text(file.path()) {
                 Ok(list) => {
                     tracing::info!("the tokens were read again from their file, which has changed");
@@ -134,15 +134,15 @@ impl Tokens {
 }
 
 fn of_text(path: &Path) -> Result<Vec<Token>, String> {
-    let text = reread::read(path).map_err(|error| error.to_string())?;
+    let text = watched_file::read(path).map_err(|error| error.to_string())?;
     match parse(&items(&text.unwrap_or_default())) {
         Ok(list) if list.is_empty() => Err("it holds no token".to_owned()),
         read => read,
     }
 }
 
-/// Reads `read:SECRET`, `trigger:SECRET`, and both with a name, as `trigger:ann:SECRET`. An error says which one by its
-/// number, never by itself.
+/// Parses `read:SECRET` and `trigger:SECRET`, both also with a name, as in `trigger:ann:SECRET`. An error gives the
+/// number of the token and never its text.
 pub(super) fn parse(list: &[String]) -> Result<Vec<Token>, String> {
     let mut tokens: Vec<Token> = Vec::new();
     for (text, number) in list.iter().zip(1..) {
@@ -182,7 +182,7 @@ fn parse_one(text: &str) -> Result<Token, String> {
     }
 }
 
-/// `@` and `,` stay free for the tenants of a token.
+/// Whether a text can be the name of a token. `@` and `,` are kept free for naming the tenants of a token.
 fn is_name(text: &str) -> bool {
     let is_plain = |c: char| c.is_alphanumeric() || ['.', '_', '-'].contains(&c);
     (1..=LONGEST_NAME).contains(&text.chars().count()) && text.chars().all(is_plain)

@@ -1,5 +1,5 @@
-//! The text of a setting read as a duration, a number, a switch, an address or a name. Each reader
-//! says what is wrong in words that follow the setting's name.
+//! Parses the text of a setting as a duration, a number, a switch, an address or a name. All error texts are written to
+//! follow the name of the setting.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -35,7 +35,7 @@ pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<D
     Err(format!("{text} is out of range; it is {least} to {most}"))
 }
 
-/// A duration as [`duration`] reads it, in the greatest unit that fits.
+/// Writes a duration as [`duration`] reads it, in the largest unit that gives a whole number.
 fn show(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
     let units = [
@@ -65,7 +65,7 @@ pub(super) fn number(text: &str, range: &RangeInclusive<u32>) -> Result<u32, Str
     }
 }
 
-/// A yes or no.
+/// A boolean: `true`, `1`, `yes` or `on`, or one of their opposites.
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
@@ -83,7 +83,7 @@ pub(super) fn on_drift(text: &str) -> Result<OnDrift, String> {
     }
 }
 
-/// An address to listen on; `localhost` is the IPv4 one.
+/// An address to listen on. `localhost` means `127.0.0.1`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     if let Some(port) = text
         .strip_prefix("localhost:")
@@ -99,13 +99,13 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// A time zone of the IANA database.
+/// A time zone of the IANA database. The error suggests the nearest name.
 pub(super) fn timezone(text: &str) -> Result<Tz, String> {
     if let Ok(zone) = text.parse() {
         return Ok(zone);
     }
     let text_then = text.to_lowercase().replace(' ', "_");
-    // People name the city: `Berlin` is `Europe/Berlin`.
+    // People often give only the city: `Berlin` for `Europe/Berlin`.
     let distance = |zone: &&Tz| {
         let name = zone.name().to_lowercase();
         let city = name.rsplit('/').next().unwrap_or_default();
@@ -119,7 +119,7 @@ pub(super) fn timezone(text: &str) -> Result<Tz, String> {
     ))
 }
 
-/// Column names, each once.
+/// Column names. Error: there is none, or one occurs twice.
 pub(super) fn names(list: &[String]) -> Result<Vec<String>, String> {
     let mut seen = std::collections::BTreeSet::new();
     match list.iter().find(|name| !seen.insert(name.as_str())) {
@@ -129,14 +129,14 @@ pub(super) fn names(list: &[String]) -> Result<Vec<String>, String> {
     }
 }
 
-/// Whether what follows the colon is no port; an IPv6 address has its colons in brackets.
+/// Whether the text after the colon is not a port. The colons of an IPv6 address are in brackets.
 fn has_odd_port(host: &str) -> bool {
     let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
     let port = after.split_once(':').map(|(_, port)| port);
     port.is_some_and(|port| port.parse::<u16>().is_err())
 }
 
-/// Host names as a `Host` header gives them, in small letters; without a port one stands for all ports.
+/// Host names as a `Host` header gives them, in lower case. A name without a port stands for all ports.
 pub(super) fn hosts(list: &[String]) -> Result<Vec<String>, String> {
     let odd = |host: &&String| host.contains(|c: char| c == '/' || c == '*' || c.is_whitespace());
     match list.iter().find(|host| odd(host) || has_odd_port(host)) {

@@ -1,39 +1,40 @@
-//! How long a server lets a transaction of ours take: the lower of our settings and of what the role, its database or the
-//! server has set.
+//! The time limits that the server enforces on our transactions: the lower of our settings and of what the role, its
+//! database or the server sets.
 //!
-//! The server's own bounds hold where we cannot keep ours, as when this process is frozen in the middle of a run.
+//! The server's own limits hold where we cannot enforce ours, for example while this process is frozen in the middle
+//! of a run.
 
 use std::time::Duration;
 
-use super::Waits;
+use super::Timeouts;
 
-/// What is added to a wait of ours before the server ends it, so that we tell of it first.
+/// How much later than our own limit the server's takes effect, so that we report the timeout first.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// The first version of Postgres with `transaction_timeout`.
 const HAS_TRANSACTION_TIMEOUT: u32 = 170_000;
 
-/// Our bounds of one transaction.
+/// The limits that we set for one transaction.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Bounds {
     statement: Duration,
-    /// For a lock; `None` leaves it to the statement.
+    /// For a lock. `None` leaves it to the limit of the statement.
     lock: Option<Duration>,
     /// Between two statements.
     idle: Duration,
-    /// For the transaction as a whole.
+    /// For the whole transaction.
     whole: Duration,
 }
 
-impl Waits {
-    /// The bounds of a transaction that waits for nothing but its own statements.
+impl Timeouts {
+    /// The limits of a transaction that waits for nothing but its own statements.
     pub(super) fn alone(self) -> Bounds {
         let idle = self.answer() + GRACE;
         self.bounds(idle.min(self.run + GRACE))
     }
 
-    /// The bounds of a transaction that waits, in the middle of a run, for the other database.
-    pub(super) fn beside_the_other(self) -> Bounds {
+    /// The limits of a transaction that also waits for the other database, in the middle of a run.
+    pub(super) fn bounds_for_run(self) -> Bounds {
         self.bounds(self.run + GRACE)
     }
 
@@ -55,7 +56,7 @@ impl Bounds {
         }
     }
 
-    /// Sets all but that of the whole transaction, which older servers do not know.
+    /// The SQL that sets these limits, except that of the whole transaction, which older servers do not have.
     pub(super) fn sql(self) -> String {
         let lock = self.lock.map(|lock| set("lock_timeout", lock));
         format!(
@@ -67,7 +68,7 @@ impl Bounds {
     }
 }
 
-/// What the role, its database or the server set for the role's transactions; `None` where there is no limit.
+/// The limits that the role, its database or the server sets for the role's transactions. `None` means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoleLimits {
     /// `statement_timeout`.
@@ -82,7 +83,7 @@ pub struct RoleLimits {
 }
 
 impl RoleLimits {
-    /// Asks for them, before ours are set and without a snapshot.
+    /// Asks for these limits. It runs before ours are set, and takes no snapshot.
     pub(super) const ASK: &str = "show statement_timeout; show lock_timeout; \
          show idle_in_transaction_session_timeout; show server_version_num; ";
 
@@ -98,7 +99,7 @@ impl RoleLimits {
         }
     }
 
-    /// Sets those again that are lower than ours.
+    /// The SQL that restores the limits of the role that are lower than ours.
     pub(super) fn lower_than(self, ours: Bounds) -> String {
         let pairs = [
             ("statement_timeout", self.statement, Some(ours.statement)),
@@ -116,19 +117,19 @@ impl RoleLimits {
         lower.collect()
     }
 
-    /// How long a statement may take.
+    /// How long a statement may take: the lower of the role's limit and ours.
     pub(super) fn statement(self, ours: Duration) -> Duration {
         lower(self.statement, ours)
     }
 
-    /// Sets how long the transaction may be idle.
+    /// The SQL that sets how long the transaction may be idle: the lower of the role's limit and ours.
     pub(super) fn idle(self, ours: Bounds) -> String {
         let idle = lower(self.idle, ours.idle);
         set("idle_in_transaction_session_timeout", idle)
     }
 
-    /// Asks for the limit of whole transactions and sets ours, where the server has one. A limit of the role's goes on
-    /// as it began.
+    /// The SQL that asks for the role's limit of whole transactions and sets ours. Empty if the server has no such
+    /// limit. If the role has a limit, it is running already, and the server does not replace it.
     pub(super) fn whole_transaction(self, ours: Bounds) -> String {
         if self.version < HAS_TRANSACTION_TIMEOUT {
             return String::new();
@@ -137,7 +138,8 @@ impl RoleLimits {
         format!("show transaction_timeout; {set}")
     }
 
-    /// Puts ours in place of a longer one of the role's, which a server does only for one that was off.
+    /// Keeps the role's limit of whole transactions. If it is longer than ours, returns the SQL that replaces it. The
+    /// server starts a new limit only while none is running, so the SQL first turns the role's limit off.
     pub(super) fn shorten_transaction(&mut self, theirs: &str, ours: Bounds) -> Option<String> {
         self.transaction = duration(theirs);
         self.transaction.filter(|theirs| *theirs > ours.whole)?;
@@ -153,11 +155,12 @@ fn lower(theirs: Option<Duration>, ours: Duration) -> Duration {
 }
 
 fn set(name: &str, limit: Duration) -> String {
-    // Zero would be no limit.
+    // Zero would mean no limit.
     format!("set local {name} = {}; ", limit.as_millis().max(1))
 }
 
-/// A time as a server shows it: a number and a unit, such as `90s` or `2min`; `None` for `0`, which is no limit.
+/// Parses a time as a server shows it: a number and a unit, such as `90s` or `2min`. Returns `None` for `0`, which
+/// means no limit, and for text that is no such time.
 fn duration(shown: &str) -> Option<Duration> {
     let digits = shown.trim_end_matches(|c: char| !c.is_ascii_digit());
     let number: u64 = digits.parse().ok()?;

@@ -1,10 +1,10 @@
-//! What the catalogs say of a relation, read anew at each run.
+//! Looks up relations, their columns and their unique indexes in the catalogs, anew in each run.
 
 use tokio_postgres::Row;
 
 use super::{DbError, Side, Tx, param, quote};
 
-/// A table or view as it is now.
+/// A table or view, as it is now.
 #[derive(Clone, Debug)]
 pub struct Relation {
     /// Its object id within its database.
@@ -15,63 +15,64 @@ pub struct Relation {
     pub name: String,
     /// Whether it is a table, plain or partitioned, and not a view.
     pub is_table: bool,
-    /// Whether it has rows to be read: it is a table or a view, and no index, sequence or type.
+    /// Whether it has rows to read: it is a table or a view, and not an index, a sequence or a type.
     pub has_rows: bool,
-    /// Whether its rows surely are what is written to them: a plain table without rules or row security, and without
-    /// triggers, also on the tables that inherit from it.
+    /// Whether its rows are certain to hold what is written to them: it is a plain table without rules or row
+    /// security, and neither it nor a table that inherits from it has triggers.
     pub is_plain: bool,
-    /// Whether a foreign key to it does more, where a value that it refers to is updated, than follow it: it sets another value, changes
-    /// other rows of this table, or those of one whose triggers may write to this one.
-    pub has_acting_keys: bool,
+    /// Whether a foreign key that refers to it does more than follow an update of the referenced value. Such a key
+    /// sets another value, changes other rows of this table, or changes rows of a table whose triggers may write to
+    /// this one.
+    pub has_foreign_keys_acting_on_update: bool,
     /// Whether it may read foreign tables.
     pub may_be_foreign: bool,
-    /// Which file of which running server holds its rows; of the server it tells the start and the background processes, which are others
-    /// after it recovered from a crash. `None` where it is not one plain file whose rows we may all see, or the server is older than version 14.
+    /// Identifies the file and the running server that hold its rows. For the server it contains the start time and
+    /// the background processes, which change when the server recovers from a crash. `None` if the rows are not in
+    /// one plain file, if we may not see all of them, or if the server is older than version 14.
     pub file: Option<String>,
-    /// How many rows it holds, as of the last vacuum or analyze; less than 0 before the first.
+    /// The number of rows as of the last vacuum or analyze; negative before the first.
     pub estimated_rows: i64,
     /// Its columns, in order.
     pub columns: Vec<Column>,
 }
 
-/// The unique indexes of a table as they are now.
+/// The unique indexes of a table, as they are now.
 #[derive(Clone, Debug)]
 pub struct UniqueIndexes {
-    /// The columns of the primary key.
+    /// The columns of the primary key; `None` if there is none.
     pub primary: Option<Vec<String>>,
-    /// The columns of each index that holds for every row.
+    /// The columns of each index that covers every row and contains no expression.
     pub whole: Vec<Vec<String>>,
 }
 
-/// A column as it is now.
+/// A column, as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// Its name.
     pub name: String,
-    /// Its number, which no other column of the relation ever had; 0 in a query.
+    /// Its number, which no other column of the relation ever had; 0 for a column of a query.
     pub number: i16,
-    /// Its type without length or precision and behind every domain, as a cast takes it without
-    /// cutting anything off.
+    /// Its type, with domains resolved and without length or precision. A cast to it cuts nothing off.
     pub base_type: String,
-    /// The same with length or precision; without where these are not known.
+    /// The same type with length or precision, where these are known.
     pub exact_type: String,
-    /// The operator by which values of the type are equal, with its schema: `operator(pg_catalog.=)`.
+    /// The equality operator of the type, with its schema: `operator(pg_catalog.=)`.
     pub equals: String,
-    /// Whether every server has the type.
+    /// Whether the type is built in, so that every server has it.
     pub is_builtin: bool,
-    /// Whether texts in it are equal only if they are the same, byte by byte.
+    /// Whether texts in it are equal only if they are identical, byte by byte.
     pub is_deterministic: bool,
-    /// Whether the database computes it.
+    /// Whether it is a generated column.
     pub is_generated: bool,
-    /// Whether it is an identity that takes a value of ours only when the row is new.
+    /// Whether it is an identity column that accepts a given value only when the row is inserted.
     pub is_always_identity: bool,
     /// Whether it may be null.
     pub is_nullable: bool,
 }
 
 impl Column {
-    /// Whether the values are, or hold, numbers of rows of the catalog, and are written by the names of these:
-    /// `regclass` and its kin, `aclitem`, and their arrays.
+    /// Whether the values are, or contain, references to catalog rows, written as the names of these rows: `regclass`
+    /// and its kin, `aclitem`, and their arrays.
     pub fn names_catalog_rows(&self) -> bool {
         self.is_builtin
             && (self.base_type.starts_with("reg") || self.base_type.starts_with("aclitem"))
@@ -88,7 +89,7 @@ impl Relation {
         )
     }
 
-    /// The same for people, and for statements that people run.
+    /// The relation's name for people, and for statements that people run.
     pub fn shown(&self) -> String {
         format!(
             "{}.{}",
@@ -97,13 +98,14 @@ impl Relation {
         )
     }
 
-    /// The column of that name.
+    /// The column of that name, if there is one.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
     }
 }
 
-/// The operator by which values of the type `$type` are equal, with its schema; that of the default index of the type.
+/// SQL: the equality operator of the type `$type`, with its schema, from the default B-tree operator class of the
+/// type.
 macro_rules! equals {
     ($type:literal) => {
         concat!(
@@ -122,7 +124,7 @@ macro_rules! equals {
     };
 }
 
-/// The type behind every domain of `v.type_oid` with the modifier `v.modifier`, as `t`.
+/// SQL: joins, as `t`, the type behind all domains of `v.type_oid` with the modifier `v.modifier`.
 macro_rules! behind_domains {
     () => {
         concat!(
@@ -146,7 +148,7 @@ join lateral (
     };
 }
 
-/// A name as bytes, in UTF-8 where the server can tell how it is written.
+/// SQL: a name as bytes, in UTF-8 if the server knows the encoding of the name.
 macro_rules! name {
     ($name:literal) => {
         concat!(
@@ -158,9 +160,10 @@ macro_rules! name {
     };
 }
 
-/// Whether `c` has foreign keys to it of which [`Relation::has_acting_keys`] tells. Each that acts has a trigger of Postgres's own on
-/// the table (<https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/ri_triggers.c>), which is found by an index.
-macro_rules! has_acting_keys {
+/// SQL: whether [`Relation::has_foreign_keys_acting_on_update`] holds for `c`. Each such foreign key has an internal trigger on the
+/// table (<https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/ri_triggers.c>), which an index
+/// finds.
+macro_rules! has_foreign_keys_acting_on_update {
     () => {
         "exists (
            select from pg_catalog.pg_trigger g
@@ -176,7 +179,7 @@ macro_rules! has_acting_keys {
     };
 }
 
-/// Whether `c` is a table without what changes or refuses what is written to it, see [`Relation::is_plain`].
+/// SQL: whether [`Relation::is_plain`] holds for `c`.
 macro_rules! is_plain {
     () => {
         "(c.relkind = 'r' and not c.relhasrules and not c.relrowsecurity and not exists (
@@ -214,7 +217,7 @@ select t.base_type, t.exact_type, t.is_builtin, ",
        t.equals, (c.relkind <> 'r' or c.relhassubclass) and exists (select from pg_catalog.pg_foreign_table),
        c.relkind in ('r', 'p', 'v', 'm', 'f'),
        ",
-    has_acting_keys!(),
+    has_foreign_keys_acting_on_update!(),
     "
 from pinned
 join pg_catalog.pg_class c on c.oid = pinned.oid
@@ -262,13 +265,13 @@ const EQUALS: &str = concat!(
     " from (select $1::oid) v (oid)"
 );
 
-/// The operator by which values of a type are equal, with its schema.
+/// Looks up the equality operator of a type, with its schema.
 pub async fn equals_of<S: Side>(tx: &Tx<'_, S>, type_oid: u32) -> Result<String, DbError> {
     Ok(tx.query_one(EQUALS, &[param::oid(type_oid)]).await?.get(0))
 }
 
-/// Looks a relation up by `name` or `schema.name`, as the role itself would find it; `None` when there is none that we
-/// may see.
+/// Looks up a relation by `name` or `schema.name`, on the role's own search path. Returns `None` if there is none
+/// that we may see.
 pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation>, DbError> {
     let path = tx.role_path();
     let params = [param::text(name), param::text(path.as_str())];
@@ -285,7 +288,7 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
         estimated_rows: first.get(13),
         is_plain: first.get(14),
         file: first.get(15),
-        has_acting_keys: first.get(19),
+        has_foreign_keys_acting_on_update: first.get(19),
         may_be_foreign: first.get(17),
         columns: rows.iter().filter_map(column).collect(),
     }))
@@ -295,17 +298,18 @@ const KEEPS: &str = concat!(
     "-- look whether the table keeps what is written\nselect ",
     is_plain!(),
     " and not ",
-    has_acting_keys!(),
+    has_foreign_keys_acting_on_update!(),
     " from pg_catalog.pg_class c where c.oid = $1"
 );
 
-/// Whether a table is plain and has no acting keys now.
-pub async fn keeps_what_is_written<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<bool, DbError> {
+/// Whether the table is certain to hold what is written to it: [`Relation::is_plain`] and not
+/// [`Relation::has_foreign_keys_acting_on_update`].
+pub async fn stores_rows_unchanged<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<bool, DbError> {
     let found = tx.query_opt(KEEPS, &[param::oid(oid)]).await?;
     Ok(found.is_some_and(|row| row.get(0)))
 }
 
-/// A column; `None` where its name is no text, so that nobody can name it.
+/// A column; `None` if its name is not valid UTF-8, so that no setting can name it.
 fn column(row: &Row) -> Option<Column> {
     let name = String::from_utf8(row.get(3)).ok()?;
     Some(Column {
@@ -322,7 +326,7 @@ fn column(row: &Row) -> Option<Column> {
     })
 }
 
-/// The columns of a query, without running it for a row.
+/// Looks up the columns of a query without reading a row of it.
 pub async fn of_query<S: Side>(tx: &Tx<'_, S>, query: &str) -> Result<Vec<Column>, DbError> {
     let names = tx.columns_of(query).await?;
     let types = quote::list(&names, ", ", |name| {
@@ -342,7 +346,7 @@ cross join lateral (
         "
 order by v.n"
     );
-    // One row of nulls, which have types all the same.
+    // The left join returns one row of nulls, which have types, too.
     let sql = format!(
         "-- look up the query's types
 with types as (

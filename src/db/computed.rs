@@ -1,33 +1,35 @@
-//! What the expressions of a table are computed from, and which expressions Postgres evaluates for each row that is written.
+//! Looks up the expressions that Postgres evaluates for each row that is written, and the columns that they read.
 
 use tokio_postgres::Row;
 
 use super::{DbError, Side, Tx, param};
 
-/// A column that is read.
+/// A column that an expression reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
     /// Its name.
     pub name: String,
     /// Its type.
     pub type_: String,
-    /// What it holds in a new row that gives no value for it, if that can be told before: null where it is `None`.
+    /// Its default for a new row, as SQL. `None` if there is no default, or if it differs from row to row; the value
+    /// is then taken to be null.
     pub default: Option<String>,
 }
 
-/// An expression that Postgres evaluates for each row that is written. It names columns without a prefix and all else in full, so
-/// it holds where the columns of one row, and nothing else, are in scope and the path is pinned.
+/// An expression that Postgres evaluates for each row that is written. It names columns without a prefix and
+/// everything else with its schema, so it is valid where only the columns of one row are in scope and the search path
+/// is pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evaluated {
-    /// What it belongs to: `constraint c`, `generated column g`, `index i`.
+    /// What it belongs to: `constraint c`, `generated column g` or `index i`.
     pub owner: String,
-    /// The expression.
+    /// The expression, as SQL.
     pub expression: String,
-    /// The same as a person reads it.
+    /// The expression, as it is shown to people.
     pub shown: String,
     /// The columns that it names.
     pub columns: Vec<String>,
-    /// The columns that it is computed from; generated columns are replaced by what they are computed from.
+    /// The columns that it is computed from. A generated column is replaced by those that it is computed from.
     pub reads: Vec<Read>,
     /// The generated columns among those that it names, each with its expression.
     pub computed: Vec<(String, String)>,
@@ -63,7 +65,8 @@ from (
 ) e
 order by e.step, e.owner, e.expression";
 
-/// Looks them up, in the order in which Postgres evaluates them. The path must be pinned.
+/// Looks up these expressions of a table, in the order in which Postgres evaluates them. The search path must be
+/// pinned.
 pub async fn evaluated<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Evaluated>, DbError> {
     let columns = table_columns(tx, oid).await?;
     let of = |owner: String, (expression, shown): (String, String), names: Vec<String>| {
@@ -118,8 +121,8 @@ left join pg_catalog.pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attn
 where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
 order by a.attnum";
 
-/// A column of the table: name, type, for a generated one its expression and what that reads, and for another one its default
-/// unless each row gets another value by it.
+/// A column of the table. A generated column has an `expression`, and the columns that it is computed from in `from`.
+/// Another column may have a `default`, but not one that gives each row another value.
 pub(super) struct TableColumn {
     name: String,
     type_: String,
@@ -144,7 +147,8 @@ pub(super) async fn table_columns<S: Side>(
     Ok(rows.iter().map(column).collect())
 }
 
-/// Replaces generated columns by what they are computed from.
+/// Replaces generated columns by the columns that they are computed from. Returns these, and the generated columns
+/// with their expressions.
 pub(super) fn reads(
     names: Vec<String>,
     columns: &[TableColumn],

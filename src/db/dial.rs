@@ -1,7 +1,8 @@
-//! Makes connections, and keeps the last words of a server that ends one.
+//! Opens connections, and keeps the last error of a server that closes one.
 //!
-//! A server that ends a connection between two statements says why, as when a transaction took too long for the role's
-//! limits. Nobody waits for an answer then, and the next statement finds the connection closed.
+//! A server that closes a connection between two statements says why, for example that a transaction exceeded a limit
+//! of the role. Nobody waits for an answer at that moment, and the next statement only finds that the connection is
+//! closed.
 
 use std::future::Future;
 use std::io;
@@ -24,11 +25,11 @@ use uuid::Uuid;
 use super::SideName;
 use crate::config::{Endpoint, Server, Servers, SessionAttrs, Tls};
 
-/// The last words of the server on the connections of a pool.
+/// The last error that the server sent on any connection of a pool.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastWords(Arc<Mutex<Option<(Instant, Error)>>>);
+pub(super) struct LastServerError(Arc<Mutex<Option<(Instant, Error)>>>);
 
-impl LastWords {
+impl LastServerError {
     fn keep(&self, error: Error) {
         if error.as_db_error().is_some() {
             let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,7 +37,8 @@ impl LastWords {
         }
     }
 
-    /// What the server said after `since`, in place of an error that only tells that the connection is closed.
+    /// Replaces an error that only says that the connection is closed by what the server has said after `since`, if
+    /// anything.
     pub(super) fn explain(&self, error: Error, since: Instant) -> Error {
         if !error.is_closed() {
             return error;
@@ -49,16 +51,16 @@ impl LastWords {
     }
 }
 
-/// Makes the connections of a pool: the servers are tried in turn, as libpq tries them, and each of their addresses has
-/// its own time, so that a silent one is passed.
-pub(super) struct Dial {
+/// Opens the connections of a pool. It tries the servers in turn, as libpq does. Each of their addresses has its own
+/// time limit, so that a silent one is skipped.
+pub(super) struct Connector {
     side: SideName,
     endpoint: Mutex<Arc<Endpoint>>,
-    words: LastWords,
+    words: LastServerError,
 }
 
-impl Dial {
-    pub(super) fn new(side: SideName, endpoint: Endpoint, words: LastWords) -> Self {
+impl Connector {
+    pub(super) fn new(side: SideName, endpoint: Endpoint, words: LastServerError) -> Self {
         Self {
             side,
             endpoint: Mutex::new(Arc::new(endpoint)),
@@ -66,7 +68,7 @@ impl Dial {
         }
     }
 
-    /// The endpoint as its files say now, so that a rotated password needs no restart.
+    /// The endpoint, read again if one of its files has changed, so that a rotated password needs no restart.
     fn endpoint(&self) -> Arc<Endpoint> {
         let mut held = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
         let url = self.side.url_variable();
@@ -84,10 +86,10 @@ impl Dial {
     }
 }
 
-/// One connection to be made.
+/// A request to open one connection.
 struct Call {
     endpoint: Arc<Endpoint>,
-    words: LastWords,
+    words: LastServerError,
 }
 
 impl Call {
@@ -119,7 +121,7 @@ impl Call {
         })
     }
 
-    /// A connection to the first of the servers that will do.
+    /// Connects to the first server that is suitable.
     async fn one_of(
         &self,
         servers: &[&Server],
@@ -140,8 +142,12 @@ impl Call {
         Err(attempts)
     }
 
-    /// A connection to one server, by whichever of its addresses lets us in.
-    async fn server(&self, server: &Server, wanted: SessionAttrs) -> Result<ClientWrapper, Why> {
+    /// Connects to one server, at the first of its addresses that accepts us.
+    async fn server(
+        &self,
+        server: &Server,
+        wanted: SessionAttrs,
+    ) -> Result<ClientWrapper, ConnectFailure> {
         let mut driver = self.endpoint.driver().clone();
         driver.port(server.port);
         let name = match &server.host {
@@ -162,18 +168,18 @@ impl Call {
                 Err(why) => last = Some(why),
             }
         }
-        Err(last.unwrap_or(Why::NoAddress))
+        Err(last.unwrap_or(ConnectFailure::NoAddress))
     }
 
-    async fn addresses(&self, name: &str, server: &Server) -> Result<Vec<IpAddr>, Why> {
+    async fn addresses(&self, name: &str, server: &Server) -> Result<Vec<IpAddr>, ConnectFailure> {
         if let Some(address) = server.address {
             return Ok(vec![address]);
         }
         let limit = self.endpoint.servers().connect_timeout;
         let found = timeout(limit, lookup_host((name, server.port))).await;
-        let found = found.map_err(|_elapsed| Why::Silent(limit))?;
+        let found = found.map_err(|_elapsed| ConnectFailure::Silent(limit))?;
         let mut addresses: Vec<_> = found
-            .map_err(|_not_found| Why::NoAddress)?
+            .map_err(|_not_found| ConnectFailure::NoAddress)?
             .map(|found| found.ip())
             .collect();
         if self.endpoint.servers().shuffled {
@@ -182,8 +188,12 @@ impl Call {
         Ok(addresses)
     }
 
-    /// One address: until it has let us in, and is found to be what is wanted.
-    async fn attempt(&self, driver: Config, wanted: SessionAttrs) -> Result<ClientWrapper, Why> {
+    /// Connects to one address, and checks that the server is of the wanted kind. One time limit covers both.
+    async fn attempt(
+        &self,
+        driver: Config,
+        wanted: SessionAttrs,
+    ) -> Result<ClientWrapper, ConnectFailure> {
         let limit = self.endpoint.servers().connect_timeout;
         let connecting = async {
             let client = match self.endpoint.tls() {
@@ -195,12 +205,12 @@ impl Call {
             };
             match wanted == SessionAttrs::Any || is_wanted(&client, wanted).await? {
                 true => Ok(client),
-                false => Err(Why::Unwanted(wanted)),
+                false => Err(ConnectFailure::Unwanted(wanted)),
             }
         };
         timeout(limit, connecting)
             .await
-            .unwrap_or(Err(Why::Silent(limit)))
+            .unwrap_or(Err(ConnectFailure::Silent(limit)))
     }
 
     fn connected<T>(&self, (client, connection): (Client, Connection<Socket, T>)) -> ClientWrapper
@@ -217,7 +227,7 @@ impl Call {
     }
 }
 
-/// Whether the server that let us in will do.
+/// Whether the server that accepted us is of the wanted kind.
 async fn is_wanted(client: &Client, wanted: SessionAttrs) -> Result<bool, Error> {
     let asked = "select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')";
     let said = client.simple_query(asked).await?;
@@ -232,12 +242,12 @@ async fn is_wanted(client: &Client, wanted: SessionAttrs) -> Result<bool, Error>
     Ok(wanted.accepts(is(0, "t"), is(1, "on")))
 }
 
-impl Manager for Dial {
+impl Manager for Connector {
     type Type = ClientWrapper;
     type Error = DialError;
 
     async fn create(&self) -> Result<ClientWrapper, DialError> {
-        // As a type of its own, or those of the futures around it are too deep for the compiler.
+        // Boxed as a trait object; otherwise the types of the futures around it are too deep for the compiler.
         let call = Call {
             endpoint: self.endpoint(),
             words: self.words.clone(),
@@ -246,7 +256,8 @@ impl Manager for Dial {
         dialing.await
     }
 
-    /// One round trip, and a connection that vanished while it was idle costs a pause and no run.
+    /// Tests the connection with one round trip. If it was lost while it was idle, the pool opens another, and no run
+    /// fails.
     async fn recycle(&self, client: &mut ClientWrapper, _: &Metrics) -> RecycleResult<DialError> {
         let Ok(_said) = client.simple_query("").await else {
             return Err(RecycleError::message("the connection is gone"));
@@ -255,43 +266,46 @@ impl Manager for Dial {
     }
 }
 
-/// Drives a connection to its end. Its last words are kept before it is dropped, which tells its user that it is closed.
-async fn carry(connection: impl Future<Output = Result<(), Error>>, words: LastWords) {
+/// Drives a connection to its end. Keeps its last error before dropping the connection, because the drop tells its
+/// user that it is closed.
+async fn carry(connection: impl Future<Output = Result<(), Error>>, words: LastServerError) {
     let mut connection = pin!(connection);
     if let Err(error) = connection.as_mut().await {
         words.keep(error);
     }
 }
 
-/// Why none of the servers let us in.
+/// Why no server accepted us.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection could be made")]
 pub struct DialError {
-    /// What was tried, in order; the last decided.
+    /// The attempts in order; the last one decided.
     pub(super) attempts: Vec<Attempt>,
-    /// The database asked for.
+    /// The database that we asked for.
     pub(super) database: String,
     /// `sslmode` as given, or its default.
     pub(super) sslmode: String,
 }
 
 impl DialError {
-    /// What the driver told of the attempt that decided.
+    /// The driver's error of the attempt that decided; `None` if it failed for another reason.
     pub(super) fn driver_error(&self) -> Option<&Error> {
         match &self.attempts.last()?.why {
-            Why::Driver(error) => Some(error),
-            Why::Silent(_) | Why::NoAddress | Why::Unwanted(_) => None,
+            ConnectFailure::Driver(error) => Some(error),
+            ConnectFailure::Silent(_) | ConnectFailure::NoAddress | ConnectFailure::Unwanted(_) => {
+                None
+            }
         }
     }
 }
 
-/// One server that did not let us in.
+/// A failed attempt to connect to one server.
 #[derive(Debug)]
 pub(super) struct Attempt {
     /// Its `host:port`.
     pub(super) server: String,
-    /// Why.
-    pub(super) why: Why,
+    /// Why it failed.
+    pub(super) why: ConnectFailure,
 }
 
 impl Attempt {
@@ -300,28 +314,28 @@ impl Attempt {
     }
 }
 
-/// Why a server did not let us in.
+/// Why a server did not accept us.
 #[derive(Debug)]
-pub(super) enum Why {
-    /// What the driver tells.
+pub(super) enum ConnectFailure {
+    /// The driver's error.
     Driver(Error),
-    /// It took longer than it may.
+    /// It did not answer within this time.
     Silent(Duration),
-    /// Its name leads nowhere.
+    /// Its host name has no address.
     NoAddress,
     /// It is not what `target_session_attrs` asks for.
     Unwanted(SessionAttrs),
 }
 
-impl From<Error> for Why {
+impl From<Error> for ConnectFailure {
     fn from(error: Error) -> Self {
         Self::Driver(error)
     }
 }
 
-impl Why {
-    /// Whether another server of the same database would say the same: libpq tries none after a refused sign-in or TLS
-    /// that failed, while a server that only starts or stops is passed.
+impl ConnectFailure {
+    /// Whether another server of the same database would answer the same. As in libpq, no other server is tried after
+    /// a refused sign-in or failed TLS, but a server that is starting or stopping is skipped.
     fn is_of_the_database(&self) -> bool {
         let Self::Driver(error) = self else {
             return false;
@@ -334,5 +348,5 @@ impl Why {
     }
 }
 
-/// The driver's text where a socket took longer than it may.
+/// The driver's text for a socket that timed out.
 pub(super) const TIMED_OUT: &str = "timeout waiting for server";

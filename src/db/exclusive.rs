@@ -1,127 +1,130 @@
-//! What keeps two rows of a table from standing beside each other: unique indexes and exclusion constraints, which
-//! other tables refer to the columns in them, and what the table itself refers to.
+//! Looks up the rules that relate a table's rows to other rows: its unique indexes and exclusion constraints, the
+//! foreign keys that refer to it, and its own foreign keys.
 //!
-//! Those of partitions and of tables that inherit from the table count, too, for the rows that are there or belong there.
+//! The rules of partitions and of tables that inherit from the table count, too, for rows that are in them or belong
+//! there.
 
 use super::computed::{Read, TableColumn, reads, table_columns};
-use super::downstream::{self, Path};
 use super::family::family;
+use super::foreign_key_chains::{self, Path};
 use super::{DbError, Side, Tx, param};
 use tokio_postgres::Row;
 
-/// All of it for one table.
+/// All these rules of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// The unique indexes and exclusion constraints.
     pub exclusive: Vec<Exclusive>,
     /// The foreign keys that refer to the table.
-    pub references: Vec<Reference>,
+    pub references: Vec<IncomingForeignKey>,
     /// The foreign keys to other tables.
-    pub outward: Vec<Outward>,
-    /// See [`downstream::losing`].
+    pub outward: Vec<OutgoingForeignKey>,
+    /// Chains of foreign keys through which rows lose their reference, see [`foreign_key_chains::losing`].
     pub losing: Vec<Path>,
 }
 
 impl Rules {
-    /// Looks them up. The path must be pinned.
+    /// Looks up the rules of a table. The search path must be pinned.
     pub async fn look_up<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Self, DbError> {
         let references = references(tx, oid).await?;
         Ok(Self {
             exclusive: exclusive(tx, oid).await?,
             outward: outward(tx, oid).await?,
-            losing: downstream::losing(tx, &references).await?,
+            losing: foreign_key_chains::losing(tx, &references).await?,
             references,
         })
     }
 }
 
-/// A unique index or an exclusion constraint as it is now. Its expressions name columns without a prefix and all else in
-/// full, so they hold where the columns of one row, and nothing else, are in scope and the path is pinned.
+/// A unique index or an exclusion constraint, as it is now. Its expressions name columns without a prefix and
+/// everything else with its schema, so they are valid where only the columns of one row are in scope and the search
+/// path is pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exclusive {
     /// Its name.
     pub name: String,
     /// Whether it is an exclusion constraint.
     pub is_exclusion: bool,
-    /// The constraint as `set constraints` takes it, where it can be checked later than at once.
+    /// The name of the constraint, as `set constraints` takes it; `None` if it is not deferrable.
     pub deferrable: Option<String>,
-    /// What is compared: two rows exclude each other when all parts match.
+    /// What is compared. Two rows exclude each other if all parts match.
     pub parts: Vec<Part>,
-    /// For which rows it holds; `None` for all.
+    /// The condition for rows that it covers; `None` if it covers all.
     pub predicate: Option<String>,
     /// Whether two nulls match.
     pub nulls_match: bool,
-    /// The columns that parts and predicate are computed from, those of the parts first; generated columns are replaced by
-    /// what they are computed from.
+    /// The columns that parts and predicate are computed from, those of the parts first. A generated column is
+    /// replaced by those that it is computed from.
     pub reads: Vec<Read>,
-    /// The generated columns among those, each with its expression.
+    /// The generated columns among them, each with its expression.
     pub computed: Vec<(String, String)>,
 }
 
-/// One thing that is compared.
+/// One value that a rule compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The value, its collation included.
+    /// The value as SQL, with its collation.
     pub expression: String,
-    /// The same as a person reads it.
+    /// The value, as it is shown to people.
     pub shown: String,
     /// The operator by which two values match, with its schema.
     pub operator: String,
 }
 
-/// A foreign key of the table to another one.
+/// A foreign key of the table that refers to another table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outward {
-    /// Its name, plain.
+pub struct OutgoingForeignKey {
+    /// Its name, unquoted.
     pub constraint: String,
-    /// The same as `set constraints` takes it.
+    /// Its name, as `set constraints` takes it.
     pub name: String,
-    /// Whether it can be checked later than at once.
+    /// Whether it is deferrable.
     pub is_deferrable: bool,
-    /// The table referred to, quoted.
+    /// The referenced table, quoted.
     pub table: String,
-    /// Pairs of a column that refers and the column referred to.
+    /// Pairs of a referring column and the referenced column.
     pub columns: Vec<(String, String)>,
 }
 
-impl Reference {
-    /// Whether rows no longer refer to a row whose value changes.
+impl IncomingForeignKey {
+    /// Whether rows lose their reference to a row whose value changes.
     pub fn forgets(&self) -> bool {
         ["n", "d"].contains(&self.on_update.as_str())
     }
 }
 
-/// A foreign key of any table that refers to columns of a table.
+/// A foreign key of any table that refers to the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reference {
-    /// Its name, plain.
+pub struct IncomingForeignKey {
+    /// Its name, unquoted.
     pub constraint: String,
-    /// The same as `set constraints` takes it.
+    /// Its name, as `set constraints` takes it.
     pub name: String,
-    /// Whether it can be checked later than at once.
+    /// Whether it is deferrable.
     pub is_deferrable: bool,
-    /// The table that refers, quoted.
+    /// The referring table, quoted.
     pub table: String,
-    /// Its object id.
+    /// The object ID of the referring table.
     pub table_oid: u32,
-    /// Whether that is the table itself.
+    /// Whether the referring table is the table itself, one of its partitions or a table that inherits from it.
     pub is_own: bool,
-    /// Pairs of a column that refers and the column referred to.
+    /// Pairs of a referring column and the referenced column.
     pub columns: Vec<(String, String)>,
-    /// For each pair the operator by which the foreign key compares the column referred to with the one that refers, and
-    /// the collation of the former, as SQL writes it behind a value.
+    /// For each pair, the operator that compares the referenced column with the referring one, and the collation of
+    /// the referenced column, as SQL that follows a value.
     pub compared: Vec<(String, String)>,
-    /// What an update of a value referred to does: `a` and `r` refuse, `c` cascades, `n` sets null, `d` sets the default.
+    /// What an update of the referenced value does: `a` and `r` refuse, `c` cascades, `n` sets null, `d` sets the
+    /// default.
     pub on_update: String,
-    /// The primary key of the table that refers, if it has one.
+    /// The primary key of the referring table; empty if it has none.
     pub key: Vec<String>,
-    /// Whether we may read all rows that refer.
+    /// Whether we may read all referring rows.
     pub is_readable: bool,
-    /// Whether we may write them all.
+    /// Whether we may update all referring rows.
     pub is_writable: bool,
 }
 
-/// So many indexes of partitions and inheriting tables are looked at: each costs queries over the whole table.
+/// The most indexes of partitions and inheriting tables that are looked at. Each costs queries over the whole table.
 const OF_OTHERS: usize = 100;
 
 const EXCLUSIVE: &str = concat!(
@@ -174,7 +177,7 @@ where i.indrelid in (select f.oid from family f) and (i.indisunique or i.indisex
 order by i.indrelid <> $1::oid, i.indexrelid, k.position"
 );
 
-/// Looks up what makes rows of the table exclude each other.
+/// Looks up the unique indexes and exclusion constraints of the table.
 async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Exclusive>, DbError> {
     let rows = tx.query(EXCLUSIVE, &[param::oid(oid)]).await?;
     let columns = table_columns(tx, oid).await?;
@@ -214,7 +217,8 @@ async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Exclusive>, 
     Ok(found)
 }
 
-/// The rule of an index, with its first part. Where the index holds for a part of the table only, so does the predicate.
+/// The rule of an index, with its first part. If the index covers only a part of the table, the predicate covers the
+/// same part.
 fn rule(row: &Row, part: Part, columns: &[TableColumn]) -> Exclusive {
     let (place, predicate): (Option<String>, Option<String>) = (row.get(10), row.get(3));
     let (mut names, by_place): (Vec<String>, Vec<String>) = (row.get(7), row.get(11));
@@ -280,16 +284,17 @@ where x.confrelid in (select f.oid from family f) and x.contype = 'f'
 order by x.oid"
 );
 
-/// Looks up the foreign keys that refer to the table, to one that is a part of it or inherits from it, or to one that it is a part of.
+/// Looks up the foreign keys that refer to the table, to a table that is a part of it or inherits from it, or to a
+/// table that it is a part of.
 pub(super) async fn references<S: Side>(
     tx: &Tx<'_, S>,
     oid: u32,
-) -> Result<Vec<Reference>, DbError> {
+) -> Result<Vec<IncomingForeignKey>, DbError> {
     let rows = tx.query(REFERENCES, &[param::oid(oid)]).await?;
     let reference = |row: &Row| {
         let (from, to): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
         let (operators, collations): (Vec<String>, Vec<String>) = (row.get(10), row.get(11));
-        Reference {
+        IncomingForeignKey {
             name: row.get(0),
             is_deferrable: row.get(1),
             table: row.get(2),
@@ -307,8 +312,8 @@ pub(super) async fn references<S: Side>(
     Ok(rows.iter().map(reference).collect())
 }
 
-/// Of the foreign keys of partitions, those that belong to one of the whole table are left out; so are those to the parts of a
-/// partitioned table, which belong to the one to the whole.
+/// Leaves out the copies of a foreign key that Postgres makes for the partitions of the referring and of the
+/// referenced table. They belong to the key of, or to, the whole table.
 const OUTWARD: &str = concat!(
     "-- look up what the table refers to",
     family!(),
@@ -329,12 +334,12 @@ where x.conrelid in (select f.oid from family f) and x.contype = 'f' and x.confr
 order by x.oid"
 );
 
-/// Looks up what the table refers to, or a table that is a part of it or inherits from it.
-async fn outward<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Outward>, DbError> {
+/// Looks up the foreign keys to other tables, of the table and of those that are a part of it or inherit from it.
+async fn outward<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<OutgoingForeignKey>, DbError> {
     let rows = tx.query(OUTWARD, &[param::oid(oid)]).await?;
     let outward = |row: &Row| {
         let (from, to): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
-        Outward {
+        OutgoingForeignKey {
             constraint: row.get(5),
             name: row.get(0),
             is_deferrable: row.get(1),

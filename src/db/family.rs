@@ -1,6 +1,7 @@
-//! A table together with its partitions and the tables that inherit from it, for queries of the catalogs.
+//! SQL for catalog queries about a table together with its partitions and the tables that inherit from it.
 
-/// Begins a query with the tables of the family of `$1`, as `family`.
+/// Begins a query with `family`: the object IDs of the table `$1`, its partitions and the tables that inherit from
+/// it.
 macro_rules! family {
     () => {
         "

@@ -1,31 +1,34 @@
-//! JSON as Postgres writes it, read without loss.
+//! Reads JSON that Postgres wrote, without loss.
 //!
-//! `json` and `jsonb` hold numbers of any size and nest without bound
-//! (<https://www.postgresql.org/docs/current/datatype-json.html>); a [`Value`] holds a number in 64 bits, a reader in
-//! JavaScript an integer in 53, and most readers of ours would refuse what nests deep. What a value or such a reader cannot
-//! hold exactly is given as the text that Postgres has of it, so that two values that differ never look alike and nothing is
-//! too odd to be shown.
+//! `json` and `jsonb` hold numbers of any size and nest without limit
+//! (<https://www.postgresql.org/docs/current/datatype-json.html>). A [`Value`] holds a number in 64 bits, a client in
+//! JavaScript holds an integer in 53, and most clients refuse deep nesting. What a `Value` or such a client cannot
+//! hold exactly is returned as Postgres's text. So two different values never look alike, and every value can be
+//! shown.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::meter::Fields;
+use crate::model::Fields;
 
-/// What nests deeper is given as text; many readers take no more than 128, what stands around it included.
+/// JSON that nests deeper is returned as text. Many clients accept a depth of 128 at most, including what surrounds
+/// it.
 const DEEPEST: usize = 64;
 
-/// From here on two integers may be one number to a reader that holds numbers in 64-bit floats, as JavaScript does.
+/// From this number on, two integers may look the same to a client that holds numbers in 64-bit floats, as JavaScript
+/// does.
 const TOO_LARGE: u64 = 1 << 53;
 
-/// The fields of a JSON object as they leave the process; none of what is no object. Integers that JavaScript cannot hold are
-/// texts.
+/// The fields of a JSON object, to be shown outside this process. Integers that JavaScript cannot hold are returned
+/// as text. JSON that is not an object has no fields.
 pub fn fields(text: &str) -> Fields {
     read(text, is_held_by_all)
 }
 
-/// The fields of a JSON object, to be written to the database again: only what a [`Value`] cannot hold is a text.
+/// The fields of a JSON object, to be written back to the database. Only what a [`Value`] cannot hold is returned as
+/// text.
 pub fn stored_fields(text: &str) -> Fields {
     read(text, is_held)
 }
@@ -36,28 +39,28 @@ fn read(text: &str, is_held: fn(&str) -> bool) -> Fields {
     raw.into_iter().map(read).collect()
 }
 
-/// An SQL expression: the text of a JSON value in ASCII, where each other byte is `\377` in the strings. It can be read
-/// whatever bytes the database holds.
+/// An SQL expression: the text of a JSON value in ASCII. In its strings, a byte that is not ASCII is written in octal,
+/// such as `\377`. The text can be read whatever bytes the database holds.
 pub fn in_ascii(json: &str) -> String {
     let backslash = "pg_catalog.chr(92)";
     let two = format!("pg_catalog.repeat({backslash}, 2)");
     let bytes =
         format!("pg_catalog.convert_to({json}::pg_catalog.text, pg_catalog.getdatabaseencoding())");
-    // This doubles the backslashes of the JSON, but not those of the bytes. It should be the other way round, and no JSON
-    // holds a control character.
+    // `encode` doubles the backslashes of the JSON and writes a single one for a byte that is not ASCII; JSON needs
+    // the opposite. Meanwhile `chr(1)` replaces the doubled ones, because no JSON contains a control character.
     let escaped = format!("pg_catalog.encode({bytes}, 'escape')");
     let apart = format!("pg_catalog.replace({escaped}, {two}, pg_catalog.chr(1))");
     let doubled = format!("pg_catalog.replace({apart}, {backslash}, {two})");
     format!("pg_catalog.replace({doubled}, pg_catalog.chr(1), {backslash})")
 }
 
-/// A JSON value.
+/// Parses a JSON value. If it nests too deep or cannot be parsed, returns its text as a string.
 fn value(text: &str, is_held: fn(&str) -> bool) -> Value {
     let read = exact(text, is_held).and_then(|text| serde_json::from_str(&text).ok());
     read.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// The same JSON with each number in quotes that is not held exactly; `None` if it nests too deep.
+/// The same JSON, with quotes around each number that is not held exactly. Returns `None` if it nests too deep.
 fn exact(text: &str, is_held: fn(&str) -> bool) -> Option<String> {
     let mut written = String::with_capacity(text.len());
     let mut depth = 0_usize;
@@ -87,7 +90,7 @@ fn exact(text: &str, is_held: fn(&str) -> bool) -> Option<String> {
     Some(written)
 }
 
-/// How many bytes a string takes, its quotes included.
+/// The length in bytes of the string that the text begins with, including its quotes.
 fn string_length(text: &str) -> usize {
     let mut is_escaped = false;
     let end = text.bytes().skip(1).position(|byte| {
@@ -104,24 +107,24 @@ fn number_length(text: &str) -> usize {
     end.unwrap_or(text.len())
 }
 
-/// Whether a reader in JavaScript holds the number exactly, too.
+/// Whether both a [`Value`] and a client in JavaScript hold the number exactly.
 fn is_held_by_all(number: &str) -> bool {
     let integer = number.parse::<i128>().ok();
     is_held(number) && integer.is_none_or(|integer| integer.unsigned_abs() < TOO_LARGE.into())
 }
 
-/// Whether a [`Value`] of the number is that number and no other.
+/// Whether a [`Value`] holds the number exactly.
 fn is_held(number: &str) -> bool {
     if number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok() {
         return true;
     }
     let is_whole = !number.contains(['.', 'e', 'E']);
     let float = number.parse::<f64>().ok().filter(|float| float.is_finite());
-    // A whole number that had to become a float would look like one that has been rounded.
+    // A whole number that became a float would look like a rounded one.
     float.is_some_and(|float| !is_whole && decimal(number) == decimal(&format!("{float:e}")))
 }
 
-/// A number's digits without zeros at either end, and the power of ten of the last of them.
+/// The digits of a number without zeros at either end, and the power of ten of the last digit.
 fn decimal(number: &str) -> Option<(String, i64)> {
     let (mantissa, power) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

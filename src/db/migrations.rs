@@ -1,7 +1,7 @@
-//! The tables of schema `meter_sync`, made step by step.
+//! Creates and updates the tables of schema `meter_sync`, step by step.
 //!
-//! Steps are numbered from 1 and never edited once released. All of them run in one transaction
-//! under one advisory lock, so two processes that start at once make them once.
+//! Steps are numbered from 1 and never edited once released. All missing steps run in one transaction under one
+//! advisory lock, so two processes that start at the same time apply them once.
 
 use super::{Connection, DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
@@ -23,34 +23,34 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0013_replaced_columns.sql"),
 ];
 
-/// What the migrations found or did.
+/// The result of running the migrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Migrated {
-    /// The tables were as this version wants them.
+    /// The tables were up to date.
     Current,
-    /// So many steps were made.
+    /// This many steps were applied.
     Applied(usize),
 }
 
-/// How the sync tables stand.
+/// How the version of the sync tables compares with this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// There are none yet.
+pub enum SchemaVersion {
+    /// There are no sync tables yet.
     Absent,
-    /// So many steps are missing.
+    /// This many steps are missing.
     Behind(usize),
-    /// They are as this version wants them.
+    /// The tables are up to date.
     Current,
-    /// A newer version made them.
+    /// A newer version of the program made them.
     Newer,
 }
 
-/// Which of the sync tables are there, in whatever version.
+/// Which of the sync tables exist, in any version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tables {
-    /// Whether there are any.
+pub struct SyncTablesPresent {
+    /// Whether any of them exist.
     pub any: bool,
-    /// Whether there is that of the known columns.
+    /// Whether the table of known columns exists.
     pub columns: bool,
 }
 
@@ -80,16 +80,16 @@ const RECORD: &str = "\
 -- record a migration
 insert into meter_sync.meter_sync_migration (version) values ($1)";
 
-/// Which of the sync tables are there. Before a newer program has run, some may be missing.
-pub async fn tables(tx: &Tx<'_, Local>) -> Result<Tables, DbError> {
+/// Looks up which of the sync tables exist. Some may be missing until this version has run its migrations.
+pub async fn tables(tx: &Tx<'_, Local>) -> Result<SyncTablesPresent, DbError> {
     let row = tx.query_one(EXISTS, &[]).await?;
-    Ok(Tables {
+    Ok(SyncTablesPresent {
         any: row.get(0),
         columns: row.get(1),
     })
 }
 
-/// Whether the sync tables are there, in whatever version.
+/// Whether the sync tables exist, in any version.
 pub async fn exist(tx: &Tx<'_, Local>) -> Result<bool, DbError> {
     Ok(tables(tx).await?.any)
 }
@@ -102,38 +102,38 @@ async fn version(tx: &Tx<'_, Local>) -> Result<usize, DbError> {
     Ok(usize::try_from(version).unwrap_or_default())
 }
 
-/// How the sync tables stand, without touching them.
-pub async fn standing(tx: &Tx<'_, Local>) -> Result<Standing, DbError> {
+/// Compares the version of the sync tables with this program, without changing them.
+pub async fn standing(tx: &Tx<'_, Local>) -> Result<SchemaVersion, DbError> {
     Ok(match version(tx).await? {
-        0 => Standing::Absent,
-        found if found > STEPS.len() => Standing::Newer,
-        found if found == STEPS.len() => Standing::Current,
-        found => Standing::Behind(STEPS.len() - found),
+        0 => SchemaVersion::Absent,
+        found if found > STEPS.len() => SchemaVersion::Newer,
+        found if found == STEPS.len() => SchemaVersion::Current,
+        found => SchemaVersion::Behind(STEPS.len() - found),
     })
 }
 
-/// The failure of a database that a newer version has migrated.
+/// The failure for a database that a newer version has migrated.
 pub fn too_new() -> Failure {
     let message = "The sync tables in the local database were made by a newer meter-sync.";
     Failure::new(ErrorCode::LocalSchema, message).with_remedy("Update meter-sync on this machine.")
 }
 
-/// Brings the sync tables to this version. A database that a newer version has migrated is refused.
+/// Brings the sync tables to this version. Fails if a newer version has migrated the database.
 pub async fn run(connection: &mut Connection<Local>) -> Result<Migrated, Failure> {
-    let tx = connection.begin("migrate").await.map_err(|e| e.failure())?;
-    let found = version(&tx).await.map_err(|e| e.failure())?;
+    let tx = connection.begin("migrate").await?;
+    let found = version(&tx).await?;
     if found > STEPS.len() {
         return Err(too_new());
     }
     if found == STEPS.len() {
         return Ok(Migrated::Current);
     }
-    apply(tx).await.map_err(|e| e.failure())
+    apply(tx).await.map_err(Failure::from)
 }
 
 async fn apply(tx: Tx<'_, Local>) -> Result<Migrated, DbError> {
     tx.batch(FOUNDATION).await?;
-    // Under the lock: another process may have been faster.
+    // Read again under the lock, because another process may have migrated meanwhile.
     let found = version(&tx).await?;
     for (number, step) in (1_i32..).zip(STEPS).skip(found) {
         tx.batch(step).await?;

@@ -1,11 +1,9 @@
-//! The two databases: pools, the one door to transactions, catalogs, quoting.
+//! Access to the two databases: connection pools, named transactions, catalogs and quoting.
 //!
-//! Which side a connection belongs to is part of its type, so a statement meant for the local
-//! database cannot reach the remote. Statements are sent unnamed and typed (the driver names those of
-//! COPY, and closes them again) and every setting is transaction-local, so a `PgBouncer` in
-//! transaction mode on either side is no obstacle. Every wait has an end: the server's by
-//! `statement_timeout`, ours by a deadline a little longer, which is what notices a server that is
-//! frozen.
+//! The side of a connection is part of its type, so a statement meant for the local database cannot reach the remote.
+//! Statements are sent unnamed and typed (the driver names those of COPY, and closes them again), and every setting
+//! is local to a transaction, so a `PgBouncer` in transaction mode works on either side. Every wait has a limit: the
+//! server's is `statement_timeout`, and ours is a slightly longer deadline, which detects a server that is frozen.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -20,11 +18,11 @@ use tokio_postgres::IsolationLevel;
 use bounds::Bounds;
 pub use bounds::RoleLimits;
 pub use dial::DialError;
-use dial::{Dial, LastWords};
+use dial::{Connector, LastServerError};
 pub use error::DbError;
 pub(crate) use error::PUBLICATION_REMEDY;
-pub use fault::RowFault;
 pub use moment::Moment;
+pub use row_fault::RowFault;
 pub use server_clock::ServerClock;
 pub use transaction::{Tx, both};
 
@@ -34,16 +32,16 @@ mod bounds;
 pub mod catalog;
 pub mod computed;
 mod dial;
-pub mod downstream;
 mod error;
 pub mod exclusive;
 pub(crate) mod family;
-mod fault;
+pub mod foreign_key_chains;
 pub mod json;
 pub mod migrations;
 mod moment;
 pub mod param;
 pub mod quote;
+mod row_fault;
 mod server_clock;
 mod storable;
 mod transaction;
@@ -58,7 +56,7 @@ pub enum SideName {
 }
 
 impl SideName {
-    /// The variable that holds the side's URL.
+    /// The environment variable that holds the side's URL.
     pub(crate) fn url_variable(self) -> &'static str {
         match self {
             Self::Remote => "METER_SYNC_REMOTE_URL",
@@ -76,15 +74,15 @@ impl std::fmt::Display for SideName {
     }
 }
 
-/// A side as a type.
+/// A side as a type: [`Remote`] or [`Local`].
 pub trait Side: Send + Sync + 'static {
     /// The side's name.
     const NAME: SideName;
-    /// How many connections are kept for it at most.
+    /// The most connections that are open to it.
     const CONNECTIONS: usize;
-    /// How many of them are never used to answer questions: a run needs two local ones at a time, its own and a short
-    /// one for the log.
-    const OF_RUNS: usize;
+    /// How many of them are reserved for runs and never used to answer requests. A run needs two local ones at a
+    /// time: its own, and a short one for the log.
+    const RESERVED_FOR_RUNS: usize;
 }
 
 /// The central database.
@@ -98,25 +96,24 @@ pub struct Local;
 impl Side for Remote {
     const NAME: SideName = SideName::Remote;
     const CONNECTIONS: usize = 2;
-    const OF_RUNS: usize = 1;
+    const RESERVED_FOR_RUNS: usize = 1;
 }
 
 impl Side for Local {
     const NAME: SideName = SideName::Local;
     const CONNECTIONS: usize = 6;
-    const OF_RUNS: usize = 2;
+    const RESERVED_FOR_RUNS: usize = 2;
 }
 
-/// One database: a pool of connections and the waits that hold for them. Its `Debug` shows nothing of
-/// the settings.
+/// One database: a pool of connections, and their time limits. Its `Debug` shows nothing of the settings.
 #[derive(Clone)]
 pub struct Database<S> {
-    pool: Pool<Dial>,
-    waits: Waits,
+    pool: Pool<Connector>,
+    waits: Timeouts,
     clock: ServerClock,
-    /// One permit for each connection that questions may use.
+    /// One permit for each connection that may answer requests.
     readers: Arc<Semaphore>,
-    words: LastWords,
+    words: LastServerError,
     side: PhantomData<S>,
 }
 
@@ -132,7 +129,7 @@ impl<S: Side> std::fmt::Debug for Database<S> {
 /// How many connections of a pool are open, and how many there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connections {
-    /// Open, and waiting to be used again.
+    /// Open and idle.
     pub idle: u32,
     /// Open and used, or being opened.
     pub in_use: u32,
@@ -140,32 +137,33 @@ pub struct Connections {
     pub max: u32,
 }
 
-/// How long a statement, a lock and an answer are waited for.
+/// The time limits for connecting, for a statement, for a lock and for a run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Waits {
+pub(crate) struct Timeouts {
     connect: Duration,
     statement: Duration,
     lock: Duration,
     run: Duration,
 }
 
-impl Waits {
-    /// The server ends a statement after `statement`; that it says so is waited for a little longer.
+impl Timeouts {
+    /// How long we wait for an answer: a little longer than `statement`, so that the server reports its own timeout
+    /// first.
     pub(crate) fn answer(self) -> Duration {
         self.statement + Duration::from_secs(2)
     }
 }
 
-/// A connection, given back to its pool when dropped; closed instead while an answer of the server
-/// is still due, as whoever had it next would wait for that answer first.
+/// A connection. It returns to its pool when dropped. If an answer of the server is still due, it is closed instead,
+/// because its next user would have to wait for that answer first.
 pub struct Connection<S> {
-    /// `None` only while it is dropped.
-    client: Option<Object<Dial>>,
+    /// `None` only while it is being dropped.
+    client: Option<Object<Connector>>,
     answer_due: AtomicBool,
-    waits: Waits,
+    waits: Timeouts,
     clock: ServerClock,
-    words: LastWords,
-    /// Held by those that answer questions.
+    words: LastServerError,
+    /// The permit of a connection that answers requests; `None` for other connections.
     _reader: Option<OwnedSemaphorePermit>,
     side: PhantomData<S>,
 }
@@ -179,11 +177,11 @@ impl<S> Drop for Connection<S> {
 }
 
 impl<S: Side> Database<S> {
-    /// A pool for the endpoint. Nothing connects yet.
+    /// Creates a pool for the endpoint. Nothing connects yet.
     pub fn new(endpoint: &Endpoint, limits: &Limits) -> Result<Self, DbError> {
-        let words = LastWords::default();
-        // To make a connection has limits of its own, for each server.
-        let pool = Pool::builder(Dial::new(S::NAME, endpoint.clone(), words.clone()))
+        let words = LastServerError::default();
+        // There is no `create_timeout`: each attempt to connect has a limit of its own.
+        let pool = Pool::builder(Connector::new(S::NAME, endpoint.clone(), words.clone()))
             .max_size(S::CONNECTIONS)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(limits.connect_timeout))
@@ -193,7 +191,7 @@ impl<S: Side> Database<S> {
                 side: S::NAME,
                 source,
             })?;
-        let waits = Waits {
+        let waits = Timeouts {
             connect: limits.connect_timeout,
             statement: limits.statement_timeout,
             lock: limits.lock_timeout,
@@ -203,13 +201,13 @@ impl<S: Side> Database<S> {
             pool,
             waits,
             clock: ServerClock::default(),
-            readers: Arc::new(Semaphore::new(S::CONNECTIONS - S::OF_RUNS)),
+            readers: Arc::new(Semaphore::new(S::CONNECTIONS - S::RESERVED_FOR_RUNS)),
             words,
             side: PhantomData,
         })
     }
 
-    /// The pool as it stands.
+    /// How many connections of the pool are open now.
     pub fn connections(&self) -> Connections {
         let status = self.pool.status();
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -220,17 +218,17 @@ impl<S: Side> Database<S> {
         }
     }
 
-    /// The server's clock, as each transaction sees it anew.
+    /// The server's clock, which each transaction updates.
     pub fn clock(&self) -> ServerClock {
         self.clock.clone()
     }
 
-    /// A connection, new or used before, for a run and what is as short.
+    /// Takes a connection, new or used before, for a run or for other short work.
     pub async fn connect(&self) -> Result<Connection<S>, DbError> {
         self.connection(None).await
     }
 
-    /// A connection to answer a question with: however long the answers take, enough connections are left for a run.
+    /// Takes a connection to answer a request. However long the answers take, enough connections are left for a run.
     pub async fn connect_to_read(&self) -> Result<Connection<S>, DbError> {
         let waited = self.waits.connect;
         let side = S::NAME;
@@ -262,25 +260,39 @@ impl<S: Side> Database<S> {
     }
 }
 
-/// What is being done while a transaction is opened.
+impl Database<Local> {
+    /// Answers a question inside a transaction that is rolled back at the end. `name` is what `pg_stat_activity` shows.
+    /// It uses a connection that runs do not need, and waits for a free one.
+    pub async fn read<T, E: From<DbError>>(
+        &self,
+        name: &'static str,
+        question: impl AsyncFnOnce(&Tx<'_, Local>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut connection = self.connect_to_read().await?;
+        let tx = connection.begin(name).await?;
+        question(&tx).await
+    }
+}
+
+/// How errors name the step that opens a transaction.
 const OPEN: &str = "begin a transaction";
 
-/// Settings that make the text of a value mean the same on both sides, whatever a role or a
-/// database has set (<https://www.postgresql.org/docs/current/runtime-config-client.html>).
+/// Settings that give the text of a value the same meaning on both sides, whatever the role or the database has set
+/// (<https://www.postgresql.org/docs/current/runtime-config-client.html>).
 ///
-/// Compiling our statements costs more than it gains: it doubled the time of a digest of 200,000 rows.
+/// Compiling our statements (`jit`) costs more than it gains: it doubled the time of a digest of 200,000 rows.
 const PINNED: &str = "set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; \
      set local timezone = 'UTC'; set local extra_float_digits = 1; \
      set local bytea_output = 'hex'; set local xmloption = 'content'; \
      set local lc_monetary = 'C'; set local array_nulls = on; set local standard_conforming_strings = on; \
      set local jit = off; ";
 
-/// The rows of a run are few among many, and what a disk takes to find one is no reason to read them all;
-/// those of a first comparison are many, and are to be joined in memory.
+/// Settings of the planner for local transactions. A run usually needs few rows of many, and the cost of finding one
+/// on a disk is no reason to read them all. A first comparison needs many rows, which are best joined in memory.
 const PLANNING: &str = "set local random_page_cost = 1.1; set local work_mem = '16MB'; ";
 
 impl<S: Side> Connection<S> {
-    /// The one door to transactions. `name` is what `pg_stat_activity` shows.
+    /// Opens every transaction. `pg_stat_activity` shows `name`.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the door the others are sent to"
@@ -313,48 +325,46 @@ impl<S: Side> Connection<S> {
         Ok(tx)
     }
 
-    /// Closes the connection instead of giving it back: what it was doing is not known to be over.
+    /// Closes the connection instead of returning it to the pool, because a statement on it may still be running.
     pub fn discard(self) {
         self.answer_due.store(true, Ordering::Relaxed);
     }
 }
 
 impl Connection<Remote> {
-    /// One snapshot of the remote, read-only: everything read through it is of one moment.
+    /// Opens a read-only transaction on one snapshot of the remote, so that everything it reads is from the same
+    /// moment.
     ///
-    /// The relations `locks`, named as SQL names them, are locked against rewrites before the snapshot is taken. Else a
-    /// truncate that is committed in between would leave the snapshot with a table that is empty for it
-    /// (<https://www.postgresql.org/docs/current/mvcc-caveats.html>). What cannot be locked, such as a foreign table,
-    /// is read without.
+    /// The relations `locks`, named as in SQL, are locked against rewrites before the snapshot is taken. Otherwise a
+    /// truncate that commits in between would make the table look empty in the snapshot
+    /// (<https://www.postgresql.org/docs/current/mvcc-caveats.html>). A relation that cannot be locked, such as a
+    /// foreign table, is read without a lock.
     pub async fn snapshot(
         &mut self,
         name: &'static str,
         locks: &[String],
     ) -> Result<Tx<'_, Remote>, DbError> {
-        let bounds = self.waits.beside_the_other();
+        let bounds = self.waits.bounds_for_run();
         self.open(name, IsolationLevel::RepeatableRead, ("", bounds, locks))
             .await
     }
 }
 
 impl Connection<Local> {
-    /// A local transaction. Each statement sees what others have committed before it, so that a
-    /// lock that was waited for is followed by a look at what its holder did.
+    /// Opens a local transaction. Each statement sees what others committed before it, so after a wait for a lock it
+    /// sees what the lock's holder did.
     ///
-    /// The keepalive settings make the server notice within 10 s that our machine has vanished, and
-    /// let go of our locks then; a process that merely dies is noticed at once
+    /// The keepalive settings make the server notice within 10 s that our machine has vanished, and release our
+    /// locks. If only the process dies, the server notices at once
     /// (<https://www.postgresql.org/docs/current/runtime-config-connection.html>).
     pub async fn begin(&mut self, name: &'static str) -> Result<Tx<'_, Local>, DbError> {
         let bounds = self.waits.alone();
         self.begin_bounded(name, bounds).await
     }
 
-    /// The same for a transaction that waits for the remote now and then.
-    pub async fn begin_beside_the_remote(
-        &mut self,
-        name: &'static str,
-    ) -> Result<Tx<'_, Local>, DbError> {
-        let bounds = self.waits.beside_the_other();
+    /// Opens a local transaction that also waits for the remote, and so may be idle for longer.
+    pub async fn begin_for_run(&mut self, name: &'static str) -> Result<Tx<'_, Local>, DbError> {
+        let bounds = self.waits.bounds_for_run();
         self.begin_bounded(name, bounds).await
     }
 

@@ -1,4 +1,4 @@
-//! Moments of a database, to tell whether anything has been committed since.
+//! Identifies moments of the local database, to tell whether anything was committed between two of them.
 
 use std::sync::atomic::Ordering;
 
@@ -6,11 +6,12 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::{Connection, DbError, Local};
 
-/// When a database is. What is committed is the same at moments that are equal; at others it may be, too.
+/// A moment of a database. If two moments are equal, nothing was committed in between; if they differ, something may
+/// have been.
 ///
-/// A transaction that changes anything, the catalogs included, has a number, and a snapshot tells which
-/// numbers have ended. After a crash a number that was lost can be given again: the start of the server and
-/// its place in the write-ahead log are others then. Locks are no part of it.
+/// Every transaction that changes anything, the catalogs included, has a number, and a snapshot tells which numbers
+/// have ended. After a crash, a number that was lost can be used again. So a moment also contains the start of the
+/// server and its position in the write-ahead log. Locks do not change it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment(String);
 
@@ -21,13 +22,13 @@ select pg_catalog.concat_ws(' '::pg_catalog.text,
     pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, pg_catalog.txid_current_snapshot()::pg_catalog.text)";
 
 impl Connection<Local> {
-    /// The moment now; `None` where the database does not tell.
+    /// The current moment; `None` if the server cannot tell it.
     pub async fn moment(&mut self) -> Result<Option<Moment>, DbError> {
         const DOING: &str = "tell the moment";
         let limit = self.waits.answer();
         let silence = || DbError::silence::<Local>(DOING, limit);
         let client = self.client.as_ref().ok_or_else(silence)?;
-        // In no transaction of ours: a server without these functions refuses, and nothing else comes of it.
+        // Outside a transaction, so that an error of a server without these functions affects nothing else.
         self.answer_due.store(true, Ordering::Relaxed);
         let answer = tokio::time::timeout(limit, client.simple_query(NOW)).await;
         let answer = answer.map_err(|_elapsed| silence())?;

@@ -1,11 +1,11 @@
-//! Parameters with their types, so that no round trip is spent on asking the server for them.
+//! Query parameters with their types, which saves the driver a round trip to ask the server for them.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio_postgres::types::{Json, ToSql, Type};
 use uuid::Uuid;
 
-/// A value and its type.
+/// A query parameter: a value and its type.
 pub struct Param<'a> {
     value: Box<dyn ToSql + Sync + Send + 'a>,
     type_: Type,
@@ -18,7 +18,7 @@ fn param<'a>(value: impl ToSql + Sync + Send + 'a, type_: Type) -> Param<'a> {
     }
 }
 
-/// The form in which the driver takes parameters.
+/// Converts parameters to the form that the driver takes.
 pub(super) fn typed<'p>(params: &'p [Param<'_>]) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
     params
         .iter()

@@ -1,10 +1,10 @@
-//! The one place where a name or a value becomes SQL text.
+//! Quotes names and values for SQL. No other module turns them into SQL text.
 
 use postgres_protocol::escape;
 
 use crate::config::table_name;
 
-/// The operator by which values of the types that Postgres came with are equal.
+/// The equality operator of built-in types.
 pub const EQUALS: &str = "operator(pg_catalog.=)";
 
 /// A quoted identifier.
@@ -12,7 +12,7 @@ pub fn identifier(name: &str) -> String {
     escape::escape_identifier(name)
 }
 
-/// An identifier, in quotes only where Postgres would read it otherwise without.
+/// An identifier, quoted only if Postgres would read it differently without quotes.
 pub fn where_needed(name: &str) -> String {
     let is_word = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name
@@ -24,7 +24,7 @@ pub fn where_needed(name: &str) -> String {
     }
 }
 
-/// The words that name no column without quotes
+/// The key words that must be quoted to name a column
 /// (<https://www.postgresql.org/docs/current/sql-keywords-appendix.html>).
 const RESERVED: &str = "all analyse analyze and any array as asc asymmetric authorization binary both case cast check \
     collate collation column concurrently constraint create cross current_catalog current_date current_role \
@@ -39,8 +39,8 @@ pub fn literal(value: &str) -> String {
     escape::escape_literal(value)
 }
 
-/// A relation's name as a setting gives it (`name`, `schema.name`, parts in quotes or not), for use in a statement;
-/// `None` for what is no such name.
+/// The name of a relation from a setting (`name` or `schema.name`, with or without quotes), quoted for use in a
+/// statement. Returns `None` if the setting is no such name.
 pub fn relation(name: &str) -> Option<String> {
     let parts = table_name::parts(name).ok()?;
     Some(list(&parts, ".", identifier))
@@ -51,7 +51,7 @@ pub fn columns<'a>(prefix: &str, names: impl IntoIterator<Item = &'a String>) ->
     list(names, ", ", |name| format!("{prefix}{}", identifier(name)))
 }
 
-/// One fragment a name, joined.
+/// Makes an SQL fragment of each name and joins them.
 pub fn list<'a>(
     names: impl IntoIterator<Item = &'a String>,
     separator: &str,

@@ -1,4 +1,4 @@
-//! Texts for a local database whose encoding lacks some characters, and from one that holds what UTF-8 lacks.
+//! Writes texts to a local database whose encoding lacks some characters, and reads JSON that UTF-8 cannot represent.
 
 use std::borrow::Cow;
 
@@ -8,12 +8,14 @@ use tokio_postgres::Row;
 use super::param::Param;
 use super::{DbError, Local, Tx, json, param};
 
-/// The encodings of a database that stores every text of ours.
+/// The encodings of databases that can store every text of ours.
 const TAKE_EVERY_TEXT: &[&str] = &["UTF8", "SQL_ASCII"];
 
 impl Tx<'_, Local> {
-    /// The text as the local database can store it: characters that its encoding lacks are written as `\u{..}`. Where
-    /// one of them is not in Latin-1 either, so may be other characters than plain ASCII.
+    /// Returns the text as the local database can store it. It is the first of these that the database takes:
+    /// - the text as it is;
+    /// - the text with all characters beyond Latin-1 written as `\u{..}`;
+    /// - the text with all characters beyond ASCII written as `\u{..}`.
     pub async fn storable<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, DbError> {
         if text.is_ascii() || TAKE_EVERY_TEXT.contains(&self.encoding()) {
             return Ok(text.into());
@@ -28,7 +30,7 @@ impl Tx<'_, Local> {
         })
     }
 
-    /// The same of a text that may be missing.
+    /// The same for a text that may be missing.
     pub async fn storable_if_any<'t>(
         &self,
         text: Option<&'t str>,
@@ -39,7 +41,8 @@ impl Tx<'_, Local> {
         })
     }
 
-    /// A JSON value with all its texts so.
+    /// Returns a JSON value as the local database can store it. If the database cannot store all its texts, all
+    /// characters beyond ASCII are written as `\u{..}`.
     pub async fn storable_json(&self, value: Value) -> Result<Value, DbError> {
         let text = value.to_string();
         Ok(match self.storable(&text).await? {
@@ -48,8 +51,8 @@ impl Tx<'_, Local> {
         })
     }
 
-    /// The rows of a query that shows JSON values, made by a function that turns an expression into one of type text. If a
-    /// value cannot be shown in UTF-8, all are given in ASCII.
+    /// Runs a query that returns JSON values. `sql` makes the query from a function that turns a JSON expression into
+    /// one of type text. If a value cannot be returned in UTF-8, all are returned in ASCII (see [`json::in_ascii`]).
     pub async fn query_json(
         &self,
         sql: impl Fn(fn(&str) -> String) -> String,

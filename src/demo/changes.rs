@@ -1,6 +1,6 @@
-//! What happens at the demo's remote while one watches: a change every twenty seconds, in a cycle of
-//! six that comes back to where it was. The number of the next one is kept in the database, so a
-//! demo that is started again goes on.
+//! Changes the demo's remote while a person watches: one change every twenty seconds, in a cycle of six after which
+//! the remote has as many meters as before. The number of the next change is kept in the database, so that a
+//! restarted demo continues the cycle.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use super::owner::Owner;
 
 const INTERVAL: Duration = Duration::from_secs(20);
 
-/// One change at the remote. Each statement takes the number of the cycle and gives the names of the
-/// meters it changed.
+/// A kind of change on the remote. Each statement takes the number of the cycle and returns the names of the meters
+/// it changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
-    /// Arrives as an update.
+    /// Arrives at the local database as an update.
     Rename,
-    /// A meter of a new number arrives as an insert; one that was dismantled earlier comes back.
+    /// A meter with a new id arrives as an insert; one that was dismantled earlier arrives as a reactivation.
     Install,
     /// Arrives as an update.
     MovePort,
-    /// The remote's own `active = false` arrives as an update.
+    /// The remote itself sets `active = false`, which arrives as an update.
     SwitchOff,
-    /// What was switched off a cycle ago arrives as a reactivation.
+    /// The meter that was switched off in the previous cycle arrives as a reactivation.
     SwitchOn,
-    /// A row that is gone arrives as a deactivation.
+    /// A row deleted on the remote arrives as a deactivation.
     Dismantle,
 }
 
@@ -69,7 +69,7 @@ update meter set updated_at = now(),
 where id = 1 + $1 * 7 % 150 and tenant_id = 7
 returning name";
 
-/// Forty numbers in turn, so that a demo left alone for a week does not grow.
+/// Uses forty ids in turn, so that the data of a demo left alone for a week does not grow.
 const INSTALL: &str = "\
 -- demo: install a meter
 insert into meter (id, tenant_id, name, type, serial_number, installation_date, ip, port, protocol,
@@ -98,7 +98,7 @@ update meter set active = true, status = 'online', updated_at = now()
 where id = 3 + ($1 + 149) * 13 % 150 and tenant_id = 7 and not active
 returning name";
 
-/// In the first cycles a meter of the sample, later the one that was installed three cycles ago.
+/// Deletes a meter of the sample in the first three cycles, later the meter that was installed three cycles before.
 const DISMANTLE: &str = "\
 -- demo: dismantle a meter
 delete from meter
@@ -109,7 +109,7 @@ const NEXT: &str = "\
 -- demo: take the number of the next change
 update demo_sample set step = step + 1 returning step - 1";
 
-/// Changes the remote a little, again and again, until a stop is asked for.
+/// Changes the remote every 20 s until a stop is asked for.
 pub(super) async fn keep_changing(remote_url: String, stop: CancellationToken) {
     loop {
         let pause = tokio::time::sleep(INTERVAL);
@@ -122,7 +122,7 @@ pub(super) async fn keep_changing(remote_url: String, stop: CancellationToken) {
             Some(Ok((change, names))) => {
                 tracing::info!(meters = names.join("; "), "the demo {}", change.words());
             }
-            // somebody is playing with the database: that is what it is there for
+            // a user who tries out the demo may have changed the database
             Some(Err(error)) => tracing::warn!(%error, "the demo could not change its remote"),
         }
     }
@@ -142,7 +142,7 @@ async fn change_once(remote_url: &str) -> Result<(Change, Vec<String>), tokio_po
     Ok((change, names?))
 }
 
-/// Which change a step is, and in which cycle.
+/// Returns the kind of change of a step, and the number of its cycle.
 fn place(step: i64) -> (Change, i64) {
     let length = CYCLE.len() as i64;
     let index = usize::try_from(step.rem_euclid(length)).unwrap_or_default();

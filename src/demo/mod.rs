@@ -1,11 +1,11 @@
-//! `meter-sync demo`: two real Postgres servers, sample meters, and everything working.
+//! `meter-sync demo`: starts two real Postgres servers with sample meters, and meter-sync with all its features.
 //!
-//! The demo reads and writes its own pair of databases and no others, whatever the settings name;
-//! other settings hold as usual, over the demo's defaults. It ends with nothing running, at any
-//! moment and by any signal, and the next start goes on with the data it left. What it changes at
-//! the remote, and when, is the same on every machine.
+//! The demo reads and writes its own two databases and no others, whatever databases the settings name. The other
+//! settings apply as usual and override the demo's defaults. However and whenever the demo is stopped, it leaves
+//! nothing running, and the next start continues with the data it left. What it changes on the remote, and when, is
+//! the same on every machine.
 //!
-//! [`Pair`] and [`sample`] are public for the examples, which want two databases to work on.
+//! [`Pair`] and [`sample`] are public for the examples, which need two databases to work on.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -24,9 +24,9 @@ use crate::app::{App, cannot_listen};
 use crate::config::{Config, Endpoint, Mapping, OnDrift, Setting, Settings, Source};
 use crate::embedded::{self, Binaries, EmbeddedError};
 use crate::error::Failure;
-use crate::meter::Trigger;
-use crate::runs::report::RunReport;
-use crate::runs::{Request, Requested};
+use crate::mirrors::run::report::RunReport;
+use crate::mirrors::{Request, Requested};
+use crate::model::Trigger;
 use crate::shutdown::Shutdown;
 use pair::Place;
 use welcome::Welcome;
@@ -52,7 +52,8 @@ pub struct DemoArgs {
 }
 
 impl DemoArgs {
-    /// A package manager at work is left to end by itself when this is given up.
+    /// Finds the Postgres binaries or installs them. If the caller stops waiting, a running package manager is left
+    /// to finish.
     async fn binaries(&self) -> Result<Binaries, EmbeddedError> {
         let named = given(self.postgres_bin.as_ref());
         let mut finding = pin!(Binaries::find_or_install(named));
@@ -70,21 +71,22 @@ impl DemoArgs {
     }
 }
 
-/// An empty variable counts as not set.
+/// Returns the path, unless it is empty: an empty variable counts as not set.
 fn given(path: Option<&OsString>) -> Option<&Path> {
     path.filter(|path| !path.is_empty()).map(Path::new)
 }
 
-/// Often enough to watch, and less often than a person reads what changed.
+/// The default schedule: often enough to watch, and slow enough to read what changed.
 const SCHEDULE: &str = "* * * * *";
-/// What takes longer to find waits for a network that may not be there.
+/// If finding or installing Postgres takes longer than this, it may wait for a network that is missing, and the demo
+/// warns.
 const SURELY_INSTALLED: Duration = Duration::from_secs(8);
-/// A signal that reached a program of ours has reached us by then.
+/// How long after a child process failed to wait for the signal that may have ended it.
 const SURELY_TOLD: Duration = Duration::from_millis(500);
-/// Port 0 stands for the usual port, or another one where that is taken.
+/// The default address. Port 0 stands for the usual port, or any free one if that is taken.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const USUAL_PORT: u16 = 8765;
-/// No run over a few hundred meters takes longer unless it hangs.
+/// How long to wait for the first sync. A run over a few hundred meters takes longer only if it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const STOPPED_EARLY: &str = "\nStopped before the two servers were up; nothing of them runs.\n";
@@ -103,10 +105,10 @@ pub async fn run(args: DemoArgs, settings: &Settings, shutdown: Shutdown) -> any
     };
     let (binaries, place) = (binaries?, args.place()?);
     tracing::info!("starting two servers of Postgres {}", binaries.version());
-    // takes a second or two and has a limit; a stop in the meantime waits for it, so that what was
-    // begun is stopped in order
+    // starting takes a second or two and has a limit; a stop in the meantime waits for it, so that servers that were
+    // started are also stopped in order
     let pair = match Pair::start(&binaries, place, args.fresh).await {
-        // Ctrl-C reaches `initdb` as well, which then fails, maybe before we are told
+        // Ctrl-C also reaches `initdb`, which then may fail before this process learns of the signal
         Err(_) if timeout(SURELY_TOLD, stop.cancelled()).await.is_ok() => {
             say(STOPPED_EARLY);
             return Ok(());
@@ -122,12 +124,12 @@ pub async fn run(args: DemoArgs, settings: &Settings, shutdown: Shutdown) -> any
     Ok(())
 }
 
-/// Whoever read our output may be gone; the demo goes on.
+/// Writes to standard output. Ignores errors, because the demo goes on if nobody reads its output.
 fn say(text: &str) {
     drop(std::io::stdout().write_all(text.as_bytes()));
 }
 
-/// Fills the pair where it is empty, syncs once, says what there is to see, and serves.
+/// Fills the two databases if they are empty, syncs once, prints the welcome text, and serves.
 async fn serve(
     mut config: Config,
     listener: TcpListener,
@@ -147,7 +149,7 @@ async fn serve(
         return Ok(());
     };
     let welcome = Welcome {
-        config: app.runs().config(),
+        config: app.mirrors().config(),
         pair,
         first_sync: match &first {
             Ok(report) => &report.summary,
@@ -165,14 +167,14 @@ async fn first_sync(app: &App) -> Result<RunReport, Failure> {
         actor: Some("demo".to_owned()),
         ..Request::new(Trigger::Startup)
     };
-    match app.runs().request(request).await? {
+    match app.mirrors().request(request).await? {
         Requested::Started(mut ticket) => Ok(ticket.wait(PATIENCE).await),
         Requested::AlreadyRunning(report) | Requested::Finished(report) => Ok(*report),
     }
 }
 
-/// The settings with the demo's defaults, and with nothing of what they say about databases: the
-/// demo must never write to a database of the user's.
+/// Returns the settings with the demo's defaults and without the user's databases, because the demo must never write
+/// to a database of the user's.
 fn config(settings: &Settings) -> Result<Config, Failure> {
     let settings = settings
         .clone()
@@ -234,7 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_port_is_replaced_only_where_nobody_asked_for_it() {
-        // whether by us or by another test, the usual port is taken now
+        // the usual port is taken now, by this test or by another one
         let _holder = TcpListener::bind((Ipv4Addr::LOCALHOST, USUAL_PORT)).await;
         let other = listen(LISTEN).await.expect("another port");
         let other = other.local_addr().expect("an address");

@@ -1,5 +1,5 @@
-//! A database as its owner writes to it. The sync's own door to the remote is read-only by type, so
-//! what plays the central database's part needs another.
+//! Connects to a database as its owner, with the right to write. The sync's own connection to the remote is read-only
+//! by type, so the demo needs another one to play the part of the central database.
 
 use tokio_postgres::{Client, NoTls, Transaction};
 use tokio_util::task::TaskTracker;
@@ -26,7 +26,7 @@ impl Owner {
         self.client.transaction().await
     }
 
-    /// Closes the connection and waits until it is.
+    /// Closes the connection and waits until it is closed.
     pub(super) async fn close(self) {
         drop(self.client);
         self.driver.close();

@@ -1,10 +1,10 @@
-//! The two servers of a demo or an example.
+//! Starts and stops the two Postgres servers of a demo or an example.
 
 use std::path::Path;
 
 use crate::embedded::{Binaries, Data, EmbeddedError, Server, ServerOptions};
 
-/// The database of each server that holds the sample.
+/// The name of the database that holds the sample, on each server.
 const DATABASE: &str = "postgres";
 
 /// A remote and a local Postgres server on this machine.
@@ -17,7 +17,7 @@ pub struct Pair {
     version: String,
 }
 
-/// Where the two servers have their data.
+/// Where the two servers keep their data.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     remote: Data,
@@ -25,7 +25,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Data that is kept for the next start: in `directory`, or where programs keep theirs.
+    /// Returns data that is kept for the next start: in `directory`, or else where programs keep their data.
     pub(super) fn kept(directory: Option<&Path>) -> Result<Self, EmbeddedError> {
         let data = |name: &str| match directory {
             Some(directory) => Ok(Data::Persistent(directory.join(name))),
@@ -39,7 +39,7 @@ impl Place {
 }
 
 impl Pair {
-    /// Two empty servers whose data goes when they stop.
+    /// Starts two empty servers whose data is removed when they stop.
     pub async fn temporary() -> anyhow::Result<Self> {
         let place = Place {
             remote: Data::Temporary,
@@ -49,13 +49,13 @@ impl Pair {
         Self::start(&binaries, place, false).await
     }
 
-    /// Starts both at once; `fresh` throws away what there was.
+    /// Starts both servers at the same time; `fresh` removes their old data first.
     pub(super) async fn start(
         binaries: &Binaries,
         place: Place,
         fresh: bool,
     ) -> anyhow::Result<Self> {
-        // both, before anything of the one is removed
+        // check both before anything of either is removed
         place.remote.refuse_foreign().map_err(said)?;
         place.local.refuse_foreign().map_err(said)?;
         let (remote, local) = tokio::join!(
@@ -79,12 +79,12 @@ impl Pair {
         })
     }
 
-    /// The URL of the database that stands for the central one; it may be written to.
+    /// The URL of the database that plays the part of the central one; it may be written to.
     pub fn remote_url(&self) -> &str {
         &self.remote_url
     }
 
-    /// The URL of the database that stands for the site's own.
+    /// The URL of the database that plays the part of the site's own.
     pub fn local_url(&self) -> &str {
         &self.local_url
     }

@@ -1,4 +1,4 @@
-//! What a person reads when the demo is up; where to look comes last, so that it stays in sight.
+//! The text that is printed when the demo is up. The address to open comes last, so that it stays visible.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::pair::Pair;
 use crate::config::Config;
 
-/// What the text is made of.
+/// The data that the welcome text shows.
 #[derive(Debug)]
 pub(super) struct Welcome<'a> {
     pub(super) config: &'a Config,
@@ -25,7 +25,7 @@ impl Welcome<'_> {
         let schedule = schedule.map_or_else(|| "off".to_owned(), crate::config::Schedule::describe);
         let (remote, local) = (self.pair.remote_url(), self.pair.local_url());
         let directory = self.pair.directory().display();
-        let (bearer, tokens) = if !self.config.asks_for_tokens() {
+        let (bearer, tokens) = if !self.config.requires_token() {
             ("", "")
         } else {
             let bearer = " -H 'Authorization: Bearer TOKEN'";
@@ -66,7 +66,7 @@ Open {base}/ in a browser. Ctrl-C stops all of it.
     }
 }
 
-/// What a person reads when the demo has stopped.
+/// Returns the text that is printed when the demo has stopped.
 pub(super) fn farewell(directory: &Path) -> String {
     format!(
         "\nStopped. Both servers are down; the data stays in {}.\n",
@@ -74,7 +74,7 @@ pub(super) fn farewell(directory: &Path) -> String {
     )
 }
 
-/// The address as a client on this machine writes it.
+/// Returns the address at which clients on this machine reach the server: the loopback address if it listens on all.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let loopback = match listen.ip() {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),

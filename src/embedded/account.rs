@@ -1,4 +1,4 @@
-//! The account servers run under, the commands run as it, and directories that only it may enter.
+//! The account that servers run under: runs commands as it, and makes directories that only it may enter.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, OFlags};
 
 use super::EmbeddedError;
 
-/// Throw-away servers live in memory when at least this much of it is free there.
+/// Temporary servers are kept in shared memory if more bytes than this are free there.
 const SHARED_MEMORY_FREE: u64 = 1 << 30;
 
 /// An account that may run Postgres, which refuses to run as root.
@@ -19,16 +19,16 @@ const SHARED_MEMORY_FREE: u64 = 1 << 30;
 pub(super) struct Account {
     uid: u32,
     gid: u32,
-    /// We are root and must change to it.
+    /// Whether this process is root and must change to the account.
     switch: bool,
 }
 
 impl Account {
-    /// Our own account, or the one that stands in for root.
+    /// Returns the account of this process, or the one that stands in for root.
     pub(super) fn current() -> Result<Self, EmbeddedError> {
         let uid = rustix::process::geteuid().as_raw();
         if uid != 0 {
-            // initdb looks the user up, and its own message does not say what to do
+            // initdb looks up the user's name, and its own message does not say what to do
             id(&["-u", "-n"]).ok_or_else(|| EmbeddedError::Account {
                 reason: format!("user id {uid} has no entry in /etc/passwd, which initdb needs; add one, or run as another user or as root"),
             })?;
@@ -55,7 +55,7 @@ impl Account {
         self.switch
     }
 
-    /// A command run as this account, with nothing of our environment but the `PATH`.
+    /// Returns a command that runs as this account. Of this process's environment it gets only the `PATH`.
     pub(super) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         command.env_clear().envs([("LC_ALL", "C"), ("TZ", "UTC")]);
@@ -67,7 +67,8 @@ impl Account {
         command
     }
 
-    /// The private directory of throw-away servers: in memory, or else in the temporary directory.
+    /// Returns the private directory of temporary servers: in shared memory if there is room, or else in the
+    /// temporary directory.
     pub(super) fn scratch(&self) -> Result<PathBuf, EmbeddedError> {
         let memory = Path::new("/dev/shm");
         let roomy = rustix::fs::statvfs(memory)
@@ -80,13 +81,13 @@ impl Account {
         self.private_in(&parent)
     }
 
-    /// This account's private directory in a directory that all accounts share.
+    /// Returns this account's private directory inside a directory that all accounts share.
     pub(super) fn private_in(&self, parent: &Path) -> Result<PathBuf, EmbeddedError> {
         self.private_directory(parent.join(format!("meter-sync-{}", self.uid)))
     }
 
-    /// Makes a directory that only this account may enter, or checks that it is one: in a shared
-    /// `/tmp` somebody else may have made it, or a link of that name, first.
+    /// Makes a directory that only this account may enter. If the path exists, checks that it is such a directory: in
+    /// a shared `/tmp`, somebody else may have made it first, or a link with its name.
     pub(super) fn private_directory(&self, path: PathBuf) -> Result<PathBuf, EmbeddedError> {
         let check = || {
             match DirBuilder::new().mode(0o700).create(&path) {
@@ -109,9 +110,11 @@ impl Account {
         Ok(path)
     }
 
-    /// Opens a file of this account for appending and waits for the lock on it, or with `wait`
-    /// false gives `None` when somebody holds it. The lock ends with the last process that has the
-    /// file open, so a server holds it that was given the file as its output.
+    /// Opens a file of this account for appending and locks it. If another process holds the lock, waits for it, or
+    /// returns `None` if `wait` is false.
+    ///
+    /// The lock lasts as long as any process has the opened file. A server that was given the file as its output
+    /// therefore holds the lock while it runs.
     pub(super) fn lock(&self, path: &Path, wait: bool) -> Result<Option<File>, EmbeddedError> {
         let operation = if wait {
             FlockOperation::LockExclusive
@@ -141,7 +144,7 @@ impl Account {
     }
 }
 
-/// Runs a command to its end and gives what it printed.
+/// Runs a command to its end and returns its standard output.
 pub(super) fn run(command: &mut Command) -> Result<String, EmbeddedError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |output| EmbeddedError::Command {
@@ -162,7 +165,7 @@ pub(super) fn run(command: &mut Command) -> Result<String, EmbeddedError> {
     Err(failed(last_lines(&String::from_utf8_lossy(&text), 10)))
 }
 
-/// The end of a text.
+/// Returns the last `count` lines of a text.
 pub(super) fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     lines

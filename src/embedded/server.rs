@@ -1,4 +1,4 @@
-//! One running Postgres server, and its files.
+//! Starts, stops and restarts one Postgres server.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -16,16 +16,16 @@ use tokio::time::{sleep, timeout};
 use super::account::{Account, last_lines};
 use super::{Binaries, EmbeddedError, blocking, files};
 
-/// How often a server's state is looked at while it changes.
+/// How often a server's state is checked while it changes.
 const POLL: Duration = Duration::from_millis(5);
-/// A server that is not ready by then never will be: recovery of demo data takes seconds at most.
+/// How long a server may take to become ready. Recovery of demo data takes seconds at most.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// Postgres itself kills what is left of an immediate stop after 5 s.
+/// How long an immediate stop may take. After 5 s, Postgres itself kills the processes that are left.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// Other processes look for free ports at the same moment.
+/// How many ports to try, because other processes may take a free port at the same moment.
 const PORT_TRIES: usize = 20;
-/// Below what systems hand out to outgoing connections, so that a client that asks for a stopped
-/// server again and again never gets that very port as its own.
+/// The first of `PORTS` ports to choose from. All of them are below the ports that systems give to outgoing
+/// connections. Otherwise, a client that keeps connecting to a stopped server could get that very port as its own.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 12_000;
 
@@ -39,23 +39,23 @@ const SETTINGS: [&str; 7] = [
     "jit=off",
     "logging_collector=off",
 ];
-/// Settings of throw-away servers, which need not survive a crash of the machine. `synchronous_commit`
-/// stays on: what was committed must survive a crash of the server, which the fault tests cause.
+/// Settings of temporary servers, which need not survive a crash of the machine. `synchronous_commit` stays on: what
+/// was committed must survive a crash of the server, which the fault tests cause.
 const HASTY: [&str; 3] = ["fsync=off", "full_page_writes=off", "max_wal_size=256MB"];
 
-/// Where a server's data is, and with it how carefully it is kept.
+/// Where a server's data is kept, and how carefully.
 #[derive(Clone, Debug)]
 pub enum Data {
-    /// In memory where there is room, gone when the server is, not safe from a power cut, and open
-    /// without a password to whoever can reach the loopback port.
+    /// In memory if there is room. The data is removed with the server, is not safe from a power cut, and is open
+    /// without a password to every program that can reach the loopback port.
     Temporary,
-    /// In this directory, made when it is not there, for the next start to find; behind a password.
+    /// In this directory, which is made if it does not exist and kept for the next start. A password is required.
     Persistent(PathBuf),
 }
 
 impl Data {
-    /// Persistent data where this user's programs keep theirs (root: where the machine's do, since
-    /// the account that stands in for root cannot enter root's home).
+    /// Returns persistent data in the directory where this user's programs keep theirs. For root it is `/var/lib`,
+    /// because the account that stands in for root cannot enter root's home.
     pub fn kept(name: &str) -> Result<Self, EmbeddedError> {
         let parent = if rustix::process::geteuid().is_root() {
             PathBuf::from("/var/lib")
@@ -69,7 +69,7 @@ impl Data {
         Ok(Self::Persistent(parent.join("meter-sync").join(name)))
     }
 
-    /// Refuses data that this program has not made.
+    /// Returns an error if the data's directory is not empty and this program did not make it.
     pub fn refuse_foreign(&self) -> Result<(), EmbeddedError> {
         match self {
             Self::Temporary => Ok(()),
@@ -77,7 +77,8 @@ impl Data {
         }
     }
 
-    /// Removes persistent data that this program has made, for a fresh start; an error when a server runs on it.
+    /// Removes persistent data, for a fresh start. An error if a server runs on it, or if this program did not make
+    /// it.
     pub async fn erase(&self) -> Result<(), EmbeddedError> {
         match self.clone() {
             Self::Temporary => Ok(()),
@@ -86,10 +87,10 @@ impl Data {
     }
 }
 
-/// What server to start.
+/// The options of a server to start.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Shown in the process list and in errors, such as `remote`.
+    /// The server's name in the process list and in errors, such as `remote`.
     pub name: &'static str,
     /// Where its data is.
     pub data: Data,
@@ -97,25 +98,23 @@ pub struct ServerOptions {
     pub settings: Vec<String>,
 }
 
-/// A running server. Dropping it stops it soon; [`Server::stop`] waits for that. Needs no runtime
-/// to stay alive, so one may be shared by tests that each have their own.
+/// A running server. Dropping it stops the server soon; [`Server::stop`] waits for that. It needs no async runtime to
+/// stay alive, so tests that each have their own runtime can share one.
 #[derive(Debug)]
 pub struct Server {
     name: &'static str,
     home: PathBuf,
     port: u16,
     supervisor: Child,
-    /// Whoever holds its other end stops the server when this closes.
+    /// The supervisor holds the other end, and stops the server when this end closes.
     pipe: ChildStdin,
 }
 
 impl Server {
-    /// Starts a server and waits until it takes connections.
+    /// Starts a server and waits until it accepts connections.
     ///
-    /// # Errors
-    ///
-    /// When the data is in use, of another major version, or the server does not come up within
-    /// 30 s; the error then holds the end of the server's log.
+    /// Returns an error if the data is in use or of another major version, or if the server does not become ready
+    /// within 30 s; the error then holds the end of the server's log.
     pub async fn start(binaries: &Binaries, options: ServerOptions) -> Result<Self, EmbeddedError> {
         let theirs = (binaries.clone(), options.data.clone());
         let (account, home, log) = blocking(move || {
@@ -140,7 +139,7 @@ impl Server {
         Err(server.failure("found no free port"))
     }
 
-    /// The URL of one of its databases, with the password where there is one.
+    /// Returns the URL of one of the server's databases, with the password if there is one.
     pub fn url(&self, database: &str) -> String {
         let login = match files::read(&self.home, files::PASSWORD) {
             none if none.is_empty() => "postgres".to_owned(),
@@ -154,12 +153,12 @@ impl Server {
         self.port
     }
 
-    /// Its directory: `data` is Postgres's own, `log` its log.
+    /// The server's directory: `data` is Postgres's own, `log` is the server's log.
     pub fn directory(&self) -> &Path {
         &self.home
     }
 
-    /// The process id of the server's first process, while it runs.
+    /// Returns the process id of the postmaster, the server's first process; `None` if it has exited.
     pub fn pid(&self) -> Option<u32> {
         if self.has_exited() {
             return None;
@@ -167,7 +166,8 @@ impl Server {
         files::read(&self.home, "pid").parse().ok()
     }
 
-    /// Stops the server cleanly and, when its data is temporary, removes it.
+    /// Stops the server and waits until it has stopped. A server with persistent data shuts down with a checkpoint;
+    /// one with temporary data stops immediately, and its data is removed.
     pub async fn stop(self) -> Result<(), EmbeddedError> {
         let Self {
             mut supervisor,
@@ -189,7 +189,7 @@ impl Server {
     /// [`Server::restart`].
     pub async fn stop_immediately(&mut self) -> Result<(), EmbeddedError> {
         let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        // a frozen server must run to hear of it
+        // a suspended server must run on to receive the first signal
         for signal in [Signal::QUIT, Signal::CONT] {
             if pid.is_some_and(|pid| kill_process(pid, signal).is_err()) && !self.has_exited() {
                 return Err(self.failure("could not be signalled"));
@@ -206,7 +206,7 @@ impl Server {
         }
     }
 
-    /// Starts a stopped server again, on the port it had.
+    /// Starts a stopped server again, on the port it had. A running one is first stopped as by a crash.
     pub async fn restart(&mut self) -> Result<(), EmbeddedError> {
         if !self.has_exited() {
             self.stop_immediately().await?;
@@ -226,7 +226,7 @@ impl Server {
             Data::Persistent(_) => ("INT", "keep", &[][..]),
         };
         let mut command = account.command("/bin/sh");
-        // by way of a variable, so that the process list stays readable
+        // the script is passed in a variable, so that the process list stays readable
         command.env("SUPERVISE", include_str!("supervise.sh"));
         command.args(["-c", "eval \"$SUPERVISE\"", "meter-sync-postgres"]);
         command.arg(&home).args([stop_signal, after]);
@@ -239,7 +239,8 @@ impl Server {
         for setting in ours.chain(named).chain(options.settings.clone()) {
             command.arg("-c").arg(setting);
         }
-        // a process group of its own: Ctrl-C in a terminal is for us, and we decide what stops
+        // a process group of its own, so that Ctrl-C in a terminal reaches this process only, which decides what to
+        // stop
         command.process_group(0).stdin(Stdio::piped());
         let output = || {
             log.try_clone()
@@ -259,7 +260,7 @@ impl Server {
         })
     }
 
-    /// Has the supervisor run the server, and waits until it takes connections.
+    /// Tells the supervisor to run the server, and waits until it accepts connections.
     async fn launch(&mut self) -> Result<(), EmbeddedError> {
         for stale in ["pid", "exited"] {
             files::remove(&self.home, stale)?;
@@ -277,8 +278,8 @@ impl Server {
         }
     }
 
-    /// Whether the server has written into its lock file that it takes connections. The first line
-    /// is its process id (a crash leaves an old file behind), the eighth its state.
+    /// Returns whether the server's lock file says that it accepts connections. The file's first line is the process
+    /// id, which differs if a crash left an old file behind; the eighth is the state.
     fn is_ready(&self) -> bool {
         let pid = files::read(&self.home, "pid");
         let status = files::read(&self.home, "data/postmaster.pid");
@@ -302,7 +303,7 @@ impl Server {
     }
 }
 
-/// Ports to try, in an order of their own for each call.
+/// Returns ports to try, chosen at random.
 fn some_ports() -> impl Iterator<Item = u16> {
     (0..PORT_TRIES).map(|_| {
         let random = RandomState::new().hash_one(0) % u64::from(PORTS);

@@ -1,11 +1,12 @@
-//! How a person installs Postgres on this system.
+//! Says how a person can install Postgres on this system.
 
 use std::fs;
 
-/// Where a distribution says what it is (<https://www.freedesktop.org/software/systemd/man/latest/os-release.html>).
+/// The file in which a distribution names itself
+/// (<https://www.freedesktop.org/software/systemd/man/latest/os-release.html>).
 const OS_RELEASE: &str = "/etc/os-release";
 
-/// What installs it, by the `ID` of a distribution, or of one that it is like.
+/// The command that installs Postgres, by the `ID` of a distribution or of one that it resembles (`ID_LIKE`).
 const COMMANDS: [(&str, &str); 7] = [
     ("debian", "apt-get install postgresql"),
     ("ubuntu", "apt-get install postgresql"),
@@ -16,7 +17,7 @@ const COMMANDS: [(&str, &str); 7] = [
     ("suse", "zypper install postgresql-server"),
 ];
 
-/// What to do, as the end of a sentence.
+/// Returns what to do, as the end of a sentence.
 pub(super) fn what_to_do() -> String {
     let release = fs::read_to_string(OS_RELEASE).unwrap_or_default();
     what_to_do_on(&release, rustix::process::geteuid().is_root())
@@ -36,7 +37,7 @@ fn what_to_do_on(release: &str, is_root: bool) -> String {
     }
 }
 
-/// What the distribution is, then what it is like.
+/// Returns the distribution's `ID`, then the ids in its `ID_LIKE`.
 fn ids(release: &str) -> impl Iterator<Item = &str> {
     let value = |name: &str| {
         let lines = release.lines();

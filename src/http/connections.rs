@@ -1,8 +1,9 @@
-//! Which connections are open, and which has to go when there is no room for one more.
+//! Limits the number of open HTTP connections, and closes an idle one to make room for a new one.
 //!
-//! A connection may be closed for another one while it waits for its client: for a request, for the rest of one, or
-//! for the client to read an answer. One that was never answered goes first, then the one that has waited longest. So
-//! connections that say nothing keep nobody out. Where all are at work, a few more are taken for health checks alone.
+//! A connection is idle while the server waits for its client: for a request, for the rest of a request, or for the
+//! client to read a response. Connections on which no request was answered yet are closed first, then those that have
+//! been idle longest. So silent clients cannot lock others out. If no connection is idle, a few more connections are
+//! accepted, and only health checks are answered on them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,53 +12,53 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-/// Connections beyond all others, on which only health checks are answered.
+/// How many connections are accepted beyond the limit. Only health checks are answered on them.
 const FOR_HEALTH: usize = 16;
 
-/// The open connections of a server.
+/// The open connections of the server. Clones share one list.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     rooms: usize,
-    open: Arc<Mutex<Open>>,
+    open: Arc<Mutex<ConnectionTable>>,
 }
 
 #[derive(Debug, Default)]
-struct Open {
-    known: BTreeMap<u64, Known>,
+struct ConnectionTable {
+    known: BTreeMap<u64, ConnectionEntry>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Known {
+struct ConnectionEntry {
     peer: IpAddr,
     is_for_health: bool,
     activity: Activity,
     close: CancellationToken,
 }
 
-/// What a connection does.
+/// Whether a connection is idle or busy, and since when. Clones share one state.
 #[derive(Clone, Debug)]
-pub(super) struct Activity(Arc<Mutex<Doing>>);
+pub(super) struct Activity(Arc<Mutex<ConnectionState>>);
 
 #[derive(Debug)]
-struct Doing {
-    /// It waits for a request, or for the rest of one.
+struct ConnectionState {
+    /// Whether the server waits for a request, or for the rest of one.
     waits: bool,
-    /// An answer waits for the client to read it.
+    /// Whether a response waits for the client to read it.
     is_unread: bool,
     was_answered: bool,
     since: Instant,
 }
 
-/// The place of an open connection, given back when dropped.
+/// The entry of one open connection in [`Connections`]. Dropping it removes the entry.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     id: u64,
     connections: Connections,
-    /// Whether only health checks are answered on it.
+    /// Whether only health checks are answered on this connection.
     pub(super) is_for_health: bool,
     pub(super) activity: Activity,
-    /// Cancelled when the connection has to go.
+    /// Cancelled when the connection must be closed to make room for another one.
     pub(super) close: CancellationToken,
 }
 
@@ -69,8 +70,9 @@ impl Connections {
         }
     }
 
-    /// Makes room for a connection, and closes another one for it where there is none.
-    pub(super) fn enter(&self, peer: IpAddr) -> Place {
+    /// Adds a new connection, and closes an idle one if there is no room. If none is idle, the new connection is for
+    /// health checks only.
+    pub(super) fn enter(&self, peer: IpAddr) -> ConnectionSlot {
         let mut open = self.lock();
         let is_for_health = !open.make_room(self.rooms, peer);
         if is_for_health {
@@ -79,14 +81,14 @@ impl Connections {
         let id = open.next;
         open.next += 1;
         let (activity, close) = (Activity::new(), CancellationToken::new());
-        let known = Known {
+        let known = ConnectionEntry {
             peer,
             is_for_health,
             activity: activity.clone(),
             close: close.clone(),
         };
         open.known.insert(id, known);
-        Place {
+        ConnectionSlot {
             id,
             connections: self.clone(),
             is_for_health,
@@ -95,21 +97,22 @@ impl Connections {
         }
     }
 
-    /// Closes one that waits, as the process has no file left for another; whether there was one.
+    /// Closes one idle connection, for when the process has no file descriptor left. Returns `false` if no connection
+    /// is idle.
     pub(super) fn close_one(&self) -> bool {
         let mut open = self.lock();
         let longest = open.longest_waiting(|_| true);
         longest.is_some_and(|id| open.close(id))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    fn lock(&self) -> MutexGuard<'_, ConnectionTable> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Open {
-    /// Whether there is room for a connection of the peer beside the others. One peer gets three quarters of all at
-    /// most: a reverse proxy needs many, and even it leaves others some.
+impl ConnectionTable {
+    /// Makes room for a connection of this peer, by closing an idle one if needed. Returns `false` if no connection is
+    /// idle. One peer gets at most three quarters of the limit: a reverse proxy needs many, but others need some, too.
     fn make_room(&mut self, rooms: usize, peer: IpAddr) -> bool {
         let most = (rooms - rooms / 4).max(1);
         if self.count(|known| known.peer == peer) >= most {
@@ -133,14 +136,14 @@ impl Open {
         }
     }
 
-    fn count(&self, counts: impl Fn(&Known) -> bool) -> usize {
+    fn count(&self, counts: impl Fn(&ConnectionEntry) -> bool) -> usize {
         let known = self.known.values();
         known
             .filter(|known| !known.is_for_health && counts(known))
             .count()
     }
 
-    fn longest_waiting(&self, may_go: impl Fn(&Known) -> bool) -> Option<u64> {
+    fn longest_waiting(&self, may_go: impl Fn(&ConnectionEntry) -> bool) -> Option<u64> {
         let ours = self
             .known
             .iter()
@@ -155,7 +158,7 @@ impl Open {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.connections.lock().known.remove(&self.id);
     }
@@ -163,7 +166,7 @@ impl Drop for Place {
 
 impl Activity {
     fn new() -> Self {
-        Self(Arc::new(Mutex::new(Doing {
+        Self(Arc::new(Mutex::new(ConnectionState {
             waits: true,
             is_unread: false,
             was_answered: false,
@@ -171,12 +174,12 @@ impl Activity {
         })))
     }
 
-    /// The whole of a request has come.
+    /// Marks the connection as busy: the request has been read.
     pub(super) fn works(&self) {
         self.change(|doing| doing.waits = false);
     }
 
-    /// The request is answered, and the next one is waited for.
+    /// Marks the connection as idle: the request was answered, and the server waits for the next one.
     pub(super) fn has_answered(&self) {
         self.change(|doing| {
             doing.waits = true;
@@ -184,18 +187,18 @@ impl Activity {
         });
     }
 
-    /// Whether what is written waits for the client to read.
+    /// Sets whether a response waits for the client to read it.
     pub(super) fn set_unread(&self, is_unread: bool) {
         self.change(|doing| doing.is_unread = is_unread);
     }
 
-    /// If it waits: whether it ever was answered, and since when.
+    /// Whether a request was ever answered on the connection, and since when it is idle. `None` if it is busy.
     fn waiting(&self) -> Option<(bool, Instant)> {
         let doing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         (doing.waits || doing.is_unread).then_some((doing.was_answered, doing.since))
     }
 
-    fn change(&self, change: impl FnOnce(&mut Doing)) {
+    fn change(&self, change: impl FnOnce(&mut ConnectionState)) {
         let mut doing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut doing);
         doing.since = Instant::now();

@@ -1,33 +1,32 @@
-//! Health checks for an orchestrator: alive, and ready to sync.
+//! Health checks for an orchestrator: `/livez` says that the process is alive, `/readyz` that it is ready to sync.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::Shared;
 use crate::error::{ErrorCode, Failure};
-use crate::runs::Runs;
+use crate::mirrors::Mirrors;
 
-/// Where [`live`] answers.
-pub(super) const LIVE_PATH: &str = "/livez";
-/// Where [`ready`] answers.
-pub(super) const READY_PATH: &str = "/readyz";
+/// The path of [`live`].
+pub(crate) const LIVE_PATH: &str = "/livez";
+/// The path of [`ready`].
+pub(crate) const READY_PATH: &str = "/readyz";
 
-/// Both.
-pub(super) const PATHS: [&str; 2] = [LIVE_PATH, READY_PATH];
+/// The paths of both health checks.
+pub(crate) const PATHS: [&str; 2] = [LIVE_PATH, READY_PATH];
 
-/// 200 for as long as the process answers at all.
-pub(super) async fn live() -> &'static str {
+/// Answers 200 as long as the process answers at all.
+pub(crate) async fn live() -> &'static str {
     "ok"
 }
 
-/// 200 when both databases are set and the local one answers, else 503 with the reason.
+/// Answers 200 when both databases are configured and the local one answers, else 503 with the reason.
 ///
-/// The remote does not count: it being down is no reason to take traffic away from a server that
-/// still tells the status.
-pub(super) async fn ready(State(Shared { runs, .. }): State<Shared>) -> (StatusCode, Json<Value>) {
-    match reason(&runs).await {
+/// The remote is not asked. When it is down, this server can still report the status, so an orchestrator should keep
+/// sending requests to it.
+pub(crate) async fn ready(State(mirrors): State<Mirrors>) -> (StatusCode, Json<Value>) {
+    match reason(&mirrors).await {
         None => (StatusCode::OK, Json(json!({"ready": true}))),
         Some(failure) => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -41,10 +40,10 @@ pub(super) async fn ready(State(Shared { runs, .. }): State<Shared>) -> (StatusC
     }
 }
 
-async fn reason(runs: &Runs) -> Option<Failure> {
-    if !runs.is_configured() {
+async fn reason(mirrors: &Mirrors) -> Option<Failure> {
+    if !mirrors.is_configured() {
         let message = "The databases are not configured.";
         return Some(Failure::new(ErrorCode::ConfigMissing, message));
     }
-    runs.reach_local().await.err()
+    mirrors.reach_local().await.err()
 }

@@ -1,21 +1,21 @@
 //! The host names this server answers to.
 //!
-//! A page that makes its own name resolve to this machine (DNS rebinding) still sends that name in
-//! `Host`, so answering only to known names keeps it out, on loopback too.
+//! This prevents DNS rebinding. An attacker's page can make its own host name resolve to this machine, but the browser
+//! still sends that name in `Host`. The server answers only to known names, on loopback too.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use axum::http::uri::Authority;
 
-/// What a `Host` or the host of an `Origin` may be.
+/// The hosts that are allowed in `Host` and `Origin` headers.
 #[derive(Clone, Debug)]
 pub(super) struct Hosts {
     listen: SocketAddr,
     named: Vec<Named>,
 }
 
-/// A host of the settings; without a port it stands for all ports.
+/// A host, with a port if the text has one. In the settings, a host without a port stands for all its ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Named {
     host: String,
@@ -35,7 +35,8 @@ impl Hosts {
         named(host).is_some_and(|asked| self.allow_named(&asked))
     }
 
-    /// Whether an `Origin` header's value is a page of this server or of a host beside it.
+    /// Whether the host in an `Origin` header is allowed. The port need not be this server's, so pages of other
+    /// programs on this machine pass, too.
     pub(super) fn allow_origin(&self, origin: &str) -> bool {
         origin
             .strip_prefix("http://")
@@ -43,8 +44,9 @@ impl Hosts {
             .is_some_and(|host| self.allow(host))
     }
 
-    /// Whether an `Origin` header's value is a page of the server that `Host` names, or of a host of the settings: a
-    /// proxy may have put another name into `Host`.
+    /// Whether an `Origin` header stands for this server: it has the host and port of `Host`, or is a host of the
+    /// settings, because a proxy may have changed `Host`. Unlike [`Self::allow_origin`], this does not accept other
+    /// ports of this machine.
     pub(super) fn is_own_origin(&self, origin: &str, host: &str) -> bool {
         let named_origin = origin
             .strip_prefix("http://")
@@ -71,7 +73,8 @@ impl Hosts {
             })
     }
 
-    /// An address is no name that could be rebound, so a server on all interfaces takes any.
+    /// Whether an IP address is allowed. A server that listens on all interfaces allows any, because DNS rebinding
+    /// needs a name and cannot use an address.
     fn allow_address(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_loopback()
@@ -80,7 +83,7 @@ impl Hosts {
     }
 }
 
-/// `host`, `host:port`, `[v6]` or `[v6]:port`; nothing else that a URL may hold.
+/// Parses `host`, `host:port`, `[v6]` or `[v6]:port`. `None` for anything else, such as a user name or a path.
 fn named(text: &str) -> Option<Named> {
     let authority = Authority::from_str(text).ok()?;
     let port = match text.strip_prefix(authority.host())? {

@@ -1,9 +1,9 @@
 //! `GET /metrics`, in the text format of Prometheus
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
 //!
-//! Counters come from the process's recorder. Gauges are made anew for each scrape from what `runs` knows
-//! then, so one that is not known is absent, which a recorder, once it was told a value, cannot say. A label
-//! is a `&'static str`, so no text of a user or a database can become one.
+//! Counters come from the process's recorder. Gauges are computed for each scrape from the current state of `mirrors`,
+//! so a gauge whose value is unknown is absent. A recorder could not do this, because it keeps the last value. Labels
+//! are `&'static str`, so no text of a user or a database can become a label.
 
 use std::time::Duration;
 
@@ -12,19 +12,21 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::Shared;
-use crate::runs::measures::Figures;
-use crate::runs::status::{ActivityState, Connection, ConnectionState, Health, Status};
+use crate::mirrors::Mirrors;
+use crate::mirrors::run::run_metrics::Figures;
+use crate::mirrors::state::status::{ActivityState, Connection, ConnectionState, Health, Status};
 
-/// Where [`scrape`] answers.
+/// The path of [`scrape`].
 pub(super) const PATH: &str = "/metrics";
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 
-/// Prometheus gives a scrape 10 s unless told otherwise, and a local database that hangs is to be told of.
+/// How long a scrape waits for the local database. Prometheus aborts a scrape after 10 s by default. A shorter wait
+/// lets the scrape report a local database that hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One gauge with what is known of it.
+/// A gauge and its samples; no samples if its value is unknown.
 struct Gauge {
     name: &'static str,
     help: &'static str,
@@ -36,10 +38,12 @@ struct Sample {
     value: f64,
 }
 
-/// Answers a scrape.
-pub(super) async fn scrape(State(Shared { runs, recorder, .. }): State<Shared>) -> Response {
+/// Answers a scrape with all counters and gauges, or with 500 and a message if the figures cannot be read.
+pub(super) async fn scrape(
+    State((mirrors, recorder)): State<(Mirrors, PrometheusHandle)>,
+) -> Response {
     let mut page = recorder.render();
-    match runs.figures(PATIENCE).await {
+    match mirrors.figures(PATIENCE).await {
         Ok(figures) => gauges(&figures)
             .iter()
             .for_each(|gauge| gauge.write(&mut page)),
@@ -94,7 +98,7 @@ fn gauges(figures: &Figures) -> Vec<Gauge> {
     gauges
 }
 
-/// When what happened, and what is to happen next.
+/// The gauges that hold times: of the last success, comparison and run, and of the next run.
 fn moments(status: &Status) -> Vec<Gauge> {
     let last_run_at = status.last_run.as_ref().and_then(|run| run.finished_at);
     vec![
@@ -202,7 +206,7 @@ fn sample(labels: &[(&'static str, &'static str)], value: f64) -> Sample {
 }
 
 impl Gauge {
-    /// Writes nothing of a gauge of which nothing is known.
+    /// Appends the gauge to the page. Writes nothing if the gauge has no samples.
     fn write(&self, page: &mut String) {
         let Self {
             name,
@@ -228,7 +232,7 @@ impl Gauge {
     }
 }
 
-/// Seconds since 1970, with milliseconds.
+/// Seconds since 1970, to the millisecond.
 fn seconds(at: DateTime<Utc>) -> f64 {
     number(at.timestamp_millis()) / 1000.0
 }

@@ -1,23 +1,23 @@
-//! Why a viewer was sent to the page of a run: what its address ends with.
+//! The notice on a run's page that says why the viewer was redirected there. The address holds it as `?notice=`.
 
 use serde::Deserialize;
 
-/// Why a viewer was sent to a run.
+/// Why a viewer was redirected to the page of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Notice {
-    /// They asked for a run while this one was in progress.
+pub(crate) enum Notice {
+    /// The viewer tried to start a run while this one was in progress.
     AlreadyRunning,
-    /// They approved a run that held nothing back.
+    /// The viewer tried to approve this run, but the brake had held nothing back.
     NothingHeld,
 }
 
 impl Notice {
-    /// Every reason.
-    pub(super) const ALL: [Self; 2] = [Self::AlreadyRunning, Self::NothingHeld];
+    /// All notices.
+    pub(crate) const ALL: [Self; 2] = [Self::AlreadyRunning, Self::NothingHeld];
 
-    /// The reason as an address holds it.
-    pub(super) fn as_str(self) -> &'static str {
+    /// The value of `notice` in the address.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::AlreadyRunning => "already_running",
             Self::NothingHeld => "nothing_held",

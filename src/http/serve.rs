@@ -1,4 +1,7 @@
-//! Takes connections, as many as leave the databases theirs, and ends those that say nothing.
+//! The HTTP server: accepts connections and serves the requests on them.
+//!
+//! The limit of open files sets the number of connections, so that enough files remain for the databases. A connection
+//! that does not send the head of a request in time is closed.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,32 +25,32 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connections::{Connections, Place};
+use super::connections::{ConnectionSlot, Connections};
 use super::health;
-use super::problem::Problem;
-use super::watched::{Arriving, Leaving, Watched};
+use super::request_error::RequestError;
+use super::timeouts::{TimedRequestBody, TimedStream, TrackedResponseBody};
 
-/// How long the head of a request may take, counted from when the connection has nothing else to do.
+/// How long a connection may take to send the head of a request, counted from when the server begins to wait for it.
 const HEAD: Duration = Duration::from_secs(30);
-/// The same where only health checks are answered.
+/// The same on a connection for health checks only.
 const HEAD_OF_HEALTH: Duration = Duration::from_secs(1);
-/// Files that are not for HTTP: databases, logs, standard streams.
+/// How many open files are kept for other uses than HTTP: databases, logs, standard streams.
 const RESERVED: u64 = 64;
-/// More connections than any site has clients.
+/// The highest limit of connections. No site has so many clients.
 const MOST: usize = 10_000;
-/// How long is waited where a connection could not be taken, as that does not pass at once.
+/// How long the server waits after a connection could not be accepted, because the cause does not pass at once.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The same where another one was closed for it.
+/// The same if an idle connection was closed to make room.
 const SHORT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Serves until `shutdown` is cancelled, then lets open requests end within `grace`.
+/// Serves until `shutdown` is cancelled, then waits at most `grace` for open requests to end.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     shutdown: CancellationToken,
     grace: Duration,
 ) -> io::Result<()> {
-    let connections = Connections::new(rooms(files()));
+    let connections = Connections::new(max_connections(files()));
     let (tasks, open) = (TaskTracker::new(), GracefulShutdown::new());
     let serving = async {
         loop {
@@ -55,7 +58,7 @@ pub async fn serve(
             let place = Arc::new(connections.enter(from.ip()));
             let service = TowerToHyperService::new(router.clone());
             let connection = open.watch(connection(stream, service, &place));
-            tasks.spawn(converse(connection, place));
+            tasks.spawn(run_connection(connection, place));
         }
     };
     shutdown.run_until_cancelled(serving).await;
@@ -66,13 +69,13 @@ pub async fn serve(
     Ok(())
 }
 
-/// Serves the requests of one connection.
+/// The future that serves the requests of one connection.
 fn connection(
     stream: TcpStream,
     router: TowerToHyperService<Router>,
-    place: &Arc<Place>,
+    place: &Arc<ConnectionSlot>,
 ) -> impl GracefulConnection<Error = hyper::Error> + Send + 'static {
-    let stream = Watched::new(stream, place.activity.clone());
+    let stream = TimedStream::new(stream, place.activity.clone());
     let head = match place.is_for_health {
         true => HEAD_OF_HEALTH,
         false => HEAD,
@@ -85,8 +88,11 @@ fn connection(
         .serve_connection(TokioIo::new(stream), service)
 }
 
-/// Stays with a connection until it ends, or has to go.
-async fn converse(connection: impl Future<Output = Result<(), hyper::Error>>, place: Arc<Place>) {
+/// Runs a connection until it ends, or until it is closed to make room for another one.
+async fn run_connection(
+    connection: impl Future<Output = Result<(), hyper::Error>>,
+    place: Arc<ConnectionSlot>,
+) {
     match place.close.run_until_cancelled(connection).await {
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(%error, "an HTTP connection broke"),
@@ -94,34 +100,37 @@ async fn converse(connection: impl Future<Output = Result<(), hyper::Error>>, pl
     }
 }
 
-/// Answers one request, as far as the connection is there for it.
+/// Answers one request. On a connection for health checks only, any other request gets 503, and each response closes
+/// the connection.
 async fn answer(
     router: TowerToHyperService<Router>,
     request: Request<Incoming>,
-    place: Arc<Place>,
-) -> Result<Response<Leaving<Body>>, Infallible> {
+    place: Arc<ConnectionSlot>,
+) -> Result<Response<TrackedResponseBody<Body>>, Infallible> {
     let is_taken = !place.is_for_health || health::PATHS.contains(&request.uri().path());
-    let request = request.map(|body| Arriving::new(body, place.activity.clone()));
+    let request = request.map(|body| TimedRequestBody::new(body, place.activity.clone()));
     let mut response = match is_taken {
         true => router.call(request).await?,
-        false => Problem::TooManyConnections.into_response(),
+        false => RequestError::TooManyConnections.into_response(),
     };
     if place.is_for_health {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
-    Ok(response.map(|body| Leaving::new(body, place.activity.clone())))
+    Ok(response.map(|body| TrackedResponseBody::new(body, place.activity.clone())))
 }
 
-/// How many connections may be open, by how many files may be.
-fn rooms(files: Option<u64>) -> usize {
-    let rooms = files.map_or(u64::MAX, |files| {
+/// How many connections may be open, from how many files may be open; `None` is no limit of files.
+fn max_connections(files: Option<u64>) -> usize {
+    let max_connections = files.map_or(u64::MAX, |files| {
         files.saturating_sub(RESERVED).max(files / 2)
     });
-    usize::try_from(rooms).unwrap_or(MOST).clamp(1, MOST)
+    usize::try_from(max_connections)
+        .unwrap_or(MOST)
+        .clamp(1, MOST)
 }
 
-/// How many files may be open, after the limit was raised as far as it may be.
+/// Raises the limit of open files as far as allowed, and returns it; `None` is no limit.
 fn files() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -137,18 +146,18 @@ fn files() -> Option<u64> {
     }
 }
 
-/// The next connection, and whose it is.
+/// Waits for the next connection, and returns it with the address of its client.
 async fn next(listener: &TcpListener, connections: &Connections) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
-                // without it a reply waits 40 ms for the client's delayed acknowledgement
+                // Without TCP_NODELAY, a response waits 40 ms for the client's delayed acknowledgement.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "TCP_NODELAY could not be set");
                 }
                 return (stream, from);
             }
-            // who asked has gone away again
+            // The client closed the connection before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) if connections.close_one() => {
                 tracing::debug!(%error, "closed an HTTP connection, as no other could be taken");
@@ -175,7 +184,7 @@ mod tests {
             (Some(1_000_000), MOST),
             (None, MOST),
         ] {
-            assert_eq!(rooms(files), expected, "{files:?}");
+            assert_eq!(max_connections(files), expected, "{files:?}");
         }
     }
 }

@@ -1,23 +1,23 @@
-//! What a tool gives back: structured content with the same JSON as text, or an error as text only.
+//! Builds the results of tools: structured content with the same JSON as text, or an error as text only.
 
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde::Serialize;
 
 use crate::arguments::BadArgument;
 use crate::error::{ErrorCode, Failure};
-use crate::meter::RunId;
+use crate::model::RunId;
 
-/// What stands where an [`ErrorCode`] would when the call itself is wrong. It is none of them: they
-/// tell why a sync failed, and nothing was tried.
+/// The code of an error in the call itself, for which no sync was tried. It is not an [`ErrorCode`], because those
+/// say why a sync failed.
 const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
 
-/// A result for programs and models alike.
+/// Returns a result as structured content and as the same JSON in text, for programs and models alike.
 pub(super) fn structured(value: &impl Serialize) -> CallToolResult {
     let written = serde_json::to_string(value);
     match written.and_then(|text| Ok((serde_json::to_value(value)?, text))) {
         Ok((value, text)) => {
             let mut result = CallToolResult::structured(value);
-            // Its members in the order of ours, the summary first.
+            // The text keeps the order of the struct's fields, in which the summary comes first.
             result.content = vec![ContentBlock::text(text)];
             result
         }
@@ -29,7 +29,7 @@ pub(super) fn structured(value: &impl Serialize) -> CallToolResult {
     }
 }
 
-/// What failed, in which run, what to do next, and the code.
+/// Returns an error that says what failed, in which run, what to do next, and the code.
 pub(super) fn failure(failure: &Failure, run_id: Option<RunId>) -> CallToolResult {
     let Failure {
         code,
@@ -44,7 +44,7 @@ pub(super) fn failure(failure: &Failure, run_id: Option<RunId>) -> CallToolResul
     ))
 }
 
-/// What is wrong with the call.
+/// Returns an error that says what is wrong with the call.
 pub(super) fn bad_argument(BadArgument(message): &BadArgument) -> CallToolResult {
     text_error(format!(
         "{message} Nothing was done. Remedy: Correct the arguments and call again. [{INVALID_ARGUMENT}]"

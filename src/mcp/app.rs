@@ -1,20 +1,21 @@
-//! The card `ui://meter-sync/status`: the status and its two buttons inside a conversation, by the MCP Apps
+//! The card `ui://meter-sync/status`: it shows the status and its two buttons inside a conversation, by the MCP Apps
 //! extension (<https://github.com/modelcontextprotocol/ext-apps/blob/main/specification/2026-01-26/apps.mdx>).
 //!
-//! A host that knows the extension shows the card with a tool's result and lends it the tools; it asks no
-//! one else and loads nothing. To every other host the tools are what they were: `_meta.ui` is told to all,
-//! since not every host that shows cards says so first. The extension has nothing for a server to declare.
+//! A host that supports the extension shows the card with a tool's result and lets the card call the tools. The card
+//! contacts nobody but its host and loads nothing. Every host gets `_meta.ui`, because not every host that shows
+//! cards says so first; for other hosts the tools work the same. The extension has no capability that a server would
+//! declare.
 
 use rmcp::model::{MetaObject, ReadResourceResult, Resource, ResourceContents};
 use serde_json::{Value, json};
 
-/// The card's address.
+/// The card's URI.
 pub(super) const URI: &str = "ui://meter-sync/status";
-/// What tells a host that this HTML is a card.
+/// The media type by which a host recognises this HTML as a card.
 const MIME_TYPE: &str = "text/html;profile=mcp-app";
 const CARD: &str = include_str!("app/status.html");
 
-/// The card as `resources/list` has it.
+/// Returns the card's entry in `resources/list`.
 pub(super) fn resource() -> Resource {
     Resource::new(URI, "status-card")
         .with_title("Meter sync card")
@@ -25,7 +26,7 @@ pub(super) fn resource() -> Resource {
         .with_meta(display())
 }
 
-/// The card as `resources/read` gives it.
+/// Returns the card's content, as `resources/read` gives it.
 pub(super) fn read() -> ReadResourceResult {
     let contents = ResourceContents::text(CARD, URI)
         .with_mime_type(MIME_TYPE)
@@ -33,12 +34,12 @@ pub(super) fn read() -> ReadResourceResult {
     ReadResourceResult::new(vec![contents])
 }
 
-/// What a tool says of itself whose results the card shows.
+/// Returns the `_meta` of a tool whose results the card shows.
 pub(super) fn shows_results() -> MetaObject {
     ui(json!({"resourceUri": URI}))
 }
 
-/// How a host is to show the card: with a frame of its own, and without leave to reach anything.
+/// Asks the host to draw a border around the card and to let it connect to no domain.
 fn display() -> MetaObject {
     ui(json!({
         "csp": {"connectDomains": [], "resourceDomains": []},
@@ -63,7 +64,7 @@ mod tests {
         assert!(CARD.trim_end().ends_with("</html>"));
     }
 
-    /// Data is text from strangers, and the card has no one to ask but its host.
+    /// Data is untrusted text, and the card may contact its host only.
     #[test]
     fn the_card_loads_nothing_and_makes_no_markup_or_code_of_data() {
         for never in [

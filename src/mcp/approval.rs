@@ -1,9 +1,13 @@
 //! Asks the user whether a sync that the brake held back may go on.
 //!
-//! Only an accepted answer counts, and only for the deactivations it was asked about: these or fewer pass, and one more is
-//! asked about again. Clients up to 2025-11-25 are asked while their call waits; since
-//! 2026-07-28 the call is answered with the question and made again with the answer, and a sealed state
-//! carries what was asked (<https://modelcontextprotocol.io/specification/2026-07-28/basic/utilities/mrtr>).
+//! Only an accepted answer counts, and only for the deactivations that the question showed. The next run may make
+//! these or fewer; if one more is due, the user is asked again. The protocol version decides how the question is
+//! asked:
+//!
+//! - Up to 2025-11-25 the server asks the client while the call waits.
+//! - Since 2026-07-28 the result of the call is the question, and the client repeats the call with the user's answer.
+//!   A sealed `requestState` carries what was asked
+//!   (<https://modelcontextprotocol.io/specification/2026-07-28/basic/utilities/mrtr>).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -19,26 +23,26 @@ use rmcp::{ErrorData, RoleServer, ServiceError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::meter::{HeldBack, RunId};
-use crate::visible;
+use crate::model::{HeldBack, RunId};
+use crate::printable;
 
 use super::caller_token;
 
-/// The field of the form, and the question's name.
+/// The name of the form's field, and of the question in the result.
 const GO_ON: &str = "deactivate";
-/// What a user knows the remote as.
+/// What users call the remote.
 pub(super) const CENTRAL: &str = "the central database";
-/// How long the answer to a question counts that the client carries.
+/// How long a question that the client carries can be answered.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// How the client can be asked.
+/// How the server can ask the user through this client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ElicitationStyle {
-    /// Not at all.
+    /// Not at all: the client shows no forms.
     None,
-    /// While its call waits.
-    Meanwhile,
-    /// By a second call.
+    /// By a request to the client, while its call waits.
+    DuringCall,
+    /// By a result that holds the question; the client answers with a second call.
     SecondCall,
 }
 
@@ -47,7 +51,7 @@ impl ElicitationStyle {
         let elicitation = context
             .client_capabilities()
             .and_then(|capabilities| capabilities.elicitation);
-        // Without a mode, forms are meant.
+        // A client that names no mode shows forms.
         let fills_forms =
             elicitation.is_some_and(|modes| modes.form.is_some() || modes.url.is_none());
         let modern = ProtocolVersion::V_2026_07_28;
@@ -56,28 +60,28 @@ impl ElicitationStyle {
             .is_some_and(|version| version.as_str() >= modern.as_str());
         match (fills_forms, is_modern) {
             (false, _) => Self::None,
-            (true, false) => Self::Meanwhile,
+            (true, false) => Self::DuringCall,
             (true, true) => Self::SecondCall,
         }
     }
 }
 
-/// What the user says.
+/// The user's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// The sync may go on.
     Yes,
-    /// It may not.
+    /// The sync may not go on.
     No,
-    /// Nothing: the question was put away, or nobody saw it.
+    /// No answer: the user dismissed the question, or nobody saw it.
     Nothing,
 }
 
-/// A question that nobody answered is taken back so long before its call is answered: clients that look for one message at
-/// a time take the question off the screen, and then see how the call ended.
+/// How long before the end of its call an unanswered question is withdrawn. Clients that read one message at a time
+/// then remove the question from the screen before they show how the call ended.
 const TAKEN_BACK_BEFORE: Duration = Duration::from_millis(300);
 
-/// Asks while the call waits, which it does until `end`: clients give a call up after a minute.
+/// Asks the user and waits for the answer until `end`, while the call is open. Clients give up a call after a minute.
 pub(super) async fn ask(
     context: &RequestContext<RoleServer>,
     held: &HeldBack,
@@ -90,7 +94,7 @@ pub(super) async fn ask(
         .create_elicitation_with_timeout(question(held), Some(left));
     let answered = tokio::select! {
         answered = asked => answered,
-        // Who gave the call up is not there to be heard.
+        // The client has cancelled the call and expects no answer.
         () = context.ct.cancelled() => return Answer::Nothing,
     };
     match answered {
@@ -116,7 +120,7 @@ fn read(result: &ElicitResult) -> Answer {
 }
 
 fn question(held: &HeldBack) -> ElicitRequestParams {
-    let message = visible::lines(&format!("{} Go on?", held.in_words(CENTRAL)));
+    let message = printable::lines(&format!("{} Go on?", held.in_words(CENTRAL)));
     let field = BooleanSchema::new()
         .title(format!("Deactivate {} meters", held.deactivated))
         .description("They keep their rows and readings, and become active again when the central database has them active.")
@@ -131,10 +135,10 @@ fn question(held: &HeldBack) -> ElicitRequestParams {
     }
 }
 
-/// The questions that are open, sealed so that a client can carry them.
+/// Seals open questions so that clients can carry them, and remembers which ones were answered.
 pub(super) struct Approvals {
     codec: RequestStateCodec,
-    /// The states that came back, till they expire: each counts once.
+    /// The states that came back, until they expire. Each is accepted only once.
     used: Mutex<HashMap<Uuid, Instant>>,
 }
 
@@ -144,7 +148,7 @@ impl std::fmt::Debug for Approvals {
     }
 }
 
-/// What a state says.
+/// The content of a sealed state.
 #[derive(Debug, Serialize, Deserialize)]
 struct Asked {
     id: Uuid,
@@ -152,22 +156,22 @@ struct Asked {
     run: RunId,
 }
 
-/// What came back of a question.
+/// What a call says about an earlier question.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Returned {
+pub(super) enum ApprovalReply {
     /// No question was asked: this is a first call.
     Nothing,
-    /// The user lets the deactivations pass that this run showed.
+    /// The user approves the deactivations that this run showed.
     Yes(RunId),
-    /// The user does not.
+    /// The user does not approve them.
     No,
-    /// The user did not say, of the deactivations that this run showed.
+    /// The user has not decided about the deactivations that this run showed.
     Undecided(RunId),
 }
 
 impl Default for Approvals {
     fn default() -> Self {
-        // Questions of a process end with it.
+        // The key is random, so the questions of a process are void once it has ended.
         let key = [Uuid::new_v4(), Uuid::new_v4()]
             .map(Uuid::into_bytes)
             .concat();
@@ -179,7 +183,7 @@ impl Default for Approvals {
 }
 
 impl Approvals {
-    /// The question about what a run held back, as the answer to the call.
+    /// Returns the question about what a run held back, as the result of the call.
     pub(super) fn question(
         &self,
         (run, held): (RunId, &HeldBack),
@@ -199,14 +203,15 @@ impl Approvals {
         Ok(InputRequiredResult::new(Some(requests), Some(state)))
     }
 
-    /// What a call brings back. An error if it is not what was asked, comes too late or a second time.
+    /// Reads the user's answer from the call. An error if the state belongs to another call or caller, has expired,
+    /// or was used before.
     pub(super) fn returned(
         &self,
         context: &RequestContext<RoleServer>,
         call: &CallToolRequestParams,
-    ) -> Result<Returned, ErrorData> {
+    ) -> Result<ApprovalReply, ErrorData> {
         let Some(state) = &call.request_state else {
-            return Ok(Returned::Nothing);
+            return Ok(ApprovalReply::Nothing);
         };
         let opened = self
             .codec
@@ -221,13 +226,13 @@ impl Approvals {
             return Err(ErrorData::invalid_params(message, None));
         }
         Ok(match answer(call.input_responses.as_ref()) {
-            Answer::Yes => Returned::Yes(asked.run),
-            Answer::No => Returned::No,
-            Answer::Nothing => Returned::Undecided(asked.run),
+            Answer::Yes => ApprovalReply::Yes(asked.run),
+            Answer::No => ApprovalReply::No,
+            Answer::Nothing => ApprovalReply::Undecided(asked.run),
         })
     }
 
-    /// Whether the state had not been used before.
+    /// Marks a state as used; returns `false` if it was used before.
     fn use_up(&self, id: Uuid) -> bool {
         let now = Instant::now();
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,7 +247,8 @@ fn answer(responses: Option<&InputResponses>) -> Answer {
     result.map_or(Answer::Nothing, |result: ElicitResult| read(&result))
 }
 
-/// Who asks for what: a state counts for the same caller and the same call only.
+/// Returns what a state is bound to: the caller's token, the tool and the arguments. The state is valid only for the
+/// same caller and the same call.
 fn bound(context: &RequestContext<RoleServer>, call: &CallToolRequestParams) -> Vec<u8> {
     let token = caller_token(context).map(crate::config::Token::identity);
     let arguments: BTreeMap<_, _> = call.arguments.iter().flatten().collect();

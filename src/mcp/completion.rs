@@ -1,20 +1,20 @@
-//! Completes what is being typed into the address of a run or a meter.
+//! Completes run ids and meter keys while a person types the address of a resource.
 
 use rmcp::ErrorData;
 use rmcp::model::{CompleteRequestParams, CompleteResult, CompletionInfo, Reference};
 
-use crate::runs::Runs;
-use crate::runs::status::StatusQuery;
+use crate::mirrors::Mirrors;
+use crate::mirrors::state::status::StatusQuery;
 
 use super::resources::{METER_TEMPLATE, RUN_TEMPLATE};
 
-/// The most that the protocol lets us offer.
+/// The most values that the protocol allows in one answer.
 const OFFERED: i64 = 100;
 
-/// What the argument may become. That nothing is found, or that the database cannot be asked, offers nothing:
-/// a person is typing.
+/// Returns the values that begin with what was typed. If nothing matches or the database cannot be asked, it returns
+/// no values instead of an error, because a person is typing.
 pub(super) async fn complete(
-    runs: &Runs,
+    mirrors: &Mirrors,
     request: &CompleteRequestParams,
 ) -> Result<CompleteResult, ErrorData> {
     let typed = request.argument.value.as_str();
@@ -23,9 +23,9 @@ pub(super) async fn complete(
         Reference::Prompt(_) | _ => "",
     };
     let values = match (template, request.argument.name.as_str()) {
-        (RUN_TEMPLATE, "run_id") => run_ids(runs, typed).await,
+        (RUN_TEMPLATE, "run_id") => run_ids(mirrors, typed).await,
         (METER_TEMPLATE, "key") if !typed.contains('\0') => {
-            runs.meter_keys(typed, OFFERED).await.unwrap_or_default()
+            mirrors.meter_keys(typed, OFFERED).await.unwrap_or_default()
         }
         _ => Vec::new(),
     };
@@ -34,13 +34,13 @@ pub(super) async fn complete(
     Ok(CompleteResult::new(info))
 }
 
-/// The latest runs, the latest first.
-async fn run_ids(runs: &Runs, typed: &str) -> Vec<String> {
+/// Returns the ids of the latest runs that begin with `typed`, newest first.
+async fn run_ids(mirrors: &Mirrors, typed: &str) -> Vec<String> {
     let query = StatusQuery {
         history: 50,
         ..StatusQuery::default()
     };
-    let Ok(status) = runs.status(&query).await else {
+    let Ok(status) = mirrors.status(&query).await else {
         return Vec::new();
     };
     let ids = status.history.iter().map(|run| run.run_id.to_string());

@@ -1,7 +1,7 @@
-//! MCP over HTTP, as routes to mount: streamable HTTP here, its predecessor in `sse`.
+//! Serves MCP over HTTP, as routes to mount: streamable HTTP in this module, its predecessor in `sse`.
 //!
-//! Host, Origin and token are checked by who mounts it, alike for every route; the token that was
-//! shown is looked for in the request's extensions, as [`crate::config::Token`].
+//! These routes do not check Host, Origin or token. The code that mounts them does that for every route alike, and
+//! puts the token into the request's extensions, as [`crate::config::Token`].
 
 use std::sync::Arc;
 
@@ -15,15 +15,16 @@ use rmcp::transport::streamable_http_server::session::local::{LocalSessionManage
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
-use super::body;
+use super::request_guard;
 use super::sessions::{self, SESSION_IDLE, Sessions};
 use super::sse;
 
-/// Where the endpoint is.
+/// The path of the endpoint.
 const PATH: &str = "/mcp";
-/// A message to us is a tool call of a few hundred bytes.
+/// The longest body of a request. A typical message, a tool call, has a few hundred bytes.
 pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// The endpoints; `server` makes what serves one client more, and `shutdown` ends their open streams.
+/// Returns the routes of both transports. `server` creates the server of one more client, and `shutdown` ends the
+/// open streams.
 pub fn routes<S: ServerHandler>(
     server: impl Fn() -> S + Clone + Send + Sync + 'static,
     shutdown: CancellationToken,
@@ -36,11 +37,11 @@ fn streamable<S: ServerHandler>(
     shutdown: CancellationToken,
 ) -> Router {
     let sessions = Arc::new(manager());
-    // Host and Origin are guarded for all routes at once
+    // Host and Origin are checked for all routes at once, where the routes are mounted.
     let config = StreamableHttpServerConfig::default()
         .disable_allowed_hosts()
         .disable_allowed_origins()
-        .with_sse_retry(None) // its empty first event breaks naive clients
+        .with_sse_retry(None) // rmcp's empty first event breaks simple clients
         .with_max_request_body_bytes(MAX_BODY_BYTES)
         .with_cancellation_token(shutdown);
     let service = StreamableHttpService::new(move || Ok(server()), Arc::clone(&sessions), config);
@@ -51,7 +52,7 @@ fn streamable<S: ServerHandler>(
             Sessions::new(sessions),
             sessions::check,
         ))
-        .layer(middleware::from_fn(body::check))
+        .layer(middleware::from_fn(request_guard::check))
 }
 
 fn manager() -> LocalSessionManager {
@@ -63,8 +64,8 @@ fn manager() -> LocalSessionManager {
     manager
 }
 
-/// rmcp accepts the end of a session (202) that is over by then; the official Python client warns of
-/// any answer but 200 and 204.
+/// Answers the end of a session with 204. rmcp answers 202, although the session has ended by then, and the official
+/// Python client warns about any status but 200 and 204.
 async fn answer_the_end(request: Request, next: Next) -> Response {
     let ends = request.method() == Method::DELETE;
     let response = next.run(request).await;

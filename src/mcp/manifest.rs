@@ -1,19 +1,19 @@
-//! The MCPB manifest (<https://github.com/modelcontextprotocol/mcpb/blob/main/MANIFEST.md>, version
-//! 0.3): how a desktop assistant installs, asks for and starts `meter-sync stdio`.
+//! Builds the MCPB manifest (<https://github.com/modelcontextprotocol/mcpb/blob/main/MANIFEST.md>, version 0.3). It
+//! tells a desktop assistant how to install, configure and start `meter-sync stdio`.
 
 use rmcp::model::ProtocolVersion;
 use serde_json::{Value, json};
 
 use super::{TITLE, prompts, whole_tools};
 
-/// Where data of ours stands that the format has no place for.
+/// The `_meta` key of our own data, for which the format has no field.
 const META_KEY: &str = "io.github.meter-sync";
 
 const LONG_DESCRIPTION: &str = "Ask whether your meters are in sync, why a sync failed, what one changed, what one would do now; or \
     have one done. The central database is only read. New meters are inserted, changed ones updated, and meters gone \
     there set inactive here, never deleted. A sync that would deactivate very many asks you first.";
 
-/// The manifest, whole.
+/// Returns the whole manifest.
 pub fn manifest() -> Value {
     let tools = whole_tools();
     let named: Vec<Value> = tools
@@ -60,8 +60,8 @@ pub fn manifest() -> Value {
     })
 }
 
-/// What the assistant asks its user. A field left out is passed on as its default, and an empty
-/// setting is none.
+/// Returns the settings that the assistant asks its user for. The assistant passes on the default of a field that is
+/// left out, and an empty setting counts as not set.
 fn user_config() -> Value {
     json!({
         "remote_url": {

@@ -1,5 +1,5 @@
-//! A message of a client, read from its text alike for every transport. A message in which an object has a name twice
-//! is refused, as it could mean one thing to a proxy or a person and another to us.
+//! Reads a client's message from its text, in the same way for every transport. A message in which an object has a
+//! name twice is refused, because a proxy or a person could read it differently than this program.
 
 use std::fmt;
 
@@ -13,25 +13,25 @@ use serde_json::{Value, json};
 
 use crate::arguments::json::parse;
 
-/// Why a text is no message.
+/// Why a text is not a valid message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NoMessage {
+pub(super) struct InvalidMessage {
     pub(super) code: ErrorCode,
     pub(super) message: String,
-    /// The id of the request that it answers, null where that cannot be told.
+    /// The id of the request to answer; null if the text has no usable id.
     pub(super) id: Value,
-    /// It may not be answered (JSON-RPC 2.0, section 4.1).
+    /// Whether the text is a notification, which must not be answered (JSON-RPC 2.0, section 4.1).
     pub(super) is_notification: bool,
 }
 
 /// Reads one message.
-pub(super) fn read(text: &[u8]) -> Result<ClientJsonRpcMessage, NoMessage> {
+pub(super) fn read(text: &[u8]) -> Result<ClientJsonRpcMessage, InvalidMessage> {
     let value = parse(text).map_err(|error| {
         let message = format!("The message is not JSON as it should be: {error}.");
         match error.is_data() {
-            // A name is given twice.
+            // The text is JSON, but gives a name twice.
             true => invalid(text, message),
-            false => NoMessage {
+            false => InvalidMessage {
                 code: ErrorCode::PARSE_ERROR,
                 message,
                 id: Value::Null,
@@ -45,9 +45,9 @@ pub(super) fn read(text: &[u8]) -> Result<ClientJsonRpcMessage, NoMessage> {
     })
 }
 
-fn invalid(text: &[u8], message: String) -> NoMessage {
+fn invalid(text: &[u8], message: String) -> InvalidMessage {
     let head: Head = serde_json::from_slice(text).unwrap_or_default();
-    NoMessage {
+    InvalidMessage {
         code: ErrorCode::INVALID_REQUEST,
         message,
         is_notification: head.has_method && head.ids.is_empty(),
@@ -55,7 +55,7 @@ fn invalid(text: &[u8], message: String) -> NoMessage {
     }
 }
 
-impl IntoResponse for NoMessage {
+impl IntoResponse for InvalidMessage {
     fn into_response(self) -> Response {
         let error = json!({"code": self.code, "message": self.message});
         let answer = json!({"jsonrpc": "2.0", "id": self.id, "error": error});
@@ -63,17 +63,17 @@ impl IntoResponse for NoMessage {
     }
 }
 
-/// What the members of a message say of whose answer it waits for.
+/// The top-level members of a message that say to which request an error answer belongs.
 #[derive(Default)]
 struct Head {
     ids: Vec<Value>,
     has_method: bool,
-    /// It answers a request of ours, so its id is none of the client's.
+    /// Whether the message answers a request of this server; its id is then not the client's.
     is_answer: bool,
 }
 
 impl Head {
-    /// The id of the request; null where there is none, or more than one.
+    /// Returns the id of the client's request; null if there is none, or more than one.
     fn id(self) -> Value {
         match <[Value; 1]>::try_from(self.ids) {
             Ok([id]) if !self.is_answer && (id.is_string() || id.is_number()) => id,
@@ -116,7 +116,7 @@ impl<'de> Visitor<'de> for Members {
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> NoMessage {
+    fn told(text: &str) -> InvalidMessage {
         read(text.as_bytes()).expect_err(text)
     }
 

@@ -1,4 +1,4 @@
-//! Progress notifications of a run, for a client that gave a token.
+//! Sends progress notifications of a run to a client that gave a progress token.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use rmcp::model::{ProgressNotificationParam, ProgressToken};
 use rmcp::{Peer, RoleServer};
 use tokio::sync::watch;
 
-use crate::meter::Phase;
-use crate::meter::Progress;
+use crate::model::Phase;
+use crate::model::Progress;
 
-/// At most four notifications a second: more is noise to a client and work for both.
+/// The pause between two notifications. More than four a second would be noise to the client and work for both sides.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Tells the client where the run is, as it goes. Never ends, so that it can stand beside the
-/// waiting for the run, which does.
+/// Sends the progress of the run as it changes. Never returns, so that the caller can race it against the end of the
+/// run.
 pub(super) async fn tell(
     mut run: watch::Receiver<Progress>,
     peer: &Peer<RoleServer>,
@@ -26,7 +26,7 @@ pub(super) async fn tell(
     let mut told = 0;
     loop {
         let now = *run.borrow_and_update();
-        told = now.rows.max(told + 1); // the protocol wants it to grow each time
+        told = now.rows.max(told + 1); // MCP requires a higher number each time
         if let Err(error) = peer.notify_progress(notification(&token, told, now)).await {
             tracing::debug!(%error, "the client does not take progress any more");
             return std::future::pending().await;

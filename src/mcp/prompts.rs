@@ -1,4 +1,4 @@
-//! The questions people ask, ready to be picked: each tells the model which calls answer it.
+//! The prompts: common questions for a user to pick. Each tells the model which tool calls answer it.
 
 use rmcp::ErrorData;
 use rmcp::model::{
@@ -13,16 +13,16 @@ use crate::arguments::{nearest, one_line, shorten};
 const SINCE: &str = "since";
 const SINCE_CHARS: usize = 100;
 
-/// A question.
+/// One prompt.
 struct Question {
     name: &'static str,
     title: &'static str,
     description: &'static str,
-    /// Whether it asks since when.
+    /// Whether the prompt takes the argument `since`.
     has_date: bool,
-    /// Whether its answer takes a dry run.
+    /// Whether the answer needs the trigger tool, for a dry run.
     takes_trigger: bool,
-    /// What the model is told.
+    /// Returns the text for the model. Its argument is `since`, empty if the prompt takes none.
     words: fn(&str) -> String,
 }
 
@@ -100,7 +100,7 @@ fn preview(_: &str) -> String {
     )
 }
 
-/// The questions that this caller's tools can answer.
+/// Returns the prompts that this caller's tools can answer.
 pub(super) fn list(may_trigger: bool) -> Vec<Prompt> {
     let listed = QUESTIONS
         .iter()
@@ -108,7 +108,7 @@ pub(super) fn list(may_trigger: bool) -> Vec<Prompt> {
     listed.map(Question::prompt).collect()
 }
 
-/// All of them, as the bundle manifest lists prompts.
+/// Returns all prompts in the format of the bundle manifest.
 pub(super) fn for_manifest() -> Vec<Value> {
     let listed = QUESTIONS.iter().map(|question| {
         let arguments: &[&str] = if question.has_date { &[SINCE] } else { &[] };
@@ -133,7 +133,7 @@ impl Question {
     }
 }
 
-/// One of them, to be asked.
+/// Returns the text of one prompt. An error if there is no such prompt, or if it needs `since` and did not get it.
 pub(super) fn get(
     request: &GetPromptRequestParams,
     may_trigger: bool,

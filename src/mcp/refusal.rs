@@ -1,17 +1,17 @@
-//! What a model is told of a sync that the brake refused: what happened, how many and which meters, and that a person decides.
-//! No text here says how to pass the brake without one.
+//! Builds the answers that tell a model that the brake refused a sync: what happened, how many and which meters, and
+//! that a person decides. No text in this module says how to pass the brake without a person.
 
 use super::approval::CENTRAL;
-use super::page::Page;
+use super::page_address::PageAddress;
 use super::{CallToolResult, answer};
 use crate::error::{ErrorCode, Failure};
-use crate::meter::{HeldBack, RunId};
-use crate::visible;
+use crate::model::{HeldBack, RunId};
+use crate::printable;
 
-/// What a model can do about a refusal.
+/// What a model should do after a refusal.
 const TELL: &str = "Tell the user so, and do not ask for another sync.";
 
-/// The user was asked, and said no.
+/// Returns the answer if the user was asked and said no.
 pub(super) fn declined() -> CallToolResult {
     let message = "The sync was refused, and the user does not let it go on; no meter was changed.";
     let remedy = "Leave it at that, and sync again only when the user asks for it.";
@@ -19,10 +19,10 @@ pub(super) fn declined() -> CallToolResult {
     answer::failure(&failure, None)
 }
 
-/// Nobody refused it either: the question stays open on the page.
-pub(super) fn undecided(run: RunId, held: Option<&HeldBack>, page: &Page) -> CallToolResult {
+/// Returns the answer if the user has not decided. The plan can still be approved on the page.
+pub(super) fn undecided(run: RunId, held: Option<&HeldBack>, page: &PageAddress) -> CallToolResult {
     let which = held.map_or_else(String::new, |held| {
-        format!(" {}", visible::lines(&held.in_words(CENTRAL)))
+        format!(" {}", printable::lines(&held.in_words(CENTRAL)))
     });
     let message = format!(
         "The sync was refused, as it would deactivate too many meters, and nobody has decided whether it may go on; no meter was changed.{which}"
@@ -32,20 +32,20 @@ pub(super) fn undecided(run: RunId, held: Option<&HeldBack>, page: &Page) -> Cal
     answer::failure(&failure, Some(run))
 }
 
-/// A refusal, with the first of the meters and who decides about them.
+/// Returns the brake's refusal, with the first of the meters and who decides about them.
 pub(super) fn held_back(
     failure: &Failure,
     held: &HeldBack,
-    (run, page): (RunId, &Page),
+    (run, page): (RunId, &PageAddress),
 ) -> CallToolResult {
-    let which = visible::lines(&held.first_in_words());
+    let which = printable::lines(&held.first_in_words());
     let message = format!("{}{which}", failure.message);
     let remedy = format!("{} {} {TELL}", failure.remedy, page.decides(run));
     let failure = Failure::new(failure.code, message).with_remedy(remedy);
     answer::failure(&failure, Some(run))
 }
 
-/// Each yes came too late for the meters it was for.
+/// Returns the answer if every approval came too late: other meters were due to be deactivated by then.
 pub(super) fn unsettled() -> CallToolResult {
     let message = "The sync was refused: each time, other meters were gone by the time the user had answered.";
     answer::failure(&Failure::new(ErrorCode::ApprovalOutdated, message), None)

@@ -1,4 +1,4 @@
-//! What can be read by address: the status, each run, each meter, as JSON; and the card.
+//! The MCP resources: the status, each run and each meter as JSON, and the card.
 
 use rmcp::ErrorData;
 use rmcp::model::{ReadResourceResult, Resource, ResourceContents, ResourceTemplate};
@@ -6,29 +6,29 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::Failure;
-use crate::meter::{Change, Rejection, RunId};
-use crate::runs::Runs;
-use crate::runs::meters::KeyText;
-use crate::runs::status::{RunRecord, StatusQuery};
+use crate::mirrors::Mirrors;
+use crate::mirrors::history::meters::KeyText;
+use crate::mirrors::state::status::{RunRecord, StatusQuery};
+use crate::model::{Change, Rejection, RunId};
 
-use super::page::Page;
+use super::page_address::PageAddress;
 use super::{app, status};
 use crate::arguments::shorten;
 
 const STATUS: &str = "meter-sync://status";
 const RUNS: &str = "meter-sync://runs/";
 const METERS: &str = "meter-sync://meters/";
-/// The address of a run, to be filled in.
+/// The address template of a run.
 pub(super) const RUN_TEMPLATE: &str = "meter-sync://runs/{run_id}";
-/// The address of a meter, to be filled in; a key of several columns is a list.
+/// The address template of a meter. If the key has several columns, their values are separated by commas.
 pub(super) const METER_TEMPLATE: &str = "meter-sync://meters/{key}";
 const JSON: &str = "application/json";
-/// More than any key of a meter takes, percent-encoded.
+/// The longest address in bytes. The percent-encoded key of any meter is shorter.
 const LONGEST: usize = 2048;
-/// How many changes and rejected rows of a run are told.
+/// How many changes and rejected rows of a run are listed at most.
 const CHANGES: u32 = 200;
 
-/// What an address leads to.
+/// The resource that an address names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Address {
     Status,
@@ -37,7 +37,7 @@ pub(super) enum Address {
 }
 
 impl Address {
-    /// Reads an address; `None` if it is none of ours.
+    /// Parses an address; `None` if it names neither the status nor a run nor a meter.
     pub(super) fn parse(uri: &str) -> Option<Self> {
         if uri.len() > LONGEST {
             return None;
@@ -54,7 +54,7 @@ impl Address {
     }
 }
 
-/// The resources that have one address.
+/// Returns the resources that have a fixed address: the status and the card.
 pub(super) fn list() -> Vec<Resource> {
     vec![
         Resource::new(STATUS, "status")
@@ -67,7 +67,7 @@ pub(super) fn list() -> Vec<Resource> {
     ]
 }
 
-/// The resources that have many.
+/// Returns the address templates of runs and meters.
 pub(super) fn templates() -> Vec<ResourceTemplate> {
     vec![
         ResourceTemplate::new(RUN_TEMPLATE, "run")
@@ -95,23 +95,23 @@ struct Run {
     rejected: Vec<Rejection>,
 }
 
-/// Reads what stands at an address.
+/// Reads the resource at an address. An error if there is none, or if it cannot be read.
 pub(super) async fn read(
-    runs: &Runs,
+    mirrors: &Mirrors,
     uri: &str,
-    page: &Page,
+    page: &PageAddress,
 ) -> Result<ReadResourceResult, ErrorData> {
     if uri == app::URI {
         return Ok(app::read());
     }
     let json = match Address::parse(uri) {
         Some(Address::Status) => {
-            let status = status::plain(runs, page).await;
+            let status = status::plain(mirrors, page).await;
             text(&status.map_err(|failure| unreadable(&failure))?)
         }
-        Some(Address::Run(id)) => text(&run(runs, id, uri).await?),
+        Some(Address::Run(id)) => text(&run(mirrors, id, uri).await?),
         Some(Address::Meter(key)) => {
-            let meter = runs
+            let meter = mirrors
                 .meter(&key)
                 .await
                 .map_err(|failure| unreadable(&failure))?;
@@ -123,18 +123,18 @@ pub(super) async fn read(
     Ok(ReadResourceResult::new(vec![contents]))
 }
 
-async fn run(runs: &Runs, id: RunId, uri: &str) -> Result<Run, ErrorData> {
+async fn run(mirrors: &Mirrors, id: RunId, uri: &str) -> Result<Run, ErrorData> {
     let query = StatusQuery {
         run_id: Some(id),
         include_changes: true,
         changes_limit: CHANGES,
         ..StatusQuery::default()
     };
-    let status = runs.status(&query).await;
+    let status = mirrors.status(&query).await;
     let status = status.map_err(|_no_such_run| not_found(uri))?;
     let run = status.history.into_iter().find(|run| run.run_id == id);
     let Some(run) = run else {
-        // With the local database down only the last run of this process is known.
+        // While the local database is down, only the last run of this process is known.
         return Err(ErrorData::internal_error(status.warnings.join(" "), None));
     };
     let changes = status.changes.unwrap_or_default();

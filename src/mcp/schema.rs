@@ -1,10 +1,10 @@
-//! Output schemas that every host accepts, from our own types.
+//! Builds output schemas from our own types, in a form that every host accepts.
 //!
-//! The list of tools shows their outlines; the manifest has them whole.
+//! `tools/list` shows only outlines of them; the manifest has the complete schemas.
 //!
-//! schemars writes `type: [T, "null"]` for an optional field, `format: "int64"` for an integer and
-//! `oneOf` of constants for an enum; some hosts refuse a server for any of these. Our optional
-//! fields are left out rather than null, so `null` can be dropped from every schema.
+//! schemars writes `type: [T, "null"]` for an optional field, `format: "int64"` for an integer and `oneOf` of
+//! constants for an enum; some hosts refuse a server for any of these. Our optional fields are left out rather than
+//! null, so `null` can be dropped from every schema.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 
 use super::{Schema, literal};
 
-/// Number formats that JSON Schema does not define.
+/// Prefixes of number formats that JSON Schema does not define, such as `int64`.
 const NUMBER_FORMATS: [&str; 4] = ["int", "uint", "float", "double"];
 
-/// The schema of what `T` serializes to.
+/// Returns the schema of the JSON that `T` serializes to.
 pub(super) fn of<T: JsonSchema>() -> Schema {
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.meta_schema = None;
@@ -33,8 +33,8 @@ pub(super) fn of<T: JsonSchema>() -> Schema {
     literal(schema)
 }
 
-/// The outline of a schema: its members and what they are, but not what those hold. A model pays for every
-/// word of a list of tools and fills in none of these.
+/// Returns the outline of a schema: its properties and their types, but not the properties inside those. A model pays
+/// for every word of `tools/list` and never fills in an output schema.
 pub(super) fn outline(schema: &Schema) -> Schema {
     let mut outline = JsonObject::new();
     for keyword in ["type", "additionalProperties", "required"] {
@@ -51,7 +51,7 @@ pub(super) fn outline(schema: &Schema) -> Schema {
     Arc::new(outline)
 }
 
-/// What a member is, with what it refers to in its place.
+/// Returns the outline of one property, with `$ref` replaced by its target.
 fn sketch(member: &Value, whole: &Schema) -> Value {
     let name = member.get("$ref").and_then(Value::as_str);
     let name = name.and_then(|pointer| pointer.strip_prefix("#/$defs/"));
@@ -70,7 +70,7 @@ fn sketch(member: &Value, whole: &Schema) -> Value {
     Value::Object(sketch)
 }
 
-/// Brings a schema, and every schema within it, to the form all hosts accept.
+/// Rewrites a schema, and every schema within it, to the form that all hosts accept.
 fn tidy(schema: &mut Value) {
     let Value::Object(object) = schema else {
         return;
@@ -95,7 +95,7 @@ fn tidy(schema: &mut Value) {
     }
 }
 
-/// Goes on where a keyword holds schemas; names under `properties` are not keywords.
+/// Tidies the schemas that a keyword holds. Names under `properties` are not keywords.
 fn tidy_within(keyword: &str, inner: &mut Value) {
     match (keyword, inner) {
         ("properties" | "$defs", Value::Object(named)) => named.values_mut().for_each(tidy),
@@ -105,7 +105,7 @@ fn tidy_within(keyword: &str, inner: &mut Value) {
     }
 }
 
-/// `type: [T, "null"]` to `type: T`, and `anyOf: [S, {type: "null"}]` to `S`.
+/// Rewrites `type: [T, "null"]` to `type: T`, and `anyOf: [S, {type: "null"}]` to `S`.
 fn drop_null(object: &mut JsonObject) {
     if let Some(Value::Array(types)) = object.get_mut("type") {
         types.retain(|name| name != "null");
@@ -130,7 +130,7 @@ fn drop_null(object: &mut JsonObject) {
     }
 }
 
-/// `oneOf` of described constants to one `enum`, the descriptions kept as text.
+/// Rewrites a `oneOf` of described constants to one `enum`, and keeps their descriptions as text.
 fn merge_constants(object: &mut JsonObject) {
     let Some(Value::Array(choices)) = object.get("oneOf") else {
         return;
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use crate::mcp::{tools, whole_tools};
 
-    /// Every JSON object within a value, with its path.
+    /// Returns every JSON object within a value, with its path.
     fn objects(value: &Value, path: &str) -> Vec<(String, JsonObject)> {
         let inner: Vec<(String, &Value)> = if let Value::Object(object) = value {
             object

@@ -1,8 +1,8 @@
-//! The sessions of streamable HTTP: how many there are, and whose they are.
+//! Limits the number of streamable HTTP sessions, and lets only the owner of a session use it.
 //!
-//! A session is a conversation with whoever opened it, a user who is asked included. It is of no use with another
-//! token, though the id may have been seen in a log. Access tokens of one subject are one token here, as they are
-//! renewed while a session goes on.
+//! A session is a conversation with the client that opened it, including questions to its user. Another token cannot
+//! use it, even if its holder has seen the session's id in a log. All access tokens of one subject count as one
+//! token, because they are renewed while a session goes on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,17 +21,18 @@ use crate::arguments::body;
 use crate::config::Token;
 
 const SESSION_HEADER: &str = "mcp-session-id";
-/// An assistant left open over lunch finds its session again; one that never said goodbye is
-/// forgotten the same day.
+/// How long a session may be idle. An assistant that is left open over lunch finds its session again; one that never
+/// closed its session is forgotten the same day.
 pub(super) const SESSION_IDLE: Duration = Duration::from_secs(4 * 60 * 60);
-/// An idle session takes some 80 kB: 60 in rmcp, most of it the room of its queues, and 20 for its connection.
+/// How many sessions may be open. An idle session takes about 80 kB: 60 in rmcp, most of it for its queues, and 20
+/// for its connection.
 pub(super) const MAX_SESSIONS: usize = 1000;
 
-/// What is known of them beyond what rmcp knows.
+/// The open sessions, which rmcp manages, and their owners, whom rmcp does not know.
 #[derive(Clone)]
 pub(super) struct Sessions {
     manager: Arc<LocalSessionManager>,
-    /// Who opened them, where tokens are set.
+    /// The token that opened each session, by session id. Empty if no tokens are set.
     owners: Arc<Mutex<HashMap<String, Token>>>,
 }
 
@@ -58,7 +59,7 @@ impl Sessions {
         owners.insert(id.to_owned(), owner);
     }
 
-    /// Whether the session, if there is one, was opened by the holder of this token.
+    /// Returns whether the holder of this token opened the session. Also true for a session without a known owner.
     fn are_of(&self, id: &str, token: Option<&Token>) -> bool {
         self.owners()
             .get(id)
@@ -66,12 +67,12 @@ impl Sessions {
     }
 }
 
-/// Whether both tokens are of one holder; both passed the guards.
+/// Returns whether both tokens belong to one holder, or both are missing. The guards have accepted both already.
 pub(super) fn is_same(one: Option<&Token>, other: Option<&Token>) -> bool {
     one.map(Token::identity) == other.map(Token::identity)
 }
 
-/// Lets a request on that opens no session too many, and goes to none of somebody else.
+/// Refuses a request that would open one session too many, or that names a session of another token.
 pub(super) async fn check(
     State(sessions): State<Sessions>,
     request: Request,
@@ -107,7 +108,8 @@ struct Message {
     method: Option<String>,
 }
 
-/// The request, unless it says hello: only that opens a session, whatever version its headers name.
+/// Returns the request unless it is an `initialize`, which is refused: only that opens a session, whatever protocol
+/// version the headers name.
 async fn without_hello(request: Request) -> Result<Request, Response> {
     let (parts, body) = request.into_parts();
     let body = body::read(body, MAX_BODY_BYTES).await;
@@ -119,7 +121,7 @@ async fn without_hello(request: Request) -> Result<Request, Response> {
     }
 }
 
-/// The answer to one client too many.
+/// Returns the answer to a client for which there is no session left.
 pub(super) fn full() -> Response {
     tracing::warn!(limit = MAX_SESSIONS, "too many MCP sessions are open");
     let text = "Too many MCP sessions are open; close some or try again later.";

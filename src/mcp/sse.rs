@@ -1,9 +1,8 @@
-//! MCP over HTTP with server-sent events, as protocol version 2024-11-05 had it, for clients that know
-//! no other: a stream of events for each client, and what the client says by POST to the address that
-//! the first event gives
-//! (<https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse>).
+//! Serves MCP over HTTP with server-sent events, the transport of protocol version 2024-11-05, for clients that know
+//! no other (<https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse>). Each client
+//! reads one stream of events, and sends its messages by POST to the address in the first event.
 //!
-//! A conversation lives in the body of its stream and ends with it, however that ends.
+//! A conversation runs inside the body of its stream and ends with it, however the stream ends.
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -30,20 +29,20 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::http::MAX_BODY_BYTES;
+use super::lenient_transport::LenientTransport;
 use super::message;
-use super::patient::Patient;
 use super::sessions::{MAX_SESSIONS, SESSION_IDLE, full, is_same};
 use crate::arguments::body;
 use crate::config::Token;
 
 const STREAM_PATH: &str = "/sse";
 const MESSAGES_PATH: &str = "/messages";
-/// A quiet stream shows that it is alive this often, which proxies want and which finds dead clients.
+/// How often a quiet stream sends a sign of life. Proxies want one, and it finds dead clients.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How many messages wait in either direction.
+/// How many messages may wait in either direction.
 const QUEUE: usize = 16;
 
-/// Both routes; `shutdown` ends the open streams.
+/// Returns both routes; `shutdown` ends the open streams.
 pub(super) fn routes<S: ServerHandler>(
     server: impl Fn() -> S + Send + Sync + 'static,
     shutdown: CancellationToken,
@@ -55,25 +54,26 @@ pub(super) fn routes<S: ServerHandler>(
     };
     Router::new()
         .route(STREAM_PATH, get(open))
-        .route(MESSAGES_PATH, post(say))
+        .route(MESSAGES_PATH, post(post_message))
         .with_state(conversations)
 }
 
-/// Boxed, as a queue reserves room for 32 messages, and those of rmcp take 400 bytes each.
+/// The queue of a client's messages. They are boxed, because a queue reserves room for 32 messages, and those of rmcp
+/// take 400 bytes each.
 type Inbox = mpsc::Sender<Box<ClientJsonRpcMessage>>;
 
 /// An open conversation.
 #[derive(Clone)]
 struct Open {
     inbox: Inbox,
-    /// Who opened it, where tokens are set: what another one says does not count.
+    /// The token that opened it; `None` if no tokens are set. Messages that come with another token are refused.
     owner: Option<Token>,
 }
 
 /// Serves one client to the end.
-type Serve = dyn Fn(Channels, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync;
+type Serve = dyn Fn(SseTransport, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync;
 
-/// What the routes share.
+/// The state that both routes share.
 #[derive(Clone)]
 struct Conversations {
     serve: Arc<Serve>,
@@ -86,16 +86,16 @@ impl Conversations {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a new one in, unless there are too many.
-    fn enter(&self, conversation: Open) -> Option<Entered> {
-        // Its number is all that a client shows: it must not be guessed.
+    /// Adds a conversation; `None` if too many are open.
+    fn enter(&self, conversation: Open) -> Option<ConversationGuard> {
+        // A client shows nothing but this id, so it must not be guessable.
         let id = Uuid::new_v4();
         let mut open = self.open();
         if open.len() >= MAX_SESSIONS {
             return None;
         }
         open.insert(id, conversation);
-        Some(Entered {
+        Some(ConversationGuard {
             id,
             conversations: self.clone(),
         })
@@ -103,21 +103,25 @@ impl Conversations {
 }
 
 /// A place among the open conversations, given back when dropped.
-struct Entered {
+struct ConversationGuard {
     id: Uuid,
     conversations: Conversations,
 }
 
-impl Drop for Entered {
+impl Drop for ConversationGuard {
     fn drop(&mut self) {
         self.conversations.open().remove(&self.id);
     }
 }
 
-/// Serves the client until it falls silent or we shut down.
-async fn converse<S: ServerHandler>(server: S, transport: Channels, shutdown: CancellationToken) {
-    // boxed, so that what only the beginning needs is given back
-    let begun = Box::pin(server.serve_with_ct(Patient::new(transport), shutdown)).await;
+/// Serves the client until it has been silent for too long or the process shuts down.
+async fn converse<S: ServerHandler>(
+    server: S,
+    transport: SseTransport,
+    shutdown: CancellationToken,
+) {
+    // boxed, so that memory that only the beginning needs is freed
+    let begun = Box::pin(server.serve_with_ct(LenientTransport::new(transport), shutdown)).await;
     let ended = match begun {
         Ok(running) => running
             .waiting()
@@ -145,15 +149,15 @@ async fn open(
     let address = format!("{MESSAGES_PATH}?sessionId={}", entered.id);
     let first = Event::default().event("endpoint").data(address);
     let shutdown = conversations.shutdown.child_token();
-    let served = (conversations.serve)(Channels { outbox, heard }, shutdown);
+    let served = (conversations.serve)(SseTransport { outbox, heard }, shutdown);
     let conversation = served.map(|()| drop(entered));
     let messages = stream::poll_fn(move |context| said.poll_recv(context));
     let messages = messages.map(|message| Event::default().event("message").json_data(message));
-    // The conversation gives no event of its own; it goes on while the stream is read.
+    // This stream yields no event. Reading it drives the conversation.
     let going_on = stream::once(conversation).filter_map(|()| ready(None));
     let events = stream::iter([Ok(first)]).chain(stream::select(messages, going_on));
     let events = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    // nginx would hold the events back
+    // without this header, nginx buffers the events
     ([("x-accel-buffering", "no")], events).into_response()
 }
 
@@ -163,8 +167,8 @@ struct Session {
     session_id: Uuid,
 }
 
-/// `POST /messages`: what a client says in its conversation; the answer comes as an event there.
-async fn say(
+/// `POST /messages`: accepts a client's message. The answer is sent as an event on the client's stream.
+async fn post_message(
     State(conversations): State<Conversations>,
     Query(session): Query<Session>,
     parts: Parts,
@@ -196,12 +200,12 @@ async fn say(
 }
 
 /// The transport of one conversation.
-struct Channels {
+struct SseTransport {
     outbox: mpsc::Sender<Box<TxJsonRpcMessage<RoleServer>>>,
     heard: mpsc::Receiver<Box<ClientJsonRpcMessage>>,
 }
 
-impl Transport<RoleServer> for Channels {
+impl Transport<RoleServer> for SseTransport {
     type Error = mpsc::error::SendError<()>;
 
     fn send(

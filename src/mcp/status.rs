@@ -1,4 +1,4 @@
-//! The tool `meter_sync_status`: what is known, without changing or waiting for anything.
+//! The tool `meter_sync_status`: reports what is known, without changing anything or waiting for a run.
 
 use std::ops::RangeInclusive;
 
@@ -6,16 +6,16 @@ use chrono::{DateTime, Utc};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::json;
 
-use super::page::Page;
-use super::{CallToolResult, Schema, answer, app, literal, schema, short, time};
+use super::page_address::PageAddress;
+use super::{CallToolResult, Schema, answer, app, literal, schema, shorten, since_argument};
 use crate::arguments::{Arguments, BadArgument, shorten};
 use crate::error::Failure;
-use crate::meter::RunId;
-use crate::runs::Runs;
-use crate::runs::answer::Question;
-use crate::runs::place::Place;
-use crate::runs::status::{Status, StatusQuery};
-use crate::visible;
+use crate::mirrors::Mirrors;
+use crate::mirrors::history::cursor::ChangeCursor;
+use crate::mirrors::history::questions::Question;
+use crate::mirrors::state::status::{Status, StatusQuery};
+use crate::model::RunId;
+use crate::printable;
 
 /// The tool's name.
 pub(super) const NAME: &str = "meter_sync_status";
@@ -31,20 +31,20 @@ const DESCRIPTION: &str = "Says whether this site's local copy of its meters can
 
 const HISTORY: RangeInclusive<u32> = 0..=50;
 const CHANGES_LIMIT: RangeInclusive<u32> = 1..=200;
-/// More than any spelling of a UUID needs.
+/// Longer than any spelling of a UUID.
 const RUN_ID_CHARS: usize = 64;
-/// More than any key or name takes that a person types.
+/// Longer than any key or name that a person types.
 const METER_CHARS: usize = 200;
 const TIME_CHARS: usize = 40;
-/// A run's id and a number.
+/// Longer than a run's id with the number of a change.
 const BEFORE_CHARS: usize = 64;
 
-/// The schema of its results, whole.
+/// Returns the complete schema of the tool's results.
 pub(super) fn output() -> Schema {
     schema::of::<Status>()
 }
 
-/// The tool, with so much of the schema of its results.
+/// Returns the tool. `output` is the schema of its results, complete or in outline.
 pub(super) fn tool(output: Schema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
@@ -61,17 +61,17 @@ pub(super) fn tool(output: Schema) -> Tool {
 
 /// Answers one call.
 pub(super) async fn call(
-    runs: &Runs,
+    mirrors: &Mirrors,
     arguments: Option<JsonObject>,
-    page: &Page,
+    page: &PageAddress,
 ) -> CallToolResult {
-    let asked = match read(arguments, runs.now()) {
+    let asked = match read(arguments, mirrors.now()) {
         Ok(asked) => asked,
         Err(error) => return answer::bad_argument(&error),
     };
-    match runs.answer(&asked).await {
+    match mirrors.answer(&asked).await {
         Ok(status) => answer::structured(&told(status, &asked.status, page)),
-        // the status itself never fails: what is wrong is the id
+        // the status itself never fails, so the call has named a run that is not in the log
         Err(no_such_run) => answer::bad_argument(&BadArgument(format!(
             "{} {}",
             no_such_run.message, no_such_run.remedy
@@ -79,16 +79,17 @@ pub(super) async fn call(
     }
 }
 
-/// The answer to a call without arguments.
-pub(super) async fn plain(runs: &Runs, page: &Page) -> Result<Status, Failure> {
+/// Returns the answer to a call without arguments.
+pub(super) async fn plain(mirrors: &Mirrors, page: &PageAddress) -> Result<Status, Failure> {
     let asked = Question::default();
-    let status = runs.answer(&asked).await?;
+    let status = mirrors.answer(&asked).await?;
     Ok(told(status, &asked.status, page))
 }
 
-/// The status as a model is told it.
-fn told(mut status: Status, asked: &StatusQuery, page: &Page) -> Status {
-    status.summary = visible::lines(&status.summary);
+/// Prepares a status for a model: adds who decides about a refused run, gives each error only once, and shortens the
+/// answer.
+fn told(mut status: Status, asked: &StatusQuery, page: &PageAddress) -> Status {
+    status.summary = printable::lines(&status.summary);
     if let (Some(_), Some(run), None) = (&status.held_back, &status.last_run, &status.running) {
         status.next_step = format!("{} {}", status.next_step, page.decides(run.run_id));
     }
@@ -107,12 +108,12 @@ fn told(mut status: Status, asked: &StatusQuery, page: &Page) -> Status {
     }
     let unasked = StatusQuery::default();
     let is_more = asked.history > unasked.history || asked.changes_limit > unasked.changes_limit;
-    short::status(
+    shorten::status(
         status,
         if is_more {
-            short::MORE_BYTES
+            shorten::MORE_BYTES
         } else {
-            short::BYTES
+            shorten::BYTES
         },
     )
 }
@@ -122,8 +123,10 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Question, B
     let mut given = Arguments::new(arguments);
     let meter = given.text("meter", METER_CHARS)?;
     let since = given.text("since", TIME_CHARS)?;
-    let since = since.map(|text| time::since(&text, now)).transpose()?;
-    // What was asked for fills the answer; the runs beside it are told on request.
+    let since = since
+        .map(|text| since_argument::since(&text, now))
+        .transpose()?;
+    // An answer about a meter or a time lists past runs only on request.
     let history = match meter.is_some() || since.is_some() {
         true => 0,
         false => default.history,
@@ -161,7 +164,7 @@ fn run_id(text: &str) -> Result<RunId, BadArgument> {
     })
 }
 
-fn place(text: &str) -> Result<Place, BadArgument> {
+fn place(text: &str) -> Result<ChangeCursor, BadArgument> {
     text.parse().map_err(|()| {
         BadArgument(format!(
             "`before` must be `next_before` of the page before, not {}.",

@@ -1,4 +1,4 @@
-//! MCP on standard input and output: one client, until it closes its end or we shut down.
+//! Serves MCP on standard input and output to one client, until the client closes its end or the process shuts down.
 //!
 //! Nothing but the protocol is written to standard output.
 
@@ -9,24 +9,24 @@ use rmcp::transport::{self, Transport};
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
-use super::lines::Lines;
-use super::patient::Patient;
+use super::lenient_transport::LenientTransport;
+use super::line_transport::LineTransport;
 
-/// Why the conversation broke off.
+/// Why the conversation ended with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum StdioError {
-    /// It never began.
+    /// The conversation never began.
     #[error("the MCP client on standard input and output could not be answered")]
     Start(#[source] Box<ServerInitializeError>),
-    /// A bug ended it.
+    /// A bug ended the conversation.
     #[error("the MCP conversation on standard input and output broke off")]
     Broken(#[source] tokio::task::JoinError),
 }
 
-/// Serves until standard input ends or `shutdown` is cancelled; both are a good end.
+/// Serves until standard input ends or `shutdown` is cancelled; neither is an error.
 pub async fn serve(server: Server, shutdown: CancellationToken) -> Result<(), StdioError> {
     let (input, output) = transport::stdio_pipes();
-    serve_on(server, Lines::new(input, output), shutdown).await
+    serve_on(server, LineTransport::new(input, output), shutdown).await
 }
 
 async fn serve_on<T>(
@@ -38,7 +38,7 @@ where
     T: Transport<RoleServer> + 'static,
 {
     let running = match server
-        .serve_with_ct(Patient::new(transport), shutdown)
+        .serve_with_ct(LenientTransport::new(transport), shutdown)
         .await
     {
         Ok(running) => running,

@@ -1,4 +1,4 @@
-//! Tells subscribers that what they read is no longer what it was.
+//! Notifies subscribers when a resource that they watch has changed.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,9 +8,9 @@ use rmcp::service::{SubscriptionContext, SubscriptionSendError};
 use rmcp::{ErrorData, Peer, RoleServer};
 use tokio_util::sync::CancellationToken;
 
-use crate::meter::Outcome;
-use crate::runs::status::RunRecord;
-use crate::runs::{News, Runs};
+use crate::mirrors::state::status::RunRecord;
+use crate::mirrors::{Events, Mirrors};
+use crate::model::Outcome;
 
 use super::resources::Address;
 use crate::arguments::shorten;
@@ -18,8 +18,8 @@ use crate::arguments::shorten;
 /// How many addresses one client may watch.
 const MOST: usize = 1000;
 
-/// Whether something that happened to runs makes another thing of what stands at this address.
-fn is_touched(uri: &str, news: &[RunRecord]) -> bool {
+/// Returns whether runs that have begun or ended change the resource at this address.
+fn is_touched(uri: &str, runs: &[RunRecord]) -> bool {
     let wrote = |run: &RunRecord| {
         !run.dry_run
             && run.counts.changes() > 0
@@ -27,13 +27,13 @@ fn is_touched(uri: &str, news: &[RunRecord]) -> bool {
     };
     match Address::parse(uri) {
         Some(Address::Status) => true,
-        Some(Address::Run(id)) => news.iter().any(|run| run.run_id == id),
-        Some(Address::Meter(_)) => news.iter().any(wrote),
+        Some(Address::Run(id)) => runs.iter().any(|run| run.run_id == id),
+        Some(Address::Meter(_)) => runs.iter().any(wrote),
         None => false,
     }
 }
 
-/// What of a wish can be watched; protocol version 2026-07-28.
+/// Returns the addresses of a requested subscription that can be watched. For protocol version 2026-07-28.
 pub(super) fn accepted(wanted: &SubscriptionFilter) -> SubscriptionFilter {
     let uris = wanted.resource_subscriptions.iter().flatten();
     let ours = uris.filter(|uri| Address::parse(uri).is_some()).take(MOST);
@@ -42,11 +42,11 @@ pub(super) fn accepted(wanted: &SubscriptionFilter) -> SubscriptionFilter {
         .build()
 }
 
-/// Tells a subscriber of that version until it has enough.
-pub(super) async fn listen(runs: &Runs, subscription: &SubscriptionContext) {
+/// Notifies a subscriber of protocol version 2026-07-28 until it cancels or disconnects.
+pub(super) async fn listen(mirrors: &Mirrors, subscription: &SubscriptionContext) {
     tokio::select! {
         () = subscription.cancelled() => {}
-        gone = tell(runs, subscription) => {
+        gone = tell(mirrors, subscription) => {
             if let Err(error) = gone {
                 tracing::debug!(%error, "a subscriber is gone");
             }
@@ -55,31 +55,31 @@ pub(super) async fn listen(runs: &Runs, subscription: &SubscriptionContext) {
 }
 
 async fn tell(
-    runs: &Runs,
+    mirrors: &Mirrors,
     subscription: &SubscriptionContext,
 ) -> Result<(), SubscriptionSendError> {
     let uris = subscription.accepted().resource_subscriptions.clone();
     let uris = uris.unwrap_or_default();
-    let mut news = runs.news();
+    let mut events = mirrors.events();
     loop {
-        let news = news.next().await;
-        for uri in uris.iter().filter(|uri| is_touched(uri, &news)) {
+        let runs = events.next().await;
+        for uri in uris.iter().filter(|uri| is_touched(uri, &runs)) {
             subscription.sink().notify_resource_updated(uri).await?;
         }
     }
 }
 
-/// What one client of the versions before watches.
+/// The addresses that one client of an earlier protocol version watches.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    wanted: Arc<Mutex<Wanted>>,
+    wanted: Arc<Mutex<SubscribedAddresses>>,
     ended: CancellationToken,
 }
 
 #[derive(Debug, Default)]
-struct Wanted {
+struct SubscribedAddresses {
     uris: BTreeSet<String>,
-    /// Whether somebody looks after them.
+    /// Whether the task that watches them was started.
     is_watched: bool,
 }
 
@@ -90,11 +90,11 @@ impl Drop for Subscriptions {
 }
 
 impl Subscriptions {
-    /// Watches one more address.
+    /// Adds an address. An error if nothing can be watched there, or if the client watches too many.
     pub(super) fn add(
         &self,
         uri: String,
-        runs: &Runs,
+        mirrors: &Mirrors,
         peer: &Peer<RoleServer>,
     ) -> Result<(), ErrorData> {
         if Address::parse(&uri).is_none() {
@@ -108,7 +108,7 @@ impl Subscriptions {
         }
         wanted.uris.insert(uri);
         if !std::mem::replace(&mut wanted.is_watched, true) {
-            let watching = watch(runs.news(), peer.clone(), Arc::clone(&self.wanted));
+            let watching = watch(mirrors.events(), peer.clone(), Arc::clone(&self.wanted));
             let until_the_end = self.ended.clone().run_until_cancelled_owned(watching);
             #[expect(clippy::disallowed_methods, reason = "it ends with the client")]
             tokio::spawn(until_the_end);
@@ -116,22 +116,26 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Watches one address no longer.
+    /// Removes an address.
     pub(super) fn remove(&self, uri: &str) {
         lock(&self.wanted).uris.remove(uri);
     }
 }
 
-fn lock(wanted: &Mutex<Wanted>) -> MutexGuard<'_, Wanted> {
+fn lock(wanted: &Mutex<SubscribedAddresses>) -> MutexGuard<'_, SubscribedAddresses> {
     wanted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tells the client as long as it takes anything.
-async fn watch(mut news: News, peer: Peer<RoleServer>, wanted: Arc<Mutex<Wanted>>) {
+/// Notifies the client until it accepts no more notifications.
+async fn watch(
+    mut events: Events,
+    peer: Peer<RoleServer>,
+    wanted: Arc<Mutex<SubscribedAddresses>>,
+) {
     loop {
-        let news = news.next().await;
+        let runs = events.next().await;
         let uris = lock(&wanted).uris.clone();
-        for uri in uris.into_iter().filter(|uri| is_touched(uri, &news)) {
+        for uri in uris.into_iter().filter(|uri| is_touched(uri, &runs)) {
             let updated = ResourceUpdatedNotificationParam::new(uri);
             if peer.notify_resource_updated(updated).await.is_err() {
                 return;

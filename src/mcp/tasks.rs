@@ -1,6 +1,6 @@
-//! Runs as tasks, for clients that know the tasks extension
-//! (<https://modelcontextprotocol.io/extensions/tasks/overview>): a run that takes longer than it was waited
-//! for goes on as a task of the same id, which can be asked for and cancelled.
+//! Presents runs as tasks to clients that support the tasks extension
+//! (<https://modelcontextprotocol.io/extensions/tasks/overview>). A run that takes longer than its call waits goes on
+//! as a task with the same id, which the client can query and cancel.
 
 use rmcp::model::{
     ClientCapabilities, CreateTaskResult, DetailedTask, GetTaskResult, Task, TaskPayload,
@@ -8,17 +8,17 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 
-use super::page::Page;
+use super::page_address::PageAddress;
 use super::trigger;
 use crate::arguments::shorten;
-use crate::meter::{Outcome, RunId};
-use crate::runs::Runs;
-use crate::runs::report::RunReport;
+use crate::mirrors::Mirrors;
+use crate::mirrors::run::report::RunReport;
+use crate::model::{Outcome, RunId};
 
-/// How often a client should ask.
+/// How often a client should query a task.
 const POLL_MS: u64 = 1000;
 
-/// Whether the client can be given a task.
+/// Returns whether the client supports tasks.
 pub(super) fn are_known(context: &RequestContext<RoleServer>) -> bool {
     let capabilities = context.client_capabilities();
     capabilities
@@ -26,14 +26,18 @@ pub(super) fn are_known(context: &RequestContext<RoleServer>) -> bool {
         .is_some_and(ClientCapabilities::supports_tasks)
 }
 
-/// A run that goes on, as a task.
+/// Returns a run that is still in progress, as a task.
 pub(super) fn begun(run: &RunReport) -> CreateTaskResult {
     CreateTaskResult::new(task(run, &TaskPayload::Working))
 }
 
-/// How a task stands.
-pub(super) async fn get(runs: &Runs, id: &str, page: &Page) -> Result<GetTaskResult, ErrorData> {
-    let run = report(runs, parse(id)?).await?;
+/// Returns the state of a task, with the result if it is completed.
+pub(super) async fn get(
+    mirrors: &Mirrors,
+    id: &str,
+    page: &PageAddress,
+) -> Result<GetTaskResult, ErrorData> {
+    let run = report(mirrors, parse(id)?).await?;
     let payload = match run.outcome {
         None => TaskPayload::Working,
         Some(Outcome::Interrupted) => TaskPayload::Cancelled,
@@ -43,13 +47,13 @@ pub(super) async fn get(runs: &Runs, id: &str, page: &Page) -> Result<GetTaskRes
     Ok(GetTaskResult::new(DetailedTask::new(task, payload)))
 }
 
-/// Ends a task's run before its end. That it has ended by itself is no error.
-pub(super) async fn cancel(runs: &Runs, id: &str) -> Result<(), ErrorData> {
+/// Cancels the run of a task. It is no error if the run has already ended.
+pub(super) async fn cancel(mirrors: &Mirrors, id: &str) -> Result<(), ErrorData> {
     let run_id = parse(id)?;
-    if runs.cancel(run_id) {
+    if mirrors.cancel(run_id) {
         return Ok(());
     }
-    match report(runs, run_id).await?.outcome {
+    match report(mirrors, run_id).await?.outcome {
         Some(_ended) => Ok(()),
         None => Err(ErrorData::invalid_request(
             "The run is one of another process, which alone can cancel it.",
@@ -58,13 +62,13 @@ pub(super) async fn cancel(runs: &Runs, id: &str) -> Result<(), ErrorData> {
     }
 }
 
-async fn report(runs: &Runs, id: RunId) -> Result<RunReport, ErrorData> {
-    runs.report(id).await.map_err(|failure| {
+async fn report(mirrors: &Mirrors, id: RunId) -> Result<RunReport, ErrorData> {
+    mirrors.report(id).await.map_err(|failure| {
         ErrorData::invalid_params(format!("{} {}", failure.message, failure.remedy), None)
     })
 }
 
-fn completed(run: RunReport, page: &Page) -> Result<TaskPayload, ErrorData> {
+fn completed(run: RunReport, page: &PageAddress) -> Result<TaskPayload, ErrorData> {
     match serde_json::to_value(trigger::report(run, page)) {
         Ok(serde_json::Value::Object(result)) => Ok(TaskPayload::Completed { result }),
         Ok(_) | Err(_) => {

@@ -1,6 +1,7 @@
-//! The tool `meter_sync_trigger`: asks for a sync and waits a little for its end.
+//! The tool `meter_sync_trigger`: requests a sync and waits a little for its end.
 //!
-//! The run belongs to [`Runs`]; what is dropped when a client cancels or goes away is the waiting.
+//! The run belongs to [`Mirrors`]. If the client cancels the call or disconnects, only the waiting ends, and the run
+//! goes on.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -12,16 +13,16 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 use serde_json::json;
 
-use super::approval::{self, Answer, Approvals, ElicitationStyle, Returned};
-use super::page::Page;
+use super::approval::{self, Answer, ApprovalReply, Approvals, ElicitationStyle};
+use super::page_address::PageAddress;
 use super::{
-    CallToolResult, Schema, answer, app, literal, progress, refusal, schema, short, tasks,
+    CallToolResult, Schema, answer, app, literal, progress, refusal, schema, shorten, tasks,
 };
 use crate::arguments::{Arguments, BadArgument, one_line};
 use crate::error::Failure;
-use crate::meter::{Permission, RunId, Trigger};
-use crate::runs::report::{RunReport, RunState};
-use crate::runs::{Allow, Request, Requested, Runs, Ticket};
+use crate::mirrors::run::report::{RunReport, RunState};
+use crate::mirrors::{Allow, Mirrors, Request, Requested, Ticket};
+use crate::model::{Permission, RunId, Trigger};
 
 /// The tool's name.
 pub(super) const NAME: &str = "meter_sync_trigger";
@@ -43,22 +44,22 @@ const WAIT_SECONDS_DEFAULT: u32 = 20;
 const REASON_CHARS: usize = 200;
 const IDEMPOTENCY_KEY_CHARS: usize = 200;
 const ACTOR_CHARS: usize = 100;
-/// How many changes a model is shown; the rest is counted.
+/// How many changes a model is shown; the others are only counted.
 const SAMPLE_CHANGES: usize = 20;
 
-/// A call that was understood.
+/// The parsed arguments of a call.
 #[derive(Debug)]
 struct Call {
     request: Request,
     wait: Duration,
 }
 
-/// The schema of its results, whole.
+/// Returns the complete schema of the tool's results.
 pub(super) fn output() -> Schema {
     schema::of::<RunReport>()
 }
 
-/// The tool, with so much of the schema of its results.
+/// Returns the tool. `output` is the schema of its results, complete or in outline.
 pub(super) fn tool(output: Schema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
@@ -73,14 +74,15 @@ pub(super) fn tool(output: Schema) -> Tool {
         )
 }
 
-/// What is added to the reason of a run that a user let pass.
+/// Added to the logged reason of a run whose deactivations the user approved.
 const ALLOWED: &str = " (the user let the deactivations pass)";
-/// Where more and more meters are gone while the user is asked, the question comes so often, at most.
+/// How often one call asks the user at most. It asks again if more meters are due to be deactivated by the time the
+/// user has answered.
 const QUESTIONS: u32 = 3;
 
 /// Answers one call.
 pub(super) async fn call(
-    runs: &Runs,
+    mirrors: &Mirrors,
     approvals: &Approvals,
     call: &CallToolRequestParams,
     context: &RequestContext<RoleServer>,
@@ -92,16 +94,16 @@ pub(super) async fn call(
     let name = super::caller_token(context).and_then(|token| token.name.clone());
     request.actor = name.or_else(|| context.client_info().as_ref().map(actor));
     request.trace = super::caller_trace(context);
-    let page = Page::of(context, runs.config());
+    let page = PageAddress::of(context, mirrors.config());
     match approvals.returned(context, call)? {
-        Returned::Nothing => {}
-        Returned::Yes(shown) => request = approved(request, shown),
-        Returned::No => return Ok(refusal::declined().into()),
-        Returned::Undecided(run) => return Ok(refusal::undecided(run, None, &page).into()),
+        ApprovalReply::Nothing => {}
+        ApprovalReply::Yes(shown) => request = approved(request, shown),
+        ApprovalReply::No => return Ok(refusal::declined().into()),
+        ApprovalReply::Undecided(run) => return Ok(refusal::undecided(run, None, &page).into()),
     }
     let end = Instant::now() + wait;
     for _ in 0..QUESTIONS {
-        let run = match run(runs, request.clone(), wait, context).await {
+        let run = match run(mirrors, request.clone(), wait, context).await {
             Ok(run) => run,
             Err(failure) => return Ok(answer::failure(&failure, None).into()),
         };
@@ -116,7 +118,7 @@ pub(super) async fn call(
                     .question((run.run_id, held), context, call)?
                     .into());
             }
-            (Some(held), ElicitationStyle::Meanwhile) => {
+            (Some(held), ElicitationStyle::DuringCall) => {
                 match approval::ask(context, held, end).await {
                     Answer::Yes => request = approved(request, run.run_id),
                     Answer::No => return Ok(refusal::declined().into()),
@@ -131,20 +133,20 @@ pub(super) async fn call(
 }
 
 async fn run(
-    runs: &Runs,
+    mirrors: &Mirrors,
     request: Request,
     wait: Duration,
     context: &RequestContext<RoleServer>,
 ) -> Result<RunReport, Failure> {
-    let report = match runs.request(request).await? {
+    let report = match mirrors.request(request).await? {
         Requested::Started(ticket) => ended(ticket, wait, context).await,
         Requested::AlreadyRunning(running) => *running,
         Requested::Finished(finished) => *finished,
     };
-    Ok(runs.report_with_names(report).await)
+    Ok(mirrors.report_with_names(report).await)
 }
 
-/// The same request with the deactivations let pass that a run showed.
+/// Returns the same request with approval for the deactivations that a run showed.
 fn approved(request: Request, shown: RunId) -> Request {
     let reason = request.reason.as_deref().unwrap_or_default();
     let reason = reason.strip_suffix(ALLOWED).unwrap_or(reason);
@@ -158,7 +160,7 @@ fn approved(request: Request, shown: RunId) -> Request {
     }
 }
 
-/// The run as it stands when it has ended, when `wait` is over, or when the client has gone.
+/// Returns the state of the run when it has ended, when `wait` is over, or when the client has cancelled the call.
 async fn ended(
     mut ticket: Ticket,
     wait: Duration,
@@ -167,15 +169,15 @@ async fn ended(
     let token = context.meta.get_progress_token();
     let told = progress::tell(ticket.progress(), &context.peer, token);
     tokio::select! {
-        biased; // nothing is told after the end
+        biased; // no progress is sent after the end
         report = ticket.wait(wait) => report,
         () = context.ct.cancelled() => ticket.wait(Duration::ZERO).await,
         never = told => match never {},
     }
 }
 
-/// A run as the tool tells of it.
-pub(super) fn report(mut report: RunReport, page: &Page) -> CallToolResult {
+/// Returns the tool's result for a run.
+pub(super) fn report(mut report: RunReport, page: &PageAddress) -> CallToolResult {
     if let Some(failure) = report.failure() {
         return match &report.held_back {
             Some(held) => refusal::held_back(failure, held, (report.run_id, page)),
@@ -184,10 +186,10 @@ pub(super) fn report(mut report: RunReport, page: &Page) -> CallToolResult {
     }
     report.truncated |= report.changes.len() > SAMPLE_CHANGES;
     report.changes.truncate(SAMPLE_CHANGES);
-    answer::structured(&short::report(report, short::BYTES))
+    answer::structured(&shorten::report(report, shorten::BYTES))
 }
 
-/// The client's name and version, as the log shows who asked.
+/// Returns the client's name and version, by which the log shows who asked.
 fn actor(client: &Implementation) -> String {
     let text = one_line(&format!("{} {}", client.name, client.version));
     text.chars().take(ACTOR_CHARS).collect()
@@ -259,11 +261,11 @@ mod tests {
         .expect("a report")
     }
 
-    fn page() -> Page {
+    fn page() -> PageAddress {
         let settings = crate::config::Settings::default();
         let environment = crate::config::Environment::default();
         let config = crate::config::Config::load_from(&settings, &environment);
-        Page::configured(&config.expect("defaults"))
+        PageAddress::configured(&config.expect("defaults"))
     }
 
     fn change(note: &str) -> Value {
@@ -347,7 +349,7 @@ mod tests {
         let large = report(run("succeeded", &large), &page())
             .structured_content
             .expect("content");
-        assert!(large.to_string().len() <= short::BYTES, "{large:#}");
+        assert!(large.to_string().len() <= shorten::BYTES, "{large:#}");
         let shown = large["changes"].as_array().expect("a list").len();
         assert!((5..20).contains(&shown), "{shown}");
         let left_out = large["left_out"].as_str().expect("words");

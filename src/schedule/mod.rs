@@ -1,24 +1,22 @@
-//! The loop that asks for a run at each slot of the schedule.
+//! Requests a run at each slot of the schedule.
 //!
-//! **Once per slot.** A slot is claimed in the local database before its run is asked for, so of any
-//! number of processes one runs it. The random delay comes before the claim: a process that dies
-//! while it waits has taken nothing, and the process with the shortest delay goes first. At start
-//! the latest slot is made up if nobody claimed it, at once and only that one; so is it after a
-//! suspend or a clock that jumped. The others look again until the slot's run has ended: if its
-//! process dies before, one of them takes the slot over.
+//! Each slot is run once, however many processes there are: a process claims the slot in the local database before it
+//! requests the run. The random delay comes before the claim. So a process that dies during its delay has claimed
+//! nothing, and the process with the shortest delay goes first. At start, a process runs the latest slot at once if
+//! nobody has claimed it, and skips the earlier ones. It also skips to the latest slot after a suspend or a jump of the
+//! clock. While a process runs a slot, the others check until that run has ended. If the process dies before that, one
+//! of them takes the slot over.
 //!
-//! **Inside a slot** a claim that fails for any reason is tried again (a local database that comes
-//! back still gets this slot's run), and so is a run that fails for a transient reason; other
-//! failures are left to the next slot. A run already in progress does not serve the slot: it may be
-//! a dry run, it may have read the remote long before the slot, and it may fail. The slot's run
-//! follows it, and costs little when there is nothing left to do.
+//! Within a slot, a claim that fails for any reason is retried. So a local database that comes back still gets this
+//! slot's run. A run that fails for a transient reason is retried, too. Any other failure is left to the next slot. A
+//! run that is already in progress does not count as the slot's run: it may be a dry run, it may have read the remote
+//! long before the slot, and it may fail. The slot's run follows it, and costs little if there is nothing left to do.
 //!
-//! Slots are told by the local database's clock, which is looked at before each claim, so a clock of this machine that is
-//! wrong or steps claims no slot of another time.
+//! The local database's clock decides which slot is current. It is read before each claim, so a wrong or changed clock
+//! of this machine cannot claim another slot.
 //!
-//! The loop never sleeps longer than half a minute without looking at the clock, since timers
-//! stand still while a machine is suspended. It decides nothing itself: `slot` does, with the time
-//! as a value.
+//! The loop sleeps for at most half a minute before it reads the clock again, because timers stand still while a
+//! machine is suspended. It decides nothing itself: `slot` does, and takes the time as an argument.
 
 use std::hash::RandomState;
 use std::time::Duration;
@@ -29,27 +27,29 @@ use tracing::{info, warn};
 
 use crate::config::Schedule;
 use crate::error::ErrorCode;
-use crate::meter::Trigger;
-use crate::runs::report::RunState;
-use crate::runs::{Claim, Request, Requested, Runs, Ticket};
+use crate::mirrors::run::report::RunState;
+use crate::mirrors::{Claim, Mirrors, Request, Requested, Ticket};
+use crate::model::Trigger;
 use slot::Slot;
 
 mod slot;
 
-/// Short enough to notice a resumed machine or a corrected clock soon, long enough to cost nothing.
+/// The longest time between two looks at the clock. It is short enough to notice a resumed machine or a corrected clock
+/// soon, and long enough to cost nothing.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// How a slot's run is spread and retried.
+/// How a slot's run is delayed and retried.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// The longest random delay before a run, so that many sites do not ask at once.
+    /// The longest random delay before a run. It keeps many sites from reading the remote at the same time.
     pub jitter: Duration,
-    /// The first retry comes after this and up to twice as long, by chance; then the doubles of it.
+    /// The base of the retry delays. The first delay is a random time between this and twice this; each further delay
+    /// doubles it, up to a limit.
     pub first_retry: Duration,
 }
 
 impl Pace {
-    /// The pace of a server: half a minute is what a restart takes.
+    /// The pace of a server. It first retries after half a minute, because that is what a restart takes.
     pub fn new(jitter: Duration) -> Self {
         Self {
             jitter,
@@ -58,39 +58,40 @@ impl Pace {
     }
 }
 
-/// Asks `runs` for a run at each slot until `shutdown`. Returns at once where no run could be asked for: read-only, or not configured.
+/// Requests a run from `mirrors` at each slot until `shutdown`. Returns at once if this process is read-only or not
+/// configured.
 ///
-/// A run in progress at shutdown is not waited for here; it belongs to `runs`.
-pub async fn run(schedule: Schedule, pace: Pace, runs: Runs, shutdown: CancellationToken) {
-    if runs.is_read_only() || !runs.is_configured() {
+/// Does not wait at shutdown for a run in progress, which belongs to `mirrors`.
+pub async fn run(schedule: Schedule, pace: Pace, mirrors: Mirrors, shutdown: CancellationToken) {
+    if mirrors.is_read_only() || !mirrors.is_configured() {
         info!("the schedule is off: this process is read-only or not configured");
         return;
     }
     info!(
         schedule = %schedule.describe(),
-        next_run_at = schedule.next_after(runs.now()).map(tracing::field::display),
+        next_run_at = schedule.next_after(mirrors.now()).map(tracing::field::display),
         "the schedule is on"
     );
-    let slots = follow(&schedule, pace, &runs);
+    let slots = follow(&schedule, pace, &mirrors);
     if shutdown.run_until_cancelled(slots).await.is_none() {
-        runs.set_waiting(None);
+        mirrors.set_waiting(None);
     }
 }
 
-/// Serves slot after slot, for ever.
-async fn follow(schedule: &Schedule, pace: Pace, runs: &Runs) {
+/// Serves one slot after the other, for ever.
+async fn follow(schedule: &Schedule, pace: Pace, mirrors: &Mirrors) {
     let seed = RandomState::new();
     let mut trigger = Trigger::Startup;
     let mut handled = None;
     loop {
-        let now = runs.now();
+        let now = mirrors.now();
         if let Some(slot) = slot::due(schedule, handled, now) {
             let start = if trigger == Trigger::Startup {
                 slot.starts
             } else {
                 slot.delayed_start(pace.jitter, &seed)
             };
-            serve(&slot, start, (trigger, pace), runs).await;
+            serve(&slot, start, (trigger, pace), mirrors).await;
             handled = Some(slot.starts);
         } else {
             let next = schedule.next_after(now);
@@ -100,46 +101,52 @@ async fn follow(schedule: &Schedule, pace: Pace, runs: &Runs) {
     }
 }
 
-/// Waits for `start`, claims the slot and runs it, again and again while that can help.
-async fn serve(slot: &Slot, start: DateTime<Utc>, (trigger, pace): (Trigger, Pace), runs: &Runs) {
-    let is_ours = sleep_within(slot, start, runs).await && claim(slot, (true, pace), runs).await;
+/// Waits for `start`, claims the slot and runs it. Repeats this while a retry can help.
+async fn serve(
+    slot: &Slot,
+    start: DateTime<Utc>,
+    (trigger, pace): (Trigger, Pace),
+    mirrors: &Mirrors,
+) {
+    let is_ours =
+        sleep_within(slot, start, mirrors).await && claim(slot, (true, pace), mirrors).await;
     if !is_ours {
         return;
     }
     let mut delays = slot::retry_delays(pace.first_retry);
-    while let Some(code) = attempt(trigger, runs).await {
-        let again = code.is_transient() && wait_for_retry(slot, code, &mut delays, runs).await;
+    while let Some(code) = attempt(trigger, mirrors).await {
+        let again = code.is_transient() && wait_for_retry(slot, code, &mut delays, mirrors).await;
         // Another process may have taken over the slot while we waited.
-        if !again || !claim(slot, (false, pace), runs).await {
+        if !again || !claim(slot, (false, pace), mirrors).await {
             return;
         }
     }
 }
 
-/// Whether the slot is ours to run; tried until the local database answers or the slot is over, and
-/// until it is plain that the process that has it is alive or gone.
-async fn claim(slot: &Slot, (mut is_first, pace): (bool, Pace), runs: &Runs) -> bool {
+/// Claims the slot and returns whether this process must run it. Retries until the local database answers or the slot
+/// is over. If another process has the slot, waits until that process has run it, or until this one can take it over.
+async fn claim(slot: &Slot, (mut is_first, pace): (bool, Pace), mirrors: &Mirrors) -> bool {
     let mut delays = slot::retry_delays(pace.first_retry);
     loop {
         let claimed = match is_first {
-            true => runs.claim_slot(slot.starts).await,
-            false => runs.claim_slot_again(slot.starts).await,
+            true => mirrors.claim_slot(slot.starts).await,
+            false => mirrors.claim_slot_again(slot.starts).await,
         };
         match claimed {
             Ok(Claim::Ours) => return true,
             Ok(Claim::Served) => return false,
             Ok(Claim::Pending) => {
                 let next = delays.next();
-                let next = next.and_then(|delay| slot.next_try(runs.now(), delay));
+                let next = next.and_then(|delay| slot.next_try(mirrors.now(), delay));
                 let Some(next) = next else { return false };
-                if !sleep_within(slot, next, runs).await {
+                if !sleep_within(slot, next, mirrors).await {
                     return false;
                 }
             }
             Err(failure) => {
                 warn!(slot = %slot.starts, error = %failure, "the slot could not be claimed");
                 is_first = false;
-                if !wait_for_retry(slot, failure.code, &mut delays, runs).await {
+                if !wait_for_retry(slot, failure.code, &mut delays, mirrors).await {
                     return false;
                 }
             }
@@ -147,9 +154,9 @@ async fn claim(slot: &Slot, (mut is_first, pace): (bool, Pace), runs: &Runs) -> 
     }
 }
 
-/// One run to its end; the error it ended with, if any. The run itself is logged by `runs`.
-async fn attempt(trigger: Trigger, runs: &Runs) -> Option<ErrorCode> {
-    match runs.request(Request::new(trigger)).await {
+/// Waits for one run to end and returns the code of its error, if any. The run itself is logged by `mirrors`.
+async fn attempt(trigger: Trigger, mirrors: &Mirrors) -> Option<ErrorCode> {
+    match mirrors.request(Request::new(trigger)).await {
         Ok(Requested::Started(mut ticket)) => outcome(&mut ticket).await,
         Ok(Requested::AlreadyRunning(_)) => Some(ErrorCode::AlreadyRunning),
         Ok(Requested::Finished(report)) => report.error.map(|error| error.code),
@@ -164,46 +171,46 @@ async fn outcome(ticket: &mut Ticket) -> Option<ErrorCode> {
             RunState::Running => {}
             RunState::Finished | RunState::AlreadyRunning => {
                 let code = report.error.map(|error| error.code);
-                // A run of ours that was interrupted was cancelled by somebody who meant it.
+                // If a run of this process was interrupted, somebody cancelled it on purpose.
                 return code.filter(|code| *code != ErrorCode::Interrupted);
             }
         }
     }
 }
 
-/// Waits for the next try and says so in the status; false when it would fall outside the slot.
+/// Waits for the next try and shows its time in the status. Returns false if it would not be within the slot.
 async fn wait_for_retry(
     slot: &Slot,
     code: ErrorCode,
     delays: &mut impl Iterator<Item = Duration>,
-    runs: &Runs,
+    mirrors: &Mirrors,
 ) -> bool {
     let delay = delays.next();
-    let Some(next) = delay.and_then(|delay| slot.next_try(runs.now(), delay)) else {
+    let Some(next) = delay.and_then(|delay| slot.next_try(mirrors.now(), delay)) else {
         info!(slot = %slot.starts, error.code = %code, "no time is left in the slot for a retry");
         return false;
     };
     info!(slot = %slot.starts, error.code = %code, retry_at = %next, "the slot will be tried again");
-    runs.set_waiting(Some(next));
-    let in_time = sleep_within(slot, next, runs).await;
-    runs.set_waiting(None);
+    mirrors.set_waiting(Some(next));
+    let in_time = sleep_within(slot, next, mirrors).await;
+    mirrors.set_waiting(None);
     in_time
 }
 
-/// Sleeps until `until`; false when the clock leaves the slot before.
+/// Sleeps until `until`. Returns false if the clock leaves the slot before that.
 ///
-/// The clock of this machine may be set meanwhile, so the local database's is looked at in the end. Where that does not
-/// answer, the claim that follows is tried again.
-async fn sleep_within(slot: &Slot, until: DateTime<Utc>, runs: &Runs) -> bool {
+/// This machine's clock may be set during the sleep, so the local database's clock is read at the end. If that fails,
+/// the claim that follows is retried.
+async fn sleep_within(slot: &Slot, until: DateTime<Utc>, mirrors: &Mirrors) -> bool {
     let goes_on = |now| slot.holds(now) && now < until;
     loop {
-        let now = runs.now();
+        let now = mirrors.now();
         if goes_on(now) {
             tokio::time::sleep(sleep_length(now, Some(until))).await;
             continue;
         }
-        let is_seen = runs.look_at_the_clock().await.is_ok();
-        let now = runs.now();
+        let is_seen = mirrors.look_at_the_clock().await.is_ok();
+        let now = mirrors.now();
         if !(is_seen && goes_on(now)) {
             return slot.holds(now);
         }

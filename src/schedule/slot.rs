@@ -1,4 +1,4 @@
-//! What the loop decides about slots, with the time as a value.
+//! Decides which slot is due, when it starts and when it is retried. The time is an argument.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -8,24 +8,25 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::config::Schedule;
 
-/// With chance added no two tries are more than ten minutes apart.
+/// The longest retry delay before the random part. With it, two tries are at most ten minutes apart.
 const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
-/// A clock set back by less is a correction, by more another time of day.
+/// How long before the start of its slot a clock may be. A clock that is set back by this or less was corrected; by
+/// more, it shows another time of day.
 const CORRECTION: TimeDelta = TimeDelta::minutes(1);
 
-/// From one firing of the schedule to the next.
+/// The time from one firing of the schedule to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
-    /// The firing; names the slot in the local database.
+    /// The firing. It identifies the slot in the local database.
     pub(super) starts: DateTime<Utc>,
     /// The next firing; `None` when there is none.
     ends: Option<DateTime<Utc>>,
 }
 
-/// The slot to serve at `now`: the one that `now` lies in, unless it is the one `handled` last.
+/// Returns the slot to serve at `now`: the slot that contains `now`, unless it is the one `handled` last.
 ///
-/// Slots that passed in between are not made up. After a clock that was set back the slot is an
-/// earlier one, and its claim tells whether it was served.
+/// Slots that passed in between are skipped. After the clock was set back this is an earlier slot, and claiming it
+/// tells whether it was served.
 pub(super) fn due(
     schedule: &Schedule,
     handled: Option<DateTime<Utc>>,
@@ -38,8 +39,8 @@ pub(super) fn due(
     })
 }
 
-/// The delays between tries in a slot, without end; from 30 s: about 45 s, 90 s, 3 min, 6 min and
-/// then 7.5 min.
+/// Returns the endless sequence of delays between tries in a slot. From 30 s they are about 45 s, 90 s, 3 min, 6 min
+/// and then 7.5 min.
 pub(super) fn retry_delays(first: Duration) -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new()
         .with_min_delay(first)
@@ -51,8 +52,8 @@ pub(super) fn retry_delays(first: Duration) -> impl Iterator<Item = Duration> {
 }
 
 impl Slot {
-    /// The start after a random delay of at most `longest`, and at most half the slot so that a
-    /// retry still fits; the same for the same slot and seed.
+    /// Returns the start of the slot plus a random delay. The delay is at most `longest`, and at most half the slot so
+    /// that a retry still fits. It is the same for the same slot and seed.
     pub(super) fn delayed_start(&self, longest: Duration, seed: &RandomState) -> DateTime<Utc> {
         let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
         let half_ms = self.ends.map_or(u64::MAX, |ends| {
@@ -66,12 +67,12 @@ impl Slot {
             .unwrap_or(self.starts)
     }
 
-    /// Whether a clock that shows `now` is in the slot.
+    /// Whether `now` is in the slot.
     pub(super) fn holds(&self, now: DateTime<Utc>) -> bool {
         self.starts - CORRECTION <= now && self.ends.is_none_or(|ends| now < ends)
     }
 
-    /// When the next try comes; `None` when that is in the next slot, which then serves for both.
+    /// Returns the time of the next try; `None` if it is in the next slot, whose run then serves both.
     pub(super) fn next_try(&self, now: DateTime<Utc>, delay: Duration) -> Option<DateTime<Utc>> {
         let next = now.checked_add_signed(TimeDelta::from_std(delay).ok()?)?;
         self.ends.is_none_or(|ends| next < ends).then_some(next)

@@ -1,5 +1,5 @@
-//! Logs, always on stderr, as standard output belongs to the protocol or to the one report; and the
-//! recorder of what is counted.
+//! Sets up logs and metrics. Logs always go to stderr, because standard output belongs to the protocol or to the one
+//! report.
 
 use std::fs::File;
 use std::io::IsTerminal;
@@ -14,20 +14,21 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, LogSettings};
-use crate::runs::measures;
+use crate::mirrors::run::run_metrics;
 
-use lines::Lines;
-pub use lines::Logging;
+use log_writer::LogWriter;
+pub use log_writer::Logging;
 
-mod lines;
+mod log_writer;
 
-/// Starts logging, with a filter for where the settings give none. Called once, before anything else.
+/// Starts logging. `default_filter` applies if the settings have no filter. Called once, before anything else.
 pub fn start(settings: &LogSettings, default_filter: Targets) -> std::io::Result<Logging> {
     let filter = settings.filter.clone().unwrap_or(default_filter);
     let filtered = tracing_subscriber::registry().with(filter);
-    // Not by way of the library's own, which whoever writes to it locks: this one may be held up for ever.
+    // `std::io::stderr` would be locked during a write, which may block for ever. So this is a duplicate of its
+    // descriptor.
     let stderr = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
-    let (lines, logging) = Lines::to(stderr)?;
+    let (lines, logging) = LogWriter::to(stderr)?;
     let layer = tracing_subscriber::fmt::layer().with_writer(move || lines.clone());
     // A second call, from a test, keeps the first one's settings.
     drop(match settings.format {
@@ -39,30 +40,32 @@ pub fn start(settings: &LogSettings, default_filter: Targets) -> std::io::Result
     Ok(logging)
 }
 
-/// The process's recorder. It is installed by the first call; until then, counting costs nothing.
+/// Returns the handle of the process's metrics recorder. The first call installs the recorder; before that, recording a
+/// metric costs nothing.
 pub fn recorder() -> PrometheusHandle {
     static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
     let recorder = RECORDER.get_or_init(|| {
-        let durations = Matcher::Full(measures::DURATION.to_owned());
+        let durations = Matcher::Full(run_metrics::DURATION.to_owned());
         let builder = PrometheusBuilder::new();
         let builder = builder
-            .set_buckets_for_metric(durations, &measures::DURATION_BUCKETS)
+            .set_buckets_for_metric(durations, &run_metrics::DURATION_BUCKETS)
             .unwrap_or_default();
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::warn!("runs are not counted: this process has a recorder of another kind");
         }
-        measures::begin();
+        run_metrics::begin();
         handle
     });
     recorder.clone()
 }
 
-/// What the histogram was told since the last scrape waits in memory.
+/// How long to wait between two clean-ups. What the histogram records after a scrape stays in memory until the next
+/// scrape or clean-up.
 const UPKEEP_PAUSE: Duration = Duration::from_secs(10 * 60);
 
-/// Keeps the recorder's memory flat where nobody scrapes, until the process stops.
+/// Cleans up the recorder until the process stops, so that its memory does not grow if nobody scrapes.
 pub async fn upkeep(recorder: PrometheusHandle, shutdown: CancellationToken) {
     let forever = async {
         loop {

@@ -6,61 +6,96 @@ use std::path::{Path, PathBuf};
 /// Each module of the library and the modules it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
-    ("meter", &[]),
+    ("model", &[]),
     ("clock", &[]),
     ("shutdown", &[]),
     ("arguments", &[]),
     ("trace", &[]),
-    ("visible", &[]),
-    ("config", &["error", "meter", "clock"]),
-    ("db", &["config", "error", "meter", "clock"]),
-    ("sync", &["db", "config", "error", "meter"]),
+    ("printable", &[]),
+    ("config", &["error", "model", "clock"]),
+    ("db", &["config", "error", "model", "clock"]),
+    ("engine", &["db", "config", "error", "model"]),
     (
-        "runs",
-        &["sync", "db", "config", "error", "meter", "clock", "trace"],
+        "mirrors",
+        &["engine", "db", "config", "error", "model", "clock", "trace"],
     ),
-    ("schedule", &["runs", "config", "error", "meter", "clock"]),
+    (
+        "schedule",
+        &["mirrors", "config", "error", "model", "clock"],
+    ),
     (
         "mcp",
         &[
-            "runs",
+            "mirrors",
             "config",
             "error",
-            "meter",
+            "model",
             "arguments",
             "trace",
-            "visible",
+            "printable",
         ],
     ),
     (
         "check",
-        &["runs", "sync", "db", "config", "error", "meter", "clock"],
+        &[
+            "mirrors", "engine", "db", "config", "error", "model", "clock",
+        ],
     ),
     (
         "http",
         &[
-            "check",
-            "runs",
+            "mirrors",
             "config",
             "error",
-            "meter",
+            "model",
             "arguments",
             "clock",
             "shutdown",
             "trace",
-            "visible",
+            "printable",
+        ],
+    ),
+    (
+        "rest",
+        &[
+            "http",
+            "mirrors",
+            "config",
+            "error",
+            "model",
+            "arguments",
+            "clock",
+            "shutdown",
+            "trace",
+        ],
+    ),
+    (
+        "page",
+        &[
+            "http",
+            "check",
+            "mirrors",
+            "config",
+            "error",
+            "model",
+            "arguments",
+            "clock",
+            "trace",
+            "printable",
         ],
     ),
     ("embedded", &[]),
-    ("telemetry", &["runs", "config"]),
+    ("telemetry", &["mirrors", "config"]),
     (
         "app",
         &[
             "telemetry",
             "schedule",
             "mcp",
+            "page",
+            "rest",
             "http",
-            "runs",
+            "mirrors",
             "config",
             "shutdown",
             "error",
@@ -69,7 +104,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "demo",
         &[
-            "app", "embedded", "runs", "config", "shutdown", "error", "meter",
+            "app", "embedded", "mirrors", "config", "shutdown", "error", "model",
         ],
     ),
     (
@@ -79,14 +114,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "demo",
             "check",
             "mcp",
-            "runs",
+            "mirrors",
             "db",
             "config",
             "shutdown",
             "telemetry",
             "error",
-            "meter",
-            "visible",
+            "model",
+            "printable",
         ],
     ),
 ];
@@ -193,7 +228,7 @@ fn the_order_has_no_circle() {
 #[test]
 fn surfaces_hold_no_sql_and_no_pool() {
     let mut files = Vec::new();
-    for surface in ["mcp", "http", "schedule"] {
+    for surface in ["mcp", "page", "rest", "http", "schedule"] {
         rust_files(&source().join(surface), &mut files);
     }
     for file in files {
@@ -224,11 +259,25 @@ fn the_map_names_every_module() {
     }
 }
 
+#[test]
+fn the_files_that_the_map_names_exist() {
+    let map = std::fs::read_to_string(source().join("../ARCHITECTURE.md")).unwrap();
+    let paths: Vec<_> = map
+        .split('`')
+        .filter(|text| text.contains('/') && text.ends_with(".rs"))
+        .collect();
+    assert!(paths.len() > 30, "{paths:?}");
+    for path in paths {
+        let places = [source().join(path), source().join("..").join(path)];
+        assert!(places.iter().any(|place| place.exists()), "{path}");
+    }
+}
+
 /// A database of another encoding lacks any other character: neither our SQL nor what we log there may need one.
 #[test]
 fn what_is_sent_to_a_database_is_ascii() {
     let mut sources = Vec::new();
-    for folder in ["db", "sync", "runs", "check"] {
+    for folder in ["db", "engine", "mirrors", "check"] {
         rust_files(&source().join(folder), &mut sources);
     }
     let mut migrations = Vec::new();

@@ -2,14 +2,14 @@
 
 use meter_sync::config::Setting;
 use meter_sync::embedded::Server;
-use meter_sync::meter::{Counts, Outcome, Permission, Trigger};
-use meter_sync::runs::report::RunReport;
-use meter_sync::runs::{Allow, Request};
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::mirrors::{Allow, Request};
+use meter_sync::model::{Counts, Outcome, Permission, Trigger};
 use tokio_postgres::Client;
 
 use crate::support::postgres::{connect, start_pair};
 use crate::support::program::{self, Running};
-use crate::support::site::{REMOTE_SCHEMA, Site, finish, runs, settings};
+use crate::support::site::{REMOTE_SCHEMA, Site, finish, mirrors, settings};
 use crate::support::wait::until;
 
 /// A pair of servers that no other test writes to.
@@ -53,7 +53,7 @@ impl Quiet {
 
     async fn sync(&self, request: Request) -> RunReport {
         let settings = settings(&self.urls[0], &self.urls[1]).with(Setting::TenantId, "7");
-        let report = finish(&runs(&settings), request).await;
+        let report = finish(&mirrors(&settings), request).await;
         self.settle().await;
         report
     }

@@ -3,7 +3,7 @@
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::json;
 use tokio_postgres::{Client, SimpleQueryMessage};
 

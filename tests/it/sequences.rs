@@ -2,7 +2,7 @@
 
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::{Setting, Settings};
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 
 use crate::support::site::{REMOTE_SCHEMA, Site, config};
 

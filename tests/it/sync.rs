@@ -1,6 +1,6 @@
 //! One sync after the other on the seed system's shapes, counted and compared exactly.
 
-use meter_sync::meter::{Counts, Outcome};
+use meter_sync::model::{Counts, Outcome};
 use serde_json::json;
 
 use crate::support::site::{Site, rows};

@@ -1,4 +1,4 @@
-//! The common schedules in words.
+//! Describes common schedules in words.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 
 use super::fields::{Fields, Values};
 
-/// The schedule in words; `None` for an unusual one. The zone is named where it matters.
+/// The schedule in words; `None` for an unusual one. The time zone is named only with times of the day.
 pub(super) fn in_words(fields: &Fields, zone: Tz) -> Option<String> {
     let sole_second = fields.seconds.set.iter().eq([&0]);
     if !sole_second || !fields.months.all || !fields.years.all {
@@ -40,7 +40,7 @@ fn by_the_clock(fields: &Fields) -> Option<String> {
     }
 }
 
-/// The step of a set that runs evenly around the whole clock.
+/// The step between the values, if they start at 0 and are evenly spaced around the whole clock; otherwise `None`.
 fn every(values: &Values, round: u32) -> Option<u32> {
     let mut set = values.set.iter();
     let step = match (set.next(), set.next()) {
@@ -56,7 +56,7 @@ fn sole(values: &Values) -> Option<u32> {
     set.next().copied().filter(|_| set.next().is_none())
 }
 
-/// Up to four times of the day.
+/// The times of the day; `None` if there are more than four, or if they have several minutes.
 fn times(fields: &Fields) -> Option<String> {
     let minute = sole(&fields.minutes)?;
     let hours = &fields.hours.set;

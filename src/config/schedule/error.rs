@@ -1,9 +1,9 @@
-//! What can be wrong with a cron line, in sentences that name the field and what to write.
+//! The errors of a cron line.
 
-/// Why a line is not a schedule. The message names the field and what to write instead.
+/// Why a cron line is not a schedule. The message names the field and says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    /// Not 5, 6 or 7 fields.
+    /// The line does not have 5, 6 or 7 fields.
     #[error(
         "a schedule has 5 fields (minute, hour, day of month, month, weekday), 6 (seconds first) or 7 (year last), this one has {found}; for every hour write `0 * * * *`"
     )]
@@ -11,7 +11,7 @@ pub enum ScheduleError {
         /// How many there are.
         found: usize,
     },
-    /// An `@name` that is none of ours.
+    /// An `@name` that is not supported.
     #[error(
         "`{name}` is not a known schedule; write @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually, or five fields such as `0 * * * *`"
     )]
@@ -32,7 +32,7 @@ pub enum ScheduleError {
         low: u32,
         /// The field's highest value.
         high: u32,
-        /// The field's names as an addition to the values, or nothing.
+        /// The names that the field accepts, as an addition to the values in the message; empty if there are none.
         names: &'static str,
     },
     /// A value outside the field's range.
@@ -81,7 +81,8 @@ pub enum ScheduleError {
         /// The largest step that leaves two values.
         largest: u32,
     },
-    /// A line in the manner of Quartz, whose weekday numbers are off by one from everyone else's.
+    /// A line in the style of Quartz (with a `?`) that has weekday numbers. Quartz numbers weekdays differently from
+    /// cron.
     #[error(
         "`{weekdays}` in the weekday field is ambiguous beside a `?`: Quartz counts from 1 = Sunday, cron from 0 = Sunday; write names such as MON-FRI, or `*` in place of `?`"
     )]
@@ -97,7 +98,7 @@ pub enum ScheduleError {
         /// The line.
         line: String,
     },
-    /// The last year it names is over.
+    /// The last year that the line names is over.
     #[error("`{line}` fires no more: the years it names are over; write `*` for the year")]
     Over {
         /// The line.

@@ -1,14 +1,14 @@
-//! The fields of a cron line as sets of numbers.
+//! Parses the fields of a cron line into sets of numbers.
 
 use std::collections::BTreeSet;
 
 use super::ScheduleError;
 
-/// The years a line can name: Quartz's.
+/// The first and last year that a line can name, as in Quartz.
 const FIRST_YEAR: i32 = 1970;
 pub(super) const LAST_YEAR: i32 = 2099;
 
-/// A cron line, read.
+/// A parsed cron line.
 #[derive(Clone)]
 pub(super) struct Fields {
     pub(super) seconds: Values,
@@ -24,7 +24,7 @@ pub(super) struct Fields {
 #[derive(Clone)]
 pub(super) struct Values {
     pub(super) set: BTreeSet<u32>,
-    /// Whether the field starts with `*` (or is `?`): then it does not restrict days, and an hour field
+    /// Whether the field starts with `*` (or is `?`). Such a day field does not restrict days, and such an hour field
     /// does not name particular hours.
     pub(super) starred: bool,
     /// Whether every value of the field is allowed.
@@ -37,7 +37,7 @@ struct Unit {
     low: u32,
     high: u32,
     names: &'static [&'static str],
-    /// The names as an error message offers them.
+    /// The names, as an addition to the values in an error message.
     names_offered: &'static str,
     /// Whether 7 means the same as 0.
     seven_is_zero: bool,
@@ -83,7 +83,7 @@ impl Fields {
         })
     }
 
-    /// Whether the hour field leaves the hour open, so that the line runs by the hour and not at
+    /// Whether the hour field starts with `*` or names every hour, so that the line runs by the hour and not at
     /// particular times of the day.
     pub(super) fn runs_by_the_hour(&self) -> bool {
         self.hours.starred || self.hours.all
@@ -170,7 +170,7 @@ impl Unit {
         })
     }
 
-    /// `*`, `a`, `a-b`, each with or without `/step`; `a/step` means from `a` to the end.
+    /// Parses `*`, `a` or `a-b`, each with or without `/step`. `a/step` means from `a` to the end.
     fn part(&self, text: &str) -> Result<Vec<u32>, ScheduleError> {
         let (range, step) = match text.split_once('/') {
             Some((range, step)) => (range, Some(self.step(text, step)?)),
@@ -204,7 +204,7 @@ impl Unit {
         if start <= end {
             return Ok((start, end));
         }
-        // Sunday stands at either end of the week: FRI-SUN, 7-2
+        // Sunday is both 0 and 7, so FRI-SUN and 7-2 are ranges too
         if self.fold(start) <= end {
             return Ok((self.fold(start), end));
         }
@@ -251,7 +251,7 @@ impl Unit {
             .ok_or_else(|| self.not_understood(text))
     }
 
-    /// 7 to 0 in the weekday field, everything else as it is.
+    /// Changes 7 to 0 in the weekday field, and leaves every other value as it is.
     fn fold(&self, value: u32) -> u32 {
         if self.seven_is_zero { value % 7 } else { value }
     }
@@ -267,7 +267,8 @@ impl Unit {
     }
 }
 
-/// Digits only: `parse` alone would take `+5`. Too long a number is as wrong as the largest one.
+/// Parses a number of digits only (`parse` alone would accept `+5`). A number that is too long gives `u32::MAX`, which
+/// is out of range too.
 fn number(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u32::MAX))

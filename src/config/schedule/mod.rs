@@ -1,56 +1,58 @@
-//! A cron line in a named time zone, checked and turned into instants.
+//! Parses a cron line in a named time zone, and finds the instants at which it fires.
 //!
-//! **Fields.** Five as in crontab(5) (minute, hour, day of month, month, weekday), six with seconds
-//! first, seven with the year last, or a nickname such as `@hourly`. Weekdays are numbered alike in
-//! all of them: 0 and 7 are Sunday. Node, Spring and crontab number so; only Quartz and AWS count
-//! from 1 = Sunday, and a line that looks like theirs (`?` for the day, a number for the weekday) is
-//! refused instead of running a day late in silence.
+//! Fields: a line has five fields as in crontab(5) (minute, hour, day of month, month, weekday), six with seconds
+//! first, or seven with the year last; or it is a nickname such as `@hourly`. Weekdays have the same numbers in all of
+//! these: 0 and 7 are Sunday, as in Node, Spring and crontab. Only Quartz and AWS count from 1 = Sunday. A line that
+//! looks like theirs (`?` for the day, a number for the weekday) is refused, as it would otherwise run a day late
+//! without notice.
 //!
-//! **Days.** As in Vixie cron: when both day of month and weekday are restricted, a day that matches
-//! either will do; otherwise both must match. A field that starts with `*` (or `?`) is not
-//! restricted, `*/2` included.
+//! Days: the rule is that of Vixie cron. If both day of month and weekday are restricted, a day matches if either field
+//! matches; otherwise both fields must match. A field that starts with `*` (or `?`) is not restricted, even `*/2`.
 //!
-//! **Clock changes.** A slot is a local time. One that a change skips fires at the first instant
-//! after the change. One that a change repeats fires once, the first time, unless the hour field
-//! starts with `*` or names every hour: then it fires both times, so that an hourly line fires each
-//! real hour. Such a line does not make up a skipped slot when it fires anyway within the skipped
-//! length after the change.
+//! Clock changes: a slot is a local time.
 //!
-//! The `cron` crate finds the slots; what it does not do is done around it: the checks with messages
-//! that name the field (`fields`), the translation into its notation (`slots`), the clock changes (here).
+//! - A slot that a clock change skips fires at the first instant after the change.
+//! - A slot that a clock change repeats fires once, the first time.
+//! - If the hour field starts with `*` or names every hour, a repeated slot fires both times, so that an hourly line
+//!   fires each real hour. A skipped slot of such a line is dropped if the line fires anyway soon after the change:
+//!   within the length of the skipped time.
+//!
+//! The `cron` crate finds the slots. Around it, this module adds the checks with messages that name the field
+//! (`fields`), the translation into the notation of the crate (`slots`), and the clock changes (this file).
 
 use chrono::{DateTime, MappedLocalTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 
 use fields::Fields;
-use slots::Slots;
+use firing_times::FiringTimes;
 
 pub use error::ScheduleError;
+
+mod firing_times;
 
 mod describe;
 mod error;
 mod fields;
-mod slots;
 #[cfg(test)]
 mod tests;
 
-/// A schedule that fires: a cron line in a named time zone.
+/// A cron line in a named time zone. It has at least one slot.
 #[derive(Clone)]
 pub struct Schedule {
     line: String,
     zone: Tz,
     fields: Fields,
-    slots: Slots,
+    slots: FiringTimes,
 }
 
-/// Which of two equal local times is meant where a clock change repeats one.
+/// Which of the two instants is meant if a clock change repeats a local time.
 #[derive(Clone, Copy)]
 enum Pass {
     First,
     Second,
 }
 
-/// What tells it from another: its line and its zone.
+/// Writes the line and the time zone, which together identify a schedule.
 impl std::fmt::Display for Schedule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.line, self.zone)
@@ -58,11 +60,11 @@ impl std::fmt::Display for Schedule {
 }
 
 impl Schedule {
-    /// Reads a cron line of 5, 6 (seconds first) or 7 (year last) fields, or one of `@hourly`,
-    /// `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually`.
+    /// Parses a cron line of 5, 6 (seconds first) or 7 (year last) fields, or one of `@hourly`, `@daily`, `@midnight`,
+    /// `@weekly`, `@monthly`, `@yearly`, `@annually`.
     pub fn parse(line: &str, zone: Tz) -> Result<Self, ScheduleError> {
         let fields = Fields::parse(line)?;
-        let slots = Slots::new(&fields);
+        let slots = FiringTimes::new(&fields);
         if !slots.any() {
             return Err(ScheduleError::NeverFires {
                 line: line.trim().to_owned(),
@@ -76,7 +78,7 @@ impl Schedule {
         })
     }
 
-    /// The same schedule, or an error when its years are over at `now`.
+    /// Returns the schedule unchanged. Error: the years that it names are over at `now`.
     pub fn still_fires(self, now: DateTime<Utc>) -> Result<Self, ScheduleError> {
         match self.next_after(now) {
             Some(_) => Ok(self),
@@ -84,7 +86,7 @@ impl Schedule {
         }
     }
 
-    /// The first firing after `instant`; `None` once the last year is over.
+    /// The first firing after `instant`; `None` if the line does not fire any more.
     pub fn next_after(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let instant = within_years(instant)?;
         let (local, repeated) = self.local(instant);
@@ -98,7 +100,7 @@ impl Schedule {
             .min()
     }
 
-    /// The last firing at or before `instant`; `None` before the first year.
+    /// The last firing at or before `instant`; `None` if the line has not fired yet.
     pub fn latest_at_or_before(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let instant = within_years(instant)?;
         let (local, repeated) = self.local(instant);
@@ -117,18 +119,19 @@ impl Schedule {
         &self.line
     }
 
-    /// The zone it is read in.
+    /// The time zone of the line.
     pub fn zone(&self) -> Tz {
         self.zone
     }
 
-    /// The schedule in words, such as `every hour at minute 0`; an unusual one as its line.
+    /// The schedule in words, such as `every hour at minute 0`. An unusual schedule is given as its line.
     pub fn describe(&self) -> String {
         describe::in_words(&self.fields, self.zone)
             .unwrap_or_else(|| format!("cron `{}` ({})", self.line, self.zone))
     }
 
-    /// Within one pass, later slots never fire earlier: the two searches above rely on it.
+    /// The passes in which to search for firings. Within one pass, a later slot never fires before an earlier one. The
+    /// two searches above depend on that.
     fn passes(&self) -> impl Iterator<Item = Pass> + use<> {
         let both = self.fields.runs_by_the_hour();
         [Pass::First, Pass::Second]
@@ -136,7 +139,8 @@ impl Schedule {
             .take(if both { 2 } else { 1 })
     }
 
-    /// The local time at `instant`, and how much of local time is being repeated there.
+    /// The local time at `instant`, and the length by which the clock is set back if a clock change repeats this time
+    /// (otherwise zero).
     fn local(&self, instant: DateTime<Utc>) -> (NaiveDateTime, TimeDelta) {
         let local = instant.with_timezone(&self.zone).naive_local();
         let repeated = match self.zone.from_local_datetime(&local) {
@@ -146,7 +150,7 @@ impl Schedule {
         (local, repeated)
     }
 
-    /// When the local time `slot` fires; `None` if it is skipped and not made up.
+    /// The instant at which the local time `slot` fires; `None` if a clock change skips the slot and it is dropped.
     fn fires_at(&self, slot: NaiveDateTime, pass: Pass) -> Option<DateTime<Utc>> {
         match (self.zone.from_local_datetime(&slot), pass) {
             (MappedLocalTime::Single(only), _) => Some(only.to_utc()),
@@ -156,7 +160,7 @@ impl Schedule {
         }
     }
 
-    /// When a slot skipped by a clock change fires instead.
+    /// The instant at which a slot skipped by a clock change fires instead; `None` if it is dropped.
     fn made_up_at(&self, slot: NaiveDateTime) -> Option<DateTime<Utc>> {
         let gap = GapInfo::new(&slot, &self.zone)?;
         let (begin, _) = gap.begin?;
@@ -181,8 +185,8 @@ impl std::fmt::Debug for Schedule {
     }
 }
 
-/// Brings an instant to whole seconds and to within two days of the years a line can name, where
-/// arithmetic on it cannot overflow and no firing lies beyond.
+/// Cuts an instant to whole seconds, and limits it to the years that a line can name plus two days at each end. Within
+/// this range arithmetic cannot overflow, and there are no firings outside it.
 fn within_years(instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
     const FIRST: i64 = -2 * 86_400;
     const LAST: i64 = 4_102_444_800 + 2 * 86_400; // 2100-01-03

@@ -1,4 +1,4 @@
-//! What a person reads where no connection was made: which servers were tried, and what each of them said.
+//! Describes for people why no connection was made: which servers were tried, and what each of them answered.
 
 use tokio_postgres::error::SqlState;
 
@@ -6,10 +6,10 @@ use super::remedy::{auth, unreachable};
 use super::{failure, origin};
 use crate::config::SessionAttrs;
 use crate::db::SideName;
-use crate::db::dial::{Attempt, DialError, TIMED_OUT, Why};
+use crate::db::dial::{Attempt, ConnectFailure, DialError, TIMED_OUT};
 use crate::error::{ErrorCode, Failure};
 
-/// The driver's text where the server has no TLS and must.
+/// The driver's text if TLS is required and the server has none.
 const NO_TLS: &str = "server does not support TLS";
 
 pub(super) fn of_dial(side: SideName, error: &DialError) -> Failure {
@@ -20,8 +20,15 @@ pub(super) fn of_dial(side: SideName, error: &DialError) -> Failure {
         );
     };
     match &last.why {
-        Why::Driver(source) if let Some(decided) = of_driver(side, error, last, source) => decided,
-        Why::Driver(_) | Why::Silent(_) | Why::NoAddress | Why::Unwanted(_) => {
+        ConnectFailure::Driver(source)
+            if let Some(decided) = of_driver(side, error, last, source) =>
+        {
+            decided
+        }
+        ConnectFailure::Driver(_)
+        | ConnectFailure::Silent(_)
+        | ConnectFailure::NoAddress
+        | ConnectFailure::Unwanted(_) => {
             let tried: Vec<String> = earlier.iter().chain([last]).map(told).collect();
             let message = format!("Cannot reach the {side} database at {}.", tried.join("; "));
             Failure::new(unreachable(side), message)
@@ -33,27 +40,27 @@ fn told(attempt: &Attempt) -> String {
     format!("{}: {}", attempt.server, reason(&attempt.why))
 }
 
-fn reason(why: &Why) -> String {
+fn reason(why: &ConnectFailure) -> String {
     match why {
-        Why::Driver(source) if source.to_string() == TIMED_OUT => {
+        ConnectFailure::Driver(source) if source.to_string() == TIMED_OUT => {
             "it did not answer in time".to_owned()
         }
-        Why::Driver(source) => match source.as_db_error() {
+        ConnectFailure::Driver(source) => match source.as_db_error() {
             Some(said) => failure::shortened(said.message()),
             None => failure::io_reason(source),
         },
-        Why::Silent(waited) => format!("it did not answer within {waited:?}"),
-        Why::NoAddress => "the host name is not known here".to_owned(),
-        Why::Unwanted(SessionAttrs::ReadWrite) => {
+        ConnectFailure::Silent(waited) => format!("it did not answer within {waited:?}"),
+        ConnectFailure::NoAddress => "the host name is not known here".to_owned(),
+        ConnectFailure::Unwanted(SessionAttrs::ReadWrite) => {
             "it takes no writes (target_session_attrs=read-write)".to_owned()
         }
-        Why::Unwanted(wanted) => {
+        ConnectFailure::Unwanted(wanted) => {
             format!("it is not {0} (target_session_attrs={0})", wanted.as_str())
         }
     }
 }
 
-/// What was decided by a server, or by TLS with it; `None` where it was not reached.
+/// The failure, if the server or its TLS decided the attempt; `None` if the server was not reached.
 fn of_driver(
     side: SideName,
     error: &DialError,
@@ -62,7 +69,7 @@ fn of_driver(
 ) -> Option<Failure> {
     if let Some(said) = source.as_db_error() {
         let is_raised = origin::is_raised(said);
-        // What is said at sign-in names the user; say it without.
+        // The server's message about a failed sign-in contains the user's name, so it is replaced.
         if said.code().code().starts_with("28") && !is_raised {
             let message = format!("The {side} database at {server} refused the user or password.");
             return Some(Failure::new(auth(side), message));
@@ -92,7 +99,7 @@ fn of_driver(
     }
 }
 
-/// The failure with the place it happened at.
+/// Adds the server's address to the message of a failure.
 fn at(failure: Failure, server: &str) -> Failure {
     let message = format!("{} ({server})", failure.message);
     Failure { message, ..failure }

@@ -1,20 +1,20 @@
-//! What a server denies a role, as far as its message tells: `permission denied for function f`.
+//! Reads from a server's message which right a role lacks, such as `permission denied for function f`.
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
 use crate::db::{SideName, quote};
 
-/// A right that a role lacks.
+/// An object that a role lacks a right on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Denied<'e> {
-    /// What kind of object it is, in the words of the server: `function`, `table`, `foreign table`.
+    /// The kind of the object, in the words of the server: `function`, `table`, `foreign table`.
     pub(crate) kind: &'e str,
     /// Its name, without its schema.
     pub(crate) name: &'e str,
 }
 
 impl<'e> Denied<'e> {
-    /// What the error names; `None` where a server tells it in another language.
+    /// Reads the object from the error. Returns `None` for other errors, and for messages in another language.
     pub(super) fn of(error: &'e ServerError) -> Option<Self> {
         const KINDS: &[&str] = &[
             "foreign table",
@@ -36,12 +36,12 @@ impl<'e> Denied<'e> {
         })
     }
 
-    /// Whether its rows are read or written.
+    /// Whether the object has rows, as tables and views do.
     pub(crate) fn has_rows(self) -> bool {
         ["foreign table", "materialized view", "table", "view"].contains(&self.kind)
     }
 
-    /// The grant of the right, where the kind tells which it is.
+    /// The remedy that names the grant; `None` if the kind does not tell which right is missing.
     pub(super) fn remedy(self, side: SideName) -> Option<String> {
         let right = match self.kind {
             "function" => "execute on function",

@@ -1,4 +1,4 @@
-//! What a person reads of an error of the driver or of a server.
+//! Turns an error of the driver or of a server into the [`Failure`] that people read.
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
@@ -7,10 +7,10 @@ use super::remedy::{self, unreachable};
 use crate::db::{OPEN, SideName};
 use crate::error::{ErrorCode, Failure};
 
-/// The longest text of a server that is passed on, in characters.
+/// The longest text of a server that is shown, in characters.
 const LONGEST_TEXT: usize = 400;
 
-/// What answers does not speak the protocol of Postgres.
+/// The driver's texts for an answer that does not follow the Postgres protocol.
 const GARBLED: [&str; 3] = [
     "unexpected message from server",
     "error parsing response from server",
@@ -21,7 +21,7 @@ pub(super) fn of_driver(side: SideName, doing: &str, source: &tokio_postgres::Er
     if let Some(error) = source.as_db_error() {
         return of_server(side, doing, error);
     }
-    // The driver keeps its error kinds to itself; its texts are fixed.
+    // The driver does not expose its kinds of errors, but its texts are fixed.
     match source.to_string().as_str() {
         _ if source.is_closed() || is_io(source) => Failure::new(
             unreachable(side),
@@ -62,14 +62,14 @@ pub(super) fn of_server(side: SideName, doing: &str, error: &ServerError) -> Fai
     }
 }
 
-/// The server's message and the function that it comes from.
+/// What the server says, and the function that raised it.
 fn told(side: SideName, doing: &str, error: &ServerError) -> String {
     let state = error.code().code();
     if *error.code() == SqlState::TOO_MANY_CONNECTIONS && !origin::is_raised(error) {
         return format!("The {side} server has no connection left for us (SQLSTATE {state}).");
     }
     let mut message = shortened(error.message());
-    // What keeps a published table from being updated is told only there.
+    // If a published table cannot be updated, only the detail says why.
     if error.routine() == Some("CheckCmdReplicaIdentity")
         && let Some(detail) = error.detail()
     {
@@ -91,13 +91,13 @@ pub(super) fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// Why a connection was not made, without the address: the kind of the I/O error.
+/// Why a connection was not made: the kind of the I/O error, without the address.
 pub(super) fn io_reason(error: &tokio_postgres::Error) -> String {
     let source = std::error::Error::source(error);
     let Some(io) = source.and_then(|source| source.downcast_ref::<std::io::Error>()) else {
         return "no connection".to_owned();
     };
-    // The standard library has no kind for it.
+    // The standard library has no kind for a host name that is not found.
     if io.to_string().starts_with("failed to lookup address") {
         return "the host name is not known here".to_owned();
     }

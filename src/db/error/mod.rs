@@ -1,4 +1,4 @@
-//! What can go wrong with a database, and which code of the contract it is.
+//! The errors of the databases, and the [`Failure`] that users see of each.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ mod remedy;
 pub(crate) use denied::Denied;
 pub(crate) use remedy::PUBLICATION_REMEDY;
 
-/// An error of one of the databases. Its text holds no user or SQL; the cause stays as source.
+/// An error of one of the databases. Its text contains no user name and no SQL; the cause is kept as the source.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
     /// The pool could not be built.
@@ -29,12 +29,12 @@ pub enum DbError {
         /// Why.
         source: BuildError,
     },
-    /// No connection could be had.
+    /// No connection could be made.
     #[error("no connection to the {side} database")]
     Connect {
         /// Which database.
         side: SideName,
-        /// How long was waited.
+        /// How long we waited.
         waited: Duration,
         /// Why.
         source: PoolError<DialError>,
@@ -49,12 +49,12 @@ pub enum DbError {
         /// Why.
         source: tokio_postgres::Error,
     },
-    /// All connections that reading may use are in use.
+    /// All connections that may be used for reading are in use.
     #[error("no connection to the {side} database is free for reading")]
     Busy {
         /// Which database.
         side: SideName,
-        /// How long was waited.
+        /// How long we waited.
         waited: Duration,
     },
     /// The server did not answer.
@@ -64,9 +64,15 @@ pub enum DbError {
         side: SideName,
         /// What was being done.
         doing: String,
-        /// How long was waited.
+        /// How long we waited.
         waited: Duration,
     },
+}
+
+impl From<DbError> for Failure {
+    fn from(error: DbError) -> Self {
+        error.failure()
+    }
 }
 
 impl DbError {
@@ -103,7 +109,7 @@ impl DbError {
             .and_then(tokio_postgres::Error::as_db_error)
     }
 
-    /// The right that the role lacks, where the server tells that.
+    /// The object that the role lacks a right on, if the server's message names it.
     pub(crate) fn denied(&self) -> Option<Denied<'_>> {
         self.server_error().and_then(Denied::of)
     }
@@ -121,13 +127,13 @@ impl DbError {
         }
     }
 
-    /// Whether the error speaks of one row and not of the statement or the server: its values break a rule or cannot
-    /// be cast, or a trigger or another function of the database's owner fails on it.
+    /// Whether the error concerns one row, and not the statement or the server. The values of the row break a rule or
+    /// cannot be cast, or a trigger or another function of the database's owner fails on it.
     pub fn is_about_a_row(&self) -> bool {
         self.server_error().is_some_and(origin::is_about_a_row) && !self.is_of_an_event_trigger()
     }
 
-    /// Whether an event trigger refuses that temporary tables or views are made or dropped, which every run may need.
+    /// Whether an event trigger refuses to create or drop temporary tables or views, which every run may need.
     pub fn is_of_an_event_trigger(&self) -> bool {
         match self {
             Self::Query { doing, source, .. } => source
@@ -139,12 +145,12 @@ impl DbError {
         }
     }
 
-    /// Whether nothing more can be asked of the connection: the server ended it, or the error is none that a server told.
+    /// Whether the connection can no longer be used: the server ended it, or the error did not come from a server.
     pub fn ends_the_connection(&self) -> bool {
         self.server_error().is_none_or(origin::is_fatal)
     }
 
-    /// Whether a text of the server came to a GiB.
+    /// Whether a text on the server reached its limit of 1 GiB.
     pub fn is_of_a_long_row(&self) -> bool {
         self.server_error().is_some_and(|error| {
             let is_of_memory =
@@ -154,16 +160,16 @@ impl DbError {
         })
     }
 
-    /// Whether the server gave up on a computation that it may do without: it took longer than
-    /// `statement_timeout`, or takes a function that the server does not have.
+    /// Whether the server gave up on a computation that the caller can do without. It took longer than
+    /// `statement_timeout`, or needs a function that the server does not have.
     pub fn is_too_much_to_compute(&self) -> bool {
         self.server_error().is_some_and(|error| {
             [SqlState::QUERY_CANCELED, SqlState::UNDEFINED_FUNCTION].contains(error.code())
         })
     }
 
-    /// Whether what was to be locked takes no lock of ours: it is no table or view, is not there, or may not be read. To
-    /// read it tells which.
+    /// Whether a relation cannot be locked: it is no table or view, does not exist, or may not be read. Reading it
+    /// shows the reason.
     pub fn cannot_be_locked(&self) -> bool {
         self.server_error().is_some_and(|error| {
             [
@@ -183,7 +189,7 @@ impl DbError {
             .is_some_and(|error| *error.code() == SqlState::INSUFFICIENT_PRIVILEGE)
     }
 
-    /// The contract's view of the error.
+    /// Converts the error into what users see: a code, a message and a remedy.
     pub fn failure(&self) -> Failure {
         let side = self.side();
         match self {

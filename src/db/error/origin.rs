@@ -1,18 +1,18 @@
-//! What an error of a server speaks of: one row, a function of the database's owner, or the server itself.
+//! Finds out what a server's error concerns: one row, a function of the database's owner, or the server itself.
 //!
-//! Messages are translated by the server, so SQLSTATEs and the place in the server's source decide
+//! Servers translate their messages, so this is decided by the SQLSTATE and the place in the server's source code
 //! (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 
 use tokio_postgres::error::{DbError as ServerError, Severity, SqlState};
 
-/// The classes of SQLSTATE that Postgres itself uses; any other was chosen by the author of a trigger or view.
+/// The classes of SQLSTATE that Postgres itself uses. Any other was chosen by the author of a trigger or view.
 const KNOWN_CLASSES: &[&str] = &[
     "00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21", "22",
     "23", "24", "25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "40",
     "42", "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX",
 ];
 
-/// The source files of the procedural languages: an error from there was raised by a function.
+/// The source files of the procedural languages. A function raised an error that comes from one of them.
 const LANGUAGES: &[&str] = &["pl_exec.c", "plperl.c", "pltcl.c"];
 
 /// The first two characters of the SQLSTATE.
@@ -33,25 +33,27 @@ pub(super) fn is_fatal(error: &ServerError) -> bool {
     }
 }
 
-/// Whether a server refuses a connection for a setting in its options: for a name or a value that it does not know.
+/// Whether the server refuses the connection because of an option: it does not know its name or its value.
 pub(super) fn is_of_connection_settings(error: &ServerError) -> bool {
     is_fatal(error) && ["22", "42"].contains(&class(error))
 }
 
-/// Whether the error speaks of the server or its connections: out of resources, shutting down, failing disks.
+/// Whether the error concerns the server or its connections: it is out of resources, is shutting down, or its disks
+/// fail.
 fn is_of_the_server(error: &ServerError) -> bool {
     let is_state =
         ["08", "53", "58"].contains(&class(error)) || error.code().code().starts_with("57P");
     is_fatal(error) || is_state && !is_of_a_language(error)
 }
 
-/// Whether a function of the database's owner raised it, as `raise` does in PL/pgSQL, by whatever SQLSTATE.
+/// Whether a function of the database's owner raised the error, as `raise` does in PL/pgSQL, with any SQLSTATE.
 pub(super) fn is_raised(error: &ServerError) -> bool {
     !is_of_the_server(error)
         && (!has_known_class(error) || class(error) == "P0" || is_of_a_language(error))
 }
 
-/// Whether a procedural language raised it. What the server says while a function runs keeps its own place.
+/// Whether a procedural language raised the error. An error of the server itself inside a function names another
+/// file.
 fn is_of_a_language(error: &ServerError) -> bool {
     let file = error.file().unwrap_or_default();
     let name = file.rsplit('/').next().unwrap_or_default();
@@ -59,20 +61,20 @@ fn is_of_a_language(error: &ServerError) -> bool {
         && (LANGUAGES.contains(&name) || name.starts_with("plpy_") || name.starts_with("plv8"))
 }
 
-/// Whether a function of the database's owner raised it, or something fails inside one.
+/// Whether a function of the database's owner raised the error, or something failed inside one.
 pub(super) fn is_in_code_of_theirs(error: &ServerError) -> bool {
     !is_of_the_server(error) && (is_raised(error) || is_nested(error))
 }
 
-/// Whether something fails inside a function, a trigger or a row of a COPY, and not the statement as a whole.
+/// Whether something failed inside a function, a trigger or a row of a COPY, and not the statement as a whole.
 fn is_nested(error: &ServerError) -> bool {
     let context = error.where_().unwrap_or_default();
-    // A server may add the parameters of the statement.
+    // A server may add the parameters of the statement to the context.
     context.lines().any(|line| !line.contains("$1 = "))
 }
 
-/// Whether the error speaks of one row. Timeouts, deadlocks, conflicts and cancellations do so only where a function
-/// raises their SQLSTATE.
+/// Whether the error concerns one row. Timeouts, deadlocks, conflicts and cancellations do so only if a function
+/// raised their SQLSTATE.
 pub(super) fn is_about_a_row(error: &ServerError) -> bool {
     if is_out_of_memory(error) {
         return true;
@@ -84,7 +86,7 @@ pub(super) fn is_about_a_row(error: &ServerError) -> bool {
         return true;
     }
     match error.code().code() {
-        // A trigger written in C raises no other.
+        // Triggers written in C raise this one if they choose none.
         "XX000" => true,
         "42501" if is_row_security(error) => true,
         "55P03" => false,
@@ -93,8 +95,8 @@ pub(super) fn is_about_a_row(error: &ServerError) -> bool {
     }
 }
 
-/// Whether a type refuses a value in the words for SQL that is wrong, as `tsquery`, `ltree` and `regtype` do. SQL that is
-/// wrong itself is told with its place in the statement.
+/// Whether a type refuses a value with an SQLSTATE for wrong SQL, as `tsquery`, `ltree` and `regtype` do. If the SQL
+/// itself is wrong, the error has a position in the statement.
 fn is_of_a_value(error: &ServerError) -> bool {
     const OF_STATEMENTS: &[&str] = &["42501", "42809", "428C9", "42P10", "42P17"];
     error.position().is_none()
@@ -102,7 +104,7 @@ fn is_of_a_value(error: &ServerError) -> bool {
         && !OF_STATEMENTS.contains(&error.code().code())
 }
 
-/// Whether the server found no memory for a value. Where it has none at all, every row fails, and with them the run.
+/// Whether the server found no memory for a value. If it has none at all, every row fails, and so does the run.
 fn is_out_of_memory(error: &ServerError) -> bool {
     let file = error.file().unwrap_or_default();
     !is_fatal(error)
@@ -115,7 +117,7 @@ fn is_row_security(error: &ServerError) -> bool {
     error.routine() == Some("ExecWithCheckOptions")
 }
 
-/// The function that failed, as the server names it, without values or SQL.
+/// The function that failed, as the server names it. Lines of the context with values or SQL are skipped.
 pub(super) fn function(error: &ServerError) -> Option<&str> {
     let is_plain =
         |line: &&str| line.contains('(') && !line.contains(['"', '\'', '$', '\u{ab}', '\u{201e}']);

@@ -1,4 +1,4 @@
-//! The code of the contract and the remedy for an error of a server.
+//! Chooses the error code and the remedy for an error of a server.
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
@@ -8,12 +8,13 @@ use super::origin::{self, class};
 use crate::db::SideName;
 use crate::error::ErrorCode;
 
-/// The statements that make and drop temporary tables, views and indexes, which an event trigger may refuse, and that run
-/// no other code of the database's owner.
-const OF_TEMPORARY_TABLES: [&str; 14] = [
+/// The statements that create and drop temporary tables, views and indexes. An event trigger may refuse them, and
+/// they run no other code of the database's owner.
+const OF_TEMPORARY_TABLES: [&str; 15] = [
     "create the staging tables",
     "create the text staging table",
     "index the text staging table",
+    "look for the local rows of the extent",
     "plan the changes",
     "drop the outdated plan",
     "index the plan",
@@ -27,15 +28,15 @@ const OF_TEMPORARY_TABLES: [&str; 14] = [
     "forget who was noted",
 ];
 
-/// Whether an event trigger fails in a statement of ours.
+/// Whether an event trigger failed in one of our statements.
 pub(super) fn is_of_an_event_trigger(doing: &str, error: &ServerError) -> bool {
     OF_TEMPORARY_TABLES.contains(&doing) && origin::is_in_code_of_theirs(error)
 }
 
-/// What to do where a publication's row filter or column list keeps the local table from being updated.
+/// What to do if the row filter or column list of a publication keeps the local table from being updated.
 pub(crate) const PUBLICATION_REMEDY: &str = "As the owner of the publication: let its row filter read only columns of the table's replica identity, and its column list name all of these (`alter publication <publication> set table <table> ...`). Or change the identity: `alter table <table> replica identity using index <unique index>`, or `replica identity full`, which fits any row filter and no column list. `meter-sync check` names the publication.";
 
-/// The contract's code of what a server says. Never `INTERNAL`: whatever a server refuses is no bug of ours to its reader.
+/// The code for an error of a server. Never `INTERNAL`: what a server refuses is not a bug of ours to the user.
 pub(super) fn code(side: SideName, error: &ServerError) -> ErrorCode {
     if origin::is_raised(error) {
         return rows(side);
@@ -62,7 +63,7 @@ pub(super) fn code(side: SideName, error: &ServerError) -> ErrorCode {
     }
 }
 
-/// The rows are at fault, or the code that judges them.
+/// The code for an error in the rows, or in the owner's code that checks them.
 fn rows(side: SideName) -> ErrorCode {
     match side {
         SideName::Remote => ErrorCode::RemoteSchema,
@@ -91,7 +92,7 @@ pub(super) fn auth(side: SideName) -> ErrorCode {
     }
 }
 
-/// A remedy that fits the cause better than the code's own; with the server's hint, where it gives one.
+/// The remedy for this error, with the server's hint where that helps; `None` if the remedy of the code fits best.
 pub(super) fn of(side: SideName, doing: &str, error: &ServerError) -> Option<String> {
     let remedy = match origin::is_raised(error) {
         true => Some(of_code_of_theirs(side, doing)),
@@ -119,7 +120,7 @@ fn of_code_of_theirs(side: SideName, doing: &str) -> String {
     }
 }
 
-/// What is known of one SQLSTATE.
+/// The remedy for one SQLSTATE.
 fn of_state(side: SideName, error: &ServerError) -> Option<String> {
     let url = side.url_variable();
     Some(match error.code().code() {
@@ -171,7 +172,7 @@ fn of_state(side: SideName, error: &ServerError) -> Option<String> {
     })
 }
 
-/// What is known of a class of SQLSTATEs.
+/// The remedy for a class of SQLSTATEs.
 fn of_class(side: SideName, error: &ServerError) -> Option<String> {
     Some(match (class(error), side) {
         ("HV", _) => format!(
@@ -208,14 +209,14 @@ fn connections(side: SideName) -> String {
     )
 }
 
-/// Whether a setting is asked for that is not set: told by the place in the server's source.
+/// Whether the statement reads a setting that is not set. Detected by the place in the server's source code.
 fn is_of_settings(error: &ServerError) -> bool {
     error.file().is_some_and(|file| file.starts_with("guc"))
 }
 
 fn unset(side: SideName, error: &ServerError) -> String {
     let is_setting = |word: &&str| word.contains('.') && !word.ends_with('.');
-    // Messages are quoted as is usual in their language.
+    // The quotation marks depend on the language of the message.
     let quotes = [
         '"', '\u{ab}', '\u{bb}', '\u{201e}', '\u{201c}', '\u{201d}', '\'',
     ];

@@ -1,4 +1,4 @@
-//! A transaction that names its statements, ends every wait, and knows its side.
+//! A transaction on one side, which names its statements and limits every wait.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -12,28 +12,28 @@ use futures_util::StreamExt;
 use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use super::bounds::{Bounds, RoleLimits};
-use super::dial::LastWords;
+use super::dial::LastServerError;
 use super::param::{Param, typed};
-use super::{DbError, Local, Side, Waits};
+use super::{DbError, Local, Side, Timeouts};
 
 mod opening;
 
-/// An open transaction; rolled back when dropped without [`Tx::commit`].
+/// An open transaction. It is rolled back if dropped without [`Tx::commit`].
 pub struct Tx<'c, S> {
     inner: Transaction<'c>,
-    /// Set from a request till its answer; stays set where we stopped waiting.
+    /// Set while an answer is due; stays set if we stopped waiting for it.
     answer_due: &'c AtomicBool,
-    waits: Waits,
+    waits: Timeouts,
     opened: Instant,
-    words: LastWords,
-    /// What the role, the database or the server set for it.
+    words: LastServerError,
+    /// The limits that the role, its database or the server sets.
     role_limits: RoleLimits,
     bounds: Bounds,
     /// The shortest time that an answer took so far, in microseconds.
     shortest_us: AtomicU64,
-    /// How many bytes of rows the server sent, each with the head of its message.
+    /// How many bytes of rows the server has sent, including the headers of their messages.
     bytes_read: AtomicU64,
-    /// The path by which the role finds objects, as `set search_path` takes it.
+    /// The role's own search path, as `set search_path` takes it.
     role_path: String,
     /// The encoding of the database.
     encoding: String,
@@ -42,22 +42,22 @@ pub struct Tx<'c, S> {
     side: PhantomData<S>,
 }
 
-/// What comes before a row of a COPY: type and length of the message.
+/// The bytes before a row of a COPY: type and length of the message.
 const COPY_HEAD: usize = 5;
-/// What comes before the values of a row: type and length of the message, and the number of values.
+/// The bytes before the values of a row: type and length of the message, and the number of values.
 const ROW_HEAD: usize = 7;
-/// What comes before each value.
+/// The bytes before each value: its length.
 const VALUE_HEAD: usize = 4;
 
-/// What is farther than this, there and back, is not near.
+/// A server with a round trip below this is near.
 const NEAR: Duration = Duration::from_millis(3);
 
 impl<'c, S: Side> Tx<'c, S> {
     pub(super) fn new(
         inner: Transaction<'c>,
         answer_due: &'c AtomicBool,
-        waits: Waits,
-        words: LastWords,
+        waits: Timeouts,
+        words: LastServerError,
     ) -> Self {
         Self {
             inner,
@@ -76,7 +76,7 @@ impl<'c, S: Side> Tx<'c, S> {
         }
     }
 
-    /// What the role, the database or the server set for the role's transactions.
+    /// The limits that the role, its database or the server sets for the role's transactions.
     pub fn role_limits(&self) -> RoleLimits {
         self.role_limits
     }
@@ -86,19 +86,18 @@ impl<'c, S: Side> Tx<'c, S> {
         &self.encoding
     }
 
-    /// Whether triggers and foreign keys do not work in this transaction: the role has `session_replication_role = replica`,
-    /// and no right to set another.
+    /// Whether triggers and foreign keys are off in this transaction: the role has
+    /// `session_replication_role = replica`, and no right to change it.
     pub fn is_replica(&self) -> bool {
         self.is_replica
     }
 
-    /// Whether every text of the database can be shown.
+    /// Whether the encoding is UTF-8, so that every text of the database can be shown.
     pub fn is_utf8(&self) -> bool {
         self.encoding == "UTF8"
     }
 
-    /// Whether a question and its answer are on the way for as short a time as within a building, by the
-    /// shortest time that one took in this transaction.
+    /// Whether the server is as near as in the same building, judged by the shortest answer in this transaction.
     pub fn is_near(&self) -> bool {
         Duration::from_micros(self.shortest_us.load(Ordering::Relaxed)) < NEAR
     }
@@ -112,7 +111,7 @@ impl<'c, S: Side> Tx<'c, S> {
         self.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// The next row of a COPY; what comes of it is told of under the name of the statement.
+    /// Reads the next row of a COPY; returns `None` at its end. Errors name the statement `doing`.
     pub async fn next(
         &self,
         rows: &mut Pin<&mut CopyOutStream>,
@@ -127,7 +126,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(Some(row))
     }
 
-    /// How long the next bytes are waited for.
+    /// How long we wait for the next bytes.
     pub fn patience(&self) -> Duration {
         self.waits.answer()
     }
@@ -151,23 +150,24 @@ impl<'c, S: Side> Tx<'c, S> {
         answer
     }
 
-    /// The error of a statement. Where the connection is closed, what the server said before it closed it.
+    /// Wraps the error of a statement. If the connection is closed, the error says why the server closed it, if that
+    /// is known.
     pub fn failed(&self, doing: impl Into<String>, source: tokio_postgres::Error) -> DbError {
         DbError::query::<S>(doing, self.words.explain(source, self.opened))
     }
 
-    /// Whether we stopped waiting for the server: nothing more can be done in this transaction.
+    /// Whether we stopped waiting for an answer of the server. Nothing more can be done in this transaction then.
     pub fn is_silent(&self) -> bool {
         self.answer_due.load(Ordering::Relaxed)
     }
 
-    /// Runs a statement; gives the number of rows it touched.
+    /// Runs a statement; returns the number of rows that it touched.
     pub async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, DbError> {
         self.answer(sql, self.inner.execute_typed(sql, &typed(params)))
             .await
     }
 
-    /// Runs a query; gives its rows.
+    /// Runs a query; returns its rows.
     pub async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, DbError> {
         let rows = self
             .answer(sql, self.inner.query_typed(sql, &typed(params)))
@@ -176,7 +176,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(rows)
     }
 
-    /// Runs a query that gives one row.
+    /// Runs a query that returns one row.
     pub async fn query_one(&self, sql: &str, params: &[Param<'_>]) -> Result<Row, DbError> {
         let row = self
             .answer(sql, self.inner.query_typed_one(sql, &typed(params)))
@@ -185,7 +185,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(row)
     }
 
-    /// Runs a query that gives one row or none.
+    /// Runs a query that returns one row or none.
     pub async fn query_opt(&self, sql: &str, params: &[Param<'_>]) -> Result<Option<Row>, DbError> {
         let row = self
             .answer(sql, self.inner.query_typed_opt(sql, &typed(params)))
@@ -199,7 +199,7 @@ impl<'c, S: Side> Tx<'c, S> {
         self.answer(sql, self.inner.batch_execute(sql)).await
     }
 
-    /// Runs statements without parameters; gives all their rows, whose values are text.
+    /// Runs statements without parameters; returns all their rows, with values as text.
     pub async fn simple(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, DbError> {
         let messages = self.answer(sql, self.inner.simple_query(sql)).await?;
         let rows: Vec<SimpleQueryRow> = messages.into_iter().filter_map(row).collect();
@@ -207,8 +207,8 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(rows)
     }
 
-    /// The names of a query's columns, without a row of it. No statement is left prepared, which a
-    /// pooler would hand to the next client.
+    /// The names of a query's columns, found without reading a row. Prepares no statement, because a pooler could
+    /// pass it on to its next client.
     pub async fn columns_of(&self, query: &str) -> Result<Vec<String>, DbError> {
         let sql = format!("-- describe the query\nselect q.* from ({query}\n) q limit 0");
         let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;
@@ -221,7 +221,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(names)
     }
 
-    /// Starts `copy .. to stdout`. Its rows are due until another statement is answered.
+    /// Starts `copy .. to stdout`. Its rows count as a due answer until another statement is answered.
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOutStream, DbError> {
         let rows = self.answer(sql, self.inner.copy_out(sql)).await?;
         self.answer_due.store(true, Ordering::Relaxed);
@@ -233,7 +233,7 @@ impl<'c, S: Side> Tx<'c, S> {
         self.answer(sql, self.inner.copy_in(sql)).await
     }
 
-    /// Lets the server take so long for each statement that follows in this transaction.
+    /// Sets the time limit of each statement that follows in this transaction. A lower limit of the role stays.
     pub async fn allow_each_statement(&self, limit: Duration) -> Result<(), DbError> {
         let limit_ms = self.role_limits.statement(limit).as_millis();
         self.batch(&format!(
@@ -242,17 +242,17 @@ impl<'c, S: Side> Tx<'c, S> {
         .await
     }
 
-    /// Marks a point to come back to.
+    /// Sets a savepoint.
     pub async fn savepoint(&self, name: &'static str) -> Result<(), DbError> {
         self.batch(&format!("savepoint {name}")).await
     }
 
-    /// Keeps what was done since the savepoint.
+    /// Releases the savepoint: keeps what was done since.
     pub async fn release(&self, name: &'static str) -> Result<(), DbError> {
         self.batch(&format!("release savepoint {name}")).await
     }
 
-    /// Undoes what was done since the savepoint, locks on rows included.
+    /// Rolls back to the savepoint and releases it. Row locks that were taken since are released, too.
     pub async fn back_to(&self, name: &'static str) -> Result<(), DbError> {
         self.batch(&format!(
             "rollback to savepoint {name}; release savepoint {name}"
@@ -260,7 +260,7 @@ impl<'c, S: Side> Tx<'c, S> {
         .await
     }
 
-    /// Commits. After an error it is not known whether the server did.
+    /// Commits. After an error it is not known whether the server has committed.
     pub async fn commit(self) -> Result<(), DbError> {
         let Self {
             inner,
@@ -285,16 +285,17 @@ impl<'c, S: Side> Tx<'c, S> {
 }
 
 impl Tx<'_, Local> {
-    /// From here on the transaction holds rows and waits for nobody but us: where we are frozen the server ends it, and
-    /// lets go of them, as soon as it would a statement.
+    /// Shortens the idle limit of a transaction that holds row locks from now on and no longer waits for the other
+    /// database. If this process freezes, the server ends the transaction, and releases the locks, as soon as it
+    /// would end a statement.
     pub async fn hold_rows(&self) -> Result<(), DbError> {
         let idle = self.role_limits.idle(self.waits.alone());
         self.batch(&format!("-- hold rows\n{idle}")).await
     }
 }
 
-/// What both sides answer, asked at once. If one fails the other is still waited for, so that no answer is
-/// left due and its transaction can go on.
+/// Waits for both sides at the same time and returns both results. If one fails, it still waits for the other, so
+/// that no answer is left due and that transaction can go on.
 pub async fn both<A, B, E>(
     there: impl Future<Output = Result<A, E>>,
     here: impl Future<Output = Result<B, E>>,
@@ -322,7 +323,7 @@ fn row(message: SimpleQueryMessage) -> Option<SimpleQueryRow> {
     }
 }
 
-/// The name a statement gives itself in its first line, `-- name`.
+/// The name of a statement, which its first line gives as `-- name`.
 fn statement_name(sql: &str) -> String {
     let first = sql.lines().next().unwrap_or_default().trim();
     first.strip_prefix("-- ").unwrap_or(first).to_owned()

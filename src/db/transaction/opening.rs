@@ -1,38 +1,38 @@
-//! What a transaction sets before its first statement: limits, locks, path. On the remote nothing of it takes a snapshot
-//! before the locks are held.
+//! What a transaction does before its first statement: it sets limits, takes locks and pins the search path. On the
+//! remote, it takes no snapshot before the locks are held.
 
 use std::time::Duration;
 
 use super::{Bounds, DbError, RoleLimits, Tx, first_values};
 use crate::db::{ServerClock, Side, SideName, quote};
 
-/// What is being done while the relations of a snapshot are locked.
+/// How errors name the step that locks the relations of a snapshot.
 const LOCK: &str = "lock the tables to be read";
 
-/// Only the objects that Postgres came with are found by a bare name: whoever may create functions and operators in a
-/// schema of the role's own path would else have them run with our rights
+/// Makes unqualified names find only built-in objects. Otherwise, anyone who may create functions or operators in a
+/// schema of the role's own search path could have them run with our rights
 /// (<https://www.postgresql.org/docs/current/ddl-schemas.html#DDL-SCHEMAS-PATTERNS>).
 const PINNED_PATH: &str = "set local search_path = pg_catalog, pg_temp";
 
-/// The savepoint around the locks of a snapshot.
+/// The savepoint before the locks of a snapshot.
 const LOCKS: &str = "meter_sync_locks";
 
-/// The `session_replication_role` under which neither triggers nor foreign keys work.
+/// The `session_replication_role` that turns triggers and foreign keys off.
 const REPLICA: &str = "replica";
 
-/// The savepoint around the setting that ends it.
+/// The savepoint before the statement that turns triggers on.
 const TRIGGERS: &str = "meter_sync_triggers";
 
-/// Lets a server in the middle of a statement look for a client that died or gave up, so that it holds
-/// neither lock nor connection for it. Postgres has it from version 14, surely on Linux; elsewhere the
-/// statement's own time limit does it.
+/// Makes a server that is running a statement check whether its client has died or given up, so that it does not hold
+/// locks and the connection for it. Postgres has this since version 14, with certainty on Linux. Elsewhere, the
+/// statement's own time limit ends it.
 const NOTICE_A_DEAD_CLIENT: &str = "\
     select set_config('client_connection_check_interval', '1000', true) \
     where current_setting('client_connection_check_interval', true) is not null \
     and version() like '%linux%'";
 
-/// Lets a server that sends rows to a client that is frozen give up, where it has the setting (Postgres 12 on Linux). Not
-/// together with keepalives, which it would hold back.
+/// Makes a server that sends rows to a frozen client give up, where it has the setting (Postgres 12 on Linux). Not
+/// used together with keepalives, which it would delay.
 fn notice_a_frozen_client(limit: Duration) -> String {
     let limit_ms = limit.as_millis();
     format!(
@@ -45,7 +45,8 @@ fn notice_a_frozen_client(limit: Duration) -> String {
 const NOW: &str = "select (extract(epoch from pg_catalog.clock_timestamp()) operator(pg_catalog.*) 1000000)::bigint";
 
 impl<S: Side> Tx<'_, S> {
-    /// Sets what holds for the transaction; of the role's own limits and ours the lower ones. Nothing here takes a snapshot.
+    /// Applies the settings and limits of the transaction. Of the role's own limits and ours, the lower ones hold.
+    /// Takes no snapshot.
     pub(in crate::db) async fn set_bounds(
         &mut self,
         name: &str,
@@ -64,8 +65,8 @@ impl<S: Side> Tx<'_, S> {
             .await
     }
 
-    /// Locks relations against rewrites, then pins the path and looks at the server's clock; nothing before that takes a
-    /// snapshot.
+    /// Locks relations against rewrites, then pins the search path and reads the server's clock. Takes no snapshot
+    /// before the locks are held.
     pub(in crate::db) async fn lock_and_pin(
         &mut self,
         locks: &[String],
@@ -107,7 +108,7 @@ impl<S: Side> Tx<'_, S> {
         }
     }
 
-    /// Lets triggers and foreign keys work, where the role may.
+    /// Turns triggers and foreign keys on, if the role may do so.
     async fn fire_triggers(&mut self) -> Result<(), DbError> {
         self.savepoint(TRIGGERS).await?;
         let sql = "-- fire triggers\nset local session_replication_role = origin";
@@ -121,7 +122,7 @@ impl<S: Side> Tx<'_, S> {
         }
     }
 
-    /// Locks what can be locked.
+    /// Locks each relation that can be locked and skips the others.
     async fn lock_one_by_one(&self, locks: &[String]) -> Result<(), DbError> {
         if locks.len() < 2 {
             return Ok(());
@@ -146,7 +147,8 @@ impl<S: Side> Tx<'_, S> {
         .await
     }
 
-    /// Locks a relation as the role finds it, with the pinned path again afterwards. What failed is undone.
+    /// Locks a relation, found on the role's own search path, and pins the path again. If the relation cannot be
+    /// locked, rolls back before it returns the error.
     pub async fn lock_as_role(&self, relation: &str) -> Result<(), DbError> {
         let path = quote::literal(&self.role_path());
         let sql = format!(
@@ -162,8 +164,7 @@ impl<S: Side> Tx<'_, S> {
         locked
     }
 
-    /// The path by which the role finds objects, as `set search_path` and `set_config` take it. What Postgres came
-    /// with comes first in it.
+    /// The role's own search path, as `set search_path` and `set_config` take it. Built-in objects come first in it.
     pub fn role_path(&self) -> String {
         match self.role_path.contains("pg_catalog") {
             true => format!("pg_catalog, {}", self.role_path),
@@ -171,10 +172,11 @@ impl<S: Side> Tx<'_, S> {
         }
     }
 
-    /// Lets what follows find objects as the role does, for code of the database's owner that rests on it: views, row
-    /// security, triggers, checks. Statements of ours name everything in full then.
+    /// Switches to the role's own search path, for code of the database's owner that relies on it: views, row
+    /// security, triggers, checks. Our own statements must then qualify every name.
     pub async fn use_role_path(&self) -> Result<(), DbError> {
-        // As a value: what the role or the URL gives need be no list of names that SQL takes.
+        // Passed as a value, because the path that the role or the URL sets need not be a list of names that SQL
+        // accepts.
         let path = quote::literal(&self.role_path());
         self.batch(&format!(
             "-- use the path of the role\nselect pg_catalog.set_config('search_path', {path}, true)"
@@ -182,7 +184,7 @@ impl<S: Side> Tx<'_, S> {
         .await
     }
 
-    /// Ends [`Tx::use_role_path`].
+    /// Pins the search path again, after [`Tx::use_role_path`].
     pub async fn pin_path(&self) -> Result<(), DbError> {
         self.batch(&format!("-- pin the path\n{PINNED_PATH}")).await
     }

@@ -1,8 +1,9 @@
-//! What every request passes before a route sees it: Host, Origin, announced length, bearer token or cookie.
+//! Checks every request before its route sees it: `Host`, `Origin`, announced length, and bearer token or cookie.
 //!
-//! A browser sends its cookie unasked, so a request that changes something on the strength of a cookie, or by a
-//! form of the page, must come from a page of our own. The token that was shown goes on in the request's
-//! extensions as [`Token`], for an endpoint such as MCP where reading and triggering share one path and method.
+//! A browser adds its cookie to any request, also to one that another site caused. So a request that changes something
+//! must come from a page of this server if it is a form of the page, or if it has a cookie or `Origin` but no bearer
+//! token. The caller's [`Token`] is added to the request's extensions. Endpoints such as MCP need it, because there
+//! reading and triggering share one path and method.
 
 use std::sync::Arc;
 
@@ -18,47 +19,54 @@ use tracing::Instrument;
 
 use super::hosts::Hosts;
 use super::oauth::OAuth;
-use super::problem::Problem;
-use super::{cookie, health, page};
+use super::request_error::RequestError;
+use super::{health, session_cookie};
 use crate::clock;
 use crate::config::{Config, Token, Tokens};
 use crate::shutdown::Shutdown;
 use crate::trace::{self, TraceId};
+use page_paths::PagePaths;
 
-/// No request of ours needs a thousandth of it.
+pub(crate) mod page_paths;
+
+/// The longest body accepted. Requests to this server need less than a thousandth of it.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// Where a POST is no wish to change anything by itself.
+/// The paths of MCP that take a POST. Whether it changes something depends on the tool that is called.
 const MCP_PATHS: [&str; 2] = ["/mcp", "/messages"];
-/// What an orchestrator asks, which holds no token.
-const OPEN_PATHS: [&str; 3] = [health::LIVE_PATH, health::READY_PATH, page::SIGN_IN];
-/// Where a cookie counts for nothing, so that no page that a browser shows can speak for its user there.
+/// The health checks. They need no token, because orchestrators have none.
+const OPEN_PATHS: [&str; 2] = [health::LIVE_PATH, health::READY_PATH];
+/// The folder of well-known paths (RFC 8615). It needs no token: MCP clients look there for OAuth metadata.
+pub(crate) const WELL_KNOWN: &str = "/.well-known/";
+/// The paths of MCP, where cookies are ignored. So no page in a browser can call MCP in its user's name.
 const NO_COOKIE_PATHS: [&str; 3] = ["/mcp", "/messages", "/sse"];
 
-/// What a browser says of who asks, and for what (<https://www.w3.org/TR/fetch-metadata/>).
+/// Headers in which a browser says from which site and for what purpose a request comes
+/// (<https://www.w3.org/TR/fetch-metadata/>).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// Who may ask.
+/// The settings that requests are checked against.
 #[derive(Debug)]
 pub(super) struct Guards {
+    pages: PagePaths,
     hosts: Hosts,
     tokens: Tokens,
     oauth: Option<OAuth>,
     read_only: bool,
 }
 
-/// What a request shows of its caller.
-enum Shown {
-    /// Nothing, and nothing is asked for.
+/// The credentials of a request.
+enum Credentials {
+    /// None, and the route needs none.
     Nothing,
-    /// A token of the settings, or its cookie.
+    /// A token of the settings, sent as a bearer token or as a cookie.
     Token(Token),
-    /// What may be an access token, not checked yet.
+    /// A bearer token that has the form of an access token (OAuth). It is not verified yet.
     AccessToken(String),
 }
 
-/// The routes behind the guards; nothing may be added to them afterwards.
+/// Puts the routes behind the guards. Routes that are added afterwards are not guarded.
 pub(super) fn guard(routes: Router, guards: Guards) -> Router {
     routes
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -72,7 +80,7 @@ async fn in_its_trace(request: Request, next: Next) -> Response {
 }
 
 async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Next) -> Response {
-    let needs_trigger = needs_trigger(&request);
+    let needs_trigger = guards.needs_trigger(&request);
     let admitted = match guards.screen(&request) {
         Ok(shown) => guards.admit(shown, needs_trigger).await,
         Err(problem) => Err(problem),
@@ -85,12 +93,14 @@ async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Ne
             let response = next.run(request).await;
             streams::end_with_token(&method, response, token, guards.tokens.clone())
         }
-        Err(Problem::TokenMissing | Problem::TokenUnknown) if is_for_a_person(&request) => {
+        Err(RequestError::TokenMissing | RequestError::TokenUnknown)
+            if guards.is_for_a_person(&request) =>
+        {
             let asked = request.uri().path_and_query();
             let asked = asked.filter(|_| request.method() == Method::GET);
             let asked = asked.map_or("/", PathAndQuery::as_str);
             let asked = utf8_percent_encode(asked, NON_ALPHANUMERIC);
-            Redirect::to(&format!("{}?next={asked}", page::SIGN_IN)).into_response()
+            Redirect::to(&format!("{}?next={asked}", guards.pages.sign_in)).into_response()
         }
         Err(problem) => {
             tracing::debug!(
@@ -104,9 +114,10 @@ async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Ne
 }
 
 impl Guards {
-    pub(super) fn of(config: &Config, shutdown: &Shutdown) -> Self {
+    pub(super) fn of(config: &Config, pages: PagePaths, shutdown: &Shutdown) -> Self {
         let oauth = config.oauth.clone();
         Self {
+            pages,
             hosts: Hosts::new(config.listen, &config.allowed_hosts),
             tokens: config.tokens.clone(),
             oauth: oauth.map(|settings| OAuth::new(settings, shutdown)),
@@ -114,47 +125,53 @@ impl Guards {
         }
     }
 
-    /// The checks that need no waiting. Gives what the request shows of its caller.
-    fn screen(&self, request: &Request) -> Result<Shown, Problem> {
+    /// Runs the checks that need no waiting, and returns the credentials of the request.
+    fn screen(&self, request: &Request) -> Result<Credentials, RequestError> {
         self.check_host(request)?;
         self.check_origin(request.headers())?;
         check_site(request)?;
         check_length(request.headers())?;
         let path = request.uri().path();
-        if changes_something(request) && is_of_a_browser(request) {
+        if changes_something(request) && self.is_of_a_browser(request) {
             self.check_own_origin(request.headers())?;
         }
-        let asks_for_tokens = self.oauth.is_some() || !self.tokens.is_empty();
-        if !asks_for_tokens
+        let requires_token = self.oauth.is_some() || !self.tokens.is_empty();
+        if !requires_token
             || OPEN_PATHS.contains(&path)
-            || path.starts_with(page::assets::FOLDER)
-            || path.starts_with(page::WELL_KNOWN)
+            || path == self.pages.sign_in
+            || path.starts_with(self.pages.assets)
+            || path.starts_with(WELL_KNOWN)
         {
-            return Ok(Shown::Nothing);
+            return Ok(Credentials::Nothing);
         }
         self.shown(request)
     }
 
-    /// Lets a caller in, with their token where one is asked for.
-    async fn admit(&self, shown: Shown, needs_trigger: bool) -> Result<Option<Token>, Problem> {
+    /// Verifies the credentials. Returns the caller's token, or `None` if the route needs none. The error is
+    /// `TokenReadOnly` if `needs_trigger` and the token only allows reading.
+    async fn admit(
+        &self,
+        shown: Credentials,
+        needs_trigger: bool,
+    ) -> Result<Option<Token>, RequestError> {
         let token = match (shown, &self.oauth) {
-            (Shown::Nothing, _) => return Ok(None),
-            (Shown::Token(token), _) => token,
-            (Shown::AccessToken(token), Some(oauth)) => oauth.caller(&token).await?,
-            (Shown::AccessToken(_), None) => return Err(Problem::TokenUnknown),
+            (Credentials::Nothing, _) => return Ok(None),
+            (Credentials::Token(token), _) => token,
+            (Credentials::AccessToken(token), Some(oauth)) => oauth.caller(&token).await?,
+            (Credentials::AccessToken(_), None) => return Err(RequestError::TokenUnknown),
         };
         match needs_trigger && !token.may_trigger {
-            true => Err(Problem::TokenReadOnly),
+            true => Err(RequestError::TokenReadOnly),
             false => Ok(Some(token)),
         }
     }
 
-    /// The answer to a request that is not let in.
-    fn refuse(&self, problem: Problem, request: &Request) -> Response {
+    /// The response to a request that failed a check.
+    fn refuse(&self, problem: RequestError, request: &Request) -> Response {
         let mut response = problem.into_response();
-        // An MCP client asks for the scopes named here, and only then is shown the tools that need them.
+        // An MCP client requests the scopes named in this header. It sees the tools that trigger only with that scope.
         let is_of_mcp = NO_COOKIE_PATHS.contains(&request.uri().path());
-        let may_trigger = needs_trigger(request) || is_of_mcp && !self.read_only;
+        let may_trigger = self.needs_trigger(request) || is_of_mcp && !self.read_only;
         let oauth = self.oauth.as_ref();
         if let Some(challenge) = oauth.and_then(|oauth| oauth.challenge(problem, may_trigger)) {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
@@ -162,66 +179,87 @@ impl Guards {
         response
     }
 
-    /// A page beside ours, such as one on another port of this machine, is not ours.
-    fn check_own_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    fn is_for_a_person(&self, request: &Request) -> bool {
+        let (path, headers) = (request.uri().path(), request.headers());
+        self.pages.is_for_a_person(request.method(), path, headers)
+    }
+
+    /// Whether a browser may have sent the request without its user's intent. True for a form of the page, and for a
+    /// request with `Origin` or a cookie but no bearer token. A browser never adds a bearer token by itself.
+    fn is_of_a_browser(&self, request: &Request) -> bool {
+        let headers = request.headers();
+        self.pages.is_form(request.uri().path())
+            || (bearer(headers).is_none()
+                && (headers.contains_key(ORIGIN) || headers.contains_key(COOKIE)))
+    }
+
+    /// Whether the request needs a token that may trigger.
+    fn needs_trigger(&self, request: &Request) -> bool {
+        changes_something(request) && !self.pages.is_harmless(request.uri().path())
+    }
+
+    /// Checks that the request comes from a page of this server. A page on another port of this machine is refused.
+    fn check_own_origin(&self, headers: &HeaderMap) -> Result<(), RequestError> {
         let host = only(headers, &HOST).unwrap_or_default();
         only(headers, &ORIGIN)
             .filter(|origin| self.hosts.is_own_origin(origin, host))
             .map(|_| ())
-            .ok_or(Problem::OriginNotOwn)
+            .ok_or(RequestError::OriginNotOwn)
     }
 
-    /// The name in the request line counts before the header's (RFC 9112, section 3.2.2), so both
-    /// are checked.
-    fn check_host(&self, request: &Request) -> Result<(), Problem> {
+    /// Checks the host name in the `Host` header and in the request line, which takes precedence over the header (RFC
+    /// 9112, section 3.2.2).
+    fn check_host(&self, request: &Request) -> Result<(), RequestError> {
         let line = request.uri().authority();
-        let header = only(request.headers(), &HOST).ok_or(Problem::HostNotAllowed)?;
+        let header = only(request.headers(), &HOST).ok_or(RequestError::HostNotAllowed)?;
         if self.hosts.allow(header) && line.is_none_or(|name| self.hosts.allow(name.as_str())) {
             Ok(())
         } else {
-            Err(Problem::HostNotAllowed)
+            Err(RequestError::HostNotAllowed)
         }
     }
 
-    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), RequestError> {
         if !headers.contains_key(ORIGIN) {
-            return Ok(()); // no browser
+            return Ok(()); // no browser, or a plain GET, which `check_site` covers
         }
         only(headers, &ORIGIN)
             .filter(|origin| self.hosts.allow_origin(origin))
             .map(|_| ())
-            .ok_or(Problem::OriginNotAllowed)
+            .ok_or(RequestError::OriginNotAllowed)
     }
 
-    /// The token that the request shows, or its cookie stands for.
-    fn shown(&self, request: &Request) -> Result<Shown, Problem> {
+    /// Returns the request's bearer token, or the token that its cookie was made for. An unknown bearer token is an
+    /// error, even if there is a cookie.
+    fn shown(&self, request: &Request) -> Result<Credentials, RequestError> {
         let headers = request.headers();
         let tokens = self.tokens.now();
         if let Some(shown) = bearer(headers) {
-            return match cookie::find(&tokens, shown.as_bytes()) {
-                Some(token) => Ok(Shown::Token(token.clone())),
+            return match session_cookie::find(&tokens, shown.as_bytes()) {
+                Some(token) => Ok(Credentials::Token(token.clone())),
                 None if self.oauth.is_some() && OAuth::is_jwt(shown) => {
-                    Ok(Shown::AccessToken(shown.to_owned()))
+                    Ok(Credentials::AccessToken(shown.to_owned()))
                 }
-                None => Err(Problem::TokenUnknown),
+                None => Err(RequestError::TokenUnknown),
             };
         }
         let is_taken = !NO_COOKIE_PATHS.contains(&request.uri().path());
         let mut cookies = headers.get_all(COOKIE).iter().filter(|_| is_taken);
         let now = clock::now();
-        // Other programs of the host have cookies of their own, in whatever letters.
+        // Other programs on this host may set cookies that are not ASCII.
         let token = |header: &HeaderValue| {
             let header = String::from_utf8_lossy(header.as_bytes());
-            cookie::token(&tokens, &header, now)
+            session_cookie::token(&tokens, &header, now)
         };
         let token = cookies.find_map(token);
-        let token = token.cloned().ok_or(Problem::TokenMissing);
-        token.map(Shown::Token)
+        let token = token.cloned().ok_or(RequestError::TokenMissing);
+        token.map(Credentials::Token)
     }
 }
 
-/// A browser says so when a page of another site makes it ask. All that such a page may do is to lead here.
-fn check_site(request: &Request) -> Result<(), Problem> {
+/// Refuses requests that a page of another site causes, as `Sec-Fetch-Site` says. Such a page may only link to this
+/// server: a GET that opens a document.
+fn check_site(request: &Request) -> Result<(), RequestError> {
     let headers = request.headers();
     if only(headers, &SEC_FETCH_SITE) != Some("cross-site") {
         return Ok(());
@@ -229,49 +267,26 @@ fn check_site(request: &Request) -> Result<(), Problem> {
     let leads_here = request.method() == Method::GET
         && only(headers, &SEC_FETCH_MODE) == Some("navigate")
         && only(headers, &SEC_FETCH_DEST) == Some("document");
-    leads_here.then_some(()).ok_or(Problem::OriginNotAllowed)
+    leads_here
+        .then_some(())
+        .ok_or(RequestError::OriginNotAllowed)
 }
 
-fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
+fn check_length(headers: &HeaderMap) -> Result<(), RequestError> {
     let announced = only(headers, &CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
     match announced {
-        Some(bytes) if bytes > MAX_BODY_BYTES => Err(Problem::BodyTooLarge),
+        Some(bytes) if bytes > MAX_BODY_BYTES => Err(RequestError::BodyTooLarge),
         Some(_) | None => Ok(()),
     }
 }
 
-/// Whether a person with a browser asks for a page, or presses a button of one.
-fn is_for_a_person(request: &Request) -> bool {
-    let path = request.uri().path();
-    let is_ours = match *request.method() {
-        Method::GET => page::is_page(path),
-        Method::POST => page::POSTS.contains(&path),
-        _ => false,
-    };
-    is_ours && page::wants_page(request.headers())
-}
-
-/// Whether a browser may have sent it without its user's will: a form of the page, what a page of some site asks
-/// for, or a cookie, which goes with whatever is asked. A bearer token is shown on purpose.
-fn is_of_a_browser(request: &Request) -> bool {
-    let headers = request.headers();
-    page::POSTS.contains(&request.uri().path())
-        || (bearer(headers).is_none()
-            && (headers.contains_key(ORIGIN) || headers.contains_key(COOKIE)))
-}
-
-/// Whether a token that only reads is not enough.
-fn needs_trigger(request: &Request) -> bool {
-    changes_something(request) && !page::HARMLESS_POSTS.contains(&request.uri().path())
-}
-
-/// Whether the method alone says so; MCP decides by tool.
+/// Whether the request changes something, by its method. MCP paths are excepted, because there it depends on the tool.
 fn changes_something(request: &Request) -> bool {
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     !reads && !MCP_PATHS.contains(&request.uri().path())
 }
 
-/// The token of `Authorization: Bearer <token>`; the scheme's case does not count (RFC 9110).
+/// The token in `Authorization: Bearer <token>`; the scheme is case-insensitive (RFC 9110).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = only(headers, &AUTHORIZATION)?.split_once(' ')?;
     scheme
@@ -279,7 +294,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
         .then_some(token.trim())
 }
 
-/// A header's value, if it came exactly once and as text.
+/// A header's value; `None` if the header is missing, repeated, or not visible ASCII.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;

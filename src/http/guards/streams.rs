@@ -1,8 +1,8 @@
-//! Ends event streams when their token stops counting.
+//! Ends event streams when their token becomes invalid.
 //!
 //! A token is checked once per request, but a stream stays open for days. So a stream ends soon after its token is
 //! removed from the token file, or after its access token expires. The client connects again and is checked again.
-//! Other answers, and the streams that answer a POST, end by themselves and are left alone.
+//! Other responses, and the streams that answer a POST, end by themselves and are left alone.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::config::{Token, Tokens};
 /// How often the token of an open stream is checked.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// The same response; if it is an event stream, it ends when the token stops counting.
+/// Returns the response. If it is an event stream that answers a GET, the stream ends when the token becomes invalid.
 pub(super) fn end_with_token(
     method: &Method,
     response: Response,

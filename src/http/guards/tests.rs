@@ -1,4 +1,4 @@
-//! What gets past the guards, and what does not.
+//! Tests of which requests pass the guards.
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
@@ -24,18 +24,26 @@ async fn shown_token(request: Request) -> &'static str {
     }
 }
 
-/// Routes of the paths that matter here, without anything behind them.
+/// Guarded routes with trivial handlers, and these tokens: secret, and whether it may trigger.
 fn routes(tokens: &[(&str, bool)]) -> Router {
     let routes = Router::new()
         .route("/livez", get(async || "ok"))
         .route("/status", get(async || "ok").post(async || "ok"))
         .route("/mcp", any(shown_token))
-        .fallback(async || Problem::NotFound)
-        .method_not_allowed_fallback(async || Problem::MethodNotAllowed);
+        .fallback(async || RequestError::NotFound)
+        .method_not_allowed_fallback(async || RequestError::MethodNotAllowed);
     let tokens = tokens
         .iter()
         .map(|(secret, may_trigger)| Token::new((*secret).to_owned(), *may_trigger));
+    let pages = PagePaths {
+        sign_in: "/sign-in",
+        assets: "/assets/",
+        is_page: |path| path == "/",
+        forms: &["/sync", "/sign-in"],
+        harmless_forms: &[],
+    };
     let guards = Guards {
+        pages,
         hosts: Hosts::new("127.0.0.1:8765".parse().expect("an address"), &[]),
         tokens: Tokens::new(tokens.collect()),
         oauth: None,

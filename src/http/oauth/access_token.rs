@@ -10,10 +10,11 @@ use serde::Deserialize;
 use super::key_cache::Missing;
 use super::{OAuth, READ, TRIGGER};
 use crate::config::Token;
-use crate::http::problem::Problem;
-use crate::visible;
+use crate::http::request_error::RequestError;
+use crate::printable;
 
-/// Algorithms with a public key. HMAC is left out: a public key could be used as its shared secret.
+/// The accepted algorithms. All use a public key. HMAC is left out, because an attacker could sign with the public key
+/// as the shared secret.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -25,16 +26,17 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::ES384,
     Algorithm::EdDSA,
 ];
-/// The types of a JWT that may be an access token; others, such as `logout+jwt`, are for something else.
+/// The `typ` values of a JWT that may be an access token. Others, such as `logout+jwt`, have another purpose.
 const TYPES: [&str; 3] = ["at+jwt", "application/at+jwt", "JWT"];
-/// How far the clocks of the authorization server and of this machine may be apart.
+/// How far the clocks of the authorization server and this machine may differ.
 const LEEWAY_SECONDS: u64 = 30;
-/// An access token with many claims has some 2 kB.
+/// The longest access token accepted. One with many claims has about 2 kB.
 const MAX_BYTES: usize = 16 * 1024;
-/// The longest name of a caller that is shown, in characters, as of a token's name.
+/// How many characters of a caller's name are shown: as many as the name of a token in the settings may have.
 const NAME_CHARS: usize = 64;
 
-/// The claims that are used after the library's checks. The type of `iss` refuses a list of issuers.
+/// The claims that are read after the library has checked the token. As `iss` is a `String`, a list of issuers is
+/// refused.
 #[derive(Deserialize)]
 struct Claims {
     iss: String,
@@ -51,19 +53,22 @@ impl OAuth {
         token.split('.').count() == 3
     }
 
-    /// Checks an access token and gives its caller. Errors: `AccessTokenInvalid`; `ScopeMissing` if it is valid but
-    /// has no scope of this server; `KeysUnavailable` if no keys could be read yet.
-    pub(in crate::http) async fn caller(&self, token: &str) -> Result<Token, Problem> {
+    /// Verifies an access token and returns its caller. Errors:
+    ///
+    /// - `AccessTokenInvalid` if it is not valid for this server;
+    /// - `ScopeMissing` if it is valid but has no scope of this server;
+    /// - `KeysUnavailable` if no keys could be read yet.
+    pub(in crate::http) async fn caller(&self, token: &str) -> Result<Token, RequestError> {
         let header = header(token).ok_or(MALFORMED)?;
         let key = self.keys.find(header.kid.as_deref(), header.alg).await;
         let key = key.map_err(|missing| match missing {
-            Missing::Key => Problem::AccessTokenInvalid(
+            Missing::Key => RequestError::AccessTokenInvalid(
                 "No key of the authorization server fits the access token.",
             ),
-            Missing::AllKeys => Problem::KeysUnavailable,
+            Missing::AllKeys => RequestError::KeysUnavailable,
         })?;
         let checked = decode::<Claims>(token, key.public(), &self.validation(header.alg));
-        let checked = checked.map_err(|error| Problem::AccessTokenInvalid(told(&error)))?;
+        let checked = checked.map_err(|error| RequestError::AccessTokenInvalid(told(&error)))?;
         caller(&checked.claims)
     }
 
@@ -78,10 +83,11 @@ impl OAuth {
     }
 }
 
-const MALFORMED: Problem =
-    Problem::AccessTokenInvalid("The bearer token is no access token that can be read.");
+const MALFORMED: RequestError =
+    RequestError::AccessTokenInvalid("The bearer token is no access token that can be read.");
 
-/// The header of a token; `None` if it cannot be read, or its type or algorithm is not taken.
+/// Parses the header of a token. `None` if the token is too long or malformed, or its type or algorithm is not
+/// accepted.
 fn header(token: &str) -> Option<Header> {
     if token.len() > MAX_BYTES {
         return None;
@@ -92,20 +98,20 @@ fn header(token: &str) -> Option<Header> {
     is_taken.then_some(header)
 }
 
-fn caller(claims: &Claims) -> Result<Token, Problem> {
+fn caller(claims: &Claims) -> Result<Token, RequestError> {
     let scopes = claims.scope.as_deref().unwrap_or_default();
     let has = |wanted| scopes.split(' ').any(|scope| scope == wanted);
     let may_trigger = has(TRIGGER);
     if !may_trigger && !has(READ) {
-        return Err(Problem::ScopeMissing);
+        return Err(RequestError::ScopeMissing);
     }
     let given = [&claims.sub, &claims.client_id].into_iter().flatten();
-    let Some(subject) = given.clone().find(|name| visible::is_seen(name)) else {
+    let Some(subject) = given.clone().find(|name| printable::is_seen(name)) else {
         let why = "The access token names neither a subject nor a client.";
-        return Err(Problem::AccessTokenInvalid(why));
+        return Err(RequestError::AccessTokenInvalid(why));
     };
     let identity = serde_json::json!([claims.iss, claims.sub, claims.client_id]);
-    let name = visible::line(subject, NAME_CHARS);
+    let name = printable::line(subject, NAME_CHARS);
     Ok(Token::of_subject(&identity.to_string(), name, may_trigger).until(end(claims.exp)))
 }
 
@@ -116,7 +122,7 @@ fn end(exp: f64) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// Why a token is invalid. It repeats nothing of the token, as it is logged.
+/// Says why a token is invalid. The text is logged, so it repeats nothing of the token.
 fn told(error: &Error) -> &'static str {
     let known = [
         (ErrorKind::ExpiredSignature, "The access token has expired."),
@@ -174,9 +180,12 @@ mod tests {
             ("meter-sync:read", Ok(false)),
             ("openid meter-sync:trigger", Ok(true)),
             ("meter-sync:trigger meter-sync:read", Ok(true)),
-            ("", Err(Problem::ScopeMissing)),
-            ("meter-sync:reader meter-sync", Err(Problem::ScopeMissing)),
-            ("METER-SYNC:READ", Err(Problem::ScopeMissing)),
+            ("", Err(RequestError::ScopeMissing)),
+            (
+                "meter-sync:reader meter-sync",
+                Err(RequestError::ScopeMissing),
+            ),
+            ("METER-SYNC:READ", Err(RequestError::ScopeMissing)),
         ] {
             let read = caller(&claims(scope, Some("ann"), None));
             assert_eq!(read.map(|token| token.may_trigger), expected, "{scope}");
@@ -205,7 +214,7 @@ mod tests {
         let nobody = caller(&claims(READ, None, Some("")));
         assert!(matches!(
             nobody.unwrap_err(),
-            Problem::AccessTokenInvalid(_)
+            RequestError::AccessTokenInvalid(_)
         ));
     }
 }

@@ -1,5 +1,6 @@
-//! Fetches a small document over https, or over http on this machine. It follows no redirect, as that could lead to
-//! another host or to http, and it uses no proxy.
+//! Fetches a small document over https. The settings allow plain http only for URLs on this machine.
+//!
+//! It follows no redirect, because a redirect could lead to another host or to http. It uses no proxy.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,41 +18,41 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// How long it may take from the name of the host to the last byte.
+/// How long a fetch may take, from resolving the host name to the last byte.
 const LIMIT: Duration = Duration::from_secs(5);
-/// A key set has a few kilobytes.
+/// The longest document accepted. A key set has a few kilobytes.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
-/// Why a document could not be fetched. The address stands in the settings and is left out.
+/// Why a document could not be fetched. The messages leave out the URL, because it is in the settings.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
-    /// It took longer than it may.
+    /// The fetch took too long.
     #[error("no whole answer came within {} s", LIMIT.as_secs())]
     Slow,
-    /// No connection, or none with TLS: the host is unknown, refuses, or its certificate is not trusted.
+    /// The connection or the TLS handshake failed: the host is unknown or refuses, or its certificate is not trusted.
     #[error("no connection: {0}")]
     Connect(#[from] std::io::Error),
-    /// TLS cannot be set up.
+    /// TLS could not be set up on this side.
     #[error("no TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// The address names no host that a certificate could name.
+    /// The URL has no host, or none that a certificate can name.
     #[error("the address names no host")]
     NoHost,
-    /// What came is no HTTP, or broke off.
+    /// The response is not HTTP, or broke off.
     #[error("the answer broke off or is no HTTP: {0}")]
     Http(#[from] hyper::Error),
-    /// The request could not be made of the address.
+    /// No request could be built from the URL.
     #[error("the address cannot be asked for: {0}")]
     Address(#[from] hyper::http::Error),
-    /// Any answer but 200.
+    /// The status of the response is not 200.
     #[error("the answer is {0}")]
     Status(StatusCode),
-    /// The body is longer than it may be.
+    /// The body is too long.
     #[error("the answer is longer than 1 MiB")]
     TooLong,
 }
 
-/// The body of a document. It is read whole, up to [`MAX_BYTES`], within 5 s.
+/// Fetches a document and returns its whole body: at most [`MAX_BYTES`], within 5 s.
 pub(super) async fn fetch(url: &Uri) -> Result<Bytes, FetchError> {
     let fetched = tokio::time::timeout(LIMIT, get(url)).await;
     fetched.unwrap_or(Err(FetchError::Slow))
@@ -76,7 +77,7 @@ async fn get(url: &Uri) -> Result<Bytes, FetchError> {
     exchange(tls.connect(name, stream).await?, url).await
 }
 
-/// The certificate must be of an issuer that the operating system trusts.
+/// The TLS settings. The server's certificate must be from an issuer that the operating system trusts.
 fn tls() -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -113,7 +114,7 @@ where
             .await;
         body.map(|body| body.to_bytes()).map_err(broken)
     };
-    // The connection may end before its last bytes are read, so only the answer ends this.
+    // The connection may end before the last bytes of the response are read, so only the response ends the `select!`.
     let driven = async {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "the connection that fetched a document broke");
@@ -143,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    /// What comes of a server that answers with these bytes, over and over if it is to be endless.
+    /// Fetches from a server that sends these bytes and, if `is_endless`, blanks without end.
     async fn fetched(answer: &str, is_endless: bool) -> Result<Bytes, FetchError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -1,9 +1,9 @@
-//! Holds the authorization server's keys, and reads them again when needed.
+//! Caches the authorization server's keys, and reads them again when needed. This is checked whenever a token arrives.
 //!
 //! - A file is read again when it has changed.
-//! - A URL is fetched when the first token comes, once an hour, and when a token names an unknown key. Unknown keys
-//!   cause one fetch a minute at most, so that strangers cannot make this server flood the key server.
-//! - If the keys cannot be read again, the former keys stay in force, however old they are.
+//! - A URL is fetched for the first token, when the keys are an hour old, and when a token names an unknown key.
+//!   Unknown keys cause at most one fetch a minute, so that strangers cannot make this server flood the key server.
+//! - If the keys cannot be read again, the former keys stay valid, however old they are.
 //! - One fetch runs at a time, as a task of its own. Only requests whose key is missing wait for it.
 
 use std::fs::File;
@@ -18,17 +18,19 @@ use tokio::sync::watch;
 
 use super::fetch::{MAX_BYTES, fetch};
 use super::key_set::{Key, KeySet};
-use crate::config::{Jwks, Reread};
+use crate::config::{Jwks, WatchedFile};
 use crate::shutdown::Shutdown;
 
 /// How old fetched keys may become before they are fetched again.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
-/// The shortest time between two fetches while there are keys.
+/// While there are keys: the shortest time between two fetches for unknown keys, and before a fetch is retried that is
+/// due by age.
 const PAUSE: Duration = Duration::from_secs(60);
-/// The same while there are none. It is short, so that callers are soon let in once the keys can be read.
+/// While there are no keys: the shortest time between two reads. It is short, so that tokens are accepted soon after
+/// the keys become readable.
 const PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(3);
 
-/// A handle to the keys.
+/// A handle to the cached keys. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct KeyCache(Arc<Inner>);
 
@@ -44,12 +46,12 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Held {
     keys: Option<KeySet>,
-    /// The file as it was last read.
-    file: Option<Reread>,
+    /// The path and stamp of the key file when it was last read; `None` if the keys come from a URL.
+    file: Option<WatchedFile>,
     is_fetching: bool,
-    /// When the keys were last read, or tried to be.
+    /// When a read of the keys last began, whether or not it succeeded.
     tried: Option<Instant>,
-    /// When they were last read.
+    /// When the keys were last read successfully.
     read: Option<Instant>,
     /// When an unknown key last caused a fetch.
     looked_for: Option<Instant>,
@@ -65,7 +67,7 @@ pub(super) enum Missing {
 }
 
 impl KeyCache {
-    /// The keys of a file are read at once.
+    /// Reads the keys at once if they are in a file.
     pub(super) fn new(source: Jwks, shutdown: &Shutdown) -> Self {
         let mut held = Held::default();
         if let Jwks::File(path) = &source {
@@ -79,13 +81,13 @@ impl KeyCache {
         }))
     }
 
-    /// The key of this id for this algorithm; waits for a fetch only where it is not there.
+    /// Finds the key with this id for this algorithm. Waits for a running fetch only if the key is missing.
     pub(super) async fn find(
         &self,
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Arc<Key>, Missing> {
-        // Before the look, so that no end of a fetch is missed.
+        // Subscribe before the look, so that the end of a fetch is not missed.
         let mut ended = self.0.ended.subscribe();
         let (found, is_fetching) = self.look(id, algorithm);
         if found.is_ok() || !is_fetching || ended.changed().await.is_err() {
@@ -94,7 +96,8 @@ impl KeyCache {
         self.held().find(id, algorithm)
     }
 
-    /// What is there now, and whether a fetch is under way; reads or fetches the keys again where they are due.
+    /// Reads the keys again, or begins a fetch, if that is due. Returns the key as the cache has it now, and whether a
+    /// fetch is running.
     fn look(&self, id: Option<&str>, algorithm: Algorithm) -> (Result<Arc<Key>, Missing>, bool) {
         let now = Instant::now();
         let mut held = self.held();
@@ -136,7 +139,8 @@ impl Held {
         keys.find(id, algorithm).ok_or(Missing::Key)
     }
 
-    /// Whether the caller must begin a fetch; if so, it is marked as begun.
+    /// Returns whether the caller must begin a fetch, and marks it as running if so. `is_unknown` means that a token
+    /// names a key that is not in the cache.
     fn begin_fetch_if_due(&mut self, is_unknown: bool, now: Instant) -> bool {
         if self.is_fetching {
             return false;
@@ -158,7 +162,7 @@ impl Held {
     }
 
     fn read_file_if_due(&mut self, path: &Path, now: Instant) {
-        let has_changed = self.file.as_ref().is_some_and(Reread::has_changed);
+        let has_changed = self.file.as_ref().is_some_and(WatchedFile::has_changed);
         let may_try = self
             .tried
             .is_none_or(|tried| now - tried >= PAUSE_WITHOUT_KEYS);
@@ -168,7 +172,7 @@ impl Held {
     }
 
     fn read_file(&mut self, path: &Path, now: Instant) {
-        (self.file, self.tried) = (Some(Reread::new(path)), Some(now));
+        (self.file, self.tried) = (Some(WatchedFile::new(path)), Some(now));
         let text = read(path).map_err(|error| error.to_string());
         self.replace(text.and_then(|text| KeySet::parse(&text).map_err(str::to_owned)));
     }
@@ -189,7 +193,7 @@ impl Held {
     }
 }
 
-/// The file's first mebibyte. A longer one is cut, and so is no JSON.
+/// Reads at most 1 MiB of the file. A longer file is cut, and then fails to parse as JSON.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
@@ -204,7 +208,7 @@ mod tests {
     const SET: &[u8] = br#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AQAB"}]}"#;
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Whether a fetch begins at this time; it then ends at once.
+    /// Whether a fetch is due at this time. If so, it ends at once.
     fn fetches(held: &mut Held, is_unknown: bool, now: Instant) -> bool {
         let begins = held.begin_fetch_if_due(is_unknown, now);
         held.is_fetching = false;

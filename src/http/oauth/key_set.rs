@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Public keys, each usable.
+/// Public keys that can verify signatures.
 #[derive(Debug)]
 pub(super) struct KeySet(Vec<Arc<Key>>);
 
@@ -15,7 +15,7 @@ pub(super) struct KeySet(Vec<Arc<Key>>);
 #[derive(Debug)]
 pub(super) struct Key {
     id: Option<String>,
-    /// The only algorithm it is meant for, where the set says so.
+    /// The only algorithm the key may be used with; `None` if the set does not say.
     algorithm: Option<Algorithm>,
     public: DecodingKey,
 }
@@ -26,8 +26,8 @@ struct Document {
 }
 
 impl KeySet {
-    /// Reads a set. Keys of other kinds, or for another use, are passed over, as sets hold some (section 5). An error
-    /// says what is wrong with the whole.
+    /// Parses a key set. Keys of unknown types or for another use are skipped (section 5). It is an error if the text
+    /// is not a key set, or holds no usable key.
     pub(super) fn parse(text: &[u8]) -> Result<Self, &'static str> {
         let document: Document =
             serde_json::from_slice(text).or(Err("it is no JSON Web Key Set: {\"keys\": [..]}"))?;
@@ -38,12 +38,13 @@ impl KeySet {
         }
     }
 
-    /// How many there are.
+    /// The number of keys.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The key of this id; where a token names none, the only one for its algorithm.
+    /// Finds the key with this id for this algorithm. Without an id, returns the only key for the algorithm, or `None`
+    /// if there are several.
     pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Arc<Key>> {
         let mut fitting = self.0.iter().filter(|key| key.is_for(algorithm));
         let found = match id {
@@ -84,7 +85,7 @@ impl Key {
             && self.algorithm.is_none_or(|only| only == algorithm)
     }
 
-    /// The key as the library takes it.
+    /// The key in the library's type.
     pub(super) fn public(&self) -> &DecodingKey {
         &self.public
     }

@@ -1,4 +1,4 @@
-//! What a client reads to learn where it gets an access token: protected resource metadata (RFC 9728).
+//! Serves the protected resource metadata (RFC 9728), which tells clients where to get an access token.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use super::{READ, TRIGGER};
 use crate::config::OAuth;
-use crate::http::problem::Problem;
+use crate::http::request_error::RequestError;
 
-/// Where the metadata of a host is (section 3). That of a resource with a path has the path behind it.
+/// The path of the metadata of a resource without a path (section 3). For others, the resource's path is appended.
 const PATH: &str = "/.well-known/oauth-protected-resource";
-/// Where clients of the MCP endpoint look, whatever the resource is called.
+/// The path where clients of the MCP endpoint look, whatever the resource identifier is.
 const OF_MCP: &str = "/.well-known/oauth-protected-resource/mcp";
 
-/// The routes, which are open to all.
+/// The routes of the metadata. They need no token.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(settings: &OAuth) -> Router<S> {
     let (_, path) = parts(&settings.audience);
     let places = BTreeSet::from([PATH.to_owned(), OF_MCP.to_owned(), format!("{PATH}{path}")]);
@@ -28,11 +28,12 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(settings: &OAuth) -> Rout
         .route(&format!("{PATH}/{{*resource}}"), answer)
 }
 
-/// Compares the path here, as a path of the settings could hold signs that mean something in a route.
+/// Answers with the metadata, or 404 for another path. The router does not compare the path, because a path from the
+/// settings may hold characters that have a meaning in a route.
 fn answer(request: &Request, places: &BTreeSet<String>, document: Value) -> Response {
     match places.contains(request.uri().path()) {
         true => Json(document).into_response(),
-        false => Problem::NotFound.into_response(),
+        false => RequestError::NotFound.into_response(),
     }
 }
 
@@ -46,13 +47,13 @@ fn document(settings: &OAuth) -> Value {
     })
 }
 
-/// The address of a resource's metadata.
+/// The URL of a resource's metadata.
 pub(super) fn url(resource: &str) -> String {
     let (origin, path) = parts(resource);
     format!("{origin}{PATH}{path}")
 }
 
-/// Scheme and host of a resource, and its path; a single slash is none (section 3.1).
+/// Splits a resource identifier into its origin and its path. A path of only `/` counts as empty (section 3.1).
 fn parts(resource: &str) -> (&str, &str) {
     let after_scheme = resource.find("://").map_or(0, |at| at + 3);
     let is_path = |(at, c): &(usize, char)| *at >= after_scheme && *c == '/';

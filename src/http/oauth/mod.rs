@@ -1,14 +1,14 @@
-//! A resource server of OAuth 2.1, as MCP's authorization asks for it
+//! An OAuth 2.1 resource server, as the authorization of MCP requires
 //! (<https://modelcontextprotocol.io/specification/2025-11-25/basic/authorization>).
 //!
-//! It takes access tokens of one authorization server, beside the tokens of the settings, and tells clients where
-//! that server is. Tokens are JWTs (RFC 9068) and are checked here: nothing is asked of the authorization server but
-//! its public keys. So a token that was revoked counts until it expires.
+//! It accepts access tokens of one authorization server, besides the tokens of the settings, and tells clients which
+//! server that is. Access tokens are JWTs (RFC 9068) and are verified in this process: only the public keys are read
+//! from the authorization server. So a revoked token stays valid until it expires.
 
 use axum::Router;
 use axum::http::HeaderValue;
 
-use super::problem::Problem;
+use super::request_error::RequestError;
 use crate::config;
 use crate::shutdown::Shutdown;
 use key_cache::KeyCache;
@@ -25,7 +25,7 @@ const READ: &str = "meter-sync:read";
 /// The scope that allows syncing, and reading as well.
 const TRIGGER: &str = "meter-sync:trigger";
 
-/// What access tokens are checked against.
+/// Verifies access tokens: the settings and the keys for it.
 #[derive(Debug)]
 pub(super) struct OAuth {
     settings: config::OAuth,
@@ -33,7 +33,7 @@ pub(super) struct OAuth {
 }
 
 impl OAuth {
-    /// A file of keys is read at once, a URL when the first token comes.
+    /// Reads the keys at once if they are in a file; a URL is fetched when the first token arrives.
     pub(super) fn new(settings: config::OAuth, shutdown: &Shutdown) -> Self {
         ring_provider::install();
         Self {
@@ -42,9 +42,13 @@ impl OAuth {
         }
     }
 
-    /// The `WWW-Authenticate` of a refusal (RFC 6750, section 3; RFC 9728, section 5.1): the scopes the request needs,
-    /// and where the metadata is. `None` if no token would help.
-    pub(super) fn challenge(&self, problem: Problem, needs_trigger: bool) -> Option<HeaderValue> {
+    /// The `WWW-Authenticate` header of a refused request (RFC 6750, section 3; RFC 9728, section 5.1). It names the
+    /// scopes that the request needs and the URL of the metadata. `None` if no token would help.
+    pub(super) fn challenge(
+        &self,
+        problem: RequestError,
+        needs_trigger: bool,
+    ) -> Option<HeaderValue> {
         let challenge = problem.challenge()?;
         let scopes = match needs_trigger {
             true => &format!("{READ} {TRIGGER}"),
@@ -56,7 +60,7 @@ impl OAuth {
     }
 }
 
-/// The routes of the metadata; none where OAuth is off.
+/// The routes of the metadata; none if OAuth is not configured.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(
     settings: Option<&config::OAuth>,
 ) -> Router<S> {

@@ -1,4 +1,5 @@
-//! The cryptography of `jsonwebtoken`, by `ring`, which TLS uses already. It verifies and never signs.
+//! Implements the cryptography of `jsonwebtoken` with `ring`, which TLS uses already. It only verifies signatures and
+//! cannot sign.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result, new_error};
@@ -10,21 +11,21 @@ use ring::signature::{
     UnparsedPublicKey,
 };
 
-/// Key utilities make JWKs of private keys, which are not here.
+/// The provider. The key utilities are left out, because they make JWKs from private keys, and this process has none.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(new_error(ErrorKind::UnsupportedAlgorithm)),
     verifier_factory: verifier,
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes it the provider of this process; once is enough.
+/// Installs the provider for this process. Does nothing if one is installed already.
 pub(super) fn install() {
     if CryptoProvider::try_get_default().is_none() && PROVIDER.install_default().is_err() {
         tracing::debug!("another thread installed the cryptography of access tokens");
     }
 }
 
-/// How a signature is verified. RSA keys of 2048 to 8192 bits count.
+/// How a signature is verified. RSA keys must have 2048 to 8192 bits.
 #[derive(Clone, Copy)]
 enum Scheme {
     Rsa(&'static RsaParameters),

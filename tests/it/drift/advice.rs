@@ -1,7 +1,7 @@
 //! What a check advises for a column of another type: statements that run and leave a sync that works.
 
 use meter_sync::config::Setting;
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::json;
 
 use super::{quiet, told_by_check, warned};

@@ -4,8 +4,8 @@
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::{Setting, Settings};
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::Outcome;
-use meter_sync::runs::report::RunReport;
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::model::Outcome;
 use serde_json::{Value, json};
 
 use crate::support::site::{REMOTE_SCHEMA, Site, config, rows};
@@ -242,8 +242,8 @@ async fn the_columns_of_one_mirror_are_nothing_to_another() {
         .await;
     site.on_remote("alter table meter drop column notes").await;
     let other = site.settings().with(Setting::LocalTable, "other");
-    let runs = crate::support::site::runs(&other);
-    let request = meter_sync::runs::Request::new(meter_sync::meter::Trigger::Cli);
+    let runs = crate::support::site::mirrors(&other);
+    let request = meter_sync::mirrors::Request::new(meter_sync::model::Trigger::Cli);
     let run = crate::support::site::finish(&runs, request).await;
     assert_eq!((run.outcome, run.warning), (Some(Outcome::Succeeded), None));
     warned(&site, &["notes is gone"]).await;

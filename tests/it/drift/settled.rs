@@ -1,7 +1,7 @@
 //! Each way to settle drift, and what the site does to its own table.
 
 use meter_sync::config::Setting;
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::json;
 
 use super::{naming, quiet, synced, told_by_check, warned};

@@ -1,6 +1,6 @@
 //! What every surface tells of a column that has drifted, in processes of their own.
 
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::Value;
 
 use super::{synced, warned};

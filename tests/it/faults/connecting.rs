@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use meter_sync::config::{ConfigError, Environment, Setting, Settings};
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 
 use crate::support::broken::{Broken, SECRET};
 use crate::support::postgres::{binaries, connect, start_server};
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, rows, runs, settings};
+use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, mirrors, rows, settings};
 
 #[tokio::test]
 async fn a_remote_that_is_not_there_is_unreachable() {
@@ -193,8 +193,8 @@ async fn a_wrong_password_is_told_by_its_side_and_shown_nowhere() {
         (&right, &right, None),
     ] {
         let settings = settings(&url("central", remote), &url("site", local));
-        let runs = runs(&settings.with(Setting::ConnectTimeout, "3s"));
-        let request = meter_sync::runs::Request::new(meter_sync::meter::Trigger::Cli);
+        let runs = mirrors(&settings.with(Setting::ConnectTimeout, "3s"));
+        let request = meter_sync::mirrors::Request::new(meter_sync::model::Trigger::Cli);
         let run = crate::support::site::finish(&runs, request).await;
         assert_eq!(run.error.as_ref().map(|error| error.code), code, "{run:#?}");
         let text = format!("{run:?} {runs:?}");
@@ -224,14 +224,14 @@ async fn a_rotated_password_heals_without_a_restart() {
         std::fs::write(&file, central.replace("postgres@", &login)).unwrap();
     };
     write(SECRET);
-    let runs = runs(
+    let runs = mirrors(
         &Settings::default()
             .with(Setting::RemoteUrlFile, file.display().to_string())
             .with(Setting::LocalUrl, server.url("site"))
             .with(Setting::Schedule, "off"),
     );
     let ends = async || {
-        let request = meter_sync::runs::Request::new(meter_sync::meter::Trigger::Cli);
+        let request = meter_sync::mirrors::Request::new(meter_sync::model::Trigger::Cli);
         let run = crate::support::site::finish(&runs, request).await;
         run.error.map(|error| error.code)
     };

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::{Outcome, Trigger};
-use meter_sync::runs::report::{RunReport, RunState};
-use meter_sync::runs::status::ActivityState;
-use meter_sync::runs::{Request, Requested, Runs};
+use meter_sync::mirrors::run::report::{RunReport, RunState};
+use meter_sync::mirrors::state::status::ActivityState;
+use meter_sync::mirrors::{Mirrors, Request, Requested};
+use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
 use crate::support::broken::Broken;
 use crate::support::postgres::connect;
 use crate::support::proxy::Fault;
-use crate::support::site::{finish, rows, runs};
+use crate::support::site::{finish, mirrors, rows};
 use crate::support::wait;
 
 #[tokio::test]
@@ -56,8 +56,9 @@ async fn hold(broken: &Broken) -> tokio_postgres::Client {
     holder
 }
 
-async fn request(runs: &Runs) -> Requested {
-    runs.request(Request::new(Trigger::Rest))
+async fn request(mirrors: &Mirrors) -> Requested {
+    mirrors
+        .request(Request::new(Trigger::Rest))
         .await
         .expect("an answer")
 }
@@ -80,8 +81,8 @@ async fn follow(requested: Requested) {
 #[tokio::test]
 async fn of_many_requests_at_once_one_runs_and_the_others_learn_its_id() {
     let broken = Broken::with_changes().await;
-    let others: Vec<Runs> = (0..3).map(|_| runs(&broken.settings())).collect();
-    let all: Vec<&Runs> = others.iter().chain([&broken.site.runs]).collect();
+    let others: Vec<Mirrors> = (0..3).map(|_| mirrors(&broken.settings())).collect();
+    let all: Vec<&Mirrors> = others.iter().chain([&broken.site.mirrors]).collect();
     for round in 0..5 {
         let holder = hold(&broken).await;
         let answers =
@@ -116,7 +117,7 @@ async fn of_many_requests_at_once_one_runs_and_the_others_learn_its_id() {
 async fn whoever_asks_right_after_the_end_of_a_run_gets_a_run() {
     let broken = Broken::with_changes().await;
     for _ in 0..50 {
-        let run = finish(&broken.site.runs, Request::new(Trigger::Rest)).await;
+        let run = finish(&broken.site.mirrors, Request::new(Trigger::Rest)).await;
         assert_eq!(run.state, RunState::Finished, "{run:#?}");
     }
 }
@@ -124,7 +125,7 @@ async fn whoever_asks_right_after_the_end_of_a_run_gets_a_run() {
 #[tokio::test]
 async fn a_request_whose_asker_goes_away_still_becomes_a_run() {
     let broken = Broken::with_changes().await;
-    let asked = tokio::time::timeout(Duration::from_millis(1), request(&broken.site.runs)).await;
+    let asked = tokio::time::timeout(Duration::from_millis(1), request(&broken.site.mirrors)).await;
     assert!(asked.is_err(), "it cannot have started yet");
     let succeeded = async || {
         let log = "select outcome from meter_sync.meter_sync_log order by started_at";

@@ -5,20 +5,21 @@ use std::time::{Duration, Instant};
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::{Outcome, Trigger};
-use meter_sync::runs::{Request, Requested};
+use meter_sync::mirrors::{Request, Requested};
+use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
 use crate::support::broken::Broken;
 use crate::support::held::Held;
 use crate::support::proxy::Fault;
-use crate::support::site::{rows, runs};
+use crate::support::site::{mirrors, rows};
 use crate::support::wait;
 
 /// The statements of a run on the local side, by their names.
 const LOCAL_POINTS: &[&[&str]] = &[
     &["-- look up the table"],
     &["-- create the staging tables"],
+    &["-- look for the local rows of the extent"],
     &["-- stage the meters"],
     &["-- analyze the staged rows"],
     &["-- plan the changes"],
@@ -146,7 +147,7 @@ async fn a_lost_commit_reply_is_found_out_while_another_process_runs() {
         let lost = async || broken.local.struck() == 1;
         wait::until("the reply is lost", lost).await;
         let held = Held::new(&broken.site).await;
-        let other = runs(&broken.site.settings());
+        let other = mirrors(&broken.site.settings());
         let begun = other.request(Request::new(Trigger::Cli)).await;
         let Ok(Requested::Started(mut ticket)) = begun else {
             panic!("{begun:?}");
@@ -206,7 +207,12 @@ async fn a_refusal_whose_commit_was_not_answered_can_be_approved() {
         "{run:#?}"
     );
     assert!(run.held_back.is_some(), "{run:#?}");
-    let detail = broken.site.runs.run(run.run_id).await.expect("an answer");
+    let detail = broken
+        .site
+        .mirrors
+        .run(run.run_id)
+        .await
+        .expect("an answer");
     assert!(detail.expect("a run").awaits_decision);
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use meter_sync::config::Setting;
 use meter_sync::db::{Database, Local, migrations};
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::{Value, json};
 
 use crate::support::broken::Broken;

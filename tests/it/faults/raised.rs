@@ -1,7 +1,7 @@
 //! What the views, functions and triggers of either side raise, by any SQLSTATE, is told as theirs.
 
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::json;
 
 use crate::support::broken::Broken;

@@ -3,7 +3,7 @@
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::{Setting, Settings};
 use meter_sync::error::{ErrorCode, Failure};
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 
 use super::schemas::with_role;
 use crate::support::site::{Site, config};

@@ -2,8 +2,8 @@
 
 use futures_util::future::join_all;
 use meter_sync::config::Setting;
-use meter_sync::meter::Outcome;
-use meter_sync::runs::status::{ConnectionState, StatusQuery};
+use meter_sync::mirrors::state::status::{ConnectionState, StatusQuery};
+use meter_sync::model::Outcome;
 use serde_json::json;
 
 use super::schemas::with_role;
@@ -37,12 +37,12 @@ async fn statuses_behind_a_slow_count_starve_no_run() {
     site.on_remote("insert into meter (id, tenant_id, name) values (2, 7, 'Two')")
         .await;
     let query = StatusQuery::default();
-    let statuses = join_all((0..8).map(|_| site.runs.status(&query)));
+    let statuses = join_all((0..8).map(|_| site.mirrors.status(&query)));
     let run = async {
         let counting = "select pid from pg_stat_activity where query like '-- count the meters%'";
         let is_counting = async || rows(&site.local, counting).await != json!([]);
         wait::until("the meters are being counted", is_counting).await;
-        site.runs.reach_local().await.expect("it answers");
+        site.mirrors.reach_local().await.expect("it answers");
         site.sync().await
     };
     let (statuses, run) = tokio::join!(statuses, run);

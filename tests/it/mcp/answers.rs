@@ -46,7 +46,7 @@ async fn an_integer_beyond_2_to_the_53_is_a_text_and_any_other_a_number() {
         "select pg_catalog.jsonb_typeof(key->'id') as type from meter_sync.meter_sync_rejected";
     assert_eq!(rows(&site.local, logged).await, json!([{"type": "number"}]));
     let held = Value::from("2047948614742839297");
-    let found = site.runs.meter(&key("2047948614742839297")).await;
+    let found = site.mirrors.meter(&key("2047948614742839297")).await;
     let report = found.expect("an answer").expect("a meter");
     assert_eq!(report.key["id"], held);
     assert_eq!(report.meter.expect("a row")["id"], held);
@@ -201,6 +201,6 @@ async fn an_error_that_runs_share_is_told_once_among_them() {
     );
 }
 
-fn key(text: &str) -> meter_sync::runs::meters::KeyText {
-    meter_sync::runs::meters::KeyText::parse(text).expect("a key")
+fn key(text: &str) -> meter_sync::mirrors::history::meters::KeyText {
+    meter_sync::mirrors::history::meters::KeyText::parse(text).expect("a key")
 }

@@ -22,7 +22,7 @@ use tokio::process::Command;
 use super::sse;
 use crate::support::program::{self, More, Running};
 use crate::support::schema::assert_fits;
-use crate::support::site::{Site, runs};
+use crate::support::site::{Site, mirrors};
 
 /// How an assistant reaches the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +193,7 @@ impl Assistant {
                     .fold(site.settings(), |settings, (name, value)| {
                         settings.with(*name, *value)
                     });
-                Self::in_memory(Server::new(runs(&settings)), start).await
+                Self::in_memory(Server::new(mirrors(&settings)), start).await
             }
             Way::Stdio => {
                 let command = program::over(site, &["stdio"], more);

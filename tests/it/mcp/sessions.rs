@@ -15,8 +15,8 @@ const MOST: usize = 1000;
 
 async fn routes() -> (Site, Router) {
     let site = Site::new().await;
-    let server = Server::new(site.runs.clone());
-    let routes = http::routes(move || server.for_a_client(), CancellationToken::new());
+    let server = Server::new(site.mirrors.clone());
+    let routes = http::routes(move || server.for_new_client(), CancellationToken::new());
     (site, routes)
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use meter_sync::meter::{Outcome, Trigger};
-use meter_sync::runs::report::RunReport;
-use meter_sync::runs::{Request, Requested, Ticket};
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::mirrors::{Request, Requested, Ticket};
+use meter_sync::model::{Outcome, Trigger};
 use serde_json::Value;
 use tokio_postgres::Client;
 
@@ -93,7 +93,7 @@ async fn what_a_trigger_of_a_referring_table_writes_is_found() {
 }
 
 async fn start(site: &Site) -> Ticket {
-    match site.runs.request(Request::new(Trigger::Cli)).await {
+    match site.mirrors.request(Request::new(Trigger::Cli)).await {
         Ok(Requested::Started(ticket)) => ticket,
         other => panic!("no run: {other:?}"),
     }

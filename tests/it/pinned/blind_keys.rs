@@ -1,7 +1,7 @@
 //! Keys of the local table that are blind to case: `K1` and `k1` are one meter.
 
-use meter_sync::meter::{Counts, Outcome};
-use meter_sync::runs::meters::KeyText;
+use meter_sync::mirrors::history::meters::KeyText;
+use meter_sync::model::{Counts, Outcome};
 use serde_json::json;
 
 use super::counts;
@@ -88,7 +88,7 @@ async fn a_key_that_changes_its_case_is_the_same_meter() {
             "{what}"
         );
         let key = KeyText::parse("k1").expect("a key");
-        let found = site.runs.meter(&key).await.expect("an answer");
+        let found = site.mirrors.meter(&key).await.expect("an answer");
         assert!(
             found.is_some_and(|meter| !meter.changes.is_empty()),
             "{what}"

@@ -2,9 +2,9 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::{HeldBack, Outcome, Permission, RunId, Trigger};
-use meter_sync::runs::report::RunReport;
-use meter_sync::runs::{Allow, Request};
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::mirrors::{Allow, Request};
+use meter_sync::model::{HeldBack, Outcome, Permission, RunId, Trigger};
 use serde_json::{Value, json};
 
 use crate::support::site::{Site, finish, rows};
@@ -40,7 +40,7 @@ pub(super) async fn approve(site: &Site, shown: RunId) -> RunReport {
         allow,
         ..Request::new(Trigger::Cli)
     };
-    finish(&site.runs, request).await
+    finish(&site.mirrors, request).await
 }
 
 /// What a sync held back; the meters are as before.

@@ -2,7 +2,7 @@
 //! type and a key become what the cast of an assignment makes of them.
 
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::{Counts, Outcome};
+use meter_sync::model::{Counts, Outcome};
 use serde_json::{Value, json};
 
 use crate::support::site::{Site, rows};

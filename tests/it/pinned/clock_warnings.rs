@@ -1,8 +1,8 @@
 //! A clock that differs from the local database's: every surface warns of a run under it.
 
 use meter_sync::check::{self, Verdict};
-use meter_sync::meter::{Outcome, Trigger};
-use meter_sync::runs::Request;
+use meter_sync::mirrors::Request;
+use meter_sync::model::{Outcome, Trigger};
 use serde_json::{Value, json};
 
 use super::site;
@@ -10,7 +10,7 @@ use crate::mcp::client::Assistant;
 use crate::support::program::{self, Running, run};
 use crate::support::scrape::scrape;
 use crate::support::served::Served;
-use crate::support::site::{Site, config, finish, runs};
+use crate::support::site::{Site, config, finish, mirrors};
 
 const GAUGE: &str = "meter_sync_local_clock_offset_seconds";
 
@@ -42,7 +42,7 @@ async fn with_a_clock_off_by(hours: i32) -> Site {
 async fn runs_of_every_outcome_warn_of_it() {
     for hours in [30, -30] {
         let (site, told) = (with_a_clock_off_by(hours).await, told(hours));
-        let warned = |report: &meter_sync::runs::report::RunReport| {
+        let warned = |report: &meter_sync::mirrors::run::report::RunReport| {
             let warning = report.warning.as_deref().unwrap_or_default();
             assert!(warning.contains(&told), "{hours}: {report:#?}");
         };
@@ -112,7 +112,7 @@ async fn every_command_tells_it() {
 #[tokio::test]
 async fn the_page_the_api_the_assistant_and_the_metrics_tell_it() {
     let (site, told) = (with_a_clock_off_by(30).await, told(30));
-    let run = finish(&runs(&site.settings()), Request::new(Trigger::Cli)).await;
+    let run = finish(&mirrors(&site.settings()), Request::new(Trigger::Cli)).await;
     let served = Served::new(&site.settings()).await;
     let (_, status) = served.ask("GET /api/v1/status").await;
     assert!(status["warnings"].to_string().contains(&told), "{status:#}");

@@ -1,7 +1,7 @@
 //! Constraints and triggers of the local table.
 
-use meter_sync::meter::{Counts, Outcome, Permission, Trigger};
-use meter_sync::runs::{Allow, Request};
+use meter_sync::mirrors::{Allow, Request};
+use meter_sync::model::{Counts, Outcome, Permission, Trigger};
 use serde_json::json;
 
 use super::{counts, names, site};
@@ -66,7 +66,7 @@ async fn a_serial_number_passes_from_a_meter_that_is_gone_to_a_new_one() {
     site.on_remote("delete from meter; insert into meter values (2, 7, 'a', true)")
         .await;
     let allowed = finish(
-        &site.runs,
+        &site.mirrors,
         Request {
             allow: Allow {
                 mass_deactivation: Permission::Any,

@@ -1,6 +1,6 @@
 //! Unique and exclusion constraints that can be checked later need no spare value: rows take their values in any order.
 
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::json;
 
 use super::site;

@@ -1,6 +1,6 @@
 //! Meters that are to get each other's unique values.
 
-use meter_sync::meter::{Counts, Outcome};
+use meter_sync::model::{Counts, Outcome};
 use serde_json::json;
 
 use super::{counts, site};

@@ -1,6 +1,6 @@
 //! Values of meters that are gone, which other meters refer to until the same run.
 
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::json;
 
 use super::site;

@@ -3,7 +3,7 @@
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 
 use super::rights::{METERS, failure, verdict, with_roles};
 use super::site;

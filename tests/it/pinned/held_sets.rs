@@ -2,7 +2,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::{Outcome, RunId};
+use meter_sync::model::{Outcome, RunId};
 use serde_json::json;
 
 use super::brake::{active_meters, approve, held, is_held, site};
@@ -18,7 +18,7 @@ async fn sets(site: &Site) -> serde_json::Value {
 
 /// Whether the page asks a person to decide about a run.
 async fn awaits_decision(site: &Site, run: RunId) -> bool {
-    let detail = site.runs.run(run).await.expect("an answer");
+    let detail = site.mirrors.run(run).await.expect("an answer");
     detail.expect("a run").awaits_decision
 }
 

@@ -1,6 +1,6 @@
 //! Unique indexes on functions that call other functions by the role's own path.
 
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::json;
 
 use super::{names, site};

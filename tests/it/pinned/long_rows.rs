@@ -2,7 +2,7 @@
 //! of it.
 
 use meter_sync::config::Setting;
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::json;
 use tokio::sync::Mutex;
 

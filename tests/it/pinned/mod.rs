@@ -1,7 +1,7 @@
 //! Shapes and sequences that have failed, or that a sync engine is known to fail on, pinned one by one.
 
-use meter_sync::meter::Counts;
-use meter_sync::runs::report::RunReport;
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::model::Counts;
 
 use crate::support::postgres::{Pair, pair};
 use crate::support::site::{Site, rows};

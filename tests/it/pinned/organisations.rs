@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use meter_sync::config::{Setting, Settings};
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::{Outcome, Trigger};
-use meter_sync::runs::status::{Health, StatusQuery};
-use meter_sync::runs::{Claim, Request, Requested};
+use meter_sync::mirrors::state::status::{Health, StatusQuery};
+use meter_sync::mirrors::{Claim, Request, Requested};
+use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
 use super::site;
 use crate::support::held::Held;
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::site::{Site, finish, rows, runs, settings};
+use crate::support::site::{Site, finish, mirrors, rows, settings};
 use crate::support::wait::{self, recently};
 
 fn of_tenant(site: &Site, tenant: &str) -> Settings {
@@ -26,7 +26,7 @@ async fn of_two_organisations_that_start_at_once_one_gets_the_table() {
         .await;
     let (remote, remote_url) = Proxy::before(&site.pair.remote_url).await;
     let slow = settings(&remote_url, &site.pair.local_url).with(Setting::TenantId, "8");
-    let slow = runs(&slow);
+    let slow = mirrors(&slow);
     remote.set(Fault::Stall);
     let others = async {
         let logged = "select tenant from meter_sync.meter_sync_log";
@@ -36,7 +36,7 @@ async fn of_two_organisations_that_start_at_once_one_gets_the_table() {
                 && rows(&site.local, logged).await == json!([{"tenant": "8"}])
         };
         wait::until("the other organisation's run has begun", started).await;
-        let ours = runs(&of_tenant(&site, "7"));
+        let ours = mirrors(&of_tenant(&site, "7"));
         let ours = finish(&ours, Request::new(Trigger::Cli)).await;
         remote.set(Fault::None);
         ours
@@ -57,7 +57,7 @@ async fn spellings_of_one_number_are_one_organisation() {
     site.on_remote("insert into meter values (1, 7, 'a', true)")
         .await;
     for tenant in ["7", "007", "+7"] {
-        let runs = runs(&of_tenant(&site, tenant));
+        let runs = mirrors(&of_tenant(&site, tenant));
         let run = finish(&runs, Request::new(Trigger::Cli)).await;
         assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
         assert_eq!(run.counts.changes() + run.counts.unchanged, 1, "{run:#?}");
@@ -65,7 +65,10 @@ async fn spellings_of_one_number_are_one_organisation() {
     assert_eq!(rows(&site.local, TENANTS).await, json!([{"tenant": "7"}]));
     // A slot before the runs above would have been served by them.
     let slot = meter_sync::clock::now() + chrono::Duration::hours(1);
-    let (one, other) = (runs(&of_tenant(&site, "07")), runs(&of_tenant(&site, "7")));
+    let (one, other) = (
+        mirrors(&of_tenant(&site, "07")),
+        mirrors(&of_tenant(&site, "7")),
+    );
     assert_eq!(one.claim_slot(slot).await, Ok(Claim::Ours));
     assert_eq!(other.claim_slot(slot).await, Ok(Claim::Pending));
 }
@@ -81,7 +84,7 @@ async fn a_meter_that_moved_to_another_organisation_is_rejected_with_what_gives_
     )
     .await;
     let sync = async |tenant| {
-        let runs = runs(&of_tenant(&site, tenant));
+        let runs = mirrors(&of_tenant(&site, tenant));
         finish(&runs, Request::new(Trigger::Cli)).await
     };
     sync("7").await;
@@ -130,7 +133,7 @@ async fn an_id_that_is_another_one_as_a_text_here_is_refused() {
             &format!("create table meter (id bigint primary key, tenant_id {here}, {meters})"),
         )
         .await;
-        let runs = runs(&of_tenant(&site, id));
+        let runs = mirrors(&of_tenant(&site, id));
         for before in [
             "select",
             "insert into meter select n, $id, 'b', true from generate_series(1, 3) n",
@@ -168,7 +171,7 @@ async fn a_uuid_in_capitals_is_the_same_organisation() {
     )
     .await;
     for tenant in [id, &id.to_uppercase()] {
-        let runs = runs(&of_tenant(&site, tenant));
+        let runs = mirrors(&of_tenant(&site, tenant));
         let run = finish(&runs, Request::new(Trigger::Cli)).await;
         assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
     }
@@ -200,9 +203,9 @@ async fn two_tables_of_one_organisation_have_a_lock_a_log_and_slots_each() {
     site.on_remote("insert into meter values (1, 7, 'a', true)")
         .await;
     let copy = site.settings().with(Setting::LocalTable, "copy.meter");
-    let copy = runs(&copy);
+    let copy = mirrors(&copy);
     let slot = recently();
-    assert_eq!(site.runs.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(site.mirrors.claim_slot(slot).await, Ok(Claim::Ours));
     assert_eq!(copy.claim_slot(slot).await, Ok(Claim::Ours));
     let first = site.sync().await;
     let before = copy
@@ -212,7 +215,7 @@ async fn two_tables_of_one_organisation_have_a_lock_a_log_and_slots_each() {
     assert_eq!((before.health, before.history.len()), (Health::NeverRun, 0));
 
     let held = Held::new(&site).await;
-    let ticket = site.runs.request(Request::new(Trigger::Cli)).await;
+    let ticket = site.mirrors.request(Request::new(Trigger::Cli)).await;
     assert!(matches!(ticket, Ok(Requested::Started(_))), "{ticket:?}");
     let both = copy.request(Request::new(Trigger::Cli)).await;
     let Ok(Requested::Started(mut both)) = both else {

@@ -5,11 +5,11 @@
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
-use meter_sync::meter::{Outcome, Permission, Trigger};
-use meter_sync::runs::meters::KeyText;
-use meter_sync::runs::report::RunReport;
-use meter_sync::runs::status::StatusQuery;
-use meter_sync::runs::{Allow, Request};
+use meter_sync::mirrors::history::meters::KeyText;
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::mirrors::state::status::StatusQuery;
+use meter_sync::mirrors::{Allow, Request};
+use meter_sync::model::{Outcome, Permission, Trigger};
 
 use super::planted::{CALLED, names_in_our_sources, overload};
 use super::rewrites::as_role;
@@ -99,7 +99,7 @@ async fn sync_in_many_ways(site: &Site) {
         },
         ..Request::new(Trigger::Cli)
     };
-    assert_ended(&finish(&site.runs, allowed).await, Outcome::Succeeded);
+    assert_ended(&finish(&site.mirrors, allowed).await, Outcome::Succeeded);
 }
 
 /// What only rows that stand in each other's way, or cannot be stored, take.
@@ -150,23 +150,30 @@ async fn drift_and_prune(site: &Site) {
 async fn look_in_many_ways(site: &Site) {
     let status = site.status().await;
     assert!(status.meters.is_some(), "{status:#?}");
-    site.runs
+    site.mirrors
         .status(&StatusQuery::default())
         .await
         .expect("a status");
     let key = KeyText::parse("1").expect("a key");
     let meter = site
-        .runs
+        .mirrors
         .meter(&key)
         .await
         .expect("a meter")
         .expect("a meter");
     assert!(!meter.changes.is_empty());
-    let names = site.runs.names(&[&meter.key]).await.expect("names");
+    let names = site.mirrors.names(&[&meter.key]).await.expect("names");
     assert!(names.iter().all(Option::is_some), "{names:?}");
     assert_eq!(names.len(), 1);
-    assert!(!site.runs.meter_keys("1", 5).await.expect("keys").is_empty());
-    site.runs
+    assert!(
+        !site
+            .mirrors
+            .meter_keys("1", 5)
+            .await
+            .expect("keys")
+            .is_empty()
+    );
+    site.mirrors
         .claim_slot(meter_sync::clock::now())
         .await
         .expect("a slot");

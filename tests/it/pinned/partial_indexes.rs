@@ -1,7 +1,7 @@
 //! Meters that are to get each other's values under an index that holds for a part of the table: a meter that takes no part
 //! for a moment frees its value.
 
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::json;
 
 use super::site;

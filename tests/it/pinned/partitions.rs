@@ -1,7 +1,7 @@
 //! Rules that only partitions, or tables that inherit, of the local table have.
 
 use meter_sync::config::Setting;
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::{Value, json};
 
 use super::counts;

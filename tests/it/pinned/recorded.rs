@@ -1,8 +1,8 @@
 //! How many changes the log keeps of a run, and whether it says so truly.
 
 use meter_sync::config::Setting;
-use meter_sync::meter::Outcome;
-use meter_sync::runs::report::RunReport;
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::model::Outcome;
 use serde_json::{Value, json};
 
 use super::site;

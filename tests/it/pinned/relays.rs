@@ -2,7 +2,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::{Counts, Outcome};
+use meter_sync::model::{Counts, Outcome};
 use serde_json::json;
 
 use super::site;

@@ -1,10 +1,10 @@
 //! Somebody else writes the local meters between the plan of a run and its locks.
 
+use meter_sync::engine::Compare;
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::{Outcome, Trigger};
-use meter_sync::runs::report::RunReport;
-use meter_sync::runs::{Request, Requested, Ticket};
-use meter_sync::sync::Compare;
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::mirrors::{Request, Requested, Ticket};
+use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 use tokio_postgres::Client;
 
@@ -67,11 +67,15 @@ impl Writer {
 
 /// A run that looks at all rows, so that each one that differs in the meantime is in its next plan.
 async fn start(site: &Site) -> Ticket {
+    start_to(site, Compare::Everything).await
+}
+
+async fn start_to(site: &Site, compare: Compare) -> Ticket {
     let request = Request {
-        compare: Compare::Everything,
+        compare,
         ..Request::new(Trigger::Cli)
     };
-    let Ok(Requested::Started(ticket)) = site.runs.request(request).await else {
+    let Ok(Requested::Started(ticket)) = site.mirrors.request(request).await else {
         panic!("no run");
     };
     ticket
@@ -141,6 +145,27 @@ async fn a_run_whose_plans_are_outdated_five_times_gives_up_and_leaves_the_meter
     let next = site.sync().await;
     assert_eq!(next.counts.updated, 5, "{next:#?}");
     assert_is_equal(&site).await;
+}
+
+/// The first plan finds it among the rows that were selected while the remote began to send, the second one does not.
+#[tokio::test]
+async fn a_missing_meter_that_is_written_between_plan_and_lock_is_planned_anew() {
+    let site = differing().await;
+    site.sync().await;
+    site.on_remote("delete from meter where id = 1; update meter set name = 'newer' where id = 2")
+        .await;
+    let writer = Writer::of(&site, 1).await;
+    let mut ticket = start_to(&site, Compare::Differences).await;
+    writer.is_waited_for(&site).await;
+    writer.commit().await;
+    let run = ticket.wait(PATIENCE).await;
+    assert_eq!(
+        (run.counts.deactivated, run.counts.updated),
+        (1, 1),
+        "{run:#?}"
+    );
+    let one = rows(&site.local, "select name, active from meter where id = 1").await;
+    assert_eq!(one, json!([{"name": "theirs", "active": false}]));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Meters that were entered anew on the remote, under another key and with their old serial number.
 
 use meter_sync::config::Setting;
-use meter_sync::meter::{Counts, Outcome};
+use meter_sync::model::{Counts, Outcome};
 use serde_json::json;
 
 use super::{counts, site};

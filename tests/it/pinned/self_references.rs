@@ -1,6 +1,6 @@
 //! Meters that refer to meters by a foreign key of the local table to itself.
 
-use meter_sync::meter::{Counts, Outcome};
+use meter_sync::model::{Counts, Outcome};
 use serde_json::json;
 
 use super::counts;

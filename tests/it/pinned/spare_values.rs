@@ -1,6 +1,6 @@
 //! Meters that are to get each other's unique values where few other values are allowed, or of types of few values.
 
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::json;
 
 use super::site;

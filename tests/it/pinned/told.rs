@@ -2,8 +2,8 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::Outcome;
-use meter_sync::runs::status::Health;
+use meter_sync::mirrors::state::status::Health;
+use meter_sync::model::Outcome;
 use serde_json::json;
 
 use super::site;

@@ -1,8 +1,8 @@
 //! Who holds a value, told where the holder came meanwhile, was to give the value up, or is gone.
 
 use meter_sync::config::Setting;
-use meter_sync::meter::{Outcome, Trigger};
-use meter_sync::runs::{Request, Requested};
+use meter_sync::mirrors::{Request, Requested};
+use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
 use super::site;
@@ -43,7 +43,7 @@ async fn a_meter_that_somebody_inserts_during_the_run_is_named() {
             .await
             .expect("a row of theirs");
         let request = Request::new(Trigger::Cli);
-        let Ok(Requested::Started(mut ticket)) = site.runs.request(request).await else {
+        let Ok(Requested::Started(mut ticket)) = site.mirrors.request(request).await else {
             panic!("no run");
         };
         let waits = "select 1 as n from pg_stat_activity

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use meter_sync::config::Setting;
-use meter_sync::meter::{Outcome, Trigger};
-use meter_sync::runs::Request;
-use meter_sync::runs::report::RunReport;
+use meter_sync::mirrors::Request;
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
 use super::site;
-use crate::support::site::{Site, finish, rows, runs};
+use crate::support::site::{Site, finish, mirrors, rows};
 
 const REASONS: &str = "select distinct reason from meter_sync.meter_sync_rejected";
 
@@ -37,7 +37,7 @@ async fn guarded(condition: &str, local: &str) -> (Site, RunReport) {
         .settings()
         .with(Setting::LocalUrl, url)
         .with(Setting::StatementTimeout, "1s");
-    let run = finish(&runs(&settings), Request::new(Trigger::Cli)).await;
+    let run = finish(&mirrors(&settings), Request::new(Trigger::Cli)).await;
     (site, run)
 }
 

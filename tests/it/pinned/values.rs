@@ -1,6 +1,6 @@
 //! Values that a local type refuses in words of its own.
 
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::json;
 
 use super::site;

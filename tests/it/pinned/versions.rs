@@ -2,15 +2,15 @@
 //! so that the versions are what the next one goes by.
 
 use meter_sync::config::Setting;
-use meter_sync::meter::{Counts, Outcome};
-use meter_sync::runs::report::RunReport;
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::model::{Counts, Outcome};
 use serde_json::{Value as Json, json};
 use tokio_postgres::Client;
 
 use crate::support::postgres::{connect, start_pair};
-use crate::support::site::{Site, finish, rows, runs, settings};
-use meter_sync::meter::Trigger;
-use meter_sync::runs::Request;
+use crate::support::site::{Site, finish, mirrors, rows, settings};
+use meter_sync::mirrors::Request;
+use meter_sync::model::Trigger;
 
 const METERS: i64 = 100;
 
@@ -236,7 +236,7 @@ async fn rows_that_a_policy_shows_and_hides_come_and_go() {
         .pair
         .remote_url
         .replace("postgres@", &format!("{role}@"));
-    let reader = runs(&site.settings().with(Setting::RemoteUrl, url));
+    let reader = mirrors(&site.settings().with(Setting::RemoteUrl, url));
     let sync = async || finish(&reader, Request::new(Trigger::Cli)).await;
     let expected = [(1, 0), (0, 0), (0, 0)];
     for (deactivated, reactivated) in expected {
@@ -272,7 +272,7 @@ async fn after_a_crash_of_either_server_what_the_rows_hold_decides() {
     }
     let sync = async || -> RunReport {
         let settings = settings(&urls[0], &urls[1]).with(Setting::TenantId, "7");
-        finish(&runs(&settings), Request::new(Trigger::Cli)).await
+        finish(&mirrors(&settings), Request::new(Trigger::Cli)).await
     };
     for _ in 0..3 {
         sync().await;

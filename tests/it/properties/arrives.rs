@@ -1,7 +1,7 @@
 //! The meters themselves: what is new arrives, what changes follows, what is gone is kept and switched
 //! off, and what is not ours to touch stays.
 
-use meter_sync::meter::{Action, Outcome};
+use meter_sync::model::{Action, Outcome};
 
 use super::edits::{Case, Edit};
 use super::harness::{Verdict, check};

@@ -6,17 +6,17 @@ use std::time::Instant;
 use meter_sync::clock;
 use meter_sync::config::{Config, Setting, Settings};
 use meter_sync::db::{Connection, Database, Local, Remote, Tx};
-use meter_sync::meter::{Outcome, Permission, Progress, RunId, TenantId, Trigger};
-use meter_sync::runs::Request;
-use meter_sync::sync::drift::{ColumnReport, KnownColumns};
-use meter_sync::sync::{self, Compare, Contents, Done, Earlier, Job, Occupant};
+use meter_sync::engine::drift::{ColumnReport, KnownColumns};
+use meter_sync::engine::{self, Compare, Contents, Done, EarlierAttempts, Job, TableOwner};
+use meter_sync::mirrors::Request;
+use meter_sync::model::{Outcome, Permission, Progress, RunId, TenantId, Trigger};
 use quickcheck::{Arbitrary, Gen};
 use tokio::sync::{OnceCell, watch};
 use uuid::Uuid;
 
 use super::digests::prepared;
 use super::harness::{Verdict, check_slow};
-use crate::support::site::{Site, config, finish, rows, runs};
+use crate::support::site::{Site, config, finish, mirrors, rows};
 
 /// Some meters that change on the remote, and how few bits of the hashes are kept.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl Planted {
         .await;
         // The second run remembers what versions are equal.
         for expected in [Outcome::Succeeded, Outcome::NoChange] {
-            let run = finish(&runs(&self.settings(site)), Request::new(Trigger::Cli)).await;
+            let run = finish(&mirrors(&self.settings(site)), Request::new(Trigger::Cli)).await;
             assert_eq!(run.outcome, Some(expected), "{run:#?}");
         }
         site.on_remote(&format!(
@@ -107,10 +107,10 @@ fn job<'a>(
         tenant,
         mapping: &config.mapping,
         limits: &config.limits,
-        occupant: Occupant::Nobody,
+        table_owner: TableOwner::Nobody,
         compare,
         hash_bits: planted.bits,
-        earlier: Earlier::default(),
+        earlier: EarlierAttempts::default(),
         dry_run: false,
         mass_deactivation: &Permission::None,
         allow_tenant_change: false,
@@ -126,7 +126,7 @@ async fn sync(config: &Config, planted: &Planted, compare: Compare) -> Done {
     let tenant = tenant();
     let job = job(config, planted, &tenant, (logged(&tx).await, compare));
     let observer = watch::Sender::new(Progress::start(Instant::now()));
-    let done = sync::run(snapshot, &tx, &job, &observer).await.unwrap();
+    let done = engine::run(snapshot, &tx, &job, &observer).await.unwrap();
     tx.commit().await.unwrap();
     done
 }
@@ -147,7 +147,7 @@ async fn compare(config: &Config, planted: &Planted) -> Contents {
     let (one, other) = Uuid::new_v4().as_u64_pair();
     let job = job(config, planted, &tenant, fresh);
     let observer = watch::Sender::new(Progress::start(Instant::now()));
-    let compared = sync::compare(snapshot, &tx, &job, [one, other], &observer).await;
+    let compared = engine::compare(snapshot, &tx, &job, [one, other], &observer).await;
     compared.unwrap()
 }
 

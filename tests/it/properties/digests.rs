@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use meter_sync::config::Setting;
-use meter_sync::meter::{Outcome, Trigger};
-use meter_sync::runs::Request;
-use meter_sync::runs::report::RunReport;
-use meter_sync::sync::Compare;
+use meter_sync::engine::Compare;
+use meter_sync::mirrors::Request;
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::model::{Outcome, Trigger};
 use serde_json::{Value as Json, json};
 use tokio::sync::OnceCell;
 
@@ -14,7 +14,7 @@ use super::harness::{Verdict, check_slow};
 use super::tables::Tables;
 use super::world::request;
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::site::{Site, finish, rows, runs};
+use crate::support::site::{Site, finish, mirrors, rows};
 
 const FAST: &str = "meter_fast";
 const NAIVE: &str = "meter_naive";
@@ -48,7 +48,7 @@ impl Lines {
             true => settings.with(Setting::RemoteUrl, &self.far_url),
             false => settings,
         };
-        finish(&runs(&settings), request(Trigger::Cli)).await
+        finish(&mirrors(&settings), request(Trigger::Cli)).await
     }
 
     /// A sync of another local table, with everything compared.
@@ -57,7 +57,7 @@ impl Lines {
             compare: Compare::Everything,
             ..request(Trigger::Cli)
         };
-        finish(&runs(&Tables::settings(&self.site, NAIVE)), request).await
+        finish(&mirrors(&Tables::settings(&self.site, NAIVE)), request).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! What happens to the two tables between syncs.
 
-use meter_sync::meter::Trigger;
+use meter_sync::model::Trigger;
 use quickcheck::{Arbitrary, Gen};
 
 use super::model::{Meter, Model, Row, TENANT};

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use meter_sync::error::Failure;
-use meter_sync::meter::{Outcome, RunId, Trigger};
-use meter_sync::runs::report::RunReport;
-use meter_sync::runs::status::RunRecord;
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::mirrors::state::status::RunRecord;
+use meter_sync::model::{Outcome, RunId, Trigger};
 use quickcheck::{Arbitrary, Gen};
 use tokio_postgres::Client;
 

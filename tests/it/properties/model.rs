@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meter_sync::meter::{Action, Counts, Fields};
+use meter_sync::model::{Action, Counts, Fields};
 use serde_json::{Value as Json, json};
 
 use super::shapes::{Key, Shape, TenantColumn};

@@ -1,7 +1,7 @@
 //! Any column may have any name: key, tenant column, active column and fields alike, on both sides and in `tenant`.
 
 use meter_sync::config::Setting;
-use meter_sync::meter::{Counts, Outcome};
+use meter_sync::model::{Counts, Outcome};
 use quickcheck::{Arbitrary, Gen, quickcheck};
 use serde_json::json;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use meter_sync::meter::{Permission, Trigger};
-use meter_sync::runs::report::RunReport;
-use meter_sync::runs::{Allow, Request};
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::mirrors::{Allow, Request};
+use meter_sync::model::{Permission, Trigger};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -223,7 +223,7 @@ impl World {
 
     /// A sync of the site, mass deactivation allowed; the model is not synced.
     pub(crate) async fn run(&self, trigger: Trigger) -> RunReport {
-        finish(&self.site.runs, request(trigger)).await
+        finish(&self.site.mirrors, request(trigger)).await
     }
 
     /// A sync of both; the tables are equal to the model's after it.

@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 
-use meter_sync::meter::Trigger;
-use meter_sync::runs::Request;
-use meter_sync::runs::report::RunState;
+use meter_sync::mirrors::Request;
+use meter_sync::mirrors::run::report::RunState;
+use meter_sync::model::Trigger;
 use tokio_postgres::Client;
 
 use super::model::Remote;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::{Counts, Outcome};
+use meter_sync::model::{Counts, Outcome};
 use serde_json::{Value, json};
 
 use super::numbers::{self, Reading};

@@ -137,6 +137,7 @@ pub(super) enum Break {
 pub(super) const COMMIT: &[&str] = &["-- log the end of a run", "COMMIT"];
 
 const LOCAL_POINTS: &[&[&str]] = &[
+    &["-- look for the local rows of the extent"],
     &["-- stage the meters"],
     &["-- plan the changes"],
     &["-- record the changes"],

@@ -5,9 +5,9 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Settings;
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::{Outcome, Permission, Trigger};
-use meter_sync::runs::report::RunReport;
-use meter_sync::runs::{Allow, Claim, Request, Runs};
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::mirrors::{Allow, Claim, Mirrors, Request};
+use meter_sync::model::{Outcome, Permission, Trigger};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
@@ -19,7 +19,7 @@ use super::sites::{KINDS, Kind};
 use super::writes;
 use crate::support::postgres::{connect, pair_in};
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::site::{Site, finish, rows, runs, settings};
+use crate::support::site::{Site, finish, mirrors, rows, settings};
 
 /// Both databases as they were before anything happened.
 const EMPTY_HERE: &str = "
@@ -31,7 +31,7 @@ pub(super) struct World {
     pub(super) site: Site,
     settings: Settings,
     /// Two processes, which take turns.
-    pub(super) processes: [Runs; 2],
+    pub(super) processes: [Mirrors; 2],
     turn: usize,
     /// Where a transaction of the remote stays open.
     pub(super) late: Client,
@@ -76,7 +76,7 @@ impl World {
         site.sync().await;
         Self {
             kind,
-            processes: [runs(&settings), runs(&settings)],
+            processes: [mirrors(&settings), mirrors(&settings)],
             turn: 0,
             late: connect(&site.pair.remote_url).await,
             hand: connect(&site.pair.local_url).await,
@@ -102,7 +102,7 @@ impl World {
     }
 
     /// The process that has its turn.
-    pub(super) fn next(&mut self) -> &Runs {
+    pub(super) fn next(&mut self) -> &Mirrors {
         self.turn = 1 - self.turn;
         &self.processes[self.turn]
     }
@@ -126,7 +126,7 @@ impl World {
             Op::SyncDuringReload { key, name } => self.sync_during_reload(key, name).await,
             Op::SyncDuringEdit { key, edit } => self.sync_during_edit(key, edit).await,
             Op::Broken(broken) => self.sync_broken(broken).await,
-            Op::Restart => self.processes[self.turn] = runs(&self.settings),
+            Op::Restart => self.processes[self.turn] = mirrors(&self.settings),
             Op::Tick(slot) => self.tick(slot).await,
             Op::Put { .. }
             | Op::PutAll(_)
@@ -280,7 +280,7 @@ impl World {
         let failed = Expected {
             outcome: Outcome::Failed,
             code: Some(code),
-            counts: meter_sync::meter::Counts::default(),
+            counts: meter_sync::model::Counts::default(),
             given_up: 0,
             here: self.model.here.clone(),
         };

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use meter_sync::config::{Setting, Settings};
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::Outcome;
-use meter_sync::runs::report::RunReport;
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::model::Outcome;
 use serde_json::{Value, json};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
@@ -161,7 +161,7 @@ impl Broken {
 
     /// No text that anyone may read holds the password.
     pub(crate) async fn shows_no_secret(&self, run: &RunReport) {
-        let runs = &self.site.runs;
+        let runs = &self.site.mirrors;
         let status = self.site.status().await;
         let log = rows(&self.site.local, "select * from pg_stat_activity").await;
         for text in [

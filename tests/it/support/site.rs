@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use meter_sync::config::{Config, Environment, Setting, Settings};
-use meter_sync::meter::Trigger;
-use meter_sync::runs::report::RunReport;
-use meter_sync::runs::status::{Status, StatusQuery};
-use meter_sync::runs::{Request, Requested, Runs};
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::mirrors::state::status::{Status, StatusQuery};
+use meter_sync::mirrors::{Mirrors, Request, Requested};
+use meter_sync::model::Trigger;
 use tokio_postgres::Client;
 use tokio_util::task::TaskTracker;
 
@@ -49,7 +49,7 @@ pub(crate) struct Site {
     pub(crate) pair: Pair,
     pub(crate) remote: Client,
     pub(crate) local: Client,
-    pub(crate) runs: Runs,
+    pub(crate) mirrors: Mirrors,
 }
 
 impl Site {
@@ -75,12 +75,12 @@ impl Site {
             .batch_execute(local_schema)
             .await
             .expect("create the local schema");
-        let runs = runs(&settings(&pair.remote_url, &pair.local_url));
+        let mirrors = mirrors(&settings(&pair.remote_url, &pair.local_url));
         Self {
             pair,
             remote,
             local,
-            runs,
+            mirrors,
         }
     }
 
@@ -91,7 +91,7 @@ impl Site {
 
     /// Runs with settings of the test's own in place of the usual ones.
     pub(crate) fn reconfigure(&mut self, settings: &Settings) {
-        self.runs = runs(settings);
+        self.mirrors = mirrors(settings);
     }
 
     /// Changes the remote.
@@ -112,13 +112,13 @@ impl Site {
 
     /// A sync to its end.
     pub(crate) async fn sync(&self) -> RunReport {
-        finish(&self.runs, Request::new(Trigger::Cli)).await
+        finish(&self.mirrors, Request::new(Trigger::Cli)).await
     }
 
     /// A dry run to its end.
     pub(crate) async fn dry_run(&self) -> RunReport {
         finish(
-            &self.runs,
+            &self.mirrors,
             Request {
                 dry_run: true,
                 ..Request::new(Trigger::Cli)
@@ -133,7 +133,7 @@ impl Site {
             include_changes: true,
             ..StatusQuery::default()
         };
-        self.runs.status(&query).await.expect("a status")
+        self.mirrors.status(&query).await.expect("a status")
     }
 }
 
@@ -151,13 +151,13 @@ pub(crate) fn config(settings: &Settings) -> Config {
 }
 
 /// Runs as a process of its own would have them.
-pub(crate) fn runs(settings: &Settings) -> Runs {
-    Runs::new(config(settings), TaskTracker::new()).expect("pools")
+pub(crate) fn mirrors(settings: &Settings) -> Mirrors {
+    Mirrors::new(config(settings), TaskTracker::new()).expect("pools")
 }
 
 /// A request to its end, whatever the answer.
-pub(crate) async fn finish(runs: &Runs, request: Request) -> RunReport {
-    match runs
+pub(crate) async fn finish(mirrors: &Mirrors, request: Request) -> RunReport {
+    match mirrors
         .request(request)
         .await
         .expect("an answer to the request")

@@ -4,9 +4,9 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response};
 use meter_sync::config::Settings;
-use meter_sync::runs::Runs;
+use meter_sync::mirrors::Mirrors;
 use meter_sync::shutdown::Shutdown;
-use meter_sync::{http, mcp, telemetry};
+use meter_sync::{app, mcp, telemetry};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
@@ -18,11 +18,11 @@ const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// What serves a process that is told nothing of any database.
 pub(crate) fn router(settings: &Settings) -> Router {
     let config = config(settings);
-    let runs = Runs::new(config.clone(), TaskTracker::new()).expect("no pools");
-    let server = mcp::Server::new(runs.clone());
+    let mirrors = Mirrors::new(config, TaskTracker::new()).expect("no pools");
+    let server = mcp::Server::new(mirrors.clone());
     let shutdown = Shutdown::new();
-    let mounted = mcp::http::routes(move || server.for_a_client(), shutdown.token());
-    http::router(&config, runs, telemetry::recorder(), mounted, &shutdown)
+    let mounted = mcp::http::routes(move || server.for_new_client(), shutdown.token());
+    app::router(&mirrors, mounted, telemetry::recorder(), &shutdown)
 }
 
 /// The answer to one request.

@@ -1,4 +1,4 @@
-//! Slots that a clock change skips or repeats.
+//! Tests slots that a clock change skips or repeats.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Offset, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
@@ -16,7 +16,7 @@ fn around_a_clock_change_a_line_by_the_hour_fires_whenever_the_wall_clock_matche
             let instant = change + TimeDelta::minutes(minutes);
             let matches = instant.with_timezone(&zone).minute() == u32::from(minute % 60);
             let fires = schedule.latest_at_or_before(instant) == Some(instant);
-            // the half hour that Lord Howe skips may hold a slot, made up after it
+            // a slot in the half hour that Lord Howe skips fires right after the change
             fires == matches || (fires && instant == change && zone == LORD_HOWE)
         })
     }

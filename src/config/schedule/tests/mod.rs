@@ -1,4 +1,4 @@
-//! Single cases; what holds for any line is in `properties`, what a clock change does in `clock_changes`.
+//! Tests single cases. `properties` tests arbitrary lines, and `clock_changes` tests clock changes.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -160,7 +160,7 @@ fn a_date_that_does_not_exist_is_refused() {
             "{line}"
         );
     }
-    // either the date or the weekday: Mondays in February
+    // accepted, as either the date or the weekday may match: it fires on Mondays in February
     schedule("0 0 30 2 1", UTC);
 }
 

@@ -1,4 +1,4 @@
-//! What holds for any line, with the croner library as oracle.
+//! Property tests for arbitrary lines. The croner library is the oracle.
 
 #![expect(
     clippy::needless_pass_by_value,
@@ -16,7 +16,7 @@ use super::{BERLIN, UTC, ZONES};
 fn five_field_lines_fire_when_another_cron_library_says() {
     fn property(line: Line, start: u32, eastern: bool) -> TestResult {
         let text = line.text();
-        // no clock changes in either, so that croner's and our rules for them do not meet
+        // neither zone has clock changes, for which croner's rules differ from ours
         let zone = if eastern { Tz::Asia__Kathmandu } else { UTC };
         let start = DateTime::from_timestamp(1_577_836_800 + i64::from(start % 630_720_000), 0)
             .unwrap()
@@ -120,7 +120,7 @@ fn no_text_whatever_makes_the_parser_panic() {
         .quickcheck(property as fn(String, Vec<u8>) -> bool);
 }
 
-/// A five-field line out of values, ranges, lists, steps and names.
+/// A random five-field line of values, ranges, lists, steps and names.
 #[derive(Clone, Debug)]
 struct Line([String; 5]);
 
@@ -145,7 +145,7 @@ impl Line {
         self.0.join(" ")
     }
 
-    /// croner takes only a bare `*` for unrestricted, Vixie cron whatever starts with `*`.
+    /// For croner only a bare `*` is unrestricted, for Vixie cron every field that starts with `*`.
     fn joins_days_by_and(&self) -> bool {
         self.0[2].starts_with('*') || self.0[4].starts_with('*')
     }

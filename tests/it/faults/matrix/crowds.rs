@@ -1,6 +1,6 @@
 //! Servers whose connections are all in use by others.
 
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::json;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};

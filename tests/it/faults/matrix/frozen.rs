@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use meter_sync::config::Setting;
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 use serde_json::json;
 
 use super::case::{Ends, side_by_side};
@@ -27,6 +27,7 @@ const LET_GO: Duration = Duration::from_secs(20);
 /// What a frozen run waits for, which arrives all the same.
 const POINTS: &[(Side, &[&str])] = &[
     (Remote, &["-- read the meters"]),
+    (Local, &["-- look for the local rows of the extent"]),
     (Local, &["-- plan the changes"]),
     (Local, &["-- update meters"]),
     (Local, &["-- log the end of a run"]),

@@ -2,9 +2,9 @@
 
 use meter_sync::config::Setting;
 use meter_sync::db::{Local as LocalSide, Side as _};
-use meter_sync::meter::Outcome;
-use meter_sync::runs::report::RunReport;
-use meter_sync::runs::status::{Status, StatusQuery};
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::mirrors::state::status::{Status, StatusQuery};
+use meter_sync::model::Outcome;
 use serde_json::{Value, json};
 
 use super::remedies;
@@ -60,7 +60,7 @@ pub(super) async fn hold(
 /// The status as this process tells it.
 pub(super) async fn status(trial: &Trial) -> Status {
     let query = StatusQuery::default();
-    trial.runs.status(&query).await.expect("a status")
+    trial.mirrors.status(&query).await.expect("a status")
 }
 
 /// Waits until no process of ours holds the run lock.

@@ -1,7 +1,7 @@
 //! Tables that somebody else empties, fills again or writes anew in a transaction that is committed while a run waits for it.
 
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 
 use super::case::{Case, Ends, Hold, SOUND, Strike, all_hold};
 use super::invariants;

@@ -2,7 +2,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::meter::Outcome;
+use meter_sync::model::Outcome;
 
 use super::case::{Case, Ends, NO_TRIGGER, SOUND, Strike, all_hold};
 use super::trial::Side::Local;

@@ -1,14 +1,14 @@
 //! The question that the brake leaves to a person, and what a yes to it is worth.
 
 use meter_sync::config::Setting;
-use meter_sync::meter::Trigger;
-use meter_sync::runs::Request;
+use meter_sync::mirrors::Request;
+use meter_sync::model::Trigger;
 use serde_json::{Value, json};
 
 use super::{Browser, assert_says, served};
 use crate::support::held;
 use crate::support::served::Served;
-use crate::support::site::{Site, finish, rows, runs};
+use crate::support::site::{Site, finish, mirrors, rows};
 
 /// A site in sync with twenty meters, of which ten are gone on the remote since.
 async fn emptied() -> Site {
@@ -191,7 +191,7 @@ async fn what_was_allowed_for_one_table_is_not_for_another() {
     let other = site.settings().with(Setting::LocalTable, "meter_b");
     let (here, there) = (served(&site).await, Served::new(&other).await);
     let (here, there) = (Browser::new(&here), Browser::new(&there));
-    finish(&runs(&other), Request::new(Trigger::Cli)).await;
+    finish(&mirrors(&other), Request::new(Trigger::Cli)).await;
     let theirs = refused(&site).await;
     here.follow("/sync", "do=sync").await;
     held::outcomes(&site).await;

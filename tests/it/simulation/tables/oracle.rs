@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use meter_sync::meter::Counts;
+use meter_sync::model::Counts;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row as Found};
 

@@ -1,0 +1,247 @@
+//! Checks both connections: whether they can be made, how they are protected, and the clocks and encodings of the
+//! servers.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Finding, Verdict, missing};
+use crate::clock;
+use crate::config::{CertificateCheck, Endpoint, Limits, Setting, Source, Tls};
+use crate::db::{Connection, Database, DbError, Local, Remote, Side, SideName, Tx};
+use crate::engine;
+use crate::error::Failure;
+
+/// A larger difference between clocks is a warning: a schedule and a log would be misleading when read side by side.
+const SKEW: TimeDelta = TimeDelta::seconds(5);
+
+/// A database that answers, and a connection to it.
+pub(super) struct CheckedConnection<S> {
+    connection: Connection<S>,
+    server: Server,
+    connected_in: Duration,
+}
+
+/// What a server reports about itself and about the connection.
+struct Server {
+    version: String,
+    /// The version of TLS; `None` if the connection is not encrypted.
+    tls: Option<String>,
+    clock_ahead: TimeDelta,
+    encoding: String,
+}
+
+const SERVER: &str = "\
+-- look at the server
+select current_setting('server_version'), clock_timestamp(), case when s.ssl then s.version end,
+       getdatabaseencoding()::text
+from (select pg_backend_pid() as pid) me left join pg_catalog.pg_stat_ssl s on s.pid = me.pid";
+
+impl CheckedConnection<Remote> {
+    /// Connects to the remote.
+    pub(super) async fn new(endpoint: Option<&Endpoint>, limits: &Limits) -> Result<Self, Failure> {
+        let endpoint = endpoint.ok_or_else(|| missing(Setting::RemoteUrl))?;
+        let (mut connection, connected_in) = connect(endpoint, limits).await?;
+        let tx = connection.snapshot("check", &[]).await?;
+        let server = Server::ask(&tx).await?;
+        drop(tx);
+        Ok(Self {
+            connection,
+            server,
+            connected_in,
+        })
+    }
+
+    /// Begins a read-only transaction. It is rolled back when dropped.
+    pub(super) async fn look(&mut self) -> Result<Tx<'_, Remote>, DbError> {
+        self.connection.snapshot("check", &[]).await
+    }
+
+    /// Begins a read-only transaction that reads the rows of the source as a run does, with locks and the role's
+    /// `search_path`.
+    pub(super) async fn look_at_rows(
+        &mut self,
+        source: &Source,
+    ) -> Result<Tx<'_, Remote>, DbError> {
+        let locks = engine::locks_of(&mut self.connection, source, false).await?;
+        let tx = self.connection.snapshot("check", &locks).await?;
+        tx.use_role_path().await?;
+        Ok(tx)
+    }
+}
+
+impl CheckedConnection<Local> {
+    /// Connects to the local database.
+    pub(super) async fn new(endpoint: Option<&Endpoint>, limits: &Limits) -> Result<Self, Failure> {
+        let endpoint = endpoint.ok_or_else(|| missing(Setting::LocalUrl))?;
+        let (mut connection, connected_in) = connect(endpoint, limits).await?;
+        let tx = connection.begin("check").await?;
+        let server = Server::ask(&tx).await?;
+        drop(tx);
+        Ok(Self {
+            connection,
+            server,
+            connected_in,
+        })
+    }
+
+    /// Begins a read-only transaction. It is rolled back when dropped.
+    pub(super) async fn look(&mut self) -> Result<Tx<'_, Local>, DbError> {
+        let tx = self.connection.begin_for_run("check").await?;
+        tx.batch("-- only look\nset transaction read only").await?;
+        Ok(tx)
+    }
+}
+
+async fn connect<S: Side>(
+    endpoint: &Endpoint,
+    limits: &Limits,
+) -> Result<(Connection<S>, Duration), Failure> {
+    let begun = Instant::now();
+    let database = Database::new(endpoint, limits)?;
+    let connection = database.connect().await?;
+    Ok((connection, begun.elapsed()))
+}
+
+impl Server {
+    async fn ask<S: Side>(tx: &Tx<'_, S>) -> Result<Self, DbError> {
+        let asked = clock::now();
+        let row = tx.query_one(SERVER, &[]).await?;
+        let answered = clock::now();
+        let there: DateTime<Utc> = row.get(1);
+        Ok(Self {
+            version: row.get(0),
+            tls: row.get(2),
+            clock_ahead: there - (asked + (answered - asked) / 2),
+            encoding: row.get(3),
+        })
+    }
+}
+
+/// Returns the findings about one connection, and the connection if there is one.
+pub(super) fn findings<S: Side>(
+    reached: Result<CheckedConnection<S>, Failure>,
+    endpoint: Option<&Endpoint>,
+) -> (Vec<Finding>, Option<CheckedConnection<S>>) {
+    let side = S::NAME;
+    let subject = format!("{side} connection");
+    let (reached, endpoint) = match (reached, endpoint) {
+        (Ok(reached), Some(endpoint)) => (reached, endpoint),
+        (Err(failure), _) => {
+            return (vec![Finding::new(&subject, Verdict::Failed(failure))], None);
+        }
+        (Ok(_), None) => return (Vec::new(), None),
+    };
+    let text = format!(
+        "{}, Postgres {}, connected in {} ms",
+        endpoint.place(),
+        reached.server.version,
+        reached.connected_in.as_millis()
+    );
+    let connection = Finding::new(&subject, Verdict::Ok(text));
+    let verdict = tls(side, endpoint, reached.server.tls.as_deref());
+    let tls = Finding::new(&format!("{side} TLS"), verdict);
+    (vec![connection, tls], Some(reached))
+}
+
+fn tls(side: SideName, endpoint: &Endpoint, used: Option<&str>) -> Verdict {
+    let url = match side {
+        SideName::Remote => Setting::RemoteUrl.env(),
+        SideName::Local => Setting::LocalUrl.env(),
+    };
+    let checked = match endpoint.tls() {
+        Tls::Rustls(_, check) => *check,
+        Tls::Disable => CertificateCheck::Nothing,
+    };
+    match (used, checked) {
+        (Some(version), CertificateCheck::IssuerAndName) => {
+            Verdict::Ok(format!("{version}, certificate and host name checked"))
+        }
+        (Some(version), CertificateCheck::Issuer) => {
+            Verdict::Ok(format!("{version}, certificate checked, host name not"))
+        }
+        (used, CertificateCheck::Nothing) if endpoint.is_on_this_machine() => {
+            let how = used.unwrap_or("clear text");
+            Verdict::Ok(format!("{how}; the connection stays on this machine"))
+        }
+        (Some(version), CertificateCheck::Nothing) => Verdict::Warning(format!(
+            "{version}, but the server's certificate is not checked: whoever answers in its place is believed. \
+             Set sslmode=verify-full (and sslrootcert) in {url}."
+        )),
+        (None, _) => Verdict::Warning(format!(
+            "in clear text: password and rows can be read and changed on the way. \
+             Set sslmode=verify-full (and sslrootcert) in {url}."
+        )),
+    }
+}
+
+/// Checks how far the servers' clocks differ from this machine's.
+pub(super) fn clocks(
+    remote: Option<&CheckedConnection<Remote>>,
+    local: Option<&CheckedConnection<Local>>,
+) -> Option<Finding> {
+    let ahead = [
+        remote.map(|reached| (SideName::Remote, reached.server.clock_ahead)),
+        local.map(|reached| (SideName::Local, reached.server.clock_ahead)),
+    ];
+    let ahead: Vec<_> = ahead.into_iter().flatten().collect();
+    let worst = ahead.iter().map(|(_, ahead)| ahead.abs()).max()?;
+    let each = ahead
+        .iter()
+        .map(|(side, ahead)| format!("{side} {} s", seconds(*ahead)));
+    let text = format!(
+        "against this machine: {}",
+        each.collect::<Vec<_>>().join(", ")
+    );
+    let verdict = if worst > SKEW {
+        Verdict::Warning(format!(
+            "{text}. Set the clocks by NTP; times in logs and schedules do not match."
+        ))
+    } else {
+        Verdict::Ok(text)
+    };
+    Some(Finding::new("clocks", verdict))
+}
+
+/// Formats a length of time with its sign. The whole seconds of -0.5 s are 0 and have no sign.
+fn seconds(length: TimeDelta) -> String {
+    let milliseconds = length.num_milliseconds();
+    let sign = if milliseconds < 0 { '-' } else { '+' };
+    let magnitude = milliseconds.unsigned_abs();
+    format!("{sign}{}.{:03}", magnitude / 1000, magnitude % 1000)
+}
+
+/// Reports which texts cannot be copied from the remote to the local database; `None` if all can.
+pub(super) fn encodings(
+    remote: Option<&CheckedConnection<Remote>>,
+    local: Option<&CheckedConnection<Local>>,
+) -> Option<Finding> {
+    let (there, here) = (&remote?.server.encoding, &local?.server.encoding);
+    let rejected = match (there.as_str(), here.as_str()) {
+        (there, here) if there == here => return None,
+        (_, "SQL_ASCII") => return None,
+        ("SQL_ASCII", here) => format!("a row with bytes that are no {here} is rejected"),
+        (_, "UTF8") => return None,
+        (_, here) => format!("a row with a character that {here} lacks is rejected"),
+    };
+    let text = format!("remote {there}, local {here}: {rejected}");
+    Some(Finding::new("encodings", Verdict::Ok(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_behind_by_less_than_a_second_has_its_sign() {
+        for (milliseconds, told) in [
+            (0, "+0.000"),
+            (-1, "-0.001"),
+            (-500, "-0.500"),
+            (61_250, "+61.250"),
+            (-3_600_000, "-3600.000"),
+        ] {
+            assert_eq!(seconds(TimeDelta::milliseconds(milliseconds)), told);
+        }
+    }
+}

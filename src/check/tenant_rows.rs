@@ -1,0 +1,220 @@
+//! Checks the tenant's rows on the remote, and the indexes by tenant on both sides.
+
+use super::connections::CheckedConnection;
+use super::{Finding, Verdict};
+use crate::config::{Config, Mapping, Source};
+use crate::db::{DbError, Local, Remote, Side, Tx, catalog, param, quote};
+use crate::engine::{self, Relations, SyncError};
+use crate::error::Failure;
+use crate::model::TenantId;
+
+/// How many of the tenant's remote rows are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowLimit {
+    /// The first rows, for a page that must not wait.
+    First,
+    /// All rows, as in a run.
+    All,
+}
+
+/// The number of rows to compute with [`RowLimit::First`].
+const FIRST: u32 = 100;
+
+/// Counts the tenant's remote meters and computes their columns on the remote, which sends none of them. With
+/// [`RowLimit::All`] this finds what makes every run fail: a row for which a view fails, or a duplicate key.
+pub(super) async fn remote(
+    remote: &mut CheckedConnection<Remote>,
+    config: &Config,
+    shape: &Relations,
+    (tenant, extent): (&TenantId, RowLimit),
+) -> Finding {
+    let source = &config.mapping.source;
+    let looked = async {
+        let tx = remote.look_at_rows(source).await?;
+        let count: i64 = match extent {
+            RowLimit::First => {
+                tx.batch(&compute(shape, Some(FIRST))).await?;
+                tx.query_one(&count(shape), &[]).await?.get(0)
+            }
+            RowLimit::All => {
+                // The statement may take as long as a whole run.
+                tx.allow_each_statement(config.limits.run_timeout).await?;
+                tx.query_one(&compute(shape, None), &[]).await?.get(0)
+            }
+        };
+        if count == 0 {
+            return Ok(none(&tx, &config.mapping, tenant).await?);
+        }
+        if extent == RowLimit::All {
+            refuse_duplicates(&tx, shape, tenant).await?;
+        }
+        let hidden = match engine::may_hide_rows(&tx, source).await? {
+            true => ", as far as row security shows them to the role",
+            false => "",
+        };
+        Ok(Verdict::Ok(format!("{count} of tenant {tenant}{hidden}")))
+    };
+    let looked: Result<Verdict, SyncError> = looked.await;
+    let looked = looked.map_err(|e| engine::failure(&e, source));
+    Finding::of("remote meters", looked)
+}
+
+fn count(shape: &Relations) -> String {
+    let (from, filter) = (&shape.remote_from, &shape.remote_filter);
+    format!("-- count the remote meters\nselect pg_catalog.count(*) from {from} r where {filter}")
+}
+
+/// Builds the query that computes every synced column of the rows, or of the first `limit` rows, and counts the rows.
+fn compute(shape: &Relations, limit: Option<u32>) -> String {
+    let (from, filter) = (&shape.remote_from, &shape.remote_filter);
+    let columns = quote::columns("r.", &shape.names);
+    let counts = quote::list(&shape.names, ", ", |name| {
+        format!("pg_catalog.count({})", shape.column("r", name))
+    });
+    let limit = limit.map_or_else(String::new, |limit| format!(" limit {limit}"));
+    format!(
+        "-- compute the remote meters\nselect pg_catalog.count(*), {counts} from (select {columns} from {from} r where {filter}{limit}) r"
+    )
+}
+
+/// Fails if the remote has a key more than once. Does not look if a unique index on the remote rules that out. Only a
+/// run finds keys that differ on the remote and are equal in the local table, as with `citext`.
+async fn refuse_duplicates(
+    tx: &Tx<'_, Remote>,
+    shape: &Relations,
+    tenant: &TenantId,
+) -> Result<(), SyncError> {
+    if let Some(oid) = shape.offered.remote_relation {
+        tx.pin_path().await?;
+        let unique = catalog::unique_indexes(tx, oid).await?;
+        let has_heirs = has_heirs(tx, oid).await?;
+        tx.use_role_path().await?;
+        let is_within_key = |columns: &Vec<String>| columns.iter().all(|c| shape.key.contains(c));
+        if unique.whole.iter().any(is_within_key) && !has_heirs {
+            return Ok(());
+        }
+    }
+    let (from, filter) = (&shape.remote_from, &shape.remote_filter);
+    let (key, whole) = (shape.key_json("r"), shape.has_key("r"));
+    let sql = format!(
+        "-- look for duplicate keys
+select k.key::text from (select {key} as key from {from} r where {filter} and {whole}) k
+group by k.key having pg_catalog.count(*) > 1 order by k.key limit {}",
+        engine::DUPLICATES_NAMED
+    );
+    let rows = tx.query(&sql, &[]).await?;
+    engine::refuse_keys(tenant, &rows)
+}
+
+const HEIRS: &str = "\
+-- look for tables that inherit from the remote one
+select c.relkind = 'r' and c.relhassubclass from pg_catalog.pg_class c where c.oid = $1";
+
+/// Whether other tables inherit from the remote table. Its indexes do not cover their rows.
+async fn has_heirs(tx: &Tx<'_, Remote>, oid: u32) -> Result<bool, DbError> {
+    Ok(tx.query_one(HEIRS, &[param::oid(oid)]).await?.get(0))
+}
+
+async fn none(
+    tx: &Tx<'_, Remote>,
+    mapping: &Mapping,
+    tenant: &TenantId,
+) -> Result<Verdict, DbError> {
+    let hidden = match engine::may_hide_rows(tx, &mapping.source).await? {
+        true => format!(" {}", engine::HIDDEN),
+        false => String::new(),
+    };
+    Ok(Verdict::Warning(format!(
+        "none of tenant {tenant}. Check METER_SYNC_TENANT_ID, METER_SYNC_TENANT_COLUMN and the remote table.{hidden}"
+    )))
+}
+
+/// Checks that tables shared by several tenants have an index on the tenant column.
+pub(super) async fn tenant_indexes(
+    remote: &mut CheckedConnection<Remote>,
+    local: &mut CheckedConnection<Local>,
+    mapping: &Mapping,
+    shape: &Relations,
+) -> Vec<Finding> {
+    let column = &mapping.tenant_column;
+    let mut findings = Vec::new();
+    if let Source::Table(_) = mapping.source {
+        let there = ByTenant {
+            table: &shape.remote_from,
+            row: "r",
+            filter: &shape.remote_filter,
+        };
+        findings.extend(tenant_index(remote.look().await, column, there).await);
+    }
+    let here = ByTenant {
+        table: &shape.local,
+        row: "l",
+        filter: &shape.local_filter,
+    };
+    findings.extend(tenant_index(local.look().await, column, here).await);
+    findings
+}
+
+/// A table and how to select a tenant's rows in it.
+struct ByTenant<'a> {
+    /// Its quoted name.
+    table: &'a str,
+    /// The name of its rows in `filter`.
+    row: &'a str,
+    /// The condition that selects the tenant's rows.
+    filter: &'a str,
+}
+
+/// Returns the finding for one side; `None` if the relation is no table or has no rows of other tenants.
+async fn tenant_index<S: Side>(
+    tx: Result<Tx<'_, S>, DbError>,
+    column: &str,
+    read: ByTenant<'_>,
+) -> Option<Finding> {
+    let looked = async { look_for_index(&tx?, column, &read).await };
+    let looked = looked.await.map_err(Failure::from).transpose()?;
+    let subject = format!("index on the {} tenant", S::NAME);
+    Some(Finding::of(&subject, looked))
+}
+
+const INDEXED: &str = "\
+-- look for an index on the tenant
+select exists (
+    select from pg_catalog.pg_index i
+    join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+    where i.indrelid = c.oid and i.indisvalid and i.indpred is null and a.attname = $2
+), c.relkind = 'p'
+from pg_catalog.pg_class c where c.oid = to_regclass($1)::oid and c.relkind in ('r', 'p')";
+
+async fn look_for_index<S: Side>(
+    tx: &Tx<'_, S>,
+    column: &str,
+    read: &ByTenant<'_>,
+) -> Result<Option<Verdict>, DbError> {
+    let ByTenant { table, row, filter } = read;
+    let params = [param::text(*table), param::text(column)];
+    let Some(found) = tx.query_opt(INDEXED, &params).await? else {
+        return Ok(None);
+    };
+    let others = format!(
+        "-- look for other tenants\nselect exists (select from {table} {row} where ({filter}) is not true)"
+    );
+    tx.use_role_path().await?;
+    if !tx.query_one(&others, &[]).await?.get::<_, bool>(0) {
+        return Ok(None);
+    }
+    // Postgres cannot create an index on a partitioned table concurrently.
+    let create = match found.get(1) {
+        true => "create index",
+        false => "create index concurrently",
+    };
+    Ok(Some(if found.get(0) {
+        Verdict::Ok("there is one; the table holds several tenants".to_owned())
+    } else {
+        Verdict::Warning(format!(
+            "the table holds several tenants, and each sync reads all of their rows. \
+             {create} on {table} ({})",
+            quote::identifier(column)
+        ))
+    }))
+}

@@ -1,0 +1,193 @@
+//! Prints a run as text: its changes with the meters' names, and the rows that it rejected with the reasons.
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::error::{ErrorCode, Failure};
+use crate::mirrors::Mirrors;
+use crate::mirrors::history::listing::RunDetail;
+use crate::mirrors::run::report::RunReport;
+use crate::model::{Change, Fields, Rejection, RunId};
+use crate::printable;
+
+/// How many rejected rows `sync` prints, the same number as of changes; `status --run` shows more.
+const SAMPLE: usize = 20;
+/// How many changes and how many rejected rows `status --run` shows; the log has the others.
+pub(super) const SHOWN: u32 = 200;
+/// The longest value or name in characters. A longer one is cut; the JSON has all of it.
+const LONGEST_VALUE: usize = 200;
+/// The longest reason in characters. A longer one is cut; long values in a reason were cut when it was written.
+const LONGEST_REASON: usize = 1000;
+
+/// How a person hands a table of another tenant over to this one. The error's remedy does not say so, because models
+/// read it.
+const TURN_OVER: &str = "To turn the table over to this tenant: meter-sync sync --allow-tenant-change --allow-mass-deactivation";
+
+/// The text of one run, ready to print.
+pub(super) struct RunText {
+    run_id: RunId,
+    summary: String,
+    changes: Vec<Change>,
+    changes_total: i64,
+    rejected: Vec<Rejection>,
+    rejected_total: i64,
+    warning: Option<String>,
+    error: Option<Failure>,
+    next_step: String,
+    /// Whether a person can approve the deactivations that the run showed.
+    awaits_decision: bool,
+    /// How to see the changes and rejected rows that are not listed.
+    rest: Rest,
+}
+
+/// Where the changes and rejected rows that are not listed can be seen.
+#[derive(Clone, Copy)]
+enum Rest {
+    /// In the output of `meter-sync status --run`.
+    Status,
+    /// Only in the tables of the log.
+    Log,
+}
+
+impl RunText {
+    /// Returns the text of a run that this process requested.
+    pub(super) async fn of_report(mirrors: &Mirrors, run: &RunReport) -> Self {
+        let rejected = match run.counts.rejected {
+            0 => Vec::new(),
+            // If the log cannot be read, only the number of rejected rows is known, not the reasons.
+            _ => match mirrors.run(run.run_id).await {
+                Ok(Some(detail)) => detail.rejected.into_iter().take(SAMPLE).collect(),
+                Ok(None) | Err(_) => Vec::new(),
+            },
+        };
+        Self {
+            run_id: run.run_id,
+            summary: run.summary.clone(),
+            changes: run.changes.clone(),
+            changes_total: run.changes_total,
+            rejected,
+            rejected_total: run.counts.rejected,
+            warning: run.warning.clone(),
+            error: run.error.clone(),
+            next_step: run.next_step.clone(),
+            awaits_decision: run.held_back.is_some(),
+            rest: Rest::Status,
+        }
+    }
+
+    /// Returns the text of a run in the log.
+    pub(super) async fn of_detail(mirrors: &Mirrors, detail: RunDetail) -> Result<Self, Failure> {
+        let RunDetail { run, rejected, .. } = detail;
+        let changes = mirrors.changes(run.run_id, SHOWN, 0).await?.changes;
+        Ok(Self {
+            run_id: run.run_id,
+            summary: detail.summary,
+            changes_total: run.counts.changes_to_list(changes.len()),
+            changes,
+            rejected: rejected.into_iter().take(SHOWN as usize).collect(),
+            rejected_total: run.counts.rejected,
+            warning: run.warning,
+            error: run.error,
+            next_step: detail.next_step,
+            awaits_decision: detail.awaits_decision,
+            rest: Rest::Log,
+        })
+    }
+
+    fn lists(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for change in &self.changes {
+            writeln!(f, "  {}", change_line(change))?;
+        }
+        let id = self.run_id;
+        let place = |table: &str| match self.rest {
+            Rest::Status => format!("meter-sync status --run {id}"),
+            Rest::Log => {
+                format!("select * from meter_sync.{table} where run_id = '{id}' order by n")
+            }
+        };
+        let more = more(self.changes_total, self.changes.len());
+        if more > 0 {
+            let place = place("meter_sync_change");
+            writeln!(f, "  ... {more} more changes: {place}")?;
+        }
+        for Rejection { key, reason } in &self.rejected {
+            let reason = printable::line(reason, LONGEST_REASON);
+            writeln!(f, "  rejected {}: {reason}", key_text(key))?;
+        }
+        let more = self::more(self.rejected_total, self.rejected.len());
+        if more > 0 {
+            let place = place("meter_sync_rejected");
+            writeln!(f, "  ... {more} more rejected rows: {place}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for RunText {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.summary)?;
+        self.lists(f)?;
+        let is_news = |warning: &&String| **warning != self.next_step;
+        if let Some(warning) = self.warning.as_ref().filter(is_news) {
+            writeln!(f, "warning: {warning}")?;
+        }
+        match &self.error {
+            Some(error) => writeln!(f, "{}: {}", error.code, error.remedy)?,
+            None => writeln!(f, "{}", self.next_step)?,
+        }
+        writeln!(f, "Run {}", self.run_id)?;
+        if self
+            .error
+            .as_ref()
+            .is_some_and(|error| error.code == ErrorCode::TenantMismatch)
+        {
+            writeln!(f, "{TURN_OVER}")?;
+        }
+        if self.awaits_decision {
+            writeln!(
+                f,
+                "To let exactly these deactivations pass: meter-sync sync --allow-plan {}",
+                self.run_id
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn more(total: i64, listed: usize) -> i64 {
+    total.saturating_sub(i64::try_from(listed).unwrap_or(i64::MAX))
+}
+
+/// Formats a change, such as `update Main (id="1"): port: null -> "502"`.
+fn change_line(change: &Change) -> String {
+    let key = key_text(&change.key);
+    let meter = match change
+        .name
+        .as_deref()
+        .filter(|name| printable::is_seen(name))
+    {
+        Some(name) => format!("{} ({key})", printable::line(name, LONGEST_VALUE)),
+        None => key,
+    };
+    let moved = change.before.iter().map(|(column, before)| {
+        let after = change.after.get(column).unwrap_or(&serde_json::Value::Null);
+        let column = printable::line(column, LONGEST_VALUE);
+        format!("{column}: {} -> {}", value(before), value(after))
+    });
+    let moved = moved.collect::<Vec<_>>().join(", ");
+    match moved.as_str() {
+        "" => format!("{} {meter}", change.action),
+        moved => format!("{} {meter}: {moved}", change.action),
+    }
+}
+
+fn key_text(key: &Fields) -> String {
+    let pairs = key.iter().map(|(column, part)| {
+        let column = printable::line(column, LONGEST_VALUE);
+        format!("{column}={}", value(part))
+    });
+    pairs.collect::<Vec<_>>().join(" ")
+}
+
+fn value(value: &serde_json::Value) -> String {
+    printable::line(&value.to_string(), LONGEST_VALUE)
+}

@@ -1,0 +1,138 @@
+//! The servers of a connection string, and which of them are acceptable.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio_postgres::config::Host;
+
+/// The servers of one connection string
+/// (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-MULTIPLE-HOSTS>).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Servers {
+    /// The servers in the order given; at least one.
+    pub list: Vec<Server>,
+    /// Whether the servers and the addresses of their names are tried in random order (`load_balance_hosts=random`).
+    pub shuffled: bool,
+    /// Which of the servers are acceptable.
+    pub session: SessionAttrs,
+    /// The longest time to connect to one address of one server, sign-in included.
+    pub connect_timeout: Duration,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its name, or the directory of its socket. The server's certificate is checked against it.
+    pub host: Host,
+    /// Its IP address (`hostaddr`); `None` if the name must be looked up.
+    pub address: Option<IpAddr>,
+    /// Its port.
+    pub port: u16,
+}
+
+impl Server {
+    /// Whether no connection to it leaves this machine.
+    pub(super) fn is_on_this_machine(&self) -> bool {
+        match (&self.host, self.address) {
+            (Host::Unix(_), _) => true,
+            (Host::Tcp(_), Some(address)) => address.to_canonical().is_loopback(),
+            (Host::Tcp(name), None) => match name.parse::<IpAddr>() {
+                Ok(address) => address.to_canonical().is_loopback(),
+                Err(_a_name) => name.eq_ignore_ascii_case("localhost"),
+            },
+        }
+    }
+
+    /// Its host and port in a form that can be compared. `localhost`, `127.0.0.1` and `::1` give the same host.
+    pub(super) fn canonical(&self) -> (String, u16) {
+        let host = match (&self.host, self.address) {
+            (Host::Unix(directory), _) => directory.display().to_string(),
+            (Host::Tcp(_), Some(address)) => address.to_string(),
+            (Host::Tcp(name), None) => name.to_ascii_lowercase(),
+        };
+        match host.as_str() {
+            "127.0.0.1" | "::1" => ("localhost".to_owned(), self.port),
+            _ => (host, self.port),
+        }
+    }
+}
+
+/// `host:port`, for logs and people.
+impl std::fmt::Display for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.host {
+            Host::Tcp(name) if name.contains(':') => write!(f, "[{name}]")?,
+            Host::Tcp(name) => f.write_str(name)?,
+            Host::Unix(directory) => write!(f, "{}", directory.display())?,
+        }
+        write!(f, ":{}", self.port)
+    }
+}
+
+/// Which servers are acceptable, as libpq's `target_session_attrs` defines it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionAttrs {
+    /// Any server.
+    #[default]
+    Any,
+    /// A server whose sessions may write.
+    ReadWrite,
+    /// A server whose sessions may not write.
+    ReadOnly,
+    /// A server that is not a standby.
+    Primary,
+    /// A standby.
+    Standby,
+    /// A standby, or any server if there is no standby.
+    PreferStandby,
+}
+
+impl SessionAttrs {
+    const ALL: [Self; 6] = [
+        Self::Any,
+        Self::ReadWrite,
+        Self::ReadOnly,
+        Self::Primary,
+        Self::Standby,
+        Self::PreferStandby,
+    ];
+
+    /// The value as a connection string writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::ReadWrite => "read-write",
+            Self::ReadOnly => "read-only",
+            Self::Primary => "primary",
+            Self::Standby => "standby",
+            Self::PreferStandby => "prefer-standby",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == text)
+    }
+
+    /// The values to try in turn. All servers are tried with the first value before any is tried with the next.
+    pub fn passes(self) -> &'static [Self] {
+        match self {
+            Self::Any => &[Self::Any],
+            Self::ReadWrite => &[Self::ReadWrite],
+            Self::ReadOnly => &[Self::ReadOnly],
+            Self::Primary => &[Self::Primary],
+            Self::Standby => &[Self::Standby],
+            Self::PreferStandby => &[Self::Standby, Self::Any],
+        }
+    }
+
+    /// Whether a server is acceptable, by whether it is a standby and whether its sessions are read-only.
+    pub fn accepts(self, is_standby: bool, is_read_only: bool) -> bool {
+        match self {
+            Self::Any | Self::PreferStandby => true,
+            Self::ReadWrite => !is_read_only,
+            Self::ReadOnly => is_read_only,
+            Self::Primary => !is_standby,
+            Self::Standby => is_standby,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Reads the environment variables of the legacy system that meter-sync replaces. They are a fallback for the two
+//! connection strings.
+//!
+//! In the legacy system, `POSTGRES_SYNC_*` is the database beside the sync program, our *local*, and
+//! `POSTGRES_CLIENT_*` is the customer's central database, our *remote*. The names could as well mean the opposite, and
+//! a mix-up would write to the central database. The tests below therefore fix their meaning.
+
+use super::conninfo::Pairs;
+use super::error::ConfigError;
+use super::layers::Environment;
+
+/// The prefix of the variables of one side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LegacyPrefix {
+    /// `POSTGRES_CLIENT_`
+    Remote,
+    /// `POSTGRES_SYNC_`
+    Local,
+}
+
+impl LegacyPrefix {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Remote => "POSTGRES_CLIENT_",
+            Self::Local => "POSTGRES_SYNC_",
+        }
+    }
+
+    /// The name of the variables of this side in errors, such as `POSTGRES_SYNC_*`.
+    pub(super) fn place(self) -> String {
+        format!("{}*", self.as_str())
+    }
+}
+
+/// The names of the variables without their prefix, each with the connection parameter that it sets. If several
+/// variables set the same parameter, the first is used.
+const NAMES: &[(&str, &str)] = &[
+    ("HOST", "host"),
+    ("PORT", "port"),
+    ("DB", "dbname"),
+    ("DATABASE", "dbname"),
+    ("USER", "user"),
+    ("PASSWORD", "password"),
+    ("SSLMODE", "sslmode"),
+];
+
+/// The variables that must be set if any variable of the side is. The legacy system had defaults for `DB` and `USER`.
+/// They are not used, as they would be a guess at which database is meant.
+const REQUIRED: &[&str] = &["HOST", "DB", "USER"];
+
+/// The connection parameters of one side; `None` if none of its variables is set. Error: a required one is missing.
+pub(super) fn parameters(
+    environment: &Environment,
+    prefix: LegacyPrefix,
+) -> Result<Option<Pairs>, ConfigError> {
+    let mut pairs = Pairs::new();
+    for &(name, parameter) in NAMES {
+        let value = environment.get(&format!("{}{name}", prefix.as_str()))?;
+        let known = pairs.iter().any(|(earlier, _)| earlier == parameter);
+        if let (Some(value), false) = (value, known) {
+            pairs.push((parameter.to_owned(), value.to_owned()));
+        }
+    }
+    if pairs.is_empty() {
+        return Ok(None);
+    }
+    for &(name, parameter) in NAMES.iter().filter(|(name, _)| REQUIRED.contains(name)) {
+        if !pairs.iter().any(|(given, _)| given == parameter) {
+            let missing = format!("{}{name}", prefix.as_str());
+            let problem = format!("is not set, but others of {} are", prefix.place());
+            return Err(ConfigError::invalid(missing, problem));
+        }
+    }
+    // Sites of the legacy system have worked with this mode so far.
+    if !pairs.iter().any(|(given, _)| given == "sslmode") {
+        pairs.push(("sslmode".to_owned(), "prefer".to_owned()));
+    }
+    Ok(Some(pairs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_database_is_the_remote_and_the_sync_database_the_local() {
+        let environment = Environment::from([
+            ("POSTGRES_CLIENT_HOST", "central.example"),
+            ("POSTGRES_CLIENT_DB", "meters"),
+            ("POSTGRES_CLIENT_USER", "reader"),
+            ("POSTGRES_SYNC_HOST", "localhost"),
+            ("POSTGRES_SYNC_DATABASE", "site"),
+            ("POSTGRES_SYNC_USER", "site"),
+        ]);
+        for (prefix, host, database) in [
+            (LegacyPrefix::Remote, "central.example", "meters"),
+            (LegacyPrefix::Local, "localhost", "site"),
+        ] {
+            let pairs = parameters(&environment, prefix).unwrap().unwrap();
+            assert!(pairs.contains(&("host".to_owned(), host.to_owned())));
+            assert!(pairs.contains(&("dbname".to_owned(), database.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_group_is_complete_or_absent() {
+        let none = Environment::from([("POSTGRES_SYNC_HOST", "")]);
+        assert_eq!(parameters(&none, LegacyPrefix::Local).unwrap(), None);
+        let partial = Environment::from([("POSTGRES_SYNC_HOST", "h"), ("POSTGRES_SYNC_USER", "u")]);
+        let error = parameters(&partial, LegacyPrefix::Local)
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("POSTGRES_SYNC_DB:"), "{error}");
+    }
+}

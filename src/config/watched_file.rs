@@ -1,0 +1,55 @@
+//! Detects changed files, so that they are read again: a rotated password or token is used without a restart.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// The modification time, length and inode of a file. They show whether the file was written or replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp(SystemTime, u64, u64);
+
+/// A file, with its stamp at the time when it was last read.
+#[derive(Clone, Debug)]
+pub(crate) struct WatchedFile {
+    path: PathBuf,
+    stamp: Option<Stamp>,
+}
+
+impl WatchedFile {
+    /// Takes the stamp of the file. Call this before the file is read, so that no change in between is missed.
+    pub(crate) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            stamp: stamp(path),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file was written or replaced since then. A missing file counts as unchanged, as it may be about to
+    /// be replaced.
+    pub(crate) fn has_changed(&self) -> bool {
+        let now = stamp(&self.path);
+        now.is_some() && now != self.stamp
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let found = fs::metadata(path).ok()?;
+    Some(Stamp(found.modified().ok()?, found.len(), found.ino()))
+}
+
+/// A file's text without the byte order mark that some editors put at its beginning.
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// Reads a file that holds a secret, without the blanks around the text; `None` if the file has no text.
+pub(super) fn read(path: &Path) -> std::io::Result<Option<String>> {
+    let text = fs::read_to_string(path)?;
+    let text = without_mark(&text).trim();
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}

@@ -1,0 +1,52 @@
+//! Finds chains of foreign keys that lead to a table, which show how far a change of a value reaches.
+
+use super::exclusive::{IncomingForeignKey, references};
+use super::{DbError, Side, Tx};
+
+/// A chain of foreign keys. The first refers to the table itself, each other one to the table that has the key before
+/// it.
+pub type Path = Vec<IncomingForeignKey>;
+
+/// Paths are not followed beyond this length.
+const LONGEST: usize = 8;
+
+/// Finds the paths of two or more foreign keys through which rows lose their reference when a value of the table
+/// changes for a moment, because a key on the path sets null or a default. The search path must be pinned.
+pub async fn losing<S: Side>(
+    tx: &Tx<'_, S>,
+    direct: &[IncomingForeignKey],
+) -> Result<Vec<Path>, DbError> {
+    let mut losing = Vec::new();
+    let others = direct.iter().filter(|reference| !reference.is_own);
+    let mut open: Vec<Path> = others
+        .filter(|first| passes_on(first))
+        .map(|first| vec![first.clone()])
+        .collect();
+    while let Some(path) = open.pop() {
+        let Some(last) = path.last().filter(|_| path.len() < LONGEST) else {
+            continue;
+        };
+        for next in references(tx, last.table_oid).await? {
+            let is_reached = next
+                .columns
+                .iter()
+                .any(|(_, to)| last.columns.iter().any(|(from, _)| from == to));
+            let is_known = path.iter().any(|known| known.name == next.name);
+            if !is_reached || is_known || !passes_on(&next) {
+                continue;
+            }
+            let mut longer = path.clone();
+            longer.push(next);
+            if longer.iter().any(IncomingForeignKey::forgets) {
+                losing.push(longer.clone());
+            }
+            open.push(longer);
+        }
+    }
+    Ok(losing)
+}
+
+/// Whether a change of the referenced value changes the referring rows instead of being refused.
+fn passes_on(reference: &IncomingForeignKey) -> bool {
+    reference.on_update == "c" || reference.forgets()
+}

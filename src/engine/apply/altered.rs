@@ -1,0 +1,61 @@
+//! Checks that the local table holds the values that the run wrote to it. A trigger may have changed them, and the next
+//! run would then find the same difference again.
+
+use crate::db::{DbError, Local, Tx, param, quote};
+
+use crate::engine::Relations;
+
+/// Returns the names of the columns that do not hold the value written to them, and of the key columns if a row is
+/// missing altogether. `out` has the numbers of the rejected rows of the plan, which are not checked.
+pub(in crate::engine) async fn columns(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    out: &[i64],
+) -> Result<Vec<String>, DbError> {
+    if relations.stores_rows_unchanged {
+        return Ok(Vec::new());
+    }
+    let Relations {
+        local: table,
+        local_filter,
+        ..
+    } = relations;
+    let staged_row = relations.same_key("s", "p");
+    let local_row = relations.same_key("l", "p");
+    let has_row = relations.has_key("l");
+    let values = quote::list(relations.fields(), ", ", |name| {
+        let (written, staged) = (relations.column("l", name), relations.column("s", name));
+        let name = quote::literal(name);
+        format!("({name}, pg_catalog.record_image_ne(row({written}), row({staged})))")
+    });
+    let key = quote::list(&relations.key, ", ", |name| {
+        format!("({})", quote::literal(name))
+    });
+    let (active, active_name) = (
+        relations.column("l", &relations.active),
+        quote::literal(&relations.active),
+    );
+    let sql = format!(
+        "-- look at what was written
+with planned as materialized (
+    select p.* from pg_temp.meter_sync_plan p where p.n operator(pg_catalog.<>) all ($1)
+)
+select f.name from planned p
+join pg_temp.meter_sync_stage s on {staged_row}
+join {table} l on {local_row} and {local_filter}
+cross join lateral (values {values}) f (name, differs)
+where p.step operator(pg_catalog.>) 0 and f.differs
+union
+select {active_name} from planned p
+join {table} l on {local_row} and {local_filter}
+where p.step operator(pg_catalog.=) 0 and {active} is not false
+union
+select k.name from planned p
+left join {table} l on {local_row} and {local_filter}
+cross join (values {key}) k (name)
+where not ({has_row})
+order by 1"
+    );
+    let rows = local.query(&sql, &[param::bigints(out)]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}

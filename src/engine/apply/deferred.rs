@@ -1,0 +1,79 @@
+//! Defers unique and exclusion constraints that are deferrable. Rows of the plan may then hold the same value for a
+//! moment, so none of them has to be parked on another value.
+
+use crate::db::computed::Read;
+use crate::db::exclusive::Exclusive;
+use crate::db::{DbError, Local, RowFault, Tx};
+
+use super::exchange::Bad;
+use super::exchange::collisions::{as_view, collide, entries};
+use super::exchange::park;
+use super::try_rows;
+use crate::engine::Relations;
+
+/// Defers the check of a constraint until [`try_rows::CHECK`]. Returns whether the constraint can be deferred.
+pub(in crate::engine) async fn put_off(
+    local: &Tx<'_, Local>,
+    rule: &Exclusive,
+) -> Result<bool, DbError> {
+    let Some(name) = &rule.deferrable else {
+        return Ok(false);
+    };
+    let defer = format!("-- check a constraint later\nset constraints {name} deferred");
+    // A constraint of the same name in another table may not be deferrable.
+    let deferred = try_rows::if_possible(local, local.batch(&defer)).await?;
+    Ok(deferred.is_some())
+}
+
+/// Finds the updated rows that break a deferred constraint with the values that they hold now.
+pub(in crate::engine) async fn colliding(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+) -> Result<Bad, DbError> {
+    let mut bad = Bad::new();
+    let rules = relations.rules.exclusive.iter();
+    for rule in rules.filter(|rule| rule.deferrable.is_some()) {
+        // Comparing all rows by this constraint would take too long. They are left to be tried one by one.
+        if park::is_costly(local, rule).await? {
+            continue;
+        }
+        if as_view(local, &standing(relations, rule)).await?.is_none() {
+            continue;
+        }
+        let found = try_rows::if_possible(local, local.query(COLLIDING, &[])).await?;
+        let fault = RowFault {
+            rule: Some(rule.name.clone()),
+            ..RowFault::collision()
+        };
+        let rows = found.iter().flatten();
+        bad.extend(rows.map(|row| (row.get(0), fault.clone())));
+    }
+    bad.sort_by_key(|(n, _)| *n);
+    bad.dedup_by_key(|(n, _)| *n);
+    Ok(bad)
+}
+
+const COLLIDING: &str = "\
+-- find the rows that break what was put off
+select distinct w.n from pg_temp.meter_sync_found w";
+
+fn standing(relations: &Relations, rule: &Exclusive) -> String {
+    let Relations {
+        local,
+        local_filter,
+        ..
+    } = relations;
+    let column = |read: &Read| relations.column("l", &read.name);
+    let place = ["l.tableoid".to_owned(), "l.ctid".to_owned()];
+    let [table, row] = place.clone();
+    let updated = format!(
+        "pg_temp.meter_sync_plan p join {local} l on {} and {local_filter} where p.step = 1",
+        relations.same_key("l", "p")
+    );
+    format!(
+        "select a.v1 as n from {} a join {} b on {} where a.v2 <> b.v1 or a.v3 <> b.v2",
+        entries(rule, &["p.n".to_owned(), table, row], column, &updated),
+        entries(rule, &place, column, &format!("{local} l")),
+        collide(rule, "a", "b")
+    )
+}

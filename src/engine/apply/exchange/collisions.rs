@@ -1,0 +1,203 @@
+//! Builds the queries that find rows which collide in a unique index or exclusion constraint of the local table.
+//!
+//! The catalog has the expressions, the predicate and the operators of each index as SQL, so indexes on expressions,
+//! partial indexes and exclusion constraints are all handled in one way: a query computes the index entry of each row
+//! and compares the entries with the operators of the index.
+
+use crate::db::catalog::Column;
+use crate::db::computed::Read;
+use crate::db::exclusive::Exclusive;
+use crate::db::{DbError, Local, Tx, quote};
+
+use crate::engine::apply::try_rows;
+use crate::engine::plan::Step;
+use crate::engine::{Job, Relations};
+
+/// Creates the temporary view `meter_sync_found` from a query. Returns `None` if the server cannot create it. The names
+/// in the query are resolved by the pinned search path. The view is read with the role's search path, so that a
+/// function of an index finds what it calls, as it does when a row is written.
+pub(in crate::engine) async fn as_view(
+    local: &Tx<'_, Local>,
+    query: &str,
+) -> Result<Option<()>, DbError> {
+    let sql = format!(
+        "-- define who stands in whose way
+drop view if exists pg_temp.meter_sync_found;
+create temp view meter_sync_found as {query}"
+    );
+    local.pin_path().await?;
+    let made = try_rows::if_possible(local, local.batch(&sql)).await?;
+    local.use_role_path().await?;
+    Ok(made)
+}
+
+/// A subquery of the index entries of rows. Its columns `x1`, `x2`, ... are the values that the index compares, and
+/// `v1`, `v2`, ... are `values`. `from` is the SQL after `from`, and `column` gives the SQL of a column of a row. The
+/// search path must be pinned.
+pub(in crate::engine) fn entries(
+    rule: &Exclusive,
+    values: &[String],
+    column: impl Fn(&Read) -> String,
+    from: &str,
+) -> String {
+    // Columns of the table may be named `v1` and so on, too.
+    let mut v = "v".to_owned();
+    let is_taken = |v: &str| {
+        let mut names = rule.reads.iter().map(|read| &read.name);
+        names.any(|name| name.starts_with(v))
+            || rule.computed.iter().any(|(name, _)| name.starts_with(v))
+    };
+    while is_taken(&v) {
+        v.push('v');
+    }
+    let numbered = || (1..).zip(values);
+    let inside = numbered().map(|(place, value)| format!("{value} as {v}{place}"));
+    let columns = rule
+        .reads
+        .iter()
+        .map(|read| format!("{} as {}", column(read), quote::identifier(&read.name)));
+    let all: Vec<String> = inside.chain(columns).collect();
+    let mut rows = format!("select {} from {from}", all.join(", "));
+    if !rule.computed.is_empty() {
+        let computed: String = rule
+            .computed
+            .iter()
+            .map(|(name, expression)| format!(", ({expression}) as {}", quote::identifier(name)))
+            .collect();
+        rows = format!("select q.*{computed} from ({rows}) q");
+    }
+    let outside = numbered().map(|(place, _)| format!("q.{v}{place} as v{place}"));
+    let parts = (1..)
+        .zip(&rule.parts)
+        .map(|(place, part)| format!("{} as x{place}", part.expression));
+    let all: Vec<String> = outside.chain(parts).collect();
+    let predicate = rule.predicate.as_ref();
+    let predicate = predicate.map_or_else(String::new, |text| format!(" where ({text})"));
+    format!("(select {} from ({rows}) q{predicate})", all.join(", "))
+}
+
+/// A condition that holds if the index entries `a` and `b` exclude each other.
+pub(in crate::engine) fn collide(rule: &Exclusive, a: &str, b: &str) -> String {
+    let parts = (1..).zip(&rule.parts).map(|(place, part)| {
+        let (a, b) = (format!("{a}.x{place}"), format!("{b}.x{place}"));
+        let matches = format!("{a} {} {b}", part.operator);
+        match rule.nulls_match {
+            true => format!("({matches} or {a} is null and {b} is null)"),
+            false => matches,
+        }
+    });
+    parts.collect::<Vec<_>>().join(" and ")
+}
+
+/// A subquery of the index entries that the rows of a step will have, with their number in the plan as `v1`. Updates
+/// are included only if they change a column that the index reads.
+pub(in crate::engine) fn wanted(relations: &Relations, rule: &Exclusive, step: Step) -> String {
+    let staged_row = relations.same_key("s", "p");
+    let number = ["p.n".to_owned()];
+    let plan = format!("pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}");
+    match step {
+        Step::Deactivate => {
+            let column = |read: &Read| match read.name == relations.active {
+                true => "false".to_owned(),
+                false => relations.column("l", &read.name),
+            };
+            let from = format!(
+                "pg_temp.meter_sync_plan p join {} l on {} and {} where p.step = 0",
+                relations.local,
+                relations.same_key("l", "p"),
+                relations.local_filter
+            );
+            entries(rule, &number, column, &from)
+        }
+        Step::Insert => {
+            let column = |read: &Read| match relations.names.contains(&read.name) {
+                true => relations.column("s", &read.name),
+                false => format!(
+                    "({})::{}",
+                    read.default.as_deref().unwrap_or("null"),
+                    read.type_
+                ),
+            };
+            let from = format!("{plan} where p.step = 2");
+            entries(rule, &number, column, &from)
+        }
+        Step::Change => {
+            let column = |read: &Read| after(relations, read);
+            entries(rule, &number, column, &changed(relations, rule))
+        }
+    }
+}
+
+/// A subquery of the index entries that these updated rows have now.
+fn held_by_plan(relations: &Relations, rule: &Exclusive) -> String {
+    let column = |read: &Read| relations.column("l", &read.name);
+    let number = ["p.n".to_owned()];
+    entries(rule, &number, column, &changed(relations, rule))
+}
+
+/// A query of the updates that wait for a value of another updated row: their number as `n`, and that row's as
+/// `holder`.
+pub(in crate::engine) fn waiting(relations: &Relations, rule: &Exclusive) -> String {
+    format!(
+        "select a.v1 as n, b.v1 as holder from {} a join {} b on {} where a.v1 <> b.v1",
+        wanted(relations, rule, Step::Change),
+        held_by_plan(relations, rule),
+        collide(rule, "a", "b")
+    )
+}
+
+/// A column of the local row `l` after its update from the staged row `s`.
+fn after(relations: &Relations, read: &Read) -> String {
+    let row = match relations.fields().any(|name| *name == read.name) {
+        true => "s",
+        false => "l",
+    };
+    relations.column(row, &read.name)
+}
+
+/// The SQL after `from` for the updates that change a column that the index reads: the row `p` of the plan, the local
+/// row `l` and the staged row `s`. It ends in a `where` to which conditions can be added.
+pub(in crate::engine) fn changed(relations: &Relations, rule: &Exclusive) -> String {
+    let Relations {
+        local,
+        local_filter,
+        ..
+    } = relations;
+    let (staged_row, local_row) = (relations.same_key("s", "p"), relations.same_key("l", "p"));
+    let each = |row: fn(&Relations, &Read) -> String| {
+        let columns: Vec<String> = rule.reads.iter().map(|read| row(relations, read)).collect();
+        columns.join(", ")
+    };
+    let (before, after) = (
+        each(|relations, read| relations.column("l", &read.name)),
+        each(after),
+    );
+    format!(
+        "pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}
+join {local} l on {local_row} and {local_filter}
+where p.step = 1 and pg_catalog.record_image_ne(row({before}), row({after}))"
+    )
+}
+
+/// The columns of the index that can be set to another value to move a row out of the way: synced columns that are not
+/// part of the key and neither the active nor the tenant column.
+pub(in crate::engine) fn movable<'s>(
+    relations: &'s Relations,
+    job: &Job<'_>,
+    rule: &Exclusive,
+) -> Vec<&'s Column> {
+    let may_move = |name: &String| {
+        !relations.key.contains(name)
+            && *name != relations.active
+            && *name != job.mapping.tenant_column
+    };
+    let reads = rule.reads.iter().filter(|read| may_move(&read.name));
+    reads
+        .filter_map(|read| {
+            relations
+                .columns
+                .iter()
+                .find(|column| column.name == read.name)
+        })
+        .collect()
+}

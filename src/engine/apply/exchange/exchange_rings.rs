@@ -1,0 +1,343 @@
+//! Writes rings of rows that wait for each other's unique values, one ring after the other, with a single free value.
+//!
+//! If every row in the way is parked, each needs a free value of its own. A check or a type may allow fewer. For a
+//! ring, one is enough: one row is parked on it, then the others take their new values along the ring, and the parked
+//! row comes last. The next ring can use the same value.
+//!
+//! Rings are left out if a foreign key of the table to itself acts on updates of their columns: it would change other
+//! meters, which are already written.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::db::catalog::Column;
+use crate::db::exclusive::Exclusive;
+use crate::db::{DbError, Local, RowFault, Tx, param, quote};
+
+use super::collisions::{as_view, movable, waiting};
+use super::outside_index::{self, Obstacles};
+use super::scarce_values;
+use super::{park, referencing_rows};
+use crate::engine::apply;
+use crate::engine::apply::deferred;
+use crate::engine::apply::reasons::BadRow;
+use crate::engine::apply::try_rows::{self, RowStatement, Rows, Tried};
+use crate::engine::plan::Step;
+use crate::engine::{Job, Relations};
+
+/// Rings are not looked for among more rows than this, because a ring takes one statement for each of its rows.
+const ROWS: usize = 5000;
+/// The most pairs of waiting row and holder that are read for one rule; rings beyond them are not found.
+const PAIRS: usize = 20_000;
+/// After this many rings that could not be broken, no more are tried: each may have cost hundreds of statements.
+const UNBROKEN: usize = 5;
+/// At how many of its rows a ring is tried, at most.
+const STARTS: usize = 5;
+
+/// Row `n` waits for a value that row `holder` holds.
+#[derive(Debug)]
+struct Edge {
+    /// The position in `rules.exclusive` of the rule that makes it wait.
+    rule: usize,
+    n: i64,
+    holder: i64,
+}
+
+/// Writes the rows that form rings, and removes them from `bad`. Returns whether any were written.
+pub(in crate::engine) async fn write(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    bad: &mut Vec<BadRow>,
+) -> Result<bool, DbError> {
+    let waiting: Vec<i64> = bad
+        .iter()
+        .filter(|(step, _, fault)| *step == Step::Change && fault.is_collision())
+        .map(|(_, n, _)| *n)
+        .collect();
+    if waiting.len() < 2 || waiting.len() > ROWS {
+        return Ok(false);
+    }
+    let edges = look_up(local, relations, &waiting).await?;
+    let (mut written, mut unbroken) = (HashSet::new(), 0);
+    for ring in rings(&edges) {
+        match is_broken(local, relations, job, (&ring, &edges)).await? {
+            true => written.extend(ring),
+            false => unbroken += 1,
+        }
+        if unbroken == UNBROKEN {
+            break;
+        }
+    }
+    bad.retain(|(_, n, _)| !written.contains(n));
+    Ok(!written.is_empty())
+}
+
+/// Looks up which of the rows wait for which.
+async fn look_up(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    rows: &[i64],
+) -> Result<Vec<Edge>, DbError> {
+    let mut edges = Vec::new();
+    for (place, rule) in relations.rules.exclusive.iter().enumerate() {
+        edges.extend(of_rule(local, relations, (place, rule), rows).await?);
+    }
+    Ok(edges)
+}
+
+/// Looks up which of the rows wait for which by one unique index or exclusion constraint.
+async fn of_rule(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    (place, rule): (usize, &Exclusive),
+    rows: &[i64],
+) -> Result<Vec<Edge>, DbError> {
+    let pairs = format!(
+        "-- find rings
+select w.n, w.holder from pg_temp.meter_sync_found w
+where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {PAIRS}",
+        equals = quote::EQUALS
+    );
+    if as_view(local, &waiting(relations, rule)).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    let params = [param::bigints(rows)];
+    let found = try_rows::if_possible(local, local.query(&pairs, &params)).await?;
+    let edges = found.iter().flatten().map(|row| Edge {
+        rule: place,
+        n: row.get(0),
+        holder: row.get(1),
+    });
+    Ok(edges.collect())
+}
+
+/// Finds rings that have no row in common. Each row of a ring waits for the next one, and the last for the first.
+fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
+    let mut holders: HashMap<i64, Vec<i64>> = HashMap::new();
+    for edge in edges {
+        holders.entry(edge.n).or_default().push(edge.holder);
+    }
+    let mut done = HashSet::new();
+    let mut rings = Vec::new();
+    for start in edges.iter().map(|edge| edge.n) {
+        let mut path = match done.contains(&start) {
+            true => Vec::new(),
+            false => vec![start],
+        };
+        while let Some(row) = path.last() {
+            let mut next = holders.get(row).into_iter().flatten();
+            match next.find(|holder| !done.contains(*holder)) {
+                Some(holder) => match path.iter().position(|row| row == holder) {
+                    Some(place) => {
+                        let ring = path.split_off(place);
+                        done.extend(ring.iter().copied());
+                        rings.push(ring);
+                    }
+                    None => path.push(*holder),
+                },
+                // No other ring goes through this row.
+                None => done.extend(path.pop()),
+            }
+        }
+    }
+    rings
+}
+
+/// Writes a ring by parking one of its rows. Returns whether it could. If an index reads more than one column, another
+/// row may find a free value where the first does not, so several are tried.
+async fn is_broken(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    (ring, edges): (&[i64], &[Edge]),
+) -> Result<bool, DbError> {
+    let mut rules = relations.rules.exclusive.iter();
+    let starts = match rules.any(|rule| rule.reads.len() > 1) {
+        true => ring.len().min(STARTS),
+        false => 1,
+    };
+    let mut ring = ring.to_vec();
+    for _ in 0..starts {
+        let broken = Box::pin(break_one(local, relations, job, (&ring, edges)));
+        if let Tried::Written = try_rows::attempt(local, broken).await? {
+            return Ok(true);
+        }
+        ring.rotate_left(1);
+    }
+    Ok(false)
+}
+
+async fn break_one(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    (ring, edges): (&[i64], &[Edge]),
+) -> Result<Tried, DbError> {
+    let not_taken = || Ok(Tried::NotWritten(Box::new(RowFault::collision())));
+    let Some(&first) = ring.first() else {
+        return not_taken();
+    };
+    let is_inside = |edge: &&Edge| ring.contains(&edge.n) && ring.contains(&edge.holder);
+    let inside: Vec<&Edge> = edges.iter().filter(is_inside).collect();
+    let rules: BTreeSet<usize> = inside.iter().map(|edge| edge.rule).collect();
+    let all = relations.rules.exclusive.iter().enumerate();
+    let mut rules: Vec<(usize, &Exclusive)> =
+        all.filter(|(place, _)| rules.contains(place)).collect();
+    // A value that moves a row out of the way of a rule with fewer parts may do the same for one with more.
+    rules.sort_by_key(|(_, rule)| rule.parts.len());
+    let columns = rules
+        .iter()
+        .flat_map(|(_, rule)| movable(relations, job, rule));
+    let columns: Vec<&Column> = columns.collect();
+    if referencing_rows::changes_meters(relations, &columns) {
+        return not_taken();
+    }
+    local.batch(&number(ring)).await?;
+    referencing_rows::forget(local, relations).await?;
+    referencing_rows::put_off(local, relations, &columns).await?;
+    if !referencing_rows::prepare(local, relations, &columns)
+        .await?
+        .is_empty()
+    {
+        return not_taken();
+    }
+    for (place, rule) in rules {
+        if deferred::put_off(local, rule).await? {
+            continue;
+        }
+        let edges = of_rule(local, relations, (place, rule), ring).await?;
+        if !edges.iter().any(|edge| edge.holder == first) {
+            continue;
+        }
+        let obstacles = Obstacles {
+            rule,
+            waiting: Some(waiting(relations, rule)),
+            waits: "true".to_owned(),
+            holds: format!("h.n {} {first}", quote::EQUALS),
+        };
+        if !Box::pin(is_parked(local, relations, (job, &obstacles), first)).await? {
+            return not_taken();
+        }
+    }
+    let write = RowStatement {
+        checks: false,
+        ..apply::write(relations, Step::Change)
+    };
+    for &n in ring.iter().rev() {
+        if let Tried::NotWritten(fault) = write.run(local, Rows { first: n, last: n }).await? {
+            return Ok(Tried::NotWritten(fault));
+        }
+    }
+    referencing_rows::finish(local, relations).await
+}
+
+/// SQL that fills `meter_sync_holder` with the rows of a ring.
+fn number(ring: &[i64]) -> String {
+    let rows = (1..).zip(ring);
+    let rows = rows.map(|(k, n): (usize, _)| format!("({k}::bigint, {n}::bigint)"));
+    format!(
+        "-- number the rows of a ring
+drop table if exists pg_temp.meter_sync_holder;
+create temp table meter_sync_holder on commit drop as
+select v.k, v.n from (values {}) v (k, n)",
+        rows.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// Parks a row on the first value that moves it out of the way of a rule and that the table accepts. If there is none,
+/// moves the row out of the index. Returns whether either worked.
+async fn is_parked(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    (job, obstacles): (&Job<'_>, &Obstacles<'_>),
+    row: i64,
+) -> Result<bool, DbError> {
+    let is_alone = obstacles.rule.reads.len() == 1;
+    let columns = movable(relations, job, obstacles.rule);
+    let own = park::holders(relations, &obstacles.holds);
+    for &column in &columns {
+        let kind = park::kind(local, column).await?;
+        for free in scarce_values::statements(relations, column, &kind, is_alone, &own) {
+            let filled = try_rows::if_possible(local, park::fill(local, &free)).await?;
+            if filled.is_some() && takes_one(local, relations, (column, obstacles), row).await? {
+                return Ok(true);
+            }
+        }
+    }
+    Box::pin(outside_index::leave(local, relations, obstacles, &columns)).await
+}
+
+/// Parks a row on the first value in `meter_sync_free` that the table accepts and that moves it out of the way. Returns
+/// whether there is one.
+async fn takes_one(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    (column, obstacles): (&Column, &Obstacles<'_>),
+    row: i64,
+) -> Result<bool, DbError> {
+    let park = park_one(relations, column);
+    let values: i64 = local.query_one(VALUES, &[]).await?.get(0);
+    for k in 1..=values {
+        let tried = try_rows::attempt(local, async {
+            let params = [param::bigint(row), param::bigint(k)];
+            if local.execute(&park, &params).await? != 1 {
+                return Ok(Tried::NotWritten(Box::new(RowFault::skipped())));
+            }
+            Ok(
+                match outside_index::are_out_of_the_way(local, obstacles).await? {
+                    true => Tried::Written,
+                    false => Tried::NotWritten(Box::new(RowFault::collision())),
+                },
+            )
+        });
+        if let Tried::Written = tried.await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+const VALUES: &str = "\
+-- count the free values
+select pg_catalog.count(*) from pg_temp.meter_sync_free f";
+
+/// The statement that parks row `$1` of the plan on value `$2` of `meter_sync_free`. It leaves the row alone if it
+/// already holds that value.
+fn park_one(relations: &Relations, column: &Column) -> String {
+    let Relations {
+        local,
+        local_filter,
+        ..
+    } = relations;
+    let name = quote::identifier(&column.name);
+    format!(
+        "-- park one row of a ring
+update {local} l set {name} = f.value from pg_temp.meter_sync_free f, pg_temp.meter_sync_plan p
+where p.n {equals} $1 and f.k {equals} $2 and {} and {local_filter} and (l.{name} {} f.value) is not true",
+        relations.same_key("l", "p"),
+        column.equals,
+        equals = quote::EQUALS
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Edge, rings};
+
+    #[test]
+    fn rings_are_found_among_chains() {
+        let edges = [
+            (9, 1),
+            (1, 2),
+            (2, 3),
+            (3, 1),
+            (4, 5),
+            (6, 7),
+            (7, 6),
+            (6, 5),
+            (7, 8),
+        ];
+        let edges = edges.map(|(n, holder)| Edge { rule: 0, n, holder });
+        assert_eq!(rings(&edges), [vec![1, 2, 3], vec![6, 7]]);
+    }
+}

@@ -1,0 +1,220 @@
+//! Updates rows that exchange unique values, for example when meter A is to get the serial number of B, and B that of
+//! C.
+//!
+//! Postgres checks a unique index row by row, so a single statement cannot do this. First, the rows that hold a value
+//! needed by another row of the plan are parked: one statement sets them to values that no row holds. Then all rows
+//! take their new values, in any order. A foreign key that cascades updates the rows that refer to a meter both times,
+//! so they still refer to it at the end. If meters were parked on NULL, these rows would lose their meter.
+//!
+//! In the code, a rule is a unique index or an exclusion constraint ([`Exclusive`](crate::db::exclusive::Exclusive)).
+
+use crate::db::{DbError, Local, RowFault, Tx, param};
+
+use super::deferred;
+use super::release::{self, ReleasedValues};
+use super::try_rows::{self, RowStatement, Rows, Tried};
+use crate::engine::plan::Step;
+use crate::engine::{Job, Relations};
+use park::Parked;
+
+pub(super) mod exchange_rings;
+pub(super) mod referencing_rows;
+pub(super) mod scarce_values;
+
+pub(super) mod collisions;
+mod free_values;
+mod outside_index;
+pub(super) mod park;
+mod referred_values;
+
+/// How many times the exchange is tried, each time without the rows that were found to be at fault.
+const ATTEMPTS: usize = 10;
+
+/// Rows of the plan that could not be written, by number, and why.
+pub(in crate::engine) type Bad = Vec<(i64, RowFault)>;
+
+/// Writes the updates except those at fault, of which at most `limit` are allowed. `prepare` and the result are as in
+/// [`try_rows::all_but_the_bad`].
+pub(in crate::engine) async fn write(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    (rows, limit, released): (Rows, usize, &mut ReleasedValues),
+    (prepare, write): (&str, &RowStatement),
+) -> Result<Result<Bad, Box<RowFault>>, DbError> {
+    let mut out: Bad = Vec::new();
+    local.batch(prepare).await?;
+    for _ in 0..ATTEMPTS {
+        let left = limit.saturating_sub(out.len());
+        let mut given_up = released.clone();
+        let left_out = (rows, left, &out, &mut given_up);
+        match attempt(local, relations, job, left_out, (prepare, write)).await? {
+            Attempt::Done(bad) => {
+                *released = given_up;
+                out.extend(bad);
+                return Ok(Ok(out));
+            }
+            Attempt::TooMany(fault) => return Ok(Err(fault)),
+            Attempt::LeaveOut(bad) => out.extend(bad),
+            Attempt::NoUse => break,
+        }
+        if out.len() > limit {
+            let last = out.pop().map(|(_, fault)| fault);
+            return Ok(Err(Box::new(last.unwrap_or_default())));
+        }
+    }
+    let mut ranges = without(rows, &out);
+    if out.is_empty() && !relations.has_foreign_keys_acting_on_update {
+        // The whole set was already tried by the caller.
+        let (low, high) = rows.halves();
+        ranges = vec![low, high];
+    }
+    let left = limit.saturating_sub(out.len());
+    let found = try_rows::all_but_the_bad(local, ranges, left, prepare, write).await?;
+    Ok(found.map(|bad| {
+        out.extend(bad);
+        out
+    }))
+}
+
+/// The result of one attempt at the exchange.
+enum Attempt {
+    /// All rows were written except these.
+    Done(Bad),
+    /// The attempt was undone. The next one is to leave these rows out: they are at fault, or wait for a value that a
+    /// row at fault holds.
+    LeaveOut(Bad),
+    /// The attempt was undone. No row waits for another, or another attempt would not help.
+    NoUse,
+    /// More rows are at fault than allowed, the last one for this reason. The attempt was not undone.
+    TooMany(Box<RowFault>),
+}
+
+async fn attempt(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    (rows, left, out, released): (Rows, usize, &Bad, &mut ReleasedValues),
+    (prepare, write): (&str, &RowStatement),
+) -> Result<Attempt, DbError> {
+    local.savepoint("exchange").await?;
+    let left_out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
+    match park::park(local, relations, job, &left_out).await? {
+        Parked::Nobody => {
+            local.back_to("exchange").await?;
+            return Ok(Attempt::NoUse);
+        }
+        Parked::Not(refused) => return Ok(Attempt::LeaveOut(undo(local, refused).await?)),
+        Parked::All => {}
+    }
+    let ranges = without(rows, out);
+    // Constraints deferred for the exchange are checked at its end.
+    let write = &RowStatement {
+        checks: false,
+        ..write.clone()
+    };
+    let mut bad = match try_rows::all_but_the_bad(local, ranges, left, prepare, write).await? {
+        Ok(bad) => bad,
+        Err(fault) => return Ok(Attempt::TooMany(fault)),
+    };
+    take_what_is_freed(local, relations, job, (&mut bad, released), write).await?;
+    let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
+    if !park::are_any_parked(local, &numbers).await? {
+        match try_rows::attempt(local, referencing_rows::finish(local, relations)).await? {
+            Tried::Written => {
+                local.release("exchange").await?;
+                return Ok(Attempt::Done(bad));
+            }
+            Tried::NotWritten(fault) => {
+                let found = match fault.is_collision() {
+                    true => deferred::colliding(local, relations).await?,
+                    false => referred_values::missing(local, relations, &fault).await?,
+                };
+                bad.extend(found.into_iter().filter(|(n, _)| !numbers.contains(n)));
+            }
+        }
+    }
+    if bad.is_empty() {
+        local.back_to("exchange").await?;
+        return Ok(Attempt::NoUse);
+    }
+    Ok(Attempt::LeaveOut(undo(local, bad).await?))
+}
+
+/// Releases values of meters missing on the remote that nothing refers to any more. If there are any, retries the rows
+/// of `bad`; those that still cannot be written stay in it.
+async fn take_what_is_freed(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    (bad, released): (&mut Bad, &mut ReleasedValues),
+    write: &RowStatement,
+) -> Result<(), DbError> {
+    if !bad.iter().any(|(_, fault)| fault.is_collision())
+        || release::release(local, relations, job, Step::Change, released).await? == 0
+    {
+        return Ok(());
+    }
+    for (n, fault) in std::mem::take(bad) {
+        let row = Rows { first: n, last: n };
+        if let Tried::NotWritten(_) = try_rows::attempt(local, write.run(local, row)).await? {
+            bad.push((n, fault));
+        }
+    }
+    Ok(())
+}
+
+const WAITING: &str = "\
+-- find the rows that wait for those at fault
+with recursive out (n) as (
+    select b.n from pg_catalog.unnest($1::bigint[]) b (n)
+    union
+    select w.n from out o join pg_temp.meter_sync_wait w on w.holder = o.n
+)
+select o.n from out o where o.n <> all ($1)";
+
+/// Undoes the attempt. Returns the rows at fault and those that wait, directly or through other rows, for a value that
+/// they hold.
+async fn undo(local: &Tx<'_, Local>, bad: Bad) -> Result<Bad, DbError> {
+    let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
+    local
+        .batch("-- index who waits\ncreate index on pg_temp.meter_sync_wait (holder); analyze pg_temp.meter_sync_wait")
+        .await?;
+    let waiting = local.query(WAITING, &[param::bigints(&numbers)]).await?;
+    local.back_to("exchange").await?;
+    let waiting = waiting
+        .iter()
+        .map(|row| (row.get(0), RowFault::collision()));
+    Ok(bad.into_iter().chain(waiting).collect())
+}
+
+/// Returns the ranges that are left of `rows` without the rows in `out`. Some of them may be empty.
+fn without(rows: Rows, out: &Bad) -> Vec<Rows> {
+    let mut out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
+    out.sort_unstable();
+    let mut ranges = Vec::with_capacity(out.len() + 1);
+    let mut first = rows.first;
+    for n in out {
+        ranges.push(Rows { first, last: n - 1 });
+        first = n + 1;
+    }
+    ranges.push(Rows { first, ..rows });
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RowFault, Rows, without};
+
+    #[test]
+    fn rows_are_left_out_of_a_range() {
+        let rows = |first, last| Rows { first, last };
+        let out = [9, 5, 3].map(|n| (n, RowFault::default())).to_vec();
+        let left: Vec<Rows> = without(rows(3, 9), &out)
+            .into_iter()
+            .filter(|rows| rows.count() > 0)
+            .collect();
+        assert_eq!(left, [rows(4, 4), rows(6, 8)]);
+        assert_eq!(without(rows(1, 2), &Vec::new()), [rows(1, 2)]);
+    }
+}

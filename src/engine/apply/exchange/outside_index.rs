@@ -1,0 +1,277 @@
+//! Moves rows out of a partial unique index for a moment: a row outside of the index holds no value in it.
+//!
+//! First, one value for all rows is tried in a column that the predicate or an expression of the index reads. If no
+//! value works, the active column is changed, unless a trigger or rewrite rule looks at it: one that acts on
+//! deactivations would act on this change, too.
+
+use crate::db::catalog::Column;
+use crate::db::computed::Read;
+use crate::db::exclusive::Exclusive;
+use crate::db::family::family;
+use crate::db::{DbError, Local, RowFault, Tx, param, quote};
+
+use super::collisions::{as_view, collide, entries};
+use super::{park, referencing_rows, scarce_values};
+use crate::engine::Relations;
+use crate::engine::apply::try_rows::{self, Tried};
+
+/// Rows of the plan that hold a value needed by other rows, in one unique index or exclusion constraint. The view
+/// `meter_sync_found` must be that of `waiting`.
+pub(in crate::engine) struct Obstacles<'r> {
+    /// The unique index or exclusion constraint.
+    pub(in crate::engine) rule: &'r Exclusive,
+    /// A query of which row (`n`) waits for which (`holder`); `None` if it would cost too much.
+    pub(in crate::engine) waiting: Option<String>,
+    /// The condition that picks the waiting rows, on a row `w` of that query.
+    pub(in crate::engine) waits: String,
+    /// The condition that picks the rows that hold the values, on a row `h` of `meter_sync_holder`.
+    pub(in crate::engine) holds: String,
+}
+
+/// Whether the index has a predicate or an expression. A row may then still be in the way with a column value that no
+/// other row holds.
+fn is_conditional(rule: &Exclusive) -> bool {
+    rule.predicate.is_some() || !rule.parts.iter().all(|part| is_plain(rule, &part.shown))
+}
+
+/// Whether a part of an index is a plain column.
+fn is_plain(rule: &Exclusive, shown: &str) -> bool {
+    let mut reads = rule.reads.iter();
+    reads.any(|read| *shown == read.name || *shown == quote::identifier(&read.name))
+}
+
+/// Whether the index reads the active column.
+pub(in crate::engine) fn reads_active(relations: &Relations, rule: &Exclusive) -> bool {
+    rule.reads.iter().any(|read| read.name == relations.active)
+}
+
+/// Whether no row waits for these rows any more. This is assumed if the index compares only plain columns, or if the
+/// query would cost too much.
+pub(in crate::engine) async fn are_out_of_the_way(
+    local: &Tx<'_, Local>,
+    obstacles: &Obstacles<'_>,
+) -> Result<bool, DbError> {
+    if obstacles.waiting.is_none() || !is_conditional(obstacles.rule) {
+        return Ok(true);
+    }
+    let sql = format!(
+        "-- look whether they are out of the way
+select not exists (
+    select from pg_temp.meter_sync_found w join pg_temp.meter_sync_holder h on h.n {} w.holder
+    where {} and {})",
+        quote::EQUALS,
+        obstacles.waits,
+        obstacles.holds
+    );
+    let found = try_rows::if_possible(local, local.query_one(&sql, &[])).await?;
+    Ok(found.is_some_and(|row| row.get(0)))
+}
+
+/// Moves all rows out of the index by one value in one of the columns, or by their active column. Returns whether they
+/// left it.
+pub(in crate::engine) async fn leave(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    obstacles: &Obstacles<'_>,
+    columns: &[&Column],
+) -> Result<bool, DbError> {
+    let own = park::holders(relations, &obstacles.holds);
+    let deciding = columns
+        .iter()
+        .filter(|column| decides(obstacles.rule, column));
+    for &column in deciding {
+        let kind = park::kind(local, column).await?;
+        let mut ways = vec![scarce_values::named_in_rule(
+            relations,
+            column,
+            &kind,
+            obstacles.rule,
+            &own,
+        )];
+        ways.extend(scarce_values::statements(
+            relations, column, &kind, false, &own,
+        ));
+        for free in ways {
+            if leave_by(local, relations, obstacles, (column, &free)).await? {
+                return Ok(true);
+            }
+        }
+    }
+    leave_by_active(local, relations, obstacles).await
+}
+
+/// Whether a column may decide if a row is in the index: the text of the predicate or of an expression contains its
+/// name.
+fn decides(rule: &Exclusive, column: &Column) -> bool {
+    let mut computed = rule.computed.iter().map(|(_, text)| text);
+    let mut texts = rule
+        .parts
+        .iter()
+        .map(|part| &part.shown)
+        .chain(&rule.predicate);
+    is_conditional(rule)
+        && (computed.any(|text| text.contains(&column.name))
+            || texts.any(|text| !is_plain(rule, text) && text.contains(&column.name)))
+}
+
+/// Tries to do so by one of the values that a statement makes for a column.
+async fn leave_by(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    obstacles: &Obstacles<'_>,
+    (column, free): (&Column, &str),
+) -> Result<bool, DbError> {
+    let Some(waiting) = &obstacles.waiting else {
+        return Ok(false);
+    };
+    let filled = try_rows::if_possible(local, park::fill(local, free)).await?;
+    if filled.is_none() {
+        return Ok(false);
+    }
+    let values = outside(local, relations, obstacles, column).await?;
+    as_view(local, waiting).await?;
+    let set = format!("{} = f.value", quote::identifier(&column.name));
+    for k in values {
+        let one = format!("f.k {} {k}", quote::EQUALS);
+        let sql = moving(
+            relations,
+            obstacles,
+            (&set, ", pg_temp.meter_sync_free f", &one),
+        );
+        let tried = try_rows::attempt(local, is_moved(local, obstacles, &sql));
+        if let Tried::Written = tried.await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn leave_by_active(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    obstacles: &Obstacles<'_>,
+) -> Result<bool, DbError> {
+    let mut columns = relations.columns.iter();
+    let active = columns.find(|column| column.name == relations.active);
+    let (true, Some(active)) = (reads_active(relations, obstacles.rule), active) else {
+        return Ok(false);
+    };
+    if is_looked_at(local, relations).await? {
+        return Ok(false);
+    }
+    let name = quote::identifier(&active.name);
+    let other = format!("{name} = (l.{name} is not true)");
+    let null = active.is_nullable.then(|| format!("{name} = null"));
+    for set in [Some(other), null].into_iter().flatten() {
+        let sql = moving(relations, obstacles, (&set, "", "true"));
+        let tried = try_rows::attempt(local, async {
+            match referencing_rows::prepare(local, relations, &[active])
+                .await?
+                .is_empty()
+            {
+                true => is_moved(local, obstacles, &sql).await,
+                false => Ok(Tried::NotWritten(Box::new(RowFault::collision()))),
+            }
+        });
+        if let Tried::Written = tried.await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Returns the numbers of some values in `meter_sync_free` with which none of the rows would be in the index.
+async fn outside(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    obstacles: &Obstacles<'_>,
+    column: &Column,
+) -> Result<Vec<i64>, DbError> {
+    let row = |read: &Read| match read.name == column.name {
+        true => "f.value".to_owned(),
+        false => relations.column("l", &read.name),
+    };
+    let from = format!(
+        "pg_temp.meter_sync_free f cross join ({})",
+        park::holders(relations, &obstacles.holds)
+    );
+    let inside = entries(obstacles.rule, &["f.k".to_owned()], row, &from);
+    let query = format!(
+        "select f.k from pg_temp.meter_sync_free f
+where not exists (select from {inside} e where e.v1 = f.k and {})",
+        collide(obstacles.rule, "e", "e")
+    );
+    if as_view(local, &query).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    let found = try_rows::if_possible(local, local.query(OUTSIDE, &[])).await?;
+    Ok(found.iter().flatten().map(|row| row.get(0)).collect())
+}
+
+/// At most five values, because each is tried by writing it.
+const OUTSIDE: &str = "\
+-- find values outside of the index
+select w.k from pg_temp.meter_sync_found w order by w.k limit 5";
+
+fn moving(
+    relations: &Relations,
+    obstacles: &Obstacles<'_>,
+    (set, from, condition): (&str, &str, &str),
+) -> String {
+    let Relations {
+        local,
+        local_filter,
+        ..
+    } = relations;
+    format!(
+        "-- let rows leave an index
+update {local} l set {set}
+from pg_temp.meter_sync_holder h, pg_temp.meter_sync_plan p{from}
+where p.n {} h.n and {} and {local_filter} and {} and {condition}",
+        quote::EQUALS,
+        relations.same_key("l", "p"),
+        obstacles.holds
+    )
+}
+
+async fn is_moved(
+    local: &Tx<'_, Local>,
+    obstacles: &Obstacles<'_>,
+    sql: &str,
+) -> Result<Tried, DbError> {
+    local.execute(sql, &[]).await?;
+    Ok(match are_out_of_the_way(local, obstacles).await? {
+        true => Tried::Written,
+        false => Tried::NotWritten(Box::new(RowFault::collision())),
+    })
+}
+
+/// Whether a trigger or rewrite rule of the local table names the active column, judged by its text.
+async fn is_looked_at(local: &Tx<'_, Local>, relations: &Relations) -> Result<bool, DbError> {
+    let params = [
+        param::oid(relations.local_oid),
+        param::text(relations.active.as_str()),
+    ];
+    local.pin_path().await?;
+    let row = local.query_one(LOOKED_AT, &params).await?;
+    local.use_role_path().await?;
+    Ok(row.get(0))
+}
+
+const LOOKED_AT: &str = concat!(
+    "-- look for triggers that look at a column",
+    family!(),
+    "
+select exists (
+    select from pg_catalog.pg_trigger g join pg_catalog.pg_proc p on p.oid = g.tgfoid
+    where g.tgrelid in (select f.oid from family f) and not g.tgisinternal and g.tgenabled <> 'D'
+      and g.tgtype::integer & 16 <> 0
+      and (strpos(lower(p.prosrc), lower($2)) > 0 or strpos(lower(encode(g.tgargs, 'escape')), lower($2)) > 0
+           or strpos(lower(split_part(pg_get_triggerdef(g.oid), ' WHEN (', 2)), lower($2)) > 0
+           or exists (select from pg_catalog.pg_attribute a
+                      where a.attrelid = g.tgrelid and a.attname = $2 and a.attnum = any (g.tgattr::smallint[]))))
+or exists (
+    select from pg_catalog.pg_rewrite r
+    where r.ev_class in (select f.oid from family f) and r.ev_type = '2'
+      and strpos(lower(pg_get_ruledef(r.oid)), lower($2)) > 0)"
+);

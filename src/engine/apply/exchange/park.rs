@@ -1,0 +1,381 @@
+//! Parks rows that hold a unique value needed by another row of the plan: sets them to values that no row holds.
+//!
+//! The temporary table `meter_sync_wait` has which row of the plan waits for which. `meter_sync_holder` numbers the
+//! rows that hold the needed values of one unique index, and `meter_sync_free` has a free value for each.
+
+use crate::db::catalog::Column;
+use crate::db::exclusive::Exclusive;
+use crate::db::{DbError, Local, RowFault, Tx, param, quote};
+
+use super::Bad;
+use super::collisions::{as_view, movable, waiting, wanted};
+use super::free_values::{self, TypeKind};
+use super::outside_index::{self, Obstacles};
+use super::{referencing_rows, referred_values};
+use crate::engine::apply::deferred;
+use crate::engine::apply::try_rows::{self, RowStatement, Rows, Tried};
+use crate::engine::plan::Step;
+use crate::engine::{Job, Relations};
+
+/// The result of parking.
+pub(in crate::engine) enum Parked {
+    /// No row of the plan waits for another.
+    Nobody,
+    /// All rows in the way are parked, or the constraint is deferred.
+    All,
+    /// These rows cannot be parked.
+    Not(Bad),
+}
+
+/// Parks the rows that other rows of the plan wait for, except those in `left_out`.
+pub(in crate::engine) async fn park(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    left_out: &[i64],
+) -> Result<Parked, DbError> {
+    local.batch(WAIT).await?;
+    let mut parked = Parked::Nobody;
+    for (place, rule) in relations.rules.exclusive.iter().enumerate() {
+        if deferred::put_off(local, rule).await? {
+            if find(local, relations, (place, rule), left_out).await? > 0 {
+                parked = Parked::All;
+            }
+            continue;
+        }
+        let columns = movable(relations, job, rule);
+        if columns.is_empty() && !outside_index::reads_active(relations, rule) {
+            continue;
+        }
+        let rows = find(local, relations, (place, rule), left_out).await?;
+        if rows == 0 {
+            continue;
+        }
+        let refused = referencing_rows::prepare(local, relations, &columns).await?;
+        if !refused.is_empty() {
+            return Ok(Parked::Not(refused));
+        }
+        let obstacles = Obstacles {
+            rule,
+            waiting: match is_costly(local, rule).await? {
+                true => None,
+                false => Some(waiting(relations, rule)),
+            },
+            waits: format!("w.n operator(pg_catalog.<>) all ({})", array(left_out)),
+            holds: "true".to_owned(),
+        };
+        let refused = park_all(local, relations, &obstacles, (&columns, rows)).await?;
+        if !refused.is_empty() {
+            return Ok(Parked::Not(refused));
+        }
+        parked = Parked::All;
+    }
+    Ok(parked)
+}
+
+/// The SQL literal of an array of these numbers.
+fn array(numbers: &[i64]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(i64::to_string).collect();
+    format!("'{{{}}}'::bigint[]", numbers.join(","))
+}
+
+const WAIT: &str = "\
+-- create the table of who waits
+create temp table meter_sync_wait (rule integer, n bigint, holder bigint) on commit drop";
+
+/// Fills `meter_sync_wait` and `meter_sync_holder` for one unique index or exclusion constraint. Returns how many rows
+/// hold a value that others wait for.
+async fn find(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    (place, rule): (usize, &Exclusive),
+    left_out: &[i64],
+) -> Result<i64, DbError> {
+    let query = match is_costly(local, rule).await? {
+        // Then each row is treated as if it waited for itself.
+        true => format!(
+            "select a.v1 as n, a.v1 as holder from {} a",
+            wanted(relations, rule, Step::Change)
+        ),
+        false => waiting(relations, rule),
+    };
+    if as_view(local, &query).await?.is_none() {
+        return Ok(0);
+    }
+    let wait = format!(
+        "-- find who waits for whom
+insert into pg_temp.meter_sync_wait (rule, n, holder)
+select {place}, w.n, w.holder from pg_temp.meter_sync_found w
+where w.n operator(pg_catalog.<>) all ($1) and w.holder operator(pg_catalog.<>) all ($1)"
+    );
+    let number = format!(
+        "-- number who stands in the way
+drop table if exists pg_temp.meter_sync_holder;
+create temp table meter_sync_holder on commit drop as
+select pg_catalog.row_number() over () as k, w.n from (
+    select distinct w.holder as n from pg_temp.meter_sync_wait w where w.rule {} {place}
+) w;
+analyze pg_temp.meter_sync_holder",
+        quote::EQUALS
+    );
+    let params = [param::bigints(left_out)];
+    let found = try_rows::if_possible(local, local.execute(&wait, &params)).await?;
+    if found.unwrap_or_default() == 0 {
+        return Ok(0);
+    }
+    local.batch(&number).await?;
+    Ok(local.query_one(HOLDERS, &[]).await?.get(0))
+}
+
+/// The most updates that are compared pairwise, which operators other than equality require.
+const COMPARED: i64 = 2000;
+
+/// Whether the rule has an operator other than equality, so that each row has to be compared with each other, and the
+/// plan has too many updates for that.
+pub(in crate::engine) async fn is_costly(
+    local: &Tx<'_, Local>,
+    rule: &Exclusive,
+) -> Result<bool, DbError> {
+    if rule.parts.iter().all(|part| part.operator.ends_with(".=)")) {
+        return Ok(false);
+    }
+    let rows: i64 = local.query_one(UPDATES, &[]).await?.get(0);
+    Ok(rows > COMPARED)
+}
+
+const UPDATES: &str = "\
+-- count the updates
+select pg_catalog.count(*) from pg_temp.meter_sync_plan p where p.step = 1";
+
+/// The SQL after `from` for the local rows `l` of the rows `h` of `meter_sync_holder` that meet a condition.
+pub(in crate::engine) fn holders(relations: &Relations, condition: &str) -> String {
+    format!(
+        "pg_temp.meter_sync_holder h join pg_temp.meter_sync_plan p on p.n = h.n and {condition}
+join {} l on {} and {}",
+        relations.local,
+        relations.same_key("l", "p"),
+        relations.local_filter
+    )
+}
+
+const HOLDERS: &str = "\
+-- count who stands in the way
+select pg_catalog.count(*) from pg_temp.meter_sync_holder";
+
+/// Parks all rows of `meter_sync_holder`, or none. Returns the rows that cannot be parked.
+async fn park_all(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    obstacles: &Obstacles<'_>,
+    (columns, rows): (&[&Column], i64),
+) -> Result<Bad, DbError> {
+    let all = Rows {
+        first: 1,
+        last: rows,
+    };
+    let (own, mut ways) = (holders(relations, "true"), Vec::new());
+    for &column in columns {
+        let kind = kind(local, column).await?;
+        let referred = referred_values::statements(relations, column, rows, &own).into_iter();
+        let statements = free_values::statements(relations, column, &kind, rows, &own);
+        ways.extend(referred.chain(statements).map(|sql| (column, sql)));
+    }
+    if are_moved(local, relations, obstacles, (&ways, all)).await? {
+        return Ok(Vec::new());
+    }
+    // If no values can be made, as for an unknown type: NULL, unless a foreign key refers to the column.
+    for &column in columns {
+        let is_referred_to = relations.rules.references.iter().any(|reference| {
+            let mut pairs = reference.columns.iter();
+            pairs.any(|(_, to)| *to == column.name)
+        });
+        if column.is_nullable && !is_referred_to {
+            let clear = clear(relations, column);
+            let cleared = gets_away(local, obstacles, (&clear, all));
+            if let Tried::Written = try_rows::attempt(local, cleared).await? {
+                return Ok(Vec::new());
+            }
+        }
+    }
+    // Values that break the column's own foreign key, if its check can be deferred until all rows have their new
+    // values.
+    if referencing_rows::put_off(local, relations, columns).await?
+        && are_moved(local, relations, obstacles, (&ways, all)).await?
+    {
+        return Ok(Vec::new());
+    }
+    if Box::pin(outside_index::leave(local, relations, obstacles, columns)).await? {
+        return Ok(Vec::new());
+    }
+    one_by_one(local, relations, &ways, all).await
+}
+
+/// Parks all rows on the values of the first way that makes enough values that the table accepts. Returns whether there
+/// is one.
+async fn are_moved(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    obstacles: &Obstacles<'_>,
+    (ways, all): (&[(&Column, String)], Rows),
+) -> Result<bool, DbError> {
+    for (column, free) in ways {
+        let tried = try_rows::attempt(local, async {
+            match try_rows::if_possible(local, fill(local, free)).await? {
+                Some(()) => gets_away(local, obstacles, (&move_to(relations, column), all)).await,
+                None => Ok(Tried::NotWritten(Box::new(RowFault::collision()))),
+            }
+        });
+        if let Tried::Written = tried.await? {
+            drop_free(local).await?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Parks all rows by a statement. The result is `NotWritten` if other rows still wait for them afterwards.
+async fn gets_away(
+    local: &Tx<'_, Local>,
+    obstacles: &Obstacles<'_>,
+    (park, all): (&RowStatement, Rows),
+) -> Result<Tried, DbError> {
+    Ok(match park.run(local, all).await? {
+        Tried::Written if !outside_index::are_out_of_the_way(local, obstacles).await? => {
+            Tried::NotWritten(Box::new(RowFault::collision()))
+        }
+        tried @ (Tried::Written | Tried::NotWritten(_)) => tried,
+    })
+}
+
+/// Finds the rows that cannot be parked, and parks none. Each way is tried with the rows at fault left out, and the way
+/// that fails for the fewest rows counts. If no way fails for particular rows, all rows are returned.
+async fn one_by_one(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    ways: &[(&Column, String)],
+    all: Rows,
+) -> Result<Bad, DbError> {
+    let mut refused: Bad = Vec::new();
+    for (column, free) in ways {
+        local.savepoint("park").await?;
+        let filled = try_rows::if_possible(local, fill(local, free)).await?;
+        let mut at_fault = Vec::new();
+        if filled.is_some() {
+            let write = move_to(relations, column);
+            let limit = usize::try_from(all.count()).unwrap_or(usize::MAX);
+            let found = try_rows::all_but_the_bad(local, vec![all], limit, "select", &write);
+            at_fault = found.await?.unwrap_or_default();
+        }
+        local.back_to("park").await?;
+        if !at_fault.is_empty() && (refused.is_empty() || at_fault.len() < refused.len()) {
+            refused = at_fault;
+        }
+    }
+    let holders = local.query(NUMBERS, &[]).await?;
+    let numbers = holders
+        .iter()
+        .map(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1)));
+    let fault = |k: i64| {
+        let mut found = refused.iter();
+        found
+            .find(|(row, _)| *row == k)
+            .map(|(_, fault)| fault.clone())
+    };
+    Ok(numbers
+        .filter_map(|(k, n)| match refused.is_empty() {
+            true => Some((n, RowFault::collision())),
+            false => fault(k).map(|fault| (n, fault)),
+        })
+        .collect())
+}
+
+const NUMBERS: &str = "\
+-- list who stands in the way
+select h.k, h.n from pg_temp.meter_sync_holder h";
+
+pub(in crate::engine) async fn fill(local: &Tx<'_, Local>, free: &str) -> Result<(), DbError> {
+    local.pin_path().await?;
+    local
+        .batch("-- drop the last free values\ndrop table if exists pg_temp.meter_sync_free")
+        .await?;
+    local.batch(free).await?;
+    local
+        .batch("-- analyze the free values\nanalyze pg_temp.meter_sync_free")
+        .await?;
+    local.use_role_path().await
+}
+
+async fn drop_free(local: &Tx<'_, Local>) -> Result<(), DbError> {
+    local
+        .batch("-- drop the free values\ndrop table if exists pg_temp.meter_sync_free")
+        .await
+}
+
+fn move_to(relations: &Relations, column: &Column) -> RowStatement {
+    let name = quote::identifier(&column.name);
+    parking(
+        relations,
+        &format!("{name} = f.value"),
+        ", pg_temp.meter_sync_free f",
+        " and f.k = h.k",
+    )
+}
+
+fn clear(relations: &Relations, column: &Column) -> RowStatement {
+    let name = quote::identifier(&column.name);
+    parking(relations, &format!("{name} = null"), "", "")
+}
+
+fn parking(relations: &Relations, set: &str, from: &str, condition: &str) -> RowStatement {
+    let Relations {
+        local,
+        local_filter,
+        ..
+    } = relations;
+    let local_row = relations.same_key("l", "p");
+    RowStatement {
+        sql: format!(
+            "-- park unique values
+update {local} l set {set}
+from pg_temp.meter_sync_holder h, pg_temp.meter_sync_plan p{from}
+where p.n = h.n and {local_row} and {local_filter} and h.k >= $1 and h.k <= $2{condition}"
+        ),
+        has_gaps: false,
+        checks: false,
+    }
+}
+
+/// Whether other rows wait for one of these rows, so that it was parked or its constraint was deferred.
+pub(in crate::engine) async fn are_any_parked(
+    local: &Tx<'_, Local>,
+    numbers: &[i64],
+) -> Result<bool, DbError> {
+    let params = [param::bigints(numbers)];
+    Ok(local.query_one(ANY_PARKED, &params).await?.get(0))
+}
+
+const ANY_PARKED: &str = "\
+-- look whether one was parked
+select exists (select from pg_temp.meter_sync_wait w where w.holder = any ($1))";
+
+pub(in crate::engine) async fn kind(
+    local: &Tx<'_, Local>,
+    column: &Column,
+) -> Result<TypeKind, DbError> {
+    let params = [param::text(column.base_type.as_str())];
+    let found = local.query_opt(KIND, &params).await?;
+    Ok(found.map_or_else(
+        || TypeKind {
+            kind: "b".to_owned(),
+            category: "U".to_owned(),
+        },
+        |row| TypeKind {
+            kind: row.get(0),
+            category: row.get(1),
+        },
+    ))
+}
+
+const KIND: &str = "\
+-- look up what kind of type it is
+select t.typtype::text, t.typcategory::text from pg_catalog.pg_type t where t.oid = pg_catalog.to_regtype($1)::oid";

@@ -1,0 +1,172 @@
+//! Inserts rows into a table that refers to itself, parents before children, and leaves out the rows at fault.
+//!
+//! A set of rows that cannot be inserted as a whole is halved. In the order of keys, the parents of some rows would be
+//! in the other half, so these rows would be found at fault, too. With parents first, the parents of a row are already
+//! inserted, unless they are at fault themselves. Rows that refer to each other in a ring have no such order and are
+//! left to `rings`.
+
+use crate::db::exclusive::IncomingForeignKey;
+use crate::db::{DbError, Local, RowFault, Tx, param};
+
+use super::reference_rings::{equal, references};
+use super::try_rows::{self, RowStatement, Rows};
+use super::{index, writing};
+use crate::engine::Relations;
+use crate::engine::plan::Step;
+
+/// A reference from one new row to another, by their numbers in the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Edge {
+    parent: i64,
+    child: i64,
+}
+
+/// Inserts the rows of the ranges except those at fault. Returns the rows at fault, each with its fault, or the inner
+/// `Err(fault)` as soon as more than `limit` rows are at fault.
+pub(in crate::engine) async fn insert_all_but_the_bad(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    ranges: Vec<Rows>,
+    limit: usize,
+) -> Result<Result<Vec<(i64, RowFault)>, Box<RowFault>>, DbError> {
+    let mut edges = Vec::new();
+    for reference in references(relations) {
+        edges.extend(look_up(local, relations, reference).await?);
+    }
+    let index = index(relations);
+    if edges.is_empty() {
+        let write = super::write(relations, Step::Insert);
+        return try_rows::all_but_the_bad(local, ranges, limit, &index, &write).await;
+    }
+    let rows = ranges.iter().flat_map(|rows| rows.first..=rows.last);
+    let order = parents_first(&rows.collect::<Vec<_>>(), edges);
+    local.batch(ORDER).await?;
+    local.execute(FILL, &[param::bigints(&order)]).await?;
+    let all = Rows {
+        first: 1,
+        last: i64::try_from(order.len()).unwrap_or(i64::MAX),
+    };
+    let write = RowStatement {
+        sql: writing(relations, Step::Insert, NUMBERED),
+        has_gaps: false,
+        checks: !relations.stores_rows_unchanged,
+    };
+    let index = format!("{index};\n{INDEX}");
+    let bad = try_rows::all_but_the_bad(local, vec![all], limit, &index, &write).await?;
+    let number = |k: i64| {
+        usize::try_from(k - 1)
+            .ok()
+            .and_then(|k| order.get(k))
+            .copied()
+    };
+    Ok(bad.map(|bad| {
+        let bad = bad.into_iter();
+        bad.filter_map(|(k, fault)| Some((number(k)?, fault)))
+            .collect()
+    }))
+}
+
+const ORDER: &str = "\
+-- number the new rows anew
+drop table if exists pg_temp.meter_sync_order;
+create temp table meter_sync_order (k bigint, n bigint) on commit drop";
+
+const FILL: &str = "\
+-- fill in the order of the new rows
+insert into pg_temp.meter_sync_order (k, n)
+select o.k, o.n from pg_catalog.unnest($1::bigint[]) with ordinality o (n, k)";
+
+const INDEX: &str = "\
+create index if not exists meter_sync_order_k on pg_temp.meter_sync_order (k);
+analyze pg_temp.meter_sync_order";
+
+/// A condition for the rows `p` of the plan at the places `$1` to `$2` of the order.
+const NUMBERED: &str = "exists (select from pg_temp.meter_sync_order o
+    where o.n operator(pg_catalog.=) p.n and o.k >= $1 and o.k <= $2)";
+
+/// Looks up which new rows refer to each other by a foreign key.
+async fn look_up(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    reference: &IncomingForeignKey,
+) -> Result<Vec<Edge>, DbError> {
+    let sql = format!(
+        "-- look up which new rows refer to which
+select h.n, p.n
+from pg_temp.meter_sync_plan p
+join pg_temp.meter_sync_stage s on {}
+join (pg_temp.meter_sync_plan h join pg_temp.meter_sync_stage t on {}) on {}
+where p.step operator(pg_catalog.=) 2 and h.step operator(pg_catalog.=) 2 and h.n operator(pg_catalog.<>) p.n",
+        relations.same_key("s", "p"),
+        relations.same_key("t", "h"),
+        equal(relations, reference, "t")
+    );
+    let found = try_rows::if_possible(local, local.query(&sql, &[])).await?;
+    let edge = |row: &tokio_postgres::Row| Edge {
+        parent: row.get(0),
+        child: row.get(1),
+    };
+    Ok(found.iter().flatten().map(edge).collect())
+}
+
+/// Orders `rows`, which must be ascending, so that each row follows its parents. Rows in a ring, and rows that refer to
+/// such rows, come last.
+fn parents_first(rows: &[i64], mut edges: Vec<Edge>) -> Vec<i64> {
+    edges.sort_unstable();
+    let place = |n: i64| rows.binary_search(&n).ok();
+    let mut missing = vec![0_u32; rows.len()];
+    for place in edges.iter().filter_map(|edge| place(edge.child)) {
+        if let Some(missing) = missing.get_mut(place) {
+            *missing += 1;
+        }
+    }
+    // A parent that is not among `rows` holds no child back.
+    let (mut order, mut open) = (Vec::with_capacity(rows.len()), Vec::new());
+    for edge in edges.iter().filter(|edge| place(edge.parent).is_none()) {
+        arrive(&mut missing, place(edge.child));
+    }
+    for (place, n) in rows.iter().enumerate() {
+        if missing.get(place) == Some(&0) {
+            open.push(*n);
+        }
+    }
+    open.reverse();
+    while let Some(n) = open.pop() {
+        order.push(n);
+        let first = edges.partition_point(|edge| edge.parent < n);
+        let children = edges.iter().skip(first).take_while(|edge| edge.parent == n);
+        for edge in children {
+            if arrive(&mut missing, place(edge.child)) {
+                open.push(edge.child);
+            }
+        }
+    }
+    let waiting = rows
+        .iter()
+        .zip(&missing)
+        .filter(|(_, missing)| **missing > 0);
+    order.extend(waiting.map(|(n, _)| *n));
+    order
+}
+
+/// Counts a parent of the row at `place` as done. Returns whether it was the last one that the row waited for.
+fn arrive(missing: &mut [u32], place: Option<usize>) -> bool {
+    let missing = place.and_then(|place| missing.get_mut(place));
+    missing.is_some_and(|missing| {
+        *missing -= 1;
+        *missing == 0
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Edge, parents_first};
+
+    #[test]
+    fn each_row_follows_its_parents_and_rings_come_last() {
+        let edges = [(9, 3), (3, 1), (4, 1), (6, 5), (5, 6), (5, 8), (2, 4)];
+        let edges = edges.map(|(parent, child)| Edge { parent, child });
+        let order = parents_first(&[1, 3, 4, 5, 6, 7, 8, 9], edges.to_vec());
+        assert_eq!(order, [4, 7, 9, 3, 1, 5, 6, 8]);
+    }
+}

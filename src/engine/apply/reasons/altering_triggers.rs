@@ -1,0 +1,119 @@
+//! Finds rejected rows that broke a unique index only because a trigger of the local table changed them.
+//!
+//! The server's error has the index entry. If the row of the plan would have had another entry, a trigger that fires
+//! before the row is written has changed the row.
+
+use std::collections::HashMap;
+
+use crate::db::computed::Read;
+use crate::db::exclusive::Exclusive;
+use crate::db::{DbError, Local, Tx, param, quote};
+
+use super::BadRow;
+use crate::engine::Relations;
+use crate::engine::apply::exchange::collisions::{as_view, wanted};
+use crate::engine::apply::try_rows;
+use crate::engine::plan::Step;
+
+/// A trigger that may change the values of a row before it is written.
+pub(in crate::engine) struct Altering {
+    /// The trigger's name and its function's, for a person.
+    pub(in crate::engine) trigger: String,
+    pub(in crate::engine) on_insert: bool,
+    pub(in crate::engine) on_update: bool,
+}
+
+impl Altering {
+    fn fires_at(&self, step: Step) -> bool {
+        match step {
+            Step::Insert => self.on_insert,
+            Step::Deactivate | Step::Change => self.on_update,
+        }
+    }
+}
+
+/// Returns the reasons of the rows that broke a unique index because a trigger changed them. Rows in `known`, which
+/// have a reason already, are left out.
+pub(in crate::engine) async fn reasons(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    bad: &[BadRow],
+    known: &HashMap<i64, String>,
+    triggers: &[Altering],
+) -> Result<HashMap<i64, String>, DbError> {
+    let mut found = HashMap::new();
+    for rule in &relations.rules.exclusive {
+        for step in [Step::Deactivate, Step::Change, Step::Insert] {
+            let blamed: Vec<&str> = triggers
+                .iter()
+                .filter(|trigger| trigger.fires_at(step))
+                .map(|trigger| trigger.trigger.as_str())
+                .collect();
+            let collided = bad.iter().filter_map(|(of, n, fault)| {
+                // An error with a context was raised by another statement, which a trigger ran.
+                let is_it = *of == step
+                    && fault.rule.as_ref() == Some(&rule.name)
+                    && fault.context.is_none();
+                let entry = fault.entry.as_deref()?;
+                (is_it && !known.contains_key(n)).then_some((*n, entry))
+            });
+            let collided: Vec<(i64, &str)> = collided.collect();
+            if blamed.is_empty() || collided.is_empty() {
+                continue;
+            }
+            // An entry with NULL collides with nothing, so a trigger changed the row, unless the server fills in a
+            // column that is not synced.
+            let is_synced = |read: &Read| relations.names.contains(&read.name);
+            let takes_nulls = !rule.nulls_match && rule.reads.iter().all(is_synced);
+            let planned = planned(local, relations, (rule, step), &collided).await?;
+            let changed = collided.iter().filter(|(n, entry)| {
+                match planned.as_ref().map(|planned| planned.get(n)) {
+                    None => false,
+                    Some(Some(None)) => takes_nulls,
+                    // The row of the plan would not have changed the index.
+                    Some(None) => true,
+                    Some(Some(Some(values))) => !entry.ends_with(&format!(")=({values})")),
+                }
+            });
+            found.extend(changed.map(|(n, entry)| {
+                let (blamed, index) = (blamed.join(" or "), &rule.name);
+                let reason = format!(
+                    "{blamed} changes the row to {entry}, which is taken (unique index {index})"
+                );
+                (*n, reason)
+            }));
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the index entry that each row of the plan would have, as the server prints it. An entry that contains NULL
+/// is `None`. The whole result is `None` if the entries cannot be computed.
+async fn planned(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    (rule, step): (&Exclusive, Step),
+    rows: &[(i64, &str)],
+) -> Result<Option<HashMap<i64, Option<String>>>, DbError> {
+    let parts: Vec<String> = (1..=rule.parts.len())
+        .map(|place| format!("w.x{place}"))
+        .collect();
+    let query = format!(
+        "select w.v1 as n, case when num_nulls({}) = 0 then concat_ws(', ', {}) end as planned from {} w",
+        parts.join(", "),
+        parts.join(", "),
+        wanted(relations, rule, step)
+    );
+    if as_view(local, &query).await?.is_none() {
+        return Ok(None);
+    }
+    let numbers: Vec<i64> = rows.iter().map(|(n, _)| *n).collect();
+    let read = format!(
+        "-- look what an index would hold of rejected rows
+select w.n, w.planned from pg_temp.meter_sync_found w where w.n {} any ($1)",
+        quote::EQUALS
+    );
+    let params = [param::bigints(&numbers)];
+    let found = try_rows::if_possible(local, local.query(&read, &params)).await?;
+    Ok(found.map(|rows| rows.iter().map(|row| (row.get(0), row.get(1))).collect()))
+}

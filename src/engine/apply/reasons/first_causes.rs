@@ -1,0 +1,68 @@
+//! Follows chains of rejected rows that wait for each other's values to the row that is at fault by itself.
+
+use std::collections::{HashMap, HashSet};
+
+/// The meter that holds the value a row is to get, and that was to give it up in the same run.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Holder {
+    /// The meter's number in the plan.
+    pub(in crate::engine) n: i64,
+    /// The meter's key, for a person.
+    pub(in crate::engine) name: String,
+}
+
+/// Returns the text that is added to the reason of a row whose holder was rejected: the first cause. `holders` has the
+/// holder of each row that waits for one, and `reasons` has the reason of each rejected row. `None` if the holder was
+/// not rejected, or if rows only wait for each other.
+pub(in crate::engine) fn first_cause(
+    row: i64,
+    holders: &HashMap<i64, Holder>,
+    reasons: &HashMap<i64, String>,
+) -> Option<String> {
+    let holder = holders.get(&row)?;
+    let (mut last, mut seen) = (holder, HashSet::from([row]));
+    let reason = loop {
+        let reason = reasons.get(&last.n)?;
+        if !seen.insert(last.n) {
+            return None;
+        }
+        match holders.get(&last.n) {
+            Some(next) if reasons.contains_key(&next.n) => last = next,
+            Some(_) | None => break reason,
+        }
+    };
+    let cause = match last.n == holder.n {
+        true => "it was rejected".to_owned(),
+        false => format!("meter {} was rejected", last.name),
+    };
+    Some(format!(
+        "meter {} keeps it because {cause}: {reason}",
+        holder.name
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::{Holder, first_cause};
+
+    #[test]
+    fn rows_are_followed_to_the_one_that_waits_for_nobody() {
+        let holder = |n: i64| Holder {
+            n,
+            name: format!("M{n}"),
+        };
+        let holders = [(1, 2), (2, 3), (4, 5), (5, 4), (6, 7)];
+        let holders: HashMap<i64, Holder> = holders.map(|(row, n)| (row, holder(n))).into();
+        let reasons = [1, 2, 3, 4, 5, 6].map(|n| (n, format!("reason {n}")));
+        let reasons: HashMap<i64, String> = reasons.into();
+        let cause = |row| first_cause(row, &holders, &reasons);
+        let first = "meter M2 keeps it because meter M3 was rejected: reason 3";
+        assert_eq!(cause(1).as_deref(), Some(first));
+        let second = "meter M3 keeps it because it was rejected: reason 3";
+        assert_eq!(cause(2).as_deref(), Some(second));
+        // Row 3 is at fault by itself, row 4 is in a ring, and the holder of row 6 was not rejected.
+        assert_eq!([cause(3), cause(4), cause(6)], [None, None, None]);
+    }
+}

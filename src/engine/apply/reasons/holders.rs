@@ -1,0 +1,330 @@
+//! Explains which row holds the unique value that a rejected row is to get.
+
+use std::collections::HashMap;
+
+use tokio_postgres::Row;
+
+use crate::db::computed::Read;
+use crate::db::exclusive::Exclusive;
+use crate::db::{DbError, Local, Tx, json, param, quote};
+use crate::model::Fields;
+
+use super::first_causes::Holder;
+use super::freeing_statement;
+use super::{LONGEST, SHOWN, quoted};
+use crate::engine::apply::exchange::collisions::{
+    as_view, changed, collide, entries, movable, wanted,
+};
+use crate::engine::apply::{release, try_rows};
+use crate::engine::plan::Step;
+use crate::engine::{Job, Relations};
+
+/// Why another row keeps a row of the plan from being written.
+pub(in crate::engine) struct Blocked {
+    /// The reason, for a person.
+    pub(in crate::engine) reason: String,
+    /// The meter in the way, if it was to give the value up in the same run.
+    pub(in crate::engine) holder: Option<Holder>,
+}
+
+/// Returns the reason of each of these rows of the plan that another row keeps out by one unique index or exclusion
+/// constraint. A row has none if no other row is in its way any more.
+pub(in crate::engine) async fn reasons(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    rule: &Exclusive,
+    numbers: &[i64],
+) -> Result<HashMap<i64, Blocked>, DbError> {
+    let mut holders = Vec::new();
+    let first = first_of_each(rule);
+    for step in [Step::Change, Step::Insert] {
+        let find = find(relations, job, rule, step);
+        if as_view(local, &find).await?.is_none() {
+            continue;
+        }
+        let params = [param::bigints(numbers)];
+        let rows = try_rows::if_possible(local, local.query(&first, &params)).await?;
+        holders.extend(rows.unwrap_or_default());
+    }
+    let mut found = HashMap::new();
+    for row in &holders {
+        let reason = reason(local, relations, (job, rule), row).await?;
+        let holder: Option<i64> = row.get("holder");
+        let holder = holder.map(|n| Holder {
+            n,
+            name: named(&json::fields(row.get("named"))),
+        });
+        found.insert(row.get("n"), Blocked { reason, holder });
+    }
+    Ok(found)
+}
+
+/// The query that picks one holder for each row from those found: meters of this tenant first, then active ones.
+fn first_of_each(rule: &Exclusive) -> String {
+    let shown: Vec<String> = (1..=rule.parts.len())
+        .map(|place| format!("pg_catalog.left(w.x{place}, {SHOWN} + 1)"))
+        .collect();
+    format!(
+        "-- find who holds the values
+select distinct on (w.n) w.n, array[{}] as shown, {}, w.is_same, w.holder
+from pg_temp.meter_sync_found w where w.n {} any ($1)
+order by w.n, w.is_ours desc, w.is_active desc",
+        shown.join(", "),
+        OF_HOLDER
+            .map(|alias| alias.replace(" as ", "w."))
+            .join(", "),
+        quote::EQUALS
+    )
+}
+
+/// What is looked up of a row that holds a value: the names of the columns, in the order in which [`find`] adds them.
+const OF_HOLDER: [&str; 6] = [
+    " as named",
+    " as is_active",
+    " as is_ours",
+    " as is_gone",
+    " as is_unreferenced",
+    " as has_no_tenant",
+];
+
+/// A query of the rows of a step and the rows in their way: the row's number `n`, the values that it is to have, and
+/// what the reason says of the holder. An update is not in its own way. An insert is, if somebody else inserted the
+/// same meter during the run.
+fn find(relations: &Relations, job: &Job<'_>, rule: &Exclusive, step: Step) -> String {
+    let Relations {
+        local,
+        local_filter,
+        key,
+        ..
+    } = relations;
+    let movable = movable(relations, job, rule);
+    let is_unreferenced = movable.first().map_or("true".to_owned(), |column| {
+        release::is_unreferenced(relations, column)
+    });
+    let of_holder = [
+        format!("{}::text", relations.key_json("l")),
+        format!("l.{} is true", quote::identifier(&relations.active)),
+        format!("({local_filter}) is true"),
+        format!("{} is true", release::is_gone(relations, job)),
+        is_unreferenced,
+        has_no_tenant(relations, job),
+    ];
+    let values = key.iter().map(|name| relations.column("l", name));
+    let values: Vec<String> = values.chain(of_holder).collect();
+    let column = |read: &Read| relations.column("l", &read.name);
+    let held = entries(rule, &values, column, &format!("{local} l"));
+    let of_holder: Vec<String> = (key.len() + 1..)
+        .zip(OF_HOLDER)
+        .map(|(place, alias): (usize, _)| format!("b.v{place}{alias}"))
+        .collect();
+    let is_ours = format!("b.v{}", key.len() + 3);
+    let same_key = |row: &str| {
+        let parts = (1..).zip(key).map(|(place, name): (usize, _)| {
+            let (equals, other) = (relations.equals(name), relations.column(row, name));
+            format!("b.v{place} {equals} {other}")
+        });
+        parts.collect::<Vec<_>>().join(" and ")
+    };
+    let shown: Vec<String> = (1..=rule.parts.len())
+        .map(|place| format!("a.x{place}::text collate \"default\" as x{place}"))
+        .collect();
+    let is_same = format!("({is_ours} and {})", same_key("p"));
+    let others = match step {
+        Step::Insert => "true".to_owned(),
+        Step::Change | Step::Deactivate => format!("not {is_same}"),
+    };
+    format!(
+        "select a.v1 as n, {}, {}, {is_same} as is_same, case when {} then q.n end as holder
+from {} a join pg_temp.meter_sync_plan p on p.n = a.v1
+join {held} b on {}
+left join pg_temp.meter_sync_plan q on {is_ours} and {}
+where {others}",
+        shown.join(", "),
+        of_holder.join(", "),
+        gives_up(relations, rule),
+        wanted(relations, rule, step),
+        collide(rule, "a", "b"),
+        same_key("q")
+    )
+}
+
+/// A condition that holds if the plan makes row `q` give up the value that row `a` is to get.
+fn gives_up(relations: &Relations, rule: &Exclusive) -> String {
+    let keeps = |step: Step| {
+        format!(
+            "exists (select from {} k where k.v1 = q.n and {})",
+            wanted(relations, rule, step),
+            collide(rule, "a", "k")
+        )
+    };
+    format!(
+        "(q.step = 1 and exists (select p.n from {} and p.n = q.n) and not {} or q.step = 0 and not {})",
+        changed(relations, rule),
+        keeps(Step::Change),
+        keeps(Step::Deactivate)
+    )
+}
+
+async fn reason(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    (job, rule): (&Job<'_>, &Exclusive),
+    row: &Row,
+) -> Result<String, DbError> {
+    let values: Vec<Option<String>> = row.get("shown");
+    let what: Vec<String> = rule
+        .parts
+        .iter()
+        .zip(&values)
+        .map(|(part, value)| format!("{} {}", bare(&part.shown), quoted(value.as_deref())))
+        .collect();
+    let key = json::fields(row.get("named"));
+    let [is_active, is_ours, is_gone] =
+        ["is_active", "is_ours", "is_gone"].map(|name| row.get(name));
+    let (has_no_tenant, is_same): (bool, bool) = (row.get("has_no_tenant"), row.get("is_same"));
+    let stranger = match has_no_tenant {
+        true => "a row without a tenant",
+        false => "a row of another tenant",
+    };
+    let holder = match (is_ours, is_active, is_gone) {
+        (false, true, _) => stranger.to_owned(),
+        (false, false, _) => format!("{stranger}, which is inactive"),
+        (true, _, _) if is_same => format!(
+            "meter {}, which somebody inserted during the run: the next run brings it in line",
+            named(&key)
+        ),
+        (true, true, _) => format!("meter {}, which is active", named(&key)),
+        (true, false, true) => format!(
+            "meter {}, which is inactive and gone from the remote",
+            named(&key)
+        ),
+        (true, false, false) => format!("meter {}, which is inactive", named(&key)),
+    };
+    let (verb, kind) = match rule.is_exclusion {
+        true => ("is in conflict with", "exclusion constraint"),
+        false => ("is taken by", "unique index"),
+    };
+    let reason = format!("{} {verb} {holder} ({kind} {})", what.join(", "), rule.name);
+    let is_key = rule
+        .reads
+        .iter()
+        .all(|read| relations.key.contains(&read.name));
+    if is_key && !is_ours && (has_no_tenant || !is_active) {
+        let moved = moved(relations, job, &key, has_no_tenant);
+        return Ok(format!(
+            "{reason}; if it is the same meter, this statement on the local database gives the row to tenant {}: {moved}",
+            job.tenant
+        ));
+    }
+    if !is_ours || !is_gone || is_same {
+        return Ok(reason);
+    }
+    let is_unreferenced: bool = row.get("is_unreferenced");
+    let freed = freed(local, relations, (job, rule), (&key, &values)).await?;
+    Ok(with_statement(reason, freed, is_unreferenced))
+}
+
+/// Finds how the value of a meter missing on the remote can be freed.
+async fn freed(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    (job, rule): (&Job<'_>, &Exclusive),
+    (key, values): (&Fields, &[Option<String>]),
+) -> Result<Freed, DbError> {
+    let columns = movable(relations, job, rule);
+    let Some(first) = columns.first() else {
+        return Ok(Freed::Never);
+    };
+    let mut parts = rule.parts.iter();
+    let own = parts.position(|part| bare(&part.shown) == first.name);
+    let value = values.get(own.unwrap_or(0)).and_then(Option::as_deref);
+    let statement =
+        freeing_statement::statement(local, relations, (rule, &columns), (key, value)).await?;
+    Ok(statement.map_or(Freed::NotByWhatWasTried, Freed::By))
+}
+
+/// How the value of a meter missing on the remote can be freed.
+enum Freed {
+    /// It cannot: the index reads no column that a run may change.
+    Never,
+    /// The local table refused all values that were tried.
+    NotByWhatWasTried,
+    /// By this statement.
+    By(String),
+}
+
+/// Adds to the reason what a person can do. A statement that would be cut off is left out.
+fn with_statement(reason: String, freed: Freed, is_unreferenced: bool) -> String {
+    let hint = match is_unreferenced {
+        true => "",
+        false => " once nothing refers to it",
+    };
+    match freed {
+        Freed::Never => reason,
+        Freed::By(statement)
+            if reason.chars().count() + statement.chars().count() + ROOM < LONGEST =>
+        {
+            format!(
+                "{reason}; this statement on the local database frees the value{hint}: {statement}"
+            )
+        }
+        Freed::By(_) | Freed::NotByWhatWasTried => {
+            format!("{reason}; give that meter another value on the local database{hint}")
+        }
+    }
+}
+
+/// The most characters that stand between the reason and the statement.
+const ROOM: usize = 100;
+
+/// A column's name without SQL quotes.
+fn bare(shown: &str) -> String {
+    let inside = shown
+        .strip_prefix('"')
+        .and_then(|name| name.strip_suffix('"'));
+    inside.map_or_else(|| shown.to_owned(), |name| name.replace("\"\"", "\""))
+}
+
+fn named(key: &Fields) -> String {
+    let text = |value: &serde_json::Value| {
+        let text = value.as_str().map(str::to_owned);
+        text.unwrap_or_else(|| value.to_string())
+    };
+    let mut pairs = key.iter();
+    match (pairs.next(), key.len()) {
+        (Some((_, value)), 1) => text(value),
+        _ => {
+            let pairs = key
+                .iter()
+                .map(|(name, value)| format!("{name} {}", text(value)));
+            pairs.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// The statement by which a person gives this tenant a row that another tenant left behind under the key, or that has
+/// no tenant.
+fn moved(relations: &Relations, job: &Job<'_>, key: &Fields, has_no_tenant: bool) -> String {
+    let tenant = quote::identifier(&job.mapping.tenant_column);
+    let is_free = match has_no_tenant {
+        true => format!("{tenant} is null"),
+        false => format!("{} is not true", quote::identifier(&relations.active)),
+    };
+    format!(
+        "update {} set {tenant} = {} where {} and {is_free}",
+        relations.local,
+        quote::literal(job.tenant.as_str()),
+        freeing_statement::condition(key, |_| "=".to_owned()),
+    )
+}
+
+/// A condition for a local row `l` without a tenant; never true if the local table has no tenant column.
+fn has_no_tenant(relations: &Relations, job: &Job<'_>) -> String {
+    let tenant = &job.mapping.tenant_column;
+    let mut columns = relations.offered.local.iter();
+    match columns.any(|column| column.name == *tenant) {
+        true => format!("l.{} is null", quote::identifier(tenant)),
+        false => "false".to_owned(),
+    }
+}

@@ -1,0 +1,94 @@
+//! Finds which value of a row is too long for an index of the local table. The server names only the index, or neither
+//! of them.
+
+use crate::db::{DbError, Local, RowFault, Tx, param, quote};
+
+use super::row_values;
+use crate::engine::Relations;
+
+/// An index and the columns that it reads.
+struct Index {
+    name: String,
+    columns: Vec<String>,
+}
+
+const INDEXES: &str = "\
+-- look up what the indexes read
+select c.relname::text, array(
+    select a.attname::text from pg_catalog.pg_attribute a
+    where a.attrelid = i.indrelid and a.attnum > 0 and (a.attnum = any (i.indkey::smallint[]) or exists (
+        select from pg_catalog.pg_depend d
+        where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid and d.objid = i.indexrelid
+          and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid and d.refobjid = i.indrelid
+          and d.refobjsubid = a.attnum)))
+from pg_catalog.pg_index i
+join pg_catalog.pg_class c on c.oid = i.indexrelid
+where i.indrelid = $1 and i.indisready
+order by i.indexrelid";
+
+/// Returns the reason of row `n`. It shows the longest value of the index that the server names or, if the server names
+/// none, of the index whose values are longest. `None` if no index reads a column.
+pub(in crate::engine) async fn reason(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    (n, fault): (i64, &RowFault),
+) -> Result<Option<String>, DbError> {
+    let rows = local
+        .query(INDEXES, &[param::oid(relations.local_oid)])
+        .await?;
+    let sizes = sizes(local, relations, n).await?;
+    let size = |name: &String| {
+        let place = relations.names.iter().position(|known| known == name);
+        place
+            .and_then(|place| sizes.get(place))
+            .copied()
+            .flatten()
+            .unwrap_or(0)
+    };
+    let indexes: Vec<Index> = rows
+        .iter()
+        .map(|row| Index {
+            name: row.get(0),
+            columns: row.get(1),
+        })
+        .collect();
+    let named = indexes
+        .iter()
+        .find(|index| Some(&index.name) == fault.rule.as_ref());
+    let longest = || {
+        indexes
+            .iter()
+            .max_by_key(|index| index.columns.iter().map(size).sum::<i64>())
+    };
+    let Some(index) = named.or_else(longest) else {
+        return Ok(None);
+    };
+    let Some(column) = index.columns.iter().max_by_key(|name| size(name)) else {
+        return Ok(None);
+    };
+    let value = row_values::of_one(local, relations, n, std::slice::from_ref(column)).await?;
+    Ok(Some(format!(
+        "{value}: too long for index {}: {}",
+        index.name, fault.message
+    )))
+}
+
+/// Returns how many bytes each value of the row takes as text, in the order of `relations.names`.
+async fn sizes(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    n: i64,
+) -> Result<Vec<Option<i64>>, DbError> {
+    let sizes = quote::list(&relations.names, ", ", |name| {
+        let value = relations.column("s", name);
+        format!("pg_catalog.octet_length({value}::text)::bigint")
+    });
+    let staged_row = relations.same_key("s", "p");
+    let sql = format!(
+        "-- measure the values of a rejected row
+select array[{sizes}] from pg_temp.meter_sync_plan p
+join pg_temp.meter_sync_stage s on {staged_row} where p.n = $1"
+    );
+    let found = local.query_opt(&sql, &[param::bigint(n)]).await?;
+    Ok(found.map(|row| row.get(0)).unwrap_or_default())
+}

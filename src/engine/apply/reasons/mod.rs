@@ -1,0 +1,363 @@
+//! Explains to people why a row was rejected: the column, its value, the constraint with its definition, and the row
+//! that is in the way.
+//!
+//! The definition comes from the catalogs and not from the server's message, whose detail is a dump of the row.
+
+use std::collections::HashMap;
+
+use crate::db::{DbError, Local, RowFault, Tx, param};
+
+use crate::engine::plan::Step;
+use crate::engine::{Job, Relations};
+use altering_triggers::Altering;
+use broken_constraints::{Broken, Constraint, broken, constraint};
+use first_causes::Holder;
+
+mod freeing_statement;
+
+mod altering_triggers;
+mod broken_constraints;
+mod first_causes;
+mod holders;
+mod index_entries;
+mod row_values;
+mod unevaluated;
+
+/// A row of the plan that could not be written: its step, its number and the fault.
+pub(in crate::engine) type BadRow = (Step, i64, RowFault);
+
+/// The most characters of a value that are shown.
+pub(in crate::engine) const SHOWN: usize = 60;
+
+/// The longest reason, in characters.
+pub(in crate::engine) const LONGEST: usize = 600;
+
+/// Formats a value for a person to read: in quotes and cut to [`SHOWN`] characters, or `null`.
+pub(in crate::engine) fn quoted(value: Option<&str>) -> String {
+    match value {
+        None => "null".to_owned(),
+        Some(value) => format!("\"{}\"", cut(value, SHOWN)),
+    }
+}
+
+fn cut(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+    }
+}
+
+/// Returns the reason of each row, in the same order. The constraints (`relations.rules`) must have been looked up.
+pub(in crate::engine) async fn explain(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    bad: &[BadRow],
+) -> Result<Vec<String>, DbError> {
+    let (mut found, holders) = collisions(local, relations, job, bad).await?;
+    let triggers = triggers(local, relations, bad).await?;
+    found.extend(
+        altering_triggers::reasons(local, relations, bad, &found, &triggers.altering).await?,
+    );
+    let unnamed = bad
+        .iter()
+        .filter(|(_, _, fault)| fault.names_nothing() && of_trigger(fault, &triggers).is_none());
+    found.extend(Box::pin(unevaluated::reasons(local, relations, unnamed)).await?);
+    let mut rules: HashMap<String, Option<Broken>> = HashMap::new();
+    let mut reasons = HashMap::with_capacity(bad.len());
+    for (_, n, fault) in bad {
+        let reason = match found.remove(n) {
+            Some(reason) => reason,
+            None => {
+                let rule = fault.rule.clone().unwrap_or_default();
+                if !rules.contains_key(&rule) {
+                    rules.insert(rule.clone(), broken(local, relations, fault, bad).await?);
+                }
+                let rule = rules.get(&rule).and_then(Option::as_ref);
+                let reason = of_row(local, relations, (*n, fault), (rule, &triggers)).await?;
+                match fault.is_collision() && triggers.has_row_security {
+                    true => format!("{reason}; row security may hide the row that holds it"),
+                    false => reason,
+                }
+            }
+        };
+        reasons.insert(*n, reason);
+    }
+    let reason = |(_, n, _): &BadRow| {
+        let own = reasons.get(n).map(String::as_str).unwrap_or_default();
+        let first = first_causes::first_cause(*n, &holders, &reasons);
+        let added = first.map_or_else(String::new, |first| format!("; {first}"));
+        cut(&format!("{own}{added}"), LONGEST)
+    };
+    Ok(bad.iter().map(reason).collect())
+}
+
+/// Returns two maps by the number of the row: the reasons of the rows that collide with another row, and the meters in
+/// their way that the plan was to move out of it.
+async fn collisions(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    bad: &[BadRow],
+) -> Result<(HashMap<i64, String>, HashMap<i64, Holder>), DbError> {
+    let (mut found, mut holders) = (HashMap::new(), HashMap::new());
+    let collided = bad.iter().filter(|(_, _, fault)| fault.is_collision());
+    let mut left: Vec<&BadRow> = collided.collect();
+    for rule in &relations.rules.exclusive {
+        let of_rule = |fault: &RowFault| {
+            // The index of a partition has another name than the table's, so an unknown name may be that of any index.
+            fault.rule.as_ref().is_none_or(|name| {
+                *name == rule.name
+                    || relations
+                        .rules
+                        .exclusive
+                        .iter()
+                        .all(|rule| rule.name != *name)
+            })
+        };
+        let numbers: Vec<i64> = left
+            .iter()
+            .filter(|(_, _, fault)| of_rule(fault))
+            .map(|(_, n, _)| *n)
+            .collect();
+        if numbers.is_empty() {
+            continue;
+        }
+        let taken = Box::pin(holders::reasons(local, relations, job, rule, &numbers)).await?;
+        for (n, taken) in taken {
+            holders.extend(taken.holder.map(|holder| (n, holder)));
+            found.insert(n, taken.reason);
+        }
+        left.retain(|(_, n, _)| !found.contains_key(n));
+    }
+    Ok((found, holders))
+}
+
+/// A trigger and its function.
+struct Trigger {
+    name: String,
+    function: String,
+    /// The table that the trigger is on; `None` for the local table.
+    of_other: Option<String>,
+}
+
+/// The triggers, rewrite rules and row security that can change, skip or refuse a row.
+#[derive(Default)]
+struct Triggers {
+    /// The triggers of the local table, then those of tables that refer to it.
+    triggers: Vec<Trigger>,
+    /// The names of the triggers and rewrite rules of the local table that may skip a row.
+    skipping: Vec<String>,
+    /// The triggers of the local table that may change the values of a row before it is written.
+    altering: Vec<Altering>,
+    /// Whether row security of the local table applies to our role.
+    has_row_security: bool,
+}
+
+const TRIGGERS: &str = "\
+-- look up the triggers
+select g.tgname::text, p.proname::text, g.tgtype::integer & 3 = 3, null::text,
+       g.tgtype::integer & 4 <> 0, g.tgtype::integer & 16 <> 0
+from pg_catalog.pg_trigger g join pg_catalog.pg_proc p on p.oid = g.tgfoid
+where g.tgrelid = $1 and not g.tgisinternal and g.tgenabled <> 'D'
+union all
+select r.rulename::text, '', true, null, false, false from pg_catalog.pg_rewrite r where r.ev_class = $1
+union all
+select null, '', true, null, false, false where pg_catalog.row_security_active($1)
+union all
+select distinct g.tgname::text, p.proname::text, false, t.relname::text, false, false
+from pg_catalog.pg_constraint x
+join pg_catalog.pg_class t on t.oid = x.conrelid and t.oid <> $1
+join pg_catalog.pg_trigger g on g.tgrelid = t.oid and not g.tgisinternal and g.tgenabled <> 'D'
+join pg_catalog.pg_proc p on p.oid = g.tgfoid
+where x.contype = 'f' and (x.confrelid = $1 or exists (
+    select from pg_catalog.pg_inherits i where i.inhrelid = x.confrelid and i.inhparent = $1))
+order by 4 nulls first, 1";
+
+async fn triggers(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    bad: &[BadRow],
+) -> Result<Triggers, DbError> {
+    let mut found = Triggers::default();
+    if bad
+        .iter()
+        .all(|(_, _, fault)| fault.context.is_none() && !fault.is_skip() && !fault.is_collision())
+    {
+        return Ok(found);
+    }
+    for row in local
+        .query(TRIGGERS, &[param::oid(relations.local_oid)])
+        .await?
+    {
+        let (name, function): (Option<String>, String) = (row.get(0), row.get(1));
+        let Some(name) = name else {
+            found.has_row_security = true;
+            continue;
+        };
+        if row.get(2) {
+            let kind = if function.is_empty() {
+                "rule"
+            } else {
+                "trigger"
+            };
+            found.skipping.push(format!("{kind} {name}"));
+            found.altering.push(Altering {
+                trigger: format!("trigger {name} ({function})"),
+                on_insert: row.get(4),
+                on_update: row.get(5),
+            });
+        }
+        if !function.is_empty() {
+            found.triggers.push(Trigger {
+                name,
+                function,
+                of_other: row.get(3),
+            });
+        }
+    }
+    Ok(found)
+}
+
+async fn of_row(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    (n, fault): (i64, &RowFault),
+    (broken, triggers): (Option<&Broken>, &Triggers),
+) -> Result<String, DbError> {
+    if fault.is_skip() {
+        return Ok(of_skip(triggers));
+    }
+    if fault.state == "23502"
+        && let Some(column) = &fault.column
+    {
+        let of_ours = match relations.names.contains(column) {
+            true => format!("{column} is null, which the local table does not allow"),
+            false => format!(
+                "{column} of the local table may not be null, has no default and is not synced"
+            ),
+        };
+        // The error may be of another table that a trigger wrote to.
+        return Ok(of_trigger(fault, triggers).unwrap_or(of_ours));
+    }
+    if fault.is_too_long_for_an_index()
+        && let Some(reason) = index_entries::reason(local, relations, (n, fault)).await?
+    {
+        return Ok(reason);
+    }
+    if let Some(Broken { constraint, values }) = broken {
+        if constraint.is_ours
+            && fault.is_collision()
+            && let Some(Trigger { name, function, .. }) = within(fault, triggers)
+        {
+            let (rule, text) = (
+                fault.rule.as_deref().unwrap_or_default(),
+                &constraint.definition,
+            );
+            return Ok(format!(
+                "trigger {name} ({function}) wrote another row, which breaks constraint {rule}: {text}"
+            ));
+        }
+        let values = values.get(&n).map_or("the row", String::as_str);
+        return Ok(of_constraint(fault, constraint, values));
+    }
+    Ok(of_trigger(fault, triggers).unwrap_or_else(|| plain(fault)))
+}
+
+fn of_skip(triggers: &Triggers) -> String {
+    let skipping = triggers.skipping.join(" or ");
+    match (skipping.is_empty(), triggers.has_row_security) {
+        (true, true) => {
+            "the row security of the local table does not let our role write the row".to_owned()
+        }
+        (true, false) => {
+            "a trigger, a rule or the row security of the local table skipped the row".to_owned()
+        }
+        (false, true) => format!("{skipping} or the row security skipped the row"),
+        (false, false) => format!("{skipping} skipped the row"),
+    }
+}
+
+fn of_constraint(fault: &RowFault, constraint: &Constraint, values: &str) -> String {
+    let rule = fault.rule.as_deref().unwrap_or_default();
+    let (table, text) = (
+        fault.table.as_deref().unwrap_or_default(),
+        &constraint.definition,
+    );
+    match (&constraint.target, &fault.datatype) {
+        (Some(target), _) if constraint.is_ours => {
+            format!("{values}: no such row in table {target} (foreign key {rule})")
+        }
+        (Some(_), _) if constraint.refers_to_us => {
+            format!("rows of table {table} refer to the old value (foreign key {rule}: {text})")
+        }
+        (None, Some(domain)) => format!("breaks domain {domain} ({rule}): {text}"),
+        (None, None) if constraint.is_ours => format!("{values}: breaks constraint {rule}: {text}"),
+        (None, None) | (Some(_), _) => {
+            format!("a trigger wrote to table {table}, which broke its constraint {rule}: {text}")
+        }
+    }
+}
+
+/// Whether the error's context has a call of the function.
+fn is_within(context: &str, function: &str) -> bool {
+    let call = format!("{function}(");
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    context
+        .match_indices(&call)
+        .any(|(place, _)| !context.get(..place).unwrap_or_default().ends_with(is_word))
+}
+
+/// Finds the trigger whose function raised the error, by the error's context.
+fn within<'t>(fault: &RowFault, triggers: &'t Triggers) -> Option<&'t Trigger> {
+    let context = fault.context.as_ref()?;
+    let mut known = triggers.triggers.iter();
+    known.find(|trigger| is_within(context, &trigger.function))
+}
+
+/// Returns the reason if the function of a trigger raised the error.
+fn of_trigger(fault: &RowFault, triggers: &Triggers) -> Option<String> {
+    let Trigger {
+        name,
+        function,
+        of_other,
+    } = within(fault, triggers)?;
+    let of_other = of_other.as_ref();
+    let table = of_other.map_or_else(String::new, |table| format!(" of table {table}"));
+    Some(format!(
+        "trigger {name} ({function}){table} refused the row: {}",
+        plain(fault)
+    ))
+}
+
+/// The most characters of a server's message that are shown: it may contain a whole value.
+const LONGEST_MESSAGE: usize = 300;
+
+/// Returns the server's message with its detail. A collision without a message and a skipped row get a sentence of
+/// ours.
+pub(in crate::engine) fn plain(fault: &RowFault) -> String {
+    let message = cut(&fault.message, LONGEST_MESSAGE);
+    match &fault.detail {
+        _ if fault.is_collision() && message.is_empty() => {
+            "another row holds a unique value".to_owned()
+        }
+        _ if fault.is_skip() => "the local table skipped the row".to_owned(),
+        Some(detail) => format!("{message}: {}", cut(detail, LONGEST_MESSAGE)),
+        None => message,
+    }
+}
+
+/// Returns the reason why one value cannot be stored in a column.
+pub(in crate::engine) async fn of_value(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    fault: &RowFault,
+    (column, value): (&str, Option<&str>),
+) -> Result<String, DbError> {
+    let value = quoted(value);
+    let reason = match constraint(local, relations, fault).await? {
+        Some(rule) => of_constraint(fault, &rule, ""),
+        None => plain(fault),
+    };
+    Ok(cut(&format!("{column} {value}: {reason}"), LONGEST))
+}

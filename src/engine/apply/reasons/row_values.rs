@@ -1,0 +1,61 @@
+//! Formats the values of rejected rows for people to read.
+
+use std::collections::HashMap;
+
+use crate::db::{DbError, Local, Tx, param, quote};
+
+use super::{SHOWN, quoted};
+use crate::engine::Relations;
+
+/// Returns a text `name "value", ...` for each of these rows of the plan, with the values that it is to have, or
+/// `the row` if none of the columns is synced.
+pub(in crate::engine) async fn named(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    rows: &[i64],
+    columns: &[String],
+) -> Result<HashMap<i64, String>, DbError> {
+    let known = columns.iter().filter(|name| relations.names.contains(name));
+    let known: Vec<&String> = known.collect();
+    if known.is_empty() {
+        return Ok(rows.iter().map(|n| (*n, "the row".to_owned())).collect());
+    }
+    let texts = quote::list(known.iter().copied(), ", ", |name| {
+        let here = match *name == relations.active {
+            true => "false".to_owned(),
+            false => relations.column("l", name),
+        };
+        let staged = relations.column("s", name);
+        let text = format!("case when p.step = 0 then {here}::text else {staged}::text end");
+        format!("pg_catalog.left({text}, {SHOWN} + 1)")
+    });
+    let (staged_row, local_row) = (relations.same_key("s", "p"), relations.same_key("l", "p"));
+    let (local_table, filter) = (&relations.local, &relations.local_filter);
+    let sql = format!(
+        "-- look up the values of rejected rows
+select p.n, array[{texts}] from pg_temp.meter_sync_plan p
+left join pg_temp.meter_sync_stage s on {staged_row}
+left join {local_table} l on {local_row} and {filter} where p.n {} any ($1)",
+        quote::EQUALS
+    );
+    let found = local.query(&sql, &[param::bigints(rows)]).await?;
+    let named = found.iter().map(|row| {
+        let texts: Vec<Option<String>> = row.get(1);
+        let pairs = known.iter().zip(&texts);
+        let pairs = pairs.map(|(name, text)| format!("{name} {}", quoted(text.as_deref())));
+        let pairs: Vec<String> = pairs.collect();
+        (row.get(0), pairs.join(", "))
+    });
+    Ok(named.collect())
+}
+
+/// The same for one row.
+pub(in crate::engine) async fn of_one(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    n: i64,
+    columns: &[String],
+) -> Result<String, DbError> {
+    let mut named = named(local, relations, &[n], columns).await?;
+    Ok(named.remove(&n).unwrap_or_else(|| "the row".to_owned()))
+}

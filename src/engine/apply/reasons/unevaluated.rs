@@ -1,0 +1,198 @@
+//! Finds the rule of the local table whose evaluation failed for a rejected row. A rule here is a check, a generated
+//! column or an index. If it cannot be evaluated, for instance because it divides by zero or its function raises an
+//! error, the server's error names neither the rule nor a column.
+//!
+//! Each rule is evaluated for all such rows at once. Only if that fails, a function on the server evaluates it row by
+//! row. If a row fails with the same error as before, it was this rule that refused the row. The result only helps
+//! people, so this takes few statements, however many rows there are, and if it fails, the reason is the server's
+//! message.
+
+use std::collections::HashMap;
+
+use crate::db::computed::{self, Evaluated};
+use crate::db::exclusive::{Exclusive, Part};
+use crate::db::{DbError, Local, RowFault, Tx, param};
+
+use super::row_values;
+use super::{BadRow, plain};
+use crate::engine::apply::exchange::collisions::{as_view, wanted};
+use crate::engine::apply::try_rows::{self, Tried};
+use crate::engine::plan::Step;
+use crate::engine::{Relations, apply};
+
+/// How many times rules are evaluated in a run, at most: each time takes up to ten statements.
+const TIMES: usize = 60;
+
+/// Returns the reasons of the rows that were refused because a rule could not be evaluated, as far as they are found.
+pub(in crate::engine) async fn reasons(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    bad: impl Iterator<Item = &BadRow>,
+) -> Result<HashMap<i64, String>, DbError> {
+    let mut found = HashMap::new();
+    let rows: Vec<&BadRow> = bad.collect();
+    if rows.is_empty() {
+        return Ok(found);
+    }
+    // Rows are looked up by their numbers in this function and after it.
+    local.batch(&apply::index(relations)).await?;
+    local.savepoint("unevaluated").await?;
+    match find(local, relations, &rows, &mut found).await {
+        Ok(()) => {}
+        Err(error) if error.ends_the_connection() => return Err(error),
+        Err(error) => tracing::debug!(%error, "could not look for the rule that a row breaks"),
+    }
+    // The session may be used again, so the function must not stay in it.
+    local.back_to("unevaluated").await?;
+    Ok(found)
+}
+
+async fn find(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    rows: &[&BadRow],
+    found: &mut HashMap<i64, String>,
+) -> Result<(), DbError> {
+    local.pin_path().await?;
+    let rules = computed::evaluated(local, relations.local_oid).await?;
+    local.use_role_path().await?;
+    if rules.is_empty() {
+        return Ok(());
+    }
+    local.batch(EVALUATE_EACH).await?;
+    let mut times = TIMES;
+    for rule in &rules {
+        for step in [Step::Deactivate, Step::Change, Step::Insert] {
+            let left = rows
+                .iter()
+                .filter(|(of, n, _)| *of == step && !found.contains_key(n));
+            let left: Vec<&BadRow> = left.copied().collect();
+            if left.is_empty() || times == 0 {
+                continue;
+            }
+            times -= 1;
+            let failing = failing(local, relations, (rule, step), &left).await?;
+            found.extend(told(local, relations, rule, &failing).await?);
+        }
+    }
+    Ok(())
+}
+
+/// Returns the reasons of the rows for which the rule fails.
+async fn told(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    rule: &Evaluated,
+    failing: &[&BadRow],
+) -> Result<HashMap<i64, String>, DbError> {
+    if failing.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let numbers: Vec<i64> = failing.iter().map(|(_, n, _)| *n).collect();
+    let values = row_values::named(local, relations, &numbers, &rule.columns).await?;
+    let reasons = failing.iter().filter_map(|(_, n, fault)| {
+        let (values, owner, raised) = (values.get(n)?, &rule.owner, plain(fault));
+        let shown = &rule.shown;
+        let reason = format!("{values}: {owner} cannot be evaluated: {raised}: {shown}");
+        Some((*n, reason))
+    });
+    Ok(reasons.collect())
+}
+
+/// Returns the rows of a step for which the rule fails with the same error that the row was refused with.
+async fn failing<'b>(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    (rule, step): (&Evaluated, Step),
+    rows: &[&'b BadRow],
+) -> Result<Vec<&'b BadRow>, DbError> {
+    let entries = wanted(relations, &as_index(rule), step);
+    let query = format!("select w.v1 as n, w.x1 as value from {entries} w");
+    let all: Vec<i64> = rows.iter().map(|(_, n, _)| *n).collect();
+    if as_view(local, &query).await?.is_none() || is_evaluated(local, &all).await? {
+        return Ok(Vec::new());
+    }
+    let raised = raised(local, &all).await?;
+    let is_same = |(_, n, fault): &&&BadRow| {
+        let raised = raised.get(n);
+        raised.is_some_and(|(state, message)| (state, message) == (&fault.state, &fault.message))
+    };
+    Ok(rows.iter().filter(is_same).copied().collect())
+}
+
+/// Whether the rule can be evaluated for all of the rows.
+async fn is_evaluated(local: &Tx<'_, Local>, rows: &[i64]) -> Result<bool, DbError> {
+    let params = [param::bigints(rows)];
+    let evaluated = try_rows::attempt(local, async {
+        local.query_one(EVALUATE, &params).await?;
+        // Anything that a function of the rule wrote is undone.
+        Ok(Tried::NotWritten(Box::new(RowFault::skipped())))
+    });
+    Ok(match try_rows::if_possible(local, evaluated).await? {
+        Some(Tried::NotWritten(raised)) => raised.is_skip(),
+        Some(Tried::Written) | None => true,
+    })
+}
+
+const EVALUATE: &str = "\
+-- evaluate a rule for rows
+select pg_catalog.count(w.value) from pg_temp.meter_sync_found w where w.n operator(pg_catalog.=) any ($1)";
+
+/// Returns the SQLSTATE and the message of each row for which the rule raises an error.
+async fn raised(
+    local: &Tx<'_, Local>,
+    rows: &[i64],
+) -> Result<HashMap<i64, (String, String)>, DbError> {
+    let params = [param::bigints(rows)];
+    local.savepoint("raised").await?;
+    let raised = local.query(RAISED, &params).await?;
+    // Anything that a function of the rule wrote is undone.
+    local.back_to("raised").await?;
+    let raised = raised
+        .iter()
+        .map(|row| (row.get(0), (row.get(1), row.get(2))));
+    Ok(raised.collect())
+}
+
+const RAISED: &str = "\
+-- ask what a rule raises for each row
+select w.n, w.state, w.message from pg_temp.meter_sync_raised($1) w";
+
+/// Creates a function that returns the rows for which the rule raises an error, with that error. It reads the view by
+/// name, so it serves for every rule.
+const EVALUATE_EACH: &str = "\
+-- define how a rule is evaluated for each row
+create function pg_temp.meter_sync_raised(numbers bigint[])
+returns table (n bigint, state text, message text) language plpgsql as $$
+declare
+    number bigint;
+begin
+    foreach number in array numbers loop
+        begin
+            perform w.value from pg_temp.meter_sync_found w where w.n operator(pg_catalog.=) number;
+        exception when others then
+            n := number;
+            state := sqlstate;
+            message := sqlerrm;
+            return next;
+        end;
+    end loop;
+end $$";
+
+/// Describes the rule as an index on its expression, so that [`wanted`] can build the query of its values.
+fn as_index(rule: &Evaluated) -> Exclusive {
+    Exclusive {
+        name: rule.owner.clone(),
+        is_exclusion: false,
+        deferrable: None,
+        parts: vec![Part {
+            expression: format!("({})", rule.expression),
+            shown: rule.shown.clone(),
+            operator: String::new(),
+        }],
+        predicate: None,
+        nulls_match: false,
+        reads: rule.reads.clone(),
+        computed: rule.computed.clone(),
+    }
+}

@@ -1,0 +1,260 @@
+//! Writes rows together that refer to each other by a foreign key of the local table to itself.
+//!
+//! Foreign keys are checked at the end of a statement, so one statement can write a whole ring of such rows, but none
+//! of them can be written alone. If a set is halved because of some other row, the rows of a ring are found at fault,
+//! too. This module picks, from the rows that could not be written, those whose references can be satisfied by the
+//! table or by each other.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::db::exclusive::IncomingForeignKey;
+use crate::db::{DbError, Local, RowFault, Tx, param};
+
+use super::parents;
+use super::reasons::BadRow;
+use super::try_rows::{self, Rows, Tried};
+use super::writing;
+use crate::engine::Relations;
+use crate::engine::plan::Step;
+
+/// A condition for the rows `p` of the plan whose numbers are in `$1`.
+const PICKED: &str = "p.n operator(pg_catalog.=) any ($1)";
+
+/// The foreign keys of the local table to itself whose columns are all synced.
+pub(in crate::engine) fn references(
+    relations: &Relations,
+) -> impl Iterator<Item = &IncomingForeignKey> {
+    relations.rules.references.iter().filter(|reference| {
+        let is_synced = |name| relations.names.contains(name);
+        let mut pairs = reference.columns.iter();
+        reference.is_own && pairs.all(|(from, to)| is_synced(from) && is_synced(to))
+    })
+}
+
+/// Writes the rows of `bad` that broke such a foreign key and that can be written together, and removes them from
+/// `bad`.
+pub(in crate::engine) async fn write_together(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    bad: &mut Vec<BadRow>,
+) -> Result<(), DbError> {
+    for step in [Step::Insert, Step::Change] {
+        let waits = |fault: &RowFault| {
+            references(relations)
+                .any(|reference| fault.rule.as_ref() == Some(&reference.constraint))
+        };
+        let waiting: Vec<i64> = bad
+            .iter()
+            .filter(|(of, _, fault)| *of == step && waits(fault))
+            .map(|(_, n, _)| *n)
+            .collect();
+        if waiting.is_empty() {
+            continue;
+        }
+        let mut edges = Vec::new();
+        for reference in references(relations) {
+            edges.extend(look_up(local, relations, reference, &waiting).await?);
+        }
+        let groups = groups(&waiting, &edges);
+        let written = write_groups(local, relations, step, &groups).await?;
+        bad.retain(|(_, n, _)| !written.contains(n));
+    }
+    Ok(())
+}
+
+/// Writes all groups in one statement or, if that fails, each group in its own. A group of one row is then left to the
+/// caller. Returns the numbers of the rows written.
+async fn write_groups(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    step: Step,
+    groups: &[Vec<i64>],
+) -> Result<HashSet<i64>, DbError> {
+    let all = groups.concat();
+    if !all.is_empty() && is_taken(local, relations, step, &all).await? {
+        return Ok(all.into_iter().collect());
+    }
+    let mut written = HashSet::new();
+    for group in groups.iter().filter(|group| group.len() > 1) {
+        if groups.len() > 1 && is_taken(local, relations, step, group).await? {
+            written.extend(group);
+        }
+    }
+    Ok(written)
+}
+
+/// If more rows than this cannot be inserted early, no row is.
+const LEFT: usize = 100;
+
+/// Inserts as many new rows as possible before the updates that may refer to them, if the local table refers to itself.
+/// Returns the ranges left for later: the usual order, updates first, frees unique values that the new rows may need.
+pub(in crate::engine) async fn insert_early(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    rows: Rows,
+) -> Result<Vec<Rows>, DbError> {
+    if references(relations).next().is_none() {
+        return Ok(vec![rows]);
+    }
+    local.savepoint("early").await?;
+    let tried = parents::insert_all_but_the_bad(local, relations, vec![rows], LEFT).await?;
+    let Ok(left) = tried else {
+        local.back_to("early").await?;
+        return Ok(vec![rows]);
+    };
+    local.release("early").await?;
+    let left = left.into_iter();
+    let mut left: Vec<BadRow> = left.map(|(n, fault)| (Step::Insert, n, fault)).collect();
+    write_together(local, relations, &mut left).await?;
+    Ok(left
+        .iter()
+        .map(|(_, n, _)| Rows {
+            first: *n,
+            last: *n,
+        })
+        .collect())
+}
+
+async fn is_taken(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    step: Step,
+    rows: &[i64],
+) -> Result<bool, DbError> {
+    let sql = writing(relations, step, PICKED);
+    let tried = try_rows::attempt(local, async {
+        let touched = local.execute(&sql, &[param::bigints(rows)]).await?;
+        if usize::try_from(touched) != Ok(rows.len()) {
+            return Ok(Tried::NotWritten(Box::new(RowFault::skipped())));
+        }
+        if !relations.stores_rows_unchanged {
+            local.batch(try_rows::CHECK).await?;
+        }
+        Ok(Tried::Written)
+    });
+    Ok(matches!(tried.await?, Tried::Written))
+}
+
+/// A reference of a row of the plan to another row.
+struct RowReference {
+    from: i64,
+    /// The row, among those looked up, that is to hold the value; `None` if none of them is.
+    to: Option<i64>,
+    /// Whether a local row already holds the value.
+    is_here: bool,
+}
+
+/// Looks up the references of the rows by a foreign key. A row with NULL in one of its columns refers to nothing.
+async fn look_up(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    reference: &IncomingForeignKey,
+    rows: &[i64],
+) -> Result<Vec<RowReference>, DbError> {
+    let set = reference.columns.iter();
+    let set: Vec<String> = set
+        .map(|(from, _)| format!("{} is not null", relations.column("s", from)))
+        .collect();
+    let (staged, other) = (relations.same_key("s", "p"), relations.same_key("t", "h"));
+    let sql = format!(
+        "-- look up what the rows refer to
+select p.n, h.n, exists (select from {} l where {})
+from pg_temp.meter_sync_plan p
+join pg_temp.meter_sync_stage s on {staged}
+left join (pg_temp.meter_sync_plan h join pg_temp.meter_sync_stage t on {other}
+    and h.n operator(pg_catalog.=) any ($1)) on {}
+where {PICKED} and {}",
+        relations.local,
+        equal(relations, reference, "l"),
+        equal(relations, reference, "t"),
+        set.join(" and ")
+    );
+    let params = [param::bigints(rows)];
+    let found = try_rows::if_possible(local, local.query(&sql, &params)).await?;
+    let edge = |row: &tokio_postgres::Row| RowReference {
+        from: row.get(0),
+        to: row.get(1),
+        is_here: row.get(2),
+    };
+    Ok(found.iter().flatten().map(edge).collect())
+}
+
+/// A condition that holds if `row` has the values that the staged row `s` refers to.
+pub(in crate::engine) fn equal(
+    relations: &Relations,
+    reference: &IncomingForeignKey,
+    row: &str,
+) -> String {
+    let pairs = reference.columns.iter().zip(&reference.compared);
+    let pairs = pairs.map(|((from, to), (equals, collation))| {
+        let (held, wanted) = (relations.column(row, to), relations.column("s", from));
+        format!("{held} {equals} {wanted}{collation}")
+    });
+    pairs.collect::<Vec<_>>().join(" and ")
+}
+
+/// Returns the rows whose references can all be satisfied, in groups that do not refer to each other.
+fn groups(rows: &[i64], edges: &[RowReference]) -> Vec<Vec<i64>> {
+    let mut referring: HashMap<i64, Vec<i64>> = HashMap::new();
+    let mut hopeless = HashSet::new();
+    let mut open = Vec::new();
+    for edge in edges.iter().filter(|edge| !edge.is_here) {
+        match edge.to {
+            Some(to) => referring.entry(to).or_default().push(edge.from),
+            None if hopeless.insert(edge.from) => open.push(edge.from),
+            None => {}
+        }
+    }
+    while let Some(row) = open.pop() {
+        for from in referring.get(&row).into_iter().flatten() {
+            if hopeless.insert(*from) {
+                open.push(*from);
+            }
+        }
+    }
+    let mut beside: HashMap<i64, Vec<i64>> = HashMap::new();
+    for (to, from) in referring
+        .iter()
+        .flat_map(|(to, from)| from.iter().map(move |from| (*to, *from)))
+    {
+        beside.entry(to).or_default().push(from);
+        beside.entry(from).or_default().push(to);
+    }
+    let mut seen = hopeless;
+    let mut groups = Vec::new();
+    for row in rows {
+        let mut group = Vec::new();
+        let mut open = vec![*row];
+        while let Some(row) = open.pop() {
+            if seen.insert(row) {
+                group.push(row);
+                open.extend(beside.get(&row).into_iter().flatten());
+            }
+        }
+        if !group.is_empty() {
+            groups.push(group);
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RowReference, groups};
+
+    #[test]
+    fn rows_that_wait_for_a_missing_row_are_in_no_group() {
+        let edge = |from, to, is_here| RowReference { from, to, is_here };
+        let edges = [
+            edge(1, Some(2), false),
+            edge(2, Some(1), false),
+            edge(3, None, false),
+            edge(4, Some(3), false),
+            edge(5, Some(5), false),
+            edge(6, None, true),
+        ];
+        let mut found = groups(&[1, 2, 3, 4, 5, 6], &edges);
+        found.iter_mut().for_each(|group| group.sort_unstable());
+        assert_eq!(found, [vec![1, 2], vec![5], vec![6]]);
+    }
+}

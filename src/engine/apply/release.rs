@@ -1,0 +1,364 @@
+//! Releases unique values that inactive meters missing on the remote still hold, if other meters need them. This is the
+//! case when a meter was entered again on the remote under another key.
+//!
+//! The value is set to NULL, and the change is recorded for both meters. A column that is not nullable keeps its value,
+//! and so does a row that other rows refer to by this value, as these would lose their meter.
+
+use crate::db::catalog::Column;
+use crate::db::computed::Read;
+use crate::db::exclusive::Exclusive;
+use crate::db::{DbError, Local, Tx, json, param, quote};
+
+use super::exchange::collisions::{as_view, collide, entries, movable, wanted};
+use super::exchange::referencing_rows;
+use super::try_rows::{self, RowStatement, Rows, Tried};
+use crate::engine::plan::Step;
+use crate::engine::record::{self, Form};
+use crate::engine::{Job, Relations, digest};
+
+/// The values that were released so far.
+#[derive(Clone, Debug, Default)]
+pub(in crate::engine) struct ReleasedValues {
+    /// The temporary tables of released values, each with the column's name.
+    given_up: Vec<(String, String)>,
+    /// The highest number of a recorded change.
+    last: i64,
+    /// How many values were released.
+    rows: i64,
+}
+
+impl ReleasedValues {
+    /// No values yet. `last` is the highest number of a row of the plan.
+    pub(in crate::engine) fn after(last: i64) -> Self {
+        Self {
+            last,
+            ..Self::default()
+        }
+    }
+}
+
+/// A condition for a local row `l` that is inactive and missing on the remote.
+pub(in crate::engine) fn is_gone(relations: &Relations, job: &Job<'_>) -> String {
+    let (unmatched, staged) = (relations.same_key("l", "u"), relations.same_key("l", "s"));
+    format!(
+        "(l.{} is not true and (exists (select from pg_temp.meter_sync_unmatched u where {unmatched})
+ or {} and not exists (select from pg_temp.meter_sync_stage s where {staged})
+ and not exists (select from pg_temp.meter_sync_aside s where {staged})))",
+        quote::identifier(&relations.active),
+        digest::is_remembered_as_gone(relations, job)
+    )
+}
+
+/// Releases the values that rows of a step need and that meters missing on the remote hold, unless the setting
+/// `release_unique` is off. Returns how many values were released.
+pub(in crate::engine) async fn release(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    step: Step,
+    released: &mut ReleasedValues,
+) -> Result<i64, DbError> {
+    if !job.limits.release_unique {
+        return Ok(0);
+    }
+    let before = released.rows;
+    for rule in &relations.rules.exclusive {
+        for column in movable(relations, job, rule) {
+            if !column.is_nullable {
+                continue;
+            }
+            let table = format!("meter_sync_released_{}", released.given_up.len());
+            let find = find(relations, job, (rule, step), column);
+            if as_view(local, &find).await?.is_none() {
+                continue;
+            }
+            let fill = fill(relations, &table);
+            let found = try_rows::if_possible(local, local.batch(&fill)).await?;
+            if found.is_none() {
+                continue;
+            }
+            let rows = give_up(local, relations, (column, &table)).await?;
+            released.given_up.push((table, column.name.clone()));
+            if rows > 0 {
+                record(local, relations, job, released).await?;
+                released.rows += rows;
+                break;
+            }
+        }
+    }
+    Ok(released.rows - before)
+}
+
+/// A query of the meters that hold a value needed by a row of the plan: the key, the value as `old`, and the number of
+/// that row as `n`.
+fn find(
+    relations: &Relations,
+    job: &Job<'_>,
+    (rule, step): (&Exclusive, Step),
+    column: &Column,
+) -> String {
+    let Relations {
+        local,
+        local_filter,
+        key,
+        ..
+    } = relations;
+    let values = key.iter().chain([&column.name]);
+    let values: Vec<String> = values.map(|name| relations.column("l", name)).collect();
+    let from = format!(
+        "{local} l where {local_filter} and {} and {}",
+        is_gone(relations, job),
+        is_unreferenced(relations, column)
+    );
+    let held = entries(
+        rule,
+        &values,
+        |read: &Read| relations.column("l", &read.name),
+        &from,
+    );
+    let keys: Vec<String> = (1..)
+        .zip(key)
+        .map(|(place, name): (usize, _)| format!("b.v{place} as {}", relations.place(name)))
+        .collect();
+    format!(
+        "select a.v1 as n, {}, b.v{} as old from {} a join {held} b on {}",
+        keys.join(", "),
+        key.len() + 1,
+        wanted(relations, rule, step),
+        collide(rule, "a", "b")
+    )
+}
+
+/// SQL that stores the meters found in a table, each once and numbered by `k`.
+fn fill(relations: &Relations, table: &str) -> String {
+    let places = relations.places(&relations.key);
+    format!(
+        "-- find values to be given up
+create temp table {table} on commit drop as
+select pg_catalog.row_number() over () as k, f.* from (
+    select distinct on ({places}) f.* from pg_temp.meter_sync_found f order by {places}
+) f;
+analyze pg_temp.{table}"
+    )
+}
+
+/// A condition for a local row `l` that no row refers to by this column. A table that our role cannot read counts as
+/// referring to it.
+pub(in crate::engine) fn is_unreferenced(relations: &Relations, column: &Column) -> String {
+    let references = relations.rules.references.iter().filter(|reference| {
+        let mut pairs = reference.columns.iter();
+        pairs.any(|(_, to)| *to == column.name)
+    });
+    let conditions = references.map(|reference| match reference.is_readable {
+        true => format!(
+            "not exists (select from {} c where {})",
+            reference.table,
+            referencing_rows::refers(reference)
+        ),
+        false => "false".to_owned(),
+    });
+    let conditions: Vec<String> = conditions.collect();
+    match conditions.is_empty() {
+        true => "true".to_owned(),
+        false => conditions.join(" and "),
+    }
+}
+
+/// Sets the column to NULL for the meters in the table, and removes those from the table that keep their value. Returns
+/// how many were cleared.
+async fn give_up(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    (column, table): (&Column, &str),
+) -> Result<i64, DbError> {
+    let Relations {
+        local: meters,
+        local_filter,
+        ..
+    } = relations;
+    // From now on, a transaction that wants to refer to these rows waits. The statement that clears the values sees the
+    // references committed before.
+    let hold = format!(
+        "-- hold who gives a value up
+select pg_catalog.count(*) from (
+    select from pg_temp.{table} f join {meters} l on {} and {local_filter} order by f.k for update of l) k",
+        relations.same_key("l", "f")
+    );
+    local.query_one(&hold, &[]).await?;
+    let clear = RowStatement {
+        sql: format!(
+            "-- give unique values up
+update {meters} l set {} = null from pg_temp.{table} f
+where {} and {local_filter} and l.{} is not true and f.k >= $1 and f.k <= $2 and {}",
+            quote::identifier(&column.name),
+            relations.same_key("l", "f"),
+            quote::identifier(&relations.active),
+            is_unreferenced(relations, column)
+        ),
+        has_gaps: false,
+        checks: !relations.stores_rows_unchanged,
+    };
+    let count = format!(
+        "-- count the values to be given up\nselect pg_catalog.count(*) from pg_temp.{table}"
+    );
+    let last: i64 = local.query_one(&count, &[]).await?.get(0);
+    let all = vec![Rows { first: 1, last }];
+    let limit = usize::try_from(last).unwrap_or(usize::MAX);
+    let kept = try_rows::all_but_the_bad(local, all, limit, "select", &clear).await?;
+    let kept: Vec<i64> = kept.unwrap_or_default().iter().map(|(k, _)| *k).collect();
+    // A trigger may have kept a value, too.
+    let forget = format!(
+        "-- forget the values that are kept
+delete from pg_temp.{table} f where f.k = any ($1) or exists (
+    select from {meters} l where {} and {local_filter} and l.{} is not null)",
+        relations.same_key("l", "f"),
+        quote::identifier(&column.name)
+    );
+    let forgotten = local.execute(&forget, &[param::bigints(&kept)]).await?;
+    Ok(last - i64::try_from(forgotten).unwrap_or(last))
+}
+
+/// Records the values in the last table: as part of the meter's deactivation if the plan has one, else as an update of
+/// its own.
+async fn record(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    released: &mut ReleasedValues,
+) -> Result<(), DbError> {
+    let Some((table, column)) = released.given_up.last() else {
+        return Ok(());
+    };
+    let as_recorded = as_recorded(local, relations, table).await?;
+    let name = quote::literal(column);
+    let old = record::recorded("f.old", "f.old::text", Form::Json);
+    let before = as_recorded(&format!("pg_catalog.jsonb_build_object({name}, {old})"));
+    let after = format!("pg_catalog.jsonb_build_object({name}, null)");
+    let same_key = relations.same_key("p", "f");
+    let merge = format!(
+        "-- record values given up with a deactivation
+update meter_sync.meter_sync_change g set before = g.before || {before}, after = g.after || {after}
+from pg_temp.{table} f join pg_temp.meter_sync_plan p on {same_key} and p.step = 0
+where g.run_id = $1 and g.n = p.n"
+    );
+    let add = format!(
+        "-- record values given up
+insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
+select $1, $2 + f.k, 'update', {}, {before}, {after} from pg_temp.{table} f
+where not exists (
+    select from pg_temp.meter_sync_plan p
+    join meter_sync.meter_sync_change g on g.run_id = $1 and g.n = p.n
+    where {same_key} and p.step = 0)
+order by f.k limit $3",
+        as_recorded(&relations.key_json("f"))
+    );
+    let run_id = job.run_id.as_uuid();
+    local.execute(&merge, &[param::uuid(run_id)]).await?;
+    let limit = i64::from(job.limits.change_limit);
+    let params = [
+        param::uuid(run_id),
+        param::bigint(released.last),
+        param::bigint(limit),
+    ];
+    local.execute(&add, &params).await?;
+    let count = format!(
+        "-- number what comes next\nselect coalesce(pg_catalog.max(f.k), 0) from pg_temp.{table} f"
+    );
+    let rows: i64 = local.query_one(&count, &[]).await?.get(0);
+    released.last += rows;
+    Ok(())
+}
+
+/// Returns the function that makes an SQL expression recordable. It escapes values to ASCII if the table has values
+/// that cannot be converted to UTF-8, and changes nothing otherwise.
+async fn as_recorded(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    table: &str,
+) -> Result<fn(&str) -> String, DbError> {
+    let key = relations.key_json("f");
+    let show = format!(
+        "-- look whether the values given up can be shown
+select pg_catalog.count(pg_catalog.convert_to(pg_catalog.concat({key}, f.old), 'UTF8')) from pg_temp.{table} f"
+    );
+    Ok(match local.is_utf8() {
+        false
+            if try_rows::if_possible(local, local.query(&show, &[]))
+                .await?
+                .is_none() =>
+        {
+            in_ascii
+        }
+        _ => str::to_owned,
+    })
+}
+
+fn in_ascii(value: &str) -> String {
+    format!("{}::jsonb", json::in_ascii(value))
+}
+
+/// Gives released values back if the rows that needed them were rejected after all.
+pub(in crate::engine) async fn give_back(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    (released, rejected): (&ReleasedValues, &[i64]),
+) -> Result<(), DbError> {
+    if released.rows == 0 || rejected.is_empty() {
+        return Ok(());
+    }
+    let Relations {
+        local: meters,
+        local_filter,
+        ..
+    } = relations;
+    for (table, column) in &released.given_up {
+        let name = quote::identifier(column);
+        let give_back = RowStatement {
+            sql: format!(
+                "-- give a value back
+update {meters} l set {name} = f.old from pg_temp.{table} f
+where {} and {local_filter} and l.{name} is null and f.k >= $1 and f.k <= $2",
+                relations.same_key("l", "f")
+            ),
+            has_gaps: false,
+            checks: !relations.stores_rows_unchanged,
+        };
+        let list = format!(
+            "-- list the values of rejected rows\nselect f.k from pg_temp.{table} f where f.n = any ($1)"
+        );
+        for row in local.query(&list, &[param::bigints(rejected)]).await? {
+            let k: i64 = row.get(0);
+            let one = Rows { first: k, last: k };
+            if let Tried::Written = try_rows::attempt(local, give_back.run(local, one)).await? {
+                unrecord(local, relations, job, (table, column, k)).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn unrecord(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    (table, column, k): (&str, &str, i64),
+) -> Result<(), DbError> {
+    let (key, name) = (relations.key_json("f"), quote::literal(column));
+    let (equals, escaped) = (quote::EQUALS, in_ascii(&key));
+    let is_key = format!("(g.key {equals} {key} or g.key {equals} {escaped})");
+    let of_it = format!("where f.k = $2 and g.run_id = $1 and {is_key}");
+    let params = [param::uuid(job.run_id.as_uuid()), param::bigint(k)];
+    let split = format!(
+        "-- take a value given back from a deactivation
+update meter_sync.meter_sync_change g set before = g.before - {name}::text, after = g.after - {name}::text
+from pg_temp.{table} f {of_it} and g.action = 'deactivate'"
+    );
+    local.execute(&split, &params).await?;
+    let delete = format!(
+        "-- take a value given back from the changes
+delete from meter_sync.meter_sync_change g using pg_temp.{table} f
+{of_it} and g.action = 'update' and pg_catalog.jsonb_exists(g.before, {name})"
+    );
+    local.execute(&delete, &params).await.map(drop)
+}

@@ -1,0 +1,164 @@
+//! Finds the rows that the local database refuses, at a cost in proportion to their number.
+//!
+//! A set of rows is written as a whole. If a row in it is at fault, the set is halved and each half is tried, until the
+//! row at fault is alone. This takes about `2 log2(n)` more statements for each bad row, each over rows found by an
+//! index, and none if no row is bad.
+
+use std::future::Future;
+
+use crate::db::{DbError, Local, RowFault, Tx, param};
+
+/// A range of row numbers, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rows {
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+}
+
+impl Rows {
+    /// How many rows the range has.
+    pub(crate) fn count(self) -> i64 {
+        self.last - self.first + 1
+    }
+
+    pub(crate) fn halves(self) -> (Self, Self) {
+        let middle = self.first + (self.last - self.first) / 2;
+        (
+            Self {
+                last: middle,
+                ..self
+            },
+            Self {
+                first: middle + 1,
+                ..self
+            },
+        )
+    }
+}
+
+/// A statement that writes each of the rows numbered `$1` to `$2` once.
+#[derive(Clone)]
+pub(crate) struct RowStatement {
+    pub(crate) sql: String,
+    /// Whether some numbers may have no row. If not, a statement has failed unless it touches as many rows as the range
+    /// has numbers.
+    pub(crate) has_gaps: bool,
+    /// Whether constraints that a trigger of the local table deferred are checked right after the statement. An error
+    /// raised only at commit could not be traced to a row.
+    pub(crate) checks: bool,
+}
+
+/// Checks the deferred constraints, and from then on checks all constraints at once.
+pub(crate) const CHECK: &str = "-- check constraints at once\nset constraints all immediate";
+
+impl RowStatement {
+    pub(crate) async fn run(&self, local: &Tx<'_, Local>, rows: Rows) -> Result<Tried, DbError> {
+        let params = [param::bigint(rows.first), param::bigint(rows.last)];
+        let touched = local.execute(&self.sql, &params).await?;
+        if !self.has_gaps && i64::try_from(touched) != Ok(rows.count()) {
+            return Ok(Tried::NotWritten(Box::new(RowFault::skipped())));
+        }
+        if self.checks {
+            local.batch(CHECK).await?;
+        }
+        Ok(Tried::Written)
+    }
+}
+
+/// The result of trying to write a set of rows.
+pub(crate) enum Tried {
+    /// All of them were written.
+    Written,
+    /// None was written, for this reason.
+    NotWritten(Box<RowFault>),
+}
+
+/// Runs `attempt` under a savepoint and undoes it if it gives [`Tried::NotWritten`]. An error about a row is undone, too,
+/// and becomes [`Tried::NotWritten`]; any other error is returned.
+pub(crate) async fn attempt(
+    local: &Tx<'_, Local>,
+    attempt: impl Future<Output = Result<Tried, DbError>>,
+) -> Result<Tried, DbError> {
+    local.savepoint("attempt").await?;
+    match attempt.await {
+        Ok(Tried::Written) => {
+            local.release("attempt").await?;
+            Ok(Tried::Written)
+        }
+        Ok(Tried::NotWritten(fault)) => {
+            local.back_to("attempt").await?;
+            Ok(Tried::NotWritten(fault))
+        }
+        Err(error) if error.is_about_a_row() => {
+            local.back_to("attempt").await?;
+            Ok(Tried::NotWritten(Box::new(error.fault())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// SQLSTATE classes of errors that come from the state of the server or the connection, not from the statement.
+const NOT_OURS: &[&str] = &["08", "25", "40", "53", "55", "57", "58", "XX"];
+
+/// Runs an optional step under a savepoint. If the server cannot do it, the step is undone and the result is `None`. An
+/// error of the server's state is returned, and so is that of an event trigger that refuses temporary tables: it must
+/// be reported, not taken for something that the server cannot do.
+pub(crate) async fn if_possible<T>(
+    local: &Tx<'_, Local>,
+    attempt: impl Future<Output = Result<T, DbError>>,
+) -> Result<Option<T>, DbError> {
+    local.savepoint("possible").await?;
+    match attempt.await {
+        Ok(found) => {
+            local.release("possible").await?;
+            Ok(Some(found))
+        }
+        Err(error) => {
+            let server_error = error.server_error();
+            let class = server_error.and_then(|error| error.code().code().get(..2));
+            let is_of_the_server = class.is_none_or(|class| NOT_OURS.contains(&class));
+            if is_of_the_server || error.is_of_an_event_trigger() {
+                return Err(error);
+            }
+            local.back_to("possible").await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Writes all rows of the ranges except those at fault. Returns the rows at fault, each with its fault, or the inner
+/// `Err(fault)` as soon as more than `limit` rows are at fault. `prepare` is SQL that runs once, before the first set
+/// is halved.
+pub(crate) async fn all_but_the_bad(
+    local: &Tx<'_, Local>,
+    ranges: Vec<Rows>,
+    limit: usize,
+    prepare: &str,
+    bring_in: &RowStatement,
+) -> Result<Result<Vec<(i64, RowFault)>, Box<RowFault>>, DbError> {
+    let mut is_prepared = false;
+    let mut bad = Vec::new();
+    let mut waiting = ranges;
+    waiting.reverse();
+    while let Some(rows) = waiting.pop() {
+        if rows.count() <= 0 {
+            continue;
+        }
+        let Tried::NotWritten(fault) = attempt(local, bring_in.run(local, rows)).await? else {
+            continue;
+        };
+        if rows.count() > 1 {
+            if !is_prepared {
+                local.batch(prepare).await?;
+                is_prepared = true;
+            }
+            let (low, high) = rows.halves();
+            waiting.extend([high, low]);
+        } else if bad.len() < limit {
+            bad.push((rows.first, *fault));
+        } else {
+            return Ok(Err(fault));
+        }
+    }
+    Ok(Ok(bad))
+}

@@ -1,0 +1,116 @@
+//! The brake: holds back a plan whose deactivations look like a mistake on the remote.
+//!
+//! A meter becomes inactive because it is missing on the remote, or because the remote switched it off. The limits
+//! apply to the sum of both.
+
+use crate::db::{DbError, Local, Tx, quote};
+use crate::model::{HeldBack, Permission};
+
+use super::held::{self, Cover, Kind};
+use super::plan::Plan;
+use super::read::Staged;
+use super::{Job, Relations, SyncError};
+
+/// Refuses a plan unless a person approved these meters, if one of these is true:
+///
+/// - The remote has no usable meter, and some are active locally.
+/// - More meters would become inactive than the settings allow.
+///
+/// Other changes of the plan do not matter. The meters of a refused plan are stored under the run, which has written
+/// nothing else by then.
+pub(super) async fn check(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    plan: &Plan,
+    staged: &Staged,
+) -> Result<(), SyncError> {
+    // A row with a key that no local row can have stands for no meter.
+    let is_empty = staged.rows == staged.unidentified;
+    let deactivated = plan.counts.deactivated + plan.switched_off;
+    let are_few = deactivated <= i64::from(job.limits.max_deactivated_rows);
+    // Counting the active meters scans all of them, so first decide the cases that need no count.
+    if *job.mass_deactivation == Permission::Any || are_few && !is_empty {
+        return Ok(());
+    }
+    let percent = i64::from(job.limits.max_deactivated_percent);
+    // With at least this many active meters the percentage is within the limit, so the count can stop there.
+    let enough = match percent {
+        0 => i64::MAX,
+        percent => (deactivated * 100 + percent - 1) / percent,
+    };
+    if !is_empty && count_active(local, relations, enough).await? == enough {
+        return Ok(());
+    }
+    let active = count_active(local, relations, i64::MAX).await?;
+    let is_emptied = is_empty && active > 0;
+    let are_many = deactivated * 100 > active * percent && !are_few;
+    if !is_emptied && !are_many {
+        return Ok(());
+    }
+    let approved = match *job.mass_deactivation {
+        Permission::Shown(run) => Some((run, held::cover(local, relations, job, run).await?)),
+        Permission::None | Permission::Any => None,
+    };
+    let held = || hold(local, relations, job, (plan, active));
+    let tenant = job.tenant.clone();
+    Err(match approved {
+        Some((_, Cover::All)) => return Ok(()),
+        Some((run, Cover::AllBut(others))) => SyncError::ApprovalOutdated {
+            tenant,
+            run,
+            others: Some(others),
+            held: held().await?,
+        },
+        Some((run, Cover::Nothing)) => SyncError::ApprovalOutdated {
+            tenant,
+            run,
+            others: None,
+            held: held().await?,
+        },
+        None if is_emptied => SyncError::SourceEmpty {
+            tenant,
+            held: held().await?,
+            may_be_hidden: staged.may_be_hidden,
+        },
+        None => SyncError::MassDeactivation {
+            tenant,
+            held: held().await?,
+        },
+    })
+}
+
+/// Stores the meters for a person to decide about, and returns a description of them.
+async fn hold(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    (plan, active): (&Plan, i64),
+) -> Result<Box<HeldBack>, DbError> {
+    let (gone, switched_off) = (plan.counts.deactivated, plan.switched_off);
+    Ok(Box::new(HeldBack {
+        digest: held::keep(local, relations, job).await?,
+        deactivated: gone + switched_off,
+        gone,
+        switched_off,
+        active,
+        first: held::first(local, relations, Kind::Gone).await?,
+        first_switched_off: held::first(local, relations, Kind::SwitchedOff).await?,
+    }))
+}
+
+/// Counts the active meters, but no further than `most`.
+async fn count_active(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    most: i64,
+) -> Result<i64, DbError> {
+    let sql = format!(
+        "-- count the active meters
+select pg_catalog.count(*) from (select from {} l where {} and l.{} limit {most}) l",
+        relations.local,
+        relations.local_filter,
+        quote::identifier(&relations.active)
+    );
+    Ok(local.query_one(&sql, &[]).await?.get(0))
+}

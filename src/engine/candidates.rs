@@ -1,0 +1,46 @@
+//! Selects the local rows of the extent. The plan finds among them those that are missing on the remote.
+
+use crate::db::{DbError, Local, Tx, quote};
+
+use super::{Extent, Relations};
+
+/// The temporary table of [`select`].
+pub(super) const TABLE: &str = "pg_temp.meter_sync_candidate";
+
+/// Selects the rows into a temporary table. This is done while the remote looks for the rows to send, so that the
+/// plan need not look through the local table afterwards.
+///
+/// If somebody changes one of these rows that the plan would deactivate, it is found when the rows of the plan are
+/// locked, and the plan is made again, from the local table itself. A row that somebody adds or activates after this
+/// is left to the next run, as is one that is added after the plan.
+pub(super) async fn select(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    extent: &Extent,
+) -> Result<(), DbError> {
+    let sql = format!(
+        "-- look for the local rows of the extent
+create temp table meter_sync_candidate on commit drop as select u.* from {} u",
+        rows(relations, extent)
+    );
+    local.batch(&sql).await
+}
+
+/// The rows as SQL for `from`, in parentheses, with the columns of `meter_sync_unmatched`.
+pub(super) fn rows(relations: &Relations, extent: &Extent) -> String {
+    let (local, filter, within) = (&relations.local, &relations.local_filter, &extent.local);
+    let active = quote::identifier(&relations.active);
+    let key = quote::list(&relations.key, ", ", |name| {
+        format!(
+            "{} as {}",
+            relations.column("l", name),
+            relations.place(name)
+        )
+    });
+    // No remote row can match a local row with NULL in its key, so such a row is not a meter.
+    let has_key = relations.has_key("l");
+    format!(
+        "(select l.xmin as version, l.ctid as place, l.{active} is true as active, {key}
+ from {local} l where {filter} and {has_key} and {within})"
+    )
+}

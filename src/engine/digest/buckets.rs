@@ -1,0 +1,107 @@
+//! Assigns rows to buckets by a hash of their key, in the same way on both sides.
+
+use crate::db::catalog::Column;
+
+use super::Extent;
+use super::compare::HashedColumns;
+use super::row_hash::{HashMode, Hasher, RowSide};
+use crate::engine::Relations;
+
+/// The approximate number of rows in a bucket. It is small, because the other rows of a bucket travel with one that
+/// differs. It is not smaller, because the servers keep about 100 bytes for each bucket.
+const BUCKET_ROWS: i64 = 12;
+const LEAST_BUCKETS: u32 = 1024;
+const MOST_BUCKETS: u32 = 65_536;
+
+/// The buckets in which the sides differ.
+#[derive(Debug)]
+pub(super) struct Differing {
+    pub(super) what: HashedColumns,
+    pub(super) buckets: Buckets,
+    /// The numbers of these buckets, in ascending order.
+    pub(super) numbers: Vec<u32>,
+    /// How many meters the remote holds in all.
+    pub(super) remote_rows: i64,
+}
+
+impl Differing {
+    /// Selects the rows in these buckets. Returns `None` if more than half of all buckets differ, because reading all
+    /// rows is cheaper then.
+    pub(super) fn extent(&self, relations: &Relations) -> Option<Extent> {
+        let Buckets { count, .. } = self.buckets;
+        if self.numbers.len() > count as usize / 2 {
+            return None;
+        }
+        let mut bits = vec![0_u8; count as usize / 8];
+        for number in &self.numbers {
+            if let Some(byte) = bits.get_mut(*number as usize / 8) {
+                *byte |= 1 << (number % 8);
+            }
+        }
+        let bits: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(self.pick(|row| {
+            let number = self.buckets.number(relations, row);
+            format!("pg_catalog.get_bit('\\x{bits}'::bytea, {number}) = 1")
+        }))
+    }
+
+    /// Selects the rows for which a condition holds. `condition` returns it as SQL for a row of either side.
+    pub(super) fn pick(&self, condition: impl Fn(RowSide) -> String) -> Extent {
+        Extent {
+            remote_rows: Some(self.remote_rows),
+            remote: condition(RowSide::Remote),
+            local: condition(RowSide::Local),
+        }
+    }
+
+    /// The approximate number of meters in these buckets.
+    pub(super) fn rows(&self) -> i64 {
+        let numbers = i64::try_from(self.numbers.len()).unwrap_or(i64::MAX);
+        self.remote_rows.saturating_mul(numbers) / i64::from(self.buckets.count)
+    }
+}
+
+/// A division of all rows into buckets by the hash of their key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Buckets {
+    count: u32,
+    hasher: Hasher,
+}
+
+impl Buckets {
+    /// Chooses the number of buckets, a power of two, for a table of about `rows` rows.
+    pub(super) fn of(rows: i64, hasher: Hasher) -> Self {
+        let wanted = rows / BUCKET_ROWS;
+        let mut count = LEAST_BUCKETS;
+        while count < MOST_BUCKETS && i64::from(count) * 2 <= wanted {
+            count *= 2;
+        }
+        let hasher = Hasher { bits: 64, ..hasher };
+        Self { count, hasher }
+    }
+
+    /// An `integer` expression: the number of a row's bucket.
+    pub(super) fn number(self, relations: &Relations, row: RowSide) -> String {
+        format!(
+            "({} & '{}'::bigint)::integer",
+            self.key_hash(relations, row),
+            self.count - 1
+        )
+    }
+
+    /// An `integer` expression: the upper half of the hash of a row's key. It is independent of the bucket, whose
+    /// number comes from the lower half.
+    pub(super) fn tag(self, relations: &Relations, row: RowSide) -> String {
+        format!("({} >> 32)::integer", self.key_hash(relations, row))
+    }
+
+    /// The mode in which the keys are hashed.
+    pub(super) fn mode(self) -> HashMode {
+        self.hasher.mode
+    }
+
+    fn key_hash(self, relations: &Relations, row: RowSide) -> String {
+        let is_key = |column: &Column| relations.key.contains(&column.name);
+        self.hasher.hash(relations, row, is_key)
+    }
+}

@@ -1,0 +1,122 @@
+//! Compares the contents of all rows by two digests a side, regardless of row versions and earlier runs.
+//!
+//! Each side returns three numbers: how many rows it has, and two sums of row hashes. The caller chooses the seeds of
+//! the hashes at random for each comparison. A difference stays unseen with a probability of about 2^-128. Buckets
+//! and rows are summed, as in a sync, only if the numbers differ.
+
+use tokio_postgres::SimpleQueryRow;
+
+use crate::db::{DbError, Local, Remote, Side, Tx};
+use crate::engine::{Compare, Job, Relations, SyncError};
+
+use super::compare::{self, HashedColumns};
+use super::cursor::SAVEPOINT;
+use super::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
+use super::{DigestVerdict, rows};
+
+/// The result of a comparison of contents.
+#[derive(Clone, Debug)]
+pub enum Contents {
+    /// Both sides hold the same.
+    Equal,
+    /// The sides differ. Holds what a sync must compare value by value.
+    Differing(Compare),
+    /// The digests differed, but the sides were equal when the differing buckets were looked for.
+    Unsettled,
+    /// The sides cannot be compared: a remote value cannot be converted to the type of the local column.
+    Incomparable,
+    /// The sides differ, but the differing buckets could not be found, usually because of a time limit.
+    Unfound,
+}
+
+/// Compares both sides by two digests, one for each seed.
+pub(in crate::engine) async fn compare_contents(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    seeds: [u64; 2],
+) -> Result<Contents, SyncError> {
+    let there_rows = format!(
+        "{} r where {}",
+        relations.remote_from, relations.remote_filter
+    );
+    let here_rows = compare::local_rows(local, relations, job).await?;
+    let mut mode = HashMode::USUAL;
+    let rows = loop {
+        let hashers = seeds.map(|seed| Hasher {
+            seed,
+            bits: job.hash_bits,
+            mode,
+        });
+        let there = statement(relations, hashers, (RowSide::Remote, &there_rows));
+        let here = statement(relations, hashers, (RowSide::Local, &here_rows));
+        // If one side fails, the statement on the other is abandoned and its connection is closed.
+        match tokio::try_join!(total(remote, &there), total(local, &here))? {
+            (Some(there), Some(here))
+                if mode.function == HashFunction::Server && there.probe != here.probe =>
+            {
+                mode.function = HashFunction::Portable;
+            }
+            (Some(there), Some(here)) if there == here => return Ok(Contents::Equal),
+            (Some(_), Some(here)) => break here.rows,
+            (None, _) | (_, None) if mode.casts && relations.has_one_text_a_key => {
+                mode.casts = false;
+            }
+            (None, _) | (_, None) => return Ok(Contents::Incomparable),
+        }
+    };
+    Ok(
+        match compare::compare(remote, local, relations, job, (HashedColumns::Rows, rows)).await? {
+            DigestVerdict::Equal(_) => Contents::Unsettled,
+            DigestVerdict::Differing(differing) => {
+                let extent = rows::narrow(remote, local, relations, job, &differing).await?;
+                Contents::Differing(extent.map_or(Compare::Everything, Compare::Also))
+            }
+            DigestVerdict::Unclear => Contents::Differing(Compare::Everything),
+            DigestVerdict::Unknown => Contents::Unfound,
+        },
+    )
+}
+
+/// The digests of one side.
+#[derive(Debug, PartialEq, Eq)]
+struct Total {
+    rows: i64,
+    sums: [i64; 2],
+    /// Equal on both sides if the servers hash alike (see [`PROBE`]).
+    probe: String,
+}
+
+impl Total {
+    fn of(row: &SimpleQueryRow) -> Option<Self> {
+        let number = |n| row.get(n)?.parse().ok();
+        Some(Self {
+            rows: number(0)?,
+            sums: [number(1)?, number(2)?],
+            probe: row.get(3)?.to_owned(),
+        })
+    }
+}
+
+/// Computes the digests of one side. If a value cannot be converted, undoes the statement and returns `None`.
+async fn total<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Total>, DbError> {
+    match tx.simple(sql).await {
+        Err(error) if error.is_about_a_row() => {
+            tx.back_to(SAVEPOINT).await?;
+            Ok(None)
+        }
+        answered => Ok(answered?.first().and_then(Total::of)),
+    }
+}
+
+fn statement(relations: &Relations, hashers: [Hasher; 2], (row, rows): (RowSide, &str)) -> String {
+    let [one, other] = hashers.map(|hasher| HashedColumns::Rows.hash(hasher, relations, row));
+    format!(
+        "-- compare the contents
+savepoint {SAVEPOINT};
+select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({one}), 0), coalesce(pg_catalog.bit_xor({other}), 0), {PROBE}
+from {rows};
+release savepoint {SAVEPOINT}"
+    )
+}

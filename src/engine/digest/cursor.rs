@@ -1,0 +1,205 @@
+//! Holds the sums of one side behind a cursor of its transaction.
+//!
+//! One statement sums each row once. The cursor then keeps the total, the sums of all chunks, and the sums of the
+//! buckets in each chunk. What is not fetched is not sent.
+
+use tokio_postgres::SimpleQueryRow;
+
+use crate::db::{DbError, Side, Tx};
+
+use super::row_hash::PROBE;
+use super::sums::{self, CHUNK, Sums};
+
+/// Opens a cursor on both sides at the same time. If one of them cannot be opened, closes the other and returns
+/// `None`.
+pub(super) async fn open_both<'t, 'c, 'u, 'd, R: Side, L: Side>(
+    there: impl Future<Output = Result<Option<Cursor<'t, 'c, R>>, DbError>>,
+    here: impl Future<Output = Result<Option<Cursor<'u, 'd, L>>, DbError>>,
+) -> Result<Option<(Cursor<'t, 'c, R>, Cursor<'u, 'd, L>)>, DbError>
+where
+    'c: 't,
+    'd: 'u,
+{
+    let (there, here) = tokio::join!(there, here);
+    match (there?, here?) {
+        (Some(there), Some(here)) => return Ok(Some((there, here))),
+        (Some(there), None) => there.close().await?,
+        (None, Some(here)) => here.close().await?,
+        (None, None) => {}
+    }
+    Ok(None)
+}
+
+pub(super) const SAVEPOINT: &str = "meter_sync_digest";
+/// Settings that make the server group rows by hashing instead of sorting. The planner would sort where it takes the
+/// expression of a unique column for unique, and sorting costs more than all the hashing. The memory is enough for
+/// the largest number of buckets.
+pub(super) const GROUP_BY_HASH: &str = "set local enable_sort = off; set local work_mem = '16MB'";
+/// Lets the planner sort again after [`GROUP_BY_HASH`].
+pub(super) const DEFAULT_GROUPING: &str = "set local enable_sort to default";
+
+/// Returns `None`, after a rollback to the savepoint, for errors that a digest can meet but reading the rows cannot.
+/// Other errors are passed on.
+///
+/// The errors that become `None` are:
+/// - a value that cannot be converted, such as a text that is no number where the local column is numeric;
+/// - a function that an older server does not have;
+/// - a statement over its time limit, which is shorter than that of a COPY (a COPY may take as long as a run).
+pub(super) async fn none_if_not_computable<S: Side, T>(
+    tx: &Tx<'_, S>,
+    answered: Result<T, DbError>,
+) -> Result<Option<T>, DbError> {
+    match answered {
+        Err(error) if error.is_about_a_row() || error.is_too_much_to_compute() => {
+            tx.back_to(SAVEPOINT).await?;
+            Ok(None)
+        }
+        answered => answered.map(Some),
+    }
+}
+
+/// The totals over all rows of one side.
+#[derive(Clone, Debug)]
+pub(super) struct Total {
+    pub(super) rows: i64,
+    pub(super) sum: i64,
+    /// Equal on both sides if the servers hash alike (see [`PROBE`]).
+    pub(super) probe: String,
+}
+
+impl Total {
+    fn of(row: &SimpleQueryRow) -> Option<Self> {
+        Some(Self {
+            rows: row.get(0)?.parse().ok()?,
+            sum: row.get(1)?.parse().ok()?,
+            probe: row.get(2)?.to_owned(),
+        })
+    }
+
+    /// Whether both sides hold the same rows, provided that their servers hash alike.
+    pub(super) fn is_of_same_rows(&self, other: &Self) -> bool {
+        (self.rows, self.sum) == (other.rows, other.sum)
+    }
+}
+
+/// What to sum, as SQL over the rows of one side.
+pub(super) struct Summed {
+    /// The number of a row's bucket.
+    pub(super) bucket: String,
+    /// The hash of a row.
+    pub(super) hash: String,
+    /// What is mixed into the sum of bucket `b.n` for its number of rows, `b.rows`.
+    pub(super) number: String,
+    /// The rows, as SQL for `from`, with their filter.
+    pub(super) rows: String,
+}
+
+/// An open cursor over the sums of one side.
+pub(super) struct Cursor<'t, 'c, S> {
+    pub(super) tx: &'t Tx<'c, S>,
+    pub(super) total: Total,
+    /// The numbers of the chunks, in the order in which the cursor returns them.
+    order: Vec<u32>,
+    /// How many chunks the cursor has passed.
+    passed: usize,
+}
+
+/// The position of the sums among the columns of the cursor.
+const SUMS: usize = 3;
+
+/// How many chunks are fetched in one request. Their sums take 200 kilobytes of text.
+pub(super) const CHUNKS_AT_A_TIME: usize = 128;
+
+impl<'t, 'c, S: Side> Cursor<'t, 'c, S> {
+    /// Sums the rows by bucket and opens a cursor over the sums. Returns `None`, with no cursor open, for the errors
+    /// that [`none_if_not_computable`] lists.
+    pub(super) async fn open(tx: &'t Tx<'c, S>, summed: &Summed) -> Result<Option<Self>, DbError> {
+        let answered = tx.simple(&statement(summed)).await;
+        let Some(rows) = none_if_not_computable(tx, answered).await? else {
+            return Ok(None);
+        };
+        let Some(total) = rows.first().and_then(Total::of) else {
+            tx.back_to(SAVEPOINT).await?;
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            tx,
+            total,
+            order: Vec::new(),
+            passed: 0,
+        }))
+    }
+
+    /// Fetches the sums of all chunks.
+    pub(super) async fn chunks(&mut self) -> Result<Sums, DbError> {
+        let sql = "-- compare the chunks\nfetch 1 from meter_sync_digest";
+        let rows = self.tx.simple(sql).await?;
+        let chunks = sums::read(rows.iter().filter_map(|row| row.get(SUMS)));
+        self.order = chunks.iter().map(|(n, _)| *n).collect();
+        Ok(chunks)
+    }
+
+    /// Fetches the sums of the buckets in some chunks. `chunks` must be in ascending order and come after those of
+    /// earlier calls.
+    pub(super) async fn buckets(&mut self, chunks: &[u32]) -> Result<Sums, DbError> {
+        let mut sql = "-- compare the buckets\n".to_owned();
+        let mut is_any = false;
+        for (place, chunk) in self.order.iter().enumerate().skip(self.passed) {
+            if chunks.binary_search(chunk).is_err() {
+                continue;
+            }
+            if place > self.passed {
+                sql += &format!("move {} from meter_sync_digest; ", place - self.passed);
+            }
+            sql += "fetch 1 from meter_sync_digest; ";
+            self.passed = place + 1;
+            is_any = true;
+        }
+        if !is_any {
+            return Ok(Sums::new());
+        }
+        let rows = self.tx.simple(&sql).await?;
+        Ok(sums::read(rows.iter().filter_map(|row| row.get(SUMS))))
+    }
+
+    /// Closes the cursor and keeps what the transaction did meanwhile.
+    pub(super) async fn close(self) -> Result<(), DbError> {
+        let sql = format!(
+            "-- close the digest\nclose meter_sync_digest; {DEFAULT_GROUPING}; \
+             release savepoint {SAVEPOINT}"
+        );
+        self.tx.batch(&sql).await
+    }
+}
+
+// Without `offset 0` the planner would expect as many buckets as there are keys, and make a hash table many times too
+// large.
+fn statement(summed: &Summed) -> String {
+    let Summed {
+        bucket,
+        hash,
+        number,
+        rows,
+    } = summed;
+    format!(
+        "-- compare the meters
+savepoint {SAVEPOINT};
+{GROUP_BY_HASH};
+declare meter_sync_digest no scroll cursor for
+with buckets as materialized (
+    select b.n, b.rows, b.sum # {number} as sum
+    from (select k.n, pg_catalog.count(*) as rows, pg_catalog.bit_xor(k.hash) as sum
+          from (select {bucket} as n, {hash} as hash from {rows} offset 0) k group by 1) b
+), chunks as materialized (
+    select n / {CHUNK} as n, pg_catalog.bit_xor(sum) as sum,
+           pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(sum), '') as sums
+    from buckets group by 1
+)
+select coalesce(pg_catalog.sum(b.rows), 0)::bigint, coalesce(pg_catalog.bit_xor(b.sum), 0), {PROBE}, null::bytea from buckets b
+union all
+select null, null, null, pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(sum), '' order by n) from chunks
+union all
+select null, null, null, sums from (select sums from chunks order by n) c;
+fetch 1 from meter_sync_digest"
+    )
+}

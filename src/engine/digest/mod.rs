@@ -1,0 +1,207 @@
+//! Finds which rows can differ, without fetching the rows.
+//!
+//! Rows are divided into buckets by their key (`buckets`), and each server sums its own rows by bucket (`cursor`).
+//! The sums are fetched in steps, each one only for the parts that differed in the step before:
+//! - the sum of all rows;
+//! - the sums of chunks of buckets;
+//! - the sums of the buckets in a chunk;
+//! - the hashes of the rows in a bucket (`rows`).
+//!
+//! The rows that differ are then read and compared value by value, so nothing is changed because of a hash alone.
+//!
+//! There are two things to sum:
+//! - What the rows hold (`compare`, with the hashes of `row_hash`). This compares one side with the other.
+//! - Which versions of rows there are (`versions`). This compares each side with itself at the last run
+//!   (`watermark`), at a fifth of the cost. Where versions are proof, they tell which rows are new, and only the keys
+//!   of the other rows are compared.
+
+use crate::db::{DbError, Local, Remote, Tx, param};
+
+use super::{Compare, Compared, Extent, Job, Relations, SyncError, Synced};
+
+use buckets::Differing;
+use compare::HashedColumns;
+pub use contents::Contents;
+pub(super) use contents::compare_contents;
+pub(super) use tombstones::condition as is_remembered_as_gone;
+use versions::VersionVerdict;
+pub(super) use versions::Versions;
+
+mod row_hash;
+mod tombstones;
+mod watermark;
+
+mod buckets;
+mod compare;
+mod contents;
+mod cursor;
+mod rows;
+pub mod sums;
+mod versions;
+
+/// Where the sides can differ.
+#[derive(Debug)]
+pub(super) enum Difference {
+    /// Nowhere: both sides hold the same meters. Holds their number.
+    None(i64),
+    /// Only in these rows.
+    Within(Extent),
+    /// Unknown, so all rows must be compared. For example, a full comparison was requested, a remote value has no
+    /// local counterpart, or most of the buckets differ.
+    Unclear,
+}
+
+/// The result of comparing the sums of both sides.
+#[derive(Debug)]
+enum DigestVerdict {
+    /// Both sides hold the same rows. Holds their number.
+    Equal(i64),
+    /// The sides differ, and only in these buckets.
+    Differing(Differing),
+    /// The sides differ, but the buckets do not tell where.
+    Unclear,
+    /// Nothing is known: a value, a missing function or a time limit kept a side from summing.
+    Unknown,
+}
+
+/// Finds where the sides can differ. Also returns how they were compared.
+pub(super) async fn find(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    versions: Option<&Versions<'_>>,
+) -> Result<(Difference, Compared), SyncError> {
+    let everything = (Difference::Unclear, Compared::Everything);
+    let suspects = match &job.compare {
+        Compare::Everything => return Ok(everything),
+        Compare::Also(extent) => Some(extent),
+        Compare::Differences if has_few_rows_with_a_new_column(local, relations, job).await? => {
+            return Ok(everything);
+        }
+        Compare::Differences => None,
+    };
+    let (difference, compared) = find_usual(remote, local, relations, job, versions).await?;
+    let Some(suspects) = suspects else {
+        return Ok((difference, compared));
+    };
+    Ok(match difference {
+        Difference::None(rows) => (
+            Difference::Within(Extent::nothing(rows).or(suspects)),
+            Compared::Contents,
+        ),
+        Difference::Within(extent) => (Difference::Within(extent.or(suspects)), Compared::Contents),
+        Difference::Unclear => everything,
+    })
+}
+
+/// A slow line carries this many rows within seconds.
+const FEW_ROWS: i64 = 10_000;
+
+/// Whether a column is synced for the first time in a table of few rows. Most rows get a value in such a column.
+/// Reading a few rows at once costs less than first finding those that differ, above all where the source is a slow
+/// view.
+async fn has_few_rows_with_a_new_column(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+) -> Result<bool, DbError> {
+    let report = job.column_report.get();
+    if !report.is_some_and(|report| report.has_new) {
+        return Ok(false);
+    }
+    if relations.estimated_rows >= 0 {
+        return Ok(relations.estimated_rows <= FEW_ROWS);
+    }
+    let table = [param::oid(relations.local_oid)];
+    let bytes: i64 = local.query_one(SIZE, &table).await?.get(0);
+    Ok(bytes <= FEW_ROWS * SMALL_ROW)
+}
+
+/// The number of bytes that a small row takes. Where no row count is known, the size of the table divided by this is
+/// an upper limit for it.
+const SMALL_ROW: i64 = 64;
+
+/// Looks up how many bytes a table and its partitions hold.
+const SIZE: &str = "\
+-- look how large the table is
+select pg_catalog.sum(pg_catalog.pg_relation_size(t.oid))::bigint
+from (select $1::oid as oid
+      union select p.relid::oid from pg_catalog.pg_partition_tree($1::oid::regclass) p) t";
+
+/// Finds where the sides can differ, by the cheapest method that works.
+async fn find_usual(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    versions: Option<&Versions<'_>>,
+) -> Result<(Difference, Compared), SyncError> {
+    let equal = |rows| Ok((Difference::None(rows), Compared::Differences));
+    let (what, since) = match versions.and_then(Versions::tell) {
+        Some(VersionVerdict::Same(rows)) => return equal(rows),
+        Some(VersionVerdict::Since(transaction)) => (HashedColumns::Keys, Some(transaction)),
+        None => (HashedColumns::Rows, None),
+    };
+    let rows = versions.map_or(relations.estimated_rows, Versions::local_rows);
+    let extent = match compare::compare(remote, local, relations, job, (what, rows)).await? {
+        DigestVerdict::Equal(rows) if since.is_none() => return equal(rows),
+        DigestVerdict::Equal(rows) => Some(Extent::nothing(rows)),
+        DigestVerdict::Differing(differing) => {
+            rows::narrow(remote, local, relations, job, &differing).await?
+        }
+        DigestVerdict::Unclear | DigestVerdict::Unknown => None,
+    };
+    Ok(match (extent, since) {
+        (None, _) => (Difference::Unclear, Compared::Everything),
+        (Some(extent), None) => (Difference::Within(extent), Compared::Contents),
+        (Some(extent), Some(transaction)) => {
+            let remote = format!("({} or {})", extent.remote, versions::is_new(transaction));
+            (
+                Difference::Within(Extent { remote, ..extent }),
+                Compared::Differences,
+            )
+        }
+    })
+}
+
+/// Stores what the next run needs: tombstones and the watermark. `is_planned` tells whether there was a plan.
+pub(super) async fn remember(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    versions: Option<Versions<'_>>,
+    (is_planned, synced): (bool, &Synced),
+) -> Result<(), SyncError> {
+    if is_planned {
+        tombstones::remember(local, relations, job).await?;
+    }
+    // The sides are not equal if rows were rejected, or if the local table changed values as they were written.
+    let are_equal = synced.rejected.is_empty() && synced.altered.is_empty();
+    match versions {
+        Some(versions) if are_equal => {
+            let written = synced.counts.changes();
+            versions.remember(local, relations, job, written).await?;
+        }
+        _ => watermark::forget(local, relations, job).await?,
+    }
+    Ok(())
+}
+
+/// Stores what the next run needs, after the first load of an empty table.
+pub(super) async fn remember_load(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    versions: Option<Versions<'_>>,
+    loaded: &Synced,
+) -> Result<(), SyncError> {
+    match versions {
+        Some(versions) if loaded.rejected.is_empty() => {
+            let rows = loaded.counts.inserted;
+            versions.remember_load(local, relations, job, rows).await?;
+        }
+        _ => watermark::forget(local, relations, job).await?,
+    }
+    Ok(())
+}

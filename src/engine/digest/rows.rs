@@ -1,0 +1,132 @@
+//! Finds which rows in the differing buckets differ, so that the other rows of these buckets are not read.
+//!
+//! Each side lists the rows in these buckets, each row as a tag of its key and a hash of its contents. If one side
+//! lists an entry that the other does not, the rows with this tag differ. Rows with the same key have the same tag,
+//! so duplicate keys of the remote are found together.
+
+use std::pin::pin;
+
+use crate::db::{DbError, Local, Remote, Side, Tx, both};
+use crate::engine::{Extent, Job, Relations, SyncError};
+
+use super::buckets::Differing;
+use super::compare;
+use super::cursor::{DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, none_if_not_computable};
+use super::row_hash::RowSide;
+use super::sums::{self, Sums};
+
+/// With so few differing buckets, all their rows are read at once, because listing them first would take longer. With
+/// a distant remote it takes another round trip; a distant remote is assumed to have a slow line as well, so the
+/// number is small. With a near remote it takes another scan of the table.
+const FEW_BUCKETS: usize = 16;
+const FEW_BUCKETS_NEAR: usize = 1024;
+/// The most rows that are listed. Their entries take some megabytes.
+const MOST_LISTED: i64 = 200_000;
+
+/// Narrows the differing buckets down to the rows that differ. Returns:
+/// - the rows that differ;
+/// - all rows in these buckets, where listing them first would take longer or fails;
+/// - `None` if all rows of the table are to be read.
+pub(super) async fn narrow(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    differing: &Differing,
+) -> Result<Option<Extent>, SyncError> {
+    let Some(extent) = differing.extent(relations) else {
+        return Ok(None);
+    };
+    let few = match remote.is_near() {
+        true => FEW_BUCKETS_NEAR,
+        false => FEW_BUCKETS,
+    };
+    if differing.numbers.len() <= few || differing.rows() > MOST_LISTED {
+        return Ok(Some(extent));
+    }
+    let sql = |row| statement(relations, job, differing, (&extent, row));
+    let (there, here) = (sql(RowSide::Remote), sql(RowSide::Local));
+    let (there, here) = both(list(remote, &there), list(local, &here)).await?;
+    let (Some(there), Some(here)) = (there, here) else {
+        return Ok(Some(extent));
+    };
+    let tags = sums::unmatched(&there, &here);
+    let tags: Vec<String> = tags
+        .iter()
+        .map(|tag| tag.cast_signed().to_string())
+        .collect();
+    let tags = tags.join(",");
+    Ok(Some(differing.pick(|row| {
+        let tag = differing.buckets.tag(relations, row);
+        format!(
+            "{tag} operator(pg_catalog.=) any (select pg_catalog.unnest('{{{tags}}}'::integer[]))"
+        )
+    })))
+}
+
+/// The number of groups that entries are collected in, so that each row of the COPY takes some kilobytes.
+const GROUPS: u32 = 256;
+
+fn statement(
+    relations: &Relations,
+    job: &Job<'_>,
+    differing: &Differing,
+    (extent, row): (&Extent, RowSide),
+) -> String {
+    let (from, filter, within) = match row {
+        RowSide::Remote => (
+            format!("{} r", relations.remote_from),
+            &relations.remote_filter,
+            &extent.remote,
+        ),
+        RowSide::Local => (
+            format!("{} l", relations.local),
+            &relations.local_filter,
+            &extent.local,
+        ),
+    };
+    let tag = differing.buckets.tag(relations, row);
+    let hasher = compare::hasher(job, differing.buckets.mode());
+    let hash = differing.what.hash(hasher, relations, row);
+    format!(
+        "-- compare the rows
+copy (
+    select pg_catalog.encode(pg_catalog.string_agg(pg_catalog.int4send(t.tag) || pg_catalog.int8send(t.hash), ''), 'hex')
+    from (select {tag} as tag, {hash} as hash from {from} where {filter} and {within}) t
+    group by t.tag & {}
+) to stdout",
+        GROUPS - 1
+    )
+}
+
+/// Runs a statement that lists entries, and sorts them. For the errors that [`none_if_not_computable`] lists, undoes it and
+/// returns `None`.
+async fn list<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {
+    tx.batch(&format!(
+        "-- begin to compare the rows\nsavepoint {SAVEPOINT}; {GROUP_BY_HASH}"
+    ))
+    .await?;
+    let Some(listed) = none_if_not_computable(tx, entries(tx, sql).await).await? else {
+        return Ok(None);
+    };
+    tx.batch(&format!(
+        "-- end comparing the rows\n{DEFAULT_GROUPING}; release savepoint {SAVEPOINT}"
+    ))
+    .await?;
+    Ok(listed)
+}
+
+async fn entries<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {
+    let mut pieces = pin!(tx.copy_out(sql).await?);
+    let mut entries = Sums::new();
+    let mut digits = 0;
+    while let Some(piece) = tx.next(&mut pieces, "compare the rows").await? {
+        let text = str::from_utf8(&piece).unwrap_or_default().trim_end();
+        digits += text.len();
+        entries.extend(sums::read([text]));
+    }
+    entries.sort_unstable();
+    // An entry that could not be read would look like one that this side does not have.
+    let are_whole = entries.len() * sums::ENTRY_DIGITS == digits;
+    Ok(are_whole.then_some(entries))
+}

@@ -1,0 +1,231 @@
+//! Tells from row versions whether rows have changed since both sides were last found equal.
+//!
+//! Postgres never changes a row in place: an update writes a new version at another place (`ctid`), under the
+//! transaction that made it (`xmin`) (<https://www.postgresql.org/docs/current/ddl-system-columns.html>). As long as
+//! a table is the same file of the same running server, the set of visible pairs of place and transaction stays the
+//! same exactly as long as the rows do: the transaction of a visible version has committed, and its number is not
+//! used again within the next four billion transactions.
+//!
+//! If the set has changed, the watermark tells which versions are new. The watermark is the oldest transaction that
+//! was still running when the last run took its snapshot
+//! (<https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT>). A version that is visible
+//! now and older than that was visible then. The newest transaction seen would not do: it would miss what was written
+//! early and committed late. Versions do not show which rows were deleted; comparing keys does.
+//!
+//! This holds only under these conditions. Contents are compared instead:
+//! - after a restart, a crash, a restore or a failover, each of which starts a server or its processes anew;
+//! - after the table was rewritten or its columns changed;
+//! - for views, queries, partitions, row security, other storage, generated columns, user-defined types, and roles
+//!   that may not read all columns;
+//! - after a run that rejected rows, or that wrote to a table with triggers or rules;
+//! - after somebody else wrote to the local table.
+//!
+//! Of each set, the sum of 64-bit hashes is compared. So a change stays unseen with a probability of 2^-64, until
+//! contents are compared (`contents`).
+//!
+//! The versions that are stored were read before the rows were compared, plus those that the plan wrote. Whatever
+//! else was written after that shows up as a difference in the next run, and is compared then.
+
+use crate::db::{DbError, Local, Remote, Side, Tx, both};
+use crate::engine::{Job, Relations};
+
+use super::cursor::{SAVEPOINT, none_if_not_computable};
+use super::watermark::{self, PerSide, Watermark};
+
+/// The row versions of both sides, read before anything was compared.
+#[derive(Debug)]
+pub(in crate::engine) struct Versions<'s> {
+    /// Identifies what must stay the same for versions to be comparable: table files, tenant, mapping and columns.
+    basis: &'s str,
+    now: Watermark,
+    /// One past the newest transaction that had ended on the remote (`pg_snapshot_xmax`).
+    next: i64,
+    /// The watermark of the last run that found the sides equal on this basis; `None` if there is none.
+    known: Option<Watermark>,
+}
+
+/// What the versions tell about the two sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum VersionVerdict {
+    /// Nothing has changed on either side. Holds the number of remote meters.
+    Same(i64),
+    /// The local table is unchanged. The remote has versions that are new since this transaction.
+    Since(i64),
+}
+
+/// Transaction IDs wrap around at 2^32, so only IDs closer together than this can be ordered.
+const FARTHEST: i64 = 1 << 31;
+
+impl<'s> Versions<'s> {
+    /// Reads the versions of both sides. Returns `None` where they prove nothing.
+    pub(in crate::engine) async fn read(
+        remote: &Tx<'_, Remote>,
+        local: &Tx<'_, Local>,
+        relations: &'s Relations,
+        job: &Job<'_>,
+    ) -> Result<Option<Self>, DbError> {
+        let Some(basis) = &relations.versions else {
+            return Ok(None);
+        };
+        let known = watermark::seen(local, relations, job, basis).await?;
+        let (there, here) = both(
+            total(
+                remote,
+                "r",
+                (&relations.remote_from, &relations.remote_filter),
+            ),
+            total(local, "l", (&relations.local, &relations.local_filter)),
+        )
+        .await?;
+        let (Some(there), Some(here)) = (there, here) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            basis,
+            now: Watermark {
+                totals: PerSide {
+                    remote: there.versions,
+                    local: here.versions,
+                },
+                horizon: there.horizon,
+            },
+            next: there.next,
+            known,
+        }))
+    }
+
+    /// How many meters of the tenant the local table holds.
+    pub(super) fn local_rows(&self) -> i64 {
+        self.now.totals.local.0
+    }
+
+    /// Compares the versions with the watermark. Returns `None` if there is no watermark, if it is too old, or if the
+    /// local table has changed.
+    pub(super) fn tell(&self) -> Option<VersionVerdict> {
+        let known = self.known.as_ref()?;
+        if known.totals == self.now.totals {
+            return Some(VersionVerdict::Same(self.now.totals.remote.0));
+        }
+        let is_ours_alone = known.totals.local == self.now.totals.local;
+        let is_near = (0..FARTHEST).contains(&(self.next - known.horizon));
+        (is_ours_alone && is_near).then_some(VersionVerdict::Since(known.horizon))
+    }
+
+    /// Stores the versions for the next run, after the sides were made equal. `written` is the number of rows that
+    /// the plan changed. If the local table may have changed what was written to it, deletes the watermark instead,
+    /// because the sides may not be equal.
+    pub(super) async fn remember(
+        mut self,
+        local: &Tx<'_, Local>,
+        relations: &Relations,
+        job: &Job<'_>,
+        written: i64,
+    ) -> Result<(), DbError> {
+        let is_same = matches!(self.tell(), Some(VersionVerdict::Same(_)));
+        // If a full comparison changed rows although the versions showed no change, the versions are no proof.
+        if written > 0 && (is_same || !relations.stores_rows_unchanged) {
+            return watermark::forget(local, relations, job).await;
+        }
+        if is_same {
+            return Ok(());
+        }
+        if written > 0 {
+            let (inserted, changed) = written_since(local, relations).await?;
+            self.now.totals.local.0 += inserted;
+            self.now.totals.local.1 ^= changed;
+        }
+        watermark::keep(local, relations, job, (self.basis, &self.now)).await
+    }
+
+    /// Stores the versions for the next run, after `loaded` rows were copied into an empty table.
+    pub(super) async fn remember_load(
+        mut self,
+        local: &Tx<'_, Local>,
+        relations: &Relations,
+        job: &Job<'_>,
+        loaded: i64,
+    ) -> Result<(), DbError> {
+        // If the table holds another number of rows than were copied, somebody else wrote some of them.
+        let here = total(local, "l", (&relations.local, &relations.local_filter)).await?;
+        let Some(here) = here.filter(|here| here.versions.0 == loaded) else {
+            return Ok(());
+        };
+        self.now.totals.local = here.versions;
+        watermark::keep(local, relations, job, (self.basis, &self.now)).await
+    }
+}
+
+/// The versions that one side holds.
+struct Total {
+    /// Their number, and the exclusive or of their hashes.
+    versions: (i64, i64),
+    horizon: i64,
+    next: i64,
+}
+
+async fn total<S: Side>(
+    tx: &Tx<'_, S>,
+    row: &str,
+    (from, filter): (&str, &str),
+) -> Result<Option<Total>, DbError> {
+    let version = version(&format!("{row}.ctid"), &format!("{row}.xmin"));
+    let sql = format!(
+        "-- sum up the versions
+savepoint {SAVEPOINT};
+select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({version}), 0),
+       pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+from {from} {row} where {filter};
+release savepoint {SAVEPOINT}"
+    );
+    let found = none_if_not_computable(tx, tx.simple(&sql).await).await?;
+    let number = |n| found.as_ref()?.first()?.get(n)?.parse().ok();
+    let total = || {
+        Some(Total {
+            versions: (number(0)?, number(1)?),
+            horizon: number(2)?,
+            next: number(3)?,
+        })
+    };
+    Ok(total())
+}
+
+/// Looks up the versions that the plan wrote. Returns how many rows were inserted, and the value that turns the sum
+/// of the old versions into that of the new ones by exclusive or. Reading the whole table again would also count what
+/// others wrote meanwhile, which was not compared.
+async fn written_since(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+) -> Result<(i64, i64), DbError> {
+    let Relations {
+        local: table,
+        local_filter,
+        ..
+    } = relations;
+    let same_key = relations.same_key("l", "p");
+    let new = version("l.ctid", "l.xmin");
+    let old = version("p.place", "p.version");
+    let sql = format!(
+        "-- look up the versions written
+select pg_catalog.count(*) filter (where p.place is null), coalesce(pg_catalog.bit_xor({new} # coalesce({old}, 0)), 0)
+from pg_temp.meter_sync_plan p
+join {table} l on {same_key} and {local_filter}"
+    );
+    let found = local.query_one(&sql, &[]).await?;
+    Ok((found.get(0), found.get(1)))
+}
+
+/// A `bigint` expression: the hash of a place and a transaction. The transaction enters as its distance from the
+/// first one (3), because the result of `age` changes with each new transaction.
+fn version(place: &str, transaction: &str) -> String {
+    format!(
+        "pg_catalog.hashtidextended({place}, \
+         ((select pg_catalog.age('3'::xid)::bigint) - pg_catalog.age({transaction})) & 4294967295)"
+    )
+}
+
+/// An SQL condition: the version of the remote row `r` may be new since the transaction. It also holds for some very
+/// old versions, because transaction IDs wrap around; comparing these rows, too, does no harm.
+pub(super) fn is_new(since: i64) -> String {
+    let number = since & 0xffff_ffff;
+    format!("pg_catalog.age(r.xmin) <= (select pg_catalog.age('{number}'::xid))")
+}

@@ -1,0 +1,290 @@
+//! Detects drift: what the remote did to columns that were synced before.
+//!
+//! Each run compares the columns that it syncs with those that earlier runs knew. If the remote dropped a column,
+//! renamed it or gave it another type, the column stays known as it was, with its drift, until one of these settles
+//! it:
+//!
+//! - The remote has the column back.
+//! - The local table follows: its column is dropped, renamed, or has the new type.
+//! - `METER_SYNC_COLUMNS` names the columns without it.
+//! - Its row is deleted from the table of known columns.
+//!
+//! What the site itself does to its table or its settings is not drift. A column that is no longer synced for that
+//! reason is reported once.
+
+use sha2::{Digest, Sha256};
+
+use crate::config::{Mapping, Source};
+use crate::db::catalog::Column;
+
+use super::Relations;
+
+pub use words::{Follow, failure, finding, warning};
+
+mod words;
+
+/// A column that is or was synced, as the last runs recorded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownColumn {
+    /// Its name in the local table.
+    pub name: String,
+    /// A hash of the setting that names the remote table or query it was read from.
+    pub source: String,
+    /// The object id of the remote table or view that it was read from; 0 for a query.
+    pub remote_relation: u32,
+    /// Its column number in that table or view; 0 for a query.
+    pub remote_number: i16,
+    /// Its remote type before any drift.
+    pub remote_type: String,
+    /// Its local type at that time.
+    pub local_type: String,
+    /// The drift that is not settled yet; `None` if there is none.
+    pub drift: Option<Drift>,
+}
+
+/// What the remote did to a synced column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Drift {
+    /// It is missing on the remote: dropped, or renamed in a way that the catalog does not show.
+    Missing,
+    /// The remote column now has this name.
+    Renamed(String),
+    /// The remote column now has this type.
+    Retyped(String),
+    /// The remote column now has this name, and another remote column has its old name.
+    Replaced(String),
+}
+
+/// The columns of a mirror, as earlier runs recorded them.
+#[derive(Clone, Debug, Default)]
+pub struct KnownColumns {
+    /// The columns; empty before the first run.
+    pub columns: Vec<KnownColumn>,
+    /// Whether the local database can store every character.
+    pub is_unicode: bool,
+}
+
+/// What a run found when it compared its columns with the known ones.
+#[derive(Clone, Debug)]
+pub struct ColumnReport {
+    /// The columns to record for the next run, sorted by name.
+    pub columns: Vec<KnownColumn>,
+    /// Whether these differ from the known columns.
+    pub is_changed: bool,
+    /// Whether a column is synced for the first time in a mirror that was synced before.
+    pub has_new: bool,
+    /// The columns that are no longer synced because the site changed its table or settings.
+    pub left: Vec<String>,
+}
+
+/// All columns of both sides, synced or not.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    /// The object id of the remote table or view; `None` for a query.
+    pub remote_relation: Option<u32>,
+    /// The columns of the remote table, view or query.
+    pub remote: Vec<Column>,
+    /// The columns of the local table.
+    pub local: Vec<Column>,
+}
+
+impl ColumnReport {
+    /// The columns with a drift that is not settled.
+    pub fn drifted(&self) -> Vec<&KnownColumn> {
+        let drifted = self.columns.iter();
+        drifted.filter(|column| column.drift.is_some()).collect()
+    }
+
+    /// The warning for the report of the run; `None` if there is nothing to warn of.
+    pub fn warning(&self) -> Option<String> {
+        let drifted = warning(self.drifted());
+        let warnings = [words::left(&self.left), drifted];
+        let warnings: Vec<_> = warnings.into_iter().flatten().collect();
+        (!warnings.is_empty()).then(|| warnings.join(" "))
+    }
+}
+
+/// Compares the columns that a run syncs with the known ones.
+pub fn compare(known: &KnownColumns, relations: &Relations, mapping: &Mapping) -> ColumnReport {
+    let now = Now {
+        relations,
+        mapping,
+        is_unicode: known.is_unicode,
+        source: hash(&mapping.source),
+    };
+    let mut left = Vec::new();
+    let mut columns: Vec<KnownColumn> = Vec::new();
+    for column in &known.columns {
+        match now.standing(column) {
+            Standing::Known(column) => columns.push(column),
+            Standing::Left => left.push(column.name.clone()),
+            Standing::Settled => {}
+        }
+    }
+    let is_new = |column: &KnownColumn| !columns.iter().any(|known| known.name == column.name);
+    let new: Vec<_> = now.synced().filter(is_new).collect();
+    let has_new = !new.is_empty() && !known.columns.is_empty();
+    columns.extend(new);
+    columns.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut before = known.columns.clone();
+    before.sort_by(|a, b| a.name.cmp(&b.name));
+    ColumnReport {
+        is_changed: columns != before,
+        has_new,
+        columns,
+        left,
+    }
+}
+
+/// What becomes of a known column.
+enum Standing {
+    /// It stays known, with these values.
+    Known(KnownColumn),
+    /// It is no longer synced because the site changed its table or settings. The run reports that once.
+    Left,
+    /// It is no longer synced, and the run does not report it: the local table followed the remote, or
+    /// `METER_SYNC_COLUMNS` names the columns without it.
+    Settled,
+}
+
+/// The relations and settings of this run, which the known columns are compared with.
+struct Now<'a> {
+    relations: &'a Relations,
+    mapping: &'a Mapping,
+    is_unicode: bool,
+    source: String,
+}
+
+impl Now<'_> {
+    /// The columns that this run syncs, each without drift.
+    fn synced(&self) -> impl Iterator<Item = KnownColumn> {
+        let both = self
+            .relations
+            .remote_columns
+            .iter()
+            .zip(&self.relations.columns);
+        both.map(|(there, here)| KnownColumn {
+            name: here.name.clone(),
+            source: self.source.clone(),
+            remote_relation: self.relations.offered.remote_relation.unwrap_or_default(),
+            remote_number: there.number,
+            remote_type: self.storable(&there.exact_type),
+            local_type: self.storable(&here.exact_type),
+            drift: None,
+        })
+    }
+
+    fn standing(&self, known: &KnownColumn) -> Standing {
+        match self.synced().find(|now| now.name == known.name) {
+            Some(now) => Standing::Known(match self.replaced(known, &now) {
+                Some(replaced) => replaced,
+                None => self.retyped(known, now),
+            }),
+            None => self.gone(known),
+        }
+    }
+
+    /// Returns the column with its drift if another remote column has its name now, and the old column exists under
+    /// another name. Returns `None` otherwise.
+    fn replaced(&self, known: &KnownColumn, now: &KnownColumn) -> Option<KnownColumn> {
+        let offered = &self.relations.offered;
+        let is_same_source = known.source == now.source
+            && known.remote_relation == now.remote_relation
+            && offered.remote_relation == Some(known.remote_relation);
+        if !is_same_source || known.remote_number == now.remote_number {
+            return None;
+        }
+        let mut remote = offered.remote.iter();
+        let before = remote.find(|there| there.number == known.remote_number)?;
+        Some(KnownColumn {
+            drift: Some(Drift::Replaced(self.storable(&before.name))),
+            remote_number: known.remote_number,
+            ..now.clone()
+        })
+    }
+
+    /// Returns the column, with its drift if the remote type has changed. A new type is no drift if the site has
+    /// changed the local type or the source, or if the local column takes every value of the new type.
+    fn retyped(&self, known: &KnownColumn, now: KnownColumn) -> KnownColumn {
+        let is_the_sites = known.source != now.source || known.local_type != now.local_type;
+        if known.remote_type == now.remote_type || is_the_sites || self.takes_all(&now.name) {
+            return now;
+        }
+        KnownColumn {
+            drift: Some(Drift::Retyped(now.remote_type)),
+            remote_type: known.remote_type.clone(),
+            ..now
+        }
+    }
+
+    /// Whether the local column has the remote type, or the same type without a limit on length or precision.
+    fn takes_all(&self, name: &str) -> bool {
+        let both = self
+            .relations
+            .remote_columns
+            .iter()
+            .zip(&self.relations.columns);
+        let mut named = both.filter(|(_, here)| here.name == name);
+        named.all(|(there, here)| {
+            let has_no_limit = here.exact_type == here.base_type;
+            there.exact_type == here.exact_type || there.base_type == here.base_type && has_no_limit
+        })
+    }
+
+    /// Decides what becomes of a column that was synced and no longer is.
+    fn gone(&self, known: &KnownColumn) -> Standing {
+        let offered = &self.relations.offered;
+        let mut here = offered.local.iter();
+        let is_on_remote = offered.remote.iter().any(|there| there.name == known.name);
+        let may_be_synced = |here: &Column| {
+            here.name == known.name && !here.is_generated && !here.is_always_identity
+        };
+        if !here.any(may_be_synced) {
+            return match is_on_remote {
+                true => Standing::Left,
+                false => Standing::Settled,
+            };
+        }
+        if self.mapping.columns.is_some() {
+            return Standing::Settled;
+        }
+        if is_on_remote || known.source != self.source {
+            return Standing::Left;
+        }
+        let renamed = offered.remote.iter().find(|there| {
+            offered.remote_relation == Some(known.remote_relation)
+                && there.number == known.remote_number
+        });
+        let renamed = renamed.map(|there| Drift::Renamed(self.storable(&there.name)));
+        Standing::Known(KnownColumn {
+            drift: Some(renamed.unwrap_or(Drift::Missing)),
+            ..known.clone()
+        })
+    }
+
+    /// A remote text in a form that the local database can store: characters outside ASCII are escaped, unless the
+    /// database stores every character.
+    fn storable(&self, text: &str) -> String {
+        if self.is_unicode || text.is_ascii() {
+            return text.to_owned();
+        }
+        let escape = |c: char| match c.is_ascii() {
+            true => c.to_string(),
+            false => c.escape_unicode().to_string(),
+        };
+        text.chars().map(escape).collect()
+    }
+}
+
+/// How many bytes of the hash are kept; 8 are enough to distinguish the settings of one site.
+const HASH_BYTES: usize = 8;
+
+fn hash(source: &Source) -> String {
+    let text = match source {
+        Source::Table(name) => format!("table {name}"),
+        Source::Query(query) => format!("query {query}"),
+    };
+    let hash = Sha256::digest(text.as_bytes());
+    let bytes = hash.iter().take(HASH_BYTES);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,222 @@
+//! Puts drift into words: the warning of a run, and the statements and settings that settle it.
+
+use crate::db::quote;
+use crate::error::{ErrorCode, Failure};
+use crate::model::TenantId;
+
+use super::{Drift, KnownColumn};
+use crate::engine::Relations;
+
+/// How many columns one warning names; `meter-sync check` names all.
+const NAMED: usize = 10;
+/// How many ways to settle the drift the remedy of a failed run names.
+const IN_REMEDY: usize = 3;
+
+/// How a local column can be changed to the new type of the remote column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// Postgres casts the values.
+    Cast,
+    /// Postgres has no cast, but can convert the values through their text.
+    Text,
+    /// The local database does not have the type.
+    NoType,
+}
+
+/// The warning for columns that have drifted; `None` if none has.
+pub fn warning<'a>(drifted: impl IntoIterator<Item = &'a KnownColumn>) -> Option<String> {
+    let changes = changes(drifted)?;
+    Some(format!(
+        "Synced columns have changed on the remote: {changes} Run `meter-sync check` for the statements that settle this."
+    ))
+}
+
+/// Describes what happened to each column and what it means for the local one; `None` if no column has drifted.
+fn changes<'a>(drifted: impl IntoIterator<Item = &'a KnownColumn>) -> Option<String> {
+    let mut drifted: Vec<&KnownColumn> = drifted.into_iter().collect();
+    drifted.sort_by(|a, b| a.name.cmp(&b.name));
+    let is_frozen = |column: &&KnownColumn| match column.drift {
+        Some(Drift::Missing | Drift::Renamed(_)) => true,
+        Some(Drift::Retyped(_) | Drift::Replaced(_)) | None => false,
+    };
+    let frozen = match drifted.iter().any(is_frozen) {
+        true => " A column that is gone there keeps its last values here.",
+        false => "",
+    };
+    let mut changes: Vec<String> = drifted.iter().filter_map(|column| change(column)).collect();
+    let more = changes.len().saturating_sub(NAMED);
+    changes.truncate(NAMED);
+    if more > 0 {
+        changes.push(format!("and {more} more"));
+    }
+    (!changes.is_empty()).then(|| format!("{}.{frozen}", changes.join("; ")))
+}
+
+fn change(column: &KnownColumn) -> Option<String> {
+    let name = quote::where_needed(&column.name);
+    Some(match column.drift.as_ref()? {
+        Drift::Missing => format!("{name} is gone (dropped or renamed)"),
+        Drift::Renamed(to) => format!("{name} is called {} now", quote::where_needed(to)),
+        Drift::Retyped(to) => format!("{name} is {to} now and was {}", column.remote_type),
+        Drift::Replaced(to) => format!(
+            "{name} is another column now, and the one before is called {}",
+            quote::where_needed(to)
+        ),
+    })
+}
+
+/// The note about columns that the site itself took out of the sync, reported once; `None` if there are none.
+pub(super) fn left(columns: &[String]) -> Option<String> {
+    let names: Vec<_> = columns
+        .iter()
+        .map(|name| quote::where_needed(name))
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "No longer synced, because the local table or the settings have changed: {}.",
+            names.join(", ")
+        )
+    })
+}
+
+/// The failure of a run for which the settings make drift an error.
+pub fn failure(drifted: &[&KnownColumn], relations: &Relations) -> Failure {
+    let changes = changes(drifted.iter().copied()).unwrap_or_default();
+    let message =
+        format!("Synced columns have changed on the remote: {changes} No meter was changed.");
+    let ways = drifted
+        .iter()
+        .filter_map(|column| shortest(column, relations));
+    let mut ways: Vec<_> = ways.collect();
+    ways.dedup();
+    ways.truncate(IN_REMEDY);
+    let failure = Failure::new(ErrorCode::SchemaDrift, message);
+    if ways.is_empty() {
+        return failure;
+    }
+    let remedy = format!(
+        "Settle it, for instance: {}. {}",
+        ways.join("; "),
+        failure.remedy
+    );
+    failure.with_remedy(remedy)
+}
+
+/// One way to settle the drift without losing data; `None` if the new type is not built into Postgres.
+fn shortest(column: &KnownColumn, relations: &Relations) -> Option<String> {
+    match column.drift.as_ref()? {
+        Drift::Missing | Drift::Replaced(_) => Some(without(&[column], relations)),
+        Drift::Renamed(to) if has_local(relations, to) => Some(without(&[column], relations)),
+        Drift::Renamed(to) => Some(rename(column, to, relations)),
+        Drift::Retyped(_) if column.name == relations.active => Some(format!(
+            "let METER_SYNC_REMOTE_QUERY give {} as a boolean",
+            quote::where_needed(&column.name)
+        )),
+        Drift::Retyped(to) if has_type(relations, column) => {
+            Some(retype(column, to, relations, Follow::Cast))
+        }
+        Drift::Retyped(_) => None,
+    }
+}
+
+/// What a check reports for a column that has drifted: what happened, and each way to settle it.
+pub fn finding(
+    column: &KnownColumn,
+    relations: &Relations,
+    (tenant, local_table): (&TenantId, &str),
+    follow: Follow,
+) -> Option<String> {
+    let forget = format!(
+        "delete from meter_sync.meter_sync_column where tenant = {} and local_table = {} and column_name = {}",
+        quote::literal(tenant.as_str()),
+        quote::literal(local_table),
+        quote::literal(&column.name)
+    );
+    let drop = format!(
+        "alter table {} drop column {}",
+        relations.local,
+        quote::where_needed(&column.name)
+    );
+    let frozen = "the local column keeps its last values";
+    let change = change(column)?;
+    Some(match column.drift.as_ref()? {
+        Drift::Missing => format!(
+            "{change} on the remote, and {frozen}. To keep it as the site's own: {}; or: {forget}. To drop it here: {drop}",
+            without(&[column], relations)
+        ),
+        Drift::Renamed(to) if has_local(relations, to) => format!(
+            "{change} on the remote, which the local table has too, and {frozen}. To drop the old one here: {drop}. To keep it as the site's own: {}; or: {forget}",
+            without(&[column], relations)
+        ),
+        Drift::Renamed(to) => format!(
+            "{change} on the remote, and {frozen}. To follow: {}. To keep it as the site's own: {}; or: {forget}",
+            rename(column, to, relations),
+            without(&[column], relations)
+        ),
+        Drift::Replaced(_) => format!(
+            "{change} on the remote. To take the values of the new column: {forget}. To keep what is here as the site's own: {}; or let METER_SYNC_REMOTE_QUERY give the old column the old name",
+            without(&[column], relations)
+        ),
+        Drift::Retyped(to) => {
+            let here = &column.local_type;
+            let begin = format!(
+                "{change} on the remote, and {here} here; a row with a value that does not fit is rejected."
+            );
+            match follow {
+                _ if column.name == relations.active => format!(
+                    "{begin} The active column has to stay boolean. To keep the local type: {forget}; or let METER_SYNC_REMOTE_QUERY give it as a boolean"
+                ),
+                Follow::NoType => format!(
+                    "{begin} The local database has no type {to}. To keep the local type: {forget}. To follow, make the type here as the remote has it: a check then prints the statement for the column"
+                ),
+                Follow::Cast | Follow::Text => format!(
+                    "{begin} To follow: {}. To keep the local type: {forget}",
+                    retype(column, to, relations, follow)
+                ),
+            }
+        }
+    })
+}
+
+/// Whether the new type of the remote column is built into Postgres.
+fn has_type(relations: &Relations, column: &KnownColumn) -> bool {
+    let mut remote = relations.remote_columns.iter();
+    remote.any(|there| there.name == column.name && there.is_builtin)
+}
+
+fn has_local(relations: &Relations, name: &str) -> bool {
+    relations
+        .offered
+        .local
+        .iter()
+        .any(|column| column.name == name)
+}
+
+fn rename(column: &KnownColumn, to: &str, relations: &Relations) -> String {
+    format!(
+        "alter table {} rename column {} to {}",
+        relations.local,
+        quote::where_needed(&column.name),
+        quote::where_needed(to)
+    )
+}
+
+fn retype(column: &KnownColumn, to: &str, relations: &Relations, follow: Follow) -> String {
+    let name = quote::where_needed(&column.name);
+    let value = match follow {
+        Follow::Text => format!("{name}::text"),
+        Follow::Cast | Follow::NoType => name.clone(),
+    };
+    format!(
+        "alter table {} alter column {name} type {to} using {value}::{to}",
+        relations.local
+    )
+}
+
+/// The setting `METER_SYNC_COLUMNS` without these columns.
+fn without(columns: &[&KnownColumn], relations: &Relations) -> String {
+    let names = relations.names.iter().map(String::as_str);
+    let stays = |name: &&str| !columns.iter().any(|column| column.name == *name);
+    let names: Vec<_> = names.filter(stays).collect();
+    format!("METER_SYNC_COLUMNS={}", names.join(","))
+}

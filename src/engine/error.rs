@@ -1,0 +1,301 @@
+//! The errors of a sync, and the public error code and remedy of each.
+
+use crate::db::{DbError, SideName, quote};
+use crate::error::{ErrorCode, Failure};
+use crate::model::{HeldBack, RunId, TenantId};
+
+/// Why a sync did not happen. No local meter was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// A database failed.
+    #[error(transparent)]
+    Database(#[from] DbError),
+    /// The remote table or query lacks something that the sync needs.
+    #[error("The remote {0}.")]
+    RemoteSchema(String),
+    /// The local table lacks something that the sync needs.
+    #[error("The local {0}.")]
+    LocalSchema(String),
+    /// The table is in a schema that the role may not use.
+    #[error("The {side} role has no usage on schema {schema}, in which table {name} is.")]
+    SchemaUsage {
+        /// Which database.
+        side: SideName,
+        /// The table, as the settings name it.
+        name: String,
+        /// The schema.
+        schema: String,
+    },
+    /// Synced columns have changed on the remote, and the settings make that an error.
+    #[error("{}", .0.message)]
+    Drift(Failure),
+    /// The local role has `session_replication_role = replica` and may not change it, so triggers and foreign keys
+    /// would not fire.
+    #[error(
+        "The local role has session_replication_role = replica and may not set it to origin, so neither foreign keys nor triggers would work."
+    )]
+    TriggersDisabled,
+    /// Remote and local are the same table.
+    #[error("The remote and the local settings lead to one and the same table {0}.")]
+    SameTable(String),
+    /// The tenant id is not a valid value of the remote tenant column's type.
+    #[error("The tenant id {tenant} is not of type {wanted}, as the remote tenant column is.")]
+    TenantRefused {
+        /// The tenant id, as the settings give it.
+        tenant: TenantId,
+        /// The type of the remote column.
+        wanted: String,
+    },
+    /// The local table holds one tenant's meters and was last synced for another tenant.
+    #[error(
+        "The local table {table} holds the meters of tenant {found}; this run is for {wanted}."
+    )]
+    TenantMismatch {
+        /// The local table.
+        table: String,
+        /// The tenant it was last synced for.
+        found: String,
+        /// The tenant of this run.
+        wanted: TenantId,
+    },
+    /// The local table is being synced for another tenant right now.
+    #[error("The local table {0} is being synced for another tenant right now.")]
+    TableBusy(String),
+    /// A remote table was truncated or rewritten after the snapshot was taken, so the snapshot does not show its
+    /// rows. Also returned before anything is read if the source may read foreign tables and the run has not waited
+    /// for them: the caller then starts over and waits.
+    #[error(
+        "The remote table {0} was rewritten while its rows were being read; no meter was changed."
+    )]
+    Rewritten(String),
+    /// The remote has several rows with the same key.
+    #[error("The remote gives more than one row of tenant {tenant} for the key {keys}.")]
+    DuplicateSourceKey {
+        /// The tenant.
+        tenant: TenantId,
+        /// The first such keys, as JSON.
+        keys: String,
+    },
+    /// The local table, together with the tables that inherit from it, has several rows with the same key.
+    #[error(
+        "The local table {table}, with the tables that inherit from it, holds more than one row for the key {keys}."
+    )]
+    DuplicateLocalKey {
+        /// The local table.
+        table: String,
+        /// The first such keys, as JSON.
+        keys: String,
+    },
+    /// More rows were rejected than one run may reject.
+    #[error(
+        "The local table does not take the changes of more than {limit} meters of tenant {tenant}; the last reason: {reason}"
+    )]
+    TooManyRejected {
+        /// The tenant.
+        tenant: TenantId,
+        /// How many may be rejected.
+        limit: usize,
+        /// Why the last one was rejected.
+        reason: String,
+    },
+    /// Other sessions kept changing the rows of the plan while it was made.
+    #[error("Others kept changing the local meters of tenant {0} while they were being compared.")]
+    PlanKeptChanging(TenantId),
+    /// The brake: the remote has no usable meter of the tenant.
+    #[error(
+        "The remote has no usable meters of tenant {tenant}, but {} are active here; none was deactivated.",
+        held.active
+    )]
+    SourceEmpty {
+        /// The tenant.
+        tenant: TenantId,
+        /// The deactivations that were held back.
+        held: Box<HeldBack>,
+        /// Whether row security may hide the remote rows from our role.
+        may_be_hidden: bool,
+    },
+    /// The brake: too many meters would become inactive.
+    #[error("{}", would_deactivate(.tenant, .held))]
+    MassDeactivation {
+        /// The tenant.
+        tenant: TenantId,
+        /// The deactivations that were held back.
+        held: Box<HeldBack>,
+    },
+    /// The brake: the person's approval does not cover all meters that would become inactive.
+    #[error("{} {}", would_deactivate(.tenant, .held), not_covered(*.run, *.others))]
+    ApprovalOutdated {
+        /// The tenant.
+        tenant: TenantId,
+        /// The run whose meters were approved.
+        run: RunId,
+        /// How many of these meters that run did not show. `None` if that run cannot be approved.
+        others: Option<i64>,
+        /// The deactivations that were held back.
+        held: Box<HeldBack>,
+    },
+}
+
+fn would_deactivate(tenant: &TenantId, held: &HeldBack) -> String {
+    format!(
+        "{} of {} active meters of tenant {tenant} would be deactivated: {}. None was.",
+        held.deactivated,
+        held.active,
+        held.reasons("the remote")
+    )
+}
+
+fn not_covered(run: RunId, others: Option<i64>) -> String {
+    match others {
+        Some(1) => format!("The approval of run {run} does not cover 1 of them."),
+        Some(others) => format!("The approval of run {run} does not cover {others} of them."),
+        None => format!(
+            "Run {run} cannot be approved: a sync has succeeded since, it held no meters back, or its list of meters is no \
+             longer kept, as later runs held others."
+        ),
+    }
+}
+
+/// The remedy if row security may be the reason why the remote shows no rows.
+pub(crate) const HIDDEN: &str = "The remote table has row security: see as the remote role whether it shows this tenant's rows. Where its policy reads a setting, give that in METER_SYNC_REMOTE_URL (options=-c <setting>=<value>).";
+
+impl From<SyncError> for Failure {
+    fn from(error: SyncError) -> Self {
+        error.failure()
+    }
+}
+
+impl SyncError {
+    /// Whether the sync was refused as a precaution and nothing failed: by the brake, or because the local table
+    /// holds another tenant's meters.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::SourceEmpty { .. }
+            | Self::MassDeactivation { .. }
+            | Self::ApprovalOutdated { .. }
+            | Self::TenantMismatch { .. } => true,
+            Self::Database(_)
+            | Self::RemoteSchema(_)
+            | Self::LocalSchema(_)
+            | Self::SchemaUsage { .. }
+            | Self::Drift(_)
+            | Self::TriggersDisabled
+            | Self::SameTable(_)
+            | Self::TenantRefused { .. }
+            | Self::TableBusy(_)
+            | Self::DuplicateSourceKey { .. }
+            | Self::DuplicateLocalKey { .. }
+            | Self::TooManyRejected { .. }
+            | Self::Rewritten(_)
+            | Self::PlanKeptChanging(_) => false,
+        }
+    }
+
+    /// Whether the remote failed because a row was too long for it to send.
+    pub(crate) fn is_of_a_long_row(&self) -> bool {
+        let Self::Database(error) = self else {
+            return false;
+        };
+        error.side() == SideName::Remote && error.is_of_a_long_row()
+    }
+
+    /// The deactivations that the brake held back; `None` for any other error.
+    pub fn held_back(&self) -> Option<&HeldBack> {
+        match self {
+            Self::SourceEmpty { held, .. }
+            | Self::MassDeactivation { held, .. }
+            | Self::ApprovalOutdated { held, .. } => Some(held),
+            Self::Database(_)
+            | Self::RemoteSchema(_)
+            | Self::LocalSchema(_)
+            | Self::SchemaUsage { .. }
+            | Self::Drift(_)
+            | Self::TriggersDisabled
+            | Self::SameTable(_)
+            | Self::TenantRefused { .. }
+            | Self::TenantMismatch { .. }
+            | Self::TableBusy(_)
+            | Self::DuplicateSourceKey { .. }
+            | Self::DuplicateLocalKey { .. }
+            | Self::TooManyRejected { .. }
+            | Self::Rewritten(_)
+            | Self::PlanKeptChanging(_) => None,
+        }
+    }
+
+    /// The error as users see it: code, message and remedy.
+    pub fn failure(&self) -> Failure {
+        let code = match self {
+            Self::Database(error) => return error.failure(),
+            Self::Drift(failure) => return failure.clone(),
+            Self::TriggersDisabled => ErrorCode::LocalAuth,
+            Self::RemoteSchema(_) => ErrorCode::RemoteSchema,
+            Self::LocalSchema(_) | Self::DuplicateLocalKey { .. } => ErrorCode::LocalSchema,
+            Self::SchemaUsage { side, .. } => match side {
+                SideName::Remote => ErrorCode::RemotePermission,
+                SideName::Local => ErrorCode::LocalAuth,
+            },
+            Self::SameTable(_) | Self::TenantRefused { .. } => ErrorCode::ConfigInvalid,
+            Self::TenantMismatch { .. } | Self::TableBusy(_) => ErrorCode::TenantMismatch,
+            Self::DuplicateSourceKey { .. } => ErrorCode::DuplicateSourceKey,
+            Self::TooManyRejected { .. } => ErrorCode::LocalConstraint,
+            Self::PlanKeptChanging(_) => ErrorCode::LocalTimeout,
+            Self::Rewritten(_) => ErrorCode::RemoteTimeout,
+            Self::SourceEmpty { .. } => ErrorCode::SourceEmptyRefused,
+            Self::MassDeactivation { .. } => ErrorCode::MassDeactivationRefused,
+            Self::ApprovalOutdated { .. } => ErrorCode::ApprovalOutdated,
+        };
+        let failure = Failure::new(code, self.to_string());
+        match self.remedy(&failure) {
+            Some(remedy) => failure.with_remedy(remedy),
+            None => failure,
+        }
+    }
+
+    /// A remedy more specific than the default one of the code; `None` if the default fits.
+    fn remedy(&self, failure: &Failure) -> Option<String> {
+        match self {
+            Self::SameTable(_) => Some(
+                "Point METER_SYNC_REMOTE_URL at the central database and METER_SYNC_LOCAL_URL at the site's."
+                    .to_owned(),
+            ),
+            Self::TriggersDisabled => Some(
+                "As a superuser of the local server: alter role <role> reset session_replication_role (and alter database <database> reset session_replication_role), where <role> is the user of METER_SYNC_LOCAL_URL; or, since Postgres 15, grant set on parameter session_replication_role to <role>. Look in METER_SYNC_LOCAL_URL for the setting, too."
+                    .to_owned(),
+            ),
+            Self::SourceEmpty {
+                may_be_hidden: true,
+                ..
+            } => Some(format!("{HIDDEN} {}", failure.remedy)),
+            Self::TenantRefused { .. } => Some(
+                "Set METER_SYNC_TENANT_ID to the organisation's id as the remote holds it."
+                    .to_owned(),
+            ),
+            Self::DuplicateLocalKey { table, .. } => Some(format!(
+                "A unique index does not cover the tables that inherit from it. Leave one row for each key: `select tableoid::regclass, * from {table}` shows which table holds which."
+            )),
+            Self::SchemaUsage { side, schema, .. } => Some(usage(*side, schema)),
+            Self::Database(_)
+            | Self::RemoteSchema(_)
+            | Self::LocalSchema(_)
+            | Self::Drift(_)
+            | Self::TenantMismatch { .. }
+            | Self::TableBusy(_)
+            | Self::DuplicateSourceKey { .. }
+            | Self::TooManyRejected { .. }
+            | Self::PlanKeptChanging(_)
+            | Self::Rewritten(_)
+            | Self::SourceEmpty { .. }
+            | Self::MassDeactivation { .. }
+            | Self::ApprovalOutdated { .. } => None,
+        }
+    }
+}
+
+/// The remedy that lets a role use a schema.
+pub(crate) fn usage(side: SideName, schema: &str) -> String {
+    let (schema, url) = (quote::where_needed(schema), side.url_variable());
+    format!(
+        "As the owner of the schema on the {side} database: grant usage on schema {schema} to <role>, where <role> is the user of {url}."
+    )
+}

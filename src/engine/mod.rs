@@ -1,0 +1,362 @@
+//! The engine: makes the local meters of one tenant equal to the tenant's remote rows.
+//!
+//! It works inside one remote snapshot and one local transaction, both opened by the caller, so its writes become
+//! visible all at once or not at all. It starts no runs, keeps no log of runs and has no user interface: it takes a
+//! [`Job`] and returns what it did.
+//!
+//! The steps, in order:
+//!
+//! - `relations` reads the catalogs of both sides into a [`Relations`].
+//! - `load` relays the remote rows straight into the local table if the tenant has none there yet. That ends the sync.
+//! - `digest` finds which rows can differ.
+//! - `read` relays these rows by COPY into a staging table, without decoding them.
+//! - `plan` finds the differences by set operations.
+//! - `brake` may refuse the plan.
+//! - `apply` carries the plan out in sets of rows. It writes single rows only to find those that the local table
+//!   does not take.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use crate::config::{Limits, Mapping, OnDrift};
+use crate::db::{Local, Remote, Tx};
+use crate::model::{Counts, Permission, Phase, Progress, Rejection, RunId, TenantId};
+
+pub use digest::{Contents, sums};
+use digest::{Difference, Versions};
+use drift::{ColumnReport, KnownColumns};
+pub use error::SyncError;
+pub(crate) use error::{HIDDEN, usage};
+pub(crate) use held::SET_OF_RUN;
+pub(crate) use plan::refuse_duplicate_local_keys;
+use read::Staged;
+pub(crate) use read::{DUPLICATES_NAMED, refuse_keys};
+pub use relations::Relations;
+pub(crate) use relations::locks::of_source as locks_of;
+pub(crate) use relations::look;
+pub(crate) use relations::missing::missing;
+pub(crate) use relations::policies::may_hide_rows;
+pub(crate) use remedy::failure;
+
+mod relations;
+
+mod apply;
+mod brake;
+mod candidates;
+mod digest;
+pub mod drift;
+mod error;
+mod held;
+mod load;
+mod plan;
+mod read;
+mod record;
+mod remedy;
+
+/// The input of one sync.
+#[derive(Clone, Debug)]
+pub struct Job<'a> {
+    /// The run under which changes are recorded. Its log row exists already, unless nothing is recorded
+    /// ([`compare`]).
+    pub run_id: RunId,
+    /// The tenant whose meters are synced.
+    pub tenant: &'a TenantId,
+    /// The settings that select the tables, rows and columns.
+    pub mapping: &'a Mapping,
+    /// Timeouts, and limits on deactivations, rejected rows and recorded changes.
+    pub limits: &'a Limits,
+    /// Whose meters the local table holds, if it has no tenant column.
+    pub table_owner: TableOwner,
+    /// Which rows to compare value by value.
+    pub compare: Compare,
+    /// How many bits of each row hash to keep: 64, except in tests that provoke hash collisions.
+    pub hash_bits: u32,
+    /// What earlier attempts of the same run found out.
+    pub earlier: EarlierAttempts,
+    /// Whether to stop after the plan, without changing any meter.
+    pub dry_run: bool,
+    /// Which mass deactivation a person approved.
+    pub mass_deactivation: &'a Permission,
+    /// Whether a person allowed the local table to change over to this tenant.
+    pub allow_tenant_change: bool,
+    /// The columns as earlier runs knew them.
+    pub known_columns: &'a KnownColumns,
+    /// Set as soon as the run has compared its columns with `known_columns`, even if it fails later.
+    pub column_report: &'a OnceLock<ColumnReport>,
+}
+
+/// What a run found out in earlier attempts, if it starts over with a new remote snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct EarlierAttempts {
+    /// Whether the run waited, before the snapshot, for sessions that were rewriting the foreign tables behind the
+    /// source.
+    pub is_foreign_awaited: bool,
+    /// Whether to look for rows that are too long for the remote to send, and leave them out.
+    pub leaves_long_rows: bool,
+    /// How many bytes the remote sent in the earlier attempts.
+    pub bytes: i64,
+}
+
+/// Which rows a sync is to compare value by value.
+#[derive(Clone, Debug, Default)]
+pub enum Compare {
+    /// Rows whose versions or digests differ.
+    #[default]
+    Differences,
+    /// The same, and the rows that [`compare`] found to differ.
+    Also(Extent),
+    /// All rows.
+    Everything,
+}
+
+/// How a sync found the rows that differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// By row versions, or because a digest was equal on both sides.
+    Differences,
+    /// By digests of the contents of all rows.
+    Contents,
+    /// By comparing every value of every row.
+    Everything,
+}
+
+/// The rows to stage and compare value by value; all others are known to be equal.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// How many meters of the tenant the remote holds, inside and outside the extent. `None` if all rows are read
+    /// and so get counted anyway.
+    pub(crate) remote_rows: Option<i64>,
+    /// The SQL condition that selects the rows on the remote, for a row named `r`.
+    pub(crate) remote: String,
+    /// The same on the local side, for a row named `l`.
+    pub(crate) local: String,
+}
+
+impl Extent {
+    fn everything() -> Self {
+        Self {
+            remote_rows: None,
+            remote: "true".to_owned(),
+            local: "true".to_owned(),
+        }
+    }
+
+    /// Whether no local row is in it, so that none can be missing on the remote.
+    fn has_no_local_rows(&self) -> bool {
+        self.local == "false"
+    }
+
+    fn nothing(remote_rows: i64) -> Self {
+        Self {
+            remote_rows: Some(remote_rows),
+            remote: "false".to_owned(),
+            local: "false".to_owned(),
+        }
+    }
+
+    /// The union of both extents.
+    fn or(self, other: &Self) -> Self {
+        Self {
+            remote_rows: self.remote_rows,
+            remote: format!("({} or {})", self.remote, other.remote),
+            local: format!("({} or {})", self.local, other.local),
+        }
+    }
+}
+
+/// Whose meters are in a local table without a tenant column. Such a table holds the meters of one tenant only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableOwner {
+    /// No other tenant's: the table is free for the job's tenant.
+    Nobody,
+    /// Those of another tenant, for which it was last synced.
+    Tenant(String),
+    /// Another run is syncing the table for another tenant right now.
+    Running,
+}
+
+/// What a sync did, or what it would do if this was a dry run.
+#[derive(Clone, Debug, Default)]
+pub struct Synced {
+    /// How many meters were inserted, updated, deactivated and so on.
+    pub counts: Counts,
+    /// Whether fewer changes were recorded than made.
+    pub changes_truncated: bool,
+    /// The rows that were rejected.
+    pub rejected: Vec<Rejection>,
+    /// The columns in which the local table stored other values than the sync wrote, for instance because of a
+    /// trigger.
+    pub altered: Vec<String>,
+}
+
+/// How a sync ended.
+#[derive(Debug)]
+pub struct Done {
+    /// What it did, or what it would do if this was a dry run.
+    pub synced: Synced,
+    /// Why the brake would hold back the plan of a dry run. `None` if it would not, or if this was no dry run.
+    pub refusal: Option<SyncError>,
+    /// How the rows that differ were found.
+    pub compared: Compared,
+}
+
+/// The channel on which a sync publishes its progress.
+pub type Observer = watch::Sender<Progress>;
+
+/// Makes the local meters of the job's tenant equal to the tenant's remote rows, inside the two transactions.
+///
+/// The remote transaction ends as soon as everything is read; the caller commits the local one. Changes are recorded
+/// under the job's run. Rejected rows are only returned: the caller logs them.
+pub async fn run(
+    remote: Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    job: &Job<'_>,
+    observer: &Observer,
+) -> Result<Done, SyncError> {
+    enter(observer, Phase::Prepare);
+    if local.is_replica() {
+        return Err(SyncError::TriggersDisabled);
+    }
+    let relations = relations::resolve(&remote, local, job).await?;
+    if relations.may_be_foreign && !job.earlier.is_foreign_awaited {
+        return Err(SyncError::Rewritten(relations.remote_from));
+    }
+    look_for_drift(&relations, job)?;
+    enter(observer, Phase::Read);
+    let versions = Versions::read(&remote, local, &relations, job).await?;
+    if !job.dry_run
+        && let Some(loaded) =
+            Box::pin(load::load(&remote, local, &relations, job, observer)).await?
+    {
+        read::rewritten::commit_unless_rewritten(remote).await?;
+        digest::remember_load(local, &relations, job, versions, &loaded).await?;
+        return Ok(Done::of(loaded, Compared::Everything));
+    }
+    let (difference, compared) = {
+        let _told = read::relay::ReadProgress {
+            remote: &remote,
+            observer,
+            before: job.earlier.bytes,
+        };
+        digest::find(&remote, local, &relations, job, versions.as_ref()).await?
+    };
+    let extent = match difference {
+        Difference::None(rows) => {
+            read::rewritten::commit_unless_rewritten(remote).await?;
+            let synced = Synced::unchanged(rows);
+            if !job.dry_run {
+                digest::remember(local, &relations, job, versions, (false, &synced)).await?;
+            }
+            return Ok(Done::of(synced, compared));
+        }
+        Difference::Within(extent) => extent,
+        Difference::Unclear => Extent::everything(),
+    };
+    let staged = read::stage(remote, local, (&relations, &extent), job, observer).await?;
+    let found = (extent, staged, compared);
+    Box::pin(carry_out(
+        local,
+        (&relations, versions),
+        job,
+        found,
+        observer,
+    ))
+    .await
+}
+
+/// Plans the changes that follow from the staged rows, and applies the plan unless the brake holds it back.
+async fn carry_out(
+    local: &Tx<'_, Local>,
+    (relations, versions): (&Relations, Option<Versions<'_>>),
+    job: &Job<'_>,
+    (extent, staged, compared): (Extent, Staged, Compared),
+    observer: &Observer,
+) -> Result<Done, SyncError> {
+    enter(observer, Phase::Plan);
+    local.hold_rows().await?;
+    let relations = &relations::locks::hold_to_write(local, relations, job).await?;
+    let plan = plan::make(local, relations, job, &extent, &staged).await?;
+    let braked = brake::check(local, relations, job, &plan, &staged).await;
+    if job.dry_run {
+        let refusal = match braked {
+            Err(error) if !error.is_refusal() => return Err(error),
+            braked => braked.err(),
+        };
+        record::changes(local, relations, job, &plan).await?;
+        let done = Done::of(plan.into_synced(job, staged.rejected), compared);
+        return Ok(Done { refusal, ..done });
+    }
+    braked?;
+    record::changes(local, relations, job, &plan).await?;
+    enter(observer, Phase::Apply);
+    let synced = apply::apply(local, relations, job, plan, staged).await?;
+    digest::remember(local, relations, job, versions, (true, &synced)).await?;
+    Ok(Done::of(synced, compared))
+}
+
+fn look_for_drift(relations: &Relations, job: &Job<'_>) -> Result<(), SyncError> {
+    let report = drift::compare(job.known_columns, relations, job.mapping);
+    let report = job.column_report.get_or_init(|| report);
+    match (report.drifted(), job.mapping.on_drift) {
+        (drifted, OnDrift::Fail) if !drifted.is_empty() => {
+            Err(SyncError::Drift(drift::failure(&drifted, relations)))
+        }
+        (_, OnDrift::Fail | OnDrift::Warn) => Ok(()),
+    }
+}
+
+/// Compares the contents of all rows of both sides by two digests with these seeds, and writes nothing.
+///
+/// The seeds must be new for each comparison: rows whose hashes are equal by chance under one pair of seeds are not
+/// equal under another. The observer learns how many bytes the remote sent, even if the comparison fails or is
+/// cancelled.
+///
+/// The local transaction needs no lock, because each side is read as of one moment. If a sync is in progress at the
+/// same time, its changes may show up as a difference; a sync of that difference then finds nothing to do.
+pub async fn compare(
+    remote: Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    job: &Job<'_>,
+    seeds: [u64; 2],
+    observer: &Observer,
+) -> Result<Contents, SyncError> {
+    let contents = {
+        let _told = read::relay::ReadProgress {
+            remote: &remote,
+            observer,
+            before: 0,
+        };
+        let relations = relations::resolve(&remote, local, job).await?;
+        digest::compare_contents(&remote, local, &relations, job, seeds).await?
+    };
+    read::rewritten::commit_unless_rewritten(remote).await?;
+    Ok(contents)
+}
+
+impl Done {
+    fn of(synced: Synced, compared: Compared) -> Self {
+        Self {
+            synced,
+            refusal: None,
+            compared,
+        }
+    }
+}
+
+impl Synced {
+    fn unchanged(rows: i64) -> Self {
+        Self {
+            counts: Counts {
+                unchanged: rows,
+                ..Counts::default()
+            },
+            ..Self::default()
+        }
+    }
+}
+
+fn enter(observer: &Observer, phase: Phase) {
+    observer.send_modify(|progress| progress.enter(phase, Instant::now()));
+}

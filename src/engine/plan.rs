@@ -1,0 +1,314 @@
+//! Makes the plan: finds by set operations what differs between the staged rows and the local table.
+//!
+//! Two values differ if their binary images differ (`record_image_ne`, record comparison,
+//! <https://www.postgresql.org/docs/current/functions-comparisons.html#COMPOSITE-TYPE-COMPARISON>). So NULL differs
+//! from `''` and `1.0` from `1.00`, types without an equality operator such as `json` can be compared, and a
+//! case-insensitive type does not hide a rename. A staged value has been converted to the local type, so a value
+//! that was written once compares equal from then on.
+
+use crate::db::{DbError, Local, Tx, quote};
+use crate::model::{Action, Counts, Rejection};
+
+use super::apply::try_rows::Rows;
+use super::read::{self, Staged};
+use super::{Extent, Job, Relations, SyncError, Synced, candidates};
+
+/// What a sync would change. The rows are in two temporary tables:
+///
+/// - `meter_sync_plan`: one numbered row for each meter to change.
+/// - `meter_sync_unmatched`: the local meters within the extent that are missing on the remote, active or not.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) counts: Counts,
+    /// How many updates make an active meter inactive, because its remote `active` is not true.
+    pub(crate) switched_off: i64,
+    /// The rows of each step, in the order in which they are applied.
+    pub(crate) steps: Vec<(Step, Rows)>,
+}
+
+/// A step of applying a plan. A step that frees unique values comes before a step that takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Deactivate,
+    /// Updates and reactivations.
+    Change,
+    Insert,
+}
+
+impl Step {
+    fn of(action: Action) -> Option<Self> {
+        match action {
+            Action::Deactivate => Some(Self::Deactivate),
+            Action::Update | Action::Reactivate => Some(Self::Change),
+            Action::Insert => Some(Self::Insert),
+            Action::Unknown => None,
+        }
+    }
+}
+
+impl Plan {
+    /// Turns the plan and the rejected rows into the result of the sync, or of the dry run.
+    pub(crate) fn into_synced(self, job: &Job<'_>, rejected: Vec<Rejection>) -> Synced {
+        Synced {
+            changes_truncated: self.counts.changes() > i64::from(job.limits.change_limit),
+            counts: self.counts,
+            rejected,
+            altered: Vec::new(),
+        }
+    }
+}
+
+/// How many times a plan is made at most, if other sessions change its rows meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// Makes the plan. Unless this is a dry run, it locks the local rows of the plan and makes the plan again if one of
+/// them has changed. So nobody can change a row between plan and apply.
+pub(crate) async fn make(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    extent: &Extent,
+    staged: &Staged,
+) -> Result<Plan, SyncError> {
+    let mut attempt = 1;
+    loop {
+        let candidates = match staged.has_candidates && attempt == 1 && !job.dry_run {
+            true => candidates::TABLE,
+            false => &candidates::rows(relations, extent),
+        };
+        local.batch(&plan_sql(relations, candidates)).await?;
+        if job.dry_run {
+            refuse_planned_twice(local, relations).await?;
+            break;
+        }
+        if lock(local, relations).await? {
+            break;
+        }
+        if attempt == ATTEMPTS {
+            return Err(SyncError::PlanKeptChanging(job.tenant.clone()));
+        }
+        attempt += 1;
+        local
+            .batch(
+                "-- drop the outdated plan\ndrop table pg_temp.meter_sync_plan, pg_temp.meter_sync_unmatched",
+            )
+            .await?;
+    }
+    Ok(summary(local, staged).await?)
+}
+
+/// `row(t."a", t."b", ...)` over all columns except the key. Keys that are equal to the local type, such as `a` and
+/// `A` in a case-insensitive type, are the same meter, and the local key is left as it is.
+fn image(row: &str, relations: &Relations) -> String {
+    format!("row({})", relations.list(row, relations.fields()))
+}
+
+fn plan_sql(relations: &Relations, candidates: &str) -> String {
+    let Relations {
+        local,
+        local_filter,
+        ..
+    } = relations;
+    let active = quote::identifier(&relations.active);
+    let same_key = relations.same_key("l", "s");
+    let is_new = relations
+        .key
+        .first()
+        .map(|name| format!("{} is null", relations.column("l", name)))
+        .unwrap_or_default();
+    let missing = relations.same_key("u", "s");
+    let (staged, here) = (image("s", relations), image("l", relations));
+    let staged_active = relations.column("s", &relations.active);
+    let is_switched_off = is_switched_off(relations);
+    let staged_key = relations.list("s", &relations.key);
+    let unmatched_key = relations.list("u", &relations.key);
+    let key = relations.list("d", &relations.key);
+    format!(
+        "-- plan the changes
+create temp table meter_sync_unmatched on commit drop as
+select u.* from {candidates} u
+where not exists (select from pg_temp.meter_sync_stage s where {missing})
+  and not exists (select from pg_temp.meter_sync_aside s where {missing});
+create temp table meter_sync_plan on commit drop as
+select pg_catalog.row_number() over (order by d.step, {key}) as n, d.*
+from (
+    select case when {is_new} then 2 else 1 end as step,
+           case when {is_new} then 'insert'
+                when l.{active} is not true and {staged_active} then 'reactivate'
+                else 'update' end as action,
+           {is_switched_off} as is_switched_off, l.xmin as version, l.ctid as place, {staged_key}
+    from pg_temp.meter_sync_stage s
+    left join {local} l on {same_key} and {local_filter}
+    where {is_new} or pg_catalog.record_image_ne({staged}, {here})
+    union all
+    select 0, 'deactivate', false, u.version, u.place, {unmatched_key}
+    from pg_temp.meter_sync_unmatched u where u.active
+) d;
+analyze pg_temp.meter_sync_plan"
+    )
+}
+
+/// SQL condition: whether a staged row makes an active local row inactive. If `active` is NOT NULL in a plain table,
+/// the table rejects a NULL and the meter stays active, so only `false` counts.
+fn is_switched_off(relations: &Relations) -> String {
+    let here = format!("l.{} is true", quote::identifier(&relations.active));
+    let there = relations.column("s", &relations.active);
+    let active = relations
+        .columns
+        .iter()
+        .find(|column| column.name == relations.active);
+    let is_kept =
+        active.is_some_and(|column| !column.is_nullable) && relations.stores_rows_unchanged;
+    match is_kept {
+        true => format!("({here} and {there} is false)"),
+        false => format!("({here} and {there} is not true)"),
+    }
+}
+
+/// Locks the local rows of the plan against writers, but not against readers or new rows that refer to them. Returns
+/// `false` if one of them has changed since it was planned. Returns an error if several local rows have the same
+/// key: a unique index does not cover the tables that inherit from its table.
+async fn lock(local: &Tx<'_, Local>, relations: &Relations) -> Result<bool, SyncError> {
+    let Relations {
+        local: table,
+        local_filter,
+        ..
+    } = relations;
+    let same_key = relations.same_key("l", "p");
+    // Postgres does not allow a row lock and `count` in one query level, so the lock is in a CTE.
+    let sql = format!(
+        "-- lock the rows of the plan
+with locked as (
+    select l.xmin operator(pg_catalog.=) p.version as as_planned
+    from pg_temp.meter_sync_plan p
+    join {table} l on {same_key} and {local_filter}
+    where p.action <> 'insert'
+    order by p.n
+    for no key update of l
+)
+select pg_catalog.count(*), (select pg_catalog.count(*) from locked),
+       (select pg_catalog.count(*) from locked k where k.as_planned)
+from pg_temp.meter_sync_plan p where p.action <> 'insert'"
+    );
+    let row = local.query_one(&sql, &[]).await?;
+    let [planned, locked, as_planned] = [0, 1, 2].map(|place| row.get::<_, i64>(place));
+    if locked > planned {
+        refuse_planned_twice(local, relations).await?;
+    }
+    if locked > as_planned {
+        return Ok(false);
+    }
+    Ok(planned == as_planned || count_as_planned(local, relations).await? == planned)
+}
+
+/// Counts the local rows of the plan that have not changed since they were planned, locked or not. Row security
+/// keeps us from locking a row that our role may not update. Such a row stays in the plan, and is rejected when the
+/// update skips it. A row that was changed or deleted before it could be locked is not counted, because this
+/// statement sees what is committed by now.
+async fn count_as_planned(local: &Tx<'_, Local>, relations: &Relations) -> Result<i64, DbError> {
+    let sql = format!(
+        "-- count the rows that are as planned
+select pg_catalog.count(distinct p.n)
+from pg_temp.meter_sync_plan p
+join {} l on {} and {}
+where p.action operator(pg_catalog.<>) 'insert' and l.xmin operator(pg_catalog.=) p.version",
+        relations.local,
+        relations.same_key("l", "p"),
+        relations.local_filter
+    );
+    Ok(local.query_one(&sql, &[]).await?.get(0))
+}
+
+/// Returns an error if several local rows have the same key of the plan.
+async fn refuse_planned_twice(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+) -> Result<(), SyncError> {
+    let same_key = relations.same_key("l", "p");
+    let is_planned = format!(
+        "exists (select from pg_temp.meter_sync_plan p where p.action <> 'insert' and {same_key})"
+    );
+    refuse_duplicate_local_keys(local, relations, &is_planned).await
+}
+
+/// Returns an error if several local rows `l` for which the condition holds have the same key.
+pub(crate) async fn refuse_duplicate_local_keys(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    condition: &str,
+) -> Result<(), SyncError> {
+    let (table, filter) = (&relations.local, &relations.local_filter);
+    let (keys, has_key) = (relations.list("l", &relations.key), relations.has_key("l"));
+    let key = relations.key_json("l");
+    let sql = |text: fn(&str) -> String| {
+        format!(
+            "-- look for keys held twice
+select {} from {table} l where {filter} and {has_key} and {condition}
+group by {keys} having pg_catalog.count(*) > 1 order by {keys} limit {}",
+            text(&key),
+            read::DUPLICATES_NAMED
+        )
+    };
+    let rows = local.query_json(sql, &[]).await?;
+    let keys: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    match keys.as_slice() {
+        [] => Ok(()),
+        keys => Err(SyncError::DuplicateLocalKey {
+            table: table.clone(),
+            keys: keys.join(", "),
+        }),
+    }
+}
+
+async fn summary(local: &Tx<'_, Local>, staged: &Staged) -> Result<Plan, DbError> {
+    let mut plan = Plan {
+        counts: Counts::default(),
+        switched_off: 0,
+        steps: Vec::new(),
+    };
+    for row in local.query(SUMMARY, &[]).await? {
+        let (action, first, last): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
+        let action = Action::read(&action);
+        let (Some(step), Some(count)) = (Step::of(action), count_of(&mut plan.counts, action))
+        else {
+            continue;
+        };
+        *count = row.get(3);
+        plan.switched_off += row.get::<_, i64>(4);
+        match plan.steps.iter_mut().find(|(known, _)| *known == step) {
+            Some((_, rows)) => {
+                *rows = Rows {
+                    first: rows.first.min(first),
+                    last: rows.last.max(last),
+                };
+            }
+            None => plan.steps.push((step, Rows { first, last })),
+        }
+    }
+    plan.steps.sort_by_key(|(_, rows)| rows.first);
+    let rejected = i64::try_from(staged.rejected.len()).unwrap_or(i64::MAX);
+    plan.counts.rejected = rejected;
+    plan.counts.unchanged = staged.rows
+        - rejected
+        - plan.counts.inserted
+        - plan.counts.updated
+        - plan.counts.reactivated;
+    Ok(plan)
+}
+
+/// The counter of an action; `None` for an unknown action.
+pub(crate) fn count_of(counts: &mut Counts, action: Action) -> Option<&mut i64> {
+    match action {
+        Action::Insert => Some(&mut counts.inserted),
+        Action::Update => Some(&mut counts.updated),
+        Action::Deactivate => Some(&mut counts.deactivated),
+        Action::Reactivate => Some(&mut counts.reactivated),
+        Action::Unknown => None,
+    }
+}
+
+const SUMMARY: &str = "\
+-- sum up the plan
+select p.action, pg_catalog.min(p.n), pg_catalog.max(p.n), pg_catalog.count(*),
+       pg_catalog.count(*) filter (where p.is_switched_off)
+from pg_temp.meter_sync_plan p group by 1";

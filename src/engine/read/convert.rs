@@ -1,0 +1,400 @@
+//! Converts the rows that a COPY did not take: stages them in types that take any value, converts them set by set,
+//! and rejects those at fault. Each set is converted before more is read, so too many rows at fault end the read.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::db::catalog::Column;
+use crate::db::{DbError, Local, RowFault, Tx, json, param, quote};
+use crate::model::{Fields, Rejection};
+
+use super::copy_format::Format;
+use super::long_rows::Unsendable;
+use super::relay::{Target, copy_again};
+use super::{misfit, recode, rows};
+use crate::engine::apply::reasons;
+use crate::engine::apply::try_rows::{self, RowStatement, Rows, Tried};
+use crate::engine::{Job, Relations, SyncError};
+
+/// Rows that a COPY did not take. They pass through the temporary table `meter_sync_text`, which is created for the
+/// first of them; rows that not even this table takes are rejected.
+#[derive(Debug)]
+pub(in crate::engine) struct Leftover {
+    to: Target,
+    format: Format,
+    /// How many rows there were, including those in `rejected`.
+    pub(in crate::engine) rows: i64,
+    rejected: Vec<Rejection>,
+    unidentified: i64,
+}
+
+/// The rows that were rejected instead of converted.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Converted {
+    pub(in crate::engine) rejected: Vec<Rejection>,
+    /// How many of these have a key that no local row can have.
+    pub(in crate::engine) unidentified: i64,
+}
+
+impl Leftover {
+    /// Starts without rows. `to` is where the COPY was to put them.
+    pub(in crate::engine) fn new(to: Target, format: Format) -> Self {
+        Self {
+            to,
+            format,
+            rows: 0,
+            rejected: Vec::new(),
+            unidentified: 0,
+        }
+    }
+
+    /// Stages and converts the rows, and returns their number. A row with a text that the local encoding cannot
+    /// represent is rejected at once.
+    pub(in crate::engine) async fn take(
+        &mut self,
+        local: &Tx<'_, Local>,
+        relations: &Relations,
+        job: &Job<'_>,
+        pieces: &[Bytes],
+    ) -> Result<i64, SyncError> {
+        self.begin(local, relations).await?;
+        let apart = rows::apart(&self.format, pieces);
+        let mut waiting = vec![apart.as_slice()];
+        while let Some(rows) = waiting.pop() {
+            let Tried::NotWritten(fault) = self.copy(local, relations, rows).await? else {
+                continue;
+            };
+            if let [row] = rows {
+                Box::pin(self.set_aside(local, relations, row, *fault)).await?;
+                self.refuse_too_many(job)?;
+            } else {
+                let (low, high) = rows.split_at(rows.len() / 2);
+                waiting.extend([high, low]);
+            }
+        }
+        let number = i64::try_from(apart.len()).unwrap_or(i64::MAX);
+        self.rows += number;
+        Box::pin(self.convert(local, relations, job)).await?;
+        Ok(number)
+    }
+
+    async fn begin(&self, local: &Tx<'_, Local>, relations: &Relations) -> Result<(), DbError> {
+        if self.rows > 0 {
+            return Ok(());
+        }
+        if let Target::Meters = self.to {
+            super::create_tables(local, relations).await?;
+        }
+        local.batch(&self.create(relations)).await
+    }
+
+    /// Rejects rows that were too long for the remote to send, and returns their number.
+    pub(in crate::engine) async fn take_long(
+        &mut self,
+        local: &Tx<'_, Local>,
+        relations: &Relations,
+        job: &Job<'_>,
+        long: &[Unsendable],
+    ) -> Result<i64, SyncError> {
+        for row in long {
+            self.begin(local, relations).await?;
+            let key = row.key.iter().map(|value| match value {
+                Some(text) => quote::literal(text),
+                None => "null".to_owned(),
+            });
+            let insert = format!(
+                "-- stage a key as text\ninsert into pg_temp.meter_sync_text ({}) values ({})",
+                relations.places(&relations.key),
+                key.collect::<Vec<_>>().join(", ")
+            );
+            let tried = try_rows::attempt(local, async {
+                local.batch(&insert).await.map(|()| Tried::Written)
+            });
+            let (key, is_known) = match tried.await? {
+                Tried::Written => self.named(local, relations).await?,
+                Tried::NotWritten(_) => (row.named(relations), false),
+            };
+            let reason = row.reason();
+            self.rejected.push(Rejection { key, reason });
+            self.unidentified += i64::from(!is_known);
+            self.rows += 1;
+            self.refuse_too_many(job)?;
+        }
+        Ok(i64::try_from(long.len()).unwrap_or(i64::MAX))
+    }
+
+    /// Records the key that was staged last, and deletes that row from the text table.
+    async fn named(
+        &self,
+        local: &Tx<'_, Local>,
+        relations: &Relations,
+    ) -> Result<(Fields, bool), DbError> {
+        let n: i64 = local.query_one(LAST, &[]).await?.get(0);
+        let named = set_aside(local, relations, n).await?;
+        local.execute(TAKE_BACK, &[param::bigint(n)]).await?;
+        Ok(named)
+    }
+
+    fn create(&self, relations: &Relations) -> String {
+        let columns: Vec<String> = relations
+            .columns
+            .iter()
+            .map(|column| {
+                format!(
+                    "{} {}",
+                    relations.place(&column.name),
+                    self.format.loosest(column)
+                )
+            })
+            .collect();
+        format!(
+            "-- create the text staging table
+create temp table meter_sync_text ({}, n bigint generated always as identity) on commit drop",
+            columns.join(", ")
+        )
+    }
+
+    async fn copy(
+        &self,
+        local: &Tx<'_, Local>,
+        relations: &Relations,
+        rows: &[Bytes],
+    ) -> Result<Tried, DbError> {
+        let (columns, format) = (relations.places(&relations.names), self.format.to_read());
+        let write = format!(
+            "-- stage the meters as text\ncopy pg_temp.meter_sync_text ({columns}) from stdin ({format})"
+        );
+        let copied = copy_again(local, (&write, &self.format), rows);
+        try_rows::attempt(local, async { copied.await.map(|_rows| Tried::Written) }).await
+    }
+
+    /// Rejects a row with a text that cannot be stored locally.
+    async fn set_aside(
+        &mut self,
+        local: &Tx<'_, Local>,
+        relations: &Relations,
+        row: &Bytes,
+        fault: RowFault,
+    ) -> Result<(), DbError> {
+        let reason = Box::pin(self.reason(local, relations, row, fault)).await?;
+        let place = |name: &String| relations.names.iter().position(|known| known == name);
+        let key: Vec<usize> = relations.key.iter().filter_map(place).collect();
+        let bare = [rows::only(&self.format, row, &key)];
+        let (key, is_known) = match self.copy(local, relations, &bare).await? {
+            Tried::Written => self.named(local, relations).await?,
+            Tried::NotWritten(_) => {
+                let shown = |name: &String| {
+                    let place = relations.names.iter().position(|known| known == name)?;
+                    let value = rows::shown(&self.format, row, place);
+                    Some((name.clone(), value.map_or(Value::Null, Value::String)))
+                };
+                (relations.key.iter().filter_map(shown).collect(), false)
+            }
+        };
+        self.rejected.push(Rejection { key, reason });
+        self.unidentified += i64::from(!is_known);
+        Ok(())
+    }
+
+    /// Finds out why a row cannot be staged, by trying its values one by one.
+    async fn reason(
+        &self,
+        local: &Tx<'_, Local>,
+        relations: &Relations,
+        row: &Bytes,
+        fault: RowFault,
+    ) -> Result<String, DbError> {
+        for (place, name) in relations.names.iter().enumerate() {
+            let alone = [rows::only(&self.format, row, &[place])];
+            let tried = try_rows::attempt(local, async {
+                self.copy(local, relations, &alone)
+                    .await
+                    .map(|tried| match tried {
+                        // The value was only tried, so undo it.
+                        Tried::Written => Tried::NotWritten(Box::new(RowFault::skipped())),
+                        Tried::NotWritten(fault) => Tried::NotWritten(fault),
+                    })
+            });
+            if let Tried::NotWritten(fault) = Box::pin(tried).await?
+                && !fault.is_skip()
+            {
+                let value = rows::shown(&self.format, row, place);
+                let lost = recode::fault(local, &self.format, (row, place)).await?;
+                let fault = lost.unwrap_or(*fault);
+                return reasons::of_value(local, relations, &fault, (name, value.as_deref())).await;
+            }
+        }
+        Ok(reasons::plain(&fault))
+    }
+
+    fn refuse_too_many(&self, job: &Job<'_>) -> Result<(), SyncError> {
+        let limit = job.limits.rejected_limit as usize;
+        match self.rejected.last() {
+            Some(last) if self.rejected.len() > limit => Err(too_many(job, last.reason.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The rows that were rejected.
+    pub(in crate::engine) fn converted(self) -> Converted {
+        Converted {
+            rejected: self.rejected,
+            unidentified: self.unidentified,
+        }
+    }
+
+    /// Moves the rows of the text table to the staging table, and rejects those that do not convert.
+    async fn convert(
+        &mut self,
+        local: &Tx<'_, Local>,
+        relations: &Relations,
+        job: &Job<'_>,
+    ) -> Result<(), SyncError> {
+        let (columns, values) = (
+            relations.places(&relations.names),
+            values(relations, &relations.names),
+        );
+        let convert = RowStatement {
+            sql: format!(
+                "-- convert the staged rows
+insert into pg_temp.meter_sync_stage ({columns}) select {} from {}
+where t.n >= $1 and t.n <= $2",
+                values.list, values.from
+            ),
+            has_gaps: true,
+            checks: false,
+        };
+        let ends = local.query_one(ENDS, &[]).await?;
+        let (Some(first), Some(last)) = (ends.get(0), ends.get(1)) else {
+            return Ok(());
+        };
+        let all = Rows { first, last };
+        let left = (job.limits.rejected_limit as usize).saturating_sub(self.rejected.len());
+        let bad = try_rows::all_but_the_bad(local, vec![all], left, INDEX, &convert);
+        let bad = bad.await?;
+        let bad = bad.map_err(|fault| too_many(job, reasons::plain(&fault)))?;
+        for (row, fault) in bad {
+            let reason = misfit::reason(local, relations, (row, fault)).await?;
+            let (key, is_known) = set_aside(local, relations, row).await?;
+            self.rejected.push(Rejection { key, reason });
+            self.unidentified += i64::from(!is_known);
+        }
+        local.batch(EMPTY).await?;
+        Ok(())
+    }
+}
+
+fn too_many(job: &Job<'_>, reason: String) -> SyncError {
+    SyncError::TooManyRejected {
+        tenant: job.tenant.clone(),
+        limit: job.limits.rejected_limit as usize,
+        reason,
+    }
+}
+
+const LAST: &str = "\
+-- look up the last staged row
+select pg_catalog.max(t.n) from pg_temp.meter_sync_text t";
+
+const TAKE_BACK: &str = "\
+-- take a row out of the text staging table
+delete from pg_temp.meter_sync_text t where t.n = $1";
+
+const ENDS: &str = "\
+-- look up which rows are staged
+select pg_catalog.min(t.n), pg_catalog.max(t.n) from pg_temp.meter_sync_text t";
+
+const EMPTY: &str = "-- empty the text staging table\ntruncate pg_temp.meter_sync_text";
+
+/// The search for the rows at fault looks rows up by number many times.
+const INDEX: &str = "\
+-- index the text staging table
+create index if not exists meter_sync_text_n on pg_temp.meter_sync_text (n);
+analyze pg_temp.meter_sync_text (n)";
+
+/// SQL that converts values of the text table `t` to their local types.
+pub(in crate::engine) struct Values {
+    /// The select list.
+    pub(in crate::engine) list: String,
+    /// The `from` clause.
+    pub(in crate::engine) from: String,
+}
+
+/// Converts columns of the text table to their local types, without length or precision. Those are applied by the
+/// assignment, which refuses a value that an explicit cast would cut off
+/// (<https://www.postgresql.org/docs/current/typeconv-query.html>).
+pub(in crate::engine) fn values(relations: &Relations, names: &[String]) -> Values {
+    let column = |name: &str| relations.columns.iter().find(|column| column.name == name);
+    let is_read = |name: &str| column(name).is_some_and(is_read_by_input);
+    let list = quote::list(names, ", ", |name| match is_read(name) {
+        true => relations.column("i", name),
+        false => {
+            let base_type = column(name).map_or("text", |column| column.base_type.as_str());
+            format!("{}::{base_type}", relations.column("t", name))
+        }
+    });
+    let read: Vec<&String> = names.iter().filter(|name| is_read(name)).collect();
+    let mut from = "pg_temp.meter_sync_text t".to_owned();
+    if !read.is_empty() {
+        let texts = relations.list("t", read.iter().copied());
+        let types = quote::list(read, ", ", |name| {
+            let exact_type = column(name).map_or("text", |column| column.exact_type.as_str());
+            format!("{} {exact_type}", relations.place(name))
+        });
+        from.push_str(&format!(
+            "
+cross join lateral pg_catalog.json_to_record((select pg_catalog.row_to_json(x) from (select {texts}) x)) i ({types})"
+        ));
+    }
+    Values { list, from }
+}
+
+/// Whether a text must go through the input function of the type with its modifiers, as in COPY. A cast does the
+/// same, but not for types with their own cast from text (`regclass`, some user-defined types) or for an interval,
+/// whose fields decide what a bare number means. In SQL only `json_to_record` calls the input function of any type.
+fn is_read_by_input(column: &Column) -> bool {
+    !column.is_builtin || column.base_type == "regclass" || has_interval_fields(column)
+}
+
+/// Whether the column is an interval limited to some fields or to fewer fractional digits.
+pub(in crate::engine) fn has_interval_fields(column: &Column) -> bool {
+    let is_interval = ["interval", "interval[]"].contains(&column.base_type.as_str());
+    is_interval && column.exact_type != column.base_type
+}
+
+/// Records the key of a rejected row, so that its meter does not count as missing on the remote. Returns the key,
+/// and whether a local row could have it.
+async fn set_aside(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    row: i64,
+) -> Result<(Fields, bool), DbError> {
+    let key = relations.places(&relations.key);
+    let values = values(relations, &relations.key);
+    let remember = format!(
+        "-- reject a row
+insert into pg_temp.meter_sync_aside as a ({key})
+select {} from {} where t.n = $1
+returning {}::text, {}",
+        values.list,
+        values.from,
+        relations.key_json("a"),
+        relations.has_key("a")
+    );
+    let mut found = None;
+    let tried = try_rows::attempt(local, async {
+        found = Some(local.query_one(&remember, &[param::bigint(row)]).await?);
+        Ok(Tried::Written)
+    });
+    if let (Tried::Written, Some(key)) = (tried.await?, found) {
+        return Ok((json::stored_fields(key.get(0)), key.get(1)));
+    }
+    // No local row can have a key that does not convert. The key is reported as the remote sent it.
+    let name = format!(
+        "-- name the rejected row
+select {}::text from pg_temp.meter_sync_text t where t.n = $1",
+        relations.key_json("t")
+    );
+    let named = local.query_one(&name, &[param::bigint(row)]).await?;
+    Ok((json::stored_fields(named.get(0)), false))
+}

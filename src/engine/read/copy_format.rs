@@ -1,0 +1,282 @@
+//! Chooses the COPY format in which rows pass from the remote to the local server.
+
+use crate::db::catalog::Column;
+use crate::db::{Local, Remote, Tx, quote};
+
+use crate::engine::Relations;
+
+/// The COPY format that both servers use (<https://www.postgresql.org/docs/current/sql-copy.html>).
+#[derive(Clone, Debug)]
+pub(in crate::engine) enum Format {
+    /// Text, which can be converted to any type.
+    Text {
+        /// The encoding that the remote is told to write; `None` for the connection's encoding, UTF-8.
+        written: Option<String>,
+        /// The encoding in which the local server reads it; `None` for UTF-8.
+        read: Option<String>,
+        /// The encoding that the remote writes, if the rows are converted to UTF-8 on the way (`recode`); `None` if
+        /// they are not.
+        recoded: Option<String>,
+    },
+    /// The binary format, which takes less work and more bytes.
+    Binary,
+}
+
+/// Types with the same binary format in all servers since version 14. `interval` is not one of them: servers before
+/// version 17 silently read its infinity as some number of days.
+const ONE_FORM: &[&str] = &[
+    "boolean",
+    "smallint",
+    "integer",
+    "bigint",
+    "real",
+    "double precision",
+    "numeric",
+    "text",
+    "character varying",
+    "bpchar",
+    "bytea",
+    "uuid",
+    "date",
+    "time without time zone",
+    "timestamp without time zone",
+    "timestamp with time zone",
+    "inet",
+    "cidr",
+    "json",
+    "jsonb",
+];
+
+/// How many bytes of `bytea` a row may have in the text format, which doubles them. A server cannot write a row of 1
+/// GiB: the COPY would fail. If a row has more bytes, a text that is no `bytea` is sent instead, so that the local
+/// server rejects the row.
+const MOST_BYTES: u32 = 500_000_000;
+const NO_BYTES: &str = "'too many bytes to cross as text \\'::pg_catalog.text";
+
+const UTF8: &str = "UTF8";
+const NO_ENCODING: &str = "SQL_ASCII";
+
+impl Format {
+    /// Chooses the fastest format: on a near connection the one with the least work, on a distant one, whose
+    /// bandwidth is assumed to be low, the one with the fewest bytes.
+    pub(in crate::engine) fn quickest(
+        remote: &Tx<'_, Remote>,
+        local: &Tx<'_, Local>,
+        relations: &Relations,
+    ) -> Self {
+        let mut columns = relations.remote_columns.iter().zip(&relations.columns);
+        let is_alike = columns.all(|(there, here)| {
+            there.is_builtin
+                && here.is_builtin
+                && there.base_type == here.base_type
+                && ONE_FORM.contains(&here.base_type.as_str())
+        });
+        let is_any_text_taken =
+            remote.encoding() == UTF8 && [UTF8, NO_ENCODING].contains(&local.encoding());
+        match is_alike && is_any_text_taken && remote.is_near() {
+            true => Self::Binary,
+            false => Self::text(remote.encoding(), local.encoding()),
+        }
+    }
+
+    /// The text format between databases with these encodings. The conversion is left to the local server, which can
+    /// find and reject a row that does not convert. On the remote, the first such text would end the whole COPY.
+    fn text(there: &str, here: &str) -> Self {
+        let named = |name: &str| Some(name.to_owned());
+        let (written, read, recoded) = match (there, here) {
+            (NO_ENCODING, _) => (named(NO_ENCODING), None, None),
+            (UTF8, _) => (None, None, None),
+            (there, UTF8) => (named(there), named(there), None),
+            // Every encoding can be converted to UTF-8, but few can be converted to another one. A text without a
+            // counterpart in UTF-8 is rejected even if both sides could store it, because it could not be shown to
+            // anybody.
+            (there, _) => (named(there), None, named(there)),
+        };
+        Self::Text {
+            written,
+            read,
+            recoded,
+        }
+    }
+
+    /// The encoding that the remote writes, if rows must be converted to UTF-8 before the local server reads them;
+    /// `None` if they need not be.
+    pub(in crate::engine) fn recoded(&self) -> Option<&str> {
+        match self {
+            Self::Text { recoded, .. } => recoded.as_deref(),
+            Self::Binary => None,
+        }
+    }
+
+    /// The select list that sends the columns of a remote row `r`.
+    pub(in crate::engine) fn columns(&self, relations: &Relations) -> Vec<String> {
+        let both = || relations.remote_columns.iter().zip(&relations.columns);
+        let sent = both().map(|(there, here)| {
+            let value = format!("r.{}", quote::identifier(&there.name));
+            cast(relations, (there, here), &value).unwrap_or(value)
+        });
+        let Self::Text { .. } = self else {
+            return sent.collect();
+        };
+        let is_bytes = |(there, here): (&Column, &Column)| {
+            there.base_type == "bytea" && here.base_type == "bytea"
+        };
+        let lengths: Vec<String> = both()
+            .zip(sent.clone())
+            .filter(|(both, _)| is_bytes(*both))
+            .map(|(_, value)| {
+                format!("coalesce(pg_catalog.octet_length({value}), 0)::pg_catalog.int8")
+            })
+            .collect();
+        let length = lengths.join(" operator(pg_catalog.+) ");
+        let is_too_long = format!("{length} operator(pg_catalog.>) {MOST_BYTES}::pg_catalog.int8");
+        let guarded = both().zip(sent).map(|(both, value)| match is_bytes(both) {
+            true => {
+                format!("case when {is_too_long} then {NO_BYTES} else {value}::pg_catalog.text end")
+            }
+            false => value,
+        });
+        guarded.collect()
+    }
+
+    /// The options of the COPY on the remote.
+    pub(in crate::engine) fn to_write(&self) -> String {
+        match self {
+            Self::Text { written, .. } => text_options(written.as_deref()),
+            Self::Binary => "format binary".to_owned(),
+        }
+    }
+
+    /// The options of the COPY on the local server.
+    pub(in crate::engine) fn to_read(&self) -> String {
+        match self {
+            Self::Text { read, .. } => text_options(read.as_deref()),
+            Self::Binary => "format binary".to_owned(),
+        }
+    }
+
+    /// A type that takes every value of the column in this format, for staging.
+    pub(in crate::engine) fn loosest<'c>(&self, column: &'c Column) -> &'c str {
+        match self {
+            Self::Text { .. } => "text",
+            Self::Binary => &column.base_type,
+        }
+    }
+}
+
+fn text_options(encoding: Option<&str>) -> String {
+    encoding.map_or_else(
+        || "format text".to_owned(),
+        |encoding| format!("format text, encoding {}", quote::literal(encoding)),
+    )
+}
+
+/// SQL that casts a remote value to a text for a local column of another type. `None` if the value is sent as its
+/// own type writes it.
+///
+/// The local type usually reads that text. If an assignment cast would give another value, or would accept what the
+/// local type refuses as text, that cast is made on the remote. A text column outside the key takes the text
+/// unchanged, with the blanks of a `char(n)` and with `t` or `f` for a boolean. In a key the blanks are removed, so
+/// that `'1'` and `'1   '` are one key.
+///
+/// A cast must not fail on the remote, because the first failure ends a COPY. So a value that does not fit is sent
+/// without the cast, and the local server refuses it.
+pub(in crate::engine) fn cast(
+    relations: &Relations,
+    (there, here): (&Column, &Column),
+    value: &str,
+) -> Option<String> {
+    if !there.is_builtin || there.base_type == here.base_type {
+        return None;
+    }
+    let to = here.base_type.as_str();
+    let is_text = TEXTS.contains(&to);
+    if is_text && !relations.key.contains(&here.name) {
+        return None;
+    }
+    let from = there.base_type.as_str();
+    match from {
+        // This cast removes the padding blanks, which are not part of the value.
+        "bpchar" => return Some(format!("{value}::pg_catalog.text")),
+        // This cast gives `true`, while the type itself writes `t`.
+        "boolean" if is_text => return Some(format!("{value}::pg_catalog.text")),
+        "numeric" if INTEGERS.contains(&to) => {
+            return Some(format!("pg_catalog.round({value}, 0)::pg_catalog.text"));
+        }
+        _ => {}
+    }
+    let (from, to, is_array) = match (from.strip_suffix("[]"), to.strip_suffix("[]")) {
+        (Some(from), Some(to)) => (from, to, "[]"),
+        (None, None) => (from, to, ""),
+        (Some(_), None) | (None, Some(_)) => return None,
+    };
+    let (through, fits) = assigned(from, to)?;
+    let made = format!("{value}::pg_catalog.{through}{is_array}::pg_catalog.text");
+    let Some(fits) = fits else {
+        return Some(made);
+    };
+    let fits = match is_array {
+        "" => fits(value),
+        _ => format!(
+            "coalesce((select pg_catalog.bool_and({}) from pg_catalog.unnest({value}) e (v)), true)",
+            fits("e.v")
+        ),
+    };
+    Some(format!(
+        "case when {fits} then {made} else {value}::pg_catalog.text end"
+    ))
+}
+
+/// Makes an SQL condition on a value.
+type Fits = fn(&str) -> String;
+
+/// The type to cast a value to on the remote, if an assignment cast gives another value than its text does
+/// (`pg_cast` lists these casts); with the condition under which that cast cannot fail, if it can fail at all.
+fn assigned(from: &str, to: &str) -> Option<(&'static str, Option<Fits>)> {
+    let is_integer = INTEGERS.contains(&to);
+    match from {
+        "money" if is_integer || to == "numeric" => Some(("numeric", None)),
+        "numeric" if is_integer => Some(("int8", Some(is_bigint))),
+        "real" | "double precision" if is_integer => Some(("int8", Some(is_bigint_float))),
+        "inet" if to == "cidr" => Some(("cidr", None)),
+        "macaddr8" if to == "macaddr" => Some(("macaddr", Some(is_macaddr))),
+        "box" if to == "polygon" => Some(("polygon", None)),
+        "point" if to == "box" => Some(("box", None)),
+        "oid" if to == "integer" => Some(("int4", None)),
+        of_catalog if of_catalog.starts_with("reg") => match to {
+            "integer" => Some(("int4", None)),
+            "bigint" => Some(("int8", None)),
+            "oid" => Some(("oid", None)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn is_bigint(value: &str) -> String {
+    between(
+        value,
+        "numeric",
+        ["-9223372036854775808.5", "9223372036854775807.5"],
+    )
+}
+
+fn is_bigint_float(value: &str) -> String {
+    between(value, "float8", ["-9.2e18", "9.2e18"])
+}
+
+fn between(value: &str, of: &str, [low, high]: [&str; 2]) -> String {
+    format!(
+        "{value} operator(pg_catalog.>) '{low}'::pg_catalog.{of} and {value} operator(pg_catalog.<) '{high}'::pg_catalog.{of}"
+    )
+}
+
+/// SQL condition: whether the 8 bytes were made from a 6-byte address.
+fn is_macaddr(value: &str) -> String {
+    format!(
+        "pg_catalog.substr({value}::pg_catalog.text, 10, 5) operator(pg_catalog.=) 'ff:fe'::pg_catalog.text"
+    )
+}
+
+const TEXTS: &[&str] = &["text", "character varying", "bpchar"];
+const INTEGERS: &[&str] = &["smallint", "integer", "bigint"];

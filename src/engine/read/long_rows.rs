@@ -1,0 +1,192 @@
+//! Finds remote rows that are too long for the remote server to send: a row of 1 GiB ends the COPY with an error.
+//!
+//! Measuring rows means looking at each value, so it is done only after a COPY has failed for this reason. The run
+//! then starts over, reads the other rows, and rejects the long ones by their keys.
+
+use crate::db::catalog::Column;
+use crate::db::{DbError, Remote, Tx, quote};
+use crate::model::Fields;
+
+use super::copy_format::{self, Format};
+use crate::engine::{Extent, Job, Relations};
+
+/// The length of the longest row that is read. A server cannot make a text of 1 GiB; the difference leaves room for
+/// short parts such as separators.
+const MOST_BYTES: i64 = 1_073_000_000;
+
+/// A remote row that is left out because it is too long.
+#[derive(Debug)]
+pub(in crate::engine) struct Unsendable {
+    /// The values of its key as texts; `None` for NULL.
+    pub(in crate::engine) key: Vec<Option<String>>,
+    /// How many bytes it may take, as digits.
+    pub(in crate::engine) bytes: String,
+}
+
+impl Unsendable {
+    /// Why it is rejected.
+    pub(in crate::engine) fn reason(&self) -> String {
+        format!(
+            "the row may take {} bytes on the way, and a server sends no row of 1 GiB",
+            self.bytes
+        )
+    }
+
+    /// Its key as the remote sent it, for a key that no local row can have.
+    pub(in crate::engine) fn named(&self, relations: &Relations) -> Fields {
+        let values = self.key.iter().map(|value| match value {
+            Some(text) => serde_json::Value::String(text.clone()),
+            None => serde_json::Value::Null,
+        });
+        relations.key.iter().cloned().zip(values).collect()
+    }
+}
+
+/// SQL that leaves rows `r` that are too long out of what the remote sends: ` and` with a condition. Empty if no
+/// such row is to be left out.
+pub(in crate::engine) fn left_out(relations: &Relations, job: &Job<'_>, format: &Format) -> String {
+    match job.earlier.leaves_long_rows {
+        true => format!(
+            " and {} operator(pg_catalog.<=) {MOST_BYTES}::pg_catalog.int8",
+            bytes(relations, format)
+        ),
+        false => String::new(),
+    }
+}
+
+/// Finds the rows that were left out, at most one more than may be rejected.
+pub(in crate::engine) async fn find(
+    remote: &Tx<'_, Remote>,
+    (relations, extent): (&Relations, &Extent),
+    job: &Job<'_>,
+    format: &Format,
+) -> Result<Vec<Unsendable>, DbError> {
+    let (from, filter, within) = (
+        &relations.remote_from,
+        &relations.remote_filter,
+        &extent.remote,
+    );
+    let keys = relations.key.iter().filter_map(|name| {
+        let both = pairs(relations).find(|(_, here)| here.name == *name)?;
+        let value = format!("r.{}", quote::identifier(&both.0.name));
+        Some(copy_format::cast(relations, both, &value).unwrap_or(value))
+    });
+    let keys: Vec<String> = keys.collect();
+    let bytes = bytes(relations, format);
+    let rows = remote
+        .simple(&format!(
+            "-- look for rows that are too long
+select {}, {bytes} from {from} r
+where {filter} and {within} and {bytes} operator(pg_catalog.>) {MOST_BYTES}::pg_catalog.int8
+limit {} + 1",
+            keys.join(", "),
+            job.limits.rejected_limit
+        ))
+        .await?;
+    let long = |row: &tokio_postgres::SimpleQueryRow| Unsendable {
+        key: (0..relations.key.len())
+            .map(|place| row.get(place).map(str::to_owned))
+            .collect(),
+        bytes: row.get(relations.key.len()).unwrap_or_default().to_owned(),
+    };
+    Ok(rows.iter().map(long).collect())
+}
+
+fn pairs(relations: &Relations) -> impl Iterator<Item = (&Column, &Column)> {
+    relations.remote_columns.iter().zip(&relations.columns)
+}
+
+/// SQL: how many bytes a remote row `r` may take.
+fn bytes(relations: &Relations, format: &Format) -> String {
+    let bytes = pairs(relations).map(|(there, _)| {
+        let value = format!("r.{}", quote::identifier(&there.name));
+        let of_value = of_value(&value, &there.base_type, format);
+        format!("coalesce({of_value}, 0::pg_catalog.int8)")
+    });
+    let bytes = bytes.collect::<Vec<_>>().join(" operator(pg_catalog.+) ");
+    format!("({bytes})")
+}
+
+/// Types whose texts are short or consist of digits, and need no quotes or backslashes.
+const PLAIN: &[&str] = &[
+    "boolean",
+    "smallint",
+    "integer",
+    "bigint",
+    "real",
+    "double precision",
+    "numeric",
+    "money",
+    "oid",
+    "uuid",
+    "date",
+    "time without time zone",
+    "timestamp without time zone",
+    "timestamp with time zone",
+    "interval",
+    "inet",
+    "cidr",
+];
+
+/// Types whose text has one digit for each bit. `format_type` writes `bit` without a length in quotes.
+const BITS: &[&str] = &["\"bit\"", "bit varying"];
+
+/// SQL: how many bytes one value may take. The stored size says nothing, because a stored value may be compressed. A
+/// value is converted to text only if the text comes out no longer than the value.
+fn of_value(value: &str, type_: &str, format: &Format) -> String {
+    // In the text format each character may have a backslash before it, and each byte of a `bytea` is two digits.
+    let factor: u8 = match format {
+        Format::Binary => 1,
+        Format::Text { .. } => 2,
+    };
+    let as_text = || format!("pg_catalog.octet_length({value}::pg_catalog.text)");
+    match type_ {
+        "text" | "character varying" | "bpchar" | "bytea" => {
+            times(&format!("pg_catalog.octet_length({value})"), factor)
+        }
+        "json" | "xml" => times(&as_text(), factor),
+        "jsonb" => of_jsonb(value),
+        plain if PLAIN.contains(&plain) => times(&as_text(), 1),
+        bits if BITS.contains(&bits) => times(&format!("pg_catalog.length({value})"), 1),
+        array if array.ends_with("[]") => of_elements(value, array.trim_end_matches("[]"), format),
+        // `citext` can be in any schema.
+        citext if citext.rsplit('.').next() == Some("citext") => times(&as_text(), factor),
+        // Another type may write a backslash before each of its characters, and COPY doubles that backslash.
+        _ => times(&uncompressed(value), 2 * factor),
+    }
+}
+
+fn times(bytes: &str, factor: u8) -> String {
+    format!("({bytes}::pg_catalog.int8 operator(pg_catalog.*) {factor}::pg_catalog.int8)")
+}
+
+/// SQL: the size of a value without compression, since a value inside an array is not compressed.
+fn uncompressed(value: &str) -> String {
+    format!("pg_catalog.pg_column_size(array[{value}])")
+}
+
+/// SQL: how many bytes a `jsonb` value may take. A control character becomes six characters in the text, one of them
+/// a backslash that COPY doubles. A number of a few bytes may have many digits, so each number is measured as text.
+fn of_jsonb(value: &str) -> String {
+    format!(
+        "({} operator(pg_catalog.+) coalesce((
+     select pg_catalog.sum(pg_catalog.octet_length(u.e::pg_catalog.text))::pg_catalog.int8
+     from pg_catalog.jsonb_path_query({value}, 'strict $.** ? (@.type() == \"number\")') u (e)), 0::pg_catalog.int8))",
+        times(&uncompressed(value), 7)
+    )
+}
+
+/// SQL: how many bytes the elements of an array take, each with its separator. The array is not converted to text as
+/// a whole, because that would fail if it is too long.
+fn of_elements(value: &str, type_: &str, format: &Format) -> String {
+    // The text of an array may have a backslash before each character of an element, too.
+    let factor = match PLAIN.contains(&type_) || BITS.contains(&type_) {
+        true => 1,
+        false => 2,
+    };
+    let element = times(&of_value("u.e", type_, format), factor);
+    format!(
+        "(select pg_catalog.sum(coalesce({element}, 4::pg_catalog.int8) operator(pg_catalog.+) 4::pg_catalog.int8)::pg_catalog.int8
+ from (select pg_catalog.unnest({value}) as e) u)"
+    )
+}

@@ -1,0 +1,63 @@
+//! Finds which value of a row does not fit its column. The server names the value only in the words of its message.
+
+use crate::db::{DbError, Local, RowFault, Tx, param};
+
+use super::convert::values;
+use crate::engine::Relations;
+use crate::engine::apply::reasons;
+use crate::engine::apply::try_rows::{self, Tried};
+
+/// Returns the reason why a row of the text staging table does not convert. It halves the columns until the one at
+/// fault is left.
+pub(in crate::engine) async fn reason(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    (row, fault): (i64, RowFault),
+) -> Result<String, DbError> {
+    let mut names = relations.names.as_slice();
+    let mut fault = fault;
+    while names.len() > 1 {
+        let (left, right) = names.split_at(names.len() / 2);
+        names = right;
+        for half in [left, right] {
+            if let Some(found) = tried(local, relations, half, row).await? {
+                (names, fault) = (half, found);
+                break;
+            }
+        }
+    }
+    let Some(name) = names.first() else {
+        return Ok(reasons::plain(&fault));
+    };
+    let sql = format!(
+        "-- look up the value that does not fit
+select pg_catalog.left({}::text, {} + 1) from pg_temp.meter_sync_text t where t.n = $1",
+        relations.column("t", name),
+        reasons::SHOWN
+    );
+    let value = local.query_one(&sql, &[param::bigint(row)]).await?;
+    reasons::of_value(local, relations, &fault, (name, value.get(0))).await
+}
+
+/// Tries to convert these columns of the row, and then undoes that. Returns the fault; `None` if they convert.
+async fn tried(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    names: &[String],
+    row: i64,
+) -> Result<Option<RowFault>, DbError> {
+    let (columns, values) = (relations.places(names), values(relations, names));
+    let sql = format!(
+        "-- try some values
+insert into pg_temp.meter_sync_stage ({columns}) select {} from {} where t.n = $1",
+        values.list, values.from
+    );
+    let tried = try_rows::attempt(local, async {
+        local.execute(&sql, &[param::bigint(row)]).await?;
+        Ok(Tried::NotWritten(Box::new(RowFault::skipped())))
+    });
+    Ok(match tried.await? {
+        Tried::NotWritten(fault) if !fault.is_skip() => Some(*fault),
+        Tried::NotWritten(_) | Tried::Written => None,
+    })
+}

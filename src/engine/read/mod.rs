@@ -1,0 +1,236 @@
+//! Reads the tenant's remote rows into a local staging table.
+//!
+//! The staging table has the types of the local columns, so a value is decoded once, by the local server, from the
+//! bytes that the remote wrote. Rows with a value that the local type does not take are rejected.
+
+use tokio_postgres::Row;
+
+use crate::db::{DbError, Local, Remote, Tx, both, json, quote};
+use crate::model::{Rejection, TenantId};
+
+use super::relations::policies::may_hide_rows;
+use super::{Extent, Job, Observer, Relations, SyncError, candidates};
+use convert::Converted;
+use copy_format::Format;
+use relay::Target;
+
+pub(super) mod convert;
+pub(super) mod copy_format;
+mod long_rows;
+mod misfit;
+mod recode;
+pub(super) mod relay;
+pub(super) mod rewritten;
+mod rows;
+
+/// The tenant's remote rows in the temporary table `meter_sync_stage`. The keys of rejected rows are in
+/// `meter_sync_aside`.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    /// How many rows the remote has for the tenant: staged, rejected, or outside the extent.
+    pub(crate) rows: i64,
+    /// The rows that were rejected.
+    pub(crate) rejected: Vec<Rejection>,
+    /// How many of these have a key that no local row can have.
+    pub(crate) unidentified: i64,
+    /// Whether the local rows of the extent are in the temporary table of [`candidates::select`].
+    pub(crate) has_candidates: bool,
+    /// Whether the remote shows no row at all, and row security may be the reason.
+    pub(crate) may_be_hidden: bool,
+}
+
+/// Reads the tenant's rows into the staging table, and ends the remote transaction, so that the remote does not keep
+/// a snapshot while we plan and write.
+pub(crate) async fn stage(
+    remote: Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    (relations, extent): (&Relations, &Extent),
+    job: &Job<'_>,
+    observer: &Observer,
+) -> Result<Staged, SyncError> {
+    create_tables(local, relations).await?;
+    let to = (Target::Stage, Format::quickest(&remote, local, relations));
+    let reading = relay::start(&remote, (relations, extent), to, job);
+    // If all rows are read, all local rows are candidates, and a table of them would only cost time.
+    let has_candidates = extent.remote_rows.is_some() && !extent.has_no_local_rows();
+    let selecting = async {
+        match has_candidates {
+            true => candidates::select(local, relations, extent).await,
+            false => Ok(()),
+        }
+    };
+    let (reading, ()) = both(reading, selecting).await?;
+    let sides = (&remote, local);
+    let relayed = relay::relay(sides, (relations, extent), reading, job, observer).await?;
+    let rows = extent.remote_rows.unwrap_or(relayed.rows);
+    let may_be_hidden = rows == 0 && may_hide_rows(&remote, &job.mapping.source).await?;
+    rewritten::commit_unless_rewritten(remote).await?;
+    let converted = relayed.left.converted();
+    let staged = settle(local, relations, job, (rows, converted)).await?;
+    Ok(Staged {
+        may_be_hidden,
+        has_candidates,
+        ..staged
+    })
+}
+
+/// Prepares staged rows for the plan: rejects those without a key, and refuses duplicate keys and other spellings of
+/// the tenant id.
+pub(super) async fn settle(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    (rows, converted): (i64, Converted),
+) -> Result<Staged, SyncError> {
+    let mut staged = Staged {
+        rows,
+        rejected: converted.rejected,
+        unidentified: converted.unidentified,
+        has_candidates: false,
+        may_be_hidden: false,
+    };
+    reject_without_key(local, relations, job, &mut staged).await?;
+    let key = relations.places(&relations.key);
+    local
+        .batch(&format!(
+            "-- analyze the staged rows\nanalyze pg_temp.meter_sync_stage ({key})"
+        ))
+        .await?;
+    refuse_duplicates(local, relations, job).await?;
+    refuse_other_spelling(local, relations, job).await?;
+    Ok(staged)
+}
+
+pub(super) async fn create_tables(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+) -> Result<(), DbError> {
+    let placed = |name: &str| {
+        format!(
+            "{} as {}",
+            relations.column("l", name),
+            relations.place(name)
+        )
+    };
+    let columns = quote::list(&relations.names, ", ", placed);
+    let key = quote::list(&relations.key, ", ", placed);
+    let table = &relations.local;
+    local
+        .batch(&format!(
+            "-- create the staging tables
+create temp table meter_sync_stage on commit drop as select {columns} from {table} l with no data;
+create temp table meter_sync_aside on commit drop as select {key} from {table} l with no data"
+        ))
+        .await
+}
+
+/// Returns an error if a staged row would not be the tenant's in the local table. A local type that compares by text
+/// may distinguish ids that are equal on the remote, such as `7` and `7.00`.
+async fn refuse_other_spelling(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+) -> Result<(), SyncError> {
+    let tenant = &job.mapping.tenant_column;
+    if !relations.names.contains(tenant) {
+        return Ok(());
+    }
+    let (value, equals) = (relations.column("s", tenant), relations.equals(tenant));
+    let id = quote::literal(job.tenant.as_str());
+    let sql = format!(
+        "-- look for rows of no tenant here
+select 1 from pg_temp.meter_sync_stage s where ({value} {equals} {id}) is not true limit 1"
+    );
+    match local.query_opt(&sql, &[]).await? {
+        Some(_) => Err(other_spelling(job)),
+        None => Ok(()),
+    }
+}
+
+/// The error for a tenant id that the remote writes in another way than the setting.
+pub(super) fn other_spelling(job: &Job<'_>) -> SyncError {
+    let (table, column) = (&job.mapping.local_table, &job.mapping.tenant_column);
+    SyncError::LocalSchema(format!(
+        "column {column} of table {table} would hold the tenant's id as the remote writes it, which is another one here than \"{}\": \
+         give the column the type that it has on the remote, or set METER_SYNC_TENANT_ID as the remote writes the id",
+        job.tenant
+    ))
+}
+
+/// Rejects rows without a key, and deletes them from the staging table.
+async fn reject_without_key(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    staged: &mut Staged,
+) -> Result<(), SyncError> {
+    let is_null = quote::list(&relations.key, " or ", |name| {
+        format!("{} is null", relations.column("s", name))
+    });
+    let key = relations.key_json("s");
+    let limit = job.limits.rejected_limit as usize;
+    let left = limit.saturating_sub(staged.rejected.len());
+    let sql = format!(
+        "-- reject rows without a key
+with taken as (
+    delete from pg_temp.meter_sync_stage s where {is_null} returning {key}::text as key
+)
+select k.key from taken k limit {left} + 1"
+    );
+    let rows = local.query(&sql, &[]).await?;
+    let reason = "the key is null".to_owned();
+    if rows.len() > left {
+        return Err(SyncError::TooManyRejected {
+            tenant: job.tenant.clone(),
+            limit,
+            reason,
+        });
+    }
+    let reject = |row: &Row| Rejection {
+        key: json::stored_fields(row.get(0)),
+        reason: reason.clone(),
+    };
+    staged.rejected.extend(rows.iter().map(reject));
+    staged.unidentified += i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    Ok(())
+}
+
+/// How many duplicate keys an error names.
+pub(crate) const DUPLICATES_NAMED: usize = 3;
+
+async fn refuse_duplicates(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+) -> Result<(), SyncError> {
+    let (key, keys) = (
+        relations.places(&relations.key),
+        relations.list("k", &relations.key),
+    );
+    let key_json = relations.key_json("k");
+    // Rows without a key are not duplicates: each is rejected for itself.
+    let whole = relations.has_key("k");
+    let sql = format!(
+        "-- look for duplicate keys
+select {key_json}::text
+from (select {key} from pg_temp.meter_sync_stage union all select {key} from pg_temp.meter_sync_aside) k
+where {whole} group by {keys} having pg_catalog.count(*) > 1 order by {keys} limit {DUPLICATES_NAMED}"
+    );
+    let rows = local.query(&sql, &[]).await?;
+    refuse_keys(job.tenant, &rows)
+}
+
+/// Returns an error that names these duplicate keys, if there are any. Each row is one key, as the text of a JSON
+/// object.
+pub(crate) fn refuse_keys(tenant: &TenantId, rows: &[Row]) -> Result<(), SyncError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    // Keys from a remote in SQL_ASCII may have bytes that are not valid UTF-8.
+    let key = |row: &Row| row.try_get(0).unwrap_or_else(|_| "(not UTF-8)".to_owned());
+    let keys: Vec<String> = rows.iter().map(key).collect();
+    Err(SyncError::DuplicateSourceKey {
+        tenant: tenant.clone(),
+        keys: keys.join(", "),
+    })
+}

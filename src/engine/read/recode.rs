@@ -1,0 +1,99 @@
+//! Converts rows to UTF-8 if the remote wrote them in an encoding that the COPY of the local server cannot read.
+//!
+//! The local server makes the conversion, because it can convert every database encoding to UTF-8. Only rows that do
+//! not convert are examined value by value. A value that does not convert gets a mark, so that COPY refuses the row.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::db::{DbError, Local, RowFault, Tx, param};
+
+use super::copy_format::Format;
+use super::rows;
+use crate::engine::apply::try_rows::{self, Tried};
+
+/// Converts pieces of whole rows to UTF-8.
+pub(in crate::engine) async fn to_utf8(
+    local: &Tx<'_, Local>,
+    (format, encoding): (&Format, &str),
+    pieces: Vec<Bytes>,
+) -> Result<Vec<Bytes>, DbError> {
+    let mut converted = Vec::with_capacity(pieces.len());
+    let mut waiting = vec![pieces];
+    while let Some(mut pieces) = waiting.pop() {
+        // All database encodings write ASCII as ASCII, so it needs no conversion.
+        if pieces.iter().all(|piece| piece.is_ascii()) {
+            converted.append(&mut pieces);
+            continue;
+        }
+        if let Ok(texts) = convert(local, encoding, &pieces.concat()).await? {
+            converted.push(texts);
+            continue;
+        }
+        let mut pieces = match pieces.as_slice() {
+            [_] => rows::apart(format, &pieces),
+            _ => pieces,
+        };
+        if let [row] = pieces.as_slice() {
+            converted.push(marked(local, encoding, row).await?);
+        } else {
+            let low = pieces.len() / 2;
+            let high = pieces.split_off(low);
+            waiting.extend([high, pieces]);
+        }
+    }
+    Ok(converted)
+}
+
+/// Converts bytes to UTF-8. The inner error is the reason why they do not convert.
+async fn convert(
+    local: &Tx<'_, Local>,
+    encoding: &str,
+    bytes: &[u8],
+) -> Result<Result<Bytes, RowFault>, DbError> {
+    const CONVERT: &str = "\
+-- convert rows to UTF-8
+select pg_catalog.convert($1, $2::pg_catalog.name, 'UTF8')";
+    let mut converted = Bytes::new();
+    let tried = try_rows::attempt(local, async {
+        let params = [param::bytea(bytes), param::text(encoding)];
+        let row = local.query_one(CONVERT, &params).await?;
+        converted = Bytes::from(row.get::<_, Vec<u8>>(0));
+        Ok(Tried::Written)
+    });
+    Ok(match tried.await? {
+        Tried::Written => Ok(converted),
+        Tried::NotWritten(fault) => Err(*fault),
+    })
+}
+
+/// Converts a row to UTF-8, except for the values that do not convert, which get a mark.
+async fn marked(local: &Tx<'_, Local>, encoding: &str, row: &Bytes) -> Result<Bytes, DbError> {
+    let mut written = BytesMut::new();
+    for (place, value) in rows::lines(row).enumerate() {
+        if place > 0 {
+            written.put_u8(b'\t');
+        }
+        if let Ok(text) = convert(local, encoding, value).await? {
+            written.put_slice(&text);
+        } else {
+            written.put_u8(rows::MARK);
+            written.put_slice(value);
+        }
+    }
+    written.put_u8(b'\n');
+    Ok(written.freeze())
+}
+
+/// Returns why a value of the row has a mark; `None` if it has none.
+pub(in crate::engine) async fn fault(
+    local: &Tx<'_, Local>,
+    format: &Format,
+    (row, place): (&Bytes, usize),
+) -> Result<Option<RowFault>, DbError> {
+    let value = rows::lines(row).nth(place);
+    let bytes = value.and_then(|value| value.strip_prefix(&[rows::MARK]));
+    match (format.recoded(), bytes) {
+        (Some(encoding), Some(bytes)) => Ok(convert(local, encoding, bytes).await?.err()),
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,282 @@
+//! Relays rows from the remote snapshot into a local table by COPY, without decoding them. Each row is read once.
+//!
+//! The remote writes one COPY, which the local server reads as several COPYs, each under a savepoint. If a row is
+//! not taken, its local COPY is undone, and the rows of that COPY, which are still in memory, go on to [`Leftover`].
+//! So a row at fault causes no second read of other rows, however slow the connection is. Memory is bounded by one
+//! local COPY or one row.
+
+use std::pin::{Pin, pin};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::SinkExt;
+use tokio_postgres::CopyOutStream;
+
+use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
+
+use super::convert::Leftover;
+use super::copy_format::Format;
+use super::{long_rows, recode, rows};
+use crate::engine::{Extent, Job, Observer, Relations, SyncError};
+
+/// Where rows are relayed to.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) enum Target {
+    /// The local table itself.
+    Meters,
+    /// The staging table.
+    Stage,
+}
+
+/// The result of a relay.
+pub(in crate::engine) struct Relayed {
+    /// How many rows the remote has in the extent, including rows too long to send.
+    pub(in crate::engine) rows: i64,
+    /// The rows that the target did not take.
+    pub(in crate::engine) left: Leftover,
+}
+
+/// How many bytes are passed on to the local server at a time.
+const PIECE_BYTES: usize = 64 * 1024;
+/// How many bytes go into one local COPY: enough to make its round trips negligible, and few enough to keep in
+/// memory.
+const COPY_BYTES: usize = 2 * 1024 * 1024;
+
+/// Rows that the remote has begun to send.
+pub(in crate::engine) struct Reading {
+    rows: CopyOutStream,
+    to: Target,
+    format: Format,
+}
+
+/// Lets the remote begin to send the rows of the extent, for the local table `to`.
+pub(in crate::engine) async fn start(
+    remote: &Tx<'_, Remote>,
+    (relations, extent): (&Relations, &Extent),
+    (to, format): (Target, Format),
+    job: &Job<'_>,
+) -> Result<Reading, DbError> {
+    // A relay may take as long as the connection needs. Each row has a timeout of its own, which detects a stall.
+    remote.allow_each_statement(job.limits.run_timeout).await?;
+    let sql = read((relations, extent), job, &format);
+    let rows = remote.copy_out(&sql).await?;
+    Ok(Reading { rows, to, format })
+}
+
+/// Relays the rows of the extent, which the remote has begun to send.
+pub(in crate::engine) async fn relay(
+    (remote, local): (&Tx<'_, Remote>, &Tx<'_, Local>),
+    (relations, extent): (&Relations, &Extent),
+    Reading { rows, to, format }: Reading,
+    job: &Job<'_>,
+    observer: &Observer,
+) -> Result<Relayed, SyncError> {
+    local.allow_each_statement(job.limits.run_timeout).await?;
+    let mut from = Source {
+        remote,
+        rows: pin!(rows),
+        told: ReadProgress {
+            remote,
+            observer,
+            before: job.earlier.bytes,
+        },
+        format: format.clone(),
+        pieces: 0,
+        is_over: false,
+    };
+    let write = write(relations, to, &format);
+    let mut left = Leftover::new(to, format.clone());
+    let mut rows = 0;
+    while !from.is_over {
+        local.savepoint("copy").await?;
+        let mut kept = Vec::new();
+        match copy(&mut from, local, &write, &mut kept).await {
+            Ok(taken) => {
+                rows += taken;
+                local.release("copy").await?;
+            }
+            Err(error) if error.is_about_a_row() && error.side() == SideName::Local => {
+                local.back_to("copy").await?;
+                rows += Box::pin(left.take(local, relations, job, &kept)).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    from.told.rows(rows);
+    if job.earlier.leaves_long_rows {
+        let long = long_rows::find(remote, (relations, extent), job, &format).await?;
+        rows += Box::pin(left.take_long(local, relations, job, &long)).await?;
+    }
+    local
+        .allow_each_statement(job.limits.statement_timeout)
+        .await?;
+    Ok(Relayed { rows, left })
+}
+
+fn read((relations, extent): (&Relations, &Extent), job: &Job<'_>, format: &Format) -> String {
+    let long = long_rows::left_out(relations, job, format);
+    let (from, filter, within) = (
+        &relations.remote_from,
+        &relations.remote_filter,
+        &extent.remote,
+    );
+    let columns = format.columns(relations);
+    format!(
+        "-- read the meters
+copy (select {} from {from} r where {filter} and {within}{long}) to stdout ({})",
+        columns.join(", "),
+        format.to_write()
+    )
+}
+
+fn write(relations: &Relations, to: Target, format: &Format) -> String {
+    let (to, columns) = match to {
+        Target::Meters => (
+            relations.local.as_str(),
+            quote::columns("", &relations.names),
+        ),
+        Target::Stage => (
+            "pg_temp.meter_sync_stage",
+            relations.places(&relations.names),
+        ),
+    };
+    let format = format.to_read();
+    format!("-- stage the meters\ncopy {to} ({columns}) from stdin ({format})")
+}
+
+/// Copies the next rows to the local server, as many as go into one COPY, and returns their number. They are also
+/// kept in `kept`, as pieces of whole rows.
+async fn copy(
+    from: &mut Source<'_, '_>,
+    local: &Tx<'_, Local>,
+    write: &str,
+    kept: &mut Vec<Bytes>,
+) -> Result<i64, DbError> {
+    if let Some(encoding) = from.format.recoded().map(str::to_owned) {
+        // Meanwhile the local transaction is idle, which its server allows only for a short time.
+        let read = from.some(local.patience() / 4).await?;
+        *kept = recode::to_utf8(local, (&from.format, &encoding), read).await?;
+        return copy_again(local, (write, &from.format), kept).await;
+    }
+    let mut sink = pin!(local.copy_in(write).await?);
+    let mut bytes = 0;
+    let head = rows::head(&from.format);
+    patiently(local, sink.send(Bytes::from_static(head))).await?;
+    while bytes < COPY_BYTES
+        && let Some(piece) = from.next().await?
+    {
+        bytes += piece.len();
+        kept.push(piece.clone());
+        patiently(local, sink.send(piece)).await?;
+    }
+    let tail = rows::tail(&from.format);
+    patiently(local, sink.send(Bytes::from_static(tail))).await?;
+    let rows = patiently(local, sink.finish()).await?;
+    Ok(i64::try_from(rows).unwrap_or(i64::MAX))
+}
+
+/// Copies rows that are in memory to the local server, and returns their number.
+pub(in crate::engine) async fn copy_again(
+    local: &Tx<'_, Local>,
+    (write, format): (&str, &Format),
+    rows: &[Bytes],
+) -> Result<i64, DbError> {
+    let mut sink = pin!(local.copy_in(write).await?);
+    let (head, tail) = (rows::head(format), rows::tail(format));
+    let (head, tail) = (Bytes::from_static(head), Bytes::from_static(tail));
+    let mut piece = BytesMut::new();
+    for row in [&head].into_iter().chain(rows).chain([&tail]) {
+        piece.extend_from_slice(row);
+        if piece.len() >= PIECE_BYTES {
+            patiently(local, sink.send(piece.split().freeze())).await?;
+        }
+    }
+    patiently(local, sink.send(piece.freeze())).await?;
+    let rows = patiently(local, sink.finish()).await?;
+    Ok(i64::try_from(rows).unwrap_or(i64::MAX))
+}
+
+/// Waits for the local server to finish a step of a COPY, but no longer than for any answer.
+async fn patiently<T>(
+    local: &Tx<'_, Local>,
+    taken: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, DbError> {
+    let doing = "stage the meters";
+    match tokio::time::timeout(local.patience(), taken).await {
+        Ok(taken) => taken.map_err(|error| local.failed(doing, error)),
+        Err(_elapsed) => Err(DbError::silence::<Local>(doing, local.patience())),
+    }
+}
+
+/// The stream of rows that the remote writes.
+struct Source<'t, 'c> {
+    remote: &'t Tx<'c, Remote>,
+    rows: Pin<&'t mut CopyOutStream>,
+    told: ReadProgress<'t, 'c>,
+    format: Format,
+    /// How many rows have arrived so far.
+    pieces: i64,
+    is_over: bool,
+}
+
+impl Source<'_, '_> {
+    /// Returns the next rows: as many as go into one COPY and arrive within about `longest`.
+    async fn some(&mut self, longest: Duration) -> Result<Vec<Bytes>, DbError> {
+        let begun = Instant::now();
+        let mut pieces = Vec::new();
+        let mut bytes = 0;
+        while bytes < COPY_BYTES
+            && begun.elapsed() < longest
+            && let Some(piece) = self.next().await?
+        {
+            bytes += piece.len();
+            pieces.push(piece);
+        }
+        Ok(pieces)
+    }
+
+    /// Returns a piece with the next whole rows; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Bytes>, DbError> {
+        let mut piece = BytesMut::new();
+        while !self.is_over && piece.len() < PIECE_BYTES {
+            let Some(row) = self.remote.next(&mut self.rows, "read the meters").await? else {
+                self.is_over = true;
+                break;
+            };
+            let row = rows::bare(&self.format, row);
+            self.pieces += i64::from(!row.is_empty());
+            // A long row is passed on without copying it.
+            if piece.is_empty() && row.len() >= PIECE_BYTES {
+                self.told.rows(self.pieces);
+                return Ok(Some(row));
+            }
+            piece.extend_from_slice(&row);
+        }
+        self.told.rows(self.pieces);
+        Ok((!piece.is_empty()).then(|| piece.freeze()))
+    }
+}
+
+/// Publishes how much was read. On drop it publishes the bytes again, so a failed or cancelled read is counted, too.
+pub(in crate::engine) struct ReadProgress<'t, 'c> {
+    pub(in crate::engine) remote: &'t Tx<'c, Remote>,
+    pub(in crate::engine) observer: &'t Observer,
+    /// How many bytes earlier snapshots of the same run sent.
+    pub(in crate::engine) before: i64,
+}
+
+impl ReadProgress<'_, '_> {
+    fn rows(&self, rows: i64) {
+        self.observer.send_modify(|progress| {
+            progress.rows = rows;
+            progress.remote_bytes = self.before + self.remote.bytes_read();
+        });
+    }
+}
+
+impl Drop for ReadProgress<'_, '_> {
+    fn drop(&mut self) {
+        self.observer
+            .send_modify(|progress| progress.remote_bytes = self.before + self.remote.bytes_read());
+    }
+}

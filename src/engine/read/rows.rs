@@ -1,0 +1,305 @@
+//! Splits COPY data in memory into rows and values, without a server
+//! (<https://www.postgresql.org/docs/current/sql-copy.html>, file formats).
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::copy_format::Format;
+
+/// The head of the binary format, before the rows: its signature, no flags and no extension.
+const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// The tail of the binary format, after the rows.
+const TAIL: &[u8] = &[0xff, 0xff];
+/// Marks a value that could not be converted to UTF-8 (`recode`). No text in UTF-8 contains this byte.
+pub(in crate::engine) const MARK: u8 = 0xff;
+/// How many bytes the number of fields takes in the binary format, and the length of one field.
+const COUNT: usize = 2;
+const LENGTH: usize = 4;
+
+/// The head of a COPY to the server.
+pub(in crate::engine) fn head(format: &Format) -> &'static [u8] {
+    match format {
+        Format::Text { .. } => &[],
+        Format::Binary => HEAD,
+    }
+}
+
+/// The tail of a COPY to the server.
+pub(in crate::engine) fn tail(format: &Format) -> &'static [u8] {
+    match format {
+        Format::Text { .. } => &[],
+        Format::Binary => TAIL,
+    }
+}
+
+/// Removes the head and the tail of a COPY from a piece that the server sent. The head may come alone or before a
+/// row; the tail comes alone.
+pub(in crate::engine) fn bare(format: &Format, mut piece: Bytes) -> Bytes {
+    if let Format::Binary = format {
+        if piece.starts_with(HEAD) {
+            piece = piece.slice(HEAD.len()..);
+        }
+        if piece == TAIL {
+            piece.clear();
+        }
+    }
+    piece
+}
+
+/// Splits pieces of whole rows into rows.
+pub(in crate::engine) fn apart(format: &Format, pieces: &[Bytes]) -> Vec<Bytes> {
+    let mut rows = Vec::new();
+    for piece in pieces {
+        let mut rest = piece.clone();
+        while !rest.is_empty() {
+            let length = length(format, &rest).clamp(1, rest.len());
+            rows.push(rest.split_to(length));
+        }
+    }
+    rows
+}
+
+/// The length of the first row, in bytes.
+fn length(format: &Format, rows: &[u8]) -> usize {
+    match format {
+        // A line break in a value is written as `\n`.
+        Format::Text { .. } => rows
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(rows.len(), |end| end + 1),
+        Format::Binary => {
+            let values = values(rows);
+            let bytes: usize = values
+                .iter()
+                .map(|value| value.map_or(0, <[u8]>::len))
+                .sum();
+            COUNT + LENGTH * values.len() + bytes
+        }
+    }
+}
+
+/// The values of the first row in the binary format, `None` for NULL. Values beyond the end of the data are left
+/// out.
+fn values(mut row: &[u8]) -> Vec<Option<&[u8]>> {
+    let mut values = Vec::new();
+    let Some((count, rest)) = row.split_first_chunk::<COUNT>() else {
+        return values;
+    };
+    row = rest;
+    for _ in 0..u16::from_be_bytes(*count) {
+        let Some((length, rest)) = row.split_first_chunk::<LENGTH>() else {
+            break;
+        };
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            values.push(None);
+            row = rest;
+            continue;
+        };
+        let Some((value, rest)) = rest.split_at_checked(length) else {
+            break;
+        };
+        values.push(Some(value));
+        row = rest;
+    }
+    values
+}
+
+/// The row with NULL in place of every value except those at `places`, counted from 0.
+pub(in crate::engine) fn only(format: &Format, row: &Bytes, places: &[usize]) -> Bytes {
+    let is_kept = |place: usize| places.contains(&place);
+    let mut written = BytesMut::new();
+    match format {
+        Format::Text { .. } => {
+            for (place, value) in lines(row).enumerate() {
+                if place > 0 {
+                    written.put_u8(b'\t');
+                }
+                written.put_slice(if is_kept(place) { value } else { b"\\N" });
+            }
+            written.put_u8(b'\n');
+        }
+        Format::Binary => {
+            let values = values(row);
+            written.put_u16(u16::try_from(values.len()).unwrap_or(u16::MAX));
+            for (place, value) in values.into_iter().enumerate() {
+                match value.filter(|_| is_kept(place)) {
+                    Some(value) => {
+                        written.put_i32(i32::try_from(value.len()).unwrap_or(i32::MAX));
+                        written.put_slice(value);
+                    }
+                    None => written.put_i32(-1),
+                }
+            }
+        }
+    }
+    written.freeze()
+}
+
+/// The values of a row in the text format, escaped as COPY writes them.
+pub(in crate::engine) fn lines(row: &[u8]) -> impl Iterator<Item = &[u8]> {
+    row.strip_suffix(b"\n")
+        .unwrap_or(row)
+        .split(|byte| *byte == b'\t')
+}
+
+/// The value at a place as text, as far as it is UTF-8; `None` for NULL.
+pub(in crate::engine) fn shown(format: &Format, row: &Bytes, place: usize) -> Option<String> {
+    let value = match format {
+        Format::Text { .. } => lines(row).nth(place).filter(|value| value != b"\\N"),
+        Format::Binary => values(row).get(place).copied().flatten(),
+    };
+    let value = value.map(|value| match (format.recoded(), value) {
+        (Some(_), [MARK, value @ ..]) => value,
+        _ => value,
+    });
+    value.map(|value| String::from_utf8_lossy(value).into_owned())
+}
+
+#[cfg(test)]
+mod fuzz {
+    use bolero::{TypeGenerator, ValueGenerator, check, produce};
+
+    use super::*;
+
+    /// The values of a row; only a few, because the format counts them in two bytes.
+    type Row = Vec<Option<Vec<u8>>>;
+
+    fn row() -> impl ValueGenerator<Output = Row> {
+        let value = produce::<Option<Vec<u8>>>();
+        produce::<Row>().with().len(0usize..5).values(value)
+    }
+
+    /// A table as a server sends it, in pieces of `rows_of_a_piece` rows.
+    #[derive(Clone, Debug, TypeGenerator)]
+    struct Copied {
+        #[generator(produce::<Vec<Row>>().with().len(0usize..6).values(row()))]
+        rows: Vec<Row>,
+        #[generator(1..4)]
+        rows_of_a_piece: usize,
+        is_text: bool,
+    }
+
+    impl Copied {
+        fn format(&self) -> Format {
+            match self.is_text {
+                true => Format::Text {
+                    written: None,
+                    read: None,
+                    recoded: None,
+                },
+                false => Format::Binary,
+            }
+        }
+
+        /// Each row as the server writes it.
+        fn written(&self) -> Vec<Vec<u8>> {
+            let rows = self.rows.iter();
+            rows.map(|row| match self.is_text {
+                true => as_text(row),
+                false => as_binary(row),
+            })
+            .collect()
+        }
+    }
+
+    fn as_binary(row: &Row) -> Vec<u8> {
+        let mut written = u16::try_from(row.len())
+            .expect("few")
+            .to_be_bytes()
+            .to_vec();
+        for value in row {
+            let length = value
+                .as_ref()
+                .map_or(-1, |value| i32::try_from(value.len()).expect("short"));
+            written.extend(length.to_be_bytes());
+            written.extend(value.iter().flatten());
+        }
+        written
+    }
+
+    fn as_text(row: &Row) -> Vec<u8> {
+        let values = row.iter().map(|value| match value {
+            None => b"\\N".to_vec(),
+            Some(value) => escaped(value),
+        });
+        let mut written = values.collect::<Vec<_>>().join(&b'\t');
+        written.push(b'\n');
+        written
+    }
+
+    fn escaped(value: &[u8]) -> Vec<u8> {
+        let escape = |byte: &u8| match byte {
+            b'\\' => b"\\\\".to_vec(),
+            b'\t' => b"\\t".to_vec(),
+            b'\n' => b"\\n".to_vec(),
+            other => vec![*other],
+        };
+        value.iter().flat_map(escape).collect()
+    }
+
+    #[test]
+    fn rows_are_cut_apart_as_they_were_written() {
+        check!()
+            .with_iterations(500)
+            .with_type::<Copied>()
+            .for_each(|copied| {
+                let format = copied.format();
+                let written = copied.written();
+                let pieces: Vec<Bytes> = written
+                    .chunks(copied.rows_of_a_piece)
+                    .map(|rows| rows.concat().into())
+                    .collect();
+                let rows = apart(&format, &pieces);
+                assert_eq!(rows, written);
+                // The server sends the head before the first row, and the tail alone.
+                let first = written.first().cloned().unwrap_or_default();
+                assert_eq!(
+                    bare(&format, [head(&format), &first].concat().into()),
+                    first
+                );
+                assert!(bare(&format, Bytes::from_static(tail(&format))).is_empty());
+                for (row, values) in rows.iter().zip(&copied.rows) {
+                    check_values(copied, row, values);
+                }
+            });
+    }
+
+    /// Checks that each value is shown as it is, also if the others are replaced by NULL.
+    fn check_values(copied: &Copied, row: &Bytes, values: &Row) {
+        let format = copied.format();
+        for (place, value) in values.iter().enumerate() {
+            let value = value.as_ref().map(|value| match copied.is_text {
+                true => String::from_utf8_lossy(&escaped(value)).into_owned(),
+                false => String::from_utf8_lossy(value).into_owned(),
+            });
+            assert_eq!(shown(&format, row, place), value);
+            let alone = only(&format, row, &[place]);
+            let told = (0..values.len()).map(|place| shown(&format, &alone, place));
+            let mut expected = vec![None; values.len()];
+            expected[place] = value;
+            assert_eq!(told.collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn whatever_a_server_sends_no_byte_is_lost() {
+        check!()
+            .with_iterations(500)
+            .with_type::<(Vec<u8>, bool)>()
+            .for_each(|(sent, is_text)| {
+                let format = Copied {
+                    rows: Vec::new(),
+                    rows_of_a_piece: 1,
+                    is_text: *is_text,
+                }
+                .format();
+                let sent = Bytes::from(sent.clone());
+                let rows = apart(&format, std::slice::from_ref(&sent));
+                assert_eq!(rows.concat(), sent);
+                for row in rows {
+                    only(&format, &row, &[0, 7]);
+                    shown(&format, &row, 0);
+                    bare(&format, row);
+                }
+            });
+    }
+}

@@ -1,0 +1,389 @@
+//! Records the changes of a plan, with old and new values, as rows of `meter_sync_change`.
+
+use std::iter::once;
+
+use uuid::Uuid;
+
+use crate::db::catalog::Column;
+use crate::db::{DbError, Local, Tx, json, param, quote};
+
+use super::apply::try_rows::{self, RowStatement, Rows, Tried};
+use super::plan::Plan;
+use super::{Job, Relations, apply};
+
+/// Records the changes of the plan, with old and new values, up to the number that the log keeps for a run. Further
+/// changes are stored in a temporary table. They fill the places of rows that are rejected later: once a row is
+/// written, its old values are lost.
+pub(super) async fn changes(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    job: &Job<'_>,
+    plan: &Plan,
+) -> Result<(), DbError> {
+    let changes = plan.counts.changes();
+    if changes == 0 {
+        return Ok(());
+    }
+    let limit = i64::from(job.limits.change_limit);
+    let log = Log::new(local, LOG, job.run_id.as_uuid());
+    let index = apply::index(relations);
+    let first = Rows {
+        first: 1,
+        last: limit,
+    };
+    record(local, first, &index, |form| of_plan(relations, &log, form)).await?;
+    if changes <= limit || job.dry_run {
+        return Ok(());
+    }
+    local.batch(CREATE_SPARE).await?;
+    let further = Rows {
+        first: limit + 1,
+        last: limit + i64::from(job.limits.rejected_limit),
+    };
+    let spare = Log { into: SPARE, ..log };
+    record(local, further, &index, |form| {
+        of_plan(relations, &spare, form)
+    })
+    .await
+}
+
+/// Records no changes, for a plan whose rows the caller records later. Only creates the table of further changes.
+pub(super) async fn no_changes(local: &Tx<'_, Local>) -> Result<(), DbError> {
+    local.batch(CREATE_SPARE).await
+}
+
+const LOG: &str = "meter_sync.meter_sync_change";
+const SPARE: &str = "pg_temp.meter_sync_spare";
+
+const CREATE_SPARE: &str = "\
+-- create the table of further changes
+create temp table meter_sync_spare on commit drop as
+select g.* from meter_sync.meter_sync_change g with no data";
+
+const REFILL: &str = "\
+-- record further changes
+insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
+select g.run_id, g.n, g.action, g.key, g.before, g.after
+from pg_temp.meter_sync_spare g where g.n <> all ($1) order by g.n limit $2";
+
+/// Fills the log with further changes in place of those of rejected rows, which are removed from it. `rejected`
+/// holds the numbers of these rows in the plan. Call it once, when all of them are known, and only if there were
+/// more changes than the log keeps.
+pub(super) async fn refill(
+    local: &Tx<'_, Local>,
+    job: &Job<'_>,
+    rejected: &[i64],
+) -> Result<(), DbError> {
+    let limit = i64::from(job.limits.change_limit);
+    let taken = rejected.iter().filter(|n| **n <= limit).count();
+    let taken = i64::try_from(taken).unwrap_or(i64::MAX);
+    let params = [param::bigints(rejected), param::bigint(taken)];
+    local.execute(REFILL, &params).await.map(drop)
+}
+
+/// Records the meters of a first load as inserts, numbered in the order of their keys.
+pub(super) async fn load(
+    local: &Tx<'_, Local>,
+    relations: &Relations,
+    run_id: Uuid,
+    rows: Rows,
+) -> Result<(), DbError> {
+    let log = Log::new(local, LOG, run_id);
+    record(local, rows, "", |form| of_load(relations, &log, form)).await
+}
+
+/// The table in which changes are recorded, and the run that they belong to.
+struct Log<'t> {
+    into: &'t str,
+    run_id: Uuid,
+    is_utf8: bool,
+}
+
+impl<'t> Log<'t> {
+    fn new(local: &Tx<'_, Local>, into: &'t str, run_id: Uuid) -> Self {
+        Self {
+            into,
+            run_id,
+            is_utf8: local.is_utf8(),
+        }
+    }
+
+    /// SQL that inserts the rows of a query. A value that cannot be converted to UTF-8 could not be read back. For
+    /// such a value the statement fails, or writes it in ASCII if the form is [`Form::Escaped`] or [`Form::Size`].
+    fn insert(&self, rows: &str, form: Form) -> String {
+        const COLUMNS: &str = "run_id, n, action, key, before, after";
+        let into = self.into;
+        let from = format!("from (\n{rows}\noffset 0) x({COLUMNS})");
+        let chosen = match form {
+            _ if self.is_utf8 => rows.to_owned(),
+            Form::Json | Form::Text => format!(
+                "select x.* {from}
+where pg_catalog.convert_to(pg_catalog.concat(x.key, x.before, x.after), 'UTF8') is not null"
+            ),
+            Form::Escaped | Form::Size => {
+                let [key, before, after] = ["x.key", "x.before", "x.after"].map(json::in_ascii);
+                format!(
+                    "select x.run_id, x.n, x.action, {key}::jsonb, {before}::jsonb, {after}::jsonb {from}"
+                )
+            }
+        };
+        format!("insert into {into} ({COLUMNS})\n{chosen}")
+    }
+}
+
+/// Records a range of rows. A value that cannot be recorded as JSON must not stop the sync, so there are fallbacks.
+/// If one row fails, all rows are recorded as text. A row that fails again is recorded in ASCII, or else with the
+/// sizes of its long values.
+async fn record(
+    local: &Tx<'_, Local>,
+    rows: Rows,
+    prepare: &str,
+    statement: impl Fn(Form) -> String,
+) -> Result<(), DbError> {
+    let params = |rows: Rows| [param::bigint(rows.first), param::bigint(rows.last)];
+    let (sql, range) = (statement(Form::Json), params(rows));
+    let recorded = local.execute(&sql, &range);
+    let tried = try_rows::attempt(local, async { recorded.await.map(|_rows| Tried::Written) });
+    if let Tried::Written = tried.await? {
+        return Ok(());
+    }
+    let as_text = RowStatement {
+        sql: statement(Form::Text),
+        has_gaps: true,
+        checks: false,
+    };
+    let bad = try_rows::all_but_the_bad(local, vec![rows], usize::MAX, prepare, &as_text).await?;
+    for (n, _reason) in bad.unwrap_or_default() {
+        let row = Rows { first: n, last: n };
+        if !local.is_utf8() {
+            let escaped = RowStatement {
+                sql: statement(Form::Escaped),
+                has_gaps: true,
+                checks: false,
+            };
+            let tried = try_rows::attempt(local, escaped.run(local, row));
+            if let Tried::Written = tried.await? {
+                continue;
+            }
+        }
+        local.execute(&statement(Form::Size), &params(row)).await?;
+    }
+    Ok(())
+}
+
+/// The form in which values are recorded.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Form {
+    /// As the JSON value that `to_jsonb` makes of each.
+    Json,
+    /// As a JSON string of their text, which is possible for any value.
+    Text,
+    /// As a JSON string of their text, with each byte that is not ASCII written as an escape such as `\377`.
+    Escaped,
+    /// As their size in bytes if they are long, otherwise as a JSON string of their text.
+    Size,
+}
+
+fn of_plan(relations: &Relations, log: &Log<'_>, form: Form) -> String {
+    let Relations {
+        local,
+        local_filter,
+        ..
+    } = relations;
+    let active = quote::literal(&relations.active);
+    let (run_id, key) = (log.run_id, relations.key_json("p"));
+    let local_row = relations.same_key("l", "p");
+    let staged_row = relations.same_key("s", "p");
+    let differ: Vec<String> = others(relations)
+        .zip(1..)
+        .map(|(column, n)| format!("not {} as d{n}", is_same(relations, column)))
+        .collect();
+    let differ = differ.join(", ");
+    let (before, after) = (changed(relations, "l", form), changed(relations, "s", form));
+    let inserted = fields(relations, "s", form);
+    let rows = format!(
+        "select '{run_id}'::uuid, p.n, p.action, {key},
+    case when p.action = 'insert' then '{{}}'::jsonb
+        when p.action = 'deactivate' then pg_catalog.jsonb_build_object({active}, true)
+        else {before} end,
+    case when p.action = 'insert' then {inserted}
+        when p.action = 'deactivate' then pg_catalog.jsonb_build_object({active}, false)
+        else {after} end
+from pg_temp.meter_sync_plan p
+left join pg_temp.meter_sync_stage s on {staged_row}
+left join {local} l on {local_row} and {local_filter}
+cross join lateral (select {differ} offset 0) o
+where p.n >= $1 and p.n <= $2"
+    );
+    format!("-- record the changes\n{}", log.insert(&rows, form))
+}
+
+fn of_load(relations: &Relations, log: &Log<'_>, form: Form) -> String {
+    let Relations {
+        local,
+        local_filter,
+        ..
+    } = relations;
+    let run_id = log.run_id;
+    let (key, order) = (
+        relations.key_json("l"),
+        quote::columns("l.", &relations.key),
+    );
+    let after = fields(relations, "l", form);
+    let rows = format!(
+        "select '{run_id}'::uuid, $1 - 1 + pg_catalog.row_number() over (order by {order}), 'insert', {key}, '{{}}'::jsonb, {after}
+from (select l.* from {local} l where {local_filter} order by {order} offset $1 - 1 limit $2 - $1 + 1) l"
+    );
+    format!("-- record the load\n{}", log.insert(&rows, form))
+}
+
+/// The columns that are not part of the key.
+fn others(relations: &Relations) -> impl Iterator<Item = &Column> {
+    let is_field = |column: &&Column| !relations.key.contains(&column.name);
+    relations.columns.iter().filter(is_field)
+}
+
+/// SQL condition: whether the staged and the local value of a column are the same, as the plan compares them.
+fn is_same(relations: &Relations, column: &Column) -> String {
+    let [before, after] = ["l", "s"].map(|row| relations.column(row, &column.name));
+    match column.base_type.as_str() {
+        _ if !column.is_builtin => {}
+        base_type if EXACT.contains(&base_type) => {
+            return format!(
+                "coalesce({before} operator(pg_catalog.=) {after}, {before} is null and {after} is null)"
+            );
+        }
+        "text" | "character varying" => {
+            return format!(
+                "coalesce({before}::text collate pg_catalog.\"C\" operator(pg_catalog.=) {after}::text, \
+                 {before} is null and {after} is null)"
+            );
+        }
+        _ => {}
+    }
+    format!("pg_catalog.record_image_eq(row({before}), row({after}))")
+}
+
+/// Types whose `=` is true only for values with the same binary image. It is faster than comparing the images.
+const EXACT: &[&str] = &[
+    "smallint",
+    "integer",
+    "bigint",
+    "boolean",
+    "date",
+    "timestamp without time zone",
+    "timestamp with time zone",
+    "uuid",
+];
+
+/// How many characters of a value are recorded. Longer values are cut in the log only; the meters hold them whole.
+const LONGEST_RECORDED: u32 = 10_000;
+/// A value that is stored in at most this many bytes has no more than `LONGEST_RECORDED` characters, however well it
+/// is compressed.
+const SURELY_SHORT: u32 = 100;
+/// Types whose values always have fewer characters than `LONGEST_RECORDED`.
+const SHORT: &[&str] = &[
+    "smallint",
+    "integer",
+    "bigint",
+    "boolean",
+    "real",
+    "double precision",
+    "date",
+    "timestamp without time zone",
+    "timestamp with time zone",
+    "uuid",
+    "inet",
+];
+
+/// SQL: the fields of a row that the plan changes, as one JSON object. The booleans `d1`, `d2` and so on of `o` tell
+/// which fields these are.
+fn changed(relations: &Relations, row: &str, form: Form) -> String {
+    let each = others(relations).zip(1..).map(|(column, n)| {
+        let (name, value) = (quote::literal(&column.name), value(relations, row, column, form));
+        format!(
+            "case when o.d{n} then pg_catalog.jsonb_build_object({name}, {value}) else '{{}}'::jsonb end"
+        )
+    });
+    let each: Vec<String> = once("'{}'::jsonb".to_owned()).chain(each).collect();
+    each.join(" || ")
+}
+
+/// SQL: the fields of a row that are not NULL, as one JSON object. If no value is too long, the row is converted as
+/// a whole, which takes a third of the time.
+fn fields(relations: &Relations, row: &str, form: Form) -> String {
+    let each: Vec<String> = others(relations)
+        .map(|column| {
+            let value = value(relations, row, column, form);
+            format!("({}, {value})", quote::literal(&column.name))
+        })
+        .collect();
+    let one_by_one = format!(
+        "(select pg_catalog.jsonb_object_agg(f.name, f.value) from (values {}) f(name, value))",
+        each.join(", ")
+    );
+    let nulls = quote::list(relations.fields(), ", ", |name| {
+        let (value, name) = (relations.column(row, name), quote::literal(name));
+        format!("case when {value} is null then {name} end")
+    });
+    let nulls = format!("pg_catalog.array_remove(array[{nulls}], null)");
+    if !matches!(form, Form::Json) {
+        return format!("{one_by_one} - {nulls}");
+    }
+    let is_long: String = others(relations)
+        .filter(|column| !SHORT.contains(&column.base_type.as_str()))
+        .map(|column| {
+            let value = relations.column(row, &column.name);
+            let text = beginning(column, &value);
+            format!(
+                " or pg_catalog.pg_column_size({value}) > {SURELY_SHORT} and pg_catalog.length({text}) > {LONGEST_RECORDED}"
+            )
+        })
+        .collect();
+    let columns = quote::list(relations.fields(), ", ", |name| {
+        format!(
+            "{} as {}",
+            relations.column(row, name),
+            quote::identifier(name)
+        )
+    });
+    format!(
+        "case when false{is_long} then {one_by_one} else (select pg_catalog.to_jsonb(f.*) from (select {columns}) f) end - {nulls}"
+    )
+}
+
+/// SQL: one value as it is recorded.
+fn value(relations: &Relations, row: &str, column: &Column, form: Form) -> String {
+    let value = relations.column(row, &column.name);
+    if matches!(form, Form::Json) && SHORT.contains(&column.base_type.as_str()) {
+        return format!("pg_catalog.to_jsonb({value})");
+    }
+    recorded(&value, &beginning(column, &value), form)
+}
+
+pub(super) fn recorded(value: &str, text: &str, form: Form) -> String {
+    let whole = match form {
+        Form::Json => format!("pg_catalog.to_jsonb({value})"),
+        Form::Text | Form::Escaped => format!("pg_catalog.to_jsonb({text})"),
+        Form::Size => {
+            return format!(
+                "case when pg_catalog.pg_column_size({value}) > {SURELY_SHORT} \
+                 then pg_catalog.to_jsonb(pg_catalog.format('... (%s bytes, too large to be recorded)', pg_catalog.pg_column_size({value}))) \
+                 else pg_catalog.to_jsonb({value}::text) end"
+            );
+        }
+    };
+    format!(
+        "case when pg_catalog.length({text}) > {LONGEST_RECORDED} \
+         then pg_catalog.to_jsonb(pg_catalog.left({text}, {LONGEST_RECORDED}) || '...') else {whole} end"
+    )
+}
+
+/// SQL: the text of a value, or at least the part of it that is recorded. A `bytea` is cut first: its text is twice
+/// as long as the data, and can exceed the size limit of a text.
+fn beginning(column: &Column, value: &str) -> String {
+    match column.base_type.as_str() {
+        "bytea" => format!("pg_catalog.substr({value}, 1, {LONGEST_RECORDED})::text"),
+        _ => format!("{value}::text"),
+    }
+}

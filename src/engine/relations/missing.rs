@@ -1,0 +1,117 @@
+//! Explains why a table or column is not found, and names those that exist.
+
+use crate::db::catalog::{self, Column, Relation};
+use crate::db::{DbError, Remote, Side, SideName, Tx, param};
+
+use crate::engine::SyncError;
+
+/// Looks up the remote table or view by name. Fails if there is none, or if it is another kind of relation.
+pub(in crate::engine) async fn remote_source(
+    tx: &Tx<'_, Remote>,
+    name: &str,
+) -> Result<Relation, SyncError> {
+    match catalog::find(tx, name).await? {
+        Some(relation) if relation.has_rows => Ok(relation),
+        Some(_) => Err(SyncError::RemoteSchema(format!(
+            "{name} is not a table or view"
+        ))),
+        None => Err(missing(tx, name).await?),
+    }
+}
+
+/// The error for a table or view that the role does not find by this name: it may not use the schema, or there is no
+/// such table.
+pub(crate) async fn missing<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<SyncError, DbError> {
+    let path = tx.role_path();
+    let params = [param::text(name), param::text(path.as_str())];
+    let found = tx.query_opt(HIDDEN, &params).await?;
+    Ok(match (found, S::NAME) {
+        (Some(row), side) => SyncError::SchemaUsage {
+            side,
+            name: name.to_owned(),
+            schema: row.get(0),
+        },
+        (None, SideName::Remote) => SyncError::RemoteSchema(format!(
+            "table or view {name} does not exist; {}",
+            Box::pin(there(tx, name)).await?
+        )),
+        (None, SideName::Local) => SyncError::LocalSchema(format!(
+            "table {name} does not exist; {}",
+            Box::pin(there(tx, name)).await?
+        )),
+    })
+}
+
+/// Lists the tables and views that the role can see as a phrase, those most similar to `name` first.
+async fn there<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<String, DbError> {
+    let rows = tx.query(THERE, &[param::bigint(MOST_READ)]).await?;
+    let mut names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let table = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let asked = table(name);
+    names.sort_by_key(|there| strsim::damerau_levenshtein(&table(there), &asked));
+    let more = names.len().saturating_sub(MOST_SHOWN);
+    names.truncate(MOST_SHOWN);
+    let names = names.join(", ");
+    Ok(match (names.is_empty(), more) {
+        (true, _) => "the role can see no table there".to_owned(),
+        (false, 0) => format!("there are {names}"),
+        (false, more) => format!("there are {names} and {more} more"),
+    })
+}
+
+const MOST_READ: i64 = 1_000;
+const MOST_SHOWN: usize = 5;
+
+/// The error for a column that `what` lacks: a table or query, in words, with these columns. The message suggests
+/// the most similar column name.
+pub(in crate::engine) fn lacks(
+    side: fn(String) -> SyncError,
+    (what, columns): (&str, &[Column]),
+    role: &str,
+    column: &str,
+) -> SyncError {
+    let distance = |there: &&str| strsim::damerau_levenshtein(there, column);
+    let names = columns.iter().map(|column| column.name.as_str());
+    let nearest = names.min_by_key(distance);
+    let hint = nearest.map_or_else(String::new, |name| format!("; the nearest is {name}"));
+    side(format!(
+        "{what} has no {role} {column} that can be synced{hint}"
+    ))
+}
+
+/// The error for a column whose values the local table generates itself, so that no update may set them.
+pub(in crate::engine) fn made_there(table: &str, column: &str) -> SyncError {
+    SyncError::LocalSchema(format!(
+        "{table} generates the values of its column {column} itself, so METER_SYNC_COLUMNS cannot name it"
+    ))
+}
+
+/// Postgres looks up a name without a schema only in those schemas of the search path that the role may use. This
+/// statement looks in the others.
+const HIDDEN: &str = "\
+-- look for the table in schemas that we may not use
+with said as (
+    select parse_ident($1) as parts,
+           array(select case trim(both ' \"' from p.name) when '$user' then current_user::text
+                        else trim(both ' \"' from p.name) end
+                 from unnest(string_to_array($2, ',')) with ordinality p(name, place) order by p.place) as path
+)
+select n.nspname::text
+from said
+join pg_catalog.pg_class c on c.relname = said.parts[cardinality(said.parts)] and c.relkind in ('r', 'p', 'v', 'm', 'f')
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where not has_schema_privilege(n.oid, 'usage')
+  and n.nspname::text = any (case cardinality(said.parts) when 1 then said.path
+                             else array[said.parts[cardinality(said.parts) - 1]] end)
+order by array_position(said.path, n.nspname::text)
+limit 1";
+
+const THERE: &str = "\
+-- read which tables and views there are
+select pg_catalog.format('%I.%I', n.nspname, c.relname)
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition
+  and n.nspname not in ('pg_catalog', 'information_schema', 'meter_sync')
+  and not pg_catalog.starts_with(n.nspname::text, 'pg_t')
+  and pg_catalog.has_schema_privilege(n.oid, 'usage')
+order by 1 limit $1";

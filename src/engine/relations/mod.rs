@@ -1,0 +1,400 @@
+//! Finds the tables, columns and key of a sync, from the settings and the catalogs of both sides.
+
+use crate::config::{Mapping, Source};
+use crate::db::catalog::{self, Column, Relation, UniqueIndexes};
+use crate::db::exclusive::Rules;
+use crate::db::{Local, Remote, Tx, both, quote};
+use crate::model::{RunId, TenantId};
+
+use super::drift::Offered;
+use super::{Job, SyncError};
+use missing::{lacks, made_there, remote_source};
+use refusals::{is_one_database, local_table, refuse_occupied, try_tenant};
+
+mod key;
+pub(super) mod locks;
+pub(super) mod missing;
+pub(super) mod policies;
+mod refusals;
+
+/// The tables, columns and key of a sync. Names of relations are quoted for SQL, names of columns are not.
+#[derive(Clone, Debug)]
+pub struct Relations {
+    /// The remote table, view or query, for use after `from`.
+    pub remote_from: String,
+    /// The local table, quoted.
+    pub local: String,
+    /// The columns to sync, including the key and the active column, as the local table has them.
+    pub columns: Vec<Column>,
+    /// The same columns in the same order, as the remote has them.
+    pub remote_columns: Vec<Column>,
+    /// The names of `columns`.
+    pub names: Vec<String>,
+    /// The names of the key columns.
+    pub key: Vec<String>,
+    /// The name of the active column.
+    pub active: String,
+    /// The local table's object id.
+    pub local_oid: u32,
+    /// Unique indexes, exclusion constraints and foreign keys of the local table; empty until looked up.
+    pub rules: Rules,
+    /// Whether rows can be copied straight into the local table: it is plain, and no key column can be NULL.
+    pub takes_copies: bool,
+    /// Whether local keys that compare equal are identical (`key::is_exact`).
+    pub has_exact_key: bool,
+    /// Whether remote keys that convert to one local key have one text on the remote (`key::has_one_text`).
+    pub has_one_text_a_key: bool,
+    /// Whether the local table keeps rows as written: it has no triggers, rules, row security or acting keys.
+    pub stores_rows_unchanged: bool,
+    /// See [`Relation::has_foreign_keys_acting_on_update`].
+    pub has_foreign_keys_acting_on_update: bool,
+    /// Whether the remote source is a plain table without row security: reading it runs no code of its owner.
+    pub is_remote_plain: bool,
+    /// Describes all that must stay the same for row versions to be comparable; `None` if versions prove nothing.
+    pub versions: Option<String>,
+    /// The estimated number of rows in the local table; negative if it was never analyzed.
+    pub estimated_rows: i64,
+    /// Whether the remote source may read foreign tables; `false` for a query, which has waited for them.
+    pub may_be_foreign: bool,
+    /// The SQL condition that selects the tenant's remote rows, for a row named `r`.
+    pub remote_filter: String,
+    /// The SQL condition that selects the tenant's local rows, for a row named `l`.
+    pub local_filter: String,
+    /// All columns of both sides, synced or not.
+    pub offered: Offered,
+}
+
+impl Relations {
+    /// The columns that are not part of the key.
+    pub fn fields(&self) -> impl Iterator<Item = &String> {
+        self.names.iter().filter(|name| !self.key.contains(name))
+    }
+
+    /// SQL for a column of a row. Rows `r` and `l` are of the remote and the local table, where the column has its
+    /// own name. Any other row is of a temporary table, where columns are numbered so that no name can clash.
+    pub fn column(&self, row: &str, name: &str) -> String {
+        match row {
+            "r" | "l" => format!("{row}.{}", quote::identifier(name)),
+            row => format!("{row}.{}", self.place(name)),
+        }
+    }
+
+    /// The name of a column in our temporary tables: `c1`, `c2` and so on.
+    pub fn place(&self, name: &str) -> String {
+        let place = self.names.iter().position(|known| known == name);
+        format!("c{}", place.map_or(0, |place| place + 1))
+    }
+
+    /// SQL for columns of a row, separated by commas.
+    pub fn list<'a>(&self, row: &str, names: impl IntoIterator<Item = &'a String>) -> String {
+        quote::list(names, ", ", |name| self.column(row, name))
+    }
+
+    /// The names of columns in our temporary tables, separated by commas.
+    pub fn places<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> String {
+        quote::list(names, ", ", |name| self.place(name))
+    }
+
+    /// The equality operator of a column's local type.
+    pub fn equals(&self, name: &str) -> &str {
+        let column = self.columns.iter().find(|column| column.name == name);
+        column.map_or(quote::EQUALS, |column| column.equals.as_str())
+    }
+
+    /// `a."k" = b.c1 and ...` over the key.
+    pub fn same_key(&self, a: &str, b: &str) -> String {
+        quote::list(&self.key, " and ", |name| {
+            let (a, b) = (self.column(a, name), self.column(b, name));
+            format!("{a} {} {b}", self.equals(name))
+        })
+    }
+
+    /// `row."k" is not null and ...` over the key.
+    pub fn has_key(&self, row: &str) -> String {
+        quote::list(&self.key, " and ", |name| {
+            format!("{} is not null", self.column(row, name))
+        })
+    }
+
+    /// `jsonb_build_object('k', row."k", ...)` over the key.
+    pub fn key_json(&self, row: &str) -> String {
+        let pairs = quote::list(&self.key, ", ", |name| {
+            format!("{}, {}", quote::literal(name), self.column(row, name))
+        });
+        format!("pg_catalog.jsonb_build_object({pairs})")
+    }
+}
+
+/// Finds the relations for a run, refuses what cannot be synced safely, and sets the search path of the role.
+pub(super) async fn resolve(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    job: &Job<'_>,
+) -> Result<Relations, SyncError> {
+    locks::hold_local_table(local, &job.mapping.local_table).await?;
+    let (relations, here) = look(remote, local, job.mapping, job.tenant, job.run_id).await?;
+    if !relations.is_remote_plain {
+        remote.use_role_path().await?;
+    }
+    local.use_role_path().await?;
+    if here.column(&job.mapping.tenant_column).is_none() {
+        refuse_occupied(&here, job)?;
+    }
+    Ok(relations)
+}
+
+/// Finds the relations and the local table without locking the table, as a check does. The id `mark` serves to find
+/// out whether both transactions are in one database.
+pub(crate) async fn look(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    mapping: &Mapping,
+    tenant: &TenantId,
+    mark: RunId,
+) -> Result<(Relations, Relation), SyncError> {
+    let (there, here) = both(
+        RemoteSide::find(remote, mapping),
+        local_table(local, &mapping.local_table),
+    )
+    .await?;
+    if let Some(oid) = there.oid
+        && oid == here.oid
+        && is_one_database(remote, local, mark).await?
+    {
+        return Err(SyncError::SameTable(here.shown()));
+    }
+    let unique = catalog::unique_indexes(local, here.oid).await?;
+    let key = key(mapping, &here, &unique)?;
+    let columns = columns(mapping, &here, &there, &key)?;
+    if let Some(wanted) = &there.tenant_type {
+        try_tenant(remote, wanted, tenant).await?;
+    }
+    let relations = of_both((there, &here), (columns, key), mapping, tenant);
+    Ok((relations, here))
+}
+
+fn of_both(
+    (there, here): (RemoteSide, &Relation),
+    (columns, key): (Vec<Column>, Vec<String>),
+    mapping: &Mapping,
+    tenant: &TenantId,
+) -> Relations {
+    let of_tenant = |row: &str, column: Option<&Column>| {
+        let column = column?;
+        let (name, tenant) = (
+            quote::identifier(&column.name),
+            quote::literal(tenant.as_str()),
+        );
+        Some(format!("{row}.{name} {} {tenant}", column.equals))
+    };
+    let remote_columns: Vec<Column> = columns
+        .iter()
+        .filter_map(|column| there.column(&column.name).cloned())
+        .collect();
+    let keys = || {
+        let both = remote_columns.iter().zip(&columns);
+        both.filter(|(_, here)| key.contains(&here.name))
+    };
+    let has_exact_key = keys().all(|(there, here)| key::is_exact(there, here));
+    let versions = basis(&there, here, (&columns, &remote_columns), (tenant, mapping))
+        .filter(|_| has_exact_key);
+    let may_lack_key = |column: &Column| column.is_nullable && key.contains(&column.name);
+    let offered = Offered {
+        remote_relation: there.oid,
+        remote: there.columns.clone(),
+        local: here.columns.clone(),
+    };
+    Relations {
+        offered,
+        local_oid: here.oid,
+        rules: Rules::default(),
+        remote_filter: of_tenant("r", there.column(&mapping.tenant_column))
+            .unwrap_or_else(|| "false".to_owned()),
+        versions,
+        has_exact_key,
+        has_one_text_a_key: keys().all(|(there, here)| key::has_one_text(there, here)),
+        stores_rows_unchanged: here.is_plain && !here.has_foreign_keys_acting_on_update,
+        has_foreign_keys_acting_on_update: here.has_foreign_keys_acting_on_update,
+        is_remote_plain: there.is_plain,
+        may_be_foreign: there.may_be_foreign,
+        takes_copies: here.is_plain && !here.columns.iter().any(may_lack_key),
+        estimated_rows: here.estimated_rows,
+        remote_from: there.from,
+        local: here.quoted(),
+        names: columns.iter().map(|column| column.name.clone()).collect(),
+        remote_columns,
+        columns,
+        key,
+        active: mapping.active_column.clone(),
+        local_filter: of_tenant("l", here.column(&mapping.tenant_column))
+            .unwrap_or_else(|| "true".to_owned()),
+    }
+}
+
+/// The remote source, with fields as in [`Relation`]. A query has no `oid` and no `file`.
+struct RemoteSide {
+    from: String,
+    is_plain: bool,
+    may_be_foreign: bool,
+    columns: Vec<Column>,
+    oid: Option<u32>,
+    file: Option<String>,
+    /// The type of the tenant column; `None` for a query, whose types have no full names.
+    tenant_type: Option<String>,
+    what: String,
+}
+
+impl RemoteSide {
+    async fn find(remote: &Tx<'_, Remote>, mapping: &Mapping) -> Result<Self, SyncError> {
+        match &mapping.source {
+            Source::Table(name) => {
+                let relation = remote_source(remote, name).await?;
+                let tenant = relation.column(&mapping.tenant_column);
+                Ok(Self {
+                    tenant_type: tenant.map(|column| column.base_type.clone()),
+                    from: relation.quoted(),
+                    is_plain: relation.is_plain,
+                    may_be_foreign: relation.may_be_foreign,
+                    oid: Some(relation.oid),
+                    file: relation.file,
+                    columns: relation.columns,
+                    what: format!("table {name}"),
+                })
+            }
+            Source::Query(query) => {
+                remote.use_role_path().await?;
+                Ok(Self {
+                    from: format!("({query}\n)"),
+                    is_plain: false,
+                    may_be_foreign: false,
+                    columns: catalog::of_query(remote, query).await?,
+                    oid: None,
+                    file: None,
+                    tenant_type: None,
+                    what: "query".to_owned(),
+                })
+            }
+        }
+    }
+
+    fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    fn has(&self, column: &str) -> bool {
+        self.column(column).is_some()
+    }
+}
+
+fn key(
+    mapping: &Mapping,
+    here: &Relation,
+    unique: &UniqueIndexes,
+) -> Result<Vec<String>, SyncError> {
+    let Some(key) = mapping.key.as_ref().or(unique.primary.as_ref()) else {
+        return Err(SyncError::LocalSchema(format!(
+            "table {} has no primary key, and METER_SYNC_KEY names no key",
+            mapping.local_table
+        )));
+    };
+    if let Some(missing) = key.iter().find(|name| here.column(name).is_none()) {
+        let table = format!("table {}", mapping.local_table);
+        return Err(lacks(
+            SyncError::LocalSchema,
+            (&table, &here.columns),
+            "key column",
+            missing,
+        ));
+    }
+    if key.contains(&mapping.active_column) {
+        return Err(SyncError::LocalSchema(format!(
+            "table {} has its active column {} in the key: a meter switched off would be another meter",
+            mapping.local_table, mapping.active_column
+        )));
+    }
+    // In a table with several tenants a key may be unique only together with the tenant.
+    let is_unique = unique.whole.iter().any(|index| {
+        index
+            .iter()
+            .all(|name| key.contains(name) || *name == mapping.tenant_column)
+    });
+    if !is_unique {
+        return Err(SyncError::LocalSchema(format!(
+            "table {} has no unique index on its key ({})",
+            mapping.local_table,
+            key.join(", ")
+        )));
+    }
+    Ok(key.clone())
+}
+
+fn columns(
+    mapping: &Mapping,
+    here: &Relation,
+    there: &RemoteSide,
+    key: &[String],
+) -> Result<Vec<Column>, SyncError> {
+    let table = format!("table {}", mapping.local_table);
+    let not_here = |name: &str| {
+        let table = (table.as_str(), here.columns.as_slice());
+        lacks(SyncError::LocalSchema, table, "column", name)
+    };
+    let not_there = |role: &str, name: &str| {
+        let source = (there.what.as_str(), there.columns.as_slice());
+        lacks(SyncError::RemoteSchema, source, role, name)
+    };
+    if !there.has(&mapping.tenant_column) {
+        return Err(not_there("tenant column", &mapping.tenant_column));
+    }
+    let is_its_own = |column: &Column| {
+        column.is_generated || column.is_always_identity && !key.contains(&column.name)
+    };
+    let mut names: Vec<&String> = match &mapping.columns {
+        Some(named) => named.iter().collect(),
+        None => {
+            let shared = |column: &&Column| !is_its_own(column) && there.has(&column.name);
+            here.columns
+                .iter()
+                .filter(shared)
+                .map(|column| &column.name)
+                .collect()
+        }
+    };
+    let tenant = Some(&mapping.tenant_column).filter(|name| here.column(name).is_some());
+    for required in key.iter().chain([&mapping.active_column]).chain(tenant) {
+        if !names.contains(&required) {
+            names.push(required);
+        }
+    }
+    let mut columns = Vec::with_capacity(names.len());
+    for name in names {
+        let column = here.column(name).ok_or_else(|| not_here(name))?;
+        if is_its_own(column) {
+            return Err(made_there(&table, name));
+        }
+        if !there.has(name) {
+            return Err(not_there("column", name));
+        }
+        if *name == mapping.active_column && column.base_type != "boolean" {
+            return Err(SyncError::LocalSchema(format!(
+                "column {name} of {table} is not boolean"
+            )));
+        }
+        columns.push(column.clone());
+    }
+    Ok(columns)
+}
+
+/// Describes the table files and settings that row versions depend on. `None` if versions prove nothing, for
+/// instance if a value can change meaning without a new row version, as an enum label or a table name can.
+fn basis(
+    there: &RemoteSide,
+    here: &Relation,
+    (columns, remote_columns): (&[Column], &[Column]),
+    (tenant, mapping): (&TenantId, &Mapping),
+) -> Option<String> {
+    let (there, here) = (there.file.as_ref()?, here.file.as_ref()?);
+    let mut all = columns.iter().chain(remote_columns);
+    all.all(|column| column.is_builtin && !column.names_catalog_rows() && !column.is_generated)
+        .then(|| format!("{there} {here} {tenant} {mapping:?} {columns:?} {remote_columns:?}"))
+}

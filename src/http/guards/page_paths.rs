@@ -1,0 +1,46 @@
+//! What the guards need to know of the page's routes.
+
+use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, Method};
+
+/// The page's routes, by how the guards treat them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PagePaths {
+    /// The path of the sign-in form. A browser without a valid token is redirected there. It needs no token.
+    pub(crate) sign_in: &'static str,
+    /// The folder of the style sheet, script and icons. It needs no token.
+    pub(crate) assets: &'static str,
+    /// Returns whether a GET of this path shows a page. A browser without a valid token is sent from it to the sign-in
+    /// form.
+    pub(crate) is_page: fn(&str) -> bool,
+    /// The paths that take forms. They may only be sent from a page of this server.
+    pub(crate) forms: &'static [&'static str],
+    /// The forms that change only what the viewer sees. A read-only token is enough for them.
+    pub(crate) harmless_forms: &'static [&'static str],
+}
+
+impl PagePaths {
+    pub(super) fn is_form(&self, path: &str) -> bool {
+        self.forms.contains(&path)
+    }
+
+    pub(super) fn is_harmless(&self, path: &str) -> bool {
+        self.harmless_forms.contains(&path)
+    }
+
+    /// Whether a browser requests a page or sends a form. It is then redirected to sign in, not answered with an error.
+    pub(super) fn is_for_a_person(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {
+        let is_ours = match *method {
+            Method::GET => (self.is_page)(path),
+            Method::POST => self.is_form(path),
+            _ => false,
+        };
+        is_ours && wants_page(headers)
+    }
+}
+
+/// Whether the `Accept` header asks for HTML, as a browser does when it opens a page.
+pub(crate) fn wants_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}

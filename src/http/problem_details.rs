@@ -1,0 +1,138 @@
+//! The body of HTTP error responses: problem details (RFC 9457) with two fields of our own, `code` and `remedy`. Also
+//! maps each error code to its HTTP status.
+
+use axum::Json;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::error::{ErrorCode, Failure};
+use crate::model::RunId;
+
+/// The media type of problem details.
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// What went wrong and what to do about it. One about a run comes with a `Location` that leads to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Problem")]
+pub(crate) struct ProblemDetails {
+    /// Always `about:blank`: `code` says more than an address would.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// The status.
+    status: u16,
+    /// What went wrong. Holds no secret.
+    detail: String,
+    /// Which kind of error, in capitals.
+    code: &'static str,
+    /// What to do about it.
+    remedy: String,
+    /// The run it is about, if it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_id: Option<RunId>,
+}
+
+impl ProblemDetails {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code,
+            remedy: remedy.into(),
+            run_id: None,
+        }
+    }
+
+    /// The problem details of a failure, with this status instead of the one that belongs to its code.
+    pub(crate) fn failure(status: StatusCode, failure: Failure) -> Self {
+        Self::new(
+            status,
+            failure.code.as_str(),
+            failure.message,
+            failure.remedy,
+        )
+    }
+
+    /// Adds the id of the run that the error is about. The response then has a `Location` header with the run's path.
+    pub(crate) fn about(self, run: RunId) -> Self {
+        Self {
+            run_id: Some(run),
+            ..self
+        }
+    }
+}
+
+impl From<Failure> for ProblemDetails {
+    fn from(failure: Failure) -> Self {
+        Self::failure(http_status(failure.code), failure)
+    }
+}
+
+impl IntoResponse for ProblemDetails {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let location = self.run_id.map(location);
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(Ok(location)) = location.map(HeaderValue::try_from) {
+            headers.insert(LOCATION, location);
+        }
+        response
+    }
+}
+
+/// The path of a run in the REST API.
+pub(crate) fn location(run: RunId) -> String {
+    format!("/api/v1/runs/{run}")
+}
+
+/// The HTTP status of an error code:
+///
+/// - 502 if the cause is the remote, its data, or a plan that the brake held back;
+/// - 503 if the configuration is missing or wrong;
+/// - 409 if another run is in progress;
+/// - 403 if the server is read-only;
+/// - 500 for all others: the local database, an interrupted run, a bug.
+pub(crate) fn http_status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::ConfigMissing | ErrorCode::ConfigInvalid | ErrorCode::TenantNotConfigured => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        ErrorCode::RemoteUnreachable
+        | ErrorCode::RemoteTls
+        | ErrorCode::RemoteAuth
+        | ErrorCode::RemotePermission
+        | ErrorCode::RemoteSchema
+        | ErrorCode::SchemaDrift
+        | ErrorCode::RemoteTimeout
+        | ErrorCode::SourceEmptyRefused
+        | ErrorCode::MassDeactivationRefused
+        | ErrorCode::ApprovalOutdated
+        | ErrorCode::DuplicateSourceKey => StatusCode::BAD_GATEWAY,
+        ErrorCode::AlreadyRunning => StatusCode::CONFLICT,
+        ErrorCode::ReadOnly => StatusCode::FORBIDDEN,
+        ErrorCode::TenantMismatch
+        | ErrorCode::LocalUnreachable
+        | ErrorCode::LocalAuth
+        | ErrorCode::LocalSchema
+        | ErrorCode::LocalConstraint
+        | ErrorCode::LocalTimeout
+        | ErrorCode::Interrupted
+        | ErrorCode::Internal
+        | ErrorCode::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

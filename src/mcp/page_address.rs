@@ -1,0 +1,82 @@
+//! Finds the address of the web page, for a model that has to send a person there.
+
+use axum::http::HeaderName;
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use rmcp::RoleServer;
+use rmcp::service::RequestContext;
+
+use crate::config::Config;
+use crate::model::RunId;
+
+/// The header in which a TLS proxy names the scheme of the original request.
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// The address of the web page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PageAddress {
+    base: String,
+    /// Whether the page is certain to be served: the caller came over HTTP, so this process serves it.
+    is_served: bool,
+}
+
+impl PageAddress {
+    /// Returns the page's address for this caller: the host of its HTTP request, or over stdio the address on which
+    /// `meter-sync serve` would listen.
+    pub(super) fn of(context: &RequestContext<RoleServer>, config: &Config) -> Self {
+        let parts = context.extensions.get::<Parts>();
+        let header = |name| parts?.headers.get(name)?.to_str().ok();
+        // The guards have already refused requests for unknown host names.
+        let Some(host) = header(&HOST) else {
+            return Self::configured(config);
+        };
+        let scheme = header(&FORWARDED_PROTO).filter(|proto| *proto == "https");
+        Self {
+            base: format!("{}://{host}", scheme.unwrap_or("http")),
+            is_served: true,
+        }
+    }
+
+    /// Returns the page's address if `meter-sync serve` runs with these settings.
+    pub(super) fn configured(config: &Config) -> Self {
+        let mut address = config.listen;
+        if address.ip().is_unspecified() {
+            address.set_ip([127, 0, 0, 1].into());
+        }
+        Self {
+            base: format!("http://{address}"),
+            is_served: false,
+        }
+    }
+
+    /// Says that a person decides about a run that the brake refused, and at which address.
+    pub(super) fn decides(&self, run: RunId) -> String {
+        let place = match self.is_served {
+            true => "",
+            false => " (where `meter-sync serve` runs)",
+        };
+        format!("A person decides, at {}/runs/{run}{place}.", self.base)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Setting, Settings};
+
+    #[test]
+    fn without_http_the_page_is_where_serve_would_listen() {
+        for (listen, base) in [
+            ("127.0.0.1:8765", "http://127.0.0.1:8765"),
+            ("0.0.0.0:80", "http://127.0.0.1:80"),
+            ("[::]:80", "http://127.0.0.1:80"),
+            ("[::1]:80", "http://[::1]:80"),
+        ] {
+            let settings = Settings::default()
+                .with(Setting::Listen, listen)
+                .with(Setting::Tokens, "trigger:0123456789abcdef");
+            let config = Config::load_from(&settings, &Environment::default()).expect(listen);
+            assert_eq!(PageAddress::configured(&config).base, base, "{listen}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Parses times as people and models write them.
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
+
+use crate::arguments::{BadArgument, shorten};
+
+/// The furthest back that a length of time reaches; no log is older.
+const LONGEST: TimeDelta = TimeDelta::days(100 * 366);
+
+/// Parses a time in the past: a length of time before `now` (`90m`, `24h`, `7d`, `2w`), or a time or day, which is in
+/// UTC if it names no zone.
+pub(super) fn since(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, BadArgument> {
+    let at = length(text).and_then(|length| now.checked_sub_signed(length));
+    let at = at.or_else(|| moment(text)).ok_or_else(|| {
+        BadArgument(format!(
+            "`since` must be a time such as 24h, 7d, 2026-01-31 or 2026-01-31T08:00:00Z, not {}.",
+            shorten(text)
+        ))
+    })?;
+    match at > now {
+        true => Err(BadArgument(format!(
+            "`since` must be a time in the past, not {}; now is {}.",
+            shorten(text),
+            now.format("%Y-%m-%dT%H:%M:%SZ")
+        ))),
+        false => Ok(at),
+    }
+}
+
+fn length(text: &str) -> Option<TimeDelta> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(end)?;
+    let number: i64 = number.parse().ok()?;
+    let length = match unit.trim() {
+        "s" | "sec" | "second" | "seconds" => TimeDelta::try_seconds(number),
+        "m" | "min" | "minute" | "minutes" => TimeDelta::try_minutes(number),
+        "h" | "hour" | "hours" => TimeDelta::try_hours(number),
+        "d" | "day" | "days" => TimeDelta::try_days(number),
+        "w" | "week" | "weeks" => TimeDelta::try_weeks(number),
+        _ => None,
+    };
+    length.map(|length| length.min(LONGEST))
+}
+
+fn moment(text: &str) -> Option<DateTime<Utc>> {
+    let text = text.trim().replacen(' ', "T", 1);
+    let with_zone = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"];
+    let mut zoned = with_zone.iter();
+    let zoned = zoned.find_map(|format| DateTime::parse_from_str(&text, format).ok());
+    let bare = text.trim_end_matches("TUTC").trim_end_matches(" UTC");
+    let mut local = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"].iter();
+    let local = || local.find_map(|format| NaiveDateTime::parse_from_str(bare, format).ok());
+    let day = || {
+        NaiveDate::parse_from_str(bare, "%Y-%m-%d")
+            .ok()?
+            .and_hms_opt(0, 0, 0)
+    };
+    let zoned = zoned.map(|at| at.with_timezone(&Utc));
+    zoned.or_else({
+        let mut local = local;
+        move || local().or_else(day).map(|at| at.and_utc())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a time")
+    }
+
+    #[test]
+    fn a_time_is_read_however_it_is_written() {
+        let now = at("2026-11-28T12:00:00Z");
+        for (text, expected) in [
+            ("24h", "2026-11-27T12:00:00Z"),
+            ("7d", "2026-11-21T12:00:00Z"),
+            ("90 min", "2026-11-28T10:30:00Z"),
+            ("2w", "2026-11-14T12:00:00Z"),
+            ("1 day", "2026-11-27T12:00:00Z"),
+            ("2026-11-27", "2026-11-27T00:00:00Z"),
+            ("2026-11-27T08:30:00Z", "2026-11-27T08:30:00Z"),
+            ("2026-11-27T08:30Z", "2026-11-27T08:30:00Z"),
+            ("2026-11-27T08:30:00.5+02:00", "2026-11-27T06:30:00.5Z"),
+            ("2026-11-27 08:30", "2026-11-27T08:30:00Z"),
+            ("2026-11-27 08:30:15 UTC", "2026-11-27T08:30:15Z"),
+            ("0001-01-01", "0001-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(since(text, now), Ok(at(expected)), "{text}");
+        }
+        for text in [
+            "",
+            "yesterday",
+            "24",
+            "h",
+            "5y",
+            "-1d",
+            "2026-13-01",
+            "99999999999999999999d",
+            "12:00",
+        ] {
+            let refused = since(text, now).expect_err(text);
+            assert!(refused.0.contains("such as 24h"), "{}", refused.0);
+        }
+        let ahead = since("2026-12-01", now).expect_err("ahead");
+        assert!(ahead.0.contains("in the past"), "{}", ahead.0);
+    }
+}

@@ -1,0 +1,209 @@
+//! Tells its listeners that a run has begun or ended, in this process or in another one.
+//!
+//! All listeners share each read of the run log (`LogCache`), so many listeners cost no more queries than one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock;
+use crate::db::{Local, Tx, migrations};
+use crate::error::Failure;
+use crate::model::{Outcome, RunId};
+
+use super::process::ProcessState;
+use super::state::status::{ConnectionState, RunRecord, Status};
+use super::{Mirrors, history, local_table, tenant};
+
+/// How often the log is read to find runs of other processes.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long a listener waits after it wakes before it reads the log. A read that another listener makes in that
+/// time serves both.
+const FRESH: Duration = Duration::from_millis(200);
+/// How old a status may get before it counts as outdated even though no event was seen.
+const STATUS_AGE: Duration = Duration::from_secs(60);
+/// How many of the latest runs each read of the log fetches.
+const LATEST: u32 = 10;
+
+/// A listener for run events. It remembers which events it has already returned.
+#[derive(Debug)]
+pub struct Events {
+    mirrors: Mirrors,
+    process_state: watch::Receiver<ProcessState>,
+    /// The state of this process at the last look.
+    state: WatchedState,
+    seen_runs: SeenRuns,
+}
+
+/// What this listener has already seen of the log.
+#[derive(Debug)]
+enum SeenRuns {
+    /// Nothing yet. Runs that began or ended at `since` or later are new.
+    Nothing { since: DateTime<Utc> },
+    /// The outcomes of the latest runs, and the `seq` of the newest of them.
+    Latest {
+        outcomes: HashMap<RunId, Option<Outcome>>,
+        newest: Option<i64>,
+    },
+}
+
+impl Mirrors {
+    /// Starts to listen. The returned [`Events`] reports what happens from now on.
+    pub fn events(&self) -> Events {
+        let process_state = self.shared.process_state.subscribe();
+        let state = state(&process_state.borrow());
+        Events {
+            mirrors: self.clone(),
+            process_state,
+            state,
+            seen_runs: SeenRuns::Nothing { since: self.now() },
+        }
+    }
+}
+
+impl Events {
+    /// Waits until runs have begun or ended since the last call, and returns them, the latest first.
+    pub async fn next(&mut self) -> Vec<RunRecord> {
+        loop {
+            // If the log cannot be read, the next successful read returns what was missed.
+            let (_, events) = self.look().await;
+            let events = events.unwrap_or_default();
+            if !events.is_empty() {
+                return events;
+            }
+        }
+    }
+
+    /// Waits until `status` may be out of date, which is when:
+    ///
+    /// - a run has begun or ended;
+    /// - the connection to a database was lost or restored;
+    /// - the wait for a retry has begun or ended;
+    /// - a minute has passed: the status depends on the time, and others may have changed the database.
+    pub async fn outdated(&mut self, status: &Status) {
+        let was_reached = status.connections.local.state == ConnectionState::Ok;
+        let old = Instant::now() + STATUS_AGE;
+        while Instant::now() < old {
+            let (changed, events) = self.look().await;
+            if changed
+                || was_reached != events.is_ok()
+                || events.is_ok_and(|events| !events.is_empty())
+            {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the state of this process changes, but at most [`PAUSE`], and then reads the log. Returns
+    /// whether the state changed, and the runs that have begun or ended.
+    async fn look(&mut self) -> (bool, Result<Vec<RunRecord>, Failure>) {
+        let due = Instant::now() + PAUSE;
+        let changed = timeout_at(due, self.changed()).await.is_ok();
+        // All listeners wake at the same time. The first read after this moment serves all of them.
+        let woken = Instant::now();
+        tokio::time::sleep(FRESH).await;
+        let latest = self.mirrors.shared.latest.since(woken, &self.mirrors).await;
+        let events = latest.map(|latest| {
+            let now = self.mirrors.now();
+            let is_new = |run: &&RunRecord| self.seen_runs.is_new_event(run, now);
+            let events = latest.iter().filter(is_new).cloned().collect();
+            self.seen_runs = SeenRuns::Latest {
+                outcomes: latest.iter().map(mark).collect(),
+                newest: latest.first().and_then(|run| run.seq),
+            };
+            events
+        });
+        (changed, events)
+    }
+
+    /// Waits until the state of this process changes. `self.mirrors` keeps the sender alive.
+    async fn changed(&mut self) {
+        let changed = self
+            .process_state
+            .wait_for(|process_state| state(process_state) != self.state);
+        if let Ok(process_state) = changed.await {
+            self.state = state(&process_state);
+        }
+    }
+}
+
+impl SeenRuns {
+    /// Whether the run has begun or ended since the last look. Only the first look compares times, because a
+    /// clock may be set back.
+    fn is_new_event(&self, run: &RunRecord, now: DateTime<Utc>) -> bool {
+        match self {
+            Self::Nothing { since } => {
+                let happened = run.finished_at.unwrap_or(run.started_at);
+                happened >= *since && !clock::lies_ahead(happened, now)
+            }
+            Self::Latest { outcomes, newest } => match outcomes.get(&run.run_id) {
+                Some(outcome) => *outcome != run.outcome,
+                // An older run enters the list when newer runs are deleted, and is not news.
+                None => newest.is_none_or(|newest| run.seq.is_none_or(|seq| seq > newest)),
+            },
+        }
+    }
+}
+
+/// The last read of the log, shared by all listeners.
+#[derive(Debug, Default)]
+pub(super) struct LogCache(Mutex<Option<(Instant, LatestRuns)>>);
+
+/// The latest runs, or why they could not be read. Failures are shared too, so that not every listener waits
+/// for an unreachable database.
+type LatestRuns = Result<Arc<[RunRecord]>, Failure>;
+
+impl LogCache {
+    /// Returns the latest runs as they were read at `time` or later. Reads the log unless another listener has
+    /// done so. Fails while the local database cannot be asked.
+    async fn since(&self, time: Instant, mirrors: &Mirrors) -> LatestRuns {
+        let mut last = self.0.lock().await;
+        if let Some((_, latest)) = last.as_ref().filter(|(looked, _)| *looked >= time) {
+            return latest.clone();
+        }
+        let now = Instant::now();
+        let latest: LatestRuns = look(mirrors).await.map(Arc::from);
+        *last = Some((now, latest.clone()));
+        latest
+    }
+}
+
+async fn look(mirrors: &Mirrors) -> Result<Vec<RunRecord>, Failure> {
+    let mapping = &mirrors.config().mapping;
+    let read = async |tx: &Tx<'_, Local>| {
+        if !migrations::exist(tx).await? {
+            return Ok(Vec::new());
+        }
+        let table = local_table::find(tx, mapping).await?;
+        let tenant = tenant::known(tx, mapping, &table).await?;
+        let tenant = tenant.as_ref().map(|tenant| &tenant.id);
+        Ok(history::newest(tx, &table, tenant, LATEST).await?)
+    };
+    mirrors.local()?.read("events", read).await
+}
+
+/// The part of [`ProcessState`] whose changes wake a listener.
+#[derive(Debug, PartialEq, Eq)]
+struct WatchedState {
+    running: Option<RunId>,
+    last: Option<(RunId, Option<Outcome>)>,
+    waiting_until: Option<DateTime<Utc>>,
+    connections: [ConnectionState; 2],
+}
+
+fn state(process_state: &ProcessState) -> WatchedState {
+    WatchedState {
+        running: process_state.running.as_ref().map(|run| run.record.run_id),
+        last: process_state.last.as_ref().map(mark),
+        waiting_until: process_state.waiting_until,
+        connections: [process_state.remote.state, process_state.local.state],
+    }
+}
+
+fn mark(run: &RunRecord) -> (RunId, Option<Outcome>) {
+    (run.run_id, run.outcome)
+}

@@ -1,0 +1,87 @@
+//! Describes whether a meter is active and, if not, why.
+
+use serde_json::Value;
+
+use crate::model::Action;
+
+use super::meters::MeterChange;
+
+/// Returns one or two sentences. `changes` are ordered newest first; `column` is the active column.
+pub(in crate::mirrors) fn in_words(
+    active: Option<bool>,
+    has_row: bool,
+    changes: &[MeterChange],
+    column: &str,
+) -> String {
+    if !has_row {
+        return "The local table has no such meter any more; the log knows it. A sync never deletes a row, so somebody else did.".to_owned();
+    }
+    match active {
+        None => "The meter is here; the table does not say whether it is active.".to_owned(),
+        Some(true) => active_since(changes, column),
+        Some(false) => inactive(changes, column),
+    }
+}
+
+fn active_since(changes: &[MeterChange], column: &str) -> String {
+    let is_return = |change: &&MeterChange| {
+        change.action == Action::Insert || says(change, column) == Some(true)
+    };
+    match changes.iter().find(is_return) {
+        Some(change) => {
+            let how = match change.action {
+                Action::Insert => "came with",
+                Action::Reactivate | Action::Update | Action::Deactivate | Action::Unknown => {
+                    "became active again with"
+                }
+            };
+            format!(
+                "The meter is active; it {how} the sync of {}.",
+                when(change)
+            )
+        }
+        None => "The meter is active.".to_owned(),
+    }
+}
+
+fn inactive(changes: &[MeterChange], column: &str) -> String {
+    let tells = |change: &&MeterChange| {
+        change.action == Action::Deactivate || says(change, column).is_some()
+    };
+    let Some(change) = changes.iter().find(tells) else {
+        return "The meter is inactive; no sync in the log made it so, so it was inactive before the log begins, or somebody switched it off here.".to_owned();
+    };
+    let at = when(change);
+    match (change.action, says(change, column)) {
+        (Action::Deactivate, _) => format!(
+            "The meter is inactive because the remote has no such meter any more; the sync of {at} deactivated it."
+        ),
+        (Action::Insert, Some(false)) => format!(
+            "The meter is inactive because it was switched off on the remote when it came, with the sync of {at}."
+        ),
+        (_, Some(false)) => format!(
+            "The meter is inactive because it was switched off on the remote; the sync of {at} brought that."
+        ),
+        (_, _) => format!(
+            "The meter is inactive, though the sync of {at} left it active: somebody switched it off here since."
+        ),
+    }
+}
+
+/// Returns the value that a change gives to the active column, where NULL is inactive. `None` if the change sets no
+/// such value.
+fn says(change: &MeterChange, column: &str) -> Option<bool> {
+    match change.after.get(column)? {
+        Value::Bool(active) => Some(*active),
+        Value::Null => Some(false),
+        Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn when(change: &MeterChange) -> String {
+    format!(
+        "{} (run {})",
+        change.at.format("%Y-%m-%d %H:%M UTC"),
+        change.run_id
+    )
+}

@@ -1,0 +1,89 @@
+//! A place in the list of changes, for paging. The list has the newest run first, and the changes of a run in the order
+//! in which they were made.
+
+use std::str::FromStr;
+
+use crate::model::RunId;
+
+use crate::mirrors::local_table::LocalTable;
+
+/// The end of a page: `RUN_ID/N` after a change of a run, or `RUN_ID` after all its changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangeCursor {
+    /// The run.
+    pub run: RunId,
+    /// The number of the change in the run; `None` after its last change.
+    pub n: Option<i64>,
+}
+
+impl std::fmt::Display for ChangeCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.n {
+            Some(n) => write!(f, "{}/{n}", self.run),
+            None => write!(f, "{}", self.run),
+        }
+    }
+}
+
+impl FromStr for ChangeCursor {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (run, n) = match text.split_once('/') {
+            Some((run, n)) => (run, Some(n)),
+            None => (text, None),
+        };
+        let n = n.map(|n| n.parse().map_err(drop)).transpose()?;
+        let run = run.parse().map_err(drop)?;
+        Ok(Self { run, n })
+    }
+}
+
+/// The expression by which runs `g` are ordered. Newer runs have higher values.
+pub(in crate::mirrors) fn order(table: &LocalTable) -> &'static str {
+    match table.has_run_numbers {
+        true => "g.seq",
+        false => "g.id",
+    }
+}
+
+/// The condition that a change `c` of a run `g` is on the next page. `run` and `n` are the parameters of the place:
+/// earlier runs match, and so do changes of the run itself with numbers above `n`. If `run` is null, all changes match.
+pub(in crate::mirrors) fn is_before(table: &LocalTable, run: &str, n: &str) -> String {
+    let order = order(table);
+    let of_run = match table.has_run_numbers {
+        true => format!("(select b.seq from meter_sync.meter_sync_log b where b.id = {run})"),
+        false => run.to_owned(),
+    };
+    format!("({run}::uuid is null or {order} < {of_run} or (g.id = {run} and c.n > {n}))")
+}
+
+impl ChangeCursor {
+    /// The number as a parameter. `None` becomes the highest number, which no change has.
+    pub(in crate::mirrors) fn number(self) -> i64 {
+        self.n.unwrap_or(i64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_was_written() {
+        let id = "0190c2f1-7a00-7000-8000-000000000001";
+        for text in [id.to_owned(), format!("{id}/0"), format!("{id}/17")] {
+            let place: ChangeCursor = text.parse().expect("a place");
+            assert_eq!(place.to_string(), text);
+        }
+        for text in [
+            "",
+            "x",
+            "/1",
+            "0190c2f1-7a00-7000-8000-000000000001/",
+            "0190c2f1-7a00-7000-8000-000000000001/x",
+        ] {
+            assert_eq!(text.parse::<ChangeCursor>(), Err(()), "{text}");
+        }
+    }
+}

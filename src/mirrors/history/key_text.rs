@@ -1,0 +1,63 @@
+//! A meter's key as text, from a URL or from a person.
+
+use std::collections::BTreeMap;
+
+use percent_encoding::percent_decode_str;
+
+use crate::db::catalog::Column;
+
+/// A meter's key, with its values as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyText {
+    /// The values of the key columns, in key order.
+    Ordered(Vec<String>),
+    /// The values by column name, as in the `key` of a meter or a change.
+    Named(BTreeMap<String, String>),
+}
+
+impl KeyText {
+    /// Parses the last segment of a URL path: percent-encoded values in key order, separated by commas. Returns `None`
+    /// for text that cannot be a key.
+    pub fn parse(part: &str) -> Option<Self> {
+        if part.is_empty() || part.len() > LONGEST {
+            return None;
+        }
+        let decoded = |part| percent_decode_str(part).decode_utf8();
+        let values = part
+            .split(',')
+            .map(|part| Some(decoded(part).ok()?.into_owned()));
+        let key = Self::Ordered(values.collect::<Option<_>>()?);
+        key.is_text().then_some(key)
+    }
+
+    /// Takes the query of a URL as decoded `column=value` pairs. Returns `None` if a value contains a NUL.
+    pub fn named(pairs: BTreeMap<String, String>) -> Option<Self> {
+        let key = Self::Named(pairs);
+        key.is_text().then_some(key)
+    }
+
+    /// Whether no value contains a NUL, which Postgres text cannot hold.
+    fn is_text(&self) -> bool {
+        let holds_nul = |text: &String| text.contains('\0');
+        match self {
+            Self::Ordered(values) => !values.iter().any(holds_nul),
+            Self::Named(pairs) => !pairs.values().any(holds_nul),
+        }
+    }
+
+    /// Returns the values in key order; `None` if they do not match the key columns.
+    pub(in crate::mirrors) fn values(&self, columns: &[Column]) -> Option<Vec<String>> {
+        match self {
+            Self::Ordered(values) => Some(values.clone()),
+            Self::Named(pairs) if pairs.len() == columns.len() => {
+                let value = |column: &Column| pairs.get(&column.name).cloned();
+                columns.iter().map(value).collect()
+            }
+            Self::Named(_) => None,
+        }
+        .filter(|values| values.len() == columns.len())
+    }
+}
+
+/// The longest text that is parsed, in bytes. The key of a meter is shorter, even percent-encoded.
+const LONGEST: usize = 2048;

@@ -1,0 +1,265 @@
+//! Lists past runs page by page, and reads one run with everything that the log keeps about it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::db::{DbError, Local, Tx, migrations};
+use crate::error::Failure;
+use crate::model::{Change, HeldBack, PhaseTime, Rejection, RunId, TenantId};
+
+use super::approvable;
+use crate::mirrors::local_table::{self, LocalTable, Scope};
+use crate::mirrors::run::{lock, log, report};
+use crate::mirrors::state::status::RunRecord;
+use crate::mirrors::tenant::Tenant;
+use crate::mirrors::{Mirrors, tenant};
+
+/// Which past runs to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunsQuery {
+    /// How many runs to return at most.
+    pub limit: u32,
+    /// Only runs before this one; `None` starts with the newest run.
+    pub before: Option<RunId>,
+    /// Which kind of runs to return.
+    pub show: Show,
+}
+
+/// Which runs are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Show {
+    /// Every one.
+    #[default]
+    All,
+    /// Those that did not succeed: `partial`, `failed`, `refused` and `interrupted`.
+    Problems,
+    /// Those that changed meters, dry runs aside.
+    Changes,
+}
+
+impl Show {
+    /// Every value.
+    pub const ALL: [Self; 3] = [Self::All, Self::Problems, Self::Changes];
+
+    /// The value as text in a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Problems => "problems",
+            Self::Changes => "changes",
+        }
+    }
+}
+
+/// Some past runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunsPage {
+    /// The runs, newest first; one that has not ended has no `outcome`.
+    pub runs: Vec<RunRecord>,
+    /// `before` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_before: Option<RunId>,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunDetail {
+    /// The run as the log holds it.
+    pub run: RunRecord,
+    /// How it went in one sentence.
+    pub summary: String,
+    /// What to do next, in one sentence.
+    pub next_step: String,
+    /// How long it was in each phase, in milliseconds; empty while it runs.
+    pub phases: Vec<PhaseTime>,
+    /// How many changes the log keeps of it.
+    pub changes_logged: i64,
+    /// The rows that it rejected, the first 100,000 at most; `counts.rejected` tells how many there were.
+    pub rejected: Vec<Rejection>,
+    /// The deactivations that the brake held back, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<HeldBack>,
+    /// Whether a person can still approve them. Nobody can after a sync has succeeded.
+    pub awaits_decision: bool,
+}
+
+/// Some changes of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangesPage {
+    /// The changes: deactivations first, then updates and reactivations, then inserts.
+    pub changes: Vec<Change>,
+    /// `after` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<i64>,
+}
+
+/// How many rejected rows of a run are returned at most.
+const REJECTED: u32 = 100_000;
+
+/// The name of the transactions that read the log.
+const HISTORY: &str = "history";
+
+impl Mirrors {
+    /// Lists the runs of the configured tenant and table, newest first, including the run in progress. Returns `None`
+    /// if the log does not have the run given as `before`.
+    pub async fn list(&self, query: &RunsQuery) -> Result<Option<RunsPage>, Failure> {
+        let read = async |tx: &Tx<'_, Local>| Ok(self.list_in(tx, query).await?);
+        self.local()?.read(HISTORY, read).await
+    }
+
+    async fn list_in(
+        &self,
+        tx: &Tx<'_, Local>,
+        query: &RunsQuery,
+    ) -> Result<Option<RunsPage>, DbError> {
+        let log = self.log(tx).await?;
+        let Some(log) = &log else {
+            return Ok(query.before.is_none().then(RunsPage::default));
+        };
+        if let Some(before) = query.before
+            && super::by_id(tx, log.of(), before).await?.is_none()
+        {
+            return Ok(None);
+        }
+        let one_more = RunsQuery {
+            limit: query.limit.saturating_add(1),
+            ..*query
+        };
+        let (table, tenant) = log.of();
+        let mut runs = super::page(tx, table, tenant, &one_more).await?;
+        let has_more = runs.len() > query.limit as usize;
+        runs.truncate(query.limit as usize);
+        for run in &mut runs {
+            *run = log.now(tx, run.clone()).await?;
+        }
+        let last = runs.last().map(|run| run.run_id);
+        Ok(Some(RunsPage {
+            next_before: last.filter(|_| has_more),
+            runs,
+        }))
+    }
+
+    /// Returns one run of the configured tenant and table; `None` if neither the log nor this process has this id.
+    pub async fn run(&self, id: RunId) -> Result<Option<RunDetail>, Failure> {
+        let read = async |tx: &Tx<'_, Local>| Ok::<_, Failure>(self.read_run(tx, id).await?);
+        let logged = self.local()?.read(HISTORY, read).await?;
+        Ok(logged.or_else(|| self.known_here(id)))
+    }
+
+    /// Returns the last run of this process, if it has this id. It may have ended without reaching the log.
+    fn known_here(&self, id: RunId) -> Option<RunDetail> {
+        let last = self.shared.process_state.borrow().last.clone();
+        let run = last.filter(|last| last.run_id == id)?;
+        Some(RunDetail {
+            summary: report::summary(&run),
+            next_step: report::next_step(&run),
+            run,
+            phases: Vec::new(),
+            changes_logged: 0,
+            rejected: Vec::new(),
+            held_back: None,
+            awaits_decision: false,
+        })
+    }
+
+    async fn read_run(&self, tx: &Tx<'_, Local>, id: RunId) -> Result<Option<RunDetail>, DbError> {
+        let log = self.log(tx).await?;
+        let Some(log) = &log else {
+            return Ok(None);
+        };
+        let Some(run) = super::by_id(tx, log.of(), id).await? else {
+            return Ok(None);
+        };
+        let run = log.now(tx, run).await?;
+        let details = super::details(tx, id).await?;
+        let awaits_decision =
+            details.held_back.is_some() && approvable::can_be_approved(tx, id).await?;
+        Ok(Some(RunDetail {
+            summary: report::summary(&run),
+            next_step: report::next_step(&run),
+            run,
+            phases: details.phases,
+            changes_logged: details.changes,
+            rejected: super::rejected(tx, id, REJECTED).await?,
+            held_back: details.held_back,
+            awaits_decision,
+        }))
+    }
+
+    /// Returns at most `limit` changes of a run whose numbers are above `after` (0 for the first page). Returns none if
+    /// the log does not have the run.
+    pub async fn changes(&self, id: RunId, limit: u32, after: i64) -> Result<ChangesPage, Failure> {
+        let read = async |tx: &Tx<'_, Local>| {
+            let log = self.log(tx).await?;
+            let run = match &log {
+                Some(log) => super::by_id(tx, log.of(), id).await?,
+                None => None,
+            };
+            match run {
+                Some(_) => super::changes_after(tx, id, limit.saturating_add(1), after).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let mut numbered = self.local()?.read(HISTORY, read).await?;
+        let has_more = numbered.len() > limit as usize;
+        numbered.truncate(limit as usize);
+        let last = numbered.last().map(|(n, _)| *n);
+        let changes = numbered.into_iter().map(|(_, change)| change).collect();
+        Ok(ChangesPage {
+            changes: self.with_names(changes).await,
+            next_after: last.filter(|_| has_more),
+        })
+    }
+
+    /// Finds the configured tenant and table in the log; `None` if there is no log yet.
+    async fn log(&self, tx: &Tx<'_, Local>) -> Result<Option<Log>, DbError> {
+        if !migrations::exist(tx).await? {
+            return Ok(None);
+        }
+        let mapping = &self.config().mapping;
+        let table = local_table::find(tx, mapping).await?;
+        let tenant = tenant::known(tx, mapping, &table).await?;
+        Ok(Some(Log { table, tenant }))
+    }
+}
+
+/// The part of the log to read: the runs of a table, and of a tenant once that is known.
+struct Log {
+    table: LocalTable,
+    tenant: Option<Tenant>,
+}
+
+impl Log {
+    fn of(&self) -> (&LocalTable, Option<&TenantId>) {
+        (&self.table, self.tenant.as_ref().map(|tenant| &tenant.id))
+    }
+
+    fn scope(&self, tenant: &Tenant) -> Scope {
+        Scope {
+            tenant: tenant.clone(),
+            table: self.table.clone(),
+        }
+    }
+
+    /// Returns the current state of the run. A run without an end is marked as interrupted, unless the run lock is
+    /// held.
+    async fn now(&self, tx: &Tx<'_, Local>, run: RunRecord) -> Result<RunRecord, DbError> {
+        let (None, Some(tenant)) = (run.outcome, &self.tenant) else {
+            return Ok(run);
+        };
+        if lock::is_held(tx, &self.scope(tenant)).await? {
+            return Ok(run);
+        }
+        // The run may have ended since its row was read.
+        let found = super::by_id(tx, self.of(), run.run_id).await?;
+        let mut run = found.unwrap_or(run);
+        if run.outcome.is_none() {
+            log::interrupt(&mut run);
+        }
+        Ok(run)
+    }
+}

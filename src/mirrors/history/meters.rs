@@ -1,0 +1,365 @@
+//! Reads one meter from the local table, together with the changes that runs made to it.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
+
+use crate::db::catalog::{self, Column, Relation};
+use crate::db::{DbError, Local, Tx, json, migrations, param, quote};
+use crate::error::{ErrorCode, Failure};
+use crate::model::{Action, Fields, RunId, held_back};
+
+use super::active_text;
+use super::cursor::{self, ChangeCursor};
+pub use super::key_text::KeyText;
+use crate::mirrors::Mirrors;
+use crate::mirrors::local_table::{self, LocalTable, Scope};
+use crate::mirrors::tenant::{self, NoTenant};
+
+/// A meter and its history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MeterReport {
+    /// Its key.
+    pub key: Fields,
+    /// Its name, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether it is active here; absent where there is no row, or no such column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
+    /// How it stands in one sentence, and why it is inactive where it is.
+    pub summary: String,
+    /// Its local row, the site's own columns included; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meter: Option<Fields>,
+    /// What runs changed of it, the latest first, 100 at most unless the request sets another limit.
+    pub changes: Vec<MeterChange>,
+    /// Its key as the log has it.
+    #[serde(skip)]
+    pub(in crate::mirrors) key_json: String,
+    /// Whether there are changes before these.
+    #[serde(skip)]
+    pub has_more: bool,
+}
+
+impl MeterReport {
+    /// The name of the meter, followed by its summary.
+    pub(in crate::mirrors) fn in_words(&self) -> String {
+        let mut known = self.key.clone();
+        if let Some(name) = &self.name {
+            known.insert(NAME.to_owned(), name.as_str().into());
+        }
+        format!("{}: {}", held_back::name(&known), self.summary)
+    }
+}
+
+/// What one run changed of a meter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MeterChange {
+    /// The run.
+    pub run_id: RunId,
+    /// Its number among the run's changes.
+    #[serde(skip)]
+    pub n: i64,
+    /// When the change became visible.
+    pub at: DateTime<Utc>,
+    /// What was done.
+    pub action: Action,
+    /// The changed fields before.
+    pub before: Fields,
+    /// The changed fields after.
+    pub after: Fields,
+}
+
+/// The column with the name of a meter. The table need not have it.
+pub(in crate::mirrors) const NAME: &str = "name";
+
+/// How many changes of a meter are read, unless the caller sets another limit.
+pub const CHANGES: i64 = 100;
+
+/// The local table, and the conditions that select a meter in it.
+pub(in crate::mirrors) struct Meters {
+    pub(in crate::mirrors) scope: Scope,
+    pub(in crate::mirrors) relation: Relation,
+    /// The key columns.
+    pub(in crate::mirrors) key: Vec<Column>,
+    /// The condition that selects the tenant's rows, for a row named `l`.
+    pub(in crate::mirrors) filter: String,
+    /// The SQL expression for whether the row `l` is active; NULL if there is no active column.
+    pub(in crate::mirrors) active: String,
+}
+
+impl Mirrors {
+    /// Returns the meter with this key; `None` if neither the local table nor the log has it.
+    pub async fn meter(&self, key: &KeyText) -> Result<Option<MeterReport>, Failure> {
+        let read = async |tx: &Tx<'_, Local>| {
+            let meters = self.meters(tx).await?;
+            let active = &self.config().mapping.active_column;
+            Ok(meters.find(tx, key, active).await?)
+        };
+        self.local()?.read("meter", read).await
+    }
+
+    /// Returns the names of the meters with these keys in the local table, in the order of the keys. An entry is `None`
+    /// if there is no such row or it has no name. If a value does not fit the type of its key column, all entries are
+    /// `None`.
+    pub async fn names(&self, keys: &[&Fields]) -> Result<Vec<Option<String>>, Failure> {
+        let read = async |tx: &Tx<'_, Local>| {
+            let meters = self.meters(tx).await?;
+            match meters.names(tx, keys).await {
+                Err(error) if error.is_about_a_row() => Ok(vec![None; keys.len()]),
+                names => Ok(names?),
+            }
+        };
+        self.local()?.read("meter names", read).await
+    }
+
+    pub(in crate::mirrors) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
+        let mapping = &self.config().mapping;
+        let table = local_table::find(tx, mapping).await?;
+        let tenant = match tenant::resolve(tx, mapping, &table).await {
+            Ok(tenant) => tenant,
+            Err(NoTenant::Unknown(failure)) => return Err(failure),
+            Err(NoTenant::Database(error)) => return Err(error.into()),
+        };
+        let missing = |what: String| Failure::new(ErrorCode::LocalSchema, what);
+        let found = catalog::find(tx, &mapping.local_table).await;
+        let relation = found?.ok_or_else(|| {
+            missing(format!(
+                "The local table {} does not exist.",
+                mapping.local_table
+            ))
+        })?;
+        let key = match &mapping.key {
+            Some(key) => Some(key.clone()),
+            None => {
+                let unique = catalog::unique_indexes(tx, relation.oid).await;
+                unique?.primary
+            }
+        };
+        let column = |name: &String| relation.column(name).cloned();
+        let key: Option<Vec<_>> = key.and_then(|key| key.iter().map(column).collect());
+        let key = key.ok_or_else(|| {
+            missing(format!(
+                "The local table {} has no key.",
+                mapping.local_table
+            ))
+        })?;
+        let filter = local_table::of_tenant(&table, mapping, &tenant.given);
+        let active = match relation.column(&mapping.active_column) {
+            Some(_) => format!("l.{} is true", quote::identifier(&mapping.active_column)),
+            None => "null::pg_catalog.bool".to_owned(),
+        };
+        tx.use_role_path().await?;
+        Ok(Meters {
+            scope: Scope { tenant, table },
+            relation,
+            key,
+            filter,
+            active,
+        })
+    }
+}
+
+impl Meters {
+    pub(in crate::mirrors) async fn find(
+        &self,
+        tx: &Tx<'_, Local>,
+        key: &KeyText,
+        active_column: &str,
+    ) -> Result<Option<MeterReport>, DbError> {
+        let Some(key) = key.values(&self.key) else {
+            return Ok(None);
+        };
+        let Some(read) = self.read_key(tx, &key).await? else {
+            return Ok(None);
+        };
+        // A type may accept several spellings of one key, as `char(3)` does. The log has the spelling of the row.
+        let (key_json, active, meter) = match self.row(tx, &key).await? {
+            Some((key, active, meter)) => (key, active, Some(meter)),
+            None => (read, None, None),
+        };
+        // The log is ours, so it is read with the pinned `search_path` again.
+        tx.pin_path().await?;
+        let changes = match migrations::exist(tx).await? {
+            true => self.changes(tx, &key_json).await?,
+            false => Vec::new(),
+        };
+        if meter.is_none() && changes.is_empty() {
+            return Ok(None);
+        }
+        let name = meter.as_ref().and_then(|meter| meter.get(NAME)?.as_str());
+        let name = name.map(str::to_owned);
+        Ok(Some(MeterReport {
+            summary: active_text::in_words(active, meter.is_some(), &changes, active_column),
+            key: json::fields(&key_json),
+            name,
+            active,
+            meter,
+            changes,
+            key_json,
+            has_more: false,
+        }))
+    }
+
+    /// Returns the key as JSON, as the log has it; `None` if a value does not fit the type of its column.
+    async fn read_key(
+        &self,
+        tx: &Tx<'_, Local>,
+        key: &[String],
+    ) -> Result<Option<String>, DbError> {
+        tx.savepoint("key").await?;
+        let pairs: Vec<String> = (1..)
+            .zip(&self.key)
+            .map(|(n, column)| {
+                format!(
+                    "{}, ${n}::{}",
+                    quote::literal(&column.name),
+                    column.base_type
+                )
+            })
+            .collect();
+        let sql = format!(
+            "-- read the key\nselect pg_catalog.jsonb_build_object({})::text",
+            pairs.join(", ")
+        );
+        match tx.query_one(&sql, &texts(key)).await {
+            Ok(row) => {
+                tx.release("key").await?;
+                Ok(row.get(0))
+            }
+            Err(error) if error.is_about_a_row() => {
+                tx.back_to("key").await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the row with this key: its key as the log has it, whether it is active, and its fields.
+    async fn row(
+        &self,
+        tx: &Tx<'_, Local>,
+        key: &[String],
+    ) -> Result<Option<(String, Option<bool>, Fields)>, DbError> {
+        let pairs = quote::list(self.key.iter().map(|column| &column.name), ", ", |name| {
+            format!("{}, l.{}", quote::literal(name), quote::identifier(name))
+        });
+        let conditions: Vec<String> = (1..)
+            .zip(&self.key)
+            .map(|(n, column)| is(column, &format!("${n}")))
+            .collect();
+        // `row_to_json`, because a `json` column may hold values that `jsonb` cannot.
+        let (table, picked) = (self.relation.quoted(), conditions.join(" and "));
+        let sql = |text: fn(&str) -> String| {
+            let key = text(&format!("pg_catalog.jsonb_build_object({pairs})"));
+            format!(
+                "-- read a meter\nselect {key}, {}, {} from {table} l where {picked} and {} limit 1",
+                text("pg_catalog.row_to_json(l.*)"),
+                self.active,
+                self.filter
+            )
+        };
+        let rows = tx.query_json(sql, &texts(key)).await?;
+        let found = rows
+            .first()
+            .map(|row| (row.get(0), row.get(2), json::fields(row.get(1))));
+        Ok(found)
+    }
+
+    async fn names(
+        &self,
+        tx: &Tx<'_, Local>,
+        keys: &[&Fields],
+    ) -> Result<Vec<Option<String>>, DbError> {
+        if self.relation.column(NAME).is_none() {
+            return Ok(vec![None; keys.len()]);
+        }
+        let is_key = |column: &Column| {
+            let name = quote::literal(&column.name);
+            let asked = format!("(asked.key operator(pg_catalog.->>) {name}::pg_catalog.text)");
+            is(column, &asked)
+        };
+        let conditions: Vec<String> = self.key.iter().map(is_key).collect();
+        let sql = format!(
+            "-- read the meters' names
+select (select l.{NAME}::text from {} l where {} and {} limit 1)
+from pg_catalog.jsonb_array_elements($1::jsonb) with ordinality asked (key, n) order by asked.n",
+            self.relation.quoted(),
+            conditions.join(" and "),
+            self.filter
+        );
+        let keys = serde_json::json!(keys).to_string();
+        let rows = tx.query(&sql, &[param::text(keys.as_str())]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    async fn changes(&self, tx: &Tx<'_, Local>, key: &str) -> Result<Vec<MeterChange>, DbError> {
+        self.changes_before(tx, key, (None, None), CHANGES).await
+    }
+
+    /// Returns the changes since a time and before a place in the log, newest first, at most `limit`.
+    pub(in crate::mirrors) async fn changes_before(
+        &self,
+        tx: &Tx<'_, Local>,
+        key: &str,
+        (since, before): (Option<DateTime<Utc>>, Option<ChangeCursor>),
+        limit: i64,
+    ) -> Result<Vec<MeterChange>, DbError> {
+        let (run, n) = before.map_or((None, 0), |place| {
+            (Some(place.run.as_uuid()), place.number())
+        });
+        let params = [
+            param::text(key),
+            param::text(self.scope.table.name.as_str()),
+            param::text(self.scope.tenant.id.as_str()),
+            param::bigint(limit),
+            param::uuid(run),
+            param::bigint(n),
+            param::timestamptz(since.unwrap_or(DateTime::UNIX_EPOCH)),
+        ];
+        let change = |row: &Row| MeterChange {
+            run_id: RunId::from(row.get::<_, uuid::Uuid>(0)),
+            at: row.get(1),
+            action: Action::read(row.get(2)),
+            before: json::fields(row.get(3)),
+            after: json::fields(row.get(4)),
+            n: row.get(5),
+        };
+        let rows = tx.query(&history(&self.scope.table), &params).await?;
+        Ok(rows.iter().map(change).collect())
+    }
+}
+
+fn history(table: &LocalTable) -> String {
+    let (order, before) = (cursor::order(table), cursor::is_before(table, "$5", "$6"));
+    format!(
+        "-- list a meter's changes
+select c.run_id, g.finished_at, c.action, c.before::text, c.after::text, c.n
+from meter_sync.meter_sync_change c
+join meter_sync.meter_sync_log g on g.id = c.run_id
+where c.key = $1::jsonb and g.local_table = $2 and g.tenant = $3
+  and not g.dry_run and g.outcome in ('succeeded', 'partial') and g.finished_at >= $7 and {before}
+order by {order} desc, c.n limit $4"
+    )
+}
+
+/// The condition that a column of the row `l` equals the SQL expression `text`, which is cast to the column's type.
+pub(in crate::mirrors) fn is(column: &Column, text: &str) -> String {
+    let Column {
+        name,
+        equals,
+        base_type,
+        ..
+    } = column;
+    format!("l.{} {equals} {text}::{base_type}", quote::identifier(name))
+}
+
+fn texts(key: &[String]) -> Vec<param::Param<'_>> {
+    key.iter()
+        .map(|value| param::text(value.as_str()))
+        .collect()
+}

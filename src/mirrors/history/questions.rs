@@ -1,0 +1,232 @@
+//! Answers what people ask the status tool: about one meter, about the changes since a time, or for earlier runs. Each
+//! answer takes one call.
+
+use chrono::{DateTime, Utc};
+
+use crate::db::{DbError, Local, Tx, migrations};
+use crate::error::{ErrorCode, Failure};
+use crate::model::RunId;
+
+use super::cursor::ChangeCursor;
+use super::listing::{RunsQuery, Show};
+use super::meters::{KeyText, MeterReport, Meters};
+use super::search::{MATCHES, MeterMatch};
+use super::since::{self, ChangesSince};
+use crate::mirrors::Mirrors;
+use crate::mirrors::local_table::Scope;
+use crate::mirrors::state::status::{Status, StatusQuery};
+use crate::mirrors::state::words;
+
+/// A question that goes beyond the status.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// The status to return with the answer.
+    pub status: StatusQuery,
+    /// The key of a meter or a part of its name; `None` to ask about all meters.
+    pub meter: Option<String>,
+    /// If set, asks for the changes since this time: of `meter`, or of all meters.
+    pub since: Option<DateTime<Utc>>,
+    /// The end of the previous page; `None` for the first page.
+    pub before: Option<ChangeCursor>,
+}
+
+/// The result of looking for a meter.
+enum Looked {
+    Found(Box<MeterReport>),
+    Several(Vec<MeterMatch>),
+    Nothing,
+}
+
+impl Mirrors {
+    /// Returns the status with the answer to a question. Fails only if a run named in the question is not in the log.
+    /// If the local database cannot be read, the reason is added as a warning.
+    pub async fn answer(&self, question: &Question) -> Result<Status, Failure> {
+        let mut status = self.status(&question.status).await?;
+        if let Some(before) = question.before {
+            self.require_run(before.run).await?;
+        }
+        let answered = match (&question.meter, question.since) {
+            (Some(meter), _) => self.answer_meter(&mut status, meter, question).await,
+            (None, Some(since)) => self.answer_since(&mut status, since, question).await,
+            (None, None) => self.page_history(&mut status, question).await,
+        };
+        if let Err(failure) = answered {
+            let warning = format!("{} {}", failure.message, failure.remedy);
+            if !status.warnings.contains(&warning) {
+                status.warnings.push(warning);
+            }
+        }
+        status.turn_page();
+        Ok(status)
+    }
+
+    async fn require_run(&self, id: RunId) -> Result<(), Failure> {
+        match self.run(id).await {
+            Ok(None) => Err(words::no_such_run(id).with_remedy(
+                "Give `next_before` of the page before as `before`, or leave it out.",
+            )),
+            Ok(Some(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn page_history(&self, status: &mut Status, question: &Question) -> Result<(), Failure> {
+        let asked = &question.status;
+        let Some(before) = question.before else {
+            let is_full = status.history.len() == asked.history as usize;
+            status.has_more_runs = is_full && asked.run_id.is_none();
+            return Ok(());
+        };
+        let query = RunsQuery {
+            limit: question.status.history,
+            before: Some(before.run),
+            show: Show::All,
+        };
+        let page = self.list(&query).await?.unwrap_or_default();
+        status.has_more_runs = page.next_before.is_some();
+        status.history = page.runs;
+        Ok(())
+    }
+
+    async fn answer_since(
+        &self,
+        status: &mut Status,
+        since: DateTime<Utc>,
+        question: &Question,
+    ) -> Result<(), Failure> {
+        let page = (question.before, question.status.changes_limit);
+        let mut found = self.read_since(since, page).await?;
+        let changes = found.changes.iter().map(|dated| dated.change.clone());
+        let named = self.with_names(changes.collect()).await;
+        for (dated, named) in found.changes.iter_mut().zip(named) {
+            dated.change = named;
+        }
+        status.summary = format!("{} {}", found.in_words(status.now), status.summary);
+        status.changes_since = Some(found);
+        Ok(())
+    }
+
+    async fn read_since(
+        &self,
+        since: DateTime<Utc>,
+        page: (Option<ChangeCursor>, u32),
+    ) -> Result<ChangesSince, Failure> {
+        let read = async |tx: &Tx<'_, Local>| {
+            let Scope { table, tenant } = self.meters(tx).await?.scope;
+            tx.pin_path().await?;
+            Ok(match migrations::exist(tx).await? {
+                true => since::read(tx, (&table, &tenant.id), since, page).await?,
+                false => ChangesSince::nothing(since),
+            })
+        };
+        self.local()?.read("changes since", read).await
+    }
+
+    async fn answer_meter(
+        &self,
+        status: &mut Status,
+        meter: &str,
+        question: &Question,
+    ) -> Result<(), Failure> {
+        let summary = match self.look(meter, question).await? {
+            Looked::Found(report) => {
+                let said = report.in_words();
+                status.meter = Some(*report);
+                said
+            }
+            Looked::Several(mut matches) => {
+                let more = if matches.len() > MATCHES {
+                    "More than "
+                } else {
+                    ""
+                };
+                matches.truncate(MATCHES);
+                let said = format!(
+                    "{more}{} meters have `{meter}` in their name; ask again with the key of one.",
+                    matches.len()
+                );
+                status.matches = Some(matches);
+                said
+            }
+            Looked::Nothing => {
+                status.matches = Some(Vec::new());
+                format!("There is no meter here with the key `{meter}` or with that in its name.")
+            }
+        };
+        status.summary = format!("{summary} {}", status.summary);
+        Ok(())
+    }
+
+    async fn look(&self, meter: &str, question: &Question) -> Result<Looked, Failure> {
+        let read = async |tx: &Tx<'_, Local>| {
+            let meters = self.meters(tx).await?;
+            let looked = self.look_in(tx, &meters, (meter, question)).await;
+            looked.map_err(|error| match error.is_too_much_to_compute() {
+                true => too_long(),
+                false => error.into(),
+            })
+        };
+        self.local()?.read("meter", read).await
+    }
+
+    async fn look_in(
+        &self,
+        tx: &Tx<'_, Local>,
+        meters: &Meters,
+        (meter, question): (&str, &Question),
+    ) -> Result<Looked, DbError> {
+        let keys = [
+            KeyText::Ordered(vec![meter.to_owned()]),
+            KeyText::Ordered(
+                meter
+                    .split(',')
+                    .map(|part| part.trim().to_owned())
+                    .collect(),
+            ),
+        ];
+        for key in keys {
+            if let Some(found) = self.found(tx, meters, (&key, question)).await? {
+                return Ok(Looked::Found(Box::new(found)));
+            }
+            tx.use_role_path().await?;
+        }
+        let matches = meters.named(tx, meter).await?;
+        let [only] = matches.as_slice() else {
+            return Ok(match matches.is_empty() {
+                true => Looked::Nothing,
+                false => Looked::Several(matches),
+            });
+        };
+        let key = KeyText::Ordered(only.key_texts.clone());
+        let found = self.found(tx, meters, (&key, question)).await?;
+        Ok(found.map_or(Looked::Nothing, |found| Looked::Found(Box::new(found))))
+    }
+
+    /// Returns the meter with this key, and the requested page of its history.
+    async fn found(
+        &self,
+        tx: &Tx<'_, Local>,
+        meters: &Meters,
+        (key, question): (&KeyText, &Question),
+    ) -> Result<Option<MeterReport>, DbError> {
+        let active = &self.config().mapping.active_column;
+        let Some(mut report) = meters.find(tx, key, active).await? else {
+            return Ok(None);
+        };
+        let limit = question.status.changes_limit;
+        if migrations::exist(tx).await? {
+            let page = (question.since, question.before);
+            let one_more = i64::from(limit) + 1;
+            let key = report.key_json.as_str();
+            report.changes = meters.changes_before(tx, key, page, one_more).await?;
+        }
+        report.has_more = report.changes.len() > limit as usize;
+        report.changes.truncate(limit as usize);
+        Ok(Some(report))
+    }
+}
+
+fn too_long() -> Failure {
+    let message = "The meters were too many to look through their names in a second.";
+    Failure::new(ErrorCode::LocalTimeout, message)
+        .with_remedy("Give the key of the meter as `meter`.")
+}

@@ -1,0 +1,123 @@
+//! Finds meters by the beginning of their key or by a part of their name.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::db::{DbError, Local, Tx, json, param, quote};
+use crate::error::Failure;
+use crate::model::Fields;
+
+use super::meters::{Meters, NAME};
+use crate::mirrors::Mirrors;
+
+/// The time limit of a search. No index serves the beginning of a key as text or a part of a name, and reading a
+/// million rows takes a third of a second.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// How many meters are listed whose names contain a text.
+pub const MATCHES: usize = 20;
+
+/// A meter among several whose names hold what was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MeterMatch {
+    /// Its key.
+    pub key: Fields,
+    /// Its name.
+    pub name: Option<String>,
+    /// Whether it is active here; absent where the table does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
+    /// The key as text, as an address has it.
+    #[serde(skip)]
+    pub key_texts: Vec<String>,
+}
+
+impl Mirrors {
+    /// Returns at most `limit` keys that begin with `prefix`, in order. Returns none if the key has several columns.
+    pub async fn meter_keys(&self, prefix: &str, limit: i64) -> Result<Vec<String>, Failure> {
+        let read = async |tx: &Tx<'_, Local>| {
+            let meters = self.meters(tx).await?;
+            Ok(meters.keys(tx, prefix, limit).await?)
+        };
+        self.local()?.read("meter keys", read).await
+    }
+}
+
+impl Meters {
+    async fn keys(
+        &self,
+        tx: &Tx<'_, Local>,
+        prefix: &str,
+        limit: i64,
+    ) -> Result<Vec<String>, DbError> {
+        let [column] = self.key.as_slice() else {
+            return Ok(Vec::new());
+        };
+        let key = quote::identifier(&column.name);
+        let sql = format!(
+            "-- list keys
+select l.{key}::text from {} l
+where pg_catalog.starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2",
+            self.relation.quoted(),
+            self.filter
+        );
+        tx.allow_each_statement(LONGEST).await?;
+        let params = [param::text(prefix), param::bigint(limit)];
+        let rows = tx.query(&sql, &params).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Returns the meters whose names contain `part`, in any case: exact matches first, then by name. Returns at most
+    /// [`MATCHES`] plus one, which tells that there are more.
+    pub(in crate::mirrors) async fn named(
+        &self,
+        tx: &Tx<'_, Local>,
+        part: &str,
+    ) -> Result<Vec<MeterMatch>, DbError> {
+        if self.relation.column(NAME).is_none() {
+            return Ok(Vec::new());
+        }
+        let pairs = quote::list(self.key.iter().map(|column| &column.name), ", ", |name| {
+            format!("{}, l.{}", quote::literal(name), quote::identifier(name))
+        });
+        let texts = quote::list(self.key.iter().map(|column| &column.name), ", ", |name| {
+            format!("l.{}::pg_catalog.text", quote::identifier(name))
+        });
+        let name = format!("l.{NAME}::pg_catalog.text");
+        let lower = |text: &str| {
+            format!(
+                "pg_catalog.lower({text} collate pg_catalog.\"default\") collate pg_catalog.\"C\""
+            )
+        };
+        let (held, asked) = (lower(&name), lower("$1::pg_catalog.text"));
+        let sql = |text: fn(&str) -> String| {
+            format!(
+                "-- look for meters by name
+select {}, {}, {}, {}
+from {} l
+where pg_catalog.strpos({held}, {asked}) operator(pg_catalog.>) 0 and {}
+order by {held} operator(pg_catalog.<>) {asked}, {held}, {texts} limit {}",
+                text(&format!("pg_catalog.jsonb_build_object({pairs})")),
+                text(&format!("pg_catalog.to_jsonb({name})")),
+                self.active,
+                text(&format!("pg_catalog.jsonb_build_array({texts})")),
+                self.relation.quoted(),
+                self.filter,
+                MATCHES + 1
+            )
+        };
+        tx.allow_each_statement(LONGEST).await?;
+        let part = tx.storable(part).await?;
+        let rows = tx.query_json(sql, &[param::text(part.as_ref())]).await?;
+        let found = rows.iter().map(|row| MeterMatch {
+            key: json::fields(row.get(0)),
+            name: serde_json::from_str(row.get(1)).ok(),
+            active: row.get(2),
+            key_texts: serde_json::from_str(row.get(3)).unwrap_or_default(),
+        });
+        Ok(found.collect())
+    }
+}

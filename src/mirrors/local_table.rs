@@ -1,0 +1,138 @@
+//! Describes the local table that a run writes to, and the scope of a run: a tenant's meters in that table.
+//!
+//! One database may hold several mirrored tables, each for one tenant or for several. Each scope has its own
+//! lock, log and slots, so a run in one table does not affect another table.
+
+use crate::config::Mapping;
+use crate::db::{DbError, Local, Tx, catalog, param, quote};
+use crate::model::TenantId;
+
+use super::tenant::Tenant;
+
+/// What one run syncs: a tenant's meters in a local table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scope {
+    pub(super) tenant: Tenant,
+    pub(super) table: LocalTable,
+}
+
+impl Scope {
+    /// The scope as one text, from which its locks take their keys.
+    pub(super) fn text(&self) -> String {
+        format!("{} {}", self.table.name, self.tenant.id)
+    }
+}
+
+/// The local table that holds the meters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LocalTable {
+    /// Schema and table, quoted where needed. It does not depend on how the setting spells them, nor on whether
+    /// the table exists.
+    pub(super) name: String,
+    /// Whether the table exists and is visible to the role.
+    pub(super) exists: bool,
+    /// The type of the tenant column; `None` if there is no such column, so that the table holds one tenant's
+    /// meters.
+    pub(super) tenant_type: Option<String>,
+    /// The operator that tests values of that type for equality.
+    pub(super) tenant_equals: String,
+    /// Whether it has the column that says whether a meter is active.
+    pub(super) has_active: bool,
+    /// Whether row security is enabled on it, so that policies may hide rows from the role.
+    pub(super) has_row_security: bool,
+    /// Whether the run log has the column `seq`. A log that an earlier version made lacks it until this version
+    /// migrates it.
+    pub(super) has_run_numbers: bool,
+    /// The table that names the tenant.
+    pub(super) tenants: TenantTable,
+}
+
+/// The local table `tenant`, which may be missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TenantTable {
+    /// Its schema and name, quoted; `None` if it is missing or the role may not read it.
+    pub(super) name: Option<String>,
+    /// The type of its column `id`; `None` if it has none.
+    pub(super) id_type: Option<String>,
+    /// Whether it has a column `name` that the role may read.
+    pub(super) has_name: bool,
+}
+
+// One statement looks up both tables, because each statement costs a status one round trip. It prefers
+// subqueries to joins, because planning the joins took most of a status's time.
+const FIND: &str = "\
+-- look up the local tables
+with named as materialized (
+    select to_regclass($1)::oid as meter, to_regclass('tenant')::oid as tenant, current_schema() as schema
+    from (select set_config('search_path', $4, true) offset 0) path (is_set) where path.is_set is not null
+), pinned as materialized (
+    select named.*, set_config('search_path', 'pg_catalog, pg_temp', true) from named
+)
+select coalesce(found.name, format('%I.%I',
+           coalesce(said.parts[cardinality(said.parts) - 1], pinned.schema, 'public'),
+           said.parts[cardinality(said.parts)])),
+       found.name is not null,
+       format_type(c.atttypid, -1),
+       exists (select from pg_catalog.pg_attribute a
+        where a.attrelid = pinned.meter and a.attname = $3 and a.attnum > 0 and not a.attisdropped),
+       (select identity from pg_identify_object('pg_catalog.pg_class'::regclass, pinned.tenant, 0)
+        where has_table_privilege(pinned.tenant, 'select') or has_column_privilege(pinned.tenant, (
+            select a.attnum from pg_catalog.pg_attribute a
+            where a.attrelid = pinned.tenant and a.attname = 'id' and a.attnum > 0 and not a.attisdropped), 'select')),
+       (select format_type(a.atttypid, -1) from pg_catalog.pg_attribute a
+        where a.attrelid = pinned.tenant and a.attname = 'id' and a.attnum > 0 and not a.attisdropped),
+       (select r.relrowsecurity from pg_catalog.pg_class r where r.oid = pinned.meter) is true,
+       exists (select from pg_catalog.pg_attribute a
+        where a.attrelid = to_regclass('meter_sync.meter_sync_log')::oid and a.attname = 'seq' and a.attnum > 0),
+       exists (select from pg_catalog.pg_attribute a
+        where a.attrelid = pinned.tenant and a.attname = 'name' and a.attnum > 0 and not a.attisdropped
+          and has_column_privilege(pinned.tenant, a.attnum, 'select')),
+       c.atttypid, (select t.typnamespace = 'pg_catalog'::regnamespace from pg_catalog.pg_type t where t.oid = c.atttypid)
+from pinned
+cross join (select parse_ident($1) as parts) said
+cross join lateral pg_identify_object('pg_catalog.pg_class'::regclass, pinned.meter, 0) found (type, schema, object, name)
+left join pg_catalog.pg_attribute c
+    on c.attrelid = pinned.meter and c.attname = $2 and c.attnum > 0 and not c.attisdropped";
+
+/// Looks up both tables by the role's own `search_path`. A missing table is no error; the run reports it.
+pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalTable, DbError> {
+    let path = tx.role_path();
+    let params = [
+        param::text(mapping.local_table.as_str()),
+        param::text(mapping.tenant_column.as_str()),
+        param::text(mapping.active_column.as_str()),
+        param::text(path.as_str()),
+    ];
+    let row = tx.query_one(FIND, &params).await?;
+    let tenant_equals = match (row.get(9), row.get(10)) {
+        (Some(oid), Some(false)) => catalog::equals_of(tx, oid).await?,
+        (_, _) => quote::EQUALS.to_owned(),
+    };
+    Ok(LocalTable {
+        name: row.get(0),
+        exists: row.get(1),
+        tenant_type: row.get(2),
+        tenant_equals,
+        has_active: row.get(3),
+        has_row_security: row.get(6),
+        has_run_numbers: row.get(7),
+        tenants: TenantTable {
+            name: row.get(4),
+            id_type: row.get(5),
+            has_name: row.get(8),
+        },
+    })
+}
+
+/// The condition that picks the tenant's rows of the local table, for a row named `l`.
+pub(super) fn of_tenant(table: &LocalTable, mapping: &Mapping, tenant: &TenantId) -> String {
+    match table.tenant_type {
+        Some(_) => format!(
+            "l.{} {} {}",
+            quote::identifier(&mapping.tenant_column),
+            table.tenant_equals,
+            quote::literal(tenant.as_str())
+        ),
+        None => "true".to_owned(),
+    }
+}

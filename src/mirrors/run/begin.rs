@@ -1,0 +1,277 @@
+//! Starts a run: finds the tenant, passes the door, takes the run lock, writes the log row.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::db::{Connection, DbError, Local, Tx, migrations};
+use crate::engine::drift::{ColumnReport, KnownColumns};
+use crate::engine::{Compare, SyncError, TableOwner};
+use crate::error::{ErrorCode, Failure};
+use crate::model::{Outcome, RunId, TenantId};
+
+use super::context::RunContext;
+use super::log::{self, RunEnd};
+use super::report::{RunReport, SAMPLE};
+use super::{columns, contents, lock};
+use crate::mirrors::local_table::{self, LocalTable, Scope};
+use crate::mirrors::state::status::RunRecord;
+use crate::mirrors::tenant::{self, NoTenant};
+use crate::mirrors::{Requested, history, process};
+
+/// The result of an attempt to start a run.
+pub(in crate::mirrors) enum Start<'c> {
+    Begun(Box<Begun<'c>>),
+    Answered(Requested),
+    /// The tenant is not known, so the run has failed. It is logged for this table.
+    NoTenant(Requested, LocalTable),
+}
+
+/// A run that holds the lock of its scope and has its log row.
+pub(in crate::mirrors) struct Begun<'c> {
+    /// The transaction that holds the lock.
+    pub(in crate::mirrors) tx: Tx<'c, Local>,
+    pub(in crate::mirrors) scope: Scope,
+    pub(in crate::mirrors) table_owner: TableOwner,
+    pub(in crate::mirrors) known_columns: KnownColumns,
+    /// Set once the run has compared its columns with the known ones.
+    pub(in crate::mirrors) column_report: OnceLock<ColumnReport>,
+    pub(in crate::mirrors) record: RunRecord,
+    /// Whether the contents are to be compared after this run, because the last comparison is too long ago.
+    pub(in crate::mirrors) is_comparison_due: bool,
+}
+
+impl Begun<'_> {
+    /// The warning about columns; `None` if there is none, or if their drift is the error that ended the run.
+    pub(in crate::mirrors) fn column_warning(&self, error: Option<&SyncError>) -> Option<String> {
+        let is_drift = matches!(error, Some(SyncError::Drift(_)));
+        let report = self.column_report.get().filter(|_| !is_drift);
+        report.and_then(ColumnReport::warning)
+    }
+}
+
+/// The result of one try at the door.
+enum Door {
+    /// Another process is starting a run, or one is just ending.
+    Busy,
+    Open(Scope),
+    Answered(Requested),
+    NoTenant(Failure, LocalTable),
+}
+
+/// The pause between two tries at the door. Starting a run takes some milliseconds.
+const DOOR_PAUSE: Duration = Duration::from_millis(25);
+/// How often the door is tried: for 10 s in all.
+const DOOR_ATTEMPTS: u32 = 400;
+
+/// For how many hours a repeated request is answered with the run of the first.
+const IDEMPOTENCY_HOURS: i64 = 24;
+
+impl RunContext<'_> {
+    /// Starts the run, on a connection that is opened and put into `slot` once the run can begin. Fails if the
+    /// door stays busy for about 10 s.
+    ///
+    /// No connection is held between two tries at the door. Behind a pooler with few connections, processes
+    /// that each held one and waited for another would wait for each other.
+    pub(in crate::mirrors) async fn start<'c>(
+        &mut self,
+        slot: &'c mut Option<Connection<Local>>,
+    ) -> Result<Start<'c>, Failure> {
+        for _ in 0..DOOR_ATTEMPTS {
+            let mut connection = self.local.connect().await?;
+            migrations::run(&mut connection).await?;
+            let tx = connection.begin("start a run").await?;
+            match self.try_the_door(&tx).await? {
+                Door::Busy => {}
+                Door::Answered(requested) => return Ok(Start::Answered(requested)),
+                Door::Open(scope) => {
+                    return self.step_in(tx, scope, slot).await.map_err(Failure::from);
+                }
+                Door::NoTenant(failure, table) => {
+                    let requested = self.fail_without_tenant(tx, &table, failure).await;
+                    let requested = requested?;
+                    return Ok(Start::NoTenant(requested, table));
+                }
+            }
+            drop(tx);
+            drop(connection);
+            tokio::time::sleep(DOOR_PAUSE).await;
+        }
+        Err(DbError::silence::<Local>("start a run", DOOR_PAUSE * DOOR_ATTEMPTS).failure())
+    }
+
+    async fn try_the_door(&self, tx: &Tx<'_, Local>) -> Result<Door, Failure> {
+        let mapping = &self.shared.config.mapping;
+        let table = local_table::find(tx, mapping).await?;
+        match tenant::resolve(tx, mapping, &table).await {
+            Ok(tenant) => self
+                .pass_the_door(tx, Scope { tenant, table })
+                .await
+                .map_err(Failure::from),
+            Err(NoTenant::Unknown(failure)) => Ok(Door::NoTenant(failure, table)),
+            Err(NoTenant::Database(error)) => Err(error.failure()),
+        }
+    }
+
+    async fn pass_the_door(&self, tx: &Tx<'_, Local>, scope: Scope) -> Result<Door, DbError> {
+        if !lock::try_door(tx, &scope).await? {
+            return Ok(Door::Busy);
+        }
+        let is_running = lock::is_held(tx, &scope).await?;
+        if let Some(requested) = self.same_request(tx, &scope, is_running).await? {
+            return Ok(Door::Answered(requested));
+        }
+        if !is_running {
+            return Ok(Door::Open(scope));
+        }
+        if lock::end_frozen(tx, &scope, &self.shared.config.limits).await? {
+            return Ok(Door::Busy);
+        }
+        // The lock is held, but the log has no running run: the run has just ended, and is about to release its
+        // lock.
+        Ok(match history::running(tx, &scope).await? {
+            Some(running) => {
+                let report = RunReport::already_running(&running, self.shared.clock.now());
+                Door::Answered(Requested::AlreadyRunning(Box::new(report)))
+            }
+            None => Door::Busy,
+        })
+    }
+
+    /// Takes the lock on a second connection, and logs the start while the door is held.
+    async fn step_in<'c>(
+        &mut self,
+        door: Tx<'_, Local>,
+        scope: Scope,
+        slot: &'c mut Option<Connection<Local>>,
+    ) -> Result<Start<'c>, DbError> {
+        let connection = slot.insert(self.local.connect().await?);
+        let tx = connection.begin_for_run("sync").await?;
+        lock::take(&tx, &scope).await?;
+        // A new id, because the wait may have been long. Ids should sort as the runs do, as far as clocks
+        // allow.
+        self.run_id = RunId::at(self.shared.clock.now());
+        log::mark_interrupted(&door, &scope).await?;
+        let table_owner = table_owner(&tx, &scope).await?;
+        let known_columns = columns::known(&tx, &scope).await?;
+        self.log_start(&door, &scope.table, Some(&scope.tenant.id))
+            .await?;
+        let is_comparison_due = self.is_comparison_due(&door, &scope).await?;
+        door.commit().await?;
+        tx.savepoint("work").await?;
+        Ok(Start::Begun(Box::new(Begun {
+            tx,
+            scope,
+            table_owner,
+            known_columns,
+            column_report: OnceLock::new(),
+            record: self.record(),
+            is_comparison_due,
+        })))
+    }
+
+    /// Whether the contents are to be compared after this run. They are not after a dry run, which should cost
+    /// little, nor after a run that corrects what a comparison found or compares everything itself.
+    async fn is_comparison_due(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
+        match self.request.compare {
+            Compare::Differences if !self.request.dry_run => {}
+            Compare::Differences | Compare::Also(_) | Compare::Everything => return Ok(false),
+        }
+        let since = self.started_at - self.shared.config.limits.full_compare;
+        Ok(!contents::was_compared_since(tx, scope, since).await?)
+    }
+
+    async fn same_request(
+        &self,
+        tx: &Tx<'_, Local>,
+        scope: &Scope,
+        is_running: bool,
+    ) -> Result<Option<Requested>, DbError> {
+        let Some(key) = &self.request.idempotency_key else {
+            return Ok(None);
+        };
+        let request = (key.as_str(), self.request.dry_run);
+        let since = self.started_at - chrono::Duration::hours(IDEMPOTENCY_HOURS);
+        let found = history::by_idempotency_key(tx, scope, request, since).await?;
+        // A run that failed for a transient reason is tried again. So is one that was refused: a person may
+        // have approved the deactivations by now, or may do so after the new run.
+        let may_pass = |record: &RunRecord| {
+            let error = record.error.as_ref();
+            error.is_some_and(|error| error.code.is_transient())
+        };
+        let is_open =
+            |record: &RunRecord| record.outcome == Some(Outcome::Refused) || may_pass(record);
+        let Some(record) = found.filter(|record| !is_open(record)) else {
+            return Ok(None);
+        };
+        let now = self.shared.clock.now();
+        if record.outcome.is_none() {
+            // If nobody holds the run lock, the process of that run has died, and the request starts a new run.
+            let report = RunReport::already_running(&record, now);
+            return Ok(is_running.then(|| Requested::AlreadyRunning(Box::new(report))));
+        }
+        let changes = history::changes(tx, record.run_id, SAMPLE).await?;
+        Ok(Some(Requested::Finished(Box::new(RunReport::of(
+            &record, changes, now,
+        )))))
+    }
+
+    async fn fail_without_tenant(
+        &mut self,
+        tx: Tx<'_, Local>,
+        table: &LocalTable,
+        failure: Failure,
+    ) -> Result<Requested, DbError> {
+        let mut ending = self.failed(failure, false, None);
+        self.log_start(&tx, table, None).await?;
+        log::finish(&tx, self.run_id, &mut ending).await?;
+        tx.commit().await?;
+        Ok(self.ended_at_once(ending))
+    }
+
+    async fn log_start(
+        &mut self,
+        tx: &Tx<'_, Local>,
+        table: &LocalTable,
+        tenant: Option<&TenantId>,
+    ) -> Result<(), DbError> {
+        let numbered = log::start(tx, &self.beginning(table, tenant)).await?;
+        self.seq = Some(numbered.seq);
+        self.started_at = numbered.started_at;
+        Ok(())
+    }
+
+    /// Ends a run that failed before it could be logged. Only this process knows of it.
+    pub(in crate::mirrors) fn never_began(&self, failure: Failure) -> Requested {
+        if failure.code == ErrorCode::LocalUnreachable {
+            let now = self.shared.clock.now();
+            let local = process::connection(Some(failure.clone()), now);
+            self.shared
+                .process_state
+                .send_modify(|process_state| process_state.local = local);
+        }
+        self.ended_at_once(self.failed(failure, false, None))
+    }
+
+    fn ended_at_once(&self, ending: RunEnd) -> Requested {
+        let record = self.ended(ending);
+        self.publish_ended(&record);
+        Requested::Finished(Box::new(RunReport::of(
+            &record,
+            Vec::new(),
+            self.shared.clock.now(),
+        )))
+    }
+}
+
+/// Tells whether another tenant's meters prevent the run. A table without a tenant column is locked before its
+/// owner is read, so the answer holds until the transaction ends.
+async fn table_owner(tx: &Tx<'_, Local>, scope: &Scope) -> Result<TableOwner, DbError> {
+    if scope.table.tenant_type.is_some() {
+        return Ok(TableOwner::Nobody);
+    }
+    if !lock::try_table(tx, &scope.table).await? {
+        return Ok(TableOwner::Running);
+    }
+    let other = tenant::other(tx, &scope.table, &scope.tenant).await?;
+    Ok(other.map_or(TableOwner::Nobody, TableOwner::Tenant))
+}

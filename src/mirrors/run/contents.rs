@@ -1,0 +1,212 @@
+//! Compares the contents of both sides after a run, when that is due.
+//!
+//! By then the run is in the log and its lock is free. So a failure here becomes a warning of that run, and a
+//! later run tries again. A difference is corrected by a run of its own, which compares the rows in question
+//! value by value under the same rules as any other run.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+use crate::db::{Database, DbError, Local, Tx, param};
+use crate::engine::drift::KnownColumns;
+use crate::engine::{self, Compare, Contents, EarlierAttempts, Job, SyncError, TableOwner};
+use crate::error::{ErrorCode, Failure};
+use crate::model::{Permission, Progress, RunId, TenantId};
+
+use super::execute::{self, Ended};
+use super::{log, report, run_metrics};
+use crate::mirrors::local_table::{LocalTable, Scope};
+use crate::mirrors::{Allow, Request, history};
+
+impl Ended<'_> {
+    /// Compares the contents, starts a run that corrects what differs, and adds the result to the log and the
+    /// report of the run that has ended.
+    pub(in crate::mirrors) async fn compare_contents(&mut self) {
+        let limit = self.context.shared.config.limits.run_timeout;
+        let read = watch::Sender::new(Progress::start(Instant::now()));
+        let contents = match tokio::time::timeout(limit, self.compare(&read)).await {
+            Ok(compared) => compared.map_err(Failure::from),
+            Err(_elapsed) => Err(Failure::new(
+                ErrorCode::RemoteTimeout,
+                format!("The comparison did not end within {limit:?}."),
+            )
+            .with_remedy("Raise METER_SYNC_RUN_TIMEOUT.")),
+        };
+        let bytes = read.borrow().remote_bytes;
+        let is_equal = matches!(contents, Ok(Contents::Equal));
+        let warning = match contents {
+            Ok(Contents::Equal | Contents::Unsettled) => None,
+            Ok(Contents::Differing(compare)) => self.start_correcting_run(compare).await,
+            Ok(Contents::Incomparable) => Some(incomparable()),
+            Ok(Contents::Unfound) => Some(unfound()),
+            Err(failure) => Some(not_compared(&failure)),
+        };
+        self.note(is_equal, warning, bytes).await;
+    }
+
+    /// Compares the contents and writes nothing. Counts the bytes that the remote sent in `read`.
+    async fn compare(&self, read: &engine::Observer) -> Result<Contents, SyncError> {
+        let mapping = &self.context.shared.config.mapping;
+        let job = Job {
+            // This id belongs to no run. It seeds the hashes, and these must be fresh.
+            run_id: RunId::at(self.context.shared.clock.now()),
+            tenant: &self.scope.tenant.given,
+            mapping,
+            limits: &self.context.shared.config.limits,
+            table_owner: TableOwner::Nobody,
+            compare: Compare::Differences,
+            hash_bits: u64::BITS,
+            earlier: EarlierAttempts::default(),
+            dry_run: true,
+            mass_deactivation: &Permission::None,
+            allow_tenant_change: false,
+            known_columns: &KnownColumns::default(),
+            column_report: &OnceLock::new(),
+        };
+        let (one, other) = Uuid::new_v4().as_u64_pair();
+        let mut remote = self.remote.connect().await?;
+        let mut local = self.context.local.connect().await?;
+        let locks = engine::locks_of(&mut remote, &mapping.source, false).await?;
+        let snapshot = remote.snapshot("compare contents", &locks).await?;
+        let tx = local.begin("compare contents").await?;
+        let compared = engine::compare(snapshot, &tx, &job, [one, other], read).await;
+        drop(tx);
+        remote.discard();
+        compared
+    }
+
+    /// Starts a run that also compares these rows, and waits for its end. Returns a warning to add to the run
+    /// that has ended; `None` if the new run found nothing to change, or did not start.
+    async fn start_correcting_run(&self, compare: Compare) -> Option<String> {
+        let asked = self.context.request;
+        let request = Request {
+            reason: Some(format!(
+                "Comparing contents found a difference after run {}.",
+                self.context.run_id
+            )),
+            dry_run: false,
+            allow: Allow::default(),
+            idempotency_key: None,
+            compare,
+            ..asked.clone()
+        };
+        let (begun, answer) = oneshot::channel();
+        let ended = Box::pin(execute::run_once(self.context.shared, &request, begun)).await;
+        drop(answer);
+        let record = ended?.end.record;
+        let is_settled = record.error.is_none() && record.counts.changes() == 0;
+        (!is_settled).then(|| {
+            format!(
+                "Comparing contents after this run found a difference. Look at run {}, which was to put it right: {}",
+                record.run_id,
+                report::summary(&record)
+            )
+        })
+    }
+
+    /// Adds the result to the log and the report of the run that has ended.
+    async fn note(&mut self, is_equal: bool, warning: Option<String>, bytes: i64) {
+        let run_id = self.context.run_id;
+        if let Some(warning) = &warning {
+            tracing::warn!(run.id = %run_id, "{warning}");
+        }
+        run_metrics::read(bytes);
+        let logged = log_of(
+            self.context.local,
+            run_id,
+            (is_equal, warning.as_deref(), bytes),
+        )
+        .await;
+        if let Err(failure) = logged {
+            tracing::warn!(run.id = %run_id, error.code = %failure.code, "the comparison of contents could not be logged");
+        }
+        let record = &mut self.end.record;
+        record.remote_bytes += bytes;
+        if let Some(warning) = warning {
+            let before = record.warning.take();
+            record.warning = Some(match before {
+                Some(before) => format!("{before} {warning}"),
+                None => warning,
+            });
+        }
+    }
+}
+
+async fn log_of(
+    local: &Database<Local>,
+    run_id: RunId,
+    compared: (bool, Option<&str>, i64),
+) -> Result<(), Failure> {
+    let logged = async {
+        let mut connection = local.connect().await?;
+        let tx = connection.begin("log a comparison").await?;
+        log::compared_after(&tx, run_id, compared).await?;
+        tx.commit().await
+    };
+    logged.await.map_err(Failure::from)
+}
+
+const WAS_COMPARED_SINCE: &str = "\
+-- look for a later comparison of contents
+select exists (
+    select from meter_sync.meter_sync_log
+    where local_table = $1 and tenant = $2 and compared in ('contents', 'everything')
+      and started_at > $3 and started_at <= clock_timestamp()
+)";
+
+/// Whether a run that started after `since` compared what all rows hold, itself or right after. A run that a
+/// wrong clock dated in the future does not count: one comparison too many costs little.
+pub(in crate::mirrors) async fn was_compared_since(
+    tx: &Tx<'_, Local>,
+    scope: &Scope,
+    since: DateTime<Utc>,
+) -> Result<bool, DbError> {
+    let params = [
+        param::text(scope.table.name.as_str()),
+        param::text(scope.tenant.id.as_str()),
+        param::timestamptz(since),
+    ];
+    Ok(tx.query_one(WAS_COMPARED_SINCE, &params).await?.get(0))
+}
+
+/// When the last run ended that compared what all rows hold, itself or right after; `None` before the first.
+pub(in crate::mirrors) async fn last_compared(
+    tx: &Tx<'_, Local>,
+    table: &LocalTable,
+    tenant: Option<&TenantId>,
+) -> Result<Option<DateTime<Utc>>, DbError> {
+    let sql = format!(
+        "-- read the last comparison of contents
+select finished_at from meter_sync.meter_sync_log
+where local_table = $1 and tenant = coalesce($2, tenant) and compared in ('contents', 'everything')
+order by {} limit 1",
+        history::newest_first(table)
+    );
+    let tenant = param::text(tenant.map(TenantId::as_str));
+    let params = [param::text(table.name.as_str()), tenant];
+    let found = tx.query_opt(&sql, &params).await?;
+    Ok(found.and_then(|row| row.get(0)))
+}
+
+fn not_compared(failure: &Failure) -> String {
+    format!(
+        "The run did what it was to do; the contents of both sides could not be compared after it. {} {} A later run tries again.",
+        failure.message, failure.remedy
+    )
+}
+
+fn incomparable() -> String {
+    "The contents of both sides cannot be compared by digests: a remote value does not become a value of its local column's \
+     type. Mend the remote row or the type, or leave the column out of METER_SYNC_COLUMNS."
+        .to_owned()
+}
+
+fn unfound() -> String {
+    "The contents of both sides differ, and in which rows could not be found out in time. Raise METER_SYNC_STATEMENT_TIMEOUT; \
+     a later run tries again."
+        .to_owned()
+}

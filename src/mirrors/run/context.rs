@@ -1,0 +1,158 @@
+//! Holds a request while it becomes a run, and makes the records of the run for the log and the reports.
+
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use tracing::Level;
+
+use crate::db::{Database, Local};
+use crate::error::Failure;
+use crate::model::{Counts, Outcome, Progress, RunId, TenantId};
+
+use super::log::{RunEnd, RunStart};
+use super::{clocks, report, run_metrics};
+use crate::mirrors::local_table::LocalTable;
+use crate::mirrors::state::status::RunRecord;
+use crate::mirrors::{RUN_ENDED, Request, Shared};
+
+/// A request that becomes a run, with the id and times of that run.
+pub(in crate::mirrors) struct RunContext<'a> {
+    pub(in crate::mirrors) shared: &'a Shared,
+    pub(in crate::mirrors) local: &'a Database<Local>,
+    pub(in crate::mirrors) request: &'a Request,
+    pub(in crate::mirrors) run_id: RunId,
+    /// The place of the run in the order of runs; `None` until the run is logged.
+    pub(in crate::mirrors) seq: Option<i64>,
+    /// When the run was requested or, once it is logged, when it started.
+    pub(in crate::mirrors) started_at: DateTime<Utc>,
+}
+
+impl<'a> RunContext<'a> {
+    /// The context of a request that arrives now.
+    pub(in crate::mirrors) fn new(
+        shared: &'a Shared,
+        local: &'a Database<Local>,
+        request: &'a Request,
+    ) -> Self {
+        let started_at = shared.clock.now();
+        Self {
+            shared,
+            local,
+            request,
+            run_id: RunId::at(started_at),
+            seq: None,
+            started_at,
+        }
+    }
+}
+
+impl RunContext<'_> {
+    pub(in crate::mirrors) fn beginning<'b>(
+        &'b self,
+        table: &'b LocalTable,
+        tenant: Option<&'b TenantId>,
+    ) -> RunStart<'b> {
+        RunStart {
+            run_id: self.run_id,
+            tenant,
+            table,
+            request: self.request,
+        }
+    }
+
+    /// The end of a run that failed or was refused. `reached` is how far it came; `None` if it did not begin.
+    pub(in crate::mirrors) fn failed(
+        &self,
+        failure: Failure,
+        refused: bool,
+        reached: Option<&Progress>,
+    ) -> RunEnd {
+        RunEnd {
+            outcome: if refused {
+                Outcome::Refused
+            } else {
+                Outcome::Failed
+            },
+            finished_at: self.shared.clock.now(),
+            counts: Counts::default(),
+            error: Some(failure),
+            remote_bytes: reached.map_or(0, |progress| progress.remote_bytes),
+            changes_truncated: false,
+            compared: None,
+            warning: clocks::warning(self.shared.clock.ahead()),
+            phases: reached.map_or_else(Vec::new, |progress| progress.times(Instant::now())),
+            held_back: None,
+        }
+    }
+
+    pub(in crate::mirrors) fn record(&self) -> RunRecord {
+        RunRecord {
+            run_id: self.run_id,
+            trigger: self.request.trigger,
+            actor: self.request.actor.clone(),
+            reason: self.request.reason.clone(),
+            dry_run: self.request.dry_run,
+            seq: self.seq,
+            started_at: self.started_at,
+            finished_at: None,
+            outcome: None,
+            counts: Counts::default(),
+            error: None,
+            same_error_as: None,
+            remote_bytes: 0,
+            changes_truncated: false,
+            warning: None,
+        }
+    }
+
+    pub(in crate::mirrors) fn ended(&self, ending: RunEnd) -> RunRecord {
+        RunRecord {
+            finished_at: Some(ending.finished_at),
+            outcome: Some(ending.outcome),
+            counts: ending.counts,
+            error: ending.error,
+            same_error_as: None,
+            remote_bytes: ending.remote_bytes,
+            changes_truncated: ending.changes_truncated,
+            warning: ending.warning,
+            ..self.record()
+        }
+    }
+
+    /// Writes the end of a run to the process log, at a level that fits the outcome, and publishes it to the
+    /// metrics and the status. Called once for each run.
+    pub(in crate::mirrors) fn publish_ended(&self, record: &RunRecord) {
+        let code = record.error.as_ref().map(|error| error.code.as_str());
+        let duration = record
+            .finished_at
+            .map(|finished| finished - record.started_at);
+        // `tracing` takes the level of an event only as a constant.
+        macro_rules! log {
+            ($level:ident) => {
+                tracing::event!(
+                    target: RUN_ENDED,
+                    Level::$level,
+                    run.id = %record.run_id,
+                    run.trigger = %record.trigger,
+                    trace.id = self.request.trace.map(tracing::field::display),
+                    run.outcome = record.outcome.map(Outcome::as_str),
+                    error.code = code,
+                    duration_ms = duration.map(|duration| duration.num_milliseconds()),
+                    remote_bytes = record.remote_bytes,
+                    run.warning = record.warning,
+                    "{}",
+                    report::summary(record)
+                )
+            };
+        }
+        match record.outcome {
+            Some(Outcome::Failed | Outcome::Unknown) => log!(ERROR),
+            Some(Outcome::Partial | Outcome::Refused | Outcome::Interrupted) => log!(WARN),
+            Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun) | None => log!(INFO),
+        }
+        run_metrics::ended(record);
+        self.shared
+            .process_state
+            .send_modify(|process_state| process_state.ended(record));
+    }
+}

@@ -1,0 +1,332 @@
+//! Carries out one run: takes the lock, logs the start, syncs, and settles how the run ended.
+//!
+//! The lock, the meters, the change rows and the run's outcome belong to one local transaction, so they take
+//! effect together. A failure is logged in the same transaction if that is still possible. Otherwise it is
+//! logged through a new connection, once the run lock shows that the old transaction has ended. Contents are
+//! compared only afterwards (`contents`), so a comparison that fails undoes nothing.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::db::{Connection, Database, Local, Remote, Tx};
+use crate::engine::{self, Done, EarlierAttempts, Job, SyncError};
+use crate::error::{ErrorCode, Failure};
+use crate::model::{Outcome, Phase, Progress, RunId, TenantId};
+
+use super::begin::{Begun, Start};
+use super::context::RunContext;
+use super::log::RunEnd;
+use super::report::RunReport;
+use super::retention;
+use super::settle::{Settled, SettledRun};
+use super::warnings::joined;
+use crate::mirrors::local_table::{LocalTable, Scope};
+use crate::mirrors::process::{self, LocalRun};
+use crate::mirrors::state::status::TenantStatus;
+use crate::mirrors::{Request, Requested, Shared, Ticket};
+
+/// Carries out a request. If it became a run, compares the contents afterwards where that is due, and deletes
+/// old runs from the log. `begun` is answered as soon as it is known what becomes of the request.
+pub(in crate::mirrors) async fn run(
+    shared: &Shared,
+    request: &Request,
+    begun: oneshot::Sender<Requested>,
+) {
+    let Some(mut ended) = run_once(shared, request, begun).await else {
+        return;
+    };
+    if ended.end.is_comparison_due {
+        ended.compare_contents().await;
+        ended.tell();
+    }
+    let Ended { scope, .. } = ended;
+    prune(shared, &scope.table, Some(&scope.tenant.id)).await;
+}
+
+async fn prune(shared: &Shared, table: &LocalTable, tenant: Option<&TenantId>) {
+    if let (Some(local), Some(keep)) = (&shared.local, shared.config.limits.keep_runs) {
+        retention::prune(local, (table, tenant), keep).await;
+    }
+}
+
+/// A run that has ended, and what a comparison of contents after it needs.
+pub(in crate::mirrors) struct Ended<'a> {
+    pub(in crate::mirrors) context: RunContext<'a>,
+    pub(in crate::mirrors) remote: &'a Database<Remote>,
+    pub(in crate::mirrors) scope: Scope,
+    pub(in crate::mirrors) end: SettledRun,
+    told: watch::Sender<Option<Box<RunReport>>>,
+}
+
+impl Ended<'_> {
+    /// Sends the report to those who wait for the run.
+    fn tell(&self) {
+        let now = self.context.shared.clock.now();
+        self.told
+            .send_replace(Some(Box::new(self.end.clone().report(now))));
+    }
+}
+
+/// Carries out a request, without what follows the run. Returns `None` if the request did not become a run.
+pub(in crate::mirrors) async fn run_once<'a>(
+    shared: &'a Shared,
+    request: &'a Request,
+    begun: oneshot::Sender<Requested>,
+) -> Option<Ended<'a>> {
+    let (Some(remote), Some(local)) = (&shared.remote, &shared.local) else {
+        return None;
+    };
+    let starting = shared.starting.lock().await;
+    let mut context = RunContext::new(shared, local, request);
+    let mut connection = None;
+    let run = match context.start(&mut connection).await {
+        Ok(Start::Begun(run)) => *run,
+        Ok(Start::Answered(requested)) => return answer(begun, requested),
+        Ok(Start::NoTenant(requested, table)) => {
+            drop(starting);
+            drop(begun.send(requested));
+            prune(shared, &table, None).await;
+            return None;
+        }
+        Err(failure) => return answer(begun, context.never_began(failure)),
+    };
+    let observer = watch::Sender::new(Progress::start(Instant::now()));
+    let told = watch::Sender::new(None);
+    let ticket = Ticket {
+        begun: Box::new(run.record.clone()),
+        progress: observer.subscribe(),
+        end: told.subscribe(),
+        clock: shared.clock.clone(),
+    };
+    let cancel = CancellationToken::new();
+    context.publish_begun(&run, &ticket, &cancel);
+    let _running = RunningGuard(shared, context.run_id);
+    drop(begun.send(Requested::Started(ticket)));
+    drop(starting);
+    let scope = run.scope.clone();
+    let end = match Box::pin(context.sync_and_settle(remote, run, (&observer, &cancel))).await {
+        Settled::Logged(end) => end,
+        Settled::NotYet(ending) => {
+            discard(connection);
+            context
+                .settle_on_new_connection(&scope, ending, false)
+                .await
+        }
+        Settled::Unanswered(ending) => {
+            discard(connection);
+            context.settle_on_new_connection(&scope, ending, true).await
+        }
+    };
+    context.publish_ended(&end.record);
+    let ended = Ended {
+        context,
+        remote,
+        scope,
+        end,
+        told,
+    };
+    ended.tell();
+    Some(ended)
+}
+
+fn discard(connection: Option<Connection<Local>>) {
+    if let Some(connection) = connection {
+        connection.discard();
+    }
+}
+
+/// Removes the run from the published state, however its task ends. Otherwise a bug in one run would make the
+/// process answer "already running" for ever.
+struct RunningGuard<'a>(&'a Shared, RunId);
+
+impl Drop for RunningGuard<'_> {
+    fn drop(&mut self) {
+        self.0
+            .process_state
+            .send_modify(|process_state| process_state.no_longer_running(self.1));
+    }
+}
+
+/// Answers a request that did not become a run. It is no error if nobody waits for the answer any more.
+fn answer<T>(begun: oneshot::Sender<Requested>, requested: Requested) -> Option<T> {
+    drop(begun.send(requested));
+    None
+}
+
+impl RunContext<'_> {
+    fn publish_begun(&self, run: &Begun<'_>, ticket: &Ticket, cancel: &CancellationToken) {
+        let id = run.scope.tenant.id.as_str().to_owned();
+        let tenant = TenantStatus {
+            id,
+            name: run.scope.tenant.name.clone(),
+        };
+        let running = LocalRun {
+            record: run.record.clone(),
+            progress: ticket.progress(),
+            cancel: cancel.clone(),
+        };
+        self.shared.process_state.send_modify(|process_state| {
+            process_state.running = Some(running);
+            process_state.tenant = Some(tenant);
+            process_state.local = process::connection(None, self.started_at);
+        });
+        tracing::info!(
+            run.id = %self.run_id,
+            run.trigger = %self.request.trigger,
+            trace.id = self.request.trace.map(tracing::field::display),
+            tenant.id = %run.scope.tenant.id,
+            dry_run = self.request.dry_run,
+            "sync started"
+        );
+    }
+
+    async fn sync_and_settle(
+        &self,
+        remote: &Database<Remote>,
+        run: Begun<'_>,
+        (observer, cancel): (&engine::Observer, &CancellationToken),
+    ) -> Settled {
+        let limits = &self.shared.config.limits;
+        let job = Job {
+            run_id: self.run_id,
+            tenant: &run.scope.tenant.given,
+            mapping: &self.shared.config.mapping,
+            limits,
+            table_owner: run.table_owner.clone(),
+            compare: self.request.compare.clone(),
+            hash_bits: u64::BITS,
+            earlier: EarlierAttempts::default(),
+            dry_run: self.request.dry_run,
+            mass_deactivation: &self.request.allow.mass_deactivation,
+            allow_tenant_change: self.request.allow.tenant_change,
+            known_columns: &run.known_columns,
+            column_report: &run.column_report,
+        };
+        let work = work(remote, &run.tx, &job, observer);
+        let work = tokio::time::timeout(limits.run_timeout, work);
+        let worked = cancel.run_until_cancelled(Box::pin(work)).await;
+        let reached = *observer.borrow();
+        let ending = match worked {
+            Some(Ok(Ok(done))) => match self.succeed(run, done, &reached).await {
+                Ok(settled) => return settled,
+                Err(error) => self.failed(error.failure(), false, Some(&reached)),
+            },
+            Some(Ok(Err(error))) => {
+                let mut ending = self.failed(
+                    engine::failure(&error, &job.mapping.source),
+                    error.is_refusal(),
+                    Some(&reached),
+                );
+                ending.held_back = error.held_back().cloned();
+                let columns = run.column_warning(Some(&error));
+                ending.warning = joined([ending.warning, columns]);
+                if !run.tx.is_silent() && self.settle(run, &mut ending).await.is_ok() {
+                    self.publish_databases(&ending);
+                    return Settled::Logged(SettledRun {
+                        held_back: error.held_back().cloned(),
+                        ..SettledRun::of(self.ended(ending))
+                    });
+                }
+                ending
+            }
+            Some(Err(_elapsed)) => {
+                let overtime = overtime(limits.run_timeout, reached.phase);
+                self.failed(overtime, false, Some(&reached))
+            }
+            // A cancelled run says nothing about the databases, so their state is not published.
+            None => {
+                return Settled::NotYet(RunEnd {
+                    outcome: Outcome::Interrupted,
+                    ..self.failed(cancelled(), false, Some(&reached))
+                });
+            }
+        };
+        self.publish_databases(&ending);
+        Settled::NotYet(ending)
+    }
+
+    /// Publishes the state of both databases as the run found them when it ended.
+    pub(in crate::mirrors) fn publish_databases(&self, ending: &RunEnd) {
+        let error = ending
+            .error
+            .clone()
+            .filter(|_| ending.outcome == Outcome::Failed);
+        let is_remote = |e: &Failure| e.code.as_str().starts_with("REMOTE_");
+        let is_local = |e: &Failure| e.code.as_str().starts_with("LOCAL_");
+        let now = ending.finished_at;
+        self.shared.process_state.send_modify(|process_state| {
+            process_state.remote = process::connection(error.clone().filter(is_remote), now);
+            process_state.local = process::connection(error.filter(is_local), now);
+        });
+    }
+}
+
+/// Syncs from a snapshot of the remote into the transaction of the run.
+async fn work(
+    remote: &Database<Remote>,
+    local: &Tx<'_, Local>,
+    job: &Job<'_>,
+    observer: &engine::Observer,
+) -> Result<Done, SyncError> {
+    let mut connection = remote.connect().await?;
+    let result = read_and_write(&mut connection, local, job, observer).await;
+    // The next run may be an hour away, so the remote need not keep a connection open for it.
+    connection.discard();
+    result
+}
+
+/// How many times a run may start over with a new snapshot. It does so if a remote table was rewritten while
+/// the snapshot was taken, or may have been, as with a foreign table.
+const SNAPSHOTS: u32 = 3;
+
+async fn read_and_write(
+    connection: &mut Connection<Remote>,
+    local: &Tx<'_, Local>,
+    job: &Job<'_>,
+    observer: &engine::Observer,
+) -> Result<Done, SyncError> {
+    let mut tries = 1..=SNAPSHOTS;
+    let mut job = job.clone();
+    let done = loop {
+        let locks = engine::locks_of(
+            connection,
+            &job.mapping.source,
+            job.earlier.is_foreign_awaited,
+        )
+        .await?;
+        let snapshot = connection.snapshot("sync", &locks).await?;
+        match engine::run(snapshot, local, &job, observer).await {
+            Err(SyncError::Rewritten(_)) if tries.next().is_some() => {
+                job.earlier.is_foreign_awaited = true;
+            }
+            Err(error) if !job.earlier.leaves_long_rows && error.is_of_a_long_row() => {
+                job.earlier.leaves_long_rows = true;
+            }
+            ended => break ended?,
+        }
+        job.earlier.bytes = observer.borrow().remote_bytes;
+        local.back_to("work").await?;
+        local.savepoint("work").await?;
+    };
+    // The log statements need nothing from the role's own search path.
+    local.pin_path().await?;
+    Ok(done)
+}
+
+fn cancelled() -> Failure {
+    let message = "The run was cancelled before its end; no meter was changed.";
+    Failure::new(ErrorCode::Interrupted, message)
+        .with_remedy("Sync again when the user wants it; the schedule goes on by itself.")
+}
+
+fn overtime(limit: Duration, phase: Phase) -> Failure {
+    let code = match phase {
+        Phase::Prepare | Phase::Read => ErrorCode::RemoteTimeout,
+        Phase::Plan | Phase::Apply => ErrorCode::LocalTimeout,
+    };
+    let message = format!("The run did not end within {limit:?} and was given up at: {phase}.");
+    Failure::new(code, message)
+        .with_remedy("Look at the load of both databases, or raise METER_SYNC_RUN_TIMEOUT.")
+}

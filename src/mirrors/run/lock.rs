@@ -1,0 +1,119 @@
+//! Allows one run at a time for each scope (a tenant's meters in a local table), among all processes and hosts.
+//!
+//! The *run lock* is an advisory lock of the local database
+//! (<https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS>). The transaction that
+//! changes the meters holds it, and the server releases it exactly when that transaction ends, however it ends.
+//! So a run that has lost its lock cannot write, and a run that has ended cannot hold the lock.
+//!
+//! A second, short lock, the *door*, is held while a run is being started. A process that finds the run lock
+//! taken reads the log while it holds the door. The log row of the running run is then sure to be there.
+
+use std::time::Duration;
+
+use crate::config::Limits;
+use crate::db::{DbError, Local, Tx, param};
+
+use crate::mirrors::local_table::{LocalTable, Scope};
+
+const TRY_DOOR: &str = "\
+-- try the door
+select pg_try_advisory_xact_lock(hashtextextended('meter_sync door ' || $1, 0))";
+
+const TAKE: &str = "\
+-- take the run lock
+select pg_advisory_xact_lock(hashtextextended('meter_sync run ' || $1, 0))";
+
+/// Takes the door until the transaction ends. Returns `false` if another process holds it to start a run or to
+/// claim a slot.
+pub(in crate::mirrors) async fn try_door(
+    tx: &Tx<'_, Local>,
+    scope: &Scope,
+) -> Result<bool, DbError> {
+    Ok(tx
+        .query_one(TRY_DOOR, &[param::text(scope.text().as_str())])
+        .await?
+        .get(0))
+}
+
+/// Takes the run lock of the scope until the transaction ends. Waits for it at most `lock_timeout`: the lock is
+/// free for the process that holds the door; after a lost connection it is free once the old transaction has
+/// ended.
+pub(in crate::mirrors) async fn take(tx: &Tx<'_, Local>, scope: &Scope) -> Result<(), DbError> {
+    tx.execute(TAKE, &[param::text(scope.text().as_str())])
+        .await
+        .map(drop)
+}
+
+const TRY_TABLE: &str = "\
+-- claim the table
+select pg_try_advisory_xact_lock(hashtextextended('meter_sync table ' || $1, 0))";
+
+/// Locks a table that holds one tenant's meters until the transaction ends. Returns `false` while the table is
+/// being synced for another tenant. Only the holder of this lock may ask whose meters the table holds.
+pub(in crate::mirrors) async fn try_table(
+    tx: &Tx<'_, Local>,
+    table: &LocalTable,
+) -> Result<bool, DbError> {
+    Ok(tx
+        .query_one(TRY_TABLE, &[param::text(table.name.as_str())])
+        .await?
+        .get(0))
+}
+
+const IS_HELD: &str = "\
+-- look for the run lock
+select exists (
+    select from pg_catalog.pg_locks k
+    join pg_catalog.pg_database d on d.oid = k.database
+    cross join (select hashtextextended('meter_sync run ' || $1, 0) as key) h
+    where k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = current_database()
+      and k.classid::bigint = (h.key >> 32) & 4294967295 and k.objid::bigint = h.key & 4294967295
+)";
+
+/// Whether a run of the scope is in progress in any process. A log row without an end does not prove it,
+/// because a process that died leaves one, too.
+pub(in crate::mirrors) async fn is_held(
+    tx: &Tx<'_, Local>,
+    scope: &Scope,
+) -> Result<bool, DbError> {
+    Ok(tx
+        .query_one(IS_HELD, &[param::text(scope.text().as_str())])
+        .await?
+        .get(0))
+}
+
+const END_FROZEN: &str = "\
+-- end the run of a frozen process
+select pg_terminate_backend(a.pid)
+from pg_catalog.pg_locks k
+join pg_catalog.pg_database d on d.oid = k.database
+join pg_catalog.pg_stat_activity a on a.pid = k.pid
+cross join (select hashtextextended('meter_sync run ' || $1, 0) as key) h
+where k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = current_database()
+  and k.classid::bigint = (h.key >> 32) & 4294967295 and k.objid::bigint = h.key & 4294967295
+  and a.usename = current_user and a.wait_event_type = 'Client'
+  and a.xact_start < clock_timestamp() - ($2 || ' milliseconds')::interval";
+
+/// The time beyond the limits of a run after which its process counts as frozen. A process that is not frozen
+/// has given the run up by then.
+const BEYOND: Duration = Duration::from_secs(10);
+
+/// Ends the run that holds the lock if its process is frozen, and returns whether it did. A process is frozen
+/// if the server is waiting for it and its transaction is older than all limits of a run allow. Only sessions
+/// of our own role are ended.
+///
+/// A server ends an idle transaction by itself, but not one that waits for the rows of a COPY.
+pub(in crate::mirrors) async fn end_frozen(
+    tx: &Tx<'_, Local>,
+    scope: &Scope,
+    limits: &Limits,
+) -> Result<bool, DbError> {
+    let longest = limits.run_timeout + limits.statement_timeout + BEYOND;
+    let longest_ms = longest.as_millis().to_string();
+    let scope = scope.text();
+    let params = [
+        param::text(scope.as_str()),
+        param::text(longest_ms.as_str()),
+    ];
+    Ok(!tx.query(END_FROZEN, &params).await?.is_empty())
+}

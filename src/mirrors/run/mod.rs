@@ -1,0 +1,16 @@
+//! One run from its request to its end: begin, execute, settle, and what is written to the log of runs.
+
+mod begin;
+pub(super) mod clocks;
+pub(crate) mod columns;
+pub(super) mod contents;
+mod context;
+pub(super) mod execute;
+pub(super) mod lock;
+pub(super) mod log;
+pub(super) mod progress;
+pub mod report;
+mod retention;
+pub mod run_metrics;
+mod settle;
+pub(super) mod warnings;

@@ -1,0 +1,245 @@
+//! Builds the report of one run: the object that `sync --json`, the trigger tool and REST share.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ErrorCode, Failure};
+use crate::model::{Change, Counts, HeldBack, Outcome, RunId};
+
+use crate::mirrors::state::status::RunRecord;
+
+/// Whether a run has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// It has ended; `outcome` says how.
+    Finished,
+    /// It goes on; ask for the status to follow it.
+    Running,
+    /// Nothing was started: the run named by `run_id` was in progress already.
+    AlreadyRunning,
+}
+
+/// One run as `sync --json`, the trigger tool's `structuredContent` and `POST /api/v1/sync` give it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunReport {
+    /// The result in one sentence.
+    pub summary: String,
+    /// What to do next, in one sentence.
+    pub next_step: String,
+    /// The run's id; with `already_running` the id of the run in progress.
+    pub run_id: RunId,
+    /// Whether it has ended.
+    pub state: RunState,
+    /// How it ended; absent while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Whether it only plans.
+    pub dry_run: bool,
+    /// What changed (for a dry run: would change); all zero while it runs.
+    pub counts: Counts,
+    /// The first changes, in the order they were made.
+    pub changes: Vec<Change>,
+    /// How many changes there are in all.
+    pub changes_total: i64,
+    /// Whether `changes` holds fewer than `changes_total`.
+    pub truncated: bool,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// When it ended; absent while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<DateTime<Utc>>,
+    /// How long it took or has taken so far, in milliseconds.
+    pub duration_ms: i64,
+    /// Bytes of row data read from the remote.
+    pub remote_bytes: i64,
+    /// Why it did not succeed, or why the brake would refuse what a dry run planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+    /// What deserves attention though the run did what it was to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    /// When this was told, by the local database's clock.
+    pub now: DateTime<Utc>,
+    /// What was left out to keep the answer short, and how to get it; absent where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
+    /// The plan that the brake held back, for a surface that can ask a person; not part of the object.
+    #[serde(skip)]
+    pub held_back: Option<HeldBack>,
+}
+
+/// The most changes that a report of a run lists.
+pub(in crate::mirrors) const SAMPLE: u32 = 20;
+
+impl RunReport {
+    /// The report of a run from its record.
+    pub(in crate::mirrors) fn of(
+        record: &RunRecord,
+        changes: Vec<Change>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let state = match record.outcome {
+            Some(_) => RunState::Finished,
+            None => RunState::Running,
+        };
+        let total = record.counts.changes_to_list(changes.len());
+        Self {
+            run_id: record.run_id,
+            state,
+            outcome: record.outcome,
+            dry_run: record.dry_run,
+            counts: record.counts,
+            changes_total: total,
+            truncated: i64::try_from(changes.len()).is_ok_and(|listed| listed < total),
+            changes,
+            started_at: record.started_at,
+            finished_at: record.finished_at,
+            duration_ms: (record.finished_at.unwrap_or(now) - record.started_at)
+                .num_milliseconds()
+                .max(0),
+            remote_bytes: record.remote_bytes,
+            error: record.error.clone(),
+            warning: record.warning.clone(),
+            summary: summary(record),
+            next_step: next_step(record),
+            now,
+            left_out: None,
+            held_back: None,
+        }
+    }
+
+    /// The answer to a request that came while this run was in progress.
+    pub(in crate::mirrors) fn already_running(record: &RunRecord, now: DateTime<Utc>) -> Self {
+        let report = Self::of(record, Vec::new(), now);
+        Self {
+            state: RunState::AlreadyRunning,
+            summary: format!(
+                "Nothing was started: run {} is in progress already.",
+                record.run_id
+            ),
+            ..report
+        }
+    }
+
+    /// The report of a run whose task ended without a report.
+    pub(in crate::mirrors) fn lost(record: &RunRecord, now: DateTime<Utc>) -> Self {
+        let message = "The run broke off without a report; the log tells how it ended.";
+        let lost = RunRecord {
+            outcome: Some(Outcome::Failed),
+            finished_at: Some(now),
+            error: Some(Failure::new(ErrorCode::Internal, message)),
+            ..record.clone()
+        };
+        Self::of(&lost, Vec::new(), now)
+    }
+
+    /// The report of a run whose process has died, until the next run marks it as interrupted in the log.
+    pub(in crate::mirrors) fn abandoned(record: &RunRecord, now: DateTime<Utc>) -> Self {
+        let message = "The process that ran it went away before its end; no meter was changed.";
+        let abandoned = RunRecord {
+            outcome: Some(Outcome::Interrupted),
+            error: Some(Failure::new(ErrorCode::Interrupted, message)),
+            ..record.clone()
+        };
+        Self::of(&abandoned, Vec::new(), now)
+    }
+
+    /// The error of the run, if its outcome is one that the caller must treat as an error.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self.outcome {
+            Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted | Outcome::Unknown) => {
+                self.error.as_ref()
+            }
+            Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun)
+            | None => None,
+        }
+    }
+}
+
+/// A run's result in one sentence.
+pub(crate) fn summary(record: &RunRecord) -> String {
+    let counts = &record.counts;
+    let error = || {
+        record
+            .error
+            .as_ref()
+            .map_or_else(String::new, |e| e.message.clone())
+    };
+    match record.outcome {
+        None => "The sync is running.".to_owned(),
+        Some(Outcome::NoChange) => {
+            format!(
+                "Nothing to change: all {} meters were equal on both sides.",
+                counts.unchanged
+            )
+        }
+        Some(Outcome::Succeeded) => format!("Synced: {}.", changed(counts)),
+        Some(Outcome::Partial) => format!("Synced in part: {}.", changed(counts)),
+        Some(Outcome::DryRun) if record.error.is_some() => format!(
+            "A sync would give: {}. Nothing was written, and a sync would be refused: {}",
+            changed(counts),
+            error()
+        ),
+        Some(Outcome::DryRun) => format!(
+            "A sync would give: {}. Nothing was written.",
+            changed(counts)
+        ),
+        Some(Outcome::Failed) => format!("The sync failed: {}", error()),
+        Some(Outcome::Refused) => format!("The sync was refused: {}", error()),
+        Some(Outcome::Interrupted) => format!("The sync was interrupted: {}", error()),
+        Some(Outcome::Unknown) if record.error.is_some() => {
+            format!("How the sync ended is unknown: {}", error())
+        }
+        Some(Outcome::Unknown) => {
+            "How the sync ended is unknown: a newer version of meter-sync logged it.".to_owned()
+        }
+    }
+}
+
+fn changed(counts: &Counts) -> String {
+    let named = [
+        (counts.inserted, "inserted"),
+        (counts.updated, "updated"),
+        (counts.deactivated, "deactivated"),
+        (counts.reactivated, "reactivated"),
+        (
+            counts.rejected,
+            "rejected, as the change could not be written",
+        ),
+    ];
+    let parts = named.iter().filter(|(count, _)| *count > 0);
+    let parts = parts.map(|(count, what)| format!("{count} {what}"));
+    parts
+        .chain([format!("{} unchanged", counts.unchanged)])
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// What to do after a run, in one sentence.
+pub(in crate::mirrors) fn next_step(record: &RunRecord) -> String {
+    match record.outcome {
+        None => format!("Ask for the status with run_id {} to follow it.", record.run_id),
+        Some(Outcome::Succeeded | Outcome::NoChange) => {
+            record.warning.clone().unwrap_or_else(|| "Nothing to do.".to_owned())
+        }
+        Some(Outcome::Partial) => {
+            "Read why rows were rejected (status with include_changes), then mend the meters on the remote, or the local constraint or \
+             trigger that refuses the change.".to_owned()
+        }
+        Some(Outcome::DryRun) => match &record.error {
+            Some(refusal) => refusal.remedy.clone(),
+            None if record.counts.changes() == 0 => "Nothing to do.".to_owned(),
+            None => "This was a dry run: tell what a sync would change, and leave it at that unless the user asks for a sync.".to_owned(),
+        },
+        Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => {
+            record.error.as_ref().map_or_else(String::new, |error| error.remedy.clone())
+        }
+        Some(Outcome::Unknown) => match &record.error {
+            Some(error) => error.remedy.clone(),
+            None => ErrorCode::Unknown.remedy().to_owned(),
+        },
+    }
+}

@@ -1,0 +1,160 @@
+//! Deletes old runs from the log, with their changes and rejected rows.
+//!
+//! This happens after a run, in small steps with a transaction each. Some are kept longer:
+//!
+//! - runs with problems, [`PROBLEMS`] times as long;
+//! - each meter's last change and its run, so that the log can always tell why a meter is as it is;
+//! - the last run that succeeded, and the last that compared what all rows hold.
+//!
+//! The age of a run is measured by the database's clock. Several processes may prune at once: each takes other
+//! runs. A failure is logged, and the next run tries again.
+
+use std::time::{Duration, Instant};
+
+use crate::db::{Database, DbError, Local, Tx, param};
+use crate::model::TenantId;
+
+use crate::mirrors::local_table::LocalTable;
+
+/// Runs with problems are kept this many times as long as others.
+const PROBLEMS: i64 = 4;
+/// The most runs that one step takes.
+const STEP: i64 = 50;
+/// The most changes and rejected rows that the runs of one step may have together. A step takes at least one
+/// run, however many that has.
+const STEP_ENTRIES: i64 = 5000;
+/// No step begins later than this after the first. What remains is left to the next run.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// The runs of a tenant in a table, and those that failed because the tenant was not known.
+pub(in crate::mirrors) type Log<'a> = (&'a LocalTable, Option<&'a TenantId>);
+
+/// Deletes what is older than `keep`, as far as time allows.
+pub(in crate::mirrors) async fn prune(local: &Database<Local>, log: Log<'_>, keep: Duration) {
+    let begun = Instant::now();
+    let mut runs = 0;
+    while begun.elapsed() < LONGEST {
+        match step(local, log, keep).await {
+            Ok(0) => break,
+            Ok(looked_at) => runs += looked_at,
+            Err(error) => {
+                tracing::warn!(error.code = %error.failure().code, "old runs could not be deleted from the log");
+                break;
+            }
+        }
+    }
+    if runs > 0 {
+        tracing::debug!(runs, "old runs were deleted from the log");
+    }
+}
+
+/// Carries out one step. Returns how many old runs it handled; 0 if none is left.
+async fn step(local: &Database<Local>, log: Log<'_>, keep: Duration) -> Result<usize, DbError> {
+    let mut connection = local.connect().await?;
+    let tx = connection.begin("prune the log").await?;
+    let old = old_runs(&tx, log, keep).await?;
+    if !old.is_empty() {
+        let (table, tenant) = log;
+        let table = || param::text(table.name.as_str());
+        let tenant = || param::text(tenant.map(TenantId::as_str));
+        let ids = || param::uuids(&old);
+        tx.execute(SUPERSEDED, &[table(), tenant(), ids()]).await?;
+        tx.execute(CHANGES, &[table(), tenant(), ids()]).await?;
+        tx.execute(REJECTED, &[ids()]).await?;
+        tx.execute(KEPT, &[ids()]).await?;
+        tx.execute(RUNS, &[table(), tenant(), ids()]).await?;
+        tx.commit().await?;
+    }
+    Ok(old.len())
+}
+
+/// The oldest runs that are due for deletion, at most those of one step.
+async fn old_runs(
+    tx: &Tx<'_, Local>,
+    (table, tenant): Log<'_>,
+    keep: Duration,
+) -> Result<Vec<uuid::Uuid>, DbError> {
+    let seconds = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
+    let params = [
+        param::text(table.name.as_str()),
+        param::text(tenant.map(TenantId::as_str)),
+        param::bigint(seconds),
+        param::bigint(seconds.saturating_mul(PROBLEMS)),
+        param::bigint(STEP),
+        param::bigint(STEP_ENTRIES),
+    ];
+    let rows = tx.query(OLD, &params).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+const OLD: &str = "\
+-- look for old runs
+with old as materialized (
+    select l.id, l.started_at, l.inserted + l.updated + l.deactivated + l.reactivated + l.rejected as entries
+    from meter_sync.meter_sync_log l
+    where l.local_table = $1 and (l.tenant = $2 or l.tenant is null) and not l.is_pruned and l.outcome is not null
+      and l.started_at < now() - $3 * interval '1 second'
+      and (l.outcome in ('succeeded', 'no_change', 'dry_run') or l.started_at < now() - $4 * interval '1 second')
+      and l.seq is distinct from (
+          select max(s.seq) from meter_sync.meter_sync_log s
+          where s.local_table = $1 and s.tenant = $2 and s.outcome in ('succeeded', 'no_change'))
+      and l.seq is distinct from (
+          select max(s.seq) from meter_sync.meter_sync_log s
+          where s.local_table = $1 and s.tenant = $2 and s.compared in ('contents', 'everything'))
+    order by l.started_at limit $5
+    for update of l skip locked
+)
+select o.id
+from (select id, row_number() over oldest as n, sum(entries) over oldest as entries
+      from old window oldest as (order by started_at, id)) o
+where o.n = 1 or o.entries <= $6
+order by o.n";
+
+/// Deletes changes that were kept as the last of their meter, but have been followed by a change of one of the
+/// old runs.
+const SUPERSEDED: &str = "\
+-- prune changes that others followed
+with gone as (
+    delete from meter_sync.meter_sync_change c
+    using meter_sync.meter_sync_change later, meter_sync.meter_sync_log l, meter_sync.meter_sync_log g
+    where later.run_id = any ($3) and l.id = later.run_id and not l.dry_run and l.outcome in ('succeeded', 'partial')
+      and c.key = later.key and g.id = c.run_id and g.is_pruned and g.seq < l.seq
+      and g.local_table = $1 and g.tenant = $2
+    returning c.run_id
+)
+update meter_sync.meter_sync_log l set changes_truncated = true
+where not l.changes_truncated and l.id in (select g.run_id from gone g)";
+
+/// Deletes the changes of the old runs, except those that are a meter's last. A change that was only planned or
+/// did not take effect is never a meter's last.
+const CHANGES: &str = "\
+-- prune changes
+with gone as (
+    delete from meter_sync.meter_sync_change c
+    using meter_sync.meter_sync_log l
+    where l.id = any ($3) and c.run_id = l.id and c.run_id = any ($3)
+      and (l.dry_run or l.outcome not in ('succeeded', 'partial') or exists (
+          select from meter_sync.meter_sync_change later
+          join meter_sync.meter_sync_log g on g.id = later.run_id
+          where later.key = c.key and g.seq > l.seq and g.local_table = $1 and g.tenant = $2
+            and not g.dry_run and g.outcome in ('succeeded', 'partial')))
+    returning c.run_id
+)
+update meter_sync.meter_sync_log l set changes_truncated = true
+where not l.changes_truncated and l.id in (select g.run_id from gone g)";
+
+const REJECTED: &str = "\
+-- prune rejected rows
+delete from meter_sync.meter_sync_rejected r where r.run_id = any ($1)";
+
+const KEPT: &str = "\
+-- mark pruned runs
+update meter_sync.meter_sync_log l set is_pruned = true where l.id = any ($1)";
+
+/// Deletes the old runs, and runs pruned earlier, of which no change is kept.
+const RUNS: &str = "\
+-- prune runs
+delete from meter_sync.meter_sync_log l
+where l.local_table = $1 and (l.tenant = $2 or l.tenant is null) and l.is_pruned
+  and (l.id = any ($3) or l.outcome in ('succeeded', 'partial'))
+  and not exists (select from meter_sync.meter_sync_change c where c.run_id = l.id)";

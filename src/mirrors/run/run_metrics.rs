@@ -1,0 +1,146 @@
+//! Keeps the metrics of runs, and reads the figures that a scrape reports besides them.
+//!
+//! The counters and the histogram grow when a run ends in this process. Without a recorder (a single command,
+//! MCP over stdio) they cost nothing. What can be read at any time is not counted: a scrape asks for it by
+//! [`Mirrors::figures`]. Each label has a closed set of values, and is never text of a user or a database.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+
+use crate::db::Connections;
+use crate::error::Failure;
+use crate::model::{Action, Counts, Outcome, Trigger};
+
+use crate::mirrors::Mirrors;
+use crate::mirrors::state::status::{ConnectionState, RunRecord, Status, StatusQuery};
+
+const RUNS: &str = "meter_sync_runs_total";
+const CHANGES: &str = "meter_sync_changes_total";
+const REJECTED: &str = "meter_sync_rejected_total";
+const REMOTE_BYTES: &str = "meter_sync_remote_bytes_total";
+/// The name of the histogram of run durations.
+pub const DURATION: &str = "meter_sync_run_duration_seconds";
+/// The upper bounds of the buckets of [`DURATION`], in seconds. A run that finds nothing takes some ten
+/// milliseconds. No run takes longer than `METER_SYNC_RUN_TIMEOUT`, which is 15 minutes by default.
+pub const DURATION_BUCKETS: [f64; 14] = [
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 450.0, 900.0,
+];
+
+/// What a scrape reports besides the counters.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// The status, without past runs.
+    pub status: Status,
+    /// How many runs have ended since the last success, dry runs excluded; `None` while the log cannot be read.
+    pub consecutive_failures: Option<i64>,
+    /// How many synced columns have changed on the remote and are not settled; `None` while that is not known.
+    pub drifted_columns: Option<usize>,
+    /// How far the local database's clock is ahead of this machine's; `None` while that database does not
+    /// answer.
+    pub local_clock_ahead: Option<TimeDelta>,
+    /// Connections to the remote; `None` if it is not configured.
+    pub remote: Option<Connections>,
+    /// Connections to the local database; `None` if it is not configured.
+    pub local: Option<Connections>,
+}
+
+impl Mirrors {
+    /// The figures now. A local database that gives no answer within `patience` counts as down.
+    pub async fn figures(&self, patience: Duration) -> Result<Figures, Failure> {
+        let query = StatusQuery {
+            history: 0,
+            ..StatusQuery::default()
+        };
+        let (status, tally) = self.ask_status(&query, Some(patience)).await?;
+        let remote = self.shared.remote.as_ref();
+        let local = self.shared.local.as_ref();
+        let is_local_up = status.connections.local.state == ConnectionState::Ok;
+        Ok(Figures {
+            local_clock_ahead: is_local_up.then(|| self.shared.clock.ahead()),
+            status,
+            consecutive_failures: tally.failures,
+            drifted_columns: tally.drifted,
+            remote: remote.map(|database| database.connections()),
+            local: local.map(|database| database.connections()),
+        })
+    }
+}
+
+/// Describes the metrics to a new recorder and starts each counter at 0. Without the 0, a rate would miss the
+/// first failure.
+pub fn begin() {
+    describe_counter!(
+        RUNS,
+        "Runs that ended in this process, by outcome and by what asked for them."
+    );
+    describe_counter!(
+        CHANGES,
+        "Meters that runs of this process changed, by action."
+    );
+    describe_counter!(
+        REJECTED,
+        "Rows that runs of this process rejected, each run's anew."
+    );
+    describe_counter!(
+        REMOTE_BYTES,
+        Unit::Bytes,
+        "Bytes of row data read from the remote."
+    );
+    describe_histogram!(
+        DURATION,
+        Unit::Seconds,
+        "How long runs of this process took, by outcome."
+    );
+    for outcome in Outcome::ALL {
+        for trigger in Trigger::ALL {
+            runs(*outcome, *trigger).absolute(0);
+        }
+    }
+    count(&Counts::default(), 0);
+}
+
+/// Counts a run that ended.
+pub(in crate::mirrors) fn ended(record: &RunRecord) {
+    let Some(outcome) = record.outcome else {
+        return;
+    };
+    runs(outcome, record.trigger).increment(1);
+    let finished_at = record.finished_at.unwrap_or(record.started_at);
+    let duration = (finished_at - record.started_at).to_std();
+    // If the clock was set back during the run, the duration is negative, and is left out.
+    if let Ok(duration) = duration {
+        histogram!(DURATION, "outcome" => outcome.as_str()).record(duration);
+    }
+    let changed = if record.dry_run {
+        Counts::default()
+    } else {
+        record.counts
+    };
+    count(&changed, record.remote_bytes);
+}
+
+/// Counts bytes that were read from the remote outside of a run.
+pub(in crate::mirrors) fn read(remote_bytes: i64) {
+    counter!(REMOTE_BYTES).increment(remote_bytes.unsigned_abs());
+}
+
+fn runs(outcome: Outcome, trigger: Trigger) -> metrics::Counter {
+    counter!(RUNS, "outcome" => outcome.as_str(), "trigger" => trigger.as_str())
+}
+
+fn count(counts: &Counts, remote_bytes: i64) {
+    for action in Action::ALL {
+        let changed = match action {
+            Action::Insert => counts.inserted,
+            Action::Update => counts.updated,
+            Action::Deactivate => counts.deactivated,
+            Action::Reactivate => counts.reactivated,
+            Action::Unknown => 0,
+        };
+        counter!(CHANGES, "action" => action.as_str()).increment(changed.unsigned_abs());
+    }
+    counter!(REJECTED).increment(counts.rejected.unsigned_abs());
+    counter!(REMOTE_BYTES).increment(remote_bytes.unsigned_abs());
+}

@@ -1,0 +1,270 @@
+//! Settles the end of a run: logs it together with the meters or, if the connection was lost, finds out how the
+//! run ended.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use crate::db::{DbError, Local, Tx};
+use crate::engine::{Compared, Done, SyncError};
+use crate::error::{ErrorCode, Failure};
+use crate::model::{Change, HeldBack, Outcome, Progress};
+
+use super::begin::Begun;
+use super::context::RunContext;
+use super::log::{self, RunEnd};
+use super::report::{RunReport, SAMPLE};
+use super::warnings::joined;
+use super::{clocks, columns, lock};
+use crate::mirrors::history;
+use crate::mirrors::local_table::Scope;
+use crate::mirrors::state::status::RunRecord;
+
+/// How a run ended, for its report and for what follows.
+#[derive(Clone)]
+pub(in crate::mirrors) struct SettledRun {
+    pub(in crate::mirrors) record: RunRecord,
+    /// The first changes, at most `SAMPLE`.
+    pub(in crate::mirrors) changes: Vec<Change>,
+    /// The deactivations that the brake held back; `None` if it held none back.
+    pub(in crate::mirrors) held_back: Option<HeldBack>,
+    /// Whether the contents are to be compared now.
+    pub(in crate::mirrors) is_comparison_due: bool,
+}
+
+impl SettledRun {
+    /// The end of a run without changes.
+    pub(in crate::mirrors) fn of(record: RunRecord) -> Self {
+        Self {
+            record,
+            changes: Vec::new(),
+            held_back: None,
+            is_comparison_due: false,
+        }
+    }
+
+    /// The report for those who wait for the run.
+    pub(in crate::mirrors) fn report(self, now: DateTime<Utc>) -> RunReport {
+        RunReport {
+            held_back: self.held_back,
+            ..RunReport::of(&self.record, self.changes, now)
+        }
+    }
+}
+
+/// Whether the end of a run has been logged.
+pub(in crate::mirrors) enum Settled {
+    /// The end has been logged.
+    Logged(SettledRun),
+    /// The transaction can no longer log the end. Holds how the run ended.
+    NotYet(RunEnd),
+    /// The server did not answer the commit. Holds how the run ended unless it was committed.
+    Unanswered(RunEnd),
+}
+
+/// How often to try to log the end of a run whose connection was lost. The server releases the lock of a
+/// machine that vanished within 7 s (see [`Connection::begin`](crate::db::Connection::begin)).
+const SETTLE_ATTEMPTS: usize = 4;
+/// The pause after each attempt.
+const SETTLE_PAUSE: Duration = Duration::from_secs(1);
+
+impl RunContext<'_> {
+    pub(in crate::mirrors) async fn succeed(
+        &self,
+        run: Begun<'_>,
+        Done {
+            synced,
+            refusal,
+            compared,
+        }: Done,
+        reached: &Progress,
+    ) -> Result<Settled, DbError> {
+        let outcome = match &synced.counts {
+            _ if self.request.dry_run => Outcome::DryRun,
+            counts if counts.rejected > 0 => Outcome::Partial,
+            counts if counts.changes() > 0 => Outcome::Succeeded,
+            _ => Outcome::NoChange,
+        };
+        // If rows were rejected, the sides differ, and the next run compares contents anyway.
+        let is_comparison_due =
+            run.is_comparison_due && compared == Compared::Differences && outcome.is_success();
+        let held_back = refusal.as_ref().and_then(SyncError::held_back).cloned();
+        let partial = (outcome == Outcome::Partial).then(|| rejected_rows(synced.counts.rejected));
+        let error = partial.or_else(|| refusal.map(|refusal| refusal.failure()));
+        let mut ending = RunEnd {
+            outcome,
+            finished_at: self.shared.clock.now(),
+            counts: synced.counts,
+            error,
+            remote_bytes: reached.remote_bytes,
+            changes_truncated: synced.changes_truncated,
+            compared: (!self.request.dry_run).then_some(compared),
+            warning: joined([
+                altered(&synced.altered),
+                clocks::warning(self.shared.clock.ahead()),
+                run.column_warning(None),
+            ]),
+            phases: reached.times(Instant::now()),
+            held_back: held_back.clone(),
+        };
+        log::rejected(&run.tx, self.run_id, &synced.rejected).await?;
+        self.keep_columns(&run).await?;
+        log::finish(&run.tx, self.run_id, &mut ending).await?;
+        let changes = history::changes(&run.tx, self.run_id, SAMPLE).await?;
+        if let Err(error) = run.tx.commit().await {
+            let ending = self.failed(error.failure(), false, Some(reached));
+            self.publish_databases(&ending);
+            return Ok(Settled::Unanswered(ending));
+        }
+        self.publish_databases(&ending);
+        Ok(Settled::Logged(SettledRun {
+            record: self.ended(ending),
+            changes,
+            held_back,
+            is_comparison_due,
+        }))
+    }
+
+    /// Rolls back what the run did and logs why, in the transaction that still holds the lock. If the brake
+    /// held meters back, nothing is rolled back: the run has written down these meters and nothing else.
+    pub(in crate::mirrors) async fn settle(
+        &self,
+        run: Begun<'_>,
+        ending: &mut RunEnd,
+    ) -> Result<(), DbError> {
+        if ending.held_back.is_none() {
+            run.tx.back_to("work").await?;
+        }
+        self.keep_columns(&run).await?;
+        log::finish(&run.tx, self.run_id, ending).await?;
+        run.tx.commit().await
+    }
+
+    /// Stores what the run found out about the columns, however it ended. A dry run leaves that to the next
+    /// run.
+    async fn keep_columns(&self, run: &Begun<'_>) -> Result<(), DbError> {
+        match run.column_report.get() {
+            Some(report) if !self.request.dry_run => {
+                columns::keep(&run.tx, &run.scope, report).await
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Finds out through a new connection how the run ended, and logs it if the log does not say so yet.
+    ///
+    /// The log is read first, because another run may hold the lock by now:
+    ///
+    /// - If it says interrupted, the run was not committed: it can be marked so only after its transaction has
+    ///   ended.
+    /// - If it has any other outcome, the run was committed.
+    /// - If it has no outcome, the transaction may still be open. It has ended once this function gets the
+    ///   lock, and the log is then read again.
+    ///
+    /// If all attempts fail and `may_be_committed` is set, the outcome is unknown.
+    pub(in crate::mirrors) async fn settle_on_new_connection(
+        &self,
+        scope: &Scope,
+        mut ending: RunEnd,
+        may_be_committed: bool,
+    ) -> SettledRun {
+        for _ in 0..SETTLE_ATTEMPTS {
+            match self.try_settle_anew(scope, &mut ending).await {
+                Ok(Some(committed)) => return committed,
+                Ok(None) => return SettledRun::of(self.ended(ending)),
+                Err(error) => tracing::warn!(
+                    run.id = %self.run_id,
+                    trace.id = self.request.trace.map(tracing::field::display),
+                    error.code = %error.failure().code,
+                    "the end of the run could not be logged yet"
+                ),
+            }
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+        let ending = match may_be_committed {
+            true => uncertain(ending),
+            false => ending,
+        };
+        SettledRun::of(self.ended(ending))
+    }
+
+    async fn try_settle_anew(
+        &self,
+        scope: &Scope,
+        ending: &mut RunEnd,
+    ) -> Result<Option<SettledRun>, DbError> {
+        let mut connection = self.local.connect().await?;
+        let tx = connection.begin("settle a run").await?;
+        let mut found = self.found(&tx, scope).await?;
+        if found.as_ref().is_none_or(|run| run.outcome.is_none()) {
+            lock::take(&tx, scope).await?;
+            found = self.found(&tx, scope).await?;
+        }
+        let is_committed = |run: &RunRecord| match run.outcome {
+            None | Some(Outcome::Interrupted) => false,
+            Some(
+                Outcome::Succeeded
+                | Outcome::NoChange
+                | Outcome::Partial
+                | Outcome::Failed
+                | Outcome::Refused
+                | Outcome::DryRun
+                | Outcome::Unknown,
+            ) => true,
+        };
+        if let Some(record) = found.filter(is_committed) {
+            let changes = history::changes(&tx, self.run_id, SAMPLE).await?;
+            let details = history::details(&tx, self.run_id).await?;
+            return Ok(Some(SettledRun {
+                record,
+                changes,
+                held_back: details.held_back,
+                is_comparison_due: false,
+            }));
+        }
+        log::finish(&tx, self.run_id, ending).await?;
+        tx.commit().await?;
+        Ok(None)
+    }
+
+    async fn found(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<Option<RunRecord>, DbError> {
+        history::by_id(tx, (&scope.table, Some(&scope.tenant.id)), self.run_id).await
+    }
+}
+
+/// The end of a run whose commit was not answered, and whose log row could not be read since.
+fn uncertain(ending: RunEnd) -> RunEnd {
+    let doubt = "It is not known whether the changes were committed; the log tells it when the local database answers again.";
+    let error = ending.error.map(|error| Failure {
+        message: format!("{} {doubt}", error.message),
+        ..error
+    });
+    RunEnd {
+        outcome: Outcome::Unknown,
+        error,
+        ..ending
+    }
+}
+
+fn altered(columns: &[String]) -> Option<String> {
+    (!columns.is_empty()).then(|| {
+        format!(
+            "The local table changes what is written to {} (a trigger?), so these rows will be written again at each run. \
+             Let the trigger leave them alone, or leave them out of METER_SYNC_COLUMNS.",
+            columns.join(", ")
+        )
+    })
+}
+
+/// The error of a run that rejected rows. It speaks of a change, because what was rejected may be the
+/// deactivation of a meter that is missing on the remote.
+fn rejected_rows(rejected: i64) -> Failure {
+    let message = match rejected {
+        1 => "1 row was rejected: its change could not be written.".to_owned(),
+        _ => format!("{rejected} rows were rejected: their changes could not be written."),
+    };
+    Failure::new(ErrorCode::LocalConstraint, message).with_remedy(
+        "Read the reasons in the run's rejected rows, then mend the meters on the remote, or the local constraint or trigger \
+         that refuses the change.",
+    )
+}

@@ -1,0 +1,226 @@
+//! Caches the last status, keyed by a [`Moment`] of the local database.
+//!
+//! A status is cached if the moment was the same before and after it was read. While the database reports that moment,
+//! nothing has been committed, so the status is still true. A client that asks every second, or a thousand clients at
+//! once, cost one short statement for each request.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use crate::db::Moment;
+use crate::engine::drift::{self, KnownColumn};
+use crate::model::{Change, HeldBack, Outcome, Rejection};
+
+use super::status::{MeterCounts, RunRecord, RunningStatus, StatusQuery, TenantStatus};
+use crate::mirrors::process::ProcessState;
+use crate::mirrors::run::{clocks, log, warnings};
+
+/// The longest time for which a cached status is used. Row security or a view may depend on the current time, which
+/// changes without a commit.
+const LASTS: Duration = Duration::from_secs(10);
+
+/// The state of the mirror as read from the local database.
+#[derive(Clone, Debug, Default)]
+pub(in crate::mirrors) struct StoredState {
+    pub(in crate::mirrors) tenant: Option<TenantStatus>,
+    pub(in crate::mirrors) last_run: Option<RunRecord>,
+    /// The deactivations that the last run held back; `None` if the brake did not refuse it.
+    pub(in crate::mirrors) held_back: Option<HeldBack>,
+    pub(in crate::mirrors) last_success_at: Option<DateTime<Utc>>,
+    pub(in crate::mirrors) verified_at: Option<DateTime<Utc>>,
+    /// How many runs have ended since the last success, without dry runs; `None` if the local database was not read.
+    pub(in crate::mirrors) failures: Option<i64>,
+    pub(in crate::mirrors) running: Option<RunRecord>,
+    /// A run whose process died and which the log does not mark as interrupted yet.
+    pub(in crate::mirrors) interrupted: Option<RunRecord>,
+    /// `None` if they were not counted.
+    pub(in crate::mirrors) meters: Option<MeterCounts>,
+    /// Whether `meters` is `None` because the meters are still being counted.
+    pub(in crate::mirrors) is_being_counted: bool,
+    pub(in crate::mirrors) history: Vec<RunRecord>,
+    pub(in crate::mirrors) changes: Option<Vec<Change>>,
+    pub(in crate::mirrors) rejected: Option<Vec<Rejection>>,
+    /// The columns whose drift is not settled; `None` if that is not known.
+    pub(in crate::mirrors) drifted: Option<Vec<KnownColumn>>,
+    pub(in crate::mirrors) warnings: Vec<String>,
+}
+
+/// Counts that are read along with the status. A count is `None` if the local database does not provide it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::mirrors) struct Tally {
+    /// How many runs have ended since the last success.
+    pub(in crate::mirrors) failures: Option<i64>,
+    /// How many columns have drifted.
+    pub(in crate::mirrors) drifted: Option<usize>,
+}
+
+impl StoredState {
+    /// Adds what only this process knows. The log may lack a run of this process, if it could not be written: if that
+    /// run is newer than the logged ones, it becomes the last run. An interrupted run gets a warning.
+    pub(in crate::mirrors) fn with(mut self, process_state: &ProcessState) -> Self {
+        let ours = [process_state.running_record(), process_state.last.clone()];
+        let is_ours = |run: &RunRecord| ours.iter().flatten().any(|our| our.run_id == run.run_id);
+        self.interrupted = self.interrupted.filter(|run| !is_ours(run));
+        if let Some(interrupted) = &self.interrupted {
+            self.warnings.push(interruption(interrupted));
+            let is_it = |run: &&mut RunRecord| run.run_id == interrupted.run_id;
+            self.history
+                .iter_mut()
+                .filter(is_it)
+                .for_each(log::interrupt);
+        }
+        let is_new = |run: &&RunRecord| match &self.last_run {
+            Some(logged) => run.run_id != logged.run_id && run.is_after(logged),
+            None => true,
+        };
+        if let Some(run) = process_state.last.as_ref().filter(is_new) {
+            self.last_run = Some(run.clone());
+            self.held_back = None;
+        }
+        self
+    }
+}
+
+impl StoredState {
+    /// The warning for columns that have drifted.
+    pub(in crate::mirrors) fn drift(&self) -> Option<String> {
+        drift::warning(self.drifted.iter().flatten())
+    }
+
+    /// The warning of the last run without its part about drifted columns. That part has its own warning while the
+    /// drift lasts ([`Self::drift`]).
+    pub(in crate::mirrors) fn own_warning(&self) -> Option<String> {
+        let warning = self.last_run.as_ref()?.warning.as_deref()?;
+        let drift = self.drift().unwrap_or_default();
+        let own = warnings::without(warning, &drift, "");
+        (!own.is_empty()).then_some(own)
+    }
+
+    /// The warning for a last run that succeeded at a time in the future.
+    pub(in crate::mirrors) fn dated_ahead(&self, now: DateTime<Utc>) -> Option<String> {
+        let is_success = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
+        let run = self.last_run.as_ref().filter(is_success)?;
+        clocks::dated_ahead(run.finished_at?, now)
+    }
+
+    /// The counts that are read along with the status.
+    pub(in crate::mirrors) fn tally(&self) -> Tally {
+        Tally {
+            failures: self.failures,
+            drifted: self.drifted.as_ref().map(Vec::len),
+        }
+    }
+
+    /// Whether the state changes only by a commit, so that it may be cached. This is not so in two cases:
+    ///
+    /// - A run has not ended. Only a lock tells whether it is still in progress.
+    /// - The meter count is from an earlier request. It expires after some time.
+    pub(in crate::mirrors) fn lasts(&self) -> bool {
+        let counted_at = self.meters.and_then(|meters| meters.counted_at);
+        let is_counted = counted_at.is_none() && !self.is_being_counted;
+        self.running.is_none() && self.interrupted.is_none() && is_counted
+    }
+
+    /// The run in progress at `now`. If another process runs it, phase and rows are `None`.
+    pub(in crate::mirrors) fn running_at(
+        &self,
+        process_state: &ProcessState,
+        now: DateTime<Utc>,
+    ) -> Option<RunningStatus> {
+        let record = process_state
+            .running_record()
+            .or_else(|| self.running.clone())?;
+        let ours = process_state
+            .running
+            .as_ref()
+            .map(|running| *running.progress.borrow());
+        Some(RunningStatus {
+            run_id: record.run_id,
+            phase: ours.map(|progress| progress.phase),
+            elapsed_ms: (now - record.started_at).num_milliseconds().max(0),
+            rows: ours.map(|progress| progress.rows),
+        })
+    }
+
+    /// Whether a process died in a run that is newer than the last run that ended. Dry runs do not count.
+    pub(in crate::mirrors) fn is_interrupted(&self) -> bool {
+        let is_newer = |run: &RunRecord| {
+            let last = self.last_run.as_ref();
+            last.is_none_or(|last| run.is_after(last))
+        };
+        let run = self.interrupted.as_ref().filter(|run| !run.dry_run);
+        run.is_some_and(is_newer)
+    }
+}
+
+fn interruption(run: &RunRecord) -> String {
+    format!(
+        "Run {} was interrupted, and the next run will mark it: leave that to the schedule, or ask the user whether to sync now.",
+        run.run_id
+    )
+}
+
+/// Holds the last state that was read from the local database.
+#[derive(Debug, Default)]
+pub(in crate::mirrors) struct StateCache(Mutex<Option<Answer>>);
+
+#[derive(Debug)]
+struct Answer {
+    moment: Moment,
+    asked_at: Instant,
+    history: u32,
+    found: StoredState,
+}
+
+impl StateCache {
+    /// Returns the cached state, if it was read at this moment with the same `history` and is not older than [`LASTS`].
+    pub(in crate::mirrors) fn at(
+        &self,
+        moment: Option<&Moment>,
+        history: u32,
+    ) -> Option<StoredState> {
+        let answer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = answer.as_ref()?;
+        let is_same = Some(&answer.moment) == moment
+            && answer.history == history
+            && answer.asked_at.elapsed() < LASTS;
+        is_same.then(|| answer.found.clone())
+    }
+
+    /// Caches the state that was read for a plain query. The caller must have checked that it lasts.
+    pub(in crate::mirrors) fn keep(&self, moment: Moment, history: u32, found: &StoredState) {
+        let answer = Answer {
+            moment,
+            asked_at: Instant::now(),
+            history,
+            found: found.clone(),
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    }
+}
+
+/// Whether the answer to this query is cached. Answers to other queries can be long, and are seldom asked for twice.
+pub(in crate::mirrors) fn is_plain(query: &StatusQuery) -> bool {
+    query.run_id.is_none() && !query.include_changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_of_before_is_not_kept() {
+        let counted = |counted_at| StoredState {
+            meters: Some(MeterCounts {
+                active: 1_000_000,
+                inactive: 0,
+                counted_at,
+            }),
+            ..StoredState::default()
+        };
+        assert!(counted(None).lasts());
+        assert!(!counted(Some(crate::clock::now())).lasts());
+    }
+}

@@ -1,0 +1,311 @@
+//! The types of the status. Every surface shows the same status, and its health is derived once.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Schedule;
+use crate::error::Failure;
+use crate::mirrors::history::cursor::ChangeCursor;
+use crate::mirrors::history::meters::MeterReport;
+use crate::mirrors::history::search::MeterMatch;
+use crate::mirrors::history::since::ChangesSince;
+use crate::model::{
+    Change, Counts, HeldBack, Outcome, Phase, Rejection, RunId, Trigger, text_enum,
+};
+
+text_enum! {
+    /// Whether the local meters can be relied on, from a closed set.
+    Health {
+        /// A database URL or the tenant is missing.
+        NotConfigured = "not_configured",
+        /// No run has ended yet.
+        NeverRun = "never_run",
+        /// The last run succeeded and the next is not overdue.
+        Ok = "ok",
+        /// The last run succeeded, but a slot has passed without a run.
+        Late = "late",
+        /// The last run did not succeed.
+        Failing = "failing",
+        /// No run has succeeded for three slots or more.
+        Stale = "stale",
+        /// The schedule is off.
+        Paused = "paused",
+    }
+}
+
+/// What the process is doing, apart from health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivityState {
+    /// Nothing.
+    Idle,
+    /// A run is in progress, here or in another process.
+    Running,
+    /// A failed scheduled run waits for its retry.
+    Waiting,
+}
+
+/// The parameters of a request for the status.
+#[derive(Clone, Debug)]
+pub struct StatusQuery {
+    /// How many past runs to list, newest first (0 to 50).
+    pub history: u32,
+    /// The run to show changes of, and to list alone in `history`. If `None`, the changes are those of the last run.
+    pub run_id: Option<RunId>,
+    /// Whether to list the run's changes and rejected rows.
+    pub include_changes: bool,
+    /// How many changes to list at most (1 to 200).
+    pub changes_limit: u32,
+}
+
+impl Default for StatusQuery {
+    fn default() -> Self {
+        Self {
+            history: 5,
+            run_id: None,
+            include_changes: false,
+            changes_limit: 20,
+        }
+    }
+}
+
+/// The status as the tool, REST and `status --json` give it. It is given with both databases down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Status {
+    /// The answer in one sentence.
+    pub summary: String,
+    /// What to do next, in one sentence.
+    pub next_step: String,
+    /// Whether the local meters can be relied on.
+    pub health: Health,
+    /// What the process is doing.
+    pub activity: ActivityState,
+    /// When this was told, by the local database's clock.
+    pub now: DateTime<Utc>,
+    /// The meter asked for; absent unless one was found. For the status tool alone, like the next four.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meter: Option<MeterReport>,
+    /// The meters whose names hold what was asked for, where they are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matches: Option<Vec<MeterMatch>>,
+    /// What syncs changed since the time asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes_since: Option<ChangesSince>,
+    /// `before` for the next page of what was asked for; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_before: Option<String>,
+    /// Whether there are runs before those of `history`.
+    #[serde(skip)]
+    pub has_more_runs: bool,
+    /// What was left out to keep the answer short, and how to get it; absent where nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
+    /// The organisation whose meters are mirrored; absent while it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantStatus>,
+    /// When the last successful run ended; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_success_at: Option<DateTime<Utc>>,
+    /// When a run that compared what all rows of both sides hold, itself or right after, ended; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<DateTime<Utc>>,
+    /// The last run that ended; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<RunRecord>,
+    /// The deactivations that the last run held back, for a person to decide about; absent where it held none back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<HeldBack>,
+    /// When the schedule fires next; absent when it is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_run_at: Option<DateTime<Utc>>,
+    /// The schedule.
+    pub schedule: ScheduleStatus,
+    /// Local meters; absent while the local database cannot be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meters: Option<MeterCounts>,
+    /// What is known of both databases.
+    pub connections: Connections,
+    /// The run in progress, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running: Option<RunningStatus>,
+    /// Past runs, newest first.
+    pub history: Vec<RunRecord>,
+    /// The changes of the run asked for; absent unless asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<Change>>,
+    /// The rejected rows of the run asked for; absent unless changes were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Vec<Rejection>>,
+    /// What else deserves attention, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Status {
+    /// Sets `next_before` to the start of the next page; `None` if this page is the last.
+    pub fn turn_page(&mut self) {
+        let of_meter = self.meter.as_ref().filter(|meter| meter.has_more);
+        let of_meter = of_meter.and_then(|meter| meter.changes.last());
+        let of_meter = of_meter.map(|change| (change.run_id, Some(change.n)));
+        let of_all = self.changes_since.as_ref().filter(|found| found.has_more);
+        let of_all = of_all.and_then(|found| found.changes.last());
+        let of_all = of_all.map(|change| (change.run_id, Some(change.n)));
+        let of_runs = self.history.last().filter(|_| self.has_more_runs);
+        let of_runs = of_runs.map(|run| (run.run_id, None));
+        let is_of_runs = self.meter.is_none() && self.changes_since.is_none();
+        let last = of_meter.or(of_all).or(of_runs.filter(|_| is_of_runs));
+        self.next_before = last.map(|(run, n)| ChangeCursor { run, n }.to_string());
+    }
+}
+
+/// The organisation whose meters are mirrored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantStatus {
+    /// Its id on the remote.
+    pub id: String,
+    /// Its name, when the local `tenant` table has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// The schedule as set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleStatus {
+    /// The cron line, or `off`.
+    pub line: String,
+    /// The time zone it is read in.
+    pub timezone: String,
+}
+
+impl ScheduleStatus {
+    pub(in crate::mirrors) fn of(schedule: Option<&Schedule>) -> Self {
+        Self {
+            line: schedule.map_or("off", Schedule::line).to_owned(),
+            timezone: schedule.map_or("UTC", |s| s.zone().name()).to_owned(),
+        }
+    }
+}
+
+/// How many meters the local table holds for the tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MeterCounts {
+    /// With `active = true`.
+    pub active: i64,
+    /// All others.
+    pub inactive: i64,
+    /// When they were counted; absent if just now. A count that took long is used again for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted_at: Option<DateTime<Utc>>,
+}
+
+/// What is known of both databases.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Connections {
+    /// The central database; never asked for a status, so as of the last run.
+    pub remote: Connection,
+    /// The site's database, asked just now.
+    pub local: Connection,
+}
+
+/// What is known of one database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Connection {
+    /// How it stood when last used.
+    pub state: ConnectionState,
+    /// When that was; absent if never since this process started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<DateTime<Utc>>,
+    /// What went wrong then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+}
+
+/// How a database stood when last used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionState {
+    /// Its URL is not set.
+    NotConfigured,
+    /// Not used yet by this process.
+    Unknown,
+    /// It answered.
+    Ok,
+    /// It did not answer, or refused.
+    Failed,
+}
+
+/// The run in progress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunningStatus {
+    /// Its id.
+    pub run_id: RunId,
+    /// Where it is; absent when another process runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Milliseconds since it started.
+    pub elapsed_ms: i64,
+    /// Remote rows read so far; absent when another process runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<i64>,
+}
+
+/// One run as the log holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunRecord {
+    /// Its id.
+    pub run_id: RunId,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// Who asked for it, as far as the surface knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// Why, in the words of who asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whether it only planned.
+    pub dry_run: bool,
+    /// Its place in the order of runs, which the local database gives; `None` where it has none (yet).
+    #[serde(skip)]
+    pub seq: Option<i64>,
+    /// When it started, by the local database's clock.
+    pub started_at: DateTime<Utc>,
+    /// When it ended; absent while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<DateTime<Utc>>,
+    /// How it ended; absent while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// What it changed.
+    pub counts: Counts,
+    /// Why it did not succeed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+    /// The run further up whose `error` is this run's, too, and is not repeated. For the status tool alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_error_as: Option<RunId>,
+    /// Bytes of row data read from the remote.
+    pub remote_bytes: i64,
+    /// Whether the log holds fewer changes than were made, by `METER_SYNC_CHANGE_LIMIT` or `METER_SYNC_KEEP_RUNS`.
+    pub changes_truncated: bool,
+    /// What deserves attention though the run did what it was to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+impl RunRecord {
+    /// Whether this run comes after the other. Compares `seq`, or the start times if one of them has no `seq`.
+    pub(in crate::mirrors) fn is_after(&self, other: &Self) -> bool {
+        match (self.seq, other.seq) {
+            (Some(ours), Some(theirs)) => ours > theirs,
+            (_, _) => self.started_at > other.started_at,
+        }
+    }
+}

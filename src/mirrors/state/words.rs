@@ -1,0 +1,164 @@
+//! Describes the status in words: a summary, and what to do next.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::clock;
+use crate::error::{ErrorCode, Failure};
+use crate::model::{Outcome, RunId};
+
+use super::cache::StoredState;
+use super::status::{Health, RunningStatus};
+use crate::mirrors::run::report;
+
+/// The summary while the first run is in progress.
+pub(in crate::mirrors) const FIRST_RUN: &str =
+    "The first sync is running; nothing is here before it ends.";
+
+/// Returns the summary. `unanswered` is the reason why the local database could not be read. A statement about the
+/// meters always says at what time they were in sync.
+pub(in crate::mirrors) fn summary(
+    health: Health,
+    found: &StoredState,
+    unanswered: Option<&Failure>,
+    now: DateTime<Utc>,
+) -> String {
+    let last = found.last_run.as_ref();
+    let ended = last.and_then(|run| run.finished_at);
+    let ended = ended.map_or_else(String::new, |at| format!(" ({})", moment(at, now)));
+    let said = last.map_or_else(String::new, report::summary);
+    let but = match found.drift() {
+        Some(_) => ", but for columns that have changed on the remote",
+        None => "",
+    };
+    if let Some(failure) = unanswered {
+        let is_silent = [ErrorCode::LocalUnreachable, ErrorCode::LocalTimeout];
+        return if is_silent.contains(&failure.code) {
+            "The local database does not answer, so the meters cannot be vouched for.".to_owned()
+        } else {
+            format!("The meters cannot be vouched for. {}", failure.message)
+        };
+    }
+    let in_sync = in_sync_as_of(found, now);
+    match health {
+        Health::NotConfigured => "meter-sync is not configured yet.".to_owned(),
+        Health::NeverRun => "No sync has run yet.".to_owned(),
+        Health::Ok => format!("In sync {in_sync}{but}. {said}"),
+        Health::Late => format!("In sync {in_sync}{but}; a scheduled sync is overdue since."),
+        Health::Stale => format!(
+            "The meters are stale, last in sync {in_sync}: no sync is known to have succeeded for several slots."
+        ),
+        Health::Paused => format!("In sync {in_sync}{but}; the schedule is off. {said}"),
+        Health::Failing if found.is_interrupted() => format!(
+            "The last sync was interrupted; the meters are as they were before it, last in sync {in_sync}."
+        ),
+        Health::Failing => match last.and_then(|run| run.outcome) {
+            Some(Outcome::Partial) => {
+                format!("The last sync{ended} rejected some changes; all others are here. {said}")
+            }
+            Some(Outcome::Unknown) => said,
+            _ => format!(
+                "The last sync{ended} did not succeed; the meters were last in sync {in_sync}. {said}"
+            ),
+        },
+    }
+}
+
+/// `as of 03:38 UTC (9 min ago)`, or `at no time that is known` without a success.
+fn in_sync_as_of(found: &StoredState, now: DateTime<Utc>) -> String {
+    let at = found.last_success_at;
+    at.map_or_else(
+        || "at no time that is known".to_owned(),
+        |at| format!("as of {}", moment(at, now)),
+    )
+}
+
+/// `03:38 UTC (9 min ago)`. The date is added if it is not today's.
+pub(in crate::mirrors) fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let time = match at.date_naive() == now.date_naive() {
+        true => at.format("%H:%M UTC"),
+        false => at.format("%Y-%m-%d %H:%M UTC"),
+    };
+    match clock::lies_ahead(at, now) {
+        true => format!("{time}, in the future"),
+        false => format!("{time} ({} ago)", span(now - at)),
+    }
+}
+
+/// A duration in its two largest units.
+fn span(length: TimeDelta) -> String {
+    let minutes = length.num_minutes();
+    match minutes {
+        ..1 => format!("{} s", length.num_seconds().max(0)),
+        1..60 => format!("{minutes} min"),
+        60..1440 => format!("{} h {} min", minutes / 60, minutes % 60),
+        _ => format!("{} d {} h", minutes / 1440, minutes / 60 % 24),
+    }
+}
+
+/// Returns what to do next. Before any step that writes, it tells the reader to ask the user.
+pub(in crate::mirrors) fn next_step(
+    health: Health,
+    found: &StoredState,
+    running: Option<&RunningStatus>,
+) -> String {
+    if let Some(running) = running {
+        return format!("Ask again to follow run {}.", running.run_id);
+    }
+    if let Some(warning) = found.warnings.first() {
+        return warning.clone();
+    }
+    let remedy = found
+        .last_run
+        .as_ref()
+        .and_then(|run| run.error.as_ref())
+        .map(|e| &e.remedy);
+    if let (Health::Ok | Health::Paused, Some(drift)) = (health, found.drift()) {
+        return drift;
+    }
+    match (health, remedy) {
+        (Health::Ok, _) => "Nothing to do.".to_owned(),
+        (Health::NotConfigured, _) => ErrorCode::ConfigMissing.remedy().to_owned(),
+        (Health::NeverRun, _) => {
+            "Ask the user whether to sync; a dry run shows before what it would do.".to_owned()
+        }
+        (Health::Failing, Some(remedy)) => remedy.clone(),
+        (Health::Paused, _) => {
+            "If the remote has changed since, ask the user whether to sync; or set METER_SYNC_SCHEDULE.".to_owned()
+        }
+        (Health::Failing | Health::Late | Health::Stale, _) => {
+            "Ask the user whether to sync now.".to_owned()
+        }
+    }
+}
+
+/// The failure for a run id that is not in the log.
+pub(in crate::mirrors) fn no_such_run(id: RunId) -> Failure {
+    let message = format!("There is no run {id} in the log.");
+    Failure::new(ErrorCode::ConfigInvalid, message)
+        .with_remedy("Leave run_id out to list the latest runs with their ids.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_tells_its_age_and_its_day_where_that_is_another() {
+        let at = |text: &str| -> DateTime<Utc> { text.parse().expect("a time") };
+        let now = at("2026-11-28T03:47:30Z");
+        for (time, said) in [
+            ("2026-11-28T03:47:20Z", "03:47 UTC (10 s ago)"),
+            ("2026-11-28T03:38:07Z", "03:38 UTC (9 min ago)"),
+            ("2026-11-28T01:03:07Z", "01:03 UTC (2 h 44 min ago)"),
+            (
+                "2026-11-27T23:59:00Z",
+                "2026-11-27 23:59 UTC (3 h 48 min ago)",
+            ),
+            ("2026-11-25T01:47:00Z", "2026-11-25 01:47 UTC (3 d 2 h ago)"),
+            ("2026-11-28T03:47:31Z", "03:47 UTC (0 s ago)"),
+            ("2026-11-28T05:47:31Z", "05:47 UTC, in the future"),
+        ] {
+            assert_eq!(moment(at(time), now), said);
+        }
+    }
+}

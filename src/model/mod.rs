@@ -1,0 +1,356 @@
+//! The types of the domain as plain data: tenant, run, trigger, action, counts, change.
+//!
+//! This module uses no other module, and knows no database, no protocol and no clock.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use held_back::{HeldBack, Permission};
+
+pub(crate) mod held_back;
+
+/// A JSON object: a key or the changed fields of a meter, by column name.
+pub type Fields = serde_json::Map<String, serde_json::Value>;
+
+/// The id of the customer organisation whose meters this site mirrors, as text whatever its type.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct TenantId(String);
+
+impl TenantId {
+    /// Makes an id from text; `None` if the text is blank.
+    pub fn new(id: impl Into<String>) -> Option<Self> {
+        let id: String = id.into();
+        (!id.trim().is_empty()).then_some(Self(id))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for TenantId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The id of one run: a `UUIDv7` (RFC 9562), so ids sort by time.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct RunId(Uuid);
+
+impl RunId {
+    /// A new id stamped with `now`.
+    pub fn at(now: DateTime<Utc>) -> Self {
+        let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
+        let stamp =
+            uuid::Timestamp::from_unix(uuid::NoContext, seconds, now.timestamp_subsec_nanos());
+        Self(Uuid::new_v7(stamp))
+    }
+
+    /// The id as Postgres and JSON store it.
+    pub fn as_uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl From<Uuid> for RunId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
+impl std::str::FromStr for RunId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl std::fmt::Display for RunId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Defines an enum with one text per variant, which serde, SQL and logs share. With `else`, the enum has one more
+/// variant, which stands for texts that a newer version wrote.
+macro_rules! text_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }
+        $(else $(#[$other_doc:meta])* $other:ident = $other_text:literal)?) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ $($(#[$other_doc])* $other)? }
+
+        impl $name {
+            /// Every value that this version writes, in the order of their declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The value as JSON and the database hold it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ $(Self::$other => $other_text)? }
+            }
+
+            /// Parses a text from the database; `None` if a newer version wrote it.
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == text)
+            }
+
+            $(
+                /// Parses a text from the database, whichever version wrote it.
+                pub fn read(text: &str) -> Self {
+                    Self::parse(text).unwrap_or(Self::$other)
+                }
+            )?
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use text_enum;
+
+text_enum! {
+    /// What asked for a run.
+    Trigger {
+        /// The cron.
+        Schedule = "schedule",
+        /// The catch-up of a slot missed while no process ran.
+        Startup = "startup",
+        /// An MCP client.
+        Mcp = "mcp",
+        /// A REST client.
+        Rest = "rest",
+        /// The status page.
+        Page = "page",
+        /// A person or script at a command line.
+        Cli = "cli",
+    }
+    else
+        /// Something that only a newer version knows.
+        Unknown = "unknown"
+}
+
+text_enum! {
+    /// How a run ended.
+    Outcome {
+        /// Every row of the remote is now here.
+        Succeeded = "succeeded",
+        /// Both sides were equal already; nothing was written to the meters.
+        NoChange = "no_change",
+        /// Everything arrived but the rejected rows.
+        Partial = "partial",
+        /// An error ended it; the meters are as before.
+        Failed = "failed",
+        /// The brake held it back; the meters are as before.
+        Refused = "refused",
+        /// Its process went away; found and marked by the next run.
+        Interrupted = "interrupted",
+        /// It only planned.
+        DryRun = "dry_run",
+    }
+    else
+        /// Not known: a newer version logged how, or the local database did not answer the commit and could not be asked since.
+        Unknown = "unknown"
+}
+
+impl Outcome {
+    /// Whether the local meters equal the remote's after a run with this outcome.
+    pub fn is_success(self) -> bool {
+        match self {
+            Self::Succeeded | Self::NoChange => true,
+            Self::Partial
+            | Self::Failed
+            | Self::Refused
+            | Self::Interrupted
+            | Self::DryRun
+            | Self::Unknown => false,
+        }
+    }
+}
+
+text_enum! {
+    /// What a run does to one meter.
+    Action {
+        /// The meter is new here.
+        Insert = "insert",
+        /// Fields of a meter that is here change.
+        Update = "update",
+        /// The meter is gone remotely: `active = false`, the row stays.
+        Deactivate = "deactivate",
+        /// The meter was inactive here and becomes active, whatever else changes with it.
+        Reactivate = "reactivate",
+    }
+    else
+        /// Something that only a newer version does.
+        Unknown = "unknown"
+}
+
+text_enum! {
+    /// Where a run is.
+    Phase {
+        /// Connecting to both sides and reading their catalogs.
+        Prepare = "prepare",
+        /// Reading the remote rows.
+        Read = "read",
+        /// Finding what differs.
+        Plan = "plan",
+        /// Writing the changes.
+        Apply = "apply",
+    }
+}
+
+/// How many meters a run inserted, updated and so on; for a dry run, would have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Counts {
+    /// Meters new here.
+    pub inserted: i64,
+    /// Meters on both sides whose fields changed.
+    pub updated: i64,
+    /// Meters gone remotely that were active here.
+    pub deactivated: i64,
+    /// Meters inactive here that became active.
+    pub reactivated: i64,
+    /// Meters equal on both sides.
+    pub unchanged: i64,
+    /// Rows whose change could not be written.
+    pub rejected: i64,
+}
+
+impl Counts {
+    /// How many meters change.
+    pub fn changes(&self) -> i64 {
+        self.inserted + self.updated + self.deactivated + self.reactivated
+    }
+
+    /// How many changes there are to list; at least `listed`. If a meter that is missing on the remote gave up a unique
+    /// value, that is listed as a change of its own but is in none of the counts.
+    pub fn changes_to_list(&self, listed: usize) -> i64 {
+        self.changes()
+            .max(i64::try_from(listed).unwrap_or(i64::MAX))
+    }
+}
+
+/// One meter's change: what was and what is, changed fields only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// What is done to the meter.
+    pub action: Action,
+    /// The meter's key, by column name.
+    pub key: Fields,
+    /// The meter's name, where it has one and it was looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The changed fields as they were; empty for an insert.
+    pub before: Fields,
+    /// The changed fields as they are now.
+    pub after: Fields,
+}
+
+/// A meter whose change the local table would not take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Rejection {
+    /// The row's key, by column name.
+    pub key: Fields,
+    /// Why, in the words of the local database.
+    pub reason: String,
+}
+
+/// The progress of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The current phase.
+    pub phase: Phase,
+    /// Remote rows read so far.
+    pub rows: i64,
+    /// Bytes of row data read from the remote so far.
+    pub remote_bytes: i64,
+    /// When the run entered the current phase.
+    entered: Instant,
+    /// The time spent in each phase, without the current stay; `None` for a phase that the run has not left yet.
+    spent: [Option<Duration>; Phase::ALL.len()],
+}
+
+impl Progress {
+    /// The progress of a run that starts at `now`.
+    pub fn start(now: Instant) -> Self {
+        Self {
+            phase: Phase::Prepare,
+            rows: 0,
+            remote_bytes: 0,
+            entered: now,
+            spent: [None; Phase::ALL.len()],
+        }
+    }
+
+    /// Enters a phase, which may be one that the run was in before.
+    pub fn enter(&mut self, phase: Phase, now: Instant) {
+        self.leave(now);
+        self.phase = phase;
+    }
+
+    /// The time spent in each phase so far, in the order of the phases. Phases that were never entered are left out.
+    pub fn times(mut self, now: Instant) -> Vec<PhaseTime> {
+        self.leave(now);
+        let times = Phase::ALL.iter().zip(self.spent);
+        let time = |(phase, spent): (&Phase, Option<Duration>)| {
+            let milliseconds = spent?.as_millis();
+            Some(PhaseTime {
+                phase: *phase,
+                duration_ms: i64::try_from(milliseconds).unwrap_or(i64::MAX),
+            })
+        };
+        times.filter_map(time).collect()
+    }
+
+    fn leave(&mut self, now: Instant) {
+        let places = Phase::ALL.iter().zip(&mut self.spent);
+        for (_, spent) in places.filter(|(phase, _)| **phase == self.phase) {
+            let more = now.saturating_duration_since(self.entered);
+            *spent = Some(spent.unwrap_or_default() + more);
+        }
+        self.entered = now;
+    }
+}
+
+/// How long a run was in one phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PhaseTime {
+    /// The phase.
+    pub phase: Phase,
+    /// In milliseconds.
+    pub duration_ms: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_in_a_phase_adds_up_however_often_it_is_entered() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut progress = Progress::start(start);
+        progress.enter(Phase::Prepare, at(5));
+        progress.enter(Phase::Read, at(10));
+        progress.enter(Phase::Plan, at(30));
+        progress.enter(Phase::Read, at(31));
+        let times = progress.times(at(40));
+        let told: Vec<_> = times.iter().map(|t| (t.phase, t.duration_ms)).collect();
+        let expected = [(Phase::Prepare, 10), (Phase::Read, 29), (Phase::Plan, 1)];
+        assert_eq!(told, expected);
+    }
+}

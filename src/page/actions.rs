@@ -1,0 +1,110 @@
+//! Handles the form that starts a sync, a preview or an approved plan. It answers with a redirect, so that a reload
+//! does not send the form again.
+
+use axum::Extension;
+use axum::extract::{Form, State};
+use axum::http::HeaderMap;
+use axum::response::Redirect;
+use serde::Deserialize;
+
+use super::Shared;
+use super::shell::ErrorPage;
+use super::viewer::Viewer;
+use crate::config::Token;
+use crate::error::{ErrorCode, Failure};
+use crate::http::notice::Notice;
+use crate::mirrors::{Allow, Request, Requested, approval_of};
+use crate::model::{Permission, RunId, Trigger};
+use crate::trace::TraceId;
+
+/// The form that starts a sync.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct SyncForm {
+    #[serde(rename = "do")]
+    what: What,
+    /// The run whose held-back deactivations the person approves; `None` for an ordinary sync.
+    allow: Option<RunId>,
+    sure: Option<Yes>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum What {
+    Sync,
+    Preview,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Yes {
+    Yes,
+}
+
+/// Starts a run and redirects the browser. Answers 403 if the viewer may not trigger. The redirect leads:
+///
+/// - to the page of the new run, if it is a preview or carries out an approved plan;
+/// - to the page of the other run, if one is in progress, or if the run to approve held nothing back;
+/// - to the status page otherwise.
+pub(super) async fn sync(
+    State(shared): State<Shared>,
+    viewer: Viewer,
+    token: Option<Extension<Token>>,
+    headers: HeaderMap,
+    Form(wanted): Form<SyncForm>,
+) -> Result<Redirect, ErrorPage> {
+    if !viewer.may_trigger {
+        let message = "This page is read-only for you.";
+        return Err(ErrorPage::forbidden(Failure::new(
+            ErrorCode::ReadOnly,
+            message,
+        )));
+    }
+    let mut request = Request::new(Trigger::Page);
+    request.actor = token.and_then(|Extension(token)| token.name);
+    request.trace = TraceId::of_headers(&headers);
+    request.dry_run = wanted.what == What::Preview;
+    let allowed = wanted.allow.filter(|_| !request.dry_run);
+    if let Some(id) = allowed {
+        let Some(allow) = allow(&shared, id, wanted.sure).await? else {
+            return Ok(Redirect::to(&noticed(id, Notice::NothingHeld)));
+        };
+        request.allow = allow;
+        request.reason = Some(approval_of(id));
+    }
+    let is_shown = request.dry_run || allowed.is_some();
+    let to = match shared.mirrors.request(request).await? {
+        Requested::Started(ticket) if is_shown => format!("/runs/{}", ticket.run_id()),
+        Requested::AlreadyRunning(report) => noticed(report.run_id, Notice::AlreadyRunning),
+        // A run that ended at once may not be in the log. The status page shows how it ended.
+        Requested::Started(_) | Requested::Finished(_) => "/".to_owned(),
+    };
+    Ok(Redirect::to(&to))
+}
+
+/// The address of a run's page, with a notice that says why the viewer was redirected there.
+fn noticed(id: RunId, notice: Notice) -> String {
+    format!("/runs/{id}?notice={}", notice.as_str())
+}
+
+/// Checks an approval. It allows the deactivations that the person was shown, or fewer. `None` if the run held none
+/// back; an error if the box was not ticked, or the plan can no longer be approved.
+async fn allow(shared: &Shared, id: RunId, sure: Option<Yes>) -> Result<Option<Allow>, ErrorPage> {
+    let detail = shared.mirrors.run(id).await?;
+    if detail
+        .as_ref()
+        .is_some_and(|detail| detail.held_back.is_none())
+    {
+        return Ok(None);
+    }
+    let detail = detail.filter(|detail| detail.awaits_decision);
+    let (Some(_), Some(Yes::Yes)) = (detail, sure) else {
+        let message = "Nothing was approved: the box was not ticked, the log does not have the run, its list of meters is no longer kept, or a sync has succeeded since.";
+        let failure = Failure::new(ErrorCode::MassDeactivationRefused, message)
+            .with_remedy("Preview the changes again, and tick the box if they are right.");
+        return Err(ErrorPage::forbidden(failure));
+    };
+    Ok(Some(Allow {
+        mass_deactivation: Permission::Shown(id),
+        tenant_change: false,
+    }))
+}

@@ -1,0 +1,110 @@
+//! The banner at the top of the status page: the health of the mirror in a word and a sentence, and what to do.
+
+use maud::{Markup, html};
+
+use super::format::{name, prose};
+use super::viewer::Viewer;
+use super::words::{self, Look};
+use crate::mirrors::state::status::{ActivityState, Health, Status};
+
+/// How the health is shown. It does not change while a run is in progress, so the outcome of the last run stays
+/// visible.
+pub(super) fn look(status: &Status) -> Look {
+    words::health(status.health)
+}
+
+/// The names of the organisation and the site.
+pub(super) fn place(status: &Status, site: &str) -> Markup {
+    html! {
+        @match &status.tenant {
+            Some(tenant) => {
+                strong { bdi { (tenant.name.as_deref().map_or_else(|| "Organisation".to_owned(), name)) } }
+                " " span.soft { "(" bdi { (name(&tenant.id)) } ")" }
+            }
+            None => span.soft { "No organisation yet" },
+        }
+        span.soft { " at " bdi { (site) } }
+    }
+}
+
+/// What to do, in the words of the page's buttons. `asks` is whether the page asks below to approve a plan. `None` if
+/// nothing needs to be done.
+fn advice(status: &Status, asks: bool, viewer: Viewer) -> Option<Markup> {
+    // A warning reads the same everywhere. Other next steps are mostly worded for assistants and programs, so the page
+    // has its own words for them.
+    if status.warnings.contains(&status.next_step) {
+        return Some(prose(&status.next_step));
+    }
+    let has_error = status
+        .last_run
+        .as_ref()
+        .is_some_and(|run| run.error.is_some());
+    match status.health {
+        Health::Ok | Health::NeverRun => None,
+        Health::NotConfigured => Some(prose(&status.next_step)),
+        Health::Failing if asks => Some(
+            html! { "Decide " a href="#held-head" { "whether these meters are to be deactivated" } "." },
+        ),
+        Health::Failing if has_error => Some(prose(&status.next_step)),
+        Health::Failing | Health::Late | Health::Stale if !viewer.may_trigger => {
+            Some(html! { "Ask somebody who may start a sync." })
+        }
+        Health::Failing | Health::Late | Health::Stale => Some(html! { "Sync now." }),
+        Health::Paused if !viewer.may_trigger => None,
+        Health::Paused => Some(
+            html! { "Sync now when the central database has changed, or set " code { "METER_SYNC_SCHEDULE" } "." },
+        ),
+    }
+}
+
+/// The banner: icon, word, summary and advice.
+pub(super) fn show(status: &Status, asks: bool, viewer: Viewer) -> Markup {
+    let look = look(status);
+    let is_busy = match status.activity {
+        ActivityState::Running => Some("A sync is running."),
+        ActivityState::Waiting => Some("A failed scheduled sync waits for its retry."),
+        ActivityState::Idle => None,
+    };
+    html! {
+        section #banner data-live .box.banner .(look.tone) {
+            (look.icon.markup())
+            h1 #word { (look.word) }
+            p #summary { (prose(&status.summary)) }
+            @if let Some(busy) = is_busy { p #busy { (busy) } }
+            @if status.activity != ActivityState::Running && let Some(advice) = advice(status, asks, viewer) {
+                p #remedy { strong { "What to do: " } (advice) }
+            }
+        }
+    }
+}
+
+/// Help for a new site: how to configure it, or how to start the first sync.
+pub(super) fn help(status: &Status, viewer: Viewer) -> Markup {
+    html! {
+        div #help data-live {
+            @match status.health {
+                Health::NotConfigured => section.box { (not_configured()) },
+                Health::NeverRun if status.running.is_none() && viewer.may_trigger => section.box {
+                    h2 { "How to begin" }
+                    p { strong { "Preview changes" } " shows what a sync would do and writes nothing. "
+                        strong { "Sync now" } " does it: new meters are inserted, changed ones updated, and those gone from the central "
+                        "database set inactive; no row is ever deleted." }
+                },
+                Health::Ok | Health::NeverRun | Health::Late | Health::Failing | Health::Stale | Health::Paused => {}
+            }
+        }
+    }
+}
+
+fn not_configured() -> Markup {
+    html! {
+        h2 { "How to set it up" }
+        ol {
+            li { "Set " code { "METER_SYNC_REMOTE_URL" } " to the central database, with a role that may only read." }
+            li { "Set " code { "METER_SYNC_LOCAL_URL" } " to this site's database." }
+            li { "Where the local table " code { "tenant" } " does not hold exactly one row, set "
+                code { "METER_SYNC_TENANT_ID" } " to the customer organisation." }
+            li { "Run " code { "meter-sync check" } ": it tests every requirement of a sync. Then start again." }
+        }
+    }
+}

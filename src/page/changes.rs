@@ -1,0 +1,172 @@
+//! Shows the counts, changes, rejected rows and held-back deactivations of a run.
+
+use std::collections::BTreeSet;
+
+use maud::{Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::format::{self, number, shortened, value};
+use super::words;
+use crate::model::{Action, Change, Counts, Fields, HeldBack, Rejection};
+use crate::printable;
+
+/// The most fields of one change that are shown. The meter's key and name are shown above them in any case.
+const FIELDS: usize = 24;
+
+/// The counts. Those above zero are emphasised, except unchanged rows. `planned` is whether the run only planned.
+pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
+    let named = [
+        (words::action(Action::Insert, planned), counts.inserted),
+        (words::action(Action::Update, planned), counts.updated),
+        (
+            words::action(Action::Deactivate, planned),
+            counts.deactivated,
+        ),
+        (
+            words::action(Action::Reactivate, planned),
+            counts.reactivated,
+        ),
+        ("Unchanged", counts.unchanged),
+        ("Rejected", counts.rejected),
+    ];
+    html! {
+        dl.counts {
+            @for (name, count) in named {
+                div .some[count > 0 && name != "Unchanged"] { dt { (name) } dd { (number(count)) } }
+            }
+        }
+    }
+}
+
+/// The changed meters, each with the old and new value of its fields.
+pub(super) fn list(changes: &[Change], planned: bool) -> Markup {
+    html! {
+        ul.changes {
+            @for change in changes {
+                li {
+                    p { span.tag .(change.action.as_str()) { (words::action(change.action, planned)) }
+                        " " (meter(&change.key, change.name.as_deref())) }
+                    (fields(change))
+                }
+            }
+        }
+    }
+}
+
+/// The changed fields of a meter, without those of its key.
+pub(super) fn fields(change: &Change) -> Markup {
+    let is_new = change.action == Action::Insert;
+    let names: BTreeSet<&String> = change.before.keys().chain(change.after.keys()).collect();
+    let shown = |name: &&&String| !change.key.contains_key(**name);
+    html! {
+        dl.fields {
+            @for name in names.iter().filter(shown).take(FIELDS) {
+                div {
+                    dt { bdi { (shortened(name)) } }
+                    dd {
+                        @if !is_new {
+                            del { @if let Some(old) = change.before.get(*name) { (value(old)) } }
+                            span aria-hidden="true" { " → " } span.unseen { " becomes " }
+                        }
+                        ins { @if let Some(new) = change.after.get(*name) { (value(new)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A link to a meter's page, with the meter's key, and its name if known.
+pub(super) fn meter(key: &Fields, name: Option<&str>) -> Markup {
+    html! { a href=(address(key)) { (named(key, name)) } }
+}
+
+/// A meter's key, and its name if it has a visible one.
+pub(super) fn named(key: &Fields, name: Option<&str>) -> Markup {
+    html! {
+        @match name.filter(|name| printable::is_seen(name)) {
+            Some(name) => { bdi { (format::name(name)) } " (" (key_text(key)) ")" }
+            None => (key_text(key)),
+        }
+    }
+}
+
+fn key_text(key: &Fields) -> Markup {
+    html! {
+        @for (index, (column, value)) in key.iter().enumerate() {
+            @if index > 0 { ", " }
+            bdi { (format::name(column)) } " " bdi { (format::name(&text(value))) }
+        }
+    }
+}
+
+/// The address of a meter's page.
+fn address(key: &Fields) -> String {
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let pairs = key
+        .iter()
+        .map(|(column, value)| format!("{}={}", encode(column), encode(&text(value))));
+    format!("/meters?{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+fn text(value: &serde_json::Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The rejected rows, each with the reason.
+pub(super) fn rejected(rows: &[Rejection]) -> Markup {
+    html! {
+        ul.changes {
+            @for row in rows {
+                li { p { span.tag.rejected { "Rejected" } " " (meter(&row.key, None)) }
+                    p.soft { bdi { (shortened(&row.reason)) } } }
+            }
+        }
+    }
+}
+
+/// The facts for a person to decide whether the held-back deactivations are right: how many, why, and which.
+pub(super) fn question(held: &HeldBack) -> Markup {
+    html! {
+        p { strong { (number(held.deactivated)) " of " (number(held.active)) " active meters would be deactivated" }
+            ": " (held.reasons("the central database")) "." }
+        (listed("Gone:", held.gone, &held.first))
+        (listed("Switched off:", held.switched_off, &held.first_switched_off))
+        p { "They keep their rows and readings, and become active again when the central database has them active." }
+    }
+}
+
+/// The first meters of a kind, and how many more there are; nothing if there are none.
+fn listed(kind: &str, all: i64, first: &[Fields]) -> Markup {
+    let count = i64::try_from(first.len()).unwrap_or(i64::MAX);
+    html! {
+        @if !first.is_empty() {
+            p { (kind) }
+            ul.held {
+                @for meter in first {
+                    @let name = meter.get("name").and_then(serde_json::Value::as_str);
+                    @let key: Fields = meter.iter().filter(|(column, _)| *column != "name")
+                        .map(|(column, value)| (column.clone(), value.clone())).collect();
+                    li { (self::meter(&key, name)) }
+                }
+                @if all > count { li.soft { "and " (number(all - count)) " more" } }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_key_of_any_characters_leads_to_its_meter() {
+        let key = json!({"id": 7, "element": "a&b=c/é\"<"});
+        let address = address(key.as_object().expect("an object"));
+        assert_eq!(address, "/meters?element=a%26b%3Dc%2F%C3%A9%22%3C&id=7");
+    }
+}

@@ -1,0 +1,66 @@
+//! The chart of changed meters, with one stacked column for each run of the strip.
+
+use maud::{Markup, html};
+
+use super::format::counted;
+use super::timeline::{Bar, HEIGHT, STEP};
+use crate::mirrors::state::status::RunRecord;
+use crate::model::Counts;
+
+/// The chart, with a place for each bar of the strip. Empty if no run changed a meter.
+pub(super) fn show(bars: &[Bar<'_>]) -> Markup {
+    let changes = |bar: &Bar<'_>| match bar {
+        Bar::Run(run) if !run.dry_run => run.counts.changes(),
+        Bar::Run(_) | Bar::Missed(..) => 0,
+    };
+    let most = bars.iter().map(changes).max().unwrap_or(0);
+    let width = i64::try_from(bars.len()).unwrap_or(0) * STEP;
+    let title = format!(
+        "Changes of each of these runs; the most is {}",
+        counted(most, "meter", "meters")
+    );
+    html! {
+        @if most > 0 {
+            h3 { "Changes over time" }
+            // The chart shrinks with the page. It cannot scroll, because nothing in it takes the keyboard focus.
+            svg.chart role="img" aria-label=(title) width=(width) height=(HEIGHT)
+                viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" {
+                title { (title) }
+                @for (index, bar) in (0_i64..).zip(bars) {
+                    @if let Bar::Run(run) = bar { @if !run.dry_run { (stack(run, index * STEP, most)) } }
+                }
+            }
+            p.legend {
+                @for (class, word) in [("insert", "Inserted"), ("update", "Updated"), ("reactivate", "Reactivated"), ("deactivate", "Deactivated")] {
+                    span.badge { svg.icon viewBox="0 0 24 24" aria-hidden="true" { rect .(class) x="4" y="4" width="16" height="16" {} } " " (word) } " "
+                }
+                span.soft { "The highest column is " (counted(most, "meter", "meters")) "." }
+            }
+        }
+    }
+}
+
+/// The kinds of change, from the bottom of a column to its top: the CSS class of the colour, and the count.
+fn kinds(counts: &Counts) -> [(&'static str, i64); 4] {
+    [
+        ("insert", counts.inserted),
+        ("update", counts.updated),
+        ("reactivate", counts.reactivated),
+        ("deactivate", counts.deactivated),
+    ]
+}
+
+fn stack(run: &RunRecord, x: i64, most: i64) -> Markup {
+    let mut top = HEIGHT;
+    let mut pieces = Vec::new();
+    for (class, count) in kinds(&run.counts)
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+    {
+        // At least 1, so that a single change among thousands is visible.
+        let height = (count.saturating_mul(HEIGHT - 4) / most).max(1);
+        top -= height;
+        pieces.push((class, top, height));
+    }
+    html! { @for (class, y, height) in pieces { rect .(class) x=(x + 2) y=(y.max(0)) width=(STEP - 4) height=(height) {} } }
+}

@@ -1,0 +1,240 @@
+//! The connections to both databases: their address, encryption and last state, and what a check of them finds.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::State;
+use axum::response::Redirect;
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+
+use super::Shared;
+use super::banner;
+use super::format::{prose, time_ago};
+use super::icons::Icon;
+use super::shell::Shell;
+use super::viewer::Viewer;
+use super::words::Look;
+use crate::check::{self as checks, Finding, Verdict};
+use crate::clock;
+use crate::config::{CertificateCheck, Endpoint, Tls};
+use crate::mirrors::Mirrors;
+use crate::mirrors::state::status::{Connection, ConnectionState, Status, StatusQuery};
+
+/// The result of the last check. All viewers share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LastCheck(Arc<Checks>);
+
+#[derive(Debug, Default)]
+struct Checks {
+    last: Mutex<Option<Checked>>,
+    /// Held by the request that runs the check. Others wait for it, and then use its result.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone, Debug)]
+struct Checked {
+    at: DateTime<Utc>,
+    findings: Vec<Finding>,
+}
+
+impl LastCheck {
+    fn get(&self) -> Option<Checked> {
+        self.0
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, checked: Checked) {
+        let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(checked);
+    }
+
+    /// Checks both databases, unless the last check is less than [`AGAIN`] ago.
+    async fn look(&self, mirrors: &Mirrors) {
+        let _turn = self.0.turn.lock().await;
+        let last = self.get();
+        if last.is_some_and(|checked| clock::now() - checked.at < AGAIN) {
+            return;
+        }
+        let findings = Box::pin(checks::run_quick(mirrors.config())).await;
+        let checked = Checked {
+            at: clock::now(),
+            findings,
+        };
+        self.set(checked);
+    }
+}
+
+/// The path of the page.
+pub(super) const PATH: &str = "/connections";
+/// The shortest time between two checks, however often one is requested.
+const AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
+
+/// `POST /connections`: tests every requirement of a sync, as `meter-sync check` does, but reads only a few rows.
+pub(super) async fn check(State(shared): State<Shared>) -> Redirect {
+    shared.checked.look(&shared.mirrors).await;
+    Redirect::to(PATH)
+}
+
+/// `GET /connections`: shows the last check. It never starts a check, because a page of another site can make a browser
+/// send this request.
+pub(super) async fn show(State(shared): State<Shared>, viewer: Viewer) -> Markup {
+    let query = StatusQuery::default();
+    let status = shared.mirrors.status(&query).await;
+    let checked = shared.checked.get();
+    let shell = Shell {
+        title: "Connections".to_owned(),
+        icon: Icon::List,
+        tone: "calm",
+        place: status
+            .ok()
+            .map(|status| banner::place(&status, &shared.mirrors.site())),
+        viewer: Some(viewer),
+        refresh_seconds: None,
+    };
+    shell.around(&html! {
+        p { a href="/" { "Back to the status" } }
+        h1 { "What a sync needs" }
+        @match &checked {
+            Some(checked) => {
+                p.soft { "Looked at " (time_ago(checked.at, clock::now())) "; nothing was written." }
+                ul.findings { @for finding in &checked.findings { (line(finding)) } }
+            }
+            None => p.soft { "Nothing has been looked at since this server started." },
+        }
+        form method="post" action=(PATH) { button { "Check both now" } }
+    })
+}
+
+fn line(finding: &Finding) -> Markup {
+    let look = match &finding.verdict {
+        Verdict::Ok(_) => Look {
+            word: "Fine",
+            icon: Icon::Check,
+            tone: "good",
+        },
+        Verdict::Warning(_) => Look {
+            word: "Look at this",
+            icon: Icon::Alert,
+            tone: "warn",
+        },
+        Verdict::Failed(_) => Look {
+            word: "Wrong",
+            icon: Icon::Cross,
+            tone: "bad",
+        },
+    };
+    html! {
+        li {
+            h2 { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) } " " (finding.subject) }
+            @match &finding.verdict {
+                Verdict::Ok(text) | Verdict::Warning(text) => p { (prose(text)) },
+                Verdict::Failed(failure) => { p { (prose(&failure.message)) } p { strong { "What to do: " } (prose(&failure.remedy)) } }
+            }
+        }
+    }
+}
+
+/// The section of the status page on both connections. `holder` is the process that claimed the last slot.
+pub(super) fn overview(
+    shared: &Shared,
+    status: &Status,
+    holder: Option<&str>,
+    now: DateTime<Utc>,
+) -> Markup {
+    let config = shared.mirrors.config();
+    let checked = shared.checked.get();
+    html! {
+        section #connections data-live aria-labelledby="connections-head" {
+            h2 #connections-head { "Connections" }
+            div.sides {
+                (side("Central database", config.remote.as_ref(), &status.connections.remote, (&status.next_step, now)))
+                (side("This site's database", config.local.as_ref(), &status.connections.local, (&status.next_step, now)))
+            }
+            @match checked {
+                Some(checked) => (measured(&checked, now)),
+                None => p.soft { "Latency, TLS and clocks have not been looked at since this server started." },
+            }
+            p { a href=(PATH) { "Check both" } span.soft { ": latency, TLS, clocks, privileges, tables" } }
+            @if let Some(holder) = holder { p.soft { "The schedule's last slot was taken by " bdi { (holder) } "." } }
+        }
+    }
+}
+
+fn side(
+    name: &str,
+    endpoint: Option<&Endpoint>,
+    connection: &Connection,
+    (next_step, now): (&str, DateTime<Utc>),
+) -> Markup {
+    let look = match connection.state {
+        ConnectionState::Ok => Look {
+            word: "Answered",
+            icon: Icon::Check,
+            tone: "good",
+        },
+        ConnectionState::Failed => Look {
+            word: "Failed",
+            icon: Icon::Cross,
+            tone: "bad",
+        },
+        ConnectionState::Unknown => Look {
+            word: "Not used yet",
+            icon: Icon::Dots,
+            tone: "calm",
+        },
+        ConnectionState::NotConfigured => Look {
+            word: "Not configured",
+            icon: Icon::Gap,
+            tone: "warn",
+        },
+    };
+    html! {
+        div.box {
+            h3 { (name) }
+            p { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) }
+                @if let Some(at) = connection.checked_at { " " (time_ago(at, now)) } }
+            @if let Some(endpoint) = endpoint {
+                p { bdi { (endpoint.place()) } }
+                p.soft { (protection(endpoint)) }
+            }
+            @if let Some(error) = &connection.error {
+                p { (prose(&error.message)) }
+                @if !next_step.contains(&error.remedy) { p { (prose(&error.remedy)) } }
+            }
+        }
+    }
+}
+
+fn protection(endpoint: &Endpoint) -> &'static str {
+    let checked = match endpoint.tls() {
+        Tls::Rustls(_, check) => Some(*check),
+        Tls::Disable => None,
+    };
+    match checked {
+        Some(CertificateCheck::IssuerAndName) => "TLS; certificate and host name are verified",
+        Some(CertificateCheck::Issuer) => "TLS; the certificate is verified, the host name is not",
+        Some(CertificateCheck::Nothing) if endpoint.is_on_this_machine() => {
+            "on this machine; TLS where the server has it, not verified"
+        }
+        Some(CertificateCheck::Nothing) => {
+            "TLS where the server has it; its certificate is not verified"
+        }
+        None if endpoint.is_on_this_machine() => "in clear text, on this machine",
+        None => "in clear text",
+    }
+}
+
+/// The findings of the last check on connecting, TLS and clocks.
+fn measured(checked: &Checked, now: DateTime<Utc>) -> Markup {
+    let is_measured = |finding: &&Finding| {
+        let subject = finding.subject.as_str();
+        subject.ends_with("connection") || subject.ends_with("TLS") || subject == "clocks"
+    };
+    html! {
+        p.soft { "Checked " (time_ago(checked.at, now)) ":" }
+        ul.findings { @for finding in checked.findings.iter().filter(is_measured) { (line(finding)) } }
+    }
+}

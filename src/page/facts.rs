@@ -1,0 +1,126 @@
+//! The facts of the status page: last success, last and next run, number of meters. Also the buttons, and the run in
+//! progress.
+
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+
+use super::format::{number, span, stamp, time_ago, time_until};
+use super::viewer::Viewer;
+use super::words;
+use crate::config::Schedule;
+use crate::mirrors::state::status::{
+    ActivityState, ConnectionState, Health, RunningStatus, Status,
+};
+use crate::model::Phase;
+
+/// The list of facts, in the order of an operator's questions.
+pub(super) fn show(status: &Status, schedule: Option<&Schedule>, now: DateTime<Utc>) -> Markup {
+    let ended = status.last_run.as_ref();
+    // Without an answer from the local database, "never" and "none yet" could be wrong.
+    let local = &status.connections.local;
+    let is_unknown = local.error.is_some() || local.state == ConnectionState::NotConfigured;
+    html! {
+        dl #facts data-live .facts {
+            div { dt { "Last success" } dd {
+                @match status.last_success_at {
+                    Some(at) => (time_ago(at, now)),
+                    None if is_unknown => "not known",
+                    None => "never",
+                }
+                @if let Some(at) = status.verified_at {
+                    " " span.soft { "(all rows compared " (time_ago(at, now)) ")" }
+                }
+            } }
+            div { dt { "Last run" } dd {
+                @match ended {
+                    Some(run) => {
+                        a href=(format!("/runs/{}", run.run_id)) { (words::outcome(run.outcome).word) }
+                        ", " (time_ago(run.finished_at.unwrap_or(run.started_at), now))
+                    }
+                    None if is_unknown => "not known",
+                    None => "none yet",
+                }
+            } }
+            div { dt { "Next run" } dd {
+                @match status.next_run_at {
+                    Some(at) => (time_until(at, now)),
+                    None if status.health == Health::NotConfigured => "none before it is configured",
+                    None => "none scheduled",
+                }
+                " " span.soft { @match status.activity {
+                    ActivityState::Waiting => "(the retry)",
+                    ActivityState::Idle | ActivityState::Running if status.health == Health::NotConfigured => "",
+                    ActivityState::Idle | ActivityState::Running => (in_words(schedule)),
+                } }
+            } }
+            div { dt { "Meters" } dd #meters {
+                @match status.meters {
+                    Some(meters) => {
+                        strong { (number(meters.active)) } " active, " (number(meters.inactive)) " inactive"
+                        @if let Some(at) = meters.counted_at { span.soft { ", counted " (time_ago(at, now)) } }
+                    }
+                    None => "not known",
+                }
+            } }
+        }
+    }
+}
+
+fn in_words(schedule: Option<&Schedule>) -> String {
+    schedule.map_or_else(
+        || "(the schedule is off)".to_owned(),
+        |schedule| {
+            let (words, zone) = (schedule.describe(), schedule.zone().name());
+            match words.contains(zone) {
+                true => format!("({words})"),
+                false => format!("({words}, {zone})"),
+            }
+        },
+    )
+}
+
+/// The buttons that start a sync or a preview.
+pub(super) fn actions(status: &Status, viewer: Viewer) -> Markup {
+    let is_running = status.running.is_some();
+    let is_off = is_running || status.tenant.is_none();
+    html! {
+        div #actions data-live {
+            @if viewer.may_trigger {
+                form.row method="post" action="/sync" {
+                    button #sync .main name="do" value="sync" disabled[is_off] {
+                        @if is_running { "Syncing…" } @else { "Sync now" }
+                    }
+                    button #preview name="do" value="preview" disabled[is_off] { "Preview changes" }
+                }
+            } @else {
+                p.soft { "Read-only: you can look but not start a sync." }
+            }
+        }
+    }
+}
+
+const PHASES: [Phase; 4] = [Phase::Prepare, Phase::Read, Phase::Plan, Phase::Apply];
+
+/// The run in progress, in this process or in another one. Its phase is known only if it is in this process.
+pub(super) fn running(running: Option<&RunningStatus>, now: DateTime<Utc>) -> Markup {
+    html! {
+        div #running data-live {
+            @if let Some(run) = running {
+                section.box aria-label="Sync in progress" data-run=(run.run_id) {
+                    p { span.dot aria-hidden="true" {} " A sync is running "
+                        span.soft { "for " span data-elapsed=(stamp(now - chrono::TimeDelta::milliseconds(run.elapsed_ms))) {
+                            (span(chrono::TimeDelta::milliseconds(run.elapsed_ms))) } } }
+                    @match run.phase {
+                        Some(phase) => ol.phases {
+                            @for one in PHASES {
+                                li aria-current=[(one == phase).then_some("step")] data-phase=(one.as_str()) { (words::phase(one)) }
+                            }
+                        },
+                        None => p.soft { "Another process runs it, so its phase is not known here." },
+                    }
+                    p #rows { @if let Some(rows) = run.rows { (number(rows)) " rows read so far" } }
+                }
+            }
+        }
+    }
+}

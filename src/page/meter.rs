@@ -1,0 +1,87 @@
+//! The page of one meter: its local row, and what runs changed in it.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Query, State};
+use maud::{Markup, html};
+
+use super::Shared;
+use super::format::{prose, shortened, time, value};
+use super::icons::Icon;
+use super::shell::{ErrorPage, Shell};
+use super::viewer::Viewer;
+use super::words;
+use super::{banner, changes};
+use crate::mirrors::history::meters::{KeyText, MeterReport};
+use crate::mirrors::state::status::StatusQuery;
+use crate::model::Change;
+
+/// The page at `/meters?column=value`.
+pub(super) async fn show(
+    State(shared): State<Shared>,
+    viewer: Viewer,
+    Query(pairs): Query<BTreeMap<String, String>>,
+) -> Result<Markup, ErrorPage> {
+    let missing =
+        || ErrorPage::not_found("There is no such meter, neither in the table nor in the log.");
+    let key = KeyText::named(pairs).ok_or_else(missing)?;
+    let report = shared.mirrors.meter(&key).await?.ok_or_else(missing)?;
+    let status = shared.mirrors.status(&StatusQuery::default()).await?;
+    let name = report
+        .meter
+        .as_ref()
+        .and_then(|meter| meter.get("name"))
+        .and_then(serde_json::Value::as_str);
+    let shell = Shell {
+        title: name.map_or_else(|| "Meter".to_owned(), super::format::name),
+        icon: Icon::List,
+        tone: "calm",
+        place: Some(banner::place(&status, &shared.mirrors.site())),
+        viewer: Some(viewer),
+        refresh_seconds: None,
+    };
+    let main = html! {
+        p { a href="/" { "Back to the status" } }
+        h1 { (changes::named(&report.key, name)) }
+        (row(&report))
+        (history(&report))
+    };
+    Ok(shell.around(&main))
+}
+
+fn row(report: &MeterReport) -> Markup {
+    html! {
+        section #meter data-live {
+            h2 { "In the local table" }
+            p { (prose(&report.summary)) }
+            @match &report.meter {
+                Some(meter) => dl.facts {
+                    @for (column, held) in meter { div { dt { bdi { (shortened(column)) } } dd { (value(held)) } } }
+                },
+                None => {},
+            }
+        }
+    }
+}
+
+fn history(report: &MeterReport) -> Markup {
+    html! {
+        section #history data-live {
+            h2 { "What syncs changed, the latest first" }
+            @if report.changes.is_empty() { p.soft { "No sync in the log has changed this meter." } }
+            ul.changes { @for change in &report.changes {
+                li {
+                    p { span.tag .(change.action.as_str()) { (words::action(change.action, false)) }
+                        " " a href=(format!("/runs/{}", change.run_id)) { (time(change.at)) } }
+                    (changes::fields(&Change {
+                        action: change.action,
+                        key: report.key.clone(),
+                        name: None,
+                        before: change.before.clone(),
+                        after: change.after.clone(),
+                    }))
+                }
+            } }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The web pages for operators. They show whether the meters are in sync, when a sync last succeeded, when the next one
+//! is due, what changed, and what to do.
+//!
+//! The pages are plain HTML and work without scripts, with forms, links and a refresh. `page.js` keeps the same HTML up
+//! to date. `maud` escapes all text from databases, and the content security policy allows no inline code. Times are in
+//! UTC in the HTML; the script converts them to local time.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::arguments::body;
+use crate::http::guards::WELL_KNOWN;
+use crate::http::guards::page_paths::{PagePaths, wants_page};
+use crate::http::request_error::RequestError;
+use crate::mirrors::Mirrors;
+use shell::ErrorPage;
+
+use connections::LastCheck;
+
+mod actions;
+mod assets;
+mod banner;
+mod changes;
+mod changes_chart;
+mod connections;
+mod facts;
+mod format;
+mod icons;
+mod meter;
+mod overview;
+mod run;
+mod runs;
+mod shell;
+mod sign_in;
+mod timeline;
+mod viewer;
+mod words;
+
+/// The path of the sign-in form, where a person enters a token.
+const SIGN_IN: &str = "/sign-in";
+/// The path of the form that deletes the cookie. It needs no right to trigger.
+const SIGN_OUT: &str = "/sign-out";
+
+/// The page's routes, by how the guards treat them.
+pub(crate) const ROUTES: PagePaths = PagePaths {
+    sign_in: SIGN_IN,
+    assets: assets::FOLDER,
+    is_page,
+    forms: &["/sync", connections::PATH, SIGN_IN, SIGN_OUT],
+    harmless_forms: &[connections::PATH, SIGN_OUT],
+};
+
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The longest form accepted. A form holds little more than a token or the id of a run.
+const MAX_FORM_BYTES: usize = 4096;
+
+/// The state that handlers share.
+#[derive(Clone, Debug)]
+struct Shared {
+    mirrors: Mirrors,
+    /// The last check of the connections.
+    checked: LastCheck,
+}
+
+/// The page's routes.
+pub(crate) fn routes(mirrors: Mirrors) -> Router {
+    let shared = Shared {
+        mirrors,
+        checked: LastCheck::default(),
+    };
+    Router::new()
+        .route("/", get(overview::show))
+        .route("/runs", get(runs::show))
+        .route("/runs/{id}", get(run::show))
+        .route("/meters", get(meter::show))
+        .route(
+            connections::PATH,
+            get(connections::show).post(connections::check),
+        )
+        .route("/sync", post(actions::sync))
+        .route(SIGN_IN, get(sign_in::show).post(sign_in::sign_in))
+        .route(SIGN_OUT, post(sign_in::sign_out))
+        .layer(middleware::from_fn(protect))
+        .route("/assets/{name}", get(assets::serve))
+        .with_state(shared)
+}
+
+/// Whether the path is that of a page. A browser without a valid token is redirected from it to the sign-in form.
+fn is_page(path: &str) -> bool {
+    path == "/"
+        || path == connections::PATH
+        || path == "/meters"
+        || path == "/runs"
+        || path.starts_with("/runs/")
+}
+
+/// The 404 of an unknown route: a page for a browser, problem details for a program.
+pub(crate) async fn not_found(request: Request) -> Response {
+    told(&request, RequestError::NotFound)
+}
+
+/// The 405 of a route that does not take the method: a page for a browser, problem details for a program.
+pub(crate) async fn method_not_allowed(request: Request) -> Response {
+    told(&request, RequestError::MethodNotAllowed)
+}
+
+/// The response to a problem: a page for a browser, problem details for a program.
+fn told(request: &Request, problem: RequestError) -> Response {
+    let response = problem.into_response();
+    let is_for_programs = request.uri().path().starts_with(WELL_KNOWN);
+    match wants_page(request.headers()) && !is_for_programs {
+        true => protected(ErrorPage::bad_request(response.status()).into_response()),
+        false => response,
+    }
+}
+
+async fn protect(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let response = match body::read(body, MAX_FORM_BYTES).await {
+        Ok(body) => next.run(Request::from_parts(parts, Body::from(body))).await,
+        Err(fault) => ErrorPage::unreadable_body(fault).into_response(),
+    };
+    // axum answers in plain text if it cannot parse a request. A page replaces that.
+    let type_ = response.headers().get(CONTENT_TYPE);
+    let is_text = type_.is_some_and(|type_| type_.as_bytes().starts_with(b"text/plain"));
+    protected(match response.status() {
+        status if status.is_client_error() && is_text => {
+            ErrorPage::bad_request(status).into_response()
+        }
+        _ => response,
+    })
+}
+
+fn protected(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (REFERRER_POLICY, "same-origin"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,257 @@
+//! The status page, at `/`: everything that an operator needs to know, on one screen.
+
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+
+use super::Shared;
+use super::format::{counted, duration, prose, time_ago};
+use super::runs::{self, Asked};
+use super::shell::{ErrorPage, Shell};
+use super::viewer::Viewer;
+use super::{banner, changes, connections, facts, timeline, words};
+use crate::clock;
+use crate::mirrors::history::listing::{RunDetail, RunsPage, RunsQuery, Show};
+use crate::mirrors::state::status::{
+    ActivityState, ConnectionState, RunRecord, Status, StatusQuery,
+};
+use crate::mirrors::{ClaimedSlots, Mirrors};
+use crate::model::{Change, Counts, Outcome};
+
+/// How many runs the strip shows.
+const STRIP: u32 = 48;
+/// How many runs the table shows. A link leads to the others.
+const TABLE: u32 = 12;
+/// How many changes of the last run are shown. A link leads to all of them.
+const CHANGES: u32 = 12;
+/// After how many seconds a browser without scripts reloads the page. [`REFRESH_RUNNING`] applies while a run is in
+/// progress.
+const REFRESH: u32 = 30;
+const REFRESH_RUNNING: u32 = 5;
+
+/// How long the page waits for the local database before it shows it as down.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The data that the page shows.
+struct Found {
+    status: Status,
+    table: RunsPage,
+    /// The last run that the brake refused, with the plan that it held back; `None` if a later run has synced the
+    /// meters.
+    refused: Option<RunDetail>,
+    claimed: ClaimedSlots,
+    /// The first changes of the last run.
+    changes: Vec<Change>,
+}
+
+impl Found {
+    /// The run whose plan a person is asked to approve; `None` if no plan can be approved.
+    fn asked_about(&self) -> Option<&RunDetail> {
+        self.refused.as_ref().filter(|run| run.awaits_decision)
+    }
+
+    /// Whether the plan to approve is what keeps the meters from being in sync: its run is the last one.
+    fn asks(&self) -> bool {
+        let last = self.status.last_run.as_ref().map(|run| run.run_id);
+        self.asked_about()
+            .is_some_and(|run| Some(run.run.run_id) == last)
+    }
+}
+
+/// The last run that the brake refused. `None` if a later run succeeded, even partially.
+fn refused(status: &Status) -> Option<&RunRecord> {
+    let is_over = |run: &&RunRecord| {
+        run.outcome.is_some_and(Outcome::is_success) || run.outcome == Some(Outcome::Partial)
+    };
+    let mut since = status.history.iter().take_while(|run| !is_over(run));
+    since.find(|run| run.outcome == Some(Outcome::Refused))
+}
+
+/// Renders the page.
+pub(super) async fn show(
+    State(shared): State<Shared>,
+    viewer: Viewer,
+    Query(asked): Query<Asked>,
+) -> Result<Markup, ErrorPage> {
+    let found = look(&shared.mirrors, &asked).await?;
+    let Found { status, .. } = &found;
+    let now = clock::now();
+    let look = banner::look(status);
+    let refresh = match status.running {
+        Some(_) => REFRESH_RUNNING,
+        None => REFRESH,
+    };
+    let organisation = status
+        .tenant
+        .as_ref()
+        .and_then(|tenant| tenant.name.as_deref());
+    let word = match status.running {
+        Some(_) => format!("{}, syncing", look.word),
+        None => look.word.to_owned(),
+    };
+    let shell = Shell {
+        title: match organisation {
+            Some(name) => format!("{word} – {}", super::format::name(name)),
+            None => word,
+        },
+        icon: look.icon,
+        tone: look.tone,
+        place: Some(banner::place(status, &shared.mirrors.site())),
+        viewer: Some(viewer),
+        // Do not reload the page while a person decides whether to approve a plan.
+        refresh_seconds: found.asked_about().is_none().then_some(refresh),
+    };
+    let main = html! {
+        (banner::show(status, found.asks(), viewer))
+        (banner::help(status, viewer))
+        (facts::running(status.running.as_ref(), now))
+        (facts::actions(status, viewer))
+        (facts::show(status, shared.mirrors.config().schedule.as_ref(), now))
+        (warnings(status))
+        (last_run(&found, viewer, now))
+        @if let Some(why) = no_runs_known(status) {
+            div #run_quick data-live { p.soft { (why) } }
+            div #runs data-live {}
+        } @else {
+            (timeline::show(&status.history, &found.claimed.slots, shared.mirrors.config(), now))
+            (runs::table(&found.table, &asked, "/", now))
+        }
+        (connections::overview(&shared, status, found.claimed.holder.as_deref(), now))
+    };
+    Ok(shell.around(&main))
+}
+
+/// Why past runs are unknown; `None` if they are known.
+fn no_runs_known(status: &Status) -> Option<&'static str> {
+    let local = &status.connections.local;
+    if local.error.is_some() {
+        return Some("Past runs are not known while this site's database does not answer.");
+    }
+    (local.state == ConnectionState::NotConfigured)
+        .then_some("Past runs are not known before this site's database is configured.")
+}
+
+/// Reads the data of the page. If the local database is down or has no runs, returns only the status, and does not read
+/// the log.
+async fn look(mirrors: &Mirrors, asked: &Asked) -> Result<Found, ErrorPage> {
+    let query = StatusQuery {
+        history: STRIP,
+        include_changes: true,
+        changes_limit: CHANGES,
+        ..StatusQuery::default()
+    };
+    let mut status = mirrors.status_within(&query, PATIENCE).await?;
+    let changes = status.changes.take().unwrap_or_default();
+    let oldest = status.history.iter().map(|run| run.started_at).min();
+    let (None, Some(oldest)) = (&status.connections.local.error, oldest) else {
+        return Ok(Found {
+            status,
+            table: RunsPage::default(),
+            refused: None,
+            claimed: ClaimedSlots::default(),
+            changes: Vec::new(),
+        });
+    };
+    let refused = match refused(&status) {
+        Some(run) => mirrors.run(run.run_id).await?,
+        None => None,
+    };
+    Ok(Found {
+        table: table(mirrors, &status, asked.show.unwrap_or_default()).await?,
+        refused,
+        // The page works without the claimed slots, so an error is ignored.
+        claimed: mirrors.claimed_slots(oldest).await.unwrap_or_default(),
+        changes: mirrors.with_names(changes).await,
+        status,
+    })
+}
+
+/// The runs of the table. If all runs are shown, they are taken from the status without another query.
+async fn table(mirrors: &Mirrors, status: &Status, show: Show) -> Result<RunsPage, ErrorPage> {
+    let limit = TABLE as usize;
+    if show == Show::All {
+        let mut runs = status.history.clone();
+        let has_more = runs.len() > limit;
+        runs.truncate(limit);
+        let last = runs.last().map(|run| run.run_id);
+        return Ok(RunsPage {
+            next_before: last.filter(|_| has_more),
+            runs,
+        });
+    }
+    let query = RunsQuery {
+        limit: TABLE,
+        before: None,
+        show,
+    };
+    Ok(mirrors.list(&query).await?.unwrap_or_default())
+}
+
+/// The warnings that the banner does not show already.
+fn warnings(status: &Status) -> Markup {
+    let is_other =
+        |warning: &&String| status.activity != ActivityState::Idle || **warning != status.next_step;
+    let others: Vec<&String> = status.warnings.iter().filter(is_other).collect();
+    html! {
+        div #warnings data-live {
+            @if !others.is_empty() {
+                section.box.warn aria-label="Warnings" {
+                    h2 { "Warnings" }
+                    ul { @for warning in others { li { (prose(warning)) } } }
+                }
+            }
+        }
+    }
+}
+
+fn last_run(found: &Found, viewer: Viewer, now: DateTime<Utc>) -> Markup {
+    html! {
+        div #last data-live {
+            @if let Some(run) = &found.status.last_run {
+                section aria-labelledby="last-head" {
+                    h2 #last-head { "Last run" }
+                    (ended(run, now))
+                    @if let Some(error) = run.error.as_ref().filter(|_| !found.asks()) {
+                        div.box .(words::outcome(run.outcome).tone) {
+                            p { strong { (prose(&error.message)) } }
+                            @if !found.status.next_step.contains(&error.remedy) { p { (prose(&error.remedy)) } }
+                            p.soft { code { (error.code.as_str()) } }
+                        }
+                    }
+                    @if let Some(detail) = found.asked_about() { (super::run::decision(detail, viewer)) }
+                    @if run.counts != Counts::default() { (changes::counts(&run.counts, false)) }
+                    (first_changes(found, run))
+                    p { a href=(format!("/runs/{}", run.run_id)) { "All about this run" } }
+                }
+            }
+        }
+    }
+}
+
+fn ended(run: &RunRecord, now: DateTime<Utc>) -> Markup {
+    let look = words::outcome(run.outcome);
+    html! {
+        p { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) }
+            " " (time_ago(run.finished_at.unwrap_or(run.started_at), now))
+            @if let Some(finished) = run.finished_at {
+                ", took " (duration((finished - run.started_at).num_milliseconds()))
+            }
+            ", asked for by " (words::trigger(run.trigger)) }
+    }
+}
+
+fn first_changes(found: &Found, run: &RunRecord) -> Markup {
+    let listed = &found.changes;
+    let rejected = found.status.rejected.as_deref().unwrap_or_default();
+    let rest = run.counts.changes() - i64::try_from(listed.len()).unwrap_or(i64::MAX);
+    html! {
+        @if !listed.is_empty() {
+            h3 { "What changed" }
+            (changes::list(listed, false))
+            @if rest > 0 { p.soft { "and " (counted(rest, "more", "more")) } }
+        }
+        @if !rejected.is_empty() { h3 { "Rejected rows" } (changes::rejected(rejected)) }
+    }
+}

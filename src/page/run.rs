@@ -1,0 +1,223 @@
+//! The page of one run: its changes, rejected rows with reasons, phases, error and remedy.
+
+use axum::extract::{Path, Query, State};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::Shared;
+use super::format::{bytes, counted, duration, number, prose, shortened, time};
+use super::shell::{ErrorPage, Shell};
+use super::viewer::Viewer;
+use super::{banner, changes, facts, words};
+use crate::clock;
+use crate::http::notice::Notice;
+use crate::mirrors::history::listing::{ChangesPage, RunDetail};
+use crate::mirrors::state::status::StatusQuery;
+use crate::model::{Change, HeldBack, Outcome, RunId};
+
+/// How many changes one page shows.
+const CHANGES: u32 = 200;
+/// After how many seconds a browser without scripts reloads the page of a run in progress.
+const REFRESH_RUNNING: u32 = 5;
+
+/// The query of the address.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(super) struct Asked {
+    /// Show the changes after this one; `None` shows them from the first.
+    after: Option<i64>,
+    /// Why the viewer was redirected to this page; `None` if the viewer was not.
+    notice: Option<Notice>,
+}
+
+/// The page at `/runs/{id}`.
+pub(super) async fn show(
+    State(shared): State<Shared>,
+    viewer: Viewer,
+    Path(id): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Result<Markup, ErrorPage> {
+    let missing = || ErrorPage::not_found("There is no such run in the log.");
+    let id: RunId = id.parse().map_err(|_not_an_id| missing())?;
+    let detail = shared.mirrors.run(id).await?.ok_or_else(missing)?;
+    let ChangesPage {
+        changes,
+        next_after,
+    } = shared
+        .mirrors
+        .changes(id, CHANGES, asked.after.unwrap_or(0))
+        .await?;
+    let status = shared.mirrors.status(&StatusQuery::default()).await?;
+    let running = status.running.as_ref();
+    let running = running.filter(|running| running.run_id == id);
+    let look = words::outcome(detail.run.outcome);
+    let shell = Shell {
+        title: format!(
+            "{} – run of {}",
+            look.word,
+            detail.run.started_at.format("%Y-%m-%d %H:%M UTC")
+        ),
+        icon: look.icon,
+        tone: look.tone,
+        place: Some(banner::place(&status, &shared.mirrors.site())),
+        viewer: Some(viewer),
+        refresh_seconds: running.map(|_| REFRESH_RUNNING),
+    };
+    let main = html! {
+        p { a href="/" { "Back to the status" } }
+        @match asked.notice {
+            None => {},
+            Some(Notice::AlreadyRunning) => p.box.warn { "Nothing was started: this run was in progress already." },
+            Some(Notice::NothingHeld) => p.box.warn { "Nothing was started: this run held no meters back." },
+        }
+        (head(&detail))
+        (facts::running(running, clock::now()))
+        div #decision data-live { (decision(&detail, viewer)) (carry_out(&detail, viewer)) }
+        (facts_of(&detail))
+        (body(&detail, &changes, Place { is_later: asked.after.is_some(), next_after }))
+    };
+    Ok(shell.around(&main))
+}
+
+fn head(detail: &RunDetail) -> Markup {
+    let run = &detail.run;
+    let look = words::outcome(run.outcome);
+    html! {
+        section #run-head data-live {
+            h1 .badge .(look.tone) { (look.icon.markup()) " " (look.word) }
+            p { (prose(&detail.summary)) }
+            @if let Some(error) = run.error.as_ref().filter(|_| detail.held_back.is_none()) {
+                div.box .(look.tone) {
+                    p { strong { "What to do: " } (prose(&error.remedy)) }
+                    p.soft { code { (error.code.as_str()) } }
+                }
+            }
+            @if let Some(warning) = &run.warning { p.box.warn { (prose(warning)) } }
+        }
+    }
+}
+
+fn facts_of(detail: &RunDetail) -> Markup {
+    let run = &detail.run;
+    let took = run
+        .finished_at
+        .map(|finished| (finished - run.started_at).num_milliseconds());
+    html! {
+        section #run-facts data-live aria-label="Facts" {
+            dl.facts {
+            div { dt { "Started" } dd { (time(run.started_at)) } }
+            div { dt { "Ended" } dd { @match run.finished_at { Some(at) => (time(at)), None => "not yet" } } }
+            @if let Some(took) = took { div { dt { "Took" } dd { (duration(took)) } } }
+            div { dt { "Asked for by" } dd { (words::trigger(run.trigger))
+                @if let Some(actor) = &run.actor { ", " bdi { (shortened(actor)) } } } }
+            @if let Some(reason) = &run.reason { div { dt { "Reason" } dd { bdi { (shortened(reason)) } } } }
+            // Logged only when a run ends, so for a run that is in progress or was interrupted, 0 means unknown.
+            @if run.remote_bytes > 0 { div { dt { "Read from the central database" } dd { (bytes(run.remote_bytes)) } } }
+            div { dt { "Run" } dd { code { (run.run_id) } } }
+            }
+            (phases(detail))
+            p.row {
+                a href=(format!("/api/v1/runs/{}", run.run_id)) { "As JSON" }
+                button.plain type="button" hidden data-copy=(format!("/api/v1/runs/{}", run.run_id)) { "Copy as JSON" }
+            }
+        }
+    }
+}
+
+fn phases(detail: &RunDetail) -> Markup {
+    html! {
+        @if !detail.phases.is_empty() {
+            h2 { "Phases" }
+            dl.facts { @for one in &detail.phases { div { dt { (words::phase(one.phase)) } dd { (duration(one.duration_ms)) } } } }
+        }
+    }
+}
+
+/// The button that carries out the plan of a preview; nothing for other runs, or if nothing would change.
+fn carry_out(detail: &RunDetail, viewer: Viewer) -> Markup {
+    let run = &detail.run;
+    let is_plan = run.outcome == Some(Outcome::DryRun) && run.error.is_none();
+    html! {
+        @if is_plan && viewer.may_trigger && run.counts.changes() > 0 {
+            form.row method="post" action="/sync" {
+                button.main name="do" value="sync" { "Sync now" }
+                span.soft { "makes these changes, and whatever else has changed by then." }
+            }
+        }
+    }
+}
+
+/// The section on deactivations that the brake held back, with the form to approve them if that is still possible.
+/// Nothing if the run held none back.
+pub(super) fn decision(detail: &RunDetail, viewer: Viewer) -> Markup {
+    let Some(held) = &detail.held_back else {
+        return html! {};
+    };
+    html! {
+        @if detail.awaits_decision {
+            section.box.warn aria-labelledby="held-head" {
+                h2 #held-head { "This needs a person" }
+                (changes::question(held))
+                @if viewer.may_trigger { (answer(detail.run.run_id, held)) }
+                @else { p.soft { "Somebody who may start a sync has to decide." } }
+            }
+        } @else {
+            section.box aria-labelledby="held-head" {
+                h2 #held-head { "This was held back" }
+                (changes::question(held))
+                p.soft { "A sync has succeeded since, or later runs held other meters back and the list of these is no longer kept. There is nothing left to decide here: look at the latest run." }
+            }
+        }
+    }
+}
+
+/// The form that approves the held-back deactivations of a run.
+fn answer(run: RunId, held: &HeldBack) -> Markup {
+    html! {
+        form method="post" action="/sync" {
+            input type="hidden" name="allow" value=(run);
+            p.box data-changed hidden { "This has changed since it was shown. " a href="" { "Look again" } }
+            p { label { input type="checkbox" name="sure" value="yes" required; " I know these meters, and they are to be deactivated." } }
+            p.row {
+                // The Enter key presses the first button, so this must be the harmless one.
+                button name="do" value="preview" formnovalidate { "Show all " (number(held.deactivated)) " (a preview)" }
+                button.danger name="do" value="sync" { "Deactivate " (counted(held.deactivated, "meter", "meters")) }
+            }
+            p.soft { "No other meter is deactivated: if one more is due by now, nothing is written and you are asked again. "
+                "All other changes are synced as they then are." }
+        }
+    }
+}
+
+/// The position of a page among the changes of a run: whether earlier changes exist, and where the next page starts.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    is_later: bool,
+    next_after: Option<i64>,
+}
+
+fn body(detail: &RunDetail, changes: &[Change], place: Place) -> Markup {
+    let run = &detail.run;
+    let is_plan = run.dry_run;
+    html! {
+        section #run-body data-live {
+            h2 { @if is_plan { "What a sync would do" } @else { "What changed" } }
+            @match run.outcome {
+                None => p.soft { "This is known when the run has ended." },
+                Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => p { "Nothing was written." },
+                Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun | Outcome::Unknown) =>
+                    (changes::counts(&run.counts, is_plan)),
+            }
+            @if run.changes_truncated { p.soft { "The log does not keep all changes of this run (METER_SYNC_CHANGE_LIMIT, METER_SYNC_KEEP_RUNS)." } }
+            @if place.is_later { p { a href=(format!("/runs/{}", run.run_id)) { "From the first change on" } } }
+            (changes::list(changes, is_plan))
+            @if let Some(after) = place.next_after {
+                p { a href=(format!("/runs/{}?after={after}", run.run_id)) { "More changes" } }
+            }
+            @if !detail.rejected.is_empty() {
+                h2 { "Rejected rows" }
+                p { "The changes of these rows could not be written; all others were. Mend the rows on the remote, or what refuses them here, and the next sync writes them." }
+                (changes::rejected(&detail.rejected))
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The page with the table of past runs, with filters, in pages.
+
+use axum::extract::{Query, State};
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::Shared;
+use super::format::{duration, number, time};
+use super::icons::Icon;
+use super::shell::{ErrorPage, Shell};
+use super::viewer::Viewer;
+use super::{banner, words};
+use crate::clock;
+use crate::mirrors::history::listing::{RunsPage, RunsQuery, Show};
+use crate::mirrors::state::status::{RunRecord, StatusQuery};
+use crate::model::RunId;
+
+/// How many runs a page holds.
+const PAGE: u32 = 50;
+
+/// The query of the address.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(super) struct Asked {
+    /// Which runs are shown; `None` shows all.
+    pub(super) show: Option<Show>,
+    /// Show only runs before this one; `None` starts with the newest.
+    pub(super) before: Option<RunId>,
+}
+
+/// The page at `/runs`.
+pub(super) async fn show(
+    State(shared): State<Shared>,
+    viewer: Viewer,
+    Query(asked): Query<Asked>,
+) -> Result<Markup, ErrorPage> {
+    let query = RunsQuery {
+        limit: PAGE,
+        before: asked.before,
+        show: asked.show.unwrap_or_default(),
+    };
+    let missing = || ErrorPage::not_found("There is no such run in the log.");
+    let page = shared.mirrors.list(&query).await?.ok_or_else(missing)?;
+    let status = shared.mirrors.status(&StatusQuery::default()).await?;
+    let shell = Shell {
+        title: "Runs".to_owned(),
+        icon: Icon::List,
+        tone: "calm",
+        place: Some(banner::place(&status, &shared.mirrors.site())),
+        viewer: Some(viewer),
+        refresh_seconds: None,
+    };
+    Ok(shell.around(&html! {
+        h1 { "Runs" }
+        (table(&page, &asked, "/runs", clock::now()))
+        p { a href="/" { "Back to the status" } }
+    }))
+}
+
+fn filter_word(show: Show) -> &'static str {
+    match show {
+        Show::All => "All",
+        Show::Problems => "Problems",
+        Show::Changes => "With changes",
+    }
+}
+
+/// The table of runs. The links of its filters go to `path`.
+pub(super) fn table(page: &RunsPage, asked: &Asked, path: &str, now: DateTime<Utc>) -> Markup {
+    let current = asked.show.unwrap_or_default();
+    html! {
+        section #runs data-live aria-labelledby="runs-head" {
+            h2 #runs-head { @if path == "/" { "Runs" } @else { (filter_word(current)) ", newest first" } }
+            nav.row aria-label="Which runs" {
+                @for show in Show::ALL {
+                    a.filter href=(format!("{path}?show={}#runs", show.as_str()))
+                        aria-current=[(show == current).then_some("true")] { (filter_word(show)) }
+                }
+            }
+            @if page.runs.is_empty() {
+                p.soft { @match current { Show::All => "There are no runs yet.", Show::Problems | Show::Changes => "There are no such runs." } }
+            } @else {
+                (rows(page, now))
+            }
+            @if let Some(before) = page.next_before {
+                p { a href=(format!("/runs?show={}&before={before}", current.as_str())) { "Older runs" } }
+            }
+        }
+    }
+}
+
+fn rows(page: &RunsPage, now: DateTime<Utc>) -> Markup {
+    html! {
+        div.wide tabindex="0" role="region" aria-label="Table of runs" {
+            table {
+                thead { tr {
+                    th scope="col" { "Started" } th scope="col" { "Outcome" } th scope="col" { "Took" } th scope="col" { "By" }
+                    th.n scope="col" { abbr title="Inserted" { "Ins." } } th.n scope="col" { abbr title="Updated" { "Upd." } }
+                    th.n scope="col" { abbr title="Deactivated" { "Deact." } }
+                    th.n scope="col" { abbr title="Reactivated" { "React." } }
+                    th.n scope="col" { abbr title="Rejected" { "Rej." } }
+                } }
+                tbody { @for run in &page.runs { (row(run, now)) } }
+            }
+        }
+    }
+}
+
+fn row(run: &RunRecord, now: DateTime<Utc>) -> Markup {
+    let look = words::outcome(run.outcome);
+    let counts = &run.counts;
+    let took = run.finished_at.unwrap_or(now) - run.started_at;
+    html! {
+        tr {
+            th scope="row" { a href=(format!("/runs/{}", run.run_id)) { (time(run.started_at)) } }
+            td { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) } }
+            td { (duration(took.num_milliseconds())) }
+            td { (words::trigger(run.trigger)) }
+            @for count in [counts.inserted, counts.updated, counts.deactivated, counts.reactivated, counts.rejected] {
+                td.n .soft[count == 0] { (number(count)) }
+            }
+        }
+    }
+}

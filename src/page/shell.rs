@@ -1,0 +1,167 @@
+//! The HTML around the content of each page: head, header and footer. Also the page that shows an error.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use maud::{DOCTYPE, Markup, html};
+
+use super::assets;
+use super::format::{self, prose};
+use super::icons::{Icon, sprite};
+use super::viewer::Viewer;
+use crate::arguments::body::BodyFault;
+use crate::clock;
+use crate::error::{ErrorCode, Failure};
+
+/// The parts of the document around a page's content that differ between pages.
+pub(super) struct Shell<'a> {
+    /// The document's title, without the program's name.
+    pub(super) title: String,
+    pub(super) icon: Icon,
+    pub(super) tone: &'a str,
+    /// The names of the organisation and the site; `None` if they are unknown.
+    pub(super) place: Option<Markup>,
+    pub(super) viewer: Option<Viewer>,
+    /// After how many seconds a browser without scripts reloads the page; `None` is never.
+    pub(super) refresh_seconds: Option<u32>,
+}
+
+impl Shell<'_> {
+    /// The whole document, with `main` as its content.
+    pub(super) fn around(&self, main: &Markup) -> Markup {
+        let now = clock::now();
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                (self.head())
+                body {
+                    (sprite())
+                    a.skip href="#main" { "Skip to the content" }
+                    (self.header())
+                    main #main tabindex="-1" { (main) }
+                    (footer(now))
+                    p #announce .unseen role="status" {}
+                }
+            }
+        }
+    }
+
+    fn head(&self) -> Markup {
+        html! {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (self.title) " – meter-sync" }
+                link #favicon rel="icon" type="image/svg+xml" href=(assets::favicon(self.icon, self.tone));
+                link rel="stylesheet" href=(assets::style());
+                script type="module" src=(assets::script()) {}
+                @if let Some(seconds) = self.refresh_seconds {
+                    noscript { meta http-equiv="refresh" content=(seconds); }
+                }
+            }
+        }
+    }
+
+    fn header(&self) -> Markup {
+        html! {
+            header.top {
+                a.brand href="/" { "meter-sync" }
+                @if let Some(place) = &self.place { p #place data-live { (place) } }
+                @if self.viewer.is_some_and(|viewer| viewer.is_signed_in) {
+                    form method="post" action="/sign-out" { button.plain { "Sign out" } }
+                }
+            }
+        }
+    }
+}
+
+fn footer(now: DateTime<Utc>) -> Markup {
+    html! {
+        footer {
+            p #fresh {
+                "As of " (format::time(now)) ", "
+                span #freshness { "as it was when this page was loaded" }
+                "."
+            }
+            p { "meter-sync " (env!("CARGO_PKG_VERSION")) " · " a href="/api/v1/openapi.json" { "REST API" }
+                " · " a href="/metrics" { "Metrics" } }
+        }
+    }
+}
+
+/// An error that is shown as a page.
+pub(super) struct ErrorPage {
+    status: StatusCode,
+    failure: Failure,
+}
+
+impl From<Failure> for ErrorPage {
+    fn from(failure: Failure) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            failure,
+        }
+    }
+}
+
+impl ErrorPage {
+    /// The page's subject does not exist.
+    pub(super) fn not_found(message: &str) -> Self {
+        let failure =
+            Failure::new(ErrorCode::ConfigInvalid, message).with_remedy("Go back to the status.");
+        Self {
+            status: StatusCode::NOT_FOUND,
+            failure,
+        }
+    }
+
+    /// The address is unknown, or the request cannot be parsed.
+    pub(super) fn bad_request(status: StatusCode) -> Self {
+        let message = "This address, or what was sent to it, is none of this page's.";
+        let failure =
+            Failure::new(ErrorCode::ConfigInvalid, message).with_remedy("Go back to the status.");
+        Self { status, failure }
+    }
+
+    /// The form could not be read as a whole.
+    pub(super) fn unreadable_body(fault: BodyFault) -> Self {
+        let failure = Failure::new(ErrorCode::ConfigInvalid, fault.detail())
+            .with_remedy("Go back to the status, and try again.");
+        Self {
+            status: fault.status(),
+            failure,
+        }
+    }
+
+    /// The viewer may not do this.
+    pub(super) fn forbidden(failure: Failure) -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            failure,
+        }
+    }
+}
+
+impl IntoResponse for ErrorPage {
+    fn into_response(self) -> Response {
+        let Self { status, failure } = self;
+        let shell = Shell {
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            icon: Icon::Cross,
+            tone: "bad",
+            place: None,
+            viewer: None,
+            refresh_seconds: None,
+        };
+        let body = html! {
+            section.box.bad {
+                h1 { (Icon::Cross.markup()) " " (prose(&failure.message)) }
+                p { (prose(&failure.remedy)) }
+                @if failure.code != ErrorCode::ConfigInvalid { p.soft { code { (failure.code.as_str()) } } }
+            }
+            p { a href="/" { "Back to the status" } }
+        };
+        (status, shell.around(&body)).into_response()
+    }
+}

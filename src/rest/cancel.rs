@@ -1,0 +1,54 @@
+//! `POST /api/v1/runs/{id}/cancel`: cancels a run of this process. A cancelled run is rolled back and changes nothing.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::{AppendHeaders, IntoResponse, Response};
+
+use super::Shared;
+use super::request_arguments::{self, Run};
+use super::route::{Route, RouteDescription};
+use crate::error::{ErrorCode, Failure};
+use crate::http::problem_details::{ProblemDetails, location};
+
+pub(super) fn route() -> Route {
+    let operation = RouteDescription::new("cancelRun", "End a run before its end")
+        .described("The run is undone as a whole and ends as `interrupted`. Only the process that runs it can end it.")
+        .run()
+        .content(202, "The run is being undone.", None)
+        .with("Location", "The run.")
+        .problem(409, "The run is over, or another process runs it.")
+        .problem(500, "The local database cannot be asked.")
+        .problem(503, "The databases are not configured.");
+    Route::post("/api/v1/runs/{id}/cancel", cancel, operation)
+}
+
+async fn cancel(
+    State(Shared { mirrors, .. }): State<Shared>,
+    Run(id): Run,
+) -> Result<Response, ProblemDetails> {
+    if mirrors.is_read_only() {
+        let message = "This meter-sync was started read-only and ends no sync.";
+        return Err(Failure::new(ErrorCode::ReadOnly, message).into());
+    }
+    if mirrors.cancel(id) {
+        let location = AppendHeaders([(LOCATION, location(id))]);
+        return Ok((StatusCode::ACCEPTED, location).into_response());
+    }
+    let Some(run) = mirrors.run(id).await? else {
+        return Err(request_arguments::no_such_run(id.to_string()));
+    };
+    let (code, detail, remedy) = match run.run.outcome {
+        Some(outcome) => (
+            "RUN_OVER",
+            format!("Run {id} has ended already: {outcome}."),
+            "Nothing needs to be ended.",
+        ),
+        None => (
+            "RUN_ELSEWHERE",
+            format!("Run {id} is not a run of this process."),
+            "Ask the process that runs it; if that is gone, the next sync marks the run interrupted.",
+        ),
+    };
+    Err(ProblemDetails::new(StatusCode::CONFLICT, code, detail, remedy).about(id))
+}

@@ -1,0 +1,64 @@
+//! `GET /api/v1/runs/{id}/changes`: lists the changes of a run in pages, in the order in which they were made.
+
+use std::ops::RangeInclusive;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::LINK;
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use serde_json::json;
+
+use super::Shared;
+use super::request_arguments::{self, RequestArguments, Run};
+use super::route::{Route, RouteDescription};
+use crate::http::problem_details::{ProblemDetails, location};
+use crate::mirrors::history::listing::ChangesPage;
+
+const LIMIT: RangeInclusive<u32> = 1..=1000;
+const LIMIT_DEFAULT: u32 = 100;
+/// The values of `after`. A page starts behind the change with this number; 0 starts at the first change.
+const AFTER: RangeInclusive<u32> = 0..=u32::MAX;
+
+pub(super) fn route() -> Route {
+    let limit = json!({"type": "integer", "minimum": LIMIT.start(), "maximum": LIMIT.end(), "default": LIMIT_DEFAULT});
+    let after = json!({"type": "integer", "minimum": AFTER.start(), "maximum": AFTER.end(), "default": AFTER.start()});
+    let operation = RouteDescription::new(
+        "listChanges",
+        "What a run changed, as the log keeps it (METER_SYNC_CHANGE_LIMIT)",
+    )
+    .run()
+    .query("limit", limit, "How many changes to list at most.")
+    .query(
+        "after",
+        after,
+        "The change that the page before ended with: `next_after` of that page.",
+    )
+    .answer(200, "A page of changes", |generator| {
+        generator.subschema_for::<ChangesPage>()
+    })
+    .with("Link", "The next page, `rel=\"next\"`; absent on the last.")
+    .problem(400, "An argument cannot be used.")
+    .problem(500, "The local database cannot be asked.")
+    .problem(503, "The databases are not configured.");
+    Route::get("/api/v1/runs/{id}/changes", list, operation)
+}
+
+async fn list(
+    State(Shared { mirrors, .. }): State<Shared>,
+    Run(id): Run,
+    RequestArguments(mut given): RequestArguments,
+) -> Result<Response, ProblemDetails> {
+    let limit = given.integer("limit", LIMIT, LIMIT_DEFAULT)?;
+    let after = given.integer("after", AFTER, *AFTER.start())?;
+    given.finish()?;
+    let page = mirrors.changes(id, limit, after.into()).await?;
+    if page.changes.is_empty() && mirrors.run(id).await?.is_none() {
+        return Err(request_arguments::no_such_run(id.to_string()));
+    }
+    let next = page.next_after.map(|after| {
+        let path = location(id);
+        let link = format!("<{path}/changes?limit={limit}&after={after}>; rel=\"next\"");
+        AppendHeaders([(LINK, link)])
+    });
+    Ok((next, Json(page)).into_response())
+}

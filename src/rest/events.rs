@@ -1,0 +1,250 @@
+//! `GET /api/v1/events`: streams the status and the progress of runs as server-sent events.
+//!
+//! Each event holds the latest state. Nothing is queued for a slow client: it misses the states in between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header::{HeaderName, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
+use schemars::{JsonSchema, SchemaGenerator, json_schema};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::route::{Route, RouteDescription};
+use crate::clock;
+use crate::http::problem_details::ProblemDetails;
+use crate::mirrors::state::status::{Status, StatusQuery};
+use crate::mirrors::{Mirrors, RunProgress};
+
+/// The most streams open at the same time. Each browser window that shows the status page keeps one open.
+const MAX_STREAMS: usize = 100;
+/// How often a heartbeat is sent. It is an event, because `EventSource` does not show SSE comments to scripts.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The shortest time between two `progress` events. More than four a second are no use to a client, and cost both sides
+/// work.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(250);
+/// How long a client waits before it reconnects, sent in the `retry` field.
+const RETRY: Duration = Duration::from_secs(3);
+/// The `Retry-After` of the response when too many streams are open.
+const NO_ROOM_SECONDS: u16 = 30;
+
+/// Limits the number of open streams, and ends all of them at shutdown.
+#[derive(Clone, Debug)]
+pub(crate) struct Streams {
+    room: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+impl Streams {
+    pub(crate) fn new(shutdown: CancellationToken) -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(MAX_STREAMS)),
+            shutdown,
+        }
+    }
+}
+
+/// Data of a `heartbeat`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Heartbeat {
+    /// When it was sent.
+    at: DateTime<Utc>,
+}
+
+pub(super) fn route() -> Route {
+    let events = |generator: &mut SchemaGenerator| {
+        json_schema!({
+            "type": "string",
+            "description": "Server-sent events; the data of each is JSON.",
+            "x-events": {
+                "status": generator.subschema_for::<Status>(),
+                "progress": generator.subschema_for::<RunProgress>(),
+                "heartbeat": generator.subschema_for::<Heartbeat>(),
+            },
+        })
+    };
+    let operation = RouteDescription::new("listenToEvents", "What happens, as it happens")
+        .described("Begins with a `status`, which comes again when a run begins or ends in whatever process, when a database is lost or back, and once a minute; `progress` tells at most four times a second how far a run of this process is; a `heartbeat` comes every 15 seconds.")
+        .content(200, "The events, until the server stops", Some(("text/event-stream", events)))
+        .problem(503, "Too many streams are open.")
+        .with("Retry-After", "Seconds until another try.");
+    Route::get("/api/v1/events", open, operation)
+}
+
+async fn open(
+    State(Shared {
+        mirrors, streams, ..
+    }): State<Shared>,
+) -> Response {
+    let Ok(room) = Arc::clone(&streams.room).try_acquire_owned() else {
+        return no_room();
+    };
+    let events = events(mirrors, HEARTBEAT).take_until(streams.shutdown.cancelled_owned());
+    // Dropping the stream drops the permit, however the stream ends.
+    let events = stream::unfold((events.boxed(), room), |(mut events, room)| async {
+        Some((events.next().await?, (events, room)))
+    });
+    // Without this header, nginx buffers the events.
+    let unbuffered = HeaderName::from_static("x-accel-buffering");
+    let unbuffered = [(unbuffered, HeaderValue::from_static("no"))];
+    (unbuffered, Sse::new(events)).into_response()
+}
+
+fn no_room() -> Response {
+    let problem = ProblemDetails::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "TOO_MANY_STREAMS",
+        format!("{MAX_STREAMS} event streams are open, which is as many as there may be."),
+        "Close streams that nobody reads, or ask for /api/v1/status now and then.",
+    );
+    let later = [(RETRY_AFTER, HeaderValue::from(NO_ROOM_SECONDS))];
+    (later, problem).into_response()
+}
+
+type Sent = Result<Event, axum::Error>;
+
+fn events(mirrors: Mirrors, heartbeat: Duration) -> impl Stream<Item = Sent> + Send {
+    let begun = async move {
+        let events = mirrors.events(); // subscribe before reading the status, so that no change is missed in between
+        let status = ask(&mirrors).await;
+        let first = status
+            .iter()
+            .map(|status| Ok(event("status", status)?.retry(RETRY)));
+        let first: Vec<Sent> = first.collect();
+        let further = stream::unfold(
+            (mirrors.clone(), events, status),
+            |(mirrors, mut events, last)| async move {
+                events.outdated(last.as_ref()?).await;
+                let status = ask(&mirrors).await?;
+                let event = event("status", &status);
+                Some((event, (mirrors, events, Some(status))))
+            },
+        );
+        let others = stream::select(progress(&mirrors), heartbeats(heartbeat));
+        stream::iter(first).chain(stream::select(further, others))
+    };
+    begun.flatten_stream()
+}
+
+/// Reads the status. Never `None` in practice: reading it fails only if the query names an unknown run.
+async fn ask(mirrors: &Mirrors) -> Option<Status> {
+    let query = StatusQuery::default();
+    Box::pin(mirrors.status(&query)).await.ok()
+}
+
+fn progress(mirrors: &Mirrors) -> impl Stream<Item = Sent> + Send + use<> {
+    let pauses =
+        stream::iter(std::iter::once(Duration::ZERO).chain(std::iter::repeat(PROGRESS_PAUSE)));
+    stream::unfold((mirrors.follow(), pauses), |(mut run, mut pauses)| async {
+        tokio::time::sleep(pauses.next().await?).await;
+        let progress: RunProgress = run.next().await?;
+        Some((event("progress", &progress), (run, pauses)))
+    })
+}
+
+fn heartbeats(pause: Duration) -> impl Stream<Item = Sent> + Send {
+    stream::unfold((), move |()| async move {
+        tokio::time::sleep(pause).await;
+        let heartbeat = Heartbeat { at: clock::now() };
+        Some((event("heartbeat", &heartbeat), ()))
+    })
+}
+
+fn event(name: &str, data: &impl Serialize) -> Sent {
+    Event::default().event(name).json_data(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::config::{Config, Environment, Settings};
+
+    #[tokio::test]
+    async fn a_quiet_stream_begins_with_the_status_and_shows_that_it_is_alive() {
+        let config = Config::load_from(&Settings::default(), &Environment::default());
+        let mirrors =
+            Mirrors::new(config.expect("no databases"), TaskTracker::new()).expect("no pools");
+        let quiet = events(mirrors, Duration::from_millis(5)).take(3);
+        let body = Sse::new(quiet).into_response().into_body();
+        let body = axum::body::to_bytes(body, 10_000).await.expect("an end");
+        let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+        let fields = |name| text.lines().filter_map(move |line| line.strip_prefix(name));
+        let names: Vec<_> = fields("event: ").collect();
+        assert_eq!(names, ["status", "heartbeat", "heartbeat"]);
+        assert_eq!(fields("retry: ").collect::<Vec<_>>(), ["3000"]);
+        let beat: serde_json::Value =
+            serde_json::from_str(fields("data: ").next_back().expect("data")).expect("JSON");
+        let at = beat["at"].as_str().expect("a time");
+        assert!(DateTime::parse_from_rfc3339(at).is_ok(), "{at}");
+    }
+
+    /// Parses a stream into the name and data of each event, strictly by the standard
+    /// (<https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>).
+    fn read(stream: &str) -> Vec<(String, String)> {
+        let stream = stream.replace("\r\n", "\n").replace('\r', "\n");
+        let (mut events, mut name, mut data) = (Vec::new(), String::new(), Vec::new());
+        for line in stream.lines() {
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "" if line.is_empty() && !data.is_empty() => {
+                    events.push((std::mem::take(&mut name), data.join("\n")));
+                    data.clear();
+                }
+                "event" => value.clone_into(&mut name),
+                "data" => data.push(value),
+                _ => {}
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn fuzz_no_text_begins_an_event_of_its_own() {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let odd = [
+            "\n",
+            "\r",
+            "\n\n",
+            "data: x",
+            "event: status",
+            ":",
+            "\u{feff}",
+            "\0",
+        ];
+        bolero::check!()
+            .with_iterations(500)
+            .with_type::<Vec<(char, u8)>>()
+            .for_each(|drawn| {
+                let pieces =
+                    drawn
+                        .iter()
+                        .map(|(letter, place)| match odd.get(usize::from(*place % 16)) {
+                            Some(piece) => (*piece).to_owned(),
+                            None => letter.to_string(),
+                        });
+                let text: String = pieces.collect();
+                let sent = [event("status", &text), event("progress", &1)];
+                let body = Sse::new(stream::iter(sent)).into_response().into_body();
+                let body = runtime
+                    .block_on(axum::body::to_bytes(body, 1_000_000))
+                    .expect("an end");
+                let read = read(str::from_utf8(&body).expect("UTF-8"));
+                let names: Vec<_> = read.iter().map(|(name, _)| name.as_str()).collect();
+                assert_eq!(names, ["status", "progress"]);
+                let back: String = serde_json::from_str(&read[0].1).expect("JSON");
+                assert_eq!(back, text);
+            });
+    }
+}

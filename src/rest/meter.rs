@@ -1,0 +1,46 @@
+//! `GET /api/v1/meters/{key}`: a meter's local row, and what each run changed in it.
+//!
+//! The key is read from the path before percent-decoding. Afterwards, a comma within a value would look like a comma
+//! between two values.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use serde_json::json;
+
+use super::Shared;
+use super::route::{Route, RouteDescription};
+use crate::arguments::shorten;
+use crate::http::problem_details::ProblemDetails;
+use crate::mirrors::history::meters::{KeyText, MeterReport};
+
+const FOLDER: &str = "/api/v1/meters/";
+
+pub(super) fn route() -> Route {
+    let key = json!({"type": "string", "minLength": 1});
+    let operation = RouteDescription::new("getMeter", "A meter's local row, and what each run changed of it")
+        .path("key", key, "The meter's key. The values of a key of several columns stand in the order of the key with commas between; a comma within a value is written `%2C`.")
+        .answer(200, "The meter", |generator| generator.subschema_for::<MeterReport>())
+        .problem(404, "Neither the local table nor the log has such a meter.")
+        .problem(500, "The local database cannot be asked, or lacks the table.")
+        .problem(503, "The databases or the tenant are not configured.");
+    Route::get("/api/v1/meters/{key}", answer, operation)
+}
+
+async fn answer(
+    State(Shared { mirrors, .. }): State<Shared>,
+    uri: Uri,
+) -> Result<Json<MeterReport>, ProblemDetails> {
+    let part = uri.path().strip_prefix(FOLDER).unwrap_or_default();
+    let meter = match KeyText::parse(part) {
+        Some(key) => mirrors.meter(&key).await?,
+        None => None,
+    };
+    meter.map(Json).ok_or_else(|| no_such_meter(part))
+}
+
+fn no_such_meter(part: &str) -> ProblemDetails {
+    let detail = format!("There is no meter {} here.", shorten(part));
+    let remedy = "Give the values of the key's columns in their order, percent-encoded, with commas between.";
+    ProblemDetails::new(StatusCode::NOT_FOUND, "METER_NOT_FOUND", detail, remedy)
+}

@@ -1,0 +1,125 @@
+//! The REST API. One table of routes makes both the router and the `OpenAPI` description, so every route is described.
+//!
+//! Errors of `/api/v1` are problem details (RFC 9457), never plain text; the legacy routes and `/readyz` have JSON
+//! bodies of their own. Nothing in this API can approve a plan that the brake held back: that needs a person, at the
+//! command line, on the page or through an assistant that asks its user.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRef, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use schemars::json_schema;
+
+use crate::config::Config;
+use crate::mirrors::Mirrors;
+use crate::shutdown::Shutdown;
+use events::Streams;
+use route::{Route, RouteDescription};
+
+mod cancel;
+mod changes;
+mod events;
+mod legacy;
+mod meter;
+mod openapi;
+mod other_routes;
+mod request_arguments;
+mod route;
+mod runs;
+mod status;
+mod sync;
+mod unexpected_arguments;
+
+/// The path of the API's description.
+const DESCRIPTION_PATH: &str = "/api/v1/openapi.json";
+
+/// The longest body accepted. A body holds a few arguments of at most 200 characters.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// How long a run may take, after its time limit, to record its end.
+const RUN_MARGIN: Duration = Duration::from_secs(30);
+
+/// The state that handlers share.
+#[derive(Clone, Debug)]
+struct Shared {
+    mirrors: Mirrors,
+    /// How long the legacy trigger endpoint waits for the end of the run that it started.
+    wait: Duration,
+    streams: Streams,
+    /// The `OpenAPI` description, as JSON.
+    description: Bytes,
+}
+
+/// The handlers of the health checks take only `Mirrors` as state.
+impl FromRef<Shared> for Mirrors {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.mirrors.clone()
+    }
+}
+
+/// The routes of the API, the legacy routes and the health checks. `shutdown` ends the open event streams.
+pub(crate) fn routes(config: &Config, mirrors: Mirrors, shutdown: &Shutdown) -> Router {
+    let table = table();
+    let shared = Shared {
+        mirrors,
+        wait: config.limits.run_timeout.saturating_add(RUN_MARGIN),
+        streams: Streams::new(shutdown.token()),
+        description: openapi::describe(&table, config.requires_token()),
+    };
+    let add = |router: Router<Shared>, route: Route| {
+        let places = unexpected_arguments::AcceptedArguments::of(&route.operation);
+        let refuse = middleware::from_fn_with_state(places, unexpected_arguments::refuse);
+        router.route(route.path, route.handler.layer(refuse))
+    };
+    table
+        .into_iter()
+        .fold(Router::new(), add)
+        .layer(middleware::map_response(forbid_storing))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(shared)
+}
+
+/// Every route.
+fn table() -> Vec<Route> {
+    vec![
+        status::route(),
+        sync::route(),
+        runs::list_route(),
+        runs::route(),
+        changes::route(),
+        cancel::route(),
+        meter::route(),
+        events::route(),
+        description_route(),
+        other_routes::local_status(),
+        other_routes::local_trigger(),
+        other_routes::live(),
+        other_routes::ready(),
+    ]
+}
+
+/// Adds `Cache-Control: no-store`, because a response may be outdated a moment later.
+async fn forbid_storing(mut response: Response) -> Response {
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(CACHE_CONTROL, no_store);
+    response
+}
+
+fn description_route() -> Route {
+    let operation = RouteDescription::new("getDescription", "This description of the API").answer(
+        200,
+        "The description",
+        |_| json_schema!({"type": "object", "required": ["openapi", "info", "paths"]}),
+    );
+    Route::get(DESCRIPTION_PATH, description, operation)
+}
+
+async fn description(State(Shared { description, .. }): State<Shared>) -> Response {
+    let json: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
+    (json, Bytes::clone(&description)).into_response()
+}

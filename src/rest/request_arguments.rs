@@ -1,0 +1,104 @@
+//! Reads the arguments of a request: those in its query, and the id of a run in its path.
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde_json::{Map, Value};
+
+use super::DESCRIPTION_PATH;
+use crate::arguments::{Arguments, BadArgument, one_line, shorten};
+use crate::http::problem_details::ProblemDetails;
+use crate::model::RunId;
+
+/// The length of a UUID in its usual form, with hyphens. Other forms of a UUID are refused.
+const RUN_ID_CHARS: usize = 36;
+
+/// The arguments of the query. A repeated argument, or one without a value, answers 400.
+pub(super) struct RequestArguments(pub(super) Arguments);
+
+impl<S: Sync> FromRequestParts<S> for RequestArguments {
+    type Rejection = ProblemDetails;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ProblemDetails> {
+        let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri) else {
+            return Err(bad_request("The query cannot be read."));
+        };
+        let mut given = Map::new();
+        for (name, text) in pairs {
+            if one_line(&text).is_empty() {
+                let detail = format!("`{}` is given without a value.", shorten(&name));
+                return Err(bad_request(detail));
+            }
+            let value = value(text);
+            if given.insert(name.clone(), value).is_some() {
+                let detail = format!("`{}` is given more than once.", shorten(&name));
+                return Err(bad_request(detail));
+            }
+        }
+        Ok(Self(Arguments::new(Some(given))))
+    }
+}
+
+/// Converts an argument to JSON: `true`, `false` and whole numbers in JSON's spelling, such as `7` but not `07`.
+/// Everything else is text.
+fn value(text: String) -> Value {
+    match text.parse::<u64>() {
+        _ if text == "true" => Value::Bool(true),
+        _ if text == "false" => Value::Bool(false),
+        Ok(number) if number.to_string() == text => number.into(),
+        Ok(_) | Err(_) => Value::String(text),
+    }
+}
+
+/// The id of the run in a path such as `/api/v1/runs/{id}`. Answers 404 if it is not a UUID.
+pub(super) struct Run(pub(super) RunId);
+
+impl<S: Sync> FromRequestParts<S> for Run {
+    type Rejection = ProblemDetails;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ProblemDetails> {
+        let part = parts.uri.path().split('/').nth(4).unwrap_or_default();
+        run_id(part).map(Self).ok_or_else(|| no_such_run(part))
+    }
+}
+
+/// Takes the argument `name`, which must be the id of a run; `None` if it is absent.
+pub(super) fn run(given: &mut Arguments, name: &'static str) -> Result<Option<RunId>, BadArgument> {
+    let Some(text) = given.text(name, RUN_ID_CHARS)? else {
+        return Ok(None);
+    };
+    let expected = || {
+        let text = shorten(&text);
+        BadArgument(format!(
+            "`{name}` must be the id of a run (a UUID), not {text}."
+        ))
+    };
+    run_id(&text).map(Some).ok_or_else(expected)
+}
+
+fn run_id(text: &str) -> Option<RunId> {
+    let id = text.parse().ok();
+    id.filter(|_| text.len() == RUN_ID_CHARS)
+}
+
+/// The 404 for a run that is not in the log.
+pub(super) fn no_such_run(id: impl AsRef<str>) -> ProblemDetails {
+    let detail = format!(
+        "There is no run {} in the log, or it is there no longer (METER_SYNC_KEEP_RUNS).",
+        shorten(id.as_ref())
+    );
+    let remedy = "GET /api/v1/runs lists the runs with their ids.";
+    ProblemDetails::new(StatusCode::NOT_FOUND, "RUN_NOT_FOUND", detail, remedy)
+}
+
+/// The 400 for a request that cannot be understood; `detail` says why.
+pub(super) fn bad_request(detail: impl Into<String>) -> ProblemDetails {
+    let remedy = format!("See what the route takes at {DESCRIPTION_PATH}.");
+    ProblemDetails::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", detail, remedy)
+}
+
+impl From<BadArgument> for ProblemDetails {
+    fn from(BadArgument(detail): BadArgument) -> Self {
+        bad_request(detail)
+    }
+}

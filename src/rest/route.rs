@@ -1,0 +1,191 @@
+//! A route of the API: its path, its handler, and its `OpenAPI` description.
+
+use axum::handler::Handler;
+use axum::routing::{MethodRouter, get, post};
+use schemars::{Schema, SchemaGenerator};
+use serde_json::{Value, json};
+
+use super::Shared;
+use crate::http::problem_details::PROBLEM_JSON;
+
+/// Generates the schema of a type. The types that it refers to are added to the generator's definitions.
+pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+const JSON: &str = "application/json";
+
+/// A route. Its constructors take a description, so no route is served undescribed.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(super) path: &'static str,
+    pub(super) method: &'static str,
+    pub(super) handler: MethodRouter<Shared>,
+    pub(super) operation: RouteDescription,
+}
+
+impl Route {
+    pub(super) fn get<H, T>(path: &'static str, handler: H, operation: RouteDescription) -> Self
+    where
+        H: Handler<T, Shared>,
+        T: 'static,
+    {
+        Self {
+            path,
+            method: "get",
+            handler: get(handler),
+            operation,
+        }
+    }
+
+    pub(super) fn post<H, T>(path: &'static str, handler: H, operation: RouteDescription) -> Self
+    where
+        H: Handler<T, Shared>,
+        T: 'static,
+    {
+        Self {
+            path,
+            method: "post",
+            handler: post(handler),
+            operation,
+        }
+    }
+}
+
+/// The description of a route: the source of an operation object of `OpenAPI`.
+#[derive(Debug)]
+pub(super) struct RouteDescription {
+    pub(super) id: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) description: Option<&'static str>,
+    /// The parameter objects of `OpenAPI`.
+    pub(super) parameters: Vec<Value>,
+    /// The schema of the request's body, which a client may leave out; `None` if the route takes no body.
+    pub(super) body: Option<Value>,
+    pub(super) answers: Vec<Answer>,
+    /// Whether the route needs no token, even if tokens are configured.
+    pub(super) is_open: bool,
+}
+
+/// A response of a route. Several may share a status and differ in content.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) description: &'static str,
+    pub(super) content: Option<(&'static str, SchemaOf)>,
+    /// Names and descriptions of the response's headers.
+    pub(super) headers: Vec<(&'static str, &'static str)>,
+    /// Ids of the operations that take the response's `run_id` as their `id`.
+    pub(super) links: Vec<&'static str>,
+}
+
+impl RouteDescription {
+    pub(super) fn new(id: &'static str, summary: &'static str) -> Self {
+        Self {
+            id,
+            summary,
+            description: None,
+            parameters: Vec::new(),
+            body: None,
+            answers: Vec::new(),
+            is_open: false,
+        }
+    }
+
+    pub(super) fn described(mut self, description: &'static str) -> Self {
+        self.description = Some(description);
+        self
+    }
+
+    pub(super) fn open(mut self) -> Self {
+        self.is_open = true;
+        self
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "it is written out in place")]
+    fn parameter(mut self, place: &str, name: &str, schema: Value, description: &str) -> Self {
+        self.parameters.push(json!({
+            "in": place,
+            "name": name,
+            "required": place == "path",
+            "schema": schema,
+            "description": description,
+        }));
+        self
+    }
+
+    pub(super) fn query(self, name: &str, schema: Value, description: &str) -> Self {
+        self.parameter("query", name, schema, description)
+    }
+
+    /// Whether the route takes arguments in the query.
+    pub(super) fn takes_query(&self) -> bool {
+        self.parameters
+            .iter()
+            .any(|parameter| parameter["in"] == "query")
+    }
+
+    pub(super) fn header(self, name: &str, schema: Value, description: &str) -> Self {
+        self.parameter("header", name, schema, description)
+    }
+
+    pub(super) fn path(self, name: &str, schema: Value, description: &str) -> Self {
+        self.parameter("path", name, schema, description)
+    }
+
+    /// Adds the `id` parameter of a run's path, and the 404 for an unknown run.
+    pub(super) fn run(self) -> Self {
+        let schema = json!({"type": "string", "format": "uuid"});
+        let operation = self.path("id", schema, "The run's id.");
+        operation.problem(404, "There is no such run.")
+    }
+
+    pub(super) fn body(mut self, schema: Value) -> Self {
+        self.body = Some(schema);
+        self
+    }
+
+    /// Adds a response in JSON.
+    pub(super) fn answer(self, status: u16, description: &'static str, schema: SchemaOf) -> Self {
+        self.content(status, description, Some((JSON, schema)))
+    }
+
+    /// Adds an error response, with problem details as its body.
+    pub(super) fn problem(self, status: u16, description: &'static str) -> Self {
+        self.content(
+            status,
+            description,
+            Some((PROBLEM_JSON, super::openapi::problem)),
+        )
+    }
+
+    pub(super) fn content(
+        mut self,
+        status: u16,
+        description: &'static str,
+        content: Option<(&'static str, SchemaOf)>,
+    ) -> Self {
+        self.answers.push(Answer {
+            status,
+            description,
+            content,
+            headers: Vec::new(),
+            links: Vec::new(),
+        });
+        self
+    }
+
+    /// Adds a header to the response that was added last.
+    pub(super) fn with(mut self, name: &'static str, description: &'static str) -> Self {
+        if let Some(answer) = self.answers.last_mut() {
+            answer.headers.push((name, description));
+        }
+        self
+    }
+
+    /// Adds links to the response that was added last: ids of operations that take its `run_id`.
+    pub(super) fn leads_to(mut self, operations: &[&'static str]) -> Self {
+        if let Some(answer) = self.answers.last_mut() {
+            answer.links.extend(operations);
+        }
+        self
+    }
+}

@@ -1,0 +1,111 @@
+//! `GET /api/v1/runs` lists runs in pages; `GET /api/v1/runs/{id}` shows one run.
+
+use std::ops::RangeInclusive;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::LINK;
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use serde_json::json;
+
+use super::Shared;
+use super::request_arguments::{self, RequestArguments, Run};
+use super::route::{Route, RouteDescription};
+use crate::arguments::{Arguments, BadArgument};
+use crate::http::notice::Notice;
+use crate::http::problem_details::ProblemDetails;
+use crate::mirrors::history::listing::{RunDetail, RunsPage, RunsQuery, Show};
+
+const PATH: &str = "/api/v1/runs";
+const LIMIT: RangeInclusive<u32> = 1..=100;
+const LIMIT_DEFAULT: u32 = 20;
+
+pub(super) fn list_route() -> Route {
+    let words = Show::ALL.map(Show::as_str);
+    let limit = json!({"type": "integer", "minimum": LIMIT.start(), "maximum": LIMIT.end(), "default": LIMIT_DEFAULT});
+    let operation = RouteDescription::new(
+        "listRuns",
+        "Past runs and the one in progress, newest first",
+    )
+    .query("limit", limit, "How many runs to list at most.")
+    .query(
+        "before",
+        json!({"type": "string", "format": "uuid"}),
+        "The run that the page before ended with: `next_before` of that page.",
+    )
+    .query(
+        "show",
+        json!({"type": "string", "enum": words, "default": Show::default()}),
+        "Which runs: all, those that did not succeed, or those that changed meters.",
+    )
+    .answer(200, "A page of runs", |generator| {
+        generator.subschema_for::<RunsPage>()
+    })
+    .with("Link", "The next page, `rel=\"next\"`; absent on the last.")
+    .problem(400, "An argument cannot be used.")
+    .problem(404, "The log does not have the run of `before`.")
+    .problem(500, "The local database cannot be asked.")
+    .problem(503, "The databases are not configured.");
+    Route::get(PATH, list, operation)
+}
+
+async fn list(
+    State(Shared { mirrors, .. }): State<Shared>,
+    RequestArguments(given): RequestArguments,
+) -> Result<Response, ProblemDetails> {
+    let query = read(given)?;
+    let missing = || {
+        request_arguments::no_such_run(query.before.map(|id| id.to_string()).unwrap_or_default())
+    };
+    let page = mirrors.list(&query).await?.ok_or_else(missing)?;
+    let next = page.next_before.map(|before| {
+        let (limit, show) = (query.limit, query.show.as_str());
+        format!("<{PATH}?limit={limit}&show={show}&before={before}>; rel=\"next\"")
+    });
+    let next = next.map(|next| AppendHeaders([(LINK, next)]));
+    Ok((next, Json(page)).into_response())
+}
+
+fn read(mut given: Arguments) -> Result<RunsQuery, BadArgument> {
+    let limit = given.integer("limit", LIMIT, LIMIT_DEFAULT)?;
+    let before = request_arguments::run(&mut given, "before")?;
+    let word = given.choice("show", &Show::ALL.map(Show::as_str))?;
+    given.finish()?;
+    let show = Show::ALL
+        .into_iter()
+        .find(|show| Some(show.as_str()) == word);
+    Ok(RunsQuery {
+        limit,
+        before,
+        show: show.unwrap_or_default(),
+    })
+}
+
+pub(super) fn route() -> Route {
+    let operation = RouteDescription::new("getRun", "One run with all that the log keeps of it")
+        .run()
+        .query(
+            "notice",
+            json!({"type": "string", "enum": Notice::ALL.map(Notice::as_str)}),
+            "What the page's address of the run may end with; it changes nothing here.",
+        )
+        .answer(200, "The run", |generator| {
+            generator.subschema_for::<RunDetail>()
+        })
+        .problem(400, "An argument cannot be used.")
+        .problem(500, "The local database cannot be asked.")
+        .problem(503, "The databases are not configured.");
+    Route::get("/api/v1/runs/{id}", one, operation)
+}
+
+async fn one(
+    State(Shared { mirrors, .. }): State<Shared>,
+    Run(id): Run,
+    RequestArguments(mut given): RequestArguments,
+) -> Result<Json<RunDetail>, ProblemDetails> {
+    given.choice("notice", &Notice::ALL.map(Notice::as_str))?;
+    given.finish()?;
+    let run = mirrors.run(id).await?;
+    run.map(Json)
+        .ok_or_else(|| request_arguments::no_such_run(id.to_string()))
+}

@@ -1,0 +1,57 @@
+//! `GET /api/v1/status`: the status. It answers even if both databases are down.
+
+use std::ops::RangeInclusive;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::json;
+
+use super::Shared;
+use super::request_arguments::{self, RequestArguments};
+use super::route::{Route, RouteDescription};
+use crate::arguments::{Arguments, BadArgument};
+use crate::http::problem_details::ProblemDetails;
+use crate::mirrors::state::status::{Status, StatusQuery};
+
+const HISTORY: RangeInclusive<u32> = 0..=50;
+const CHANGES_LIMIT: RangeInclusive<u32> = 1..=200;
+
+pub(super) fn route() -> Route {
+    let default = StatusQuery::default();
+    let whole = |range: &RangeInclusive<u32>, default: u32| json!({"type": "integer", "minimum": range.start(), "maximum": range.end(), "default": default});
+    let operation = RouteDescription::new("getStatus", "Whether the local meters can be relied on")
+        .described("Changes nothing and asks only the local database; answers with both databases down, too. `health` other than `ok` is explained in `summary`.")
+        .query("history", whole(&HISTORY, default.history), "How many past runs to list, newest first.")
+        .query("run_id", json!({"type": "string", "format": "uuid"}), "The run to list alone in `history` and to show changes of; the last run when left out.")
+        .query("include_changes", json!({"type": "boolean", "default": default.include_changes}), "Whether to list which meters that run changed and which rows it rejected.")
+        .query("changes_limit", whole(&CHANGES_LIMIT, default.changes_limit), "How many changes to list at most.")
+        .answer(200, "The status", |generator| generator.subschema_for::<Status>())
+        .problem(400, "An argument cannot be used.")
+        .problem(404, "There is no run of the id given.");
+    Route::get("/api/v1/status", answer, operation)
+}
+
+async fn answer(
+    State(Shared { mirrors, .. }): State<Shared>,
+    RequestArguments(given): RequestArguments,
+) -> Result<Json<Status>, ProblemDetails> {
+    let query = read(given)?;
+    let status = mirrors.status(&query).await;
+    // Reading the status fails only if `run_id` names an unknown run.
+    let id = query.run_id.map(|id| id.to_string()).unwrap_or_default();
+    status
+        .map(Json)
+        .map_err(|_failure| request_arguments::no_such_run(id))
+}
+
+fn read(mut given: Arguments) -> Result<StatusQuery, BadArgument> {
+    let default = StatusQuery::default();
+    let query = StatusQuery {
+        history: given.integer("history", HISTORY, default.history)?,
+        run_id: request_arguments::run(&mut given, "run_id")?,
+        include_changes: given.boolean("include_changes", default.include_changes)?,
+        changes_limit: given.integer("changes_limit", CHANGES_LIMIT, default.changes_limit)?,
+    };
+    given.finish()?;
+    Ok(query)
+}

@@ -1,0 +1,237 @@
+//! `POST /api/v1/sync`: starts a sync, and waits for its end as long as the client's `Prefer` header asks.
+//!
+//! The run belongs to [`crate::mirrors`]. It goes on when the client disconnects or the wait is over.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::{Extension, Json};
+use serde_json::{Value, json};
+
+use super::MAX_BODY_BYTES;
+use super::Shared;
+use super::legacy::{actor, failure_of};
+use super::request_arguments::bad_request;
+use super::route::{Route, RouteDescription};
+use crate::arguments::Arguments;
+use crate::arguments::body;
+use crate::arguments::json::{is_announced, parse};
+use crate::config::Token;
+use crate::error::ErrorCode;
+use crate::http::problem_details::{ProblemDetails, http_status, location};
+use crate::http::request_error::RequestError;
+use crate::mirrors::run::report::{RunReport, RunState};
+use crate::mirrors::{Request, Requested};
+use crate::model::{Outcome, Trigger};
+use crate::trace::TraceId;
+
+const REASON_CHARS: usize = 200;
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_KEY_CHARS: usize = 200;
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// The longest wait that is granted. Proxies commonly time out after 60 s.
+const MAX_WAIT_SECONDS: u64 = 50;
+
+pub(super) fn route() -> Route {
+    let key = json!({"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS, "pattern": "^[!-~]([ -~]*[!-~])?$"});
+    let body = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "dry_run": {"type": ["boolean", "null"], "default": false,
+                "description": "Whether only to plan: reports what would change and changes nothing."},
+            "reason": {"type": ["string", "null"], "maxLength": REASON_CHARS,
+                "description": "Why the sync is asked for, in a few words; kept in the log."},
+        },
+    });
+    let operation = RouteDescription::new("startSync", "Sync the local meters now")
+        .described("One sync runs at a time. The answer comes at once unless a wait is preferred; the sync goes on either way. A sync that would deactivate very many meters is refused, and nothing in this API can allow it: that needs a person.")
+        .header("Idempotency-Key", key, "A text of the client's own: a second request with it and the same `dry_run` within a day is answered with the first one's run, unless that failed for a reason that may pass.")
+        .header("Prefer", json!({"type": "string"}), "`wait=10` waits up to 10 seconds for the end, at most 50 (RFC 7240).")
+        .body(body)
+        .answer(200, "The sync has ended.", |generator| generator.subschema_for::<RunReport>())
+        .with("Preference-Applied", "The wait that was granted, if one was preferred.")
+        .leads_to(&["getRun", "listChanges"])
+        .answer(202, "The sync goes on.", |generator| generator.subschema_for::<RunReport>())
+        .with("Location", "Where to follow the run.")
+        .with("Preference-Applied", "The wait that was granted, if one was preferred.")
+        .leads_to(&["getRun", "listChanges", "cancelRun"])
+        .problem(400, "The body or a header cannot be used.")
+        .problem(409, "Another sync is in progress, or the sync was refused and needs a person.")
+        .with("Location", "The run.")
+        .problem(415, "The body is not JSON.")
+        .problem(500, "The sync failed here, or was interrupted.")
+        .problem(502, "The sync failed on the remote.")
+        .problem(503, "The databases or the tenant are not configured.");
+    Route::post("/api/v1/sync", start, operation)
+}
+
+async fn start(
+    State(Shared { mirrors, .. }): State<Shared>,
+    token: Option<Extension<Token>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ProblemDetails> {
+    let body = body::read(body, MAX_BODY_BYTES).await;
+    let body = body.map_err(|fault| RequestError::from(fault).details())?;
+    let mut request = read(&headers, &body)?;
+    request.actor = actor(token.as_deref(), &headers);
+    let preferred = wait(&headers);
+    let report = match mirrors.request(request).await? {
+        Requested::Started(mut ticket) => ticket.wait(preferred.unwrap_or_default()).await,
+        Requested::AlreadyRunning(report) | Requested::Finished(report) => *report,
+    };
+    let applied = preferred.map(|wait| {
+        let applied = format!("wait={}", wait.as_secs());
+        AppendHeaders([(PREFERENCE_APPLIED, applied)])
+    });
+    let report = mirrors.report_with_names(report).await;
+    Ok((applied, answer(report)?).into_response())
+}
+
+fn read(headers: &HeaderMap, body: &[u8]) -> Result<Request, ProblemDetails> {
+    let mut given = arguments(headers, body)?;
+    let mut request = Request::new(Trigger::Rest);
+    request.dry_run = given.boolean("dry_run", request.dry_run)?;
+    request.reason = given.text("reason", REASON_CHARS)?;
+    given.finish()?;
+    request.idempotency_key = idempotency_key(headers)?;
+    request.trace = TraceId::of_headers(headers);
+    Ok(request)
+}
+
+fn arguments(headers: &HeaderMap, body: &[u8]) -> Result<Arguments, ProblemDetails> {
+    if body.trim_ascii().is_empty() {
+        return Ok(Arguments::new(None));
+    }
+    if !is_announced(headers.get(CONTENT_TYPE)) {
+        let code = "UNSUPPORTED_MEDIA_TYPE";
+        let detail = "The body is not announced as JSON.";
+        let remedy = "Send `Content-Type: application/json`, or no body.";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(ProblemDetails::new(status, code, detail, remedy));
+    }
+    match parse(body) {
+        Ok(Value::Object(given)) => Ok(Arguments::new(Some(given))),
+        Ok(_) => Err(bad_request("The body must be a JSON object.")),
+        Err(error) => Err(bad_request(format!("The body is not JSON: {error}."))),
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ProblemDetails> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let is_printable = |byte: &u8| (b' '..=b'~').contains(byte);
+    let is_usable = (1..=IDEMPOTENCY_KEY_CHARS).contains(&value.len())
+        && value.as_bytes().iter().all(is_printable)
+        && values.next().is_none();
+    let key = value.to_str().ok().filter(|_| is_usable);
+    let key = key.ok_or_else(|| {
+        let most = IDEMPOTENCY_KEY_CHARS;
+        bad_request(format!(
+            "`Idempotency-Key` must be one text of 1 to {most} printable ASCII characters."
+        ))
+    })?;
+    Ok(Some(key.to_owned()))
+}
+
+/// The wait that the client prefers, at most [`MAX_WAIT_SECONDS`]. A malformed preference is ignored (RFC 7240, section
+/// 2).
+fn wait(headers: &HeaderMap) -> Option<Duration> {
+    let values = headers.get_all(PREFER).iter();
+    let mut preferences = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    let seconds = preferences.find_map(|preference| {
+        let (name, value) = preference.split(';').next()?.split_once('=')?;
+        let is_wait = name.trim().eq_ignore_ascii_case("wait");
+        let value = is_wait.then(|| value.trim().trim_matches('"'))?;
+        value.parse::<u64>().ok()
+    })?;
+    Some(Duration::from_secs(seconds.min(MAX_WAIT_SECONDS)))
+}
+
+fn answer(report: RunReport) -> Result<Response, ProblemDetails> {
+    let id = report.run_id;
+    match (report.state, report.outcome) {
+        (RunState::AlreadyRunning, _) => {
+            let (code, remedy) = (ErrorCode::AlreadyRunning, report.next_step);
+            let status = http_status(code);
+            Err(ProblemDetails::new(status, code.as_str(), report.summary, remedy).about(id))
+        }
+        (RunState::Running, _) | (RunState::Finished, None) => {
+            let location = AppendHeaders([(LOCATION, location(id))]);
+            Ok((StatusCode::ACCEPTED, location, Json(report)).into_response())
+        }
+        (RunState::Finished, Some(outcome)) => match outcome {
+            Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun => {
+                Ok(Json(report).into_response())
+            }
+            // 409, as the request conflicts with the state of the two databases, and a person can resolve that.
+            Outcome::Refused => {
+                Err(ProblemDetails::failure(StatusCode::CONFLICT, failure_of(report)).about(id))
+            }
+            Outcome::Failed | Outcome::Interrupted | Outcome::Unknown => {
+                Err(ProblemDetails::from(failure_of(report)).about(id))
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, value.parse().expect("a value"));
+        }
+        headers
+    }
+
+    #[test]
+    fn a_wait_is_found_among_other_preferences_and_capped() {
+        for (values, seconds) in [
+            (&["wait=5"][..], Some(5)),
+            (&["respond-async, WAIT = \"7\"; x=1"], Some(7)),
+            (&["return=minimal", "wait=3"], Some(3)),
+            (&["wait=0"], Some(0)),
+            (&["wait=9999"], Some(50)),
+            (&["wait=soon"], None),
+            (&["wait"], None),
+            (&["await=5"], None),
+            (&[], None),
+        ] {
+            let found = wait(&headers("prefer", values));
+            assert_eq!(found, seconds.map(Duration::from_secs), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn an_idempotency_key_is_one_printable_text() {
+        let longest = "k".repeat(200);
+        for value in ["k", "a key", longest.as_str()] {
+            let found = idempotency_key(&headers("idempotency-key", &[value]));
+            assert_eq!(found, Ok(Some(value.to_owned())));
+        }
+        let longer = "k".repeat(201);
+        for values in [
+            &[""][..],
+            &["a\tb"],
+            &["ü"],
+            &["a", "a"],
+            &[longer.as_str()],
+        ] {
+            let refused = idempotency_key(&headers("idempotency-key", values));
+            assert!(refused.is_err(), "{values:?}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Refuses requests with a query or a body on a route that takes none.
+//!
+//! Otherwise the argument would be ignored: a POST with `dry_run` in the query instead of the body would start a real
+//! sync.
+
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::request_arguments::bad_request;
+use super::route::RouteDescription;
+use crate::arguments::body::{self, BodyFault};
+use crate::arguments::shorten;
+use crate::http::problem_details::ProblemDetails;
+use crate::http::request_error::RequestError;
+
+/// How much is read of a body on a route that takes none. Some clients send `{}` with every request, which is accepted.
+const MAX_BODY_BYTES: usize = 1024;
+
+/// Whether a route takes arguments in the query, and in the body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AcceptedArguments {
+    query: bool,
+    body: bool,
+}
+
+impl AcceptedArguments {
+    /// The places that the operation's description names.
+    pub(super) fn of(operation: &RouteDescription) -> Self {
+        Self {
+            // Proxies may add a query to health checks, so any query is accepted on open routes.
+            query: operation.is_open || operation.takes_query(),
+            body: operation.body.is_some(),
+        }
+    }
+}
+
+/// Passes the request on, or answers 400 if it has arguments where the route takes none.
+pub(super) async fn refuse(
+    State(places): State<AcceptedArguments>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ProblemDetails> {
+    if !places.query {
+        check_query(&request, places)?;
+    }
+    let request = match places.body {
+        true => request,
+        false => without_body(request).await?,
+    };
+    Ok(next.run(request).await.into_response())
+}
+
+fn check_query(request: &Request, places: AcceptedArguments) -> Result<(), ProblemDetails> {
+    let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(request.uri()) else {
+        return Err(bad_request("The query cannot be read."));
+    };
+    let Some((name, _)) = pairs.first() else {
+        return Ok(());
+    };
+    let place = match places.body {
+        true => "takes its arguments as a JSON object in the body",
+        false => "takes no arguments",
+    };
+    Err(bad_request(format!(
+        "`{}` is given in the query, but this route {place}.",
+        shorten(name)
+    )))
+}
+
+/// Removes an empty body (nothing, `{}` or `null`) from the request. Any other body is an error.
+async fn without_body(request: Request) -> Result<Request, ProblemDetails> {
+    let (parts, body) = request.into_parts();
+    let says_nothing = |body: &[u8]| matches!(body.trim_ascii(), b"" | b"{}" | b"null");
+    match body::read(body, MAX_BODY_BYTES).await {
+        Ok(body) if says_nothing(&body) => Ok(Request::from_parts(parts, Body::empty())),
+        Ok(_) | Err(BodyFault::TooLong) => Err(bad_request("This route takes no body.")),
+        Err(fault @ (BodyFault::Late | BodyFault::Broken)) => {
+            Err(RequestError::from(fault).details())
+        }
+    }
+}

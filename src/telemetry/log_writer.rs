@@ -1,0 +1,89 @@
+//! Writes log lines to stderr from a thread of its own, so that the program never waits for a reader of its stderr.
+//! Lines that come while too many wait are lost. They are counted, and a later line reports how many there were.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+/// How many lines may wait to be written.
+const WAITING: usize = 1024;
+/// How long the program waits at its end for lines that are not written yet.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Queues log lines for the thread that writes them.
+#[derive(Clone, Debug)]
+pub(super) struct LogWriter {
+    queue: SyncSender<Message>,
+    lost: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Line(Vec<u8>),
+    /// A request to answer once all earlier lines are written.
+    Written(SyncSender<()>),
+}
+
+/// The guard of the log. Dropping it waits until all lines are written, for at most a second.
+#[derive(Debug)]
+#[must_use = "the last lines may be lost without it"]
+pub struct Logging(LogWriter);
+
+impl LogWriter {
+    /// Starts the thread that writes to `output`. Nothing else waits for `output`.
+    pub(super) fn to(output: impl io::Write + Send + 'static) -> io::Result<(Self, Logging)> {
+        let (queue, waiting) = sync_channel(WAITING);
+        let lines = Self {
+            queue,
+            lost: Arc::default(),
+        };
+        let lost = Arc::clone(&lines.lost);
+        let write = move || write(&waiting, output, &lost);
+        thread::Builder::new().name("log".to_owned()).spawn(write)?;
+        Ok((lines.clone(), Logging(lines)))
+    }
+}
+
+fn write(waiting: &Receiver<Message>, mut output: impl io::Write, lost: &AtomicU64) {
+    for message in waiting {
+        match message {
+            // The program goes on if nobody reads its log.
+            Message::Line(line) => drop(output.write_all(&line)),
+            Message::Written(answer) => drop(answer.send(())),
+        }
+        let lost = lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            tracing::warn!(
+                lines = lost,
+                "lines of this log were lost: they were not read in time"
+            );
+        }
+    }
+}
+
+/// Takes one line in each call, as the formatting layer writes them.
+impl io::Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.queue.try_send(Message::Line(line.to_vec())).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        let (answer, written) = sync_channel(1);
+        let is_asked = self.0.queue.try_send(Message::Written(answer)).is_ok();
+        if is_asked && written.recv_timeout(PATIENCE).is_err() {
+            // Nobody reads stderr, so the lines that still wait are lost.
+        }
+    }
+}
