@@ -86,7 +86,7 @@ async fn run_in_words(mirrors: &Mirrors, id: RunId) -> anyhow::Result<Report> {
 }
 
 fn no_such_run(id: RunId) -> Failure {
-    let message = format!("There is no run {id} in the log.");
+    let message = format!("There is no run {id} of this tenant and table in the log.");
     Failure::new(ErrorCode::ConfigInvalid, message)
         .with_remedy("Leave --run out to list the latest runs with their ids.")
 }

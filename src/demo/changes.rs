@@ -119,6 +119,8 @@ pub(super) async fn keep_changing(remote_url: String, stop: CancellationToken) {
         let changed = change_once(&remote_url);
         match stop.run_until_cancelled(changed).await {
             None => return,
+            // A user who tries out the demo may have deleted the meter.
+            Some(Ok((_, names))) if names.is_empty() => {}
             Some(Ok((change, names))) => {
                 tracing::info!(meters = names.join("; "), "the demo {}", change.words());
             }

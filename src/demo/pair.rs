@@ -125,11 +125,12 @@ async fn start(
 }
 
 fn said(error: EmbeddedError) -> anyhow::Error {
-    let in_use = matches!(error, EmbeddedError::InUse { .. });
-    let error = anyhow::Error::new(error);
-    if in_use {
-        error.context("another demo is running; stop it, or give this one a --data-dir of its own")
+    let context = if matches!(error, EmbeddedError::InUse { .. }) {
+        "another demo is running; stop it, or give this one a --data-dir of its own"
+    } else if matches!(error, EmbeddedError::File { .. }) {
+        "the demo's Postgres servers did not start; name a directory for their data with --data-dir"
     } else {
-        error.context("the demo's Postgres servers did not start")
-    }
+        "the demo's Postgres servers did not start"
+    };
+    anyhow::Error::new(error).context(context)
 }

@@ -138,7 +138,7 @@ pub enum SyncError {
 
 fn would_deactivate(tenant: &TenantId, held: &HeldBack) -> String {
     format!(
-        "{} of {} active meters of tenant {tenant} would be deactivated: {}. None was.",
+        "{} of {} active meters of tenant {tenant} would be deactivated: {}. Nothing was changed.",
         held.deactivated,
         held.active,
         held.reasons("the remote")

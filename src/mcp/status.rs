@@ -14,7 +14,7 @@ use crate::mirrors::Mirrors;
 use crate::mirrors::history::cursor::ChangeCursor;
 use crate::mirrors::history::questions::Question;
 use crate::mirrors::state::status::{Status, StatusQuery};
-use crate::model::RunId;
+use crate::model::{NoRunId, RunId};
 use crate::printable;
 
 /// The tool's name.
@@ -156,7 +156,7 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Question, B
 }
 
 fn run_id(text: &str) -> Result<RunId, BadArgument> {
-    text.parse().map_err(|_error: uuid::Error| {
+    text.parse().map_err(|_error: NoRunId| {
         BadArgument(format!(
             "`run_id` must be the id of a run as `history` gives it (a UUID), not {}.",
             shorten(text)

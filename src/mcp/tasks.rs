@@ -13,7 +13,7 @@ use super::trigger;
 use crate::arguments::shorten;
 use crate::mirrors::Mirrors;
 use crate::mirrors::run::report::RunReport;
-use crate::model::{Outcome, RunId};
+use crate::model::{NoRunId, Outcome, RunId};
 
 /// How often a client should query a task.
 const POLL_MS: u64 = 1000;
@@ -91,7 +91,7 @@ fn task(run: &RunReport, payload: &TaskPayload) -> Task {
 }
 
 fn parse(id: &str) -> Result<RunId, ErrorData> {
-    id.parse().map_err(|_no_id: uuid::Error| {
+    id.parse().map_err(|_error: NoRunId| {
         ErrorData::invalid_params(format!("There is no task `{}`.", shorten(id)), None)
     })
 }

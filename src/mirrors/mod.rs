@@ -93,7 +93,7 @@ pub struct Allow {
 
 /// The reason to log for a run that carries out the deactivations that run `shown` showed.
 pub fn approval_of(shown: RunId) -> String {
-    format!("the deactivations that run {shown} showed were approved")
+    format!("to carry out the deactivations that run {shown} showed")
 }
 
 /// The answer to a [`Request`].

@@ -25,6 +25,12 @@ pub(super) fn time(at: DateTime<Utc>) -> Markup {
     html! { time datetime=(stamp(at)) title=(utc) { (utc) } }
 }
 
+/// A time that is known to the minute. The script shows no seconds of it, as its `datetime` has none.
+fn minute(at: DateTime<Utc>) -> Markup {
+    let utc = at.format(DAY_AND_MINUTE).to_string();
+    html! { time datetime=(at.format("%Y-%m-%dT%H:%MZ")) title=(utc) { (utc) } }
+}
+
 /// A time and how long ago it was. The script keeps the latter up to date.
 pub(super) fn time_ago(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
     if clock::lies_ahead(at, now) {
@@ -55,11 +61,11 @@ fn with_moments(text: &str) -> Markup {
         parts.push((before, at));
         rest = after;
     }
-    html! { @for (before, at) in parts { (before) (time(at)) } (rest) }
+    html! { @for (before, at) in parts { (before) (at) } (rest) }
 }
 
 /// Finds the first time in a text. Returns the text before it, the time, and the text after it.
-fn first_moment(text: &str) -> Option<(&str, DateTime<Utc>, &str)> {
+fn first_moment(text: &str) -> Option<(&str, Markup, &str)> {
     let mut ends = text
         .match_indices(" UTC")
         .map(|(at, found)| at + found.len());
@@ -71,7 +77,7 @@ fn first_moment(text: &str) -> Option<(&str, DateTime<Utc>, &str)> {
 
 /// Parses the time that ends at `end`, in one of the formats of messages: to the second, to the minute, or only hour
 /// and minute, for today. Returns where it starts.
-fn moment_before(text: &str, end: usize) -> Option<(usize, DateTime<Utc>)> {
+fn moment_before(text: &str, end: usize) -> Option<(usize, Markup)> {
     let written = |length: usize| {
         let start = end.checked_sub(length)?;
         Some((start, text.get(start..end)?))
@@ -81,14 +87,18 @@ fn moment_before(text: &str, end: usize) -> Option<(usize, DateTime<Utc>)> {
         let at = NaiveDateTime::parse_from_str(text, format).ok()?;
         Some((start, at.and_utc()))
     };
+    let to_the_minute = |(start, at)| (start, minute(at));
     let of_today = || {
         let (start, text) = written(MINUTE_LENGTH)?;
         let at = NaiveTime::parse_from_str(text, MINUTE).ok()?;
         Some((start, clock::now().date_naive().and_time(at).and_utc()))
     };
-    with_its_day(MOMENT_LENGTH, MOMENT)
-        .or_else(|| with_its_day(DAY_AND_MINUTE_LENGTH, DAY_AND_MINUTE))
-        .or_else(of_today)
+    let to_the_second = with_its_day(MOMENT_LENGTH, MOMENT).map(|(start, at)| (start, time(at)));
+    to_the_second.or_else(|| {
+        with_its_day(DAY_AND_MINUTE_LENGTH, DAY_AND_MINUTE)
+            .or_else(of_today)
+            .map(to_the_minute)
+    })
 }
 
 /// A time for programs: RFC 3339, with milliseconds.
@@ -218,11 +228,8 @@ mod tests {
     fn a_moment_to_the_minute_is_one_too() {
         let today = clock::now().date_naive();
         for (said, stamp) in [
-            (
-                "2026-11-25 01:47 UTC",
-                "2026-11-25T01:47:00.000Z".to_owned(),
-            ),
-            ("03:38 UTC", format!("{today}T03:38:00.000Z")),
+            ("2026-11-25 01:47 UTC", "2026-11-25T01:47Z".to_owned()),
+            ("03:38 UTC", format!("{today}T03:38Z")),
         ] {
             let shown = prose(&format!("In sync as of {said} (9 min ago).")).into_string();
             let expected = format!("In sync as of <time datetime=\"{stamp}\"");

@@ -28,7 +28,10 @@ let failures = 0;
 
 // Times -------------------------------------------------------------------------------------------------------------
 
-const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const toTheMinute = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+/** A time in the reader's zone, as exactly as it is given. */
+const localTime = given => (/T\d\d:\d\dZ$/.test(given) ? toTheMinute : exact).format(new Date(given));
 
 function stamp(page) {
   return new Date(page.querySelector("#fresh time")?.dateTime ?? NaN).getTime();
@@ -50,11 +53,11 @@ function say(element, text) {
 }
 
 function localise(scope) {
-  for (const time of scope.querySelectorAll("time[datetime]")) say(time, local.format(new Date(time.dateTime)));
+  for (const time of scope.querySelectorAll("time[datetime]")) say(time, localTime(time.dateTime));
   for (const one of scope.querySelectorAll("#strip [title]")) {
     const [utc] = /\d{4}-\d\d-\d\d \d\d:\d\d UTC/.exec(one.title) ?? [];
     if (!utc) continue;
-    const said = one.title.replace(utc, local.format(new Date(utc.replace(" ", "T").replace(" UTC", "Z"))));
+    const said = one.title.replace(utc, localTime(utc.replace(" ", "T").replace(" UTC", "Z")));
     one.setAttribute("aria-label", said);
     one.title = `${said} (${utc})`;
   }

@@ -84,7 +84,7 @@ fn run_id(text: &str) -> Option<RunId> {
 /// The 404 for a run that is not in the log.
 pub(super) fn no_such_run(id: impl AsRef<str>) -> ProblemDetails {
     let detail = format!(
-        "There is no run {} in the log, or it is there no longer (METER_SYNC_KEEP_RUNS).",
+        "There is no run {} of this tenant and table in the log, or it is there no longer (METER_SYNC_KEEP_RUNS).",
         shorten(id.as_ref())
     );
     let remedy = "GET /api/v1/runs lists the runs with their ids.";

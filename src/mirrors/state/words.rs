@@ -133,7 +133,7 @@ pub(in crate::mirrors) fn next_step(
 
 /// The failure for a run id that is not in the log.
 pub(in crate::mirrors) fn no_such_run(id: RunId) -> Failure {
-    let message = format!("There is no run {id} in the log.");
+    let message = format!("There is no run {id} of this tenant and table in the log.");
     Failure::new(ErrorCode::ConfigInvalid, message)
         .with_remedy("Leave run_id out to list the latest runs with their ids.")
 }

@@ -111,8 +111,8 @@ async fn a_person_at_a_terminal_types_the_number_of_meters() {
     let reason = reason.as_str().expect("a reason");
     assert_eq!(actor, account());
     assert!(
-        reason.starts_with("tidying (the deactivations that run ")
-            && reason.ends_with(" showed were approved)"),
+        reason.starts_with("tidying (to carry out the deactivations that run ")
+            && reason.ends_with(" showed)"),
         "{reason}"
     );
     // There is nothing to ask about.
@@ -189,7 +189,7 @@ async fn a_person_at_a_terminal_approves_what_a_run_showed() {
         (approved.code, &object(&approved)["counts"]["deactivated"]),
         (0, &json!(11))
     );
-    let reason = format!("the deactivations that run {again} showed were approved");
+    let reason = format!("to carry out the deactivations that run {again} showed");
     assert_eq!(last(&site).await, (account(), json!(reason)));
     let both = run(
         &site,

@@ -62,7 +62,7 @@ async fn the_brake_is_told_as_text_and_no_argument_lets_it_go() {
         site.on_remote("delete from meter where id > 10").await;
         let text = assistant.refused(TRIGGER, json!({})).await;
         assert!(
-            text.starts_with("10 of 20 active meters of tenant 7 would be deactivated: 10 are gone from the remote. None was."),
+            text.starts_with("10 of 20 active meters of tenant 7 would be deactivated: 10 are gone from the remote. Nothing was changed."),
             "{way:?}: {text}"
         );
         assert!(

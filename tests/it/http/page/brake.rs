@@ -70,7 +70,7 @@ async fn what_the_brake_held_back_is_asked_about_and_a_person_can_allow_it() {
         &[
             "Succeeded",
             "Deactivated 10",
-            &format!("the deactivations that run {id} showed were approved"),
+            &format!("to carry out the deactivations that run {id} showed"),
         ],
     );
     assert_eq!(active(&site).await, 10);
