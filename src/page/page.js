@@ -248,7 +248,7 @@ function tell() {
 function lose() {
   if ("gone" in root.dataset) return;
   root.dataset.gone = "";
-  const since = local.format(new Date(Date.now() - (clock() - shown.at)));
+  const since = exact.format(new Date(Date.now() - (clock() - shown.at)));
   const text = answered
     ? `This page could not be brought up to date since ${since}. What it shows is from then.`
     : `meter-sync has not answered since ${since}. What this page shows is from then.`;
