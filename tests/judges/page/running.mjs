@@ -94,8 +94,9 @@ async function isClickedMeanwhile({site, visit}) {
   await until('it is in sync', async () => await page.locator('#word').innerText() === 'In sync');
   site.lines.remote.hold();
   await isRunning(page);
+  // Progress is written into the page at once, the title when the page was asked for again.
+  await until('the title says it, too', async () => /^In sync, syncing/.test(await page.title()));
   await look(page, 'scheduled');
-  assert.match(await page.title(), /^In sync, syncing/);
   const before = await runs(site);
   // as on a page that has not heard of it yet
   await page.evaluate(() => { for (const one of document.querySelectorAll('#actions button')) one.disabled = false; });
