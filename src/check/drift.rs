@@ -14,10 +14,10 @@ use crate::mirrors::run::columns::{self, KnownScope};
 pub(super) async fn findings(
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
-    shape: &Relations,
+    relations: &Relations,
 ) -> Vec<Finding> {
     match look(local, mapping).await {
-        Ok(Some(known)) => match compared(local, &known, mapping, shape).await {
+        Ok(Some(known)) => match compared(local, &known, mapping, relations).await {
             Ok(findings) => findings,
             Err(error) => vec![Finding::new("drift", Verdict::Failed(error.failure()))],
         },
@@ -38,9 +38,9 @@ async fn compared(
     local: &mut CheckedConnection<Local>,
     scope: &KnownScope,
     mapping: &Mapping,
-    shape: &Relations,
+    relations: &Relations,
 ) -> Result<Vec<Finding>, DbError> {
-    let report = drift::compare(&scope.known, shape, mapping);
+    let report = drift::compare(&scope.known, relations, mapping);
     let drifted = report.drifted();
     if drifted.is_empty() {
         let text = "the remote has each synced column as the last run found it";
@@ -49,8 +49,8 @@ async fn compared(
     let mirror = (&scope.tenant, scope.local_table.as_str());
     let mut texts = Vec::new();
     for column in drifted {
-        let follow = follow(local, column, shape).await?;
-        texts.extend(drift::finding(column, shape, mirror, follow));
+        let follow = follow(local, column, relations).await?;
+        texts.extend(drift::finding(column, relations, mirror, follow));
     }
     let verdict = |text: String| match mapping.on_drift {
         OnDrift::Warn => Verdict::Warning(text),
@@ -78,9 +78,9 @@ from pair p join pg_catalog.pg_type h on h.oid = p.here join pg_catalog.pg_type 
 async fn follow(
     local: &mut CheckedConnection<Local>,
     column: &KnownColumn,
-    shape: &Relations,
+    relations: &Relations,
 ) -> Result<Follow, DbError> {
-    let mut columns = shape.columns.iter();
+    let mut columns = relations.columns.iter();
     let here = columns.find(|here| here.name == column.name);
     let (Some(here), Some(Drift::Retyped(to))) = (here, &column.drift) else {
         return Ok(Follow::Cast);

@@ -9,9 +9,9 @@ use crate::error::Failure;
 /// Whether several rows have the same key; `None` if no table inherits from the local one.
 pub(super) async fn finding(
     local: &mut CheckedConnection<Local>,
-    shape: &Relations,
+    relations: &Relations,
 ) -> Option<Finding> {
-    let looked = look(local, shape).await.transpose()?;
+    let looked = look(local, relations).await.transpose()?;
     let looked = looked.map_err(Failure::from);
     Some(Finding::of("keys of inheriting tables", looked))
 }
@@ -24,15 +24,15 @@ select exists (
 
 async fn look(
     local: &mut CheckedConnection<Local>,
-    shape: &Relations,
+    relations: &Relations,
 ) -> Result<Option<Verdict>, SyncError> {
     let tx = local.look().await?;
-    let params = [param::oid(shape.local_oid)];
+    let params = [param::oid(relations.local_oid)];
     let is_inherited: bool = tx.query_one(INHERITED, &params).await?.get(0);
     if !is_inherited {
         return Ok(None);
     }
     tx.use_role_path().await?;
-    engine::refuse_duplicate_local_keys(&tx, shape, "true").await?;
+    engine::refuse_duplicate_local_keys(&tx, relations, "true").await?;
     Ok(Some(Verdict::Ok("no key is held twice".to_owned())))
 }

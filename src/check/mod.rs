@@ -126,18 +126,20 @@ async fn tables_and_rows(
     let mut findings = Vec::new();
     match (remote, local, tenant) {
         (Some(remote), Some(local), Some(tenant)) => {
-            let (found, shape) = tables::shape(remote, local, mapping, tenant).await;
+            let (found, relations) = tables::relations(remote, local, mapping, tenant).await;
             findings.extend(found);
-            let shape = shape.as_ref();
-            findings.push(privileges::remote_table(remote, mapping, shape).await);
-            findings.push(privileges::local_table(local, mapping, shape).await);
-            if let Some(shape) = shape {
-                findings.extend(used_objects::finding(local, shape).await);
-                findings.extend(drift::findings(local, mapping, shape).await);
-                findings.extend(sequences::findings(local, shape).await);
-                findings.extend(inherited::finding(local, shape).await);
-                findings.push(tenant_rows::remote(remote, config, shape, (tenant, extent)).await);
-                findings.extend(tenant_rows::tenant_indexes(remote, local, mapping, shape).await);
+            let relations = relations.as_ref();
+            findings.push(privileges::remote_table(remote, mapping, relations).await);
+            findings.push(privileges::local_table(local, mapping, relations).await);
+            if let Some(relations) = relations {
+                findings.extend(used_objects::finding(local, relations).await);
+                findings.extend(drift::findings(local, mapping, relations).await);
+                findings.extend(sequences::findings(local, relations).await);
+                findings.extend(inherited::finding(local, relations).await);
+                findings
+                    .push(tenant_rows::remote(remote, config, relations, (tenant, extent)).await);
+                findings
+                    .extend(tenant_rows::tenant_indexes(remote, local, mapping, relations).await);
             }
         }
         (remote, local, _) => {

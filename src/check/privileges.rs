@@ -74,9 +74,9 @@ async fn lacking<S: Side>(
 pub(super) async fn remote_table(
     remote: &mut CheckedConnection<Remote>,
     mapping: &Mapping,
-    shape: Option<&Relations>,
+    relations: Option<&Relations>,
 ) -> Finding {
-    let looked = look_at_remote(remote, mapping, shape).await;
+    let looked = look_at_remote(remote, mapping, relations).await;
     Finding::of(
         "remote privileges",
         looked.map_err(|e| engine::failure(&e, &mapping.source)),
@@ -86,7 +86,7 @@ pub(super) async fn remote_table(
 async fn look_at_remote(
     remote: &mut CheckedConnection<Remote>,
     mapping: &Mapping,
-    shape: Option<&Relations>,
+    relations: Option<&Relations>,
 ) -> Result<Verdict, SyncError> {
     let tx = remote.look().await?;
     let name = match &mapping.source {
@@ -103,9 +103,10 @@ async fn look_at_remote(
         return Err(engine::missing(&tx, name).await?);
     };
     let mut lacking = lacking(&tx, &relation, "select").await?;
-    if let Some(shape) = shape {
-        lacking
-            .retain(|(_, column)| shape.names.contains(column) || *column == mapping.tenant_column);
+    if let Some(relations) = relations {
+        lacking.retain(|(_, column)| {
+            relations.names.contains(column) || *column == mapping.tenant_column
+        });
     }
     if lacking.is_empty() {
         return Ok(Verdict::Ok(format!("select on {}", relation.shown())));
@@ -127,16 +128,16 @@ async fn look_at_remote(
 pub(super) async fn local_table(
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
-    shape: Option<&Relations>,
+    relations: Option<&Relations>,
 ) -> Finding {
-    let looked = look_at_local(local, mapping, shape).await;
+    let looked = look_at_local(local, mapping, relations).await;
     Finding::of("local privileges", looked.map_err(Failure::from))
 }
 
 async fn look_at_local(
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
-    shape: Option<&Relations>,
+    relations: Option<&Relations>,
 ) -> Result<Verdict, SyncError> {
     let tx = local.look().await?;
     let name = &mapping.local_table;
@@ -144,13 +145,14 @@ async fn look_at_local(
         return Err(engine::missing(&tx, name).await?);
     };
     let mut lacking = lacking(&tx, &relation, "select,insert,update").await?;
-    if let Some(shape) = shape {
+    if let Some(relations) = relations {
         lacking.retain(|(privilege, column)| {
-            shape.names.contains(column) && !(privilege == "update" && shape.key.contains(column))
+            relations.names.contains(column)
+                && !(privilege == "update" && relations.key.contains(column))
         });
     }
     if lacking.is_empty() && reads_all(&tx, &relation).await? {
-        return of_types(&tx, &relation, shape).await;
+        return of_types(&tx, &relation, relations).await;
     }
     if lacking.is_empty() {
         return Ok(reads_columns_only(&relation, name));
@@ -212,10 +214,11 @@ order by 1, 2";
 async fn of_types(
     tx: &Tx<'_, Local>,
     relation: &Relation,
-    shape: Option<&Relations>,
+    relations: Option<&Relations>,
 ) -> Result<Verdict, SyncError> {
     let rows = tx.query(UNUSABLE, &[param::oid(relation.oid)]).await?;
-    let is_synced = |name: &String| shape.is_none_or(|shape| shape.names.contains(name));
+    let is_synced =
+        |name: &String| relations.is_none_or(|relations| relations.names.contains(name));
     let unusable = rows
         .iter()
         .map(|row| (row.get(0), row.get(1), row.get(2)))

@@ -10,9 +10,9 @@ use crate::engine::Relations;
 /// Returns a finding for each synced column that takes its values from a sequence, by identity or by default.
 pub(super) async fn findings(
     local: &mut CheckedConnection<Local>,
-    shape: &Relations,
+    relations: &Relations,
 ) -> Vec<Finding> {
-    match look(local, shape).await {
+    match look(local, relations).await {
         Ok(findings) => findings,
         Err(error) => vec![Finding::new("sequences", Verdict::Failed(error.failure()))],
     }
@@ -20,13 +20,13 @@ pub(super) async fn findings(
 
 async fn look(
     local: &mut CheckedConnection<Local>,
-    shape: &Relations,
+    relations: &Relations,
 ) -> Result<Vec<Finding>, DbError> {
     let tx = local.look().await?;
     let mut findings = Vec::new();
-    for sequence in sequences(&tx, shape).await? {
+    for sequence in sequences(&tx, relations).await? {
         let subject = format!("sequence of {}", quote::where_needed(&sequence.column));
-        let verdict = compared(&tx, &sequence, shape).await?;
+        let verdict = compared(&tx, &sequence, relations).await?;
         findings.push(Finding::new(&subject, verdict));
     }
     Ok(findings)
@@ -94,13 +94,13 @@ join pg_catalog.pg_sequence q on q.seqrelid = s.oid
 where a.attrelid = $1 and a.attname = any ($2) and a.attnum > 0 and not a.attisdropped
 order by a.attnum, s.oid";
 
-async fn sequences(tx: &Tx<'_, Local>, shape: &Relations) -> Result<Vec<Sequence>, DbError> {
+async fn sequences(tx: &Tx<'_, Local>, relations: &Relations) -> Result<Vec<Sequence>, DbError> {
     let is_number = |column: &&Column| {
         ["smallint", "integer", "bigint", "numeric"].contains(&column.base_type.as_str())
     };
-    let numbers = shape.columns.iter().filter(is_number);
+    let numbers = relations.columns.iter().filter(is_number);
     let names: Vec<String> = numbers.map(|column| column.name.clone()).collect();
-    let Some(table) = catalog::find(tx, &shape.local).await? else {
+    let Some(table) = catalog::find(tx, &relations.local).await? else {
         return Ok(Vec::new());
     };
     let params = [param::oid(table.oid), param::texts(&names)];
@@ -126,7 +126,7 @@ async fn sequences(tx: &Tx<'_, Local>, shape: &Relations) -> Result<Vec<Sequence
 async fn compared(
     tx: &Tx<'_, Local>,
     sequence: &Sequence,
-    shape: &Relations,
+    relations: &Relations,
 ) -> Result<Verdict, DbError> {
     // Row security may run code of the table's owner, which needs the role's `search_path`.
     tx.use_role_path().await?;
@@ -141,7 +141,7 @@ async fn compared(
         false => ("min", ">="),
     };
     let column = quote::identifier(&sequence.column);
-    let table = &shape.local;
+    let table = &relations.local;
     let row = tx
         .query_one(
             &format!(

@@ -71,14 +71,14 @@ async fn may_write(tx: &Tx<'_, Local>) -> Result<Verdict, DbError> {
 
 /// Reports which columns are synced, which are not, and which are converted. Also returns the relations, unless they
 /// cannot be synced.
-pub(super) async fn shape(
+pub(super) async fn relations(
     remote: &mut CheckedConnection<Remote>,
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
     tenant: &TenantId,
 ) -> (Vec<Finding>, Option<Relations>) {
     match look_at_both(remote, local, mapping, tenant).await {
-        Ok((findings, shape)) => (findings, Some(shape)),
+        Ok((findings, relations)) => (findings, Some(relations)),
         Err(error) => {
             let failed = Verdict::Failed(engine::failure(&error, &mapping.source));
             (vec![Finding::new("columns", failed)], None)
@@ -95,26 +95,26 @@ async fn look_at_both(
     let there = remote.look().await?;
     let here = local.look().await?;
     let mark = RunId::at(clock::now());
-    let (shape, table) = engine::look(&there, &here, mapping, tenant, mark).await?;
+    let (relations, table) = engine::look(&there, &here, mapping, tenant, mark).await?;
     let remote_table = match &mapping.source {
         Source::Table(name) => catalog::find(&there, name).await?,
         Source::Query(_) => None,
     };
-    let mut findings = vec![synced(&shape)];
-    findings.extend(only_here(&here, &table, &shape).await?);
+    let mut findings = vec![synced(&relations)];
+    findings.extend(only_here(&here, &table, &relations).await?);
     if let Some(remote_table) = &remote_table {
-        findings.extend(only_there(remote_table, &shape, mapping));
+        findings.extend(only_there(remote_table, &relations, mapping));
     }
-    findings.extend(converted(&shape));
-    Ok((findings, shape))
+    findings.extend(converted(&relations));
+    Ok((findings, relations))
 }
 
-fn synced(shape: &Relations) -> Finding {
+fn synced(relations: &Relations) -> Finding {
     let text = format!(
         "{} are synced by key ({}): {}",
-        shape.names.len(),
-        shape.key.join(", "),
-        shape.names.join(", ")
+        relations.names.len(),
+        relations.key.join(", "),
+        relations.names.join(", ")
     );
     Finding::new("columns", Verdict::Ok(text))
 }
@@ -131,9 +131,9 @@ order by a.attnum";
 async fn only_here(
     tx: &Tx<'_, Local>,
     table: &Relation,
-    shape: &Relations,
+    relations: &Relations,
 ) -> Result<Option<Finding>, DbError> {
-    let untouched = |name: &String| !shape.names.contains(name);
+    let untouched = |name: &String| !relations.names.contains(name);
     let names = table.columns.iter().map(|column| &column.name);
     let names: Vec<_> = names.filter(|name| untouched(name)).cloned().collect();
     if names.is_empty() {
@@ -158,18 +158,18 @@ async fn only_here(
     Ok(Some(Finding::new("columns only here", verdict)))
 }
 
-fn only_there(remote: &Relation, shape: &Relations, mapping: &Mapping) -> Option<Finding> {
+fn only_there(remote: &Relation, relations: &Relations, mapping: &Mapping) -> Option<Finding> {
     let names = remote.columns.iter().map(|column| column.name.as_str());
     let unread = names.filter(|name| {
-        *name != mapping.tenant_column && !shape.names.iter().any(|synced| synced == name)
+        *name != mapping.tenant_column && !relations.names.iter().any(|synced| synced == name)
     });
     let names: Vec<_> = unread.collect();
     let text = format!("{}: not synced", names.join(", "));
     (!names.is_empty()).then(|| Finding::new("columns only there", Verdict::Ok(text)))
 }
 
-fn converted(shape: &Relations) -> Option<Finding> {
-    let both = shape.remote_columns.iter().zip(&shape.columns);
+fn converted(relations: &Relations) -> Option<Finding> {
+    let both = relations.remote_columns.iter().zip(&relations.columns);
     let differing = both.filter(|(there, here)| there.base_type != here.base_type);
     let differing = differing.map(|(there, here)| {
         let (from, to) = (there.base_type.as_str(), here.base_type.as_str());

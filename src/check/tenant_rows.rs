@@ -25,7 +25,7 @@ const FIRST: u32 = 100;
 pub(super) async fn remote(
     remote: &mut CheckedConnection<Remote>,
     config: &Config,
-    shape: &Relations,
+    relations: &Relations,
     (tenant, extent): (&TenantId, RowLimit),
 ) -> Finding {
     let source = &config.mapping.source;
@@ -33,20 +33,20 @@ pub(super) async fn remote(
         let tx = remote.look_at_rows(source).await?;
         let count: i64 = match extent {
             RowLimit::First => {
-                tx.batch(&compute(shape, Some(FIRST))).await?;
-                tx.query_one(&count(shape), &[]).await?.get(0)
+                tx.batch(&compute(relations, Some(FIRST))).await?;
+                tx.query_one(&count(relations), &[]).await?.get(0)
             }
             RowLimit::All => {
                 // The statement may take as long as a whole run.
                 tx.allow_each_statement(config.limits.run_timeout).await?;
-                tx.query_one(&compute(shape, None), &[]).await?.get(0)
+                tx.query_one(&compute(relations, None), &[]).await?.get(0)
             }
         };
         if count == 0 {
             return Ok(none(&tx, &config.mapping, tenant).await?);
         }
         if extent == RowLimit::All {
-            refuse_duplicates(&tx, shape, tenant).await?;
+            refuse_duplicates(&tx, relations, tenant).await?;
         }
         let hidden = match engine::may_hide_rows(&tx, source).await? {
             true => ", as far as row security shows them to the role",
@@ -59,17 +59,17 @@ pub(super) async fn remote(
     Finding::of("remote meters", looked)
 }
 
-fn count(shape: &Relations) -> String {
-    let (from, filter) = (&shape.remote_from, &shape.remote_filter);
+fn count(relations: &Relations) -> String {
+    let (from, filter) = (&relations.remote_from, &relations.remote_filter);
     format!("-- count the remote meters\nselect pg_catalog.count(*) from {from} r where {filter}")
 }
 
 /// Builds the query that computes every synced column of the rows, or of the first `limit` rows, and counts the rows.
-fn compute(shape: &Relations, limit: Option<u32>) -> String {
-    let (from, filter) = (&shape.remote_from, &shape.remote_filter);
-    let columns = quote::columns("r.", &shape.names);
-    let counts = quote::list(&shape.names, ", ", |name| {
-        format!("pg_catalog.count({})", shape.column("r", name))
+fn compute(relations: &Relations, limit: Option<u32>) -> String {
+    let (from, filter) = (&relations.remote_from, &relations.remote_filter);
+    let columns = quote::columns("r.", &relations.names);
+    let counts = quote::list(&relations.names, ", ", |name| {
+        format!("pg_catalog.count({})", relations.column("r", name))
     });
     let limit = limit.map_or_else(String::new, |limit| format!(" limit {limit}"));
     format!(
@@ -81,21 +81,22 @@ fn compute(shape: &Relations, limit: Option<u32>) -> String {
 /// run finds keys that differ on the remote and are equal in the local table, as with `citext`.
 async fn refuse_duplicates(
     tx: &Tx<'_, Remote>,
-    shape: &Relations,
+    relations: &Relations,
     tenant: &TenantId,
 ) -> Result<(), SyncError> {
-    if let Some(oid) = shape.offered.remote_relation {
+    if let Some(oid) = relations.offered.remote_relation {
         tx.pin_path().await?;
         let unique = catalog::unique_indexes(tx, oid).await?;
         let has_heirs = has_heirs(tx, oid).await?;
         tx.use_role_path().await?;
-        let is_within_key = |columns: &Vec<String>| columns.iter().all(|c| shape.key.contains(c));
+        let is_within_key =
+            |columns: &Vec<String>| columns.iter().all(|c| relations.key.contains(c));
         if unique.whole.iter().any(is_within_key) && !has_heirs {
             return Ok(());
         }
     }
-    let (from, filter) = (&shape.remote_from, &shape.remote_filter);
-    let (key, whole) = (shape.key_json("r"), shape.has_key("r"));
+    let (from, filter) = (&relations.remote_from, &relations.remote_filter);
+    let (key, whole) = (relations.key_json("r"), relations.has_key("r"));
     let sql = format!(
         "-- look for duplicate keys
 select k.key::text from (select {key} as key from {from} r where {filter} and {whole}) k
@@ -134,22 +135,22 @@ pub(super) async fn tenant_indexes(
     remote: &mut CheckedConnection<Remote>,
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
-    shape: &Relations,
+    relations: &Relations,
 ) -> Vec<Finding> {
     let column = &mapping.tenant_column;
     let mut findings = Vec::new();
     if let Source::Table(_) = mapping.source {
         let there = ByTenant {
-            table: &shape.remote_from,
+            table: &relations.remote_from,
             row: "r",
-            filter: &shape.remote_filter,
+            filter: &relations.remote_filter,
         };
         findings.extend(tenant_index(remote.look().await, column, there).await);
     }
     let here = ByTenant {
-        table: &shape.local,
+        table: &relations.local,
         row: "l",
-        filter: &shape.local_filter,
+        filter: &relations.local_filter,
     };
     findings.extend(tenant_index(local.look().await, column, here).await);
     findings

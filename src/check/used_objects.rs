@@ -14,9 +14,9 @@ use crate::error::{ErrorCode, Failure};
 /// all.
 pub(super) async fn finding(
     local: &mut CheckedConnection<Local>,
-    shape: &Relations,
+    relations: &Relations,
 ) -> Option<Finding> {
-    let looked = look(local, shape).await.transpose()?;
+    let looked = look(local, relations).await.transpose()?;
     let looked = looked.map_err(Failure::from);
     Some(Finding::of("local functions", looked))
 }
@@ -88,10 +88,13 @@ order by 1"
 
 async fn look(
     local: &mut CheckedConnection<Local>,
-    shape: &Relations,
+    relations: &Relations,
 ) -> Result<Option<Verdict>, DbError> {
     let tx = local.look().await?;
-    let params = [param::oid(shape.local_oid), param::texts(&shape.names)];
+    let params = [
+        param::oid(relations.local_oid),
+        param::texts(&relations.names),
+    ];
     let rows = tx.query(REFUSED, &params).await?;
     if rows.is_empty() {
         return Ok(None);
