@@ -11,8 +11,8 @@ use super::legacy::{self, LegacyPrefix};
 use super::logging::LogSettings;
 use super::settings::{Setting, Settings};
 use super::{
-    Config, Limits, Mapping, OnDrift, Schedule, Source, Tokens, oauth, query, table_name, tokens,
-    values,
+    Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, Source, Tenants, Tokens, oauth,
+    query, table_name, tokens, values,
 };
 use crate::clock;
 use crate::model::TenantId;
@@ -38,12 +38,15 @@ impl Config {
         let layers = Layers::read(settings, environment)?;
         LogSettings::from_layers(&layers)?;
         let limits = limits(&layers)?;
+        let mapping = mapping(&layers)?;
         let config = Self {
             remote: Side::REMOTE
                 .endpoint(&layers, environment, &limits)?
                 .map(|remote| remote.with_unacknowledged_limit(REMOTE_UNACKNOWLEDGED)),
             local: Side::LOCAL.endpoint(&layers, environment, &limits)?,
-            mapping: mapping(&layers)?,
+            tenants: Tenants::One(mapping.tenant.clone()),
+            mapping,
+            workers: DEFAULT_WORKERS,
             schedule: schedule(&layers)?,
             jitter: duration(
                 &layers,

@@ -20,6 +20,7 @@ pub use logging::{LogFormat, LogSettings};
 pub use oauth::{Jwks, OAuth};
 pub use schedule::{Schedule, ScheduleError};
 pub use settings::{Setting, Settings};
+pub use tenants::{DEFAULT_WORKERS, TENANT_PLACEHOLDER, Tenants};
 pub use tls::{CertificateCheck, Tls};
 pub use tokens::{Token, Tokens};
 pub(crate) use watched_file::WatchedFile;
@@ -48,6 +49,7 @@ mod schedule;
 mod settings;
 mod sslmode;
 pub mod table_name;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -61,8 +63,13 @@ pub struct Config {
     pub remote: Option<Endpoint>,
     /// The local (site's) database; `None` if it is not configured.
     pub local: Option<Endpoint>,
-    /// Which rows and columns to sync, and between which tables.
+    /// Which tenants' meters to keep in sync.
+    pub tenants: Tenants,
+    /// Which rows and columns to sync, and between which tables. With several tenants, `mapping.tenant` is `None`, and
+    /// the local table may hold [`TENANT_PLACEHOLDER`].
     pub mapping: Mapping,
+    /// How many runs of different tenants are carried out at the same time.
+    pub workers: u32,
     /// Timeouts and upper bounds.
     pub limits: Limits,
     /// When to start runs without a request; `None` if the schedule is off.
