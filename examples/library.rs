@@ -14,7 +14,7 @@ use meter_sync::config::{Config, Environment, Setting, Settings};
 use meter_sync::demo::{Pair, sample};
 use meter_sync::error::Failure;
 use meter_sync::mirrors::run::report::RunReport;
-use meter_sync::mirrors::{Mirrors, Request, Requested};
+use meter_sync::mirrors::{Mirror, Mirrors, Request, Requested};
 use meter_sync::model::Trigger;
 use tokio_util::task::TaskTracker;
 
@@ -26,13 +26,12 @@ async fn main() -> anyhow::Result<()> {
         .with(Setting::RemoteUrl, pair.remote_url())
         .with(Setting::LocalUrl, pair.local_url());
 
-    let mirrors = Mirrors::new(
-        Config::load_from(&settings, &Environment::default())?,
-        TaskTracker::new(),
-    )?;
-    let plan = sync(&mirrors, true).await?;
-    let run = sync(&mirrors, false).await?;
-    let again = sync(&mirrors, false).await?;
+    let config = Config::load_from(&settings, &Environment::default())?;
+    let mirrors = Mirrors::new(config, TaskTracker::new())?;
+    let mirror = mirrors.find(None).await?;
+    let plan = sync(&mirror, true).await?;
+    let run = sync(&mirror, false).await?;
+    let again = sync(&mirror, false).await?;
 
     let mut out = std::io::stdout().lock();
     writeln!(out, "dry run: {}", plan.summary)?;
@@ -44,13 +43,13 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// One run to its end. It goes on by itself; the ticket is for those who want to wait.
-async fn sync(mirrors: &Mirrors, dry_run: bool) -> Result<RunReport, Failure> {
+async fn sync(mirror: &Mirror, dry_run: bool) -> Result<RunReport, Failure> {
     let request = Request {
         dry_run,
         actor: Some("library example".to_owned()),
         ..Request::new(Trigger::Cli)
     };
-    match mirrors.request(request).await? {
+    match mirror.request(request).await? {
         Requested::Started(mut ticket) => Ok(ticket.wait(Duration::from_secs(60)).await),
         Requested::Finished(report) | Requested::AlreadyRunning(report) => Ok(*report),
     }

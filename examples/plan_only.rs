@@ -36,12 +36,13 @@ async fn main() -> anyhow::Result<()> {
 
 async fn print_plan(config: Config) -> anyhow::Result<()> {
     let mirrors = Mirrors::new(config, TaskTracker::new())?;
+    let mirror = mirrors.find(None).await?;
     let request = Request {
         dry_run: true,
         actor: Some("plan_only example".to_owned()),
         ..Request::new(Trigger::Cli)
     };
-    let report = match mirrors.request(request).await? {
+    let report = match mirror.request(request).await? {
         Requested::Started(mut ticket) => ticket.wait(Duration::from_secs(600)).await,
         Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
     };
@@ -51,7 +52,7 @@ async fn print_plan(config: Config) -> anyhow::Result<()> {
         changes_limit: 200,
         ..StatusQuery::default()
     };
-    let status = mirrors.status(&query).await?;
+    let status = mirror.status(&query).await?;
     let mut out = std::io::stdout().lock();
     for change in status.changes.context("the plan is in the run log")? {
         writeln!(out, "{}", line(&change)?)?;

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::Mirrors;
+use crate::mirrors::{Mirror, Mirrors};
 use crate::schedule::Pace;
 use crate::shutdown::{DRAIN, Shutdown};
 use crate::{http, mcp, page, rest, schedule, telemetry};
@@ -33,6 +33,11 @@ impl App {
     /// The mirrors, through which every surface starts runs and learns what happened.
     pub fn mirrors(&self) -> &Mirrors {
         &self.mirrors
+    }
+
+    /// The only mirror.
+    pub fn mirror(&self) -> &Mirror {
+        self.mirrors.only().expect("one mirror")
     }
 
     /// Serves MCP, the page and REST over HTTP, and follows the schedule, until the process is told to stop.
@@ -89,7 +94,7 @@ impl App {
             let slots = schedule::run(
                 line,
                 Pace::new(config.jitter),
-                self.mirrors.clone(),
+                self.mirror().clone(),
                 self.shutdown.token(),
             );
             self.shutdown.tasks().spawn(slots);
@@ -106,9 +111,10 @@ pub fn router(
     shutdown: &Shutdown,
 ) -> Router {
     let config = mirrors.config();
-    let routes = rest::routes(config, mirrors.clone(), shutdown)
-        .merge(page::routes(mirrors.clone()))
-        .merge(http::routes(config, mirrors.clone(), recorder))
+    let mirror = mirrors.only().expect("one mirror");
+    let routes = rest::routes(config, mirror.clone(), shutdown)
+        .merge(page::routes(mirror.clone()))
+        .merge(http::routes(config, mirror.clone(), recorder))
         .merge(mcp)
         .fallback(page::not_found)
         .method_not_allowed_fallback(page::method_not_allowed);

@@ -50,6 +50,10 @@ pub enum ErrorCode {
     TenantNotConfigured,
     /// The local table was last synced for another tenant.
     TenantMismatch,
+    /// This process keeps the meters of several tenants in sync, and the request names none.
+    TenantRequired,
+    /// The tenant that the request names is none of those that this process keeps in sync.
+    TenantUnknown,
     /// The remote database cannot be reached, or the connection to it broke.
     RemoteUnreachable,
     /// The TLS connection to the remote could not be made as asked.
@@ -96,6 +100,8 @@ pub enum ErrorCode {
 
 const APPROVAL: &str = "Check the remote rows of this tenant first. If the deactivations are meant, a person approves them on the page of `meter-sync serve`, or by answering the question of their assistant.";
 
+const TENANTS: &str = "Name the tenant by its id; the status without a tenant lists all of them.";
+
 /// The prefix of the options that let a person pass the brake. No remedy may name them, because models read remedies,
 /// too.
 pub(crate) const OVERRIDE: &str = "--allow-";
@@ -108,6 +114,8 @@ impl ErrorCode {
             Self::ConfigInvalid => "CONFIG_INVALID",
             Self::TenantNotConfigured => "TENANT_NOT_CONFIGURED",
             Self::TenantMismatch => "TENANT_MISMATCH",
+            Self::TenantRequired => "TENANT_REQUIRED",
+            Self::TenantUnknown => "TENANT_UNKNOWN",
             Self::RemoteUnreachable => "REMOTE_UNREACHABLE",
             Self::RemoteTls => "REMOTE_TLS",
             Self::RemoteAuth => "REMOTE_AUTH",
@@ -132,6 +140,12 @@ impl ErrorCode {
         }
     }
 
+    /// Reads a code from the database, whichever version wrote it.
+    pub fn read(text: &str) -> Self {
+        let code = serde_json::Value::from(text);
+        serde_json::from_value(code).unwrap_or(Self::Unknown)
+    }
+
     /// What to do about an error of this kind when nothing more is known.
     pub fn remedy(self) -> &'static str {
         match self {
@@ -145,15 +159,14 @@ impl ErrorCode {
             Self::TenantMismatch => {
                 "Set METER_SYNC_TENANT_ID back. If the site really changed hands, a person turns the table over, as the handbook (docs/operating.md) says."
             }
+            Self::TenantRequired | Self::TenantUnknown => TENANTS,
             Self::RemoteUnreachable => {
                 "Check host and port in METER_SYNC_REMOTE_URL and the network to it; a scheduled run is retried by itself."
             }
             Self::RemoteTls => {
                 "Check sslmode and sslrootcert in METER_SYNC_REMOTE_URL against the server's certificate."
             }
-            Self::RemoteAuth => {
-                "Check user and password in METER_SYNC_REMOTE_URL (or METER_SYNC_REMOTE_URL_FILE)."
-            }
+            Self::RemoteAuth => "Check user and password in METER_SYNC_REMOTE_URL (or its _FILE).",
             Self::RemotePermission => {
                 "Grant the remote role usage on the schema and select on the meter table."
             }
@@ -209,6 +222,8 @@ impl ErrorCode {
             | Self::ConfigInvalid
             | Self::TenantNotConfigured
             | Self::TenantMismatch
+            | Self::TenantRequired
+            | Self::TenantUnknown
             | Self::RemoteTls
             | Self::RemoteAuth
             | Self::RemotePermission

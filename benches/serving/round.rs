@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use meter_sync::mirrors::Mirrors;
+use meter_sync::mirrors::Mirror;
 use meter_sync::mirrors::state::status::{Health, StatusQuery};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -161,7 +161,7 @@ impl Round<'_> {
     /// What the figures are held against.
     async fn references(&mut self) -> Result<()> {
         let calls = self.options.calls;
-        let runs = self.site.mirrors()?;
+        let runs = self.site.mirror()?;
         let database = timed(calls, async || known(&runs).await).await?;
         self.results.asked(Asked::Database, &database);
         let client = &self.site.client;
@@ -197,7 +197,7 @@ async fn timed(calls: u32, mut once: impl AsyncFnMut() -> Result<()>) -> Result<
 }
 
 /// The status as the tool asks for it, without a server around it.
-async fn known(runs: &Mirrors) -> Result<()> {
+async fn known(runs: &Mirror) -> Result<()> {
     let status = runs.status(&StatusQuery::default()).await;
     let status = status.map_err(|failure| anyhow::anyhow!("{failure}"))?;
     let active = status.meters.map(|meters| meters.active);

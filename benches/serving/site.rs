@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use meter_sync::config::{Config, Environment, Setting, Settings};
 use meter_sync::embedded::{Binaries, Data, Server, ServerOptions};
-use meter_sync::mirrors::Mirrors;
+use meter_sync::mirrors::{Mirror, Mirrors};
 use tokio::process::Command;
 use tokio_postgres::{Client, NoTls};
 use tokio_util::task::TaskTracker;
@@ -166,13 +166,16 @@ impl Site {
     }
 
     /// What the program asks the database through, in this process.
-    pub(crate) fn mirrors(&self) -> Result<Mirrors> {
+    pub(crate) fn mirror(&self) -> Result<Mirror> {
         let mut settings = Settings::default();
         for (setting, value) in self.settings() {
             settings = settings.with(setting, value);
         }
         let config = Config::load_from(&settings, &Environment::default())?;
-        Ok(Mirrors::new(config, TaskTracker::new())?)
+        Mirrors::new(config, TaskTracker::new())?
+            .only()
+            .cloned()
+            .context("one mirror")
     }
 
     /// Commits something in the local database that changes no answer.

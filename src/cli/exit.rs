@@ -39,6 +39,8 @@ pub(super) fn of_error(code: ErrorCode) -> u8 {
         ErrorCode::ConfigMissing
         | ErrorCode::ConfigInvalid
         | ErrorCode::TenantNotConfigured
+        | ErrorCode::TenantRequired
+        | ErrorCode::TenantUnknown
         | ErrorCode::ReadOnly => USAGE,
         ErrorCode::SourceEmptyRefused
         | ErrorCode::MassDeactivationRefused

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use crate::mirrors::history::listing::RunDetail;
 use crate::mirrors::run::report::RunReport;
 use crate::model::{Change, Fields, Rejection, RunId};
@@ -50,11 +50,11 @@ enum Rest {
 
 impl RunText {
     /// Returns the text of a run that this process requested.
-    pub(super) async fn of_report(mirrors: &Mirrors, run: &RunReport) -> Self {
+    pub(super) async fn of_report(mirror: &Mirror, run: &RunReport) -> Self {
         let rejected = match run.counts.rejected {
             0 => Vec::new(),
             // If the log cannot be read, only the number of rejected rows is known, not the reasons.
-            _ => match mirrors.run(run.run_id).await {
+            _ => match mirror.run(run.run_id).await {
                 Ok(Some(detail)) => detail.rejected.into_iter().take(SAMPLE).collect(),
                 Ok(None) | Err(_) => Vec::new(),
             },
@@ -75,9 +75,9 @@ impl RunText {
     }
 
     /// Returns the text of a run in the log.
-    pub(super) async fn of_detail(mirrors: &Mirrors, detail: RunDetail) -> Result<Self, Failure> {
+    pub(super) async fn of_detail(mirror: &Mirror, detail: RunDetail) -> Result<Self, Failure> {
         let RunDetail { run, rejected, .. } = detail;
-        let changes = mirrors.changes(run.run_id, SHOWN, 0).await?.changes;
+        let changes = mirror.changes(run.run_id, SHOWN, 0).await?.changes;
         Ok(Self {
             run_id: run.run_id,
             summary: detail.summary,

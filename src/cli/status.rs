@@ -4,7 +4,7 @@ use super::run_text::{RunText, SHOWN};
 use super::{Report, exit};
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use crate::mirrors::run::report::summary;
 use crate::mirrors::state::status::{Health, RunRecord, Status, StatusQuery};
 use crate::model::RunId;
@@ -29,16 +29,16 @@ pub(super) struct StatusArgs {
 impl StatusArgs {
     /// Reads the status, or with `--run` one run, from the local database and reports it.
     pub(super) async fn run(self, app: &App) -> anyhow::Result<Report> {
-        let mirrors = app.mirrors();
+        let mirror = app.mirror();
         match (self.run, self.json) {
-            (Some(id), true) => run_as_json(mirrors, id).await,
-            (Some(id), false) => run_in_words(mirrors, id).await,
+            (Some(id), true) => run_as_json(mirror, id).await,
+            (Some(id), false) => run_in_words(mirror, id).await,
             (None, as_json) => {
                 let query = StatusQuery {
                     history: self.history,
                     ..StatusQuery::default()
                 };
-                let status = mirrors.status(&query).await?;
+                let status = mirror.status(&query).await?;
                 let report = match as_json {
                     true => Report::json(&status),
                     false => Report::text(&in_words(&status)),
@@ -51,14 +51,14 @@ impl StatusArgs {
 
 /// Reports the status with one run, its changes and its rejected rows, as JSON. Answers while the local database is
 /// down, too.
-async fn run_as_json(mirrors: &Mirrors, id: RunId) -> anyhow::Result<Report> {
+async fn run_as_json(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
     let query = StatusQuery {
         run_id: Some(id),
         include_changes: true,
         changes_limit: SHOWN,
         ..StatusQuery::default()
     };
-    let status = mirrors.status(&query).await?;
+    let status = mirror.status(&query).await?;
     let is_running = status
         .running
         .as_ref()
@@ -72,8 +72,8 @@ async fn run_as_json(mirrors: &Mirrors, id: RunId) -> anyhow::Result<Report> {
     Ok(Report::json(&status).with_code(code))
 }
 
-async fn run_in_words(mirrors: &Mirrors, id: RunId) -> anyhow::Result<Report> {
-    let detail = mirrors.run(id).await?.ok_or_else(|| no_such_run(id))?;
+async fn run_in_words(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
+    let detail = mirror.run(id).await?.ok_or_else(|| no_such_run(id))?;
     let run = &detail.run;
     let code = match run.outcome {
         None => exit::ALREADY_RUNNING,
@@ -81,7 +81,7 @@ async fn run_in_words(mirrors: &Mirrors, id: RunId) -> anyhow::Result<Report> {
     };
     let started = run.started_at.format("%Y-%m-%d %H:%M:%S UTC");
     let header = format!("started    {started}, trigger {}\n", run.trigger);
-    let text = RunText::of_detail(mirrors, detail).await?;
+    let text = RunText::of_detail(mirror, detail).await?;
     Ok(Report::text(&format!("{header}{text}")).with_code(code))
 }
 

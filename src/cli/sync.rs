@@ -64,7 +64,7 @@ impl SyncArgs {
         shutdown.finish().await;
         let report = match self.json {
             true => Report::json(&run),
-            false => Report::text(&RunText::of_report(app.mirrors(), &run).await.to_string()),
+            false => Report::text(&RunText::of_report(app.mirror(), &run).await.to_string()),
         };
         Ok(report.with_code(exit::of_report(&run)))
     }
@@ -78,7 +78,7 @@ impl SyncArgs {
             None => (Permission::None, None),
         };
         Request {
-            actor: Some(terminal::account(&app.mirrors().site())),
+            actor: Some(terminal::account(&app.mirror().site())),
             dry_run: self.dry_run,
             reason: self.reason_with(approval.filter(|_| !self.dry_run)),
             allow: Allow {
@@ -117,21 +117,21 @@ const ANY_NUMBER: &str = "any number of deactivations was allowed beforehand";
 /// Requests a run and waits for its end. A stop signal cancels the run.
 async fn carry_out(app: &App, request: Request, shutdown: &Shutdown) -> anyhow::Result<RunReport> {
     let stopped = shutdown.token();
-    let requested = stopped.run_until_cancelled(app.mirrors().request(request));
+    let requested = stopped.run_until_cancelled(app.mirror().request(request));
     let report = match requested.await.ok_or_else(stopped_by_signal)?? {
         Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
         Requested::Started(mut ticket) => {
             match stopped.run_until_cancelled(follow(&mut ticket)).await {
                 Some(report) => report,
                 None => {
-                    app.mirrors().cancel(ticket.run_id());
+                    app.mirror().cancel(ticket.run_id());
                     let ended = tokio::time::timeout(STOP, ended(&mut ticket)).await;
                     ended.map_err(|_elapsed| stopped_by_signal())?
                 }
             }
         }
     };
-    Ok(app.mirrors().report_with_names(report).await)
+    Ok(app.mirror().report_with_names(report).await)
 }
 
 /// Waits until the run has ended and returns its report. Does not wait for the comparison of contents after it.

@@ -30,3 +30,13 @@ impl Tenants {
         }
     }
 }
+
+impl super::Mapping {
+    /// The mapping of one tenant of several.
+    pub fn for_tenant(&self, tenant: &TenantId) -> Result<Self, String> {
+        Ok(Self {
+            tenant: Some(tenant.clone()),
+            ..self.clone()
+        })
+    }
+}

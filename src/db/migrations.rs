@@ -21,6 +21,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0011_held_sets.sql"),
     include_str!("migrations/0012_compared_contents.sql"),
     include_str!("migrations/0013_replaced_columns.sql"),
+    include_str!("migrations/0014_sweeps.sql"),
 ];
 
 /// The result of running the migrations.
@@ -52,11 +53,14 @@ pub struct SyncTablesPresent {
     pub any: bool,
     /// Whether the table of known columns exists.
     pub columns: bool,
+    /// Whether the tables of sweeps exist.
+    pub sweeps: bool,
 }
 
 const EXISTS: &str = "\
 -- look for the sync tables
-select to_regclass('meter_sync.meter_sync_migration') is not null, to_regclass('meter_sync.meter_sync_column') is not null";
+select to_regclass('meter_sync.meter_sync_migration') is not null, to_regclass('meter_sync.meter_sync_column') is not null,
+       to_regclass('meter_sync.meter_sync_mirror') is not null";
 
 const VERSION: &str = "\
 -- read the version of the sync tables
@@ -86,6 +90,7 @@ pub async fn tables(tx: &Tx<'_, Local>) -> Result<SyncTablesPresent, DbError> {
     Ok(SyncTablesPresent {
         any: row.get(0),
         columns: row.get(1),
+        sweeps: row.get(2),
     })
 }
 

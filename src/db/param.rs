@@ -42,8 +42,8 @@ pub fn texts(values: &[String]) -> Param<'_> {
 }
 
 /// A `bigint`.
-pub fn bigint<'a>(value: i64) -> Param<'a> {
-    param(value, Type::INT8)
+pub fn bigint<'a>(value: impl Into<Option<i64>>) -> Param<'a> {
+    param(value.into(), Type::INT8)
 }
 
 /// A `bigint[]`.

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use crate::mirrors::run::run_metrics::Figures;
 use crate::mirrors::state::status::{ActivityState, Connection, ConnectionState, Health, Status};
 
@@ -40,10 +40,10 @@ struct Sample {
 
 /// Answers a scrape with all counters and gauges, or with 500 and a message if the figures cannot be read.
 pub(super) async fn scrape(
-    State((mirrors, recorder)): State<(Mirrors, PrometheusHandle)>,
+    State((mirror, recorder)): State<(Mirror, PrometheusHandle)>,
 ) -> Response {
     let mut page = recorder.render();
-    match mirrors.figures(PATIENCE).await {
+    match mirror.figures(PATIENCE).await {
         Ok(figures) => gauges(&figures)
             .iter()
             .for_each(|gauge| gauge.write(&mut page)),

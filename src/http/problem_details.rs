@@ -104,6 +104,7 @@ pub(crate) fn location(run: RunId) -> String {
 ///
 /// - 502 if the cause is the remote, its data, or a plan that the brake held back;
 /// - 503 if the configuration is missing or wrong;
+/// - 404 if the tenant is unknown, 400 if none is named where there are several;
 /// - 409 if another run is in progress;
 /// - 403 if the server is read-only;
 /// - 500 for all others: the local database, an interrupted run, a bug.
@@ -123,6 +124,8 @@ pub(crate) fn http_status(code: ErrorCode) -> StatusCode {
         | ErrorCode::MassDeactivationRefused
         | ErrorCode::ApprovalOutdated
         | ErrorCode::DuplicateSourceKey => StatusCode::BAD_GATEWAY,
+        ErrorCode::TenantUnknown => StatusCode::NOT_FOUND,
+        ErrorCode::TenantRequired => StatusCode::BAD_REQUEST,
         ErrorCode::AlreadyRunning => StatusCode::CONFLICT,
         ErrorCode::ReadOnly => StatusCode::FORBIDDEN,
         ErrorCode::TenantMismatch

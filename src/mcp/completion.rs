@@ -3,7 +3,7 @@
 use rmcp::ErrorData;
 use rmcp::model::{CompleteRequestParams, CompleteResult, CompletionInfo, Reference};
 
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use crate::mirrors::state::status::StatusQuery;
 
 use super::resources::{METER_TEMPLATE, RUN_TEMPLATE};
@@ -14,7 +14,7 @@ const OFFERED: i64 = 100;
 /// Returns the values that begin with what was typed. If nothing matches or the database cannot be asked, it returns
 /// no values instead of an error, because a person is typing.
 pub(super) async fn complete(
-    mirrors: &Mirrors,
+    mirror: &Mirror,
     request: &CompleteRequestParams,
 ) -> Result<CompleteResult, ErrorData> {
     let typed = request.argument.value.as_str();
@@ -23,9 +23,9 @@ pub(super) async fn complete(
         Reference::Prompt(_) | _ => "",
     };
     let values = match (template, request.argument.name.as_str()) {
-        (RUN_TEMPLATE, "run_id") => run_ids(mirrors, typed).await,
+        (RUN_TEMPLATE, "run_id") => run_ids(mirror, typed).await,
         (METER_TEMPLATE, "key") if !typed.contains('\0') => {
-            mirrors.meter_keys(typed, OFFERED).await.unwrap_or_default()
+            mirror.meter_keys(typed, OFFERED).await.unwrap_or_default()
         }
         _ => Vec::new(),
     };
@@ -35,12 +35,12 @@ pub(super) async fn complete(
 }
 
 /// Returns the ids of the latest runs that begin with `typed`, newest first.
-async fn run_ids(mirrors: &Mirrors, typed: &str) -> Vec<String> {
+async fn run_ids(mirror: &Mirror, typed: &str) -> Vec<String> {
     let query = StatusQuery {
         history: 50,
         ..StatusQuery::default()
     };
-    let Ok(status) = mirrors.status(&query).await else {
+    let Ok(status) = mirror.status(&query).await else {
         return Vec::new();
     };
     let ids = status.history.iter().map(|run| run.run_id.to_string());

@@ -23,7 +23,7 @@ use tracing::Instrument;
 
 use crate::arguments;
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::Mirrors;
+use crate::mirrors::{Mirror, Mirrors};
 use crate::trace;
 use approval::Approvals;
 use caller::{caller_token, caller_trace};
@@ -72,7 +72,7 @@ const SERVER_INFO_KEY: &str = "io.modelcontextprotocol/serverInfo";
 /// The MCP server of one client; clones serve the same client.
 #[derive(Clone, Debug)]
 pub struct Server {
-    mirrors: Mirrors,
+    mirror: Mirror,
     /// Shared by all clients of the process.
     approvals: Arc<Approvals>,
     /// Shared by all clients of the process; limits how many may listen at once.
@@ -84,8 +84,9 @@ pub struct Server {
 impl Server {
     /// Creates a server on these mirrors.
     pub fn new(mirrors: Mirrors) -> Self {
+        let mirror = mirrors.only().cloned().expect("one mirror");
         Self {
-            mirrors,
+            mirror,
             approvals: Arc::default(),
             listeners: Arc::new(Semaphore::new(sessions::MAX_SESSIONS)),
             subscriptions: Arc::default(),
@@ -102,7 +103,7 @@ impl Server {
 
     /// Returns an error if the process is read-only, or if the caller's token does not allow starting syncs.
     fn may_trigger(&self, context: &RequestContext<RoleServer>) -> Result<(), Failure> {
-        if self.mirrors.is_read_only() {
+        if self.mirror.is_read_only() {
             return Err(Failure::new(
                 ErrorCode::ReadOnly,
                 "No sync was started: this process is read-only.",
@@ -125,12 +126,12 @@ impl Server {
     ) -> Result<CallToolResponse, ErrorData> {
         match request.name.as_ref() {
             status::NAME => {
-                let page = PageAddress::of(context, self.mirrors.config());
-                let answer = status::call(&self.mirrors, request.arguments.clone(), &page).await;
+                let page = PageAddress::of(context, self.mirror.config());
+                let answer = status::call(&self.mirror, request.arguments.clone(), &page).await;
                 Ok(answer.into())
             }
             trigger::NAME => match self.may_trigger(context) {
-                Ok(()) => trigger::call(&self.mirrors, &self.approvals, request, context).await,
+                Ok(()) => trigger::call(&self.mirror, &self.approvals, request, context).await,
                 Err(failure) => Ok(answer::failure(&failure, None).into()),
             },
             unknown => Err(unknown_tool(unknown)),
@@ -273,8 +274,8 @@ impl ServerHandler for Server {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let page = PageAddress::of(&context, self.mirrors.config());
-        let mut result = resources::read(&self.mirrors, &request.uri, &page).await?;
+        let page = PageAddress::of(&context, self.mirror.config());
+        let mut result = resources::read(&self.mirror, &request.uri, &page).await?;
         result.meta = modern_meta(&context);
         Ok(result.into())
     }
@@ -291,7 +292,7 @@ impl ServerHandler for Server {
             let message = "Too many clients are listening; try again later.";
             return Err(ErrorData::internal_error(message, None));
         };
-        subscriptions::listen(&self.mirrors, &subscription).await;
+        subscriptions::listen(&self.mirror, &subscription).await;
         Ok(())
     }
 
@@ -301,7 +302,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         self.subscriptions
-            .add(request.uri, &self.mirrors, &context.peer)
+            .add(request.uri, &self.mirror, &context.peer)
     }
 
     async fn unsubscribe(
@@ -318,8 +319,8 @@ impl ServerHandler for Server {
         request: GetTaskParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
-        let page = PageAddress::of(&context, self.mirrors.config());
-        tasks::get(&self.mirrors, &request.task_id, &page).await
+        let page = PageAddress::of(&context, self.mirror.config());
+        tasks::get(&self.mirror, &request.task_id, &page).await
     }
 
     async fn update_task(
@@ -340,7 +341,7 @@ impl ServerHandler for Server {
     ) -> Result<(), ErrorData> {
         self.may_trigger(&context)
             .map_err(|failure| ErrorData::invalid_request(failure.to_string(), None))?;
-        tasks::cancel(&self.mirrors, &request.task_id).await
+        tasks::cancel(&self.mirror, &request.task_id).await
     }
 
     async fn complete(
@@ -348,7 +349,7 @@ impl ServerHandler for Server {
         request: CompleteRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        let mut result = completion::complete(&self.mirrors, &request).await?;
+        let mut result = completion::complete(&self.mirror, &request).await?;
         result.meta = modern_meta(&context);
         Ok(result)
     }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::Failure;
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use crate::mirrors::history::meters::KeyText;
 use crate::mirrors::state::status::{RunRecord, StatusQuery};
 use crate::model::{Change, Rejection, RunId};
@@ -97,7 +97,7 @@ struct Run {
 
 /// Reads the resource at an address. An error if there is none, or if it cannot be read.
 pub(super) async fn read(
-    mirrors: &Mirrors,
+    mirror: &Mirror,
     uri: &str,
     page: &PageAddress,
 ) -> Result<ReadResourceResult, ErrorData> {
@@ -106,12 +106,12 @@ pub(super) async fn read(
     }
     let json = match Address::parse(uri) {
         Some(Address::Status) => {
-            let status = status::plain(mirrors, page).await;
+            let status = status::plain(mirror, page).await;
             text(&status.map_err(|failure| unreadable(&failure))?)
         }
-        Some(Address::Run(id)) => text(&run(mirrors, id, uri).await?),
+        Some(Address::Run(id)) => text(&run(mirror, id, uri).await?),
         Some(Address::Meter(key)) => {
-            let meter = mirrors
+            let meter = mirror
                 .meter(&key)
                 .await
                 .map_err(|failure| unreadable(&failure))?;
@@ -123,14 +123,14 @@ pub(super) async fn read(
     Ok(ReadResourceResult::new(vec![contents]))
 }
 
-async fn run(mirrors: &Mirrors, id: RunId, uri: &str) -> Result<Run, ErrorData> {
+async fn run(mirror: &Mirror, id: RunId, uri: &str) -> Result<Run, ErrorData> {
     let query = StatusQuery {
         run_id: Some(id),
         include_changes: true,
         changes_limit: CHANGES,
         ..StatusQuery::default()
     };
-    let status = mirrors.status(&query).await;
+    let status = mirror.status(&query).await;
     let status = status.map_err(|_no_such_run| not_found(uri))?;
     let run = status.history.into_iter().find(|run| run.run_id == id);
     let Some(run) = run else {

@@ -10,7 +10,7 @@ use super::page_address::PageAddress;
 use super::{CallToolResult, Schema, answer, app, literal, schema, shorten, since_argument};
 use crate::arguments::{Arguments, BadArgument, shorten};
 use crate::error::Failure;
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use crate::mirrors::history::cursor::ChangeCursor;
 use crate::mirrors::history::questions::Question;
 use crate::mirrors::state::status::{Status, StatusQuery};
@@ -61,15 +61,15 @@ pub(super) fn tool(output: Schema) -> Tool {
 
 /// Answers one call.
 pub(super) async fn call(
-    mirrors: &Mirrors,
+    mirror: &Mirror,
     arguments: Option<JsonObject>,
     page: &PageAddress,
 ) -> CallToolResult {
-    let asked = match read(arguments, mirrors.now()) {
+    let asked = match read(arguments, mirror.now()) {
         Ok(asked) => asked,
         Err(error) => return answer::bad_argument(&error),
     };
-    match mirrors.answer(&asked).await {
+    match mirror.answer(&asked).await {
         Ok(status) => answer::structured(&told(status, &asked.status, page)),
         // the status itself never fails, so the call has named a run that is not in the log
         Err(no_such_run) => answer::bad_argument(&BadArgument(format!(
@@ -80,9 +80,9 @@ pub(super) async fn call(
 }
 
 /// Returns the answer to a call without arguments.
-pub(super) async fn plain(mirrors: &Mirrors, page: &PageAddress) -> Result<Status, Failure> {
+pub(super) async fn plain(mirror: &Mirror, page: &PageAddress) -> Result<Status, Failure> {
     let asked = Question::default();
-    let status = mirrors.answer(&asked).await?;
+    let status = mirror.answer(&asked).await?;
     Ok(told(status, &asked.status, page))
 }
 

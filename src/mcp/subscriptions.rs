@@ -9,7 +9,7 @@ use rmcp::{ErrorData, Peer, RoleServer};
 use tokio_util::sync::CancellationToken;
 
 use crate::mirrors::state::status::RunRecord;
-use crate::mirrors::{Events, Mirrors};
+use crate::mirrors::{Events, Mirror};
 use crate::model::Outcome;
 
 use super::resources::Address;
@@ -43,10 +43,10 @@ pub(super) fn accepted(wanted: &SubscriptionFilter) -> SubscriptionFilter {
 }
 
 /// Notifies a subscriber of protocol version 2026-07-28 until it cancels or disconnects.
-pub(super) async fn listen(mirrors: &Mirrors, subscription: &SubscriptionContext) {
+pub(super) async fn listen(mirror: &Mirror, subscription: &SubscriptionContext) {
     tokio::select! {
         () = subscription.cancelled() => {}
-        gone = tell(mirrors, subscription) => {
+        gone = tell(mirror, subscription) => {
             if let Err(error) = gone {
                 tracing::debug!(%error, "a subscriber is gone");
             }
@@ -55,12 +55,12 @@ pub(super) async fn listen(mirrors: &Mirrors, subscription: &SubscriptionContext
 }
 
 async fn tell(
-    mirrors: &Mirrors,
+    mirror: &Mirror,
     subscription: &SubscriptionContext,
 ) -> Result<(), SubscriptionSendError> {
     let uris = subscription.accepted().resource_subscriptions.clone();
     let uris = uris.unwrap_or_default();
-    let mut events = mirrors.events();
+    let mut events = mirror.events();
     loop {
         let runs = events.next().await;
         for uri in uris.iter().filter(|uri| is_touched(uri, &runs)) {
@@ -94,7 +94,7 @@ impl Subscriptions {
     pub(super) fn add(
         &self,
         uri: String,
-        mirrors: &Mirrors,
+        mirror: &Mirror,
         peer: &Peer<RoleServer>,
     ) -> Result<(), ErrorData> {
         if Address::parse(&uri).is_none() {
@@ -108,7 +108,7 @@ impl Subscriptions {
         }
         wanted.uris.insert(uri);
         if !std::mem::replace(&mut wanted.is_watched, true) {
-            let watching = watch(mirrors.events(), peer.clone(), Arc::clone(&self.wanted));
+            let watching = watch(mirror.events(), peer.clone(), Arc::clone(&self.wanted));
             let until_the_end = self.ended.clone().run_until_cancelled_owned(watching);
             #[expect(clippy::disallowed_methods, reason = "it ends with the client")]
             tokio::spawn(until_the_end);

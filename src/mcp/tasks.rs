@@ -11,7 +11,7 @@ use rmcp::{ErrorData, RoleServer};
 use super::page_address::PageAddress;
 use super::trigger;
 use crate::arguments::shorten;
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use crate::mirrors::run::report::RunReport;
 use crate::model::{NoRunId, Outcome, RunId};
 
@@ -33,11 +33,11 @@ pub(super) fn begun(run: &RunReport) -> CreateTaskResult {
 
 /// Returns the state of a task, with the result if it is completed.
 pub(super) async fn get(
-    mirrors: &Mirrors,
+    mirror: &Mirror,
     id: &str,
     page: &PageAddress,
 ) -> Result<GetTaskResult, ErrorData> {
-    let run = report(mirrors, parse(id)?).await?;
+    let run = report(mirror, parse(id)?).await?;
     let payload = match run.outcome {
         None => TaskPayload::Working,
         Some(Outcome::Interrupted) => TaskPayload::Cancelled,
@@ -48,12 +48,12 @@ pub(super) async fn get(
 }
 
 /// Cancels the run of a task. It is no error if the run has already ended.
-pub(super) async fn cancel(mirrors: &Mirrors, id: &str) -> Result<(), ErrorData> {
+pub(super) async fn cancel(mirror: &Mirror, id: &str) -> Result<(), ErrorData> {
     let run_id = parse(id)?;
-    if mirrors.cancel(run_id) {
+    if mirror.cancel(run_id) {
         return Ok(());
     }
-    match report(mirrors, run_id).await?.outcome {
+    match report(mirror, run_id).await?.outcome {
         Some(_ended) => Ok(()),
         None => Err(ErrorData::invalid_request(
             "The run is one of another process, which alone can cancel it.",
@@ -62,8 +62,8 @@ pub(super) async fn cancel(mirrors: &Mirrors, id: &str) -> Result<(), ErrorData>
     }
 }
 
-async fn report(mirrors: &Mirrors, id: RunId) -> Result<RunReport, ErrorData> {
-    mirrors.report(id).await.map_err(|failure| {
+async fn report(mirror: &Mirror, id: RunId) -> Result<RunReport, ErrorData> {
+    mirror.report(id).await.map_err(|failure| {
         ErrorData::invalid_params(format!("{} {}", failure.message, failure.remedy), None)
     })
 }

@@ -1,6 +1,6 @@
 //! The tool `meter_sync_trigger`: requests a sync and waits a little for its end.
 //!
-//! The run belongs to [`Mirrors`]. If the client cancels the call or disconnects, only the waiting ends, and the run
+//! The run belongs to [`Mirror`]. If the client cancels the call or disconnects, only the waiting ends, and the run
 //! goes on.
 
 use std::ops::RangeInclusive;
@@ -21,7 +21,7 @@ use super::{
 use crate::arguments::{Arguments, BadArgument, one_line};
 use crate::error::Failure;
 use crate::mirrors::run::report::{RunReport, RunState};
-use crate::mirrors::{Allow, Mirrors, Request, Requested, Ticket};
+use crate::mirrors::{Allow, Mirror, Request, Requested, Ticket};
 use crate::model::{Permission, RunId, Trigger};
 
 /// The tool's name.
@@ -31,7 +31,7 @@ const TITLE: &str = "Sync meters now";
 const DESCRIPTION: &str = "Syncs this site's local meters from the central database now: inserts new \
     meters, updates changed ones, and sets `active = false` on those gone there; no row is ever \
     deleted and nothing is written to the central database. The tenant is the customer organisation \
-    whose meters this site mirrors, and only its rows are touched. Use it when someone wants fresh \
+    whose meters this site mirror, and only its rows are touched. Use it when someone wants fresh \
     meters before the next scheduled sync, or with `dry_run` to see what a sync would change. Do not \
     use it to learn the state (meter_sync_status does), nor again while a sync runs: one runs at a \
     time and a second call starts nothing. Cost: one read of the organisation's meters in the \
@@ -82,7 +82,7 @@ const QUESTIONS: u32 = 3;
 
 /// Answers one call.
 pub(super) async fn call(
-    mirrors: &Mirrors,
+    mirror: &Mirror,
     approvals: &Approvals,
     call: &CallToolRequestParams,
     context: &RequestContext<RoleServer>,
@@ -94,7 +94,7 @@ pub(super) async fn call(
     let name = super::caller_token(context).and_then(|token| token.name.clone());
     request.actor = name.or_else(|| context.client_info().as_ref().map(actor));
     request.trace = super::caller_trace(context);
-    let page = PageAddress::of(context, mirrors.config());
+    let page = PageAddress::of(context, mirror.config());
     match approvals.returned(context, call)? {
         ApprovalReply::Nothing => {}
         ApprovalReply::Yes(shown) => request = approved(request, shown),
@@ -103,7 +103,7 @@ pub(super) async fn call(
     }
     let end = Instant::now() + wait;
     for _ in 0..QUESTIONS {
-        let run = match run(mirrors, request.clone(), wait, context).await {
+        let run = match run(mirror, request.clone(), wait, context).await {
             Ok(run) => run,
             Err(failure) => return Ok(answer::failure(&failure, None).into()),
         };
@@ -133,17 +133,17 @@ pub(super) async fn call(
 }
 
 async fn run(
-    mirrors: &Mirrors,
+    mirror: &Mirror,
     request: Request,
     wait: Duration,
     context: &RequestContext<RoleServer>,
 ) -> Result<RunReport, Failure> {
-    let report = match mirrors.request(request).await? {
+    let report = match mirror.request(request).await? {
         Requested::Started(ticket) => ended(ticket, wait, context).await,
         Requested::AlreadyRunning(running) => *running,
         Requested::Finished(finished) => *finished,
     };
-    Ok(mirrors.report_with_names(report).await)
+    Ok(mirror.report_with_names(report).await)
 }
 
 /// Returns the same request with approval for the deactivations that a run showed.

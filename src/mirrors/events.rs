@@ -15,9 +15,9 @@ use crate::db::{Local, Tx, migrations};
 use crate::error::Failure;
 use crate::model::{Outcome, RunId};
 
-use super::process::ProcessState;
+use super::process_state::ProcessState;
 use super::state::status::{ConnectionState, RunRecord, Status};
-use super::{Mirrors, history, local_table, tenant};
+use super::{Mirror, history, local_table, tenant};
 
 /// How often the log is read to find runs of other processes.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ const LATEST: u32 = 10;
 /// A listener for run events. It remembers which events it has already returned.
 #[derive(Debug)]
 pub struct Events {
-    mirrors: Mirrors,
+    mirror: Mirror,
     process_state: watch::Receiver<ProcessState>,
     /// The state of this process at the last look.
     state: WatchedState,
@@ -51,13 +51,13 @@ enum SeenRuns {
     },
 }
 
-impl Mirrors {
+impl Mirror {
     /// Starts to listen. The returned [`Events`] reports what happens from now on.
     pub fn events(&self) -> Events {
         let process_state = self.shared.process_state.subscribe();
         let state = state(&process_state.borrow());
         Events {
-            mirrors: self.clone(),
+            mirror: self.clone(),
             process_state,
             state,
             seen_runs: SeenRuns::Nothing { since: self.now() },
@@ -106,9 +106,9 @@ impl Events {
         // All listeners wake at the same time. The first read after this moment serves all of them.
         let woken = Instant::now();
         tokio::time::sleep(FRESH).await;
-        let latest = self.mirrors.shared.latest.since(woken, &self.mirrors).await;
+        let latest = self.mirror.shared.latest.since(woken, &self.mirror).await;
         let events = latest.map(|latest| {
-            let now = self.mirrors.now();
+            let now = self.mirror.now();
             let is_new = |run: &&RunRecord| self.seen_runs.is_new_event(run, now);
             let events = latest.iter().filter(is_new).cloned().collect();
             self.seen_runs = SeenRuns::Latest {
@@ -160,20 +160,20 @@ type LatestRuns = Result<Arc<[RunRecord]>, Failure>;
 impl LogCache {
     /// Returns the latest runs as they were read at `time` or later. Reads the log unless another listener has
     /// done so. Fails while the local database cannot be asked.
-    async fn since(&self, time: Instant, mirrors: &Mirrors) -> LatestRuns {
+    async fn since(&self, time: Instant, mirror: &Mirror) -> LatestRuns {
         let mut last = self.0.lock().await;
         if let Some((_, latest)) = last.as_ref().filter(|(looked, _)| *looked >= time) {
             return latest.clone();
         }
         let now = Instant::now();
-        let latest: LatestRuns = look(mirrors).await.map(Arc::from);
+        let latest: LatestRuns = look(mirror).await.map(Arc::from);
         *last = Some((now, latest.clone()));
         latest
     }
 }
 
-async fn look(mirrors: &Mirrors) -> Result<Vec<RunRecord>, Failure> {
-    let mapping = &mirrors.config().mapping;
+async fn look(mirror: &Mirror) -> Result<Vec<RunRecord>, Failure> {
+    let mapping = mirror.mapping();
     let read = async |tx: &Tx<'_, Local>| {
         if !migrations::exist(tx).await? {
             return Ok(Vec::new());
@@ -183,7 +183,7 @@ async fn look(mirrors: &Mirrors) -> Result<Vec<RunRecord>, Failure> {
         let tenant = tenant.as_ref().map(|tenant| &tenant.id);
         Ok(history::newest(tx, &table, tenant, LATEST).await?)
     };
-    mirrors.local()?.read("events", read).await
+    mirror.local()?.read("events", read).await
 }
 
 /// The part of [`ProcessState`] whose changes wake a listener.

@@ -124,6 +124,46 @@ pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
     })
 }
 
+const NAMES: &str = "\
+-- look up the names of local tables
+with paths as materialized (
+    select current_schema() as schema
+    from (select set_config('search_path', $2, true) offset 0) path (is_set) where path.is_set is not null
+), found as materialized (
+    select u.n, u.name, paths.schema, to_regclass(u.name)::oid as oid
+    from paths cross join unnest($1) with ordinality u (name, n)
+), pinned as materialized (
+    select count(*), set_config('search_path', 'pg_catalog, pg_temp', true) from found
+)
+select coalesce(
+           (select identity from pg_identify_object('pg_catalog.pg_class'::regclass, found.oid, 0)),
+           (select format('%I.%I', coalesce(said.parts[cardinality(said.parts) - 1], found.schema, 'public'),
+                          said.parts[cardinality(said.parts)])
+            from (select parse_ident(found.name) as parts) said))
+from pinned cross join found order by found.n";
+
+/// The names of local tables as [`LocalTable::name`] gives them, in the order of the settings' names.
+pub(super) async fn names<'a>(
+    tx: &Tx<'_, Local>,
+    tables: impl Iterator<Item = &'a str>,
+) -> Result<Vec<String>, DbError> {
+    let tables: Vec<String> = tables.map(str::to_owned).collect();
+    // Mirrors that share a table need one look.
+    if let Some(first) = tables.first()
+        && tables.iter().all(|table| table == first)
+    {
+        let path = tx.role_path();
+        let one = [first.clone()];
+        let params = [param::texts(&one), param::text(path.as_str())];
+        let name: String = tx.query_one(NAMES, &params).await?.get(0);
+        return Ok(vec![name; tables.len()]);
+    }
+    let path = tx.role_path();
+    let params = [param::texts(&tables), param::text(path.as_str())];
+    let rows = tx.query(NAMES, &params).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// The condition that picks the tenant's rows of the local table, for a row named `l`.
 pub(super) fn of_tenant(table: &LocalTable, mapping: &Mapping, tenant: &TenantId) -> String {
     match table.tenant_type {

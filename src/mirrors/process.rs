@@ -1,107 +1,90 @@
-//! Keeps what only this process knows: its run in progress, its last run that ended, and the state of both
-//! databases when last used. The status falls back on it while the local database is down.
+//! What all mirrors of a process share: settings, connection pools, the clock of the local database, and tasks.
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
-use crate::error::Failure;
-use crate::model::{Progress, RunId};
+use crate::config::Config;
+use crate::db::{Database, DbError, Local, Remote, ServerClock};
+use crate::error::{ErrorCode, Failure};
 
-use super::Mirrors;
-use super::state::status::{Connection, ConnectionState, RunRecord, TenantStatus};
+use super::state::status::Connection;
 
-/// What only this process knows.
-#[derive(Clone, Debug)]
-pub(super) struct ProcessState {
-    pub(super) running: Option<LocalRun>,
-    /// When the schedule retries a failed slot; `None` if it does not wait.
-    pub(super) waiting_until: Option<DateTime<Utc>>,
-    /// The last run of this process that ended, dry runs excluded.
-    pub(super) last: Option<RunRecord>,
-    pub(super) last_success_at: Option<DateTime<Utc>>,
-    pub(super) tenant: Option<TenantStatus>,
-    pub(super) remote: Connection,
-    pub(super) local: Connection,
+/// What all mirrors of a process share.
+#[derive(Debug)]
+pub struct Process {
+    pub(super) config: Config,
+    pub(super) remote: Option<Database<Remote>>,
+    pub(super) local: Option<Database<Local>>,
+    /// The clock of the local database, which dates runs and slots.
+    pub(super) clock: ServerClock,
+    /// The name under which this process claims slots. Each process has a new one.
+    pub(super) claimant: String,
+    /// Runs are spawned here, so that shutdown can wait for them.
+    pub(super) tasks: TaskTracker,
+    /// When a run of this process last began or ended.
+    activity: watch::Sender<Instant>,
+    /// What is known of the remote: how it was when last used.
+    pub(super) remote_state: watch::Sender<Connection>,
 }
 
-/// A run in progress in this process.
-#[derive(Clone, Debug)]
-pub(super) struct LocalRun {
-    pub(super) record: RunRecord,
-    pub(super) progress: watch::Receiver<Progress>,
-    /// Cancels the run.
-    pub(super) cancel: CancellationToken,
-}
-
-impl ProcessState {
-    pub(super) fn new(has_remote: bool, has_local: bool) -> Self {
-        let unknown = |configured| Connection {
-            state: if configured {
-                ConnectionState::Unknown
-            } else {
-                ConnectionState::NotConfigured
-            },
-            checked_at: None,
-            error: None,
-        };
-        Self {
-            running: None,
-            waiting_until: None,
-            last: None,
-            last_success_at: None,
-            tenant: None,
-            remote: unknown(has_remote),
-            local: unknown(has_local),
-        }
-    }
-
-    pub(super) fn running_record(&self) -> Option<RunRecord> {
-        self.running.as_ref().map(|running| running.record.clone())
-    }
-
-    /// Clears `running` if it still holds this run; the next run may have started already.
-    pub(super) fn no_longer_running(&mut self, id: RunId) {
-        if self
-            .running
+impl Process {
+    /// Creates the connection pools for the databases of the settings; nothing connects yet.
+    pub(super) fn new(config: Config, tasks: TaskTracker) -> Result<Self, DbError> {
+        let limits = &config.limits;
+        let remote = config
+            .remote
             .as_ref()
-            .is_some_and(|running| running.record.run_id == id)
-        {
-            self.running = None;
-        }
+            .map(|end| Database::new(end, limits))
+            .transpose()?;
+        let local = config
+            .local
+            .as_ref()
+            .map(|end| Database::new(end, limits))
+            .transpose()?;
+        let unused = Connection::unused(remote.is_some());
+        Ok(Self {
+            activity: watch::Sender::new(Instant::now()),
+            remote_state: watch::Sender::new(unused),
+            config,
+            remote,
+            clock: local.as_ref().map(Database::clock).unwrap_or_default(),
+            local,
+            claimant: claimant(),
+            tasks,
+        })
     }
 
-    /// Records the end of a run.
-    pub(super) fn ended(&mut self, record: &RunRecord) {
-        self.no_longer_running(record.run_id);
-        if record.dry_run {
-            return;
-        }
-        if record
-            .outcome
-            .is_some_and(crate::model::Outcome::is_success)
-        {
-            self.last_success_at = record.finished_at;
-        }
-        self.last = Some(record.clone());
+    /// Whether both database URLs are set.
+    pub fn is_configured(&self) -> bool {
+        self.remote.is_some() && self.local.is_some()
     }
-}
 
-/// The state of a database as seen at `now`: failed if there is an error, otherwise ok.
-pub(super) fn connection(error: Option<Failure>, now: DateTime<Utc>) -> Connection {
-    let state = if error.is_some() {
-        ConnectionState::Failed
-    } else {
-        ConnectionState::Ok
-    };
-    Connection {
-        state,
-        checked_at: Some(now),
-        error,
+    /// Whether requests for runs are refused.
+    pub fn is_read_only(&self) -> bool {
+        self.config.read_only
     }
-}
 
-impl Mirrors {
+    /// The settings that the runs follow.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The time by the local database's clock: the time of this machine plus the difference last seen. Runs and
+    /// slots are dated by that clock, so a wrong clock of this machine hides none of them.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// The host name of this machine, by which people tell sites apart.
+    pub fn site(&self) -> String {
+        host_name()
+    }
+
     /// Checks that the local database answers one short statement. Slow queries cannot delay this, because they
     /// never use all connections of the pool.
     pub async fn reach_local(&self) -> Result<(), Failure> {
@@ -109,4 +92,70 @@ impl Mirrors {
         let moment = connection.moment().await;
         moment.map(drop).map_err(Failure::from)
     }
+
+    /// Reads the local database's clock, so that [`Self::now`] is right even if the clock of this machine was
+    /// set since the last transaction.
+    pub async fn look_at_the_clock(&self) -> Result<(), Failure> {
+        let mut connection = self.local()?.connect().await?;
+        let tx = connection.begin("look at the clock").await;
+        tx.map(drop).map_err(Failure::from)
+    }
+
+    /// Notes that a run of this process has begun or ended, so that what was published before is out of date.
+    pub(super) fn note_activity(&self) {
+        self.activity.send_replace(Instant::now());
+    }
+
+    /// When a run of this process last began or ended.
+    pub(super) fn last_activity(&self) -> Instant {
+        *self.activity.borrow()
+    }
+
+    /// Waits until a run of this process begins or ends after `time`, but at most `limit`.
+    pub(super) async fn activity_after(&self, time: Instant, limit: Duration) {
+        let mut activity = self.activity.subscribe();
+        let later = activity.wait_for(|at| *at > time);
+        drop(tokio::time::timeout(limit, later).await);
+    }
+
+    pub(super) fn local(&self) -> Result<&Database<Local>, Failure> {
+        self.local.as_ref().ok_or_else(|| self.unconfigured())
+    }
+
+    /// Fails if this process starts no runs: it is read-only, or a database URL is not set.
+    pub(super) fn may_sync(&self) -> Result<(), Failure> {
+        if self.is_read_only() {
+            let message = "This meter-sync was started read-only and starts no sync.";
+            return Err(Failure::new(ErrorCode::ReadOnly, message));
+        }
+        if !self.is_configured() {
+            return Err(self.unconfigured());
+        }
+        Ok(())
+    }
+
+    /// The failure that names the database URLs that are not set.
+    pub(super) fn unconfigured(&self) -> Failure {
+        let message = match (&self.config.remote, &self.config.local) {
+            (None, None) => "METER_SYNC_REMOTE_URL and METER_SYNC_LOCAL_URL are not set.",
+            (None, Some(_)) => "METER_SYNC_REMOTE_URL is not set.",
+            (Some(_), _) => "METER_SYNC_LOCAL_URL is not set.",
+        };
+        Failure::new(ErrorCode::ConfigMissing, message)
+    }
+}
+
+/// Host name and process id for people to read, and a unique id, because both can be reused.
+fn claimant() -> String {
+    format!(
+        "{} pid {} {}",
+        host_name(),
+        std::process::id(),
+        Uuid::now_v7()
+    )
+}
+
+fn host_name() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
 }

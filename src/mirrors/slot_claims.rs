@@ -16,7 +16,7 @@ use crate::error::Failure;
 use super::local_table::{self, LocalTable, Scope};
 use super::run::{lock, log};
 use super::tenant::Tenant;
-use super::{Mirrors, tenant};
+use super::{Mirror, tenant};
 
 /// Whether a process claims a slot for the first time or again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ const PRUNE: &str = "\
 delete from meter_sync.meter_sync_slot
 where tenant = $1 and local_table = $2 and slot < $3 - interval '30 days'";
 
-impl Mirrors {
+impl Mirror {
     /// Claims a slot for this process, unless another process holds it or a run has already served it. Any run
     /// that started since the slot began and has ended serves the slot, whoever claimed it, but not a dry run
     /// or an interrupted run. So no slot runs twice after a clock is set back.
@@ -119,7 +119,7 @@ impl Mirrors {
             if !migrations::exist(&tx).await? {
                 return Ok(ClaimedSlots::default());
             }
-            let mapping = &self.config().mapping;
+            let mapping = self.mapping();
             let table = local_table::find(&tx, mapping).await?;
             let slot = Slot::of(tenant::known(&tx, mapping, &table).await?, table, since);
             slot.claimed_since(&tx).await
@@ -162,23 +162,23 @@ order by s.slot desc limit $4";
 
 async fn claim(
     local: &Database<Local>,
-    mirrors: &Mirrors,
+    mirror: &Mirror,
     (slot, attempt): (DateTime<Utc>, ClaimAttempt),
 ) -> Result<Claim, Failure> {
     let mut connection = local.connect().await?;
     migrations::run(&mut connection).await?;
     let tx = connection.begin("claim a slot").await?;
-    let mapping = &mirrors.config().mapping;
+    let mapping = mirror.mapping();
     let table = local_table::find(&tx, mapping).await?;
     // An unknown tenant does not prevent the claim: the run fails and says why, and one process is enough for
     // that.
     let tenant = tenant::known(&tx, mapping, &table).await;
     let slot = Slot::of(tenant?, table, slot);
-    let schedule = mirrors.config().schedule.as_ref().map(ToString::to_string);
+    let schedule = mirror.config().schedule.as_ref().map(ToString::to_string);
     let claimed = slot
         .take(
             &tx,
-            (&mirrors.shared.claimant, attempt),
+            (&mirror.shared.process.claimant, attempt),
             schedule.as_deref(),
         )
         .await;

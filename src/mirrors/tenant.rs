@@ -101,7 +101,7 @@ fn rows_of(tenants: &TenantTable, table: &str, text: fn(&str) -> String) -> Stri
         "-- read the tenant
 select {shown_id}, {shown_name} from (select {id} as id, {name} as name from {table} r) t
 where $1::text is null or t.id operator(pg_catalog.#>>) '{{}}' in ($1, $2)
-limit 2"
+limit $3"
     )
 }
 
@@ -125,12 +125,12 @@ pub(super) async fn resolve(
         id: table.tenants.id_type.as_deref(),
     };
     let Some(given) = mapping.tenant.clone() else {
-        let (given, name) = single(rows(tx, tenants, None).await?)?;
+        let (given, name) = single(rows(tx, tenants, None, Some(2)).await?)?;
         let id = types.read(tx, &given).await?;
         return Ok(Tenant { id, given, name });
     };
     let id = types.read(tx, &given).await?;
-    let rows = rows(tx, tenants, Some((&given, &id))).await?;
+    let rows = rows(tx, tenants, Some((&given, &id)), Some(1)).await?;
     let name = rows.into_iter().next().and_then(|(_, name)| name);
     Ok(Tenant { id, given, name })
 }
@@ -148,13 +148,14 @@ pub(super) async fn known(
     }
 }
 
-type Row = (Option<String>, Option<String>);
+pub(super) type Row = (Option<String>, Option<String>);
 
-/// The first two rows of the `tenant` table, or of those with the ids in `of`; none if there is no table.
-async fn rows(
+/// The rows of the `tenant` table, or those with the ids in `of`, at most `limit`; none if there is no table.
+pub(super) async fn rows(
     tx: &Tx<'_, Local>,
     tenants: &TenantTable,
     of: Option<(&TenantId, &TenantId)>,
+    limit: Option<i64>,
 ) -> Result<Vec<Row>, DbError> {
     let Some(table) = &tenants.name else {
         return Ok(Vec::new());
@@ -162,14 +163,18 @@ async fn rows(
     let params = [
         param::text(of.map(|(given, _)| given.as_str())),
         param::text(of.map(|(_, id)| id.as_str())),
+        param::bigint(limit),
     ];
     let sql = |text| rows_of(tenants, table, text);
     let rows = tx.query_json(sql, &params).await?;
+    Ok(texts_of(&rows))
+}
+
+pub(super) fn texts_of(rows: &[tokio_postgres::Row]) -> Vec<Row> {
     let text = |row: &tokio_postgres::Row, place| row.get::<_, Option<String>>(place).map(text_of);
-    Ok(rows
-        .iter()
+    rows.iter()
         .map(|row| (text(row, 0), text(row, 1)))
-        .collect())
+        .collect()
 }
 
 fn single(rows: Vec<Row>) -> Result<(TenantId, Option<String>), NoTenant> {
@@ -198,17 +203,26 @@ fn not_configured(why: &str) -> NoTenant {
     NoTenant::Unknown(Failure::new(ErrorCode::TenantNotConfigured, message))
 }
 
+/// Whether two texts are spellings of one id, by their form.
+pub(super) fn is_same(one: &str, other: &str) -> bool {
+    one == other || normalize_by_form(one) == normalize_by_form(other)
+}
+
 /// The local types that decide which spellings are the same id.
-struct Types<'a> {
+pub(super) struct Types<'a> {
     /// The type of the meters' tenant column. A text that it does not accept is not a valid id.
-    column: Option<&'a str>,
+    pub(super) column: Option<&'a str>,
     /// The type of `tenant.id`, which may differ from the remote's type.
-    id: Option<&'a str>,
+    pub(super) id: Option<&'a str>,
 }
 
 impl Types<'_> {
     /// The canonical spelling of an id.
-    async fn read(&self, tx: &Tx<'_, Local>, given: &TenantId) -> Result<TenantId, NoTenant> {
+    pub(super) async fn read(
+        &self,
+        tx: &Tx<'_, Local>,
+        given: &TenantId,
+    ) -> Result<TenantId, NoTenant> {
         let read = match (self.column, self.id) {
             (Some(column), _) if keeps_any_text(column) => Some(given.as_str().to_owned()),
             (Some(column), _) => match cast(tx, given, column).await? {
@@ -223,7 +237,7 @@ impl Types<'_> {
     }
 }
 
-fn keeps_any_text(name: &str) -> bool {
+pub(super) fn keeps_any_text(name: &str) -> bool {
     ["text", "character varying", "bpchar", "name"].contains(&name)
 }
 
@@ -256,7 +270,7 @@ fn refused(given: &TenantId, type_: &str) -> NoTenant {
 }
 
 /// The id normalised by its form: a UUID in lower case, a whole number without needless sign or zeros.
-fn normalize_by_form(given: &str) -> String {
+pub(super) fn normalize_by_form(given: &str) -> String {
     let given = given.trim();
     if given.len() == uuid::fmt::Hyphenated::LENGTH && Uuid::try_parse(given).is_ok() {
         return given.to_lowercase();

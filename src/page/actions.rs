@@ -72,7 +72,7 @@ pub(super) async fn sync(
         request.reason = Some(approval_of(id));
     }
     let is_shown = request.dry_run || allowed.is_some();
-    let to = match shared.mirrors.request(request).await? {
+    let to = match shared.mirror.request(request).await? {
         Requested::Started(ticket) if is_shown => format!("/runs/{}", ticket.run_id()),
         Requested::AlreadyRunning(report) => noticed(report.run_id, Notice::AlreadyRunning),
         // A run that ended at once may not be in the log. The status page shows how it ended.
@@ -89,7 +89,7 @@ fn noticed(id: RunId, notice: Notice) -> String {
 /// Checks an approval. It allows the deactivations that the person was shown, or fewer. `None` if the run held none
 /// back; an error if the box was not ticked, or the plan can no longer be approved.
 async fn allow(shared: &Shared, id: RunId, sure: Option<Yes>) -> Result<Option<Allow>, ErrorPage> {
-    let detail = shared.mirrors.run(id).await?;
+    let detail = shared.mirror.run(id).await?;
     if detail
         .as_ref()
         .is_some_and(|detail| detail.held_back.is_none())

@@ -17,7 +17,7 @@ use super::words::Look;
 use crate::check::{self as checks, Finding, Verdict};
 use crate::clock;
 use crate::config::{CertificateCheck, Endpoint, Tls};
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use crate::mirrors::state::status::{Connection, ConnectionState, Status, StatusQuery};
 
 /// The result of the last check. All viewers share it.
@@ -52,13 +52,13 @@ impl LastCheck {
     }
 
     /// Checks both databases, unless the last check is less than [`AGAIN`] ago.
-    async fn look(&self, mirrors: &Mirrors) {
+    async fn look(&self, mirror: &Mirror) {
         let _turn = self.0.turn.lock().await;
         let last = self.get();
         if last.is_some_and(|checked| clock::now() - checked.at < AGAIN) {
             return;
         }
-        let findings = Box::pin(checks::run_quick(mirrors.config())).await;
+        let findings = Box::pin(checks::run_quick(mirror.config())).await;
         let checked = Checked {
             at: clock::now(),
             findings,
@@ -74,7 +74,7 @@ const AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
 /// `POST /connections`: tests every requirement of a sync, as `meter-sync check` does, but reads only a few rows.
 pub(super) async fn check(State(shared): State<Shared>) -> Redirect {
-    shared.checked.look(&shared.mirrors).await;
+    shared.checked.look(&shared.mirror).await;
     Redirect::to(PATH)
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn check(State(shared): State<Shared>) -> Redirect {
 /// send this request.
 pub(super) async fn show(State(shared): State<Shared>, viewer: Viewer) -> Markup {
     let query = StatusQuery::default();
-    let status = shared.mirrors.status(&query).await;
+    let status = shared.mirror.status(&query).await;
     let checked = shared.checked.get();
     let shell = Shell {
         title: "Connections".to_owned(),
@@ -90,7 +90,7 @@ pub(super) async fn show(State(shared): State<Shared>, viewer: Viewer) -> Markup
         tone: "calm",
         place: status
             .ok()
-            .map(|status| banner::place(&status, &shared.mirrors.site())),
+            .map(|status| banner::place(&status, &shared.mirror.site())),
         viewer: Some(viewer),
         refresh_seconds: None,
     };
@@ -144,7 +144,7 @@ pub(super) fn overview(
     holder: Option<&str>,
     now: DateTime<Utc>,
 ) -> Markup {
-    let config = shared.mirrors.config();
+    let config = shared.mirror.config();
     let checked = shared.checked.get();
     html! {
         section #connections data-live aria-labelledby="connections-head" {

@@ -25,8 +25,8 @@ pub(super) async fn show(
     let missing =
         || ErrorPage::not_found("There is no such meter, neither in the table nor in the log.");
     let key = KeyText::named(pairs).ok_or_else(missing)?;
-    let report = shared.mirrors.meter(&key).await?.ok_or_else(missing)?;
-    let status = shared.mirrors.status(&StatusQuery::default()).await?;
+    let report = shared.mirror.meter(&key).await?.ok_or_else(missing)?;
+    let status = shared.mirror.status(&StatusQuery::default()).await?;
     let name = report
         .meter
         .as_ref()
@@ -36,7 +36,7 @@ pub(super) async fn show(
         title: name.map_or_else(|| "Meter".to_owned(), super::format::name),
         icon: Icon::List,
         tone: "calm",
-        place: Some(banner::place(&status, &shared.mirrors.site())),
+        place: Some(banner::place(&status, &shared.mirror.site())),
         viewer: Some(viewer),
         refresh_seconds: None,
     };

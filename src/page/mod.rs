@@ -20,7 +20,7 @@ use crate::arguments::body;
 use crate::http::guards::WELL_KNOWN;
 use crate::http::guards::page_paths::{PagePaths, wants_page};
 use crate::http::request_error::RequestError;
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use shell::ErrorPage;
 
 use connections::LastCheck;
@@ -67,15 +67,15 @@ const MAX_FORM_BYTES: usize = 4096;
 /// The state that handlers share.
 #[derive(Clone, Debug)]
 struct Shared {
-    mirrors: Mirrors,
+    mirror: Mirror,
     /// The last check of the connections.
     checked: LastCheck,
 }
 
 /// The page's routes.
-pub(crate) fn routes(mirrors: Mirrors) -> Router {
+pub(crate) fn routes(mirror: Mirror) -> Router {
     let shared = Shared {
-        mirrors,
+        mirror,
         checked: LastCheck::default(),
     };
     Router::new()

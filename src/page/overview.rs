@@ -17,7 +17,7 @@ use crate::mirrors::history::listing::{RunDetail, RunsPage, RunsQuery, Show};
 use crate::mirrors::state::status::{
     ActivityState, ConnectionState, RunRecord, Status, StatusQuery,
 };
-use crate::mirrors::{ClaimedSlots, Mirrors};
+use crate::mirrors::{ClaimedSlots, Mirror};
 use crate::model::{Change, Counts, Outcome};
 
 /// How many runs the strip shows.
@@ -75,7 +75,7 @@ pub(super) async fn show(
     viewer: Viewer,
     Query(asked): Query<Asked>,
 ) -> Result<Markup, ErrorPage> {
-    let found = look(&shared.mirrors, &asked).await?;
+    let found = look(&shared.mirror, &asked).await?;
     let Found { status, .. } = &found;
     let now = clock::now();
     let look = banner::look(status);
@@ -98,7 +98,7 @@ pub(super) async fn show(
         },
         icon: look.icon,
         tone: look.tone,
-        place: Some(banner::place(status, &shared.mirrors.site())),
+        place: Some(banner::place(status, &shared.mirror.site())),
         viewer: Some(viewer),
         // Do not reload the page while a person decides whether to approve a plan.
         refresh_seconds: found.asked_about().is_none().then_some(refresh),
@@ -108,14 +108,14 @@ pub(super) async fn show(
         (banner::help(status, viewer))
         (facts::running(status.running.as_ref(), now))
         (facts::actions(status, viewer))
-        (facts::show(status, shared.mirrors.config().schedule.as_ref(), now))
+        (facts::show(status, shared.mirror.config().schedule.as_ref(), now))
         (warnings(status))
         (last_run(&found, viewer, now))
         @if let Some(why) = no_runs_known(status) {
             div #run_quick data-live { p.soft { (why) } }
             div #runs data-live {}
         } @else {
-            (timeline::show(&status.history, &found.claimed.slots, shared.mirrors.config(), now))
+            (timeline::show(&status.history, &found.claimed.slots, shared.mirror.config(), now))
             (runs::table(&found.table, &asked, "/", now))
         }
         (connections::overview(&shared, status, found.claimed.holder.as_deref(), now))
@@ -135,14 +135,14 @@ fn no_runs_known(status: &Status) -> Option<&'static str> {
 
 /// Reads the data of the page. If the local database is down or has no runs, returns only the status, and does not read
 /// the log.
-async fn look(mirrors: &Mirrors, asked: &Asked) -> Result<Found, ErrorPage> {
+async fn look(mirror: &Mirror, asked: &Asked) -> Result<Found, ErrorPage> {
     let query = StatusQuery {
         history: STRIP,
         include_changes: true,
         changes_limit: CHANGES,
         ..StatusQuery::default()
     };
-    let mut status = mirrors.status_within(&query, PATIENCE).await?;
+    let mut status = mirror.status_within(&query, PATIENCE).await?;
     let changes = status.changes.take().unwrap_or_default();
     let oldest = status.history.iter().map(|run| run.started_at).min();
     let (None, Some(oldest)) = (&status.connections.local.error, oldest) else {
@@ -155,21 +155,21 @@ async fn look(mirrors: &Mirrors, asked: &Asked) -> Result<Found, ErrorPage> {
         });
     };
     let refused = match refused(&status) {
-        Some(run) => mirrors.run(run.run_id).await?,
+        Some(run) => mirror.run(run.run_id).await?,
         None => None,
     };
     Ok(Found {
-        table: table(mirrors, &status, asked.show.unwrap_or_default()).await?,
+        table: table(mirror, &status, asked.show.unwrap_or_default()).await?,
         refused,
         // The page works without the claimed slots, so an error is ignored.
-        claimed: mirrors.claimed_slots(oldest).await.unwrap_or_default(),
-        changes: mirrors.with_names(changes).await,
+        claimed: mirror.claimed_slots(oldest).await.unwrap_or_default(),
+        changes: mirror.with_names(changes).await,
         status,
     })
 }
 
 /// The runs of the table. If all runs are shown, they are taken from the status without another query.
-async fn table(mirrors: &Mirrors, status: &Status, show: Show) -> Result<RunsPage, ErrorPage> {
+async fn table(mirror: &Mirror, status: &Status, show: Show) -> Result<RunsPage, ErrorPage> {
     let limit = TABLE as usize;
     if show == Show::All {
         let mut runs = status.history.clone();
@@ -186,7 +186,7 @@ async fn table(mirrors: &Mirrors, status: &Status, show: Show) -> Result<RunsPag
         before: None,
         show,
     };
-    Ok(mirrors.list(&query).await?.unwrap_or_default())
+    Ok(mirror.list(&query).await?.unwrap_or_default())
 }
 
 /// The warnings that the banner does not show already.

@@ -38,15 +38,15 @@ pub(super) async fn show(
 ) -> Result<Markup, ErrorPage> {
     let missing = || ErrorPage::not_found("There is no such run in the log.");
     let id: RunId = id.parse().map_err(|_not_an_id| missing())?;
-    let detail = shared.mirrors.run(id).await?.ok_or_else(missing)?;
+    let detail = shared.mirror.run(id).await?.ok_or_else(missing)?;
     let ChangesPage {
         changes,
         next_after,
     } = shared
-        .mirrors
+        .mirror
         .changes(id, CHANGES, asked.after.unwrap_or(0))
         .await?;
-    let status = shared.mirrors.status(&StatusQuery::default()).await?;
+    let status = shared.mirror.status(&StatusQuery::default()).await?;
     let running = status.running.as_ref();
     let running = running.filter(|running| running.run_id == id);
     let look = words::outcome(detail.run.outcome);
@@ -58,7 +58,7 @@ pub(super) async fn show(
         ),
         icon: look.icon,
         tone: look.tone,
-        place: Some(banner::place(&status, &shared.mirrors.site())),
+        place: Some(banner::place(&status, &shared.mirror.site())),
         viewer: Some(viewer),
         refresh_seconds: running.map(|_| REFRESH_RUNNING),
     };

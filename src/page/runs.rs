@@ -40,13 +40,13 @@ pub(super) async fn show(
         show: asked.show.unwrap_or_default(),
     };
     let missing = || ErrorPage::not_found("There is no such run in the log.");
-    let page = shared.mirrors.list(&query).await?.ok_or_else(missing)?;
-    let status = shared.mirrors.status(&StatusQuery::default()).await?;
+    let page = shared.mirror.list(&query).await?.ok_or_else(missing)?;
+    let status = shared.mirror.status(&StatusQuery::default()).await?;
     let shell = Shell {
         title: "Runs".to_owned(),
         icon: Icon::List,
         tone: "calm",
-        place: Some(banner::place(&status, &shared.mirrors.site())),
+        place: Some(banner::place(&status, &shared.mirror.site())),
         viewer: Some(viewer),
         refresh_seconds: None,
     };

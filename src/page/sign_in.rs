@@ -62,7 +62,7 @@ pub(super) async fn sign_in(
     headers: HeaderMap,
     Form(shown): Form<SignInForm>,
 ) -> Response {
-    let tokens = shared.mirrors.config().tokens.now();
+    let tokens = shared.mirror.config().tokens.now();
     let Some(token) = session_cookie::find(&tokens, shown.token.trim().as_bytes()) else {
         let wrong = "This is not one of the tokens.";
         return (

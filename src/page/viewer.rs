@@ -23,7 +23,7 @@ impl FromRequestParts<Shared> for Viewer {
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Infallible> {
         let token = parts.extensions.get::<Token>();
         Ok(Self {
-            may_trigger: !shared.mirrors.is_read_only()
+            may_trigger: !shared.mirror.is_read_only()
                 && token.is_none_or(|token| token.may_trigger),
             is_signed_in: token.is_some(),
         })

@@ -24,18 +24,18 @@ pub(super) fn route() -> Route {
 }
 
 async fn cancel(
-    State(Shared { mirrors, .. }): State<Shared>,
+    State(Shared { mirror, .. }): State<Shared>,
     Run(id): Run,
 ) -> Result<Response, ProblemDetails> {
-    if mirrors.is_read_only() {
+    if mirror.is_read_only() {
         let message = "This meter-sync was started read-only and ends no sync.";
         return Err(Failure::new(ErrorCode::ReadOnly, message).into());
     }
-    if mirrors.cancel(id) {
+    if mirror.cancel(id) {
         let location = AppendHeaders([(LOCATION, location(id))]);
         return Ok((StatusCode::ACCEPTED, location).into_response());
     }
-    let Some(run) = mirrors.run(id).await? else {
+    let Some(run) = mirror.run(id).await? else {
         return Err(request_arguments::no_such_run(id.to_string()));
     };
     let (code, detail, remedy) = match run.run.outcome {

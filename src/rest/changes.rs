@@ -44,15 +44,15 @@ pub(super) fn route() -> Route {
 }
 
 async fn list(
-    State(Shared { mirrors, .. }): State<Shared>,
+    State(Shared { mirror, .. }): State<Shared>,
     Run(id): Run,
     RequestArguments(mut given): RequestArguments,
 ) -> Result<Response, ProblemDetails> {
     let limit = given.integer("limit", LIMIT, LIMIT_DEFAULT)?;
     let after = given.integer("after", AFTER, *AFTER.start())?;
     given.finish()?;
-    let page = mirrors.changes(id, limit, after.into()).await?;
-    if page.changes.is_empty() && mirrors.run(id).await?.is_none() {
+    let page = mirror.changes(id, limit, after.into()).await?;
+    if page.changes.is_empty() && mirror.run(id).await?.is_none() {
         return Err(request_arguments::no_such_run(id.to_string()));
     }
     let next = page.next_after.map(|after| {

@@ -22,7 +22,7 @@ use super::route::{Route, RouteDescription};
 use crate::clock;
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::status::{Status, StatusQuery};
-use crate::mirrors::{Mirrors, RunProgress};
+use crate::mirrors::{Mirror, RunProgress};
 
 /// The most streams open at the same time. Each browser window that shows the status page keeps one open.
 const MAX_STREAMS: usize = 100;
@@ -82,13 +82,13 @@ pub(super) fn route() -> Route {
 
 async fn open(
     State(Shared {
-        mirrors, streams, ..
+        mirror, streams, ..
     }): State<Shared>,
 ) -> Response {
     let Ok(room) = Arc::clone(&streams.room).try_acquire_owned() else {
         return no_room();
     };
-    let events = events(mirrors, HEARTBEAT).take_until(streams.shutdown.cancelled_owned());
+    let events = events(mirror, HEARTBEAT).take_until(streams.shutdown.cancelled_owned());
     // Dropping the stream drops the permit, however the stream ends.
     let events = stream::unfold((events.boxed(), room), |(mut events, room)| async {
         Some((events.next().await?, (events, room)))
@@ -112,39 +112,39 @@ fn no_room() -> Response {
 
 type Sent = Result<Event, axum::Error>;
 
-fn events(mirrors: Mirrors, heartbeat: Duration) -> impl Stream<Item = Sent> + Send {
+fn events(mirror: Mirror, heartbeat: Duration) -> impl Stream<Item = Sent> + Send {
     let begun = async move {
-        let events = mirrors.events(); // subscribe before reading the status, so that no change is missed in between
-        let status = ask(&mirrors).await;
+        let events = mirror.events(); // subscribe before reading the status, so that no change is missed in between
+        let status = ask(&mirror).await;
         let first = status
             .iter()
             .map(|status| Ok(event("status", status)?.retry(RETRY)));
         let first: Vec<Sent> = first.collect();
         let further = stream::unfold(
-            (mirrors.clone(), events, status),
-            |(mirrors, mut events, last)| async move {
+            (mirror.clone(), events, status),
+            |(mirror, mut events, last)| async move {
                 events.outdated(last.as_ref()?).await;
-                let status = ask(&mirrors).await?;
+                let status = ask(&mirror).await?;
                 let event = event("status", &status);
-                Some((event, (mirrors, events, Some(status))))
+                Some((event, (mirror, events, Some(status))))
             },
         );
-        let others = stream::select(progress(&mirrors), heartbeats(heartbeat));
+        let others = stream::select(progress(&mirror), heartbeats(heartbeat));
         stream::iter(first).chain(stream::select(further, others))
     };
     begun.flatten_stream()
 }
 
 /// Reads the status. Never `None` in practice: reading it fails only if the query names an unknown run.
-async fn ask(mirrors: &Mirrors) -> Option<Status> {
+async fn ask(mirror: &Mirror) -> Option<Status> {
     let query = StatusQuery::default();
-    Box::pin(mirrors.status(&query)).await.ok()
+    Box::pin(mirror.status(&query)).await.ok()
 }
 
-fn progress(mirrors: &Mirrors) -> impl Stream<Item = Sent> + Send + use<> {
+fn progress(mirror: &Mirror) -> impl Stream<Item = Sent> + Send + use<> {
     let pauses =
         stream::iter(std::iter::once(Duration::ZERO).chain(std::iter::repeat(PROGRESS_PAUSE)));
-    stream::unfold((mirrors.follow(), pauses), |(mut run, mut pauses)| async {
+    stream::unfold((mirror.follow(), pauses), |(mut run, mut pauses)| async {
         tokio::time::sleep(pauses.next().await?).await;
         let progress: RunProgress = run.next().await?;
         Some((event("progress", &progress), (run, pauses)))
@@ -174,8 +174,9 @@ mod tests {
     async fn a_quiet_stream_begins_with_the_status_and_shows_that_it_is_alive() {
         let config = Config::load_from(&Settings::default(), &Environment::default());
         let mirrors =
-            Mirrors::new(config.expect("no databases"), TaskTracker::new()).expect("no pools");
-        let quiet = events(mirrors, Duration::from_millis(5)).take(3);
+            crate::mirrors::Mirrors::new(config.expect("no databases"), TaskTracker::new());
+        let mirror = mirrors.expect("no pools").only().cloned();
+        let quiet = events(mirror.expect("one mirror"), Duration::from_millis(5)).take(3);
         let body = Sse::new(quiet).into_response().into_body();
         let body = axum::body::to_bytes(body, 10_000).await.expect("an end");
         let text = String::from_utf8(body.to_vec()).expect("UTF-8");

@@ -69,27 +69,27 @@ struct TriggerResult {
 
 /// Handles `GET /api/local/meter-sync-status`.
 pub(crate) async fn status(
-    State(Shared { mirrors, .. }): State<Shared>,
+    State(Shared { mirror, .. }): State<Shared>,
 ) -> Result<Json<StatusBody>, (StatusCode, Json<TriggerBody>)> {
     let query = StatusQuery {
         history: HISTORY,
         ..StatusQuery::default()
     };
-    let status = mirrors.status(&query).await.map_err(failed)?;
+    let status = mirror.status(&query).await.map_err(failed)?;
     Ok(Json(status_body(&status)))
 }
 
 /// Handles `POST /api/local/meter-sync-trigger`: starts a sync and answers when it has ended. The sync goes on if the
 /// client disconnects.
 pub(crate) async fn trigger(
-    State(Shared { mirrors, wait, .. }): State<Shared>,
+    State(Shared { mirror, wait, .. }): State<Shared>,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
 ) -> (StatusCode, Json<TriggerBody>) {
     let mut request = Request::new(Trigger::Rest);
     request.actor = actor(token.as_deref(), &headers);
     request.trace = TraceId::of_headers(&headers);
-    match mirrors.request(request).await {
+    match mirror.request(request).await {
         Ok(Requested::Started(mut ticket)) => ended(ticket.wait(wait).await),
         Ok(Requested::Finished(report)) => ended(*report),
         Ok(Requested::AlreadyRunning(_)) => already_running(),

@@ -28,12 +28,12 @@ pub(super) fn route() -> Route {
 }
 
 async fn answer(
-    State(Shared { mirrors, .. }): State<Shared>,
+    State(Shared { mirror, .. }): State<Shared>,
     uri: Uri,
 ) -> Result<Json<MeterReport>, ProblemDetails> {
     let part = uri.path().strip_prefix(FOLDER).unwrap_or_default();
     let meter = match KeyText::parse(part) {
-        Some(key) => mirrors.meter(&key).await?,
+        Some(key) => mirror.meter(&key).await?,
         None => None,
     };
     meter.map(Json).ok_or_else(|| no_such_meter(part))

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::json_schema;
 
 use crate::config::Config;
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use crate::shutdown::Shutdown;
 use events::Streams;
 use route::{Route, RouteDescription};
@@ -47,7 +47,7 @@ const RUN_MARGIN: Duration = Duration::from_secs(30);
 /// The state that handlers share.
 #[derive(Clone, Debug)]
 struct Shared {
-    mirrors: Mirrors,
+    mirror: Mirror,
     /// How long the legacy trigger endpoint waits for the end of the run that it started.
     wait: Duration,
     streams: Streams,
@@ -55,18 +55,18 @@ struct Shared {
     description: Bytes,
 }
 
-/// The handlers of the health checks take only `Mirrors` as state.
-impl FromRef<Shared> for Mirrors {
+/// The handlers of the health checks take only `Mirror` as state.
+impl FromRef<Shared> for Mirror {
     fn from_ref(shared: &Shared) -> Self {
-        shared.mirrors.clone()
+        shared.mirror.clone()
     }
 }
 
 /// The routes of the API, the legacy routes and the health checks. `shutdown` ends the open event streams.
-pub(crate) fn routes(config: &Config, mirrors: Mirrors, shutdown: &Shutdown) -> Router {
+pub(crate) fn routes(config: &Config, mirror: Mirror, shutdown: &Shutdown) -> Router {
     let table = table();
     let shared = Shared {
-        mirrors,
+        mirror,
         wait: config.limits.run_timeout.saturating_add(RUN_MARGIN),
         streams: Streams::new(shutdown.token()),
         description: openapi::describe(&table, config.requires_token()),

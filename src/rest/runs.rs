@@ -50,14 +50,14 @@ pub(super) fn list_route() -> Route {
 }
 
 async fn list(
-    State(Shared { mirrors, .. }): State<Shared>,
+    State(Shared { mirror, .. }): State<Shared>,
     RequestArguments(given): RequestArguments,
 ) -> Result<Response, ProblemDetails> {
     let query = read(given)?;
     let missing = || {
         request_arguments::no_such_run(query.before.map(|id| id.to_string()).unwrap_or_default())
     };
-    let page = mirrors.list(&query).await?.ok_or_else(missing)?;
+    let page = mirror.list(&query).await?.ok_or_else(missing)?;
     let next = page.next_before.map(|before| {
         let (limit, show) = (query.limit, query.show.as_str());
         format!("<{PATH}?limit={limit}&show={show}&before={before}>; rel=\"next\"")
@@ -99,13 +99,13 @@ pub(super) fn route() -> Route {
 }
 
 async fn one(
-    State(Shared { mirrors, .. }): State<Shared>,
+    State(Shared { mirror, .. }): State<Shared>,
     Run(id): Run,
     RequestArguments(mut given): RequestArguments,
 ) -> Result<Json<RunDetail>, ProblemDetails> {
     given.choice("notice", &Notice::ALL.map(Notice::as_str))?;
     given.finish()?;
-    let run = mirrors.run(id).await?;
+    let run = mirror.run(id).await?;
     run.map(Json)
         .ok_or_else(|| request_arguments::no_such_run(id.to_string()))
 }

@@ -32,11 +32,11 @@ pub(super) fn route() -> Route {
 }
 
 async fn answer(
-    State(Shared { mirrors, .. }): State<Shared>,
+    State(Shared { mirror, .. }): State<Shared>,
     RequestArguments(given): RequestArguments,
 ) -> Result<Json<Status>, ProblemDetails> {
     let query = read(given)?;
-    let status = mirrors.status(&query).await;
+    let status = mirror.status(&query).await;
     // Reading the status fails only if `run_id` names an unknown run.
     let id = query.run_id.map(|id| id.to_string()).unwrap_or_default();
     status

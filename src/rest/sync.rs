@@ -72,7 +72,7 @@ pub(super) fn route() -> Route {
 }
 
 async fn start(
-    State(Shared { mirrors, .. }): State<Shared>,
+    State(Shared { mirror, .. }): State<Shared>,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
     body: Body,
@@ -82,7 +82,7 @@ async fn start(
     let mut request = read(&headers, &body)?;
     request.actor = actor(token.as_deref(), &headers);
     let preferred = wait(&headers);
-    let report = match mirrors.request(request).await? {
+    let report = match mirror.request(request).await? {
         Requested::Started(mut ticket) => ticket.wait(preferred.unwrap_or_default()).await,
         Requested::AlreadyRunning(report) | Requested::Finished(report) => *report,
     };
@@ -90,7 +90,7 @@ async fn start(
         let applied = format!("wait={}", wait.as_secs());
         AppendHeaders([(PREFERENCE_APPLIED, applied)])
     });
-    let report = mirrors.report_with_names(report).await;
+    let report = mirror.report_with_names(report).await;
     Ok((applied, answer(report)?).into_response())
 }
 

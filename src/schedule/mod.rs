@@ -28,7 +28,7 @@ use tracing::{info, warn};
 use crate::config::Schedule;
 use crate::error::ErrorCode;
 use crate::mirrors::run::report::RunState;
-use crate::mirrors::{Claim, Mirrors, Request, Requested, Ticket};
+use crate::mirrors::{Claim, Mirror, Request, Requested, Ticket};
 use crate::model::Trigger;
 use slot::Slot;
 
@@ -62,36 +62,36 @@ impl Pace {
 /// configured.
 ///
 /// Does not wait at shutdown for a run in progress, which belongs to `mirrors`.
-pub async fn run(schedule: Schedule, pace: Pace, mirrors: Mirrors, shutdown: CancellationToken) {
-    if mirrors.is_read_only() || !mirrors.is_configured() {
+pub async fn run(schedule: Schedule, pace: Pace, mirror: Mirror, shutdown: CancellationToken) {
+    if mirror.is_read_only() || !mirror.is_configured() {
         info!("the schedule is off: this process is read-only or not configured");
         return;
     }
     info!(
         schedule = %schedule.describe(),
-        next_run_at = schedule.next_after(mirrors.now()).map(tracing::field::display),
+        next_run_at = schedule.next_after(mirror.now()).map(tracing::field::display),
         "the schedule is on"
     );
-    let slots = follow(&schedule, pace, &mirrors);
+    let slots = follow(&schedule, pace, &mirror);
     if shutdown.run_until_cancelled(slots).await.is_none() {
-        mirrors.set_waiting(None);
+        mirror.set_waiting(None);
     }
 }
 
 /// Serves one slot after the other, for ever.
-async fn follow(schedule: &Schedule, pace: Pace, mirrors: &Mirrors) {
+async fn follow(schedule: &Schedule, pace: Pace, mirror: &Mirror) {
     let seed = RandomState::new();
     let mut trigger = Trigger::Startup;
     let mut handled = None;
     loop {
-        let now = mirrors.now();
+        let now = mirror.now();
         if let Some(slot) = slot::due(schedule, handled, now) {
             let start = if trigger == Trigger::Startup {
                 slot.starts
             } else {
                 slot.delayed_start(pace.jitter, &seed)
             };
-            serve(&slot, start, (trigger, pace), mirrors).await;
+            serve(&slot, start, (trigger, pace), mirror).await;
             handled = Some(slot.starts);
         } else {
             let next = schedule.next_after(now);
@@ -106,18 +106,18 @@ async fn serve(
     slot: &Slot,
     start: DateTime<Utc>,
     (trigger, pace): (Trigger, Pace),
-    mirrors: &Mirrors,
+    mirror: &Mirror,
 ) {
     let is_ours =
-        sleep_within(slot, start, mirrors).await && claim(slot, (true, pace), mirrors).await;
+        sleep_within(slot, start, mirror).await && claim(slot, (true, pace), mirror).await;
     if !is_ours {
         return;
     }
     let mut delays = slot::retry_delays(pace.first_retry);
-    while let Some(code) = attempt(trigger, mirrors).await {
-        let again = code.is_transient() && wait_for_retry(slot, code, &mut delays, mirrors).await;
+    while let Some(code) = attempt(trigger, mirror).await {
+        let again = code.is_transient() && wait_for_retry(slot, code, &mut delays, mirror).await;
         // Another process may have taken over the slot while we waited.
-        if !again || !claim(slot, (false, pace), mirrors).await {
+        if !again || !claim(slot, (false, pace), mirror).await {
             return;
         }
     }
@@ -125,28 +125,28 @@ async fn serve(
 
 /// Claims the slot and returns whether this process must run it. Retries until the local database answers or the slot
 /// is over. If another process has the slot, waits until that process has run it, or until this one can take it over.
-async fn claim(slot: &Slot, (mut is_first, pace): (bool, Pace), mirrors: &Mirrors) -> bool {
+async fn claim(slot: &Slot, (mut is_first, pace): (bool, Pace), mirror: &Mirror) -> bool {
     let mut delays = slot::retry_delays(pace.first_retry);
     loop {
         let claimed = match is_first {
-            true => mirrors.claim_slot(slot.starts).await,
-            false => mirrors.claim_slot_again(slot.starts).await,
+            true => mirror.claim_slot(slot.starts).await,
+            false => mirror.claim_slot_again(slot.starts).await,
         };
         match claimed {
             Ok(Claim::Ours) => return true,
             Ok(Claim::Served) => return false,
             Ok(Claim::Pending) => {
                 let next = delays.next();
-                let next = next.and_then(|delay| slot.next_try(mirrors.now(), delay));
+                let next = next.and_then(|delay| slot.next_try(mirror.now(), delay));
                 let Some(next) = next else { return false };
-                if !sleep_within(slot, next, mirrors).await {
+                if !sleep_within(slot, next, mirror).await {
                     return false;
                 }
             }
             Err(failure) => {
                 warn!(slot = %slot.starts, error = %failure, "the slot could not be claimed");
                 is_first = false;
-                if !wait_for_retry(slot, failure.code, &mut delays, mirrors).await {
+                if !wait_for_retry(slot, failure.code, &mut delays, mirror).await {
                     return false;
                 }
             }
@@ -155,8 +155,8 @@ async fn claim(slot: &Slot, (mut is_first, pace): (bool, Pace), mirrors: &Mirror
 }
 
 /// Waits for one run to end and returns the code of its error, if any. The run itself is logged by `mirrors`.
-async fn attempt(trigger: Trigger, mirrors: &Mirrors) -> Option<ErrorCode> {
-    match mirrors.request(Request::new(trigger)).await {
+async fn attempt(trigger: Trigger, mirror: &Mirror) -> Option<ErrorCode> {
+    match mirror.request(Request::new(trigger)).await {
         Ok(Requested::Started(mut ticket)) => outcome(&mut ticket).await,
         Ok(Requested::AlreadyRunning(_)) => Some(ErrorCode::AlreadyRunning),
         Ok(Requested::Finished(report)) => report.error.map(|error| error.code),
@@ -183,17 +183,17 @@ async fn wait_for_retry(
     slot: &Slot,
     code: ErrorCode,
     delays: &mut impl Iterator<Item = Duration>,
-    mirrors: &Mirrors,
+    mirror: &Mirror,
 ) -> bool {
     let delay = delays.next();
-    let Some(next) = delay.and_then(|delay| slot.next_try(mirrors.now(), delay)) else {
+    let Some(next) = delay.and_then(|delay| slot.next_try(mirror.now(), delay)) else {
         info!(slot = %slot.starts, error.code = %code, "no time is left in the slot for a retry");
         return false;
     };
     info!(slot = %slot.starts, error.code = %code, retry_at = %next, "the slot will be tried again");
-    mirrors.set_waiting(Some(next));
-    let in_time = sleep_within(slot, next, mirrors).await;
-    mirrors.set_waiting(None);
+    mirror.set_waiting(Some(next));
+    let in_time = sleep_within(slot, next, mirror).await;
+    mirror.set_waiting(None);
     in_time
 }
 
@@ -201,16 +201,16 @@ async fn wait_for_retry(
 ///
 /// This machine's clock may be set during the sleep, so the local database's clock is read at the end. If that fails,
 /// the claim that follows is retried.
-async fn sleep_within(slot: &Slot, until: DateTime<Utc>, mirrors: &Mirrors) -> bool {
+async fn sleep_within(slot: &Slot, until: DateTime<Utc>, mirror: &Mirror) -> bool {
     let goes_on = |now| slot.holds(now) && now < until;
     loop {
-        let now = mirrors.now();
+        let now = mirror.now();
         if goes_on(now) {
             tokio::time::sleep(sleep_length(now, Some(until))).await;
             continue;
         }
-        let is_seen = mirrors.look_at_the_clock().await.is_ok();
-        let now = mirrors.now();
+        let is_seen = mirror.look_at_the_clock().await.is_ok();
+        let now = mirror.now();
         if !(is_seen && goes_on(now)) {
             return slot.holds(now);
         }

@@ -9,7 +9,7 @@ use meter_sync::model::Trigger;
 use serde_json::json;
 
 use crate::support::postgres::pair_in;
-use crate::support::site::{Site, config, finish, mirrors, rows, settings};
+use crate::support::site::{Site, config, finish, mirror, rows, settings};
 
 async fn check(settings: &Settings) -> Vec<Finding> {
     check::run(&config(settings)).await
@@ -259,7 +259,7 @@ async fn a_table_of_another_tenants_meters_is_found_as_a_sync_finds_it() {
     site.sync().await;
     let other = site.settings().with(Setting::TenantId, "8");
     let findings = check(&other).await;
-    let refused = finish(&mirrors(&other), Request::new(Trigger::Cli)).await;
+    let refused = finish(&mirror(&other), Request::new(Trigger::Cli)).await;
     let Verdict::Failed(found) = verdict(&findings, "tenant") else {
         panic!("{findings:#?}")
     };

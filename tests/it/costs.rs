@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 
 use crate::support::postgres::{connect, start_pair};
 use crate::support::program::{self, Running};
-use crate::support::site::{REMOTE_SCHEMA, Site, finish, mirrors, settings};
+use crate::support::site::{REMOTE_SCHEMA, Site, finish, mirror, settings};
 use crate::support::wait::until;
 
 /// A pair of servers that no other test writes to.
@@ -53,7 +53,7 @@ impl Quiet {
 
     async fn sync(&self, request: Request) -> RunReport {
         let settings = settings(&self.urls[0], &self.urls[1]).with(Setting::TenantId, "7");
-        let report = finish(&mirrors(&settings), request).await;
+        let report = finish(&mirror(&settings), request).await;
         self.settle().await;
         report
     }

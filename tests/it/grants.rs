@@ -8,7 +8,7 @@ use meter_sync::mirrors::Request;
 use meter_sync::model::{Outcome, Permission, Trigger};
 use serde_json::json;
 
-use crate::support::site::{Site, config, finish, mirrors, rows};
+use crate::support::site::{Site, config, finish, mirror, rows};
 
 /// The statements of the document for the remote and for the local side.
 fn documented() -> [Vec<String>; 2] {
@@ -90,7 +90,7 @@ impl Guarded {
 
     /// What a sync by these roles comes to.
     async fn outcome(&self) -> Option<Outcome> {
-        let run = finish(&mirrors(&self.settings()), Request::new(Trigger::Cli)).await;
+        let run = finish(&mirror(&self.settings()), Request::new(Trigger::Cli)).await;
         println!("{run:#?}");
         run.outcome
     }
@@ -118,7 +118,7 @@ async fn the_documented_grants_are_enough() {
     guarded.site.on_remote(change).await;
     let mut request = Request::new(Trigger::Cli);
     request.allow.mass_deactivation = Permission::Any;
-    let run = finish(&mirrors(&guarded.settings()), request).await;
+    let run = finish(&mirror(&guarded.settings()), request).await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
     let shown = "select id, name, active from meter order by id";
     assert_eq!(

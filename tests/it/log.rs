@@ -44,7 +44,7 @@ async fn look(site: &Site, history: u32) {
         history,
         ..StatusQuery::default()
     };
-    let status = site.mirrors.status(&query).await.expect("a status");
+    let status = site.mirror.status(&query).await.expect("a status");
     assert!(status.last_success_at.is_some(), "{status:#?}");
     for (show, count) in [(Show::All, 20), (Show::Problems, 20), (Show::Changes, 0)] {
         let query = RunsQuery {
@@ -53,7 +53,7 @@ async fn look(site: &Site, history: u32) {
             show,
         };
         let page = site
-            .mirrors
+            .mirror
             .list(&query)
             .await
             .expect("a page")
@@ -94,7 +94,7 @@ async fn the_next_page_reads_no_more_of_the_log_than_it_shows() {
             show: Show::All,
         };
         for _ in 0..2 {
-            let page = site.mirrors.list(&query).await.expect("a page");
+            let page = site.mirror.list(&query).await.expect("a page");
             let page = page.expect("runs");
             assert_eq!(page.runs.len(), 25);
             query.before = page.next_before;

@@ -5,7 +5,7 @@ use meter_sync::mirrors::Request;
 use meter_sync::model::{Counts, Outcome, Trigger};
 
 use crate::support::postgres::{binaries, connect, postgres_18, start_server};
-use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, finish, mirrors, rows, settings};
+use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, finish, mirror, rows, settings};
 
 const METERS: &str = "
     insert into meter (id, tenant_id, name, port, ip, register_map, created_at) values
@@ -18,7 +18,7 @@ async fn sync_between(remote: &Server, local: &Server) {
     there.batch_execute(REMOTE_SCHEMA).await.unwrap();
     there.batch_execute(METERS).await.unwrap();
     here.batch_execute(LOCAL_SCHEMA).await.unwrap();
-    let runs = mirrors(&settings(&remote_url, &local_url));
+    let runs = mirror(&settings(&remote_url, &local_url));
     let first = finish(&runs, Request::new(Trigger::Cli)).await;
     assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
     assert_eq!(

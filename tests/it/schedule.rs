@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use meter_sync::config::{Schedule, Setting, Settings};
 use meter_sync::embedded::Server;
 use meter_sync::mirrors::state::status::{ActivityState, Status, StatusQuery};
-use meter_sync::mirrors::{Claim, Mirrors, Request, Requested};
+use meter_sync::mirrors::{Claim, Mirror, Request, Requested};
 use meter_sync::model::Trigger;
 use meter_sync::schedule::{self, Pace};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::held::{self, Held};
 use crate::support::postgres::{connect, start_pair};
-use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, mirrors, rows, settings};
+use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, mirror, rows, settings};
 use crate::support::wait::{self, recently};
 
 /// One slot for as long as any test runs.
@@ -28,18 +28,18 @@ const QUICK: Pace = Pace {
 };
 
 /// A process's loop; it ends when the guard is dropped.
-fn start(line: &str, settings: &Settings) -> (Mirrors, DropGuard) {
-    let mirrors = mirrors(settings);
+fn start(line: &str, settings: &Settings) -> (Mirror, DropGuard) {
+    let mirror = mirror(settings);
     let stop = CancellationToken::new();
     let line = Schedule::parse(line, Tz::UTC).expect("a schedule");
-    let slots = schedule::run(line, QUICK, mirrors.clone(), stop.clone());
+    let slots = schedule::run(line, QUICK, mirror.clone(), stop.clone());
     #[expect(clippy::disallowed_methods, reason = "the guard ends it")]
     tokio::spawn(slots);
-    (mirrors, stop.drop_guard())
+    (mirror, stop.drop_guard())
 }
 
-async fn status(mirrors: &Mirrors) -> Status {
-    let status = mirrors.status(&StatusQuery::default()).await;
+async fn status(mirror: &Mirror) -> Status {
+    let status = mirror.status(&StatusQuery::default()).await;
     status.expect("a status")
 }
 
@@ -131,11 +131,11 @@ async fn each_slot_is_run_by_one_of_three_processes() {
 async fn a_claim_may_be_repeated_by_its_claimant_alone() {
     let site = Site::new().await;
     let slot = recently();
-    let other = mirrors(&site.settings());
-    assert_eq!(site.mirrors.claim_slot(slot).await, Ok(Claim::Ours));
-    assert_eq!(site.mirrors.clone().claim_slot(slot).await, Ok(Claim::Ours));
+    let other = mirror(&site.settings());
+    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(site.mirror.clone().claim_slot(slot).await, Ok(Claim::Ours));
     assert_eq!(other.claim_slot(slot).await, Ok(Claim::Pending));
-    assert_eq!(site.mirrors.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
     assert_eq!(number(&site, SLOTS).await, Some(1));
 }
 
@@ -148,11 +148,11 @@ const LEFT_BEHIND: &str =
 async fn a_slot_whose_process_died_in_its_run_is_taken_over_once() {
     let site = Site::new().await;
     let slot = recently();
-    let (dead, late) = (mirrors(&site.settings()), mirrors(&site.settings()));
+    let (dead, late) = (mirror(&site.settings()), mirror(&site.settings()));
     assert_eq!(dead.claim_slot(slot).await, Ok(Claim::Ours));
-    assert_eq!(site.mirrors.claim_slot(slot).await, Ok(Claim::Pending));
+    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Pending));
     site.on_local(LEFT_BEHIND).await;
-    assert_eq!(site.mirrors.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
     assert_eq!(dead.claim_slot(slot).await, Ok(Claim::Pending));
     assert_eq!(late.claim_slot(slot).await, Ok(Claim::Pending));
     site.sync().await;
@@ -163,30 +163,30 @@ async fn a_slot_whose_process_died_in_its_run_is_taken_over_once() {
 async fn a_slot_whose_process_died_before_its_run_is_taken_over_after_a_while() {
     let site = Site::new().await;
     let slot = recently();
-    let dead = mirrors(&site.settings());
+    let dead = mirror(&site.settings());
     assert_eq!(dead.claim_slot(slot).await, Ok(Claim::Ours));
     site.dry_run().await;
-    assert_eq!(site.mirrors.claim_slot(slot).await, Ok(Claim::Pending));
+    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Pending));
     let later = "update meter_sync.meter_sync_slot set claimed_at = claimed_at - interval '31 s'";
     site.on_local(later).await;
-    assert_eq!(site.mirrors.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
 }
 
 #[tokio::test]
 async fn a_slot_whose_run_goes_on_is_left_alone() {
     let site = Site::new().await;
     let slot = recently();
-    let other = mirrors(&site.settings());
+    let other = mirror(&site.settings());
     assert_eq!(other.claim_slot(slot).await, Ok(Claim::Ours));
     site.on_local("update meter_sync.meter_sync_slot set claimed_at = '2026-01-01'")
         .await;
     let held = Held::new(&site).await;
     let run = other.request(Request::new(Trigger::Schedule)).await;
     assert!(matches!(run, Ok(Requested::Started(_))), "{run:?}");
-    assert_eq!(site.mirrors.claim_slot(slot).await, Ok(Claim::Pending));
+    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Pending));
     held.release().await;
     held::outcomes(&site).await;
-    assert_eq!(site.mirrors.claim_slot(slot).await, Ok(Claim::Served));
+    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Served));
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn slots_of_more_than_a_month_ago_are_forgotten() {
         ("2026-10-05T00:00:00Z", 2),
     ] {
         let slot = slot.parse().expect("a time");
-        assert_eq!(site.mirrors.claim_slot(slot).await, Ok(Claim::Ours));
+        assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
         assert_eq!(number(&site, SLOTS).await, Some(held));
     }
 }
@@ -225,18 +225,18 @@ async fn a_failure_that_will_not_pass_by_itself_is_left_to_the_next_slot() {
 async fn a_run_that_was_cancelled_is_left_to_the_next_slot() {
     let site = Site::new().await;
     let held = Held::new(&site).await;
-    let (mirrors, _stop) = start(YEARLY, &site.settings());
+    let (mirror, _stop) = start(YEARLY, &site.settings());
     held::running(&site).await;
-    let running = status(&mirrors).await.running.expect("a run");
-    assert!(mirrors.cancel(running.run_id));
-    let over = async || status(&mirrors).await.running.is_none();
+    let running = status(&mirror).await.running.expect("a run");
+    assert!(mirror.cancel(running.run_id));
+    let over = async || status(&mirror).await.running.is_none();
     wait::until("the run is over", over).await;
     held.release().await;
     // A retry would be due within the first of these looks.
     let mut looks = tokio::time::interval(QUICK.first_retry);
     for _ in 0..20 {
         looks.tick().await;
-        assert_eq!(status(&mirrors).await.activity, ActivityState::Idle);
+        assert_eq!(status(&mirror).await.activity, ActivityState::Idle);
     }
     assert_eq!(held::outcomes(&site).await, json!(["interrupted"]));
 }
@@ -249,7 +249,7 @@ async fn a_read_only_or_unconfigured_process_has_no_schedule() {
         Settings::default(),
     ] {
         let line = Schedule::parse(EACH_SECOND, Tz::UTC).expect("a schedule");
-        let slots = schedule::run(line, QUICK, mirrors(&settings), CancellationToken::new());
+        let slots = schedule::run(line, QUICK, mirror(&settings), CancellationToken::new());
         let ended = tokio::time::timeout(Duration::from_secs(10), slots).await;
         assert!(ended.is_ok(), "{settings:?}");
     }
@@ -272,15 +272,15 @@ async fn servers() -> (Server, Server, Settings) {
     (remote, local, settings)
 }
 
-async fn waiting(mirrors: &Mirrors) {
-    let waiting = async || status(mirrors).await.activity == ActivityState::Waiting;
+async fn waiting(mirror: &Mirror) {
+    let waiting = async || status(mirror).await.activity == ActivityState::Waiting;
     wait::until("the slot waits for a retry", waiting).await;
 }
 
 /// The outcomes in the log and the number of slots, once a run has succeeded.
-async fn served(mirrors: &Mirrors, local: &Server) -> (Value, Value) {
+async fn served(mirror: &Mirror, local: &Server) -> (Value, Value) {
     let succeeded = async || {
-        let status = status(mirrors).await;
+        let status = status(mirror).await;
         status.last_success_at.is_some() && status.activity == ActivityState::Idle
     };
     wait::until("a run has succeeded", succeeded).await;
@@ -294,10 +294,10 @@ async fn served(mirrors: &Mirrors, local: &Server) -> (Value, Value) {
 async fn a_slot_whose_remote_is_down_is_tried_again_until_it_is_up() {
     let (mut remote, local, settings) = servers().await;
     remote.stop_immediately().await.expect("stop");
-    let (mirrors, _stop) = start(YEARLY, &settings);
-    waiting(&mirrors).await;
+    let (mirror, _stop) = start(YEARLY, &settings);
+    waiting(&mirror).await;
     remote.restart().await.expect("start");
-    let (log, slots) = served(&mirrors, &local).await;
+    let (log, slots) = served(&mirror, &local).await;
     assert_eq!(slots, 1);
     let log = log.as_array().expect("rows");
     assert_eq!(
@@ -314,10 +314,10 @@ async fn a_slot_whose_remote_is_down_is_tried_again_until_it_is_up() {
 async fn a_slot_whose_local_database_is_down_gets_its_run_when_it_is_back() {
     let (_remote, mut local, settings) = servers().await;
     local.stop_immediately().await.expect("stop");
-    let (mirrors, _stop) = start(YEARLY, &settings);
-    waiting(&mirrors).await;
+    let (mirror, _stop) = start(YEARLY, &settings);
+    waiting(&mirror).await;
     local.restart().await.expect("start");
-    let (log, slots) = served(&mirrors, &local).await;
+    let (log, slots) = served(&mirror, &local).await;
     assert_eq!(
         (slots, log),
         (
@@ -331,7 +331,7 @@ async fn a_slot_whose_local_database_is_down_gets_its_run_when_it_is_back() {
 async fn a_claim_names_host_and_process() {
     let site = Site::new().await;
     let slot = recently();
-    assert_eq!(site.mirrors.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
     let claimed = site
         .local
         .query_one("select claimed_by from meter_sync.meter_sync_slot", &[]);

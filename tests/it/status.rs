@@ -10,12 +10,12 @@ use meter_sync::model::{Outcome, Trigger};
 use tokio_postgres::Client;
 
 use super::support::postgres::{binaries, connect, start_pair, start_server};
-use super::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, finish, mirrors, rows, settings};
+use super::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, finish, mirror, rows, settings};
 use super::support::wait;
 
 async fn status(site: &Site) -> Status {
     let query = StatusQuery::default();
-    site.mirrors.status(&query).await.expect("a status")
+    site.mirror.status(&query).await.expect("a status")
 }
 
 fn counts(active: i64, inactive: i64) -> Option<MeterCounts> {
@@ -100,7 +100,7 @@ async fn an_unchanged_database_is_not_asked_twice() {
     let [remote, local] = [connect(&urls[0]).await, connect(&urls[1]).await];
     remote.batch_execute(REMOTE_SCHEMA).await.expect("tables");
     local.batch_execute(LOCAL_SCHEMA).await.expect("tables");
-    let runs = mirrors(&settings(&urls[0], &urls[1]));
+    let runs = mirror(&settings(&urls[0], &urls[1]));
     let run = finish(&runs, Request::new(Trigger::Cli)).await;
     assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
     // only a status that asks ends with a rollback, and its connection tells of it when it closes
@@ -147,7 +147,7 @@ fn told(status: &Status) -> Option<(i64, i64)> {
 async fn many_meters_are_not_counted_for_each_status_though_others_write() {
     let site = large().await;
     let query = StatusQuery::default();
-    let at_once = (0..20).map(|_| site.mirrors.status(&query));
+    let at_once = (0..20).map(|_| site.mirror.status(&query));
     for status in futures_util::future::join_all(at_once).await {
         assert_eq!(told(&status.expect("a status")), Some((2, MANY)));
     }
@@ -163,11 +163,11 @@ async fn many_meters_are_not_counted_for_each_status_though_others_write() {
     assert!(counted_at.is_none_or(|at| at < before), "{counted_at:?}");
     let Site {
         local,
-        mirrors,
+        mirror,
         pair,
         ..
     } = site;
-    drop(mirrors);
+    drop(mirror);
     no_connections_but(&local).await;
     let read = "select seq_tup_read from pg_stat_user_tables where relname = 'meter'";
     let read = rows(&local, read).await[0]["seq_tup_read"].as_i64();
@@ -211,7 +211,7 @@ async fn many_meters_are_counted_anew_after_a_run_of_any_process() {
     assert_eq!(status(&site).await.meters, counts(2, MANY));
     // a run that fails is soon over, and has ended all the same
     site.on_remote("alter table meter rename to gone").await;
-    for (id, process) in (1..).zip([site.mirrors.clone(), mirrors(&site.settings())]) {
+    for (id, process) in (1..).zip([site.mirror.clone(), mirror(&site.settings())]) {
         let others = format!("update meter set active = false where id = {id}");
         site.on_local(&others).await;
         let old = status(&site).await.meters.expect("a count");
@@ -231,7 +231,7 @@ async fn a_local_standby_is_called_one() {
     server.stop_immediately().await.expect("stopped");
     server.restart().await.expect("a standby");
     let url = server.url("postgres");
-    let status = mirrors(&settings("postgres://nobody@127.0.0.1:1/none", &url))
+    let status = mirror(&settings("postgres://nobody@127.0.0.1:1/none", &url))
         .status(&StatusQuery::default())
         .await
         .expect("a status");
@@ -281,7 +281,7 @@ async fn a_success_behind_many_failures_is_told_however_few_runs_are_listed() {
             history,
             ..StatusQuery::default()
         };
-        let told = site.mirrors.status(&query).await.expect("a status");
+        let told = site.mirror.status(&query).await.expect("a status");
         assert_eq!(told.history.len(), (history as usize).min(8));
         assert_eq!(told.last_success_at, Some(succeeded), "{history}");
         let last = told.last_run.and_then(|run| run.outcome);

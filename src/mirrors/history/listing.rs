@@ -12,7 +12,7 @@ use crate::mirrors::local_table::{self, LocalTable, Scope};
 use crate::mirrors::run::{lock, log, report};
 use crate::mirrors::state::status::RunRecord;
 use crate::mirrors::tenant::Tenant;
-use crate::mirrors::{Mirrors, tenant};
+use crate::mirrors::{Mirror, tenant};
 
 /// Which past runs to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ const REJECTED: u32 = 100_000;
 /// The name of the transactions that read the log.
 const HISTORY: &str = "history";
 
-impl Mirrors {
+impl Mirror {
     /// Lists the runs of the configured tenant and table, newest first, including the run in progress. Returns `None`
     /// if the log does not have the run given as `before`.
     pub async fn list(&self, query: &RunsQuery) -> Result<Option<RunsPage>, Failure> {
@@ -220,7 +220,7 @@ impl Mirrors {
         if !migrations::exist(tx).await? {
             return Ok(None);
         }
-        let mapping = &self.config().mapping;
+        let mapping = self.mapping();
         let table = local_table::find(tx, mapping).await?;
         let tenant = tenant::known(tx, mapping, &table).await?;
         Ok(Some(Log { table, tenant }))

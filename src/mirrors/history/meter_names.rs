@@ -3,10 +3,10 @@
 use crate::error::Failure;
 use crate::model::{Change, Fields};
 
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use crate::mirrors::run::report::RunReport;
 
-impl Mirrors {
+impl Mirror {
     /// Adds the name of its meter to each change: from the change if it has one, else from the local table. If the
     /// table cannot be read, changes stay without names, which only help the reader.
     pub async fn with_names(&self, mut changes: Vec<Change>) -> Vec<Change> {

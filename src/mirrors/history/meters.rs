@@ -13,7 +13,7 @@ use crate::model::{Action, Fields, RunId, held_back};
 use super::active_text;
 use super::cursor::{self, ChangeCursor};
 pub use super::key_text::KeyText;
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use crate::mirrors::local_table::{self, LocalTable, Scope};
 use crate::mirrors::tenant::{self, NoTenant};
 
@@ -92,12 +92,12 @@ pub(in crate::mirrors) struct Meters {
     pub(in crate::mirrors) active: String,
 }
 
-impl Mirrors {
+impl Mirror {
     /// Returns the meter with this key; `None` if neither the local table nor the log has it.
     pub async fn meter(&self, key: &KeyText) -> Result<Option<MeterReport>, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let meters = self.meters(tx).await?;
-            let active = &self.config().mapping.active_column;
+            let active = &self.mapping().active_column;
             Ok(meters.find(tx, key, active).await?)
         };
         self.local()?.read("meter", read).await
@@ -118,7 +118,7 @@ impl Mirrors {
     }
 
     pub(in crate::mirrors) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
-        let mapping = &self.config().mapping;
+        let mapping = self.mapping();
         let table = local_table::find(tx, mapping).await?;
         let tenant = match tenant::resolve(tx, mapping, &table).await {
             Ok(tenant) => tenant,

@@ -8,7 +8,6 @@ use crate::model::{
     Action, Change, Counts, HeldBack, Outcome, PhaseTime, Rejection, RunId, TenantId, Trigger,
 };
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use tokio_postgres::Row;
 
 use super::local_table::{LocalTable, Scope};
@@ -124,7 +123,7 @@ pub(super) async fn newest(
 ) -> Result<Vec<RunRecord>, DbError> {
     let sql = format!("-- list runs\n{}", runs(table, tenant, ""));
     let [table, tenant] = of(table, tenant);
-    let params = [table, tenant, param::bigint(limit.into())];
+    let params = [table, tenant, param::bigint(i64::from(limit))];
     Ok(tx.query(&sql, &params).await?.iter().map(record).collect())
 }
 
@@ -148,7 +147,7 @@ pub(super) async fn page(
     let params = [
         table,
         tenant,
-        param::bigint(query.limit.into()),
+        param::bigint(i64::from(query.limit)),
         param::uuid(query.before.map(RunId::as_uuid)),
     ];
     Ok(tx.query(&sql, &params).await?.iter().map(record).collect())
@@ -321,7 +320,7 @@ pub(super) async fn changes_after(
 ) -> Result<Vec<(i64, Change)>, DbError> {
     let params = [
         param::uuid(id.as_uuid()),
-        param::bigint(limit.into()),
+        param::bigint(i64::from(limit)),
         param::bigint(after),
     ];
     let sql = |text| {
@@ -387,7 +386,7 @@ fn record(row: &Row) -> RunRecord {
 
 fn failure(row: &Row) -> Option<Failure> {
     let code: String = row.get::<_, Option<String>>("error_code")?;
-    let code = serde_json::from_value(Value::String(code)).unwrap_or(ErrorCode::Unknown);
+    let code = ErrorCode::read(&code);
     let message: Option<String> = row.get("error_message");
     let remedy: Option<String> = row.get("error_remedy");
     // Remedies of earlier versions named an option that passes the brake. Only people may use it.

@@ -12,7 +12,7 @@ use super::listing::{RunsQuery, Show};
 use super::meters::{KeyText, MeterReport, Meters};
 use super::search::{MATCHES, MeterMatch};
 use super::since::{self, ChangesSince};
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use crate::mirrors::local_table::Scope;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::words;
@@ -37,7 +37,7 @@ enum Looked {
     Nothing,
 }
 
-impl Mirrors {
+impl Mirror {
     /// Returns the status with the answer to a question. Fails only if a run named in the question is not in the log.
     /// If the local database cannot be read, the reason is added as a warning.
     pub async fn answer(&self, question: &Question) -> Result<Status, Failure> {
@@ -208,7 +208,7 @@ impl Mirrors {
         meters: &Meters,
         (key, question): (&KeyText, &Question),
     ) -> Result<Option<MeterReport>, DbError> {
-        let active = &self.config().mapping.active_column;
+        let active = &self.mapping().active_column;
         let Some(mut report) = meters.find(tx, key, active).await? else {
             return Ok(None);
         };

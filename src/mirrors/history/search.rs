@@ -10,7 +10,7 @@ use crate::error::Failure;
 use crate::model::Fields;
 
 use super::meters::{Meters, NAME};
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 
 /// The time limit of a search. No index serves the beginning of a key as text or a part of a name, and reading a
 /// million rows takes a third of a second.
@@ -35,7 +35,7 @@ pub struct MeterMatch {
     pub key_texts: Vec<String>,
 }
 
-impl Mirrors {
+impl Mirror {
     /// Returns at most `limit` keys that begin with `prefix`, in order. Returns none if the key has several columns.
     pub async fn meter_keys(&self, prefix: &str, limit: i64) -> Result<Vec<String>, Failure> {
         let read = async |tx: &Tx<'_, Local>| {

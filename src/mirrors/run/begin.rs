@@ -16,7 +16,7 @@ use super::{columns, contents, lock};
 use crate::mirrors::local_table::{self, LocalTable, Scope};
 use crate::mirrors::state::status::RunRecord;
 use crate::mirrors::tenant::{self, NoTenant};
-use crate::mirrors::{Requested, history, process};
+use crate::mirrors::{Requested, history, process_state};
 
 /// The result of an attempt to start a run.
 pub(in crate::mirrors) enum Start<'c> {
@@ -100,7 +100,7 @@ impl RunContext<'_> {
     }
 
     async fn try_the_door(&self, tx: &Tx<'_, Local>) -> Result<Door, Failure> {
-        let mapping = &self.shared.config.mapping;
+        let mapping = &self.shared.mapping;
         let table = local_table::find(tx, mapping).await?;
         match tenant::resolve(tx, mapping, &table).await {
             Ok(tenant) => self
@@ -123,14 +123,14 @@ impl RunContext<'_> {
         if !is_running {
             return Ok(Door::Open(scope));
         }
-        if lock::end_frozen(tx, &scope, &self.shared.config.limits).await? {
+        if lock::end_frozen(tx, &scope, &self.shared.process.config.limits).await? {
             return Ok(Door::Busy);
         }
         // The lock is held, but the log has no running run: the run has just ended, and is about to release its
         // lock.
         Ok(match history::running(tx, &scope).await? {
             Some(running) => {
-                let report = RunReport::already_running(&running, self.shared.clock.now());
+                let report = RunReport::already_running(&running, self.shared.process.clock.now());
                 Door::Answered(Requested::AlreadyRunning(Box::new(report)))
             }
             None => Door::Busy,
@@ -149,7 +149,7 @@ impl RunContext<'_> {
         lock::take(&tx, &scope).await?;
         // A new id, because the wait may have been long. Ids should sort as the runs do, as far as clocks
         // allow.
-        self.run_id = RunId::at(self.shared.clock.now());
+        self.run_id = RunId::at(self.shared.process.clock.now());
         log::mark_interrupted(&door, &scope).await?;
         let table_owner = table_owner(&tx, &scope).await?;
         let known_columns = columns::known(&tx, &scope).await?;
@@ -176,7 +176,7 @@ impl RunContext<'_> {
             Compare::Differences if !self.request.dry_run => {}
             Compare::Differences | Compare::Also(_) | Compare::Everything => return Ok(false),
         }
-        let since = self.started_at - self.shared.config.limits.full_compare;
+        let since = self.started_at - self.shared.process.config.limits.full_compare;
         Ok(!contents::was_compared_since(tx, scope, since).await?)
     }
 
@@ -203,7 +203,7 @@ impl RunContext<'_> {
         let Some(record) = found.filter(|record| !is_open(record)) else {
             return Ok(None);
         };
-        let now = self.shared.clock.now();
+        let now = self.shared.process.clock.now();
         if record.outcome.is_none() {
             // If nobody holds the run lock, the process of that run has died, and the request starts a new run.
             let report = RunReport::already_running(&record, now);
@@ -243,8 +243,8 @@ impl RunContext<'_> {
     /// Ends a run that failed before it could be logged. Only this process knows of it.
     pub(in crate::mirrors) fn never_began(&self, failure: Failure) -> Requested {
         if failure.code == ErrorCode::LocalUnreachable {
-            let now = self.shared.clock.now();
-            let local = process::connection(Some(failure.clone()), now);
+            let now = self.shared.process.clock.now();
+            let local = process_state::connection(Some(failure.clone()), now);
             self.shared
                 .process_state
                 .send_modify(|process_state| process_state.local = local);
@@ -258,7 +258,7 @@ impl RunContext<'_> {
         Requested::Finished(Box::new(RunReport::of(
             &record,
             Vec::new(),
-            self.shared.clock.now(),
+            self.shared.process.clock.now(),
         )))
     }
 }

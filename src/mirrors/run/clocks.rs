@@ -3,25 +3,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::clock;
-use crate::error::Failure;
-
-use crate::mirrors::Mirrors;
-
 use super::warnings;
+use crate::clock;
 
 /// The largest difference without a warning. Network delay does not explain a larger one.
 const TOLERATED: TimeDelta = TimeDelta::seconds(60);
-
-impl Mirrors {
-    /// Reads the local database's clock, so that [`Self::now`] is right even if the clock of this machine was
-    /// set since the last transaction.
-    pub async fn look_at_the_clock(&self) -> Result<(), Failure> {
-        let mut connection = self.local()?.connect().await?;
-        let tx = connection.begin("look at the clock").await;
-        tx.map(drop).map_err(Failure::from)
-    }
-}
 
 /// The warning for a database clock that is `ahead` of this machine's, or behind if negative; `None` if the
 /// difference is at most `TOLERATED`.

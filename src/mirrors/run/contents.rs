@@ -26,7 +26,7 @@ impl Ended<'_> {
     /// Compares the contents, starts a run that corrects what differs, and adds the result to the log and the
     /// report of the run that has ended.
     pub(in crate::mirrors) async fn compare_contents(&mut self) {
-        let limit = self.context.shared.config.limits.run_timeout;
+        let limit = self.context.shared.process.config.limits.run_timeout;
         let read = watch::Sender::new(Progress::start(Instant::now()));
         let contents = match tokio::time::timeout(limit, self.compare(&read)).await {
             Ok(compared) => compared.map_err(Failure::from),
@@ -50,13 +50,13 @@ impl Ended<'_> {
 
     /// Compares the contents and writes nothing. Counts the bytes that the remote sent in `read`.
     async fn compare(&self, read: &engine::Observer) -> Result<Contents, SyncError> {
-        let mapping = &self.context.shared.config.mapping;
+        let mapping = &self.context.shared.mapping;
         let job = Job {
             // This id belongs to no run. It seeds the hashes, and these must be fresh.
-            run_id: RunId::at(self.context.shared.clock.now()),
+            run_id: RunId::at(self.context.shared.process.clock.now()),
             tenant: &self.scope.tenant.given,
             mapping,
-            limits: &self.context.shared.config.limits,
+            limits: &self.context.shared.process.config.limits,
             table_owner: TableOwner::Nobody,
             compare: Compare::Differences,
             hash_bits: u64::BITS,
@@ -173,23 +173,42 @@ pub(in crate::mirrors) async fn was_compared_since(
     Ok(tx.query_one(WAS_COMPARED_SINCE, &params).await?.get(0))
 }
 
-/// When the last run ended that compared what all rows hold, itself or right after; `None` before the first.
-pub(in crate::mirrors) async fn last_compared(
+/// When a mirror was last looked at as a whole.
+pub(in crate::mirrors) struct LastLooks {
+    /// When the last run ended that compared what all rows hold, itself or right after; `None` before the first.
+    pub(in crate::mirrors) verified_at: Option<DateTime<Utc>>,
+    /// When a sweep last found the mirror unchanged; `None` before the first.
+    pub(in crate::mirrors) checked_at: Option<DateTime<Utc>>,
+}
+
+/// Reads when the mirror was last looked at as a whole. `has_sweeps` is whether the tables of sweeps exist.
+pub(in crate::mirrors) async fn last_looks(
     tx: &Tx<'_, Local>,
-    table: &LocalTable,
-    tenant: Option<&TenantId>,
-) -> Result<Option<DateTime<Utc>>, DbError> {
+    (table, tenant): (&LocalTable, Option<&TenantId>),
+    has_sweeps: bool,
+) -> Result<LastLooks, DbError> {
+    let checked_at = match has_sweeps {
+        true => {
+            "select m.checked_at from meter_sync.meter_sync_mirror m where m.local_table = $1 and m.tenant = $2"
+        }
+        false => "select null::timestamptz",
+    };
     let sql = format!(
-        "-- read the last comparison of contents
-select finished_at from meter_sync.meter_sync_log
-where local_table = $1 and tenant = coalesce($2, tenant) and compared in ('contents', 'everything')
-order by {} limit 1",
+        "-- read when the meters were last compared
+select (
+    select finished_at from meter_sync.meter_sync_log
+    where local_table = $1 and tenant = coalesce($2, tenant) and compared in ('contents', 'everything')
+    order by {} limit 1
+), ({checked_at})",
         history::newest_first(table)
     );
     let tenant = param::text(tenant.map(TenantId::as_str));
     let params = [param::text(table.name.as_str()), tenant];
-    let found = tx.query_opt(&sql, &params).await?;
-    Ok(found.and_then(|row| row.get(0)))
+    let row = tx.query_one(&sql, &params).await?;
+    Ok(LastLooks {
+        verified_at: row.get(0),
+        checked_at: row.get(1),
+    })
 }
 
 fn not_compared(failure: &Failure) -> String {

@@ -34,7 +34,7 @@ impl<'a> RunContext<'a> {
         local: &'a Database<Local>,
         request: &'a Request,
     ) -> Self {
-        let started_at = shared.clock.now();
+        let started_at = shared.process.clock.now();
         Self {
             shared,
             local,
@@ -73,13 +73,13 @@ impl RunContext<'_> {
             } else {
                 Outcome::Failed
             },
-            finished_at: self.shared.clock.now(),
+            finished_at: self.shared.process.clock.now(),
             counts: Counts::default(),
             error: Some(failure),
             remote_bytes: reached.map_or(0, |progress| progress.remote_bytes),
             changes_truncated: false,
             compared: None,
-            warning: clocks::warning(self.shared.clock.ahead()),
+            warning: clocks::warning(self.shared.process.clock.ahead()),
             phases: reached.map_or_else(Vec::new, |progress| progress.times(Instant::now())),
             held_back: None,
         }
@@ -151,6 +151,7 @@ impl RunContext<'_> {
             Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun) | None => log!(INFO),
         }
         run_metrics::ended(record);
+        self.shared.process.note_activity();
         self.shared
             .process_state
             .send_modify(|process_state| process_state.ended(record));

@@ -23,7 +23,7 @@ use super::retention;
 use super::settle::{Settled, SettledRun};
 use super::warnings::joined;
 use crate::mirrors::local_table::{LocalTable, Scope};
-use crate::mirrors::process::{self, LocalRun};
+use crate::mirrors::process_state::{self, LocalRun};
 use crate::mirrors::state::status::TenantStatus;
 use crate::mirrors::{Request, Requested, Shared, Ticket};
 
@@ -46,7 +46,10 @@ pub(in crate::mirrors) async fn run(
 }
 
 async fn prune(shared: &Shared, table: &LocalTable, tenant: Option<&TenantId>) {
-    if let (Some(local), Some(keep)) = (&shared.local, shared.config.limits.keep_runs) {
+    if let (Some(local), Some(keep)) = (
+        &shared.process.local,
+        shared.process.config.limits.keep_runs,
+    ) {
         retention::prune(local, (table, tenant), keep).await;
     }
 }
@@ -63,7 +66,7 @@ pub(in crate::mirrors) struct Ended<'a> {
 impl Ended<'_> {
     /// Sends the report to those who wait for the run.
     fn tell(&self) {
-        let now = self.context.shared.clock.now();
+        let now = self.context.shared.process.clock.now();
         self.told
             .send_replace(Some(Box::new(self.end.clone().report(now))));
     }
@@ -75,7 +78,7 @@ pub(in crate::mirrors) async fn run_once<'a>(
     request: &'a Request,
     begun: oneshot::Sender<Requested>,
 ) -> Option<Ended<'a>> {
-    let (Some(remote), Some(local)) = (&shared.remote, &shared.local) else {
+    let (Some(remote), Some(local)) = (&shared.process.remote, &shared.process.local) else {
         return None;
     };
     let starting = shared.starting.lock().await;
@@ -98,7 +101,7 @@ pub(in crate::mirrors) async fn run_once<'a>(
         begun: Box::new(run.record.clone()),
         progress: observer.subscribe(),
         end: told.subscribe(),
-        clock: shared.clock.clone(),
+        clock: shared.process.clock.clone(),
     };
     let cancel = CancellationToken::new();
     context.publish_begun(&run, &ticket, &cancel);
@@ -170,8 +173,9 @@ impl RunContext<'_> {
         self.shared.process_state.send_modify(|process_state| {
             process_state.running = Some(running);
             process_state.tenant = Some(tenant);
-            process_state.local = process::connection(None, self.started_at);
+            process_state.local = process_state::connection(None, self.started_at);
         });
+        self.shared.process.note_activity();
         tracing::info!(
             run.id = %self.run_id,
             run.trigger = %self.request.trigger,
@@ -188,11 +192,11 @@ impl RunContext<'_> {
         run: Begun<'_>,
         (observer, cancel): (&engine::Observer, &CancellationToken),
     ) -> Settled {
-        let limits = &self.shared.config.limits;
+        let limits = &self.shared.process.config.limits;
         let job = Job {
             run_id: self.run_id,
             tenant: &run.scope.tenant.given,
-            mapping: &self.shared.config.mapping,
+            mapping: &self.shared.mapping,
             limits,
             table_owner: run.table_owner.clone(),
             compare: self.request.compare.clone(),
@@ -256,9 +260,14 @@ impl RunContext<'_> {
         let is_remote = |e: &Failure| e.code.as_str().starts_with("REMOTE_");
         let is_local = |e: &Failure| e.code.as_str().starts_with("LOCAL_");
         let now = ending.finished_at;
+        let remote = process_state::connection(error.clone().filter(is_remote), now);
+        self.shared
+            .process
+            .remote_state
+            .send_replace(remote.clone());
         self.shared.process_state.send_modify(|process_state| {
-            process_state.remote = process::connection(error.clone().filter(is_remote), now);
-            process_state.local = process::connection(error.filter(is_local), now);
+            process_state.remote = remote;
+            process_state.local = process_state::connection(error.filter(is_local), now);
         });
     }
 }

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use crate::db::ServerClock;
 use crate::model::{Phase, Progress, RunId};
 
-use crate::mirrors::Mirrors;
-use crate::mirrors::process::ProcessState;
+use crate::mirrors::Mirror;
+use crate::mirrors::process_state::ProcessState;
 
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,12 +43,12 @@ struct Followed {
     progress: watch::Receiver<Progress>,
 }
 
-impl Mirrors {
+impl Mirror {
     /// Follows the runs of this process, the one in progress included.
     pub fn follow(&self) -> Following {
         Following {
             process_state: self.shared.process_state.subscribe(),
-            clock: self.shared.clock.clone(),
+            clock: self.shared.process.clock.clone(),
             followed: None,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The counters and the histogram grow when a run ends in this process. Without a recorder (a single command,
 //! MCP over stdio) they cost nothing. What can be read at any time is not counted: a scrape asks for it by
-//! [`Mirrors::figures`]. Each label has a closed set of values, and is never text of a user or a database.
+//! [`Mirror::figures`]. Each label has a closed set of values, and is never text of a user or a database.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::db::Connections;
 use crate::error::Failure;
 use crate::model::{Action, Counts, Outcome, Trigger};
 
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use crate::mirrors::state::status::{ConnectionState, RunRecord, Status, StatusQuery};
 
 const RUNS: &str = "meter_sync_runs_total";
@@ -46,7 +46,7 @@ pub struct Figures {
     pub local: Option<Connections>,
 }
 
-impl Mirrors {
+impl Mirror {
     /// The figures now. A local database that gives no answer within `patience` counts as down.
     pub async fn figures(&self, patience: Duration) -> Result<Figures, Failure> {
         let query = StatusQuery {
@@ -54,11 +54,11 @@ impl Mirrors {
             ..StatusQuery::default()
         };
         let (status, tally) = self.ask_status(&query, Some(patience)).await?;
-        let remote = self.shared.remote.as_ref();
-        let local = self.shared.local.as_ref();
+        let remote = self.shared.process.remote.as_ref();
+        let local = self.shared.process.local.as_ref();
         let is_local_up = status.connections.local.state == ConnectionState::Ok;
         Ok(Figures {
-            local_clock_ahead: is_local_up.then(|| self.shared.clock.ahead()),
+            local_clock_ahead: is_local_up.then(|| self.shared.process.clock.ahead()),
             status,
             consecutive_failures: tally.failures,
             drifted_columns: tally.drifted,

@@ -93,7 +93,7 @@ impl RunContext<'_> {
         let error = partial.or_else(|| refusal.map(|refusal| refusal.failure()));
         let mut ending = RunEnd {
             outcome,
-            finished_at: self.shared.clock.now(),
+            finished_at: self.shared.process.clock.now(),
             counts: synced.counts,
             error,
             remote_bytes: reached.remote_bytes,
@@ -101,7 +101,7 @@ impl RunContext<'_> {
             compared: (!self.request.dry_run).then_some(compared),
             warning: joined([
                 altered(&synced.altered),
-                clocks::warning(self.shared.clock.ahead()),
+                clocks::warning(self.shared.process.clock.ahead()),
                 run.column_warning(None),
             ]),
             phases: reached.times(Instant::now()),

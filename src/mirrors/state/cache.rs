@@ -14,7 +14,7 @@ use crate::engine::drift::{self, KnownColumn};
 use crate::model::{Change, HeldBack, Outcome, Rejection};
 
 use super::status::{MeterCounts, RunRecord, RunningStatus, StatusQuery, TenantStatus};
-use crate::mirrors::process::ProcessState;
+use crate::mirrors::process_state::ProcessState;
 use crate::mirrors::run::{clocks, log, warnings};
 
 /// The longest time for which a cached status is used. Row security or a view may depend on the current time, which
@@ -29,6 +29,8 @@ pub(in crate::mirrors) struct StoredState {
     /// The deactivations that the last run held back; `None` if the brake did not refuse it.
     pub(in crate::mirrors) held_back: Option<HeldBack>,
     pub(in crate::mirrors) last_success_at: Option<DateTime<Utc>>,
+    /// When a sweep last found the mirror unchanged.
+    pub(in crate::mirrors) checked_at: Option<DateTime<Utc>>,
     pub(in crate::mirrors) verified_at: Option<DateTime<Utc>>,
     /// How many runs have ended since the last success, without dry runs; `None` if the local database was not read.
     pub(in crate::mirrors) failures: Option<i64>,

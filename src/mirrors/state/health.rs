@@ -6,6 +6,7 @@ use crate::clock;
 use crate::config::Schedule;
 
 use super::status::{Health, RunRecord};
+use crate::model::Outcome;
 
 /// What health is derived from.
 #[derive(Clone, Debug)]
@@ -17,12 +18,56 @@ pub(in crate::mirrors) struct HealthInputs<'a> {
     /// Whether a process died in a run that is newer than the last run that ended.
     pub(in crate::mirrors) is_interrupted: bool,
     /// The last run that ended, without dry runs.
-    pub(in crate::mirrors) last_run: Option<&'a RunRecord>,
+    pub(in crate::mirrors) last_run: Option<LastRun>,
+    /// When the mirror was last known to be equal: by a run, or by a sweep.
     pub(in crate::mirrors) last_success_at: Option<DateTime<Utc>>,
+    /// The slots that count.
+    pub(in crate::mirrors) slots: &'a RecentSlots,
+}
+
+/// What health needs to know of the last run.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::mirrors) struct LastRun {
+    pub(in crate::mirrors) started_at: DateTime<Utc>,
+    pub(in crate::mirrors) outcome: Option<Outcome>,
+}
+
+impl From<&RunRecord> for LastRun {
+    fn from(run: &RunRecord) -> Self {
+        Self {
+            started_at: run.started_at,
+            outcome: run.outcome,
+        }
+    }
+}
+
+/// The latest slots whose runs should have ended by now, newest first. They are the same for all mirrors of a process.
+#[derive(Clone, Debug)]
+pub(in crate::mirrors) struct RecentSlots {
+    now: DateTime<Utc>,
     /// `None` when the schedule is off.
-    pub(in crate::mirrors) schedule: Option<&'a Schedule>,
-    /// The longest random delay between a slot and its run, from the jitter setting.
-    pub(in crate::mirrors) jitter: std::time::Duration,
+    slots: Option<Vec<DateTime<Utc>>>,
+}
+
+impl RecentSlots {
+    /// The slots at `now`. `jitter` is the longest random delay between a slot and its run.
+    pub(in crate::mirrors) fn at(
+        now: DateTime<Utc>,
+        schedule: Option<&Schedule>,
+        jitter: std::time::Duration,
+    ) -> Self {
+        let jitter = Duration::from_std(jitter).unwrap_or_default();
+        let due_by = now - Duration::minutes(GRACE_MINUTES) - jitter;
+        let slots = schedule.map(|schedule| {
+            let before = |slot: &DateTime<Utc>| {
+                schedule.latest_at_or_before(*slot - Duration::microseconds(1))
+            };
+            std::iter::successors(schedule.latest_at_or_before(due_by), before)
+                .take(STALE_SLOTS)
+                .collect()
+        });
+        Self { now, slots }
+    }
 }
 
 /// How long a scheduled run may take before its slot counts as missed.
@@ -31,8 +76,9 @@ const GRACE_MINUTES: i64 = 10;
 /// The number of slots without a success after which the meters are stale.
 const STALE_SLOTS: usize = 3;
 
-/// Returns the health at `now`.
-pub(in crate::mirrors) fn derive(signs: &HealthInputs<'_>, now: DateTime<Utc>) -> Health {
+/// Returns the health at the time of the slots.
+pub(in crate::mirrors) fn derive(signs: &HealthInputs<'_>) -> Health {
+    let RecentSlots { now, slots } = signs.slots;
     if !signs.is_configured {
         return Health::NotConfigured;
     }
@@ -43,44 +89,28 @@ pub(in crate::mirrors) fn derive(signs: &HealthInputs<'_>, now: DateTime<Utc>) -
     let Some(last) = signs.last_run else {
         return Health::NeverRun;
     };
-    if !last.outcome.is_some_and(crate::model::Outcome::is_success) {
+    if !last.outcome.is_some_and(Outcome::is_success) {
         return Health::Failing;
     }
-    let Some(schedule) = signs.schedule else {
+    let Some(slots) = slots else {
         return Health::Paused;
     };
-    let jitter = Duration::from_std(signs.jitter).unwrap_or_default();
-    let due_by = now - Duration::minutes(GRACE_MINUTES) - jitter;
     let synced_at = signs.last_success_at.unwrap_or(last.started_at);
     // A success that is dated in the future does not tell how old the meters are.
-    if clock::lies_ahead(synced_at, now) {
+    if clock::lies_ahead(synced_at, *now) {
         return Health::Stale;
     }
-    match missed(schedule, synced_at, due_by) {
+    match slots.iter().filter(|slot| **slot > synced_at).count() {
         0 => Health::Ok,
-        slots if slots < STALE_SLOTS => Health::Late,
+        missed if missed < STALE_SLOTS => Health::Late,
         _ => Health::Stale,
     }
-}
-
-/// Counts the slots after `since` and up to `until`, at most [`STALE_SLOTS`].
-fn missed(schedule: &Schedule, since: DateTime<Utc>, until: DateTime<Utc>) -> usize {
-    let mut slot = since;
-    (0..STALE_SLOTS)
-        .take_while(|_| match schedule.next_after(slot) {
-            Some(next) if next <= until => {
-                slot = next;
-                true
-            }
-            Some(_) | None => false,
-        })
-        .count()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Counts, Outcome, RunId, Trigger};
+    use crate::model::{Counts, RunId, Trigger};
 
     fn at(time: &str) -> DateTime<Utc> {
         format!("2026-11-23T{time}Z").parse().expect("a time")
@@ -110,49 +140,49 @@ mod tests {
         Schedule::parse("0 * * * *", chrono_tz::UTC).expect("a schedule")
     }
 
-    fn signs<'a>(
-        last_run: Option<&'a RunRecord>,
-        schedule: Option<&'a Schedule>,
-    ) -> HealthInputs<'a> {
+    /// The health at `now` after this last run, with what else a test sets.
+    fn health_at(
+        now: &str,
+        last_run: Option<&RunRecord>,
+        schedule: Option<&Schedule>,
+        set: impl FnOnce(&mut HealthInputs<'_>),
+    ) -> Health {
         let success = last_run.filter(|run| run.outcome.is_some_and(Outcome::is_success));
-        HealthInputs {
+        let slots = RecentSlots::at(at(now), schedule, std::time::Duration::from_secs(30));
+        let mut signs = HealthInputs {
             is_configured: true,
             is_local_down: false,
             is_interrupted: false,
-            last_run,
+            last_run: last_run.map(LastRun::from),
             last_success_at: success.and_then(|run| run.finished_at),
-            schedule,
-            jitter: std::time::Duration::from_secs(30),
-        }
+            slots: &slots,
+        };
+        set(&mut signs);
+        derive(&signs)
     }
 
     #[test]
     fn a_site_that_never_synced_is_not_green() {
-        let hourly = hourly();
-        assert_eq!(
-            derive(&signs(None, Some(&hourly)), at("10:00:00")),
-            Health::NeverRun
-        );
+        let health = health_at("10:00:00", None, Some(&hourly()), |_| {});
+        assert_eq!(health, Health::NeverRun);
     }
 
     #[test]
     fn every_end_but_a_success_is_failing_however_fresh() {
-        let hourly = hourly();
         for outcome in Outcome::ALL
             .iter()
             .copied()
             .filter(|outcome| !outcome.is_success())
         {
             let last = run(outcome, "10:00:00");
-            let health = derive(&signs(Some(&last), Some(&hourly)), at("10:00:01"));
+            let health = health_at("10:00:01", Some(&last), Some(&hourly()), |_| {});
             assert_eq!(health, Health::Failing, "{outcome}");
         }
     }
 
     #[test]
     fn a_success_ages_from_ok_to_late_to_stale_slot_by_slot() {
-        let (hourly, last) = (hourly(), run(Outcome::NoChange, "10:00:05"));
-        let signs = signs(Some(&last), Some(&hourly));
+        let last = run(Outcome::NoChange, "10:00:05");
         for (now, health) in [
             ("10:59:59", Health::Ok),
             ("11:10:00", Health::Ok), // the slot of 11:00 still has its grace
@@ -161,63 +191,64 @@ mod tests {
             ("13:11:00", Health::Stale),
             ("23:00:00", Health::Stale),
         ] {
-            assert_eq!(derive(&signs, at(now)), health, "{now}");
+            let told = health_at(now, Some(&last), Some(&hourly()), |_| {});
+            assert_eq!(told, health, "{now}");
         }
     }
 
     #[test]
+    fn a_mirror_that_a_sweep_found_equal_later_is_as_fresh_as_that() {
+        let last = run(Outcome::Succeeded, "10:00:05");
+        let health = health_at("23:05:00", Some(&last), Some(&hourly()), |signs| {
+            signs.last_success_at = Some(at("23:00:01"));
+        });
+        assert_eq!(health, Health::Ok);
+    }
+
+    #[test]
     fn a_success_in_the_future_is_stale_unless_the_clock_was_just_set_back() {
-        let (hourly, last) = (hourly(), run(Outcome::NoChange, "12:00:05"));
-        let signs = signs(Some(&last), Some(&hourly));
+        let last = run(Outcome::NoChange, "12:00:05");
         for (now, health) in [
             ("10:59:59", Health::Stale),
             ("11:00:05", Health::Ok),
             ("12:59:59", Health::Ok),
         ] {
-            assert_eq!(derive(&signs, at(now)), health, "{now}");
+            let told = health_at(now, Some(&last), Some(&hourly()), |_| {});
+            assert_eq!(told, health, "{now}");
         }
     }
 
     #[test]
     fn without_a_schedule_a_success_is_paused_and_a_failure_still_failing() {
-        let (good, bad) = (
-            run(Outcome::Succeeded, "10:00:00"),
-            run(Outcome::Failed, "10:00:00"),
-        );
-        assert_eq!(
-            derive(&signs(Some(&good), None), at("23:00:00")),
-            Health::Paused
-        );
-        assert_eq!(
-            derive(&signs(Some(&bad), None), at("23:00:00")),
-            Health::Failing
-        );
+        for (outcome, health) in [
+            (Outcome::Succeeded, Health::Paused),
+            (Outcome::Failed, Health::Failing),
+        ] {
+            let last = run(outcome, "10:00:00");
+            assert_eq!(health_at("23:00:00", Some(&last), None, |_| {}), health);
+        }
     }
 
     #[test]
     fn a_run_whose_process_died_is_failing_whatever_the_run_before_it_said() {
-        let (hourly, last) = (hourly(), run(Outcome::Succeeded, "10:00:00"));
+        let last = run(Outcome::Succeeded, "10:00:00");
         for last_run in [Some(&last), None] {
-            let died = HealthInputs {
-                is_interrupted: true,
-                ..signs(last_run, Some(&hourly))
-            };
-            assert_eq!(derive(&died, at("10:00:01")), Health::Failing);
+            let health = health_at("10:00:01", last_run, Some(&hourly()), |signs| {
+                signs.is_interrupted = true;
+            });
+            assert_eq!(health, Health::Failing);
         }
     }
 
     #[test]
     fn without_the_local_database_nothing_is_vouched_for() {
-        let (hourly, last) = (hourly(), run(Outcome::Succeeded, "10:00:00"));
-        let down = HealthInputs {
-            is_local_down: true,
-            ..signs(Some(&last), Some(&hourly))
-        };
-        assert_eq!(derive(&down, at("10:00:01")), Health::Failing);
-        let bare = HealthInputs {
-            is_configured: false,
-            ..down
-        };
-        assert_eq!(derive(&bare, at("10:00:01")), Health::NotConfigured);
+        let last = run(Outcome::Succeeded, "10:00:00");
+        for (is_configured, health) in [(true, Health::Failing), (false, Health::NotConfigured)] {
+            let told = health_at("10:00:01", Some(&last), Some(&hourly()), |signs| {
+                signs.is_local_down = true;
+                signs.is_configured = is_configured;
+            });
+            assert_eq!(told, health);
+        }
     }
 }

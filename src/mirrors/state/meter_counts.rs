@@ -20,7 +20,7 @@ use crate::error::Failure;
 use crate::model::RunId;
 
 use super::status::MeterCounts;
-use crate::mirrors::Mirrors;
+use crate::mirrors::Mirror;
 use crate::mirrors::local_table::{self, Scope};
 
 /// Fewer meters than this are counted for each status, unless the count takes [`PATIENCE`] or longer. On an idle
@@ -183,7 +183,7 @@ pub(in crate::mirrors) enum Meters {
     Counted(MeterCounts),
 }
 
-impl Mirrors {
+impl Mirror {
     /// Counts the meters of the scope. Starts a background recount if the reported count is not fresh.
     pub(in crate::mirrors) async fn count_meters(
         &self,
@@ -191,7 +191,7 @@ impl Mirrors {
         scope: &Scope,
         last_run: Option<RunId>,
     ) -> Result<Meters, DbError> {
-        let mapping = &self.config().mapping;
+        let mapping = self.mapping();
         let Scope { tenant, table } = scope;
         if !table.exists || !table.has_active {
             return Ok(Meters::Missing);
@@ -211,10 +211,11 @@ from {} l where {filter}",
         };
         let told = self.shared.counted.count(tx, question).await?;
         if let Some(due) = told.due {
-            let mirrors = self.clone();
+            let mirror = self.clone();
             self.shared
+                .process
                 .tasks
-                .spawn(async move { mirrors.count_behind(due).await });
+                .spawn(async move { mirror.count_behind(due).await });
         }
         Ok(told.counts.map_or(Meters::BeingCounted, Meters::Counted))
     }

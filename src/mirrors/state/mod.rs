@@ -3,6 +3,9 @@
 pub(super) mod cache;
 mod health;
 pub(super) mod meter_counts;
+pub(super) mod mirror_state;
+mod overview;
 mod read_status;
 pub mod status;
+pub mod tenant_list;
 pub(super) mod words;

@@ -10,7 +10,7 @@ use crate::error::Failure;
 use crate::model::{Outcome, TenantId};
 
 use super::cache::{self, StoredState, Tally};
-use super::health::{self, HealthInputs};
+use super::health::{self, HealthInputs, LastRun, RecentSlots};
 use super::meter_counts::Meters;
 use super::status::{
     ActivityState, Connections, Health, RunRecord, ScheduleStatus, Status, StatusQuery,
@@ -18,10 +18,10 @@ use super::status::{
 };
 use super::words;
 use crate::mirrors::local_table::{self, LocalTable, Scope};
-use crate::mirrors::process::{self, ProcessState};
+use crate::mirrors::process_state::{self, ProcessState};
 use crate::mirrors::run::{clocks, columns, contents, lock};
 use crate::mirrors::tenant::{self, NoTenant, Tenant};
-use crate::mirrors::{Mirrors, history};
+use crate::mirrors::{Mirror, history};
 
 /// Why the state could not be read.
 enum ReadError {
@@ -37,7 +37,7 @@ impl From<DbError> for ReadError {
     }
 }
 
-impl Mirrors {
+impl Mirror {
     /// Returns the current status. Fails only if the log has no run with the query's `run_id`.
     pub async fn status(&self, query: &StatusQuery) -> Result<Status, Failure> {
         let mut status = self.ask_status(query, None).await?.0;
@@ -63,7 +63,7 @@ impl Mirrors {
         query: &StatusQuery,
         patience: Option<Duration>,
     ) -> Result<(Status, Tally), Failure> {
-        let asked = match &self.shared.local {
+        let asked = match &self.shared.process.local {
             Some(local) => Some(self.ask_within(local, query, patience).await),
             None => None,
         };
@@ -71,7 +71,7 @@ impl Mirrors {
         let mut process_state = self.shared.process_state.borrow().clone();
         let found = match asked {
             Some(Ok(found)) => {
-                process_state.local = process::connection(None, now);
+                process_state.local = process_state::connection(None, now);
                 found.with(&process_state)
             }
             Some(Err(ReadError::NoSuchRun(failure))) => return Err(failure),
@@ -80,7 +80,7 @@ impl Mirrors {
                 if let Some(id) = query.run_id {
                     found.history.retain(|run| run.run_id == id);
                 }
-                process_state.local = process::connection(Some(failure), now);
+                process_state.local = process_state::connection(Some(failure), now);
                 found
             }
             None => self.fall_back(&process_state, &self.unconfigured()),
@@ -151,7 +151,7 @@ impl Mirrors {
         query: &StatusQuery,
     ) -> Result<StoredState, ReadError> {
         let tx = connection.begin("status").await?;
-        let mapping = &self.config().mapping;
+        let mapping = self.mapping();
         let table = local_table::find(&tx, mapping).await?;
         let tenant = match tenant::resolve(&tx, mapping, &table).await {
             Ok(tenant) => Ok(tenant),
@@ -183,6 +183,10 @@ impl Mirrors {
             let log = (&table, id);
             read_log(tx, log, query.history, &mut found).await?;
             read_runs(tx, log, query, &mut found).await?;
+            let looks = contents::last_looks(tx, log, tables.sweeps).await?;
+            found.verified_at = looks.verified_at;
+            found.checked_at = looks.checked_at;
+            found.last_success_at = found.last_success_at.max(looks.checked_at);
         } else if let Some(id) = query.run_id {
             return Err(ReadError::NoSuchRun(words::no_such_run(id)));
         }
@@ -212,7 +216,7 @@ impl Mirrors {
         match counted? {
             Meters::Counted(counts) => found.meters = Some(counts),
             Meters::Missing => {
-                let table = &self.config().mapping.local_table;
+                let table = &self.mapping().local_table;
                 let warning = format!("The local table {table} does not exist.");
                 found.warnings.push(warning);
             }
@@ -248,19 +252,18 @@ impl Mirrors {
         now: DateTime<Utc>,
     ) -> Status {
         let config = self.config();
-        clocks::warn(&mut found.warnings, self.shared.clock.ahead());
+        clocks::warn(&mut found.warnings, self.shared.process.clock.ahead());
         found.warnings.extend(found.dated_ahead(now));
         let is_down = process_state.local.error.is_some();
         let signs = HealthInputs {
             is_configured: self.is_configured() && (is_down || found.tenant.is_some()),
             is_local_down: is_down,
             is_interrupted: found.is_interrupted(),
-            last_run: found.last_run.as_ref(),
+            last_run: found.last_run.as_ref().map(LastRun::from),
             last_success_at: found.last_success_at,
-            schedule: config.schedule.as_ref(),
-            jitter: config.jitter,
+            slots: &RecentSlots::at(now, config.schedule.as_ref(), config.jitter),
         };
-        let health = health::derive(&signs, now);
+        let health = health::derive(&signs);
         let drift = found.drift();
         let running = found.running_at(&process_state, now);
         let activity = match (&running, process_state.waiting_until) {
@@ -283,8 +286,10 @@ impl Mirrors {
             next_before: None,
             has_more_runs: false,
             left_out: None,
+            tenants: None,
             tenant: found.tenant,
             last_success_at: found.last_success_at,
+            checked_at: found.checked_at,
             verified_at: found.verified_at,
             last_run: found.last_run,
             held_back: found.held_back,
@@ -357,7 +362,6 @@ async fn read_log(
         run => run.cloned(),
     };
     found.last_success_at = success.as_ref().and_then(|run| run.finished_at);
-    found.verified_at = contents::last_compared(tx, table, tenant).await?;
     found.failures = Some(match runs.iter().position(|run| has_succeeded(&run)) {
         None if !is_all => {
             let success = success.map(|run| run.run_id);

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::tenant_list::TenantList;
 use crate::config::Schedule;
 use crate::error::Failure;
 use crate::mirrors::history::cursor::ChangeCursor;
@@ -102,12 +103,18 @@ pub struct Status {
     /// What was left out to keep the answer short, and how to get it; absent where nothing was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<String>,
+    /// All tenants, counted and listed; absent unless this process keeps several and none was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenants: Option<TenantList>,
     /// The organisation whose meters are mirrored; absent while it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantStatus>,
     /// When the last successful run ended; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success_at: Option<DateTime<Utc>>,
+    /// When a sweep of many tenants last found the meters unchanged; absent where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<DateTime<Utc>>,
     /// When a run that compared what all rows of both sides hold, itself or right after, ended; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<DateTime<Utc>>,
@@ -224,6 +231,20 @@ pub struct Connection {
     /// What went wrong then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
+}
+
+impl Connection {
+    /// A database that this process has not used yet.
+    pub(in crate::mirrors) fn unused(is_configured: bool) -> Self {
+        Self {
+            state: match is_configured {
+                true => ConnectionState::Unknown,
+                false => ConnectionState::NotConfigured,
+            },
+            checked_at: None,
+            error: None,
+        }
+    }
 }
 
 /// How a database stood when last used.

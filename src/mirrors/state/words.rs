@@ -8,6 +8,7 @@ use crate::model::{Outcome, RunId};
 
 use super::cache::StoredState;
 use super::status::{Health, RunningStatus};
+use super::tenant_list::{HealthCounts, TenantList, WORST_FIRST};
 use crate::mirrors::run::report;
 
 /// The summary while the first run is in progress.
@@ -128,6 +129,62 @@ pub(in crate::mirrors) fn next_step(
         (Health::Failing | Health::Late | Health::Stale, _) => {
             "Ask the user whether to sync now.".to_owned()
         }
+    }
+}
+
+/// The summary of many mirrors. `oldest` is when the mirror that is longest not in sync was last in sync.
+pub(in crate::mirrors) fn summary_of_many(
+    tenants: &TenantList,
+    failure: Option<&Failure>,
+    oldest: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> String {
+    if let Some(failure) = failure {
+        return format!("The meters cannot be vouched for. {}", failure.message);
+    }
+    let HealthCounts { ok, paused, .. } = tenants.by_health;
+    let (total, in_sync) = (tenants.total, ok + paused);
+    if total == 0 {
+        return "No tenant is known whose meters are to be kept in sync.".to_owned();
+    }
+    if in_sync == total {
+        let at = oldest.map_or_else(String::new, |at| format!(" as of {}", moment(at, now)));
+        return match total {
+            1 => format!("The 1 tenant is in sync{at}."),
+            _ => format!("All {total} tenants are in sync{at}."),
+        };
+    }
+    let others = WORST_FIRST.iter().filter_map(|health| {
+        let count = tenants.by_health.of(*health);
+        let said = match health {
+            Health::Ok | Health::Paused => return None,
+            Health::Failing => "failing",
+            Health::Stale => "stale",
+            Health::Late => "late",
+            Health::NeverRun => "never synced",
+            Health::NotConfigured => "not configured",
+        };
+        (count > 0).then(|| format!("{count} {said}"))
+    });
+    let others: Vec<String> = others.collect();
+    format!(
+        "{in_sync} of {total} tenants are in sync; {}.",
+        others.join(", ")
+    )
+}
+
+/// What to do next about many mirrors. `worst` is the first of the list.
+pub(in crate::mirrors) fn next_step_of_many(
+    worst: Option<&(String, Health)>,
+    failure: Option<&Failure>,
+) -> String {
+    if let Some(failure) = failure {
+        return failure.remedy.clone();
+    }
+    match worst {
+        None => "Name tenants in METER_SYNC_TENANTS or METER_SYNC_TENANTS_QUERY.".to_owned(),
+        Some((_, Health::Ok | Health::Paused)) => "Nothing to do.".to_owned(),
+        Some((id, _)) => format!("Ask for the status of tenant {id} to see why it is not in sync."),
     }
 }
 

@@ -6,7 +6,7 @@ use meter_sync::model::{Outcome, Trigger};
 
 use super::{quiet, same_schema, synced, told_by_check, warned};
 use crate::support::postgres::connect;
-use crate::support::site::{Site, finish, mirrors, settings};
+use crate::support::site::{Site, finish, mirror, settings};
 
 async fn reading(site: &mut Site, setting: Setting, value: &str) -> Settings {
     let settings = site.settings().with(setting, value);
@@ -114,7 +114,7 @@ async fn a_new_name_that_the_local_database_cannot_store_is_told_all_the_same() 
     let url = format!("{server}/{latin}");
     let local = connect(&url).await;
     local.batch_execute(&same_schema()).await.expect("tables");
-    let reader = mirrors(&settings(&site.pair.remote_url, &url));
+    let reader = mirror(&settings(&site.pair.remote_url, &url));
     let sync = async || finish(&reader, Request::new(Trigger::Cli)).await;
     sync().await;
     site.on_remote("alter table meter rename column notes to \"\u{5099}\u{6ce8}\"")

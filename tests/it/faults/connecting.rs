@@ -9,7 +9,7 @@ use meter_sync::model::Outcome;
 use crate::support::broken::{Broken, SECRET};
 use crate::support::postgres::{binaries, connect, start_server};
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, mirrors, rows, settings};
+use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, mirror, rows, settings};
 
 #[tokio::test]
 async fn a_remote_that_is_not_there_is_unreachable() {
@@ -193,7 +193,7 @@ async fn a_wrong_password_is_told_by_its_side_and_shown_nowhere() {
         (&right, &right, None),
     ] {
         let settings = settings(&url("central", remote), &url("site", local));
-        let runs = mirrors(&settings.with(Setting::ConnectTimeout, "3s"));
+        let runs = mirror(&settings.with(Setting::ConnectTimeout, "3s"));
         let request = meter_sync::mirrors::Request::new(meter_sync::model::Trigger::Cli);
         let run = crate::support::site::finish(&runs, request).await;
         assert_eq!(run.error.as_ref().map(|error| error.code), code, "{run:#?}");
@@ -224,7 +224,7 @@ async fn a_rotated_password_heals_without_a_restart() {
         std::fs::write(&file, central.replace("postgres@", &login)).unwrap();
     };
     write(SECRET);
-    let runs = mirrors(
+    let runs = mirror(
         &Settings::default()
             .with(Setting::RemoteUrlFile, file.display().to_string())
             .with(Setting::LocalUrl, server.url("site"))

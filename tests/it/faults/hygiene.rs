@@ -6,14 +6,14 @@ use futures_util::future::join_all;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::{RunReport, RunState};
 use meter_sync::mirrors::state::status::ActivityState;
-use meter_sync::mirrors::{Mirrors, Request, Requested};
+use meter_sync::mirrors::{Mirror, Request, Requested};
 use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
 use crate::support::broken::Broken;
 use crate::support::postgres::connect;
 use crate::support::proxy::Fault;
-use crate::support::site::{finish, mirrors, rows};
+use crate::support::site::{finish, mirror, rows};
 use crate::support::wait;
 
 #[tokio::test]
@@ -56,8 +56,8 @@ async fn hold(broken: &Broken) -> tokio_postgres::Client {
     holder
 }
 
-async fn request(mirrors: &Mirrors) -> Requested {
-    mirrors
+async fn request(mirror: &Mirror) -> Requested {
+    mirror
         .request(Request::new(Trigger::Rest))
         .await
         .expect("an answer")
@@ -81,8 +81,8 @@ async fn follow(requested: Requested) {
 #[tokio::test]
 async fn of_many_requests_at_once_one_runs_and_the_others_learn_its_id() {
     let broken = Broken::with_changes().await;
-    let others: Vec<Mirrors> = (0..3).map(|_| mirrors(&broken.settings())).collect();
-    let all: Vec<&Mirrors> = others.iter().chain([&broken.site.mirrors]).collect();
+    let others: Vec<Mirror> = (0..3).map(|_| mirror(&broken.settings())).collect();
+    let all: Vec<&Mirror> = others.iter().chain([&broken.site.mirror]).collect();
     for round in 0..5 {
         let holder = hold(&broken).await;
         let answers =
@@ -117,7 +117,7 @@ async fn of_many_requests_at_once_one_runs_and_the_others_learn_its_id() {
 async fn whoever_asks_right_after_the_end_of_a_run_gets_a_run() {
     let broken = Broken::with_changes().await;
     for _ in 0..50 {
-        let run = finish(&broken.site.mirrors, Request::new(Trigger::Rest)).await;
+        let run = finish(&broken.site.mirror, Request::new(Trigger::Rest)).await;
         assert_eq!(run.state, RunState::Finished, "{run:#?}");
     }
 }
@@ -125,7 +125,7 @@ async fn whoever_asks_right_after_the_end_of_a_run_gets_a_run() {
 #[tokio::test]
 async fn a_request_whose_asker_goes_away_still_becomes_a_run() {
     let broken = Broken::with_changes().await;
-    let asked = tokio::time::timeout(Duration::from_millis(1), request(&broken.site.mirrors)).await;
+    let asked = tokio::time::timeout(Duration::from_millis(1), request(&broken.site.mirror)).await;
     assert!(asked.is_err(), "it cannot have started yet");
     let succeeded = async || {
         let log = "select outcome from meter_sync.meter_sync_log order by started_at";

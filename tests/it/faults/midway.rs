@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::support::broken::Broken;
 use crate::support::held::Held;
 use crate::support::proxy::Fault;
-use crate::support::site::{mirrors, rows};
+use crate::support::site::{mirror, rows};
 use crate::support::wait;
 
 /// The statements of a run on the local side, by their names.
@@ -147,7 +147,7 @@ async fn a_lost_commit_reply_is_found_out_while_another_process_runs() {
         let lost = async || broken.local.struck() == 1;
         wait::until("the reply is lost", lost).await;
         let held = Held::new(&broken.site).await;
-        let other = mirrors(&broken.site.settings());
+        let other = mirror(&broken.site.settings());
         let begun = other.request(Request::new(Trigger::Cli)).await;
         let Ok(Requested::Started(mut ticket)) = begun else {
             panic!("{begun:?}");
@@ -207,12 +207,7 @@ async fn a_refusal_whose_commit_was_not_answered_can_be_approved() {
         "{run:#?}"
     );
     assert!(run.held_back.is_some(), "{run:#?}");
-    let detail = broken
-        .site
-        .mirrors
-        .run(run.run_id)
-        .await
-        .expect("an answer");
+    let detail = broken.site.mirror.run(run.run_id).await.expect("an answer");
     assert!(detail.expect("a run").awaits_decision);
 }
 

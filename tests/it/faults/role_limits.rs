@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use crate::support::postgres::{binaries, connect, postgres_18, start_server};
-use crate::support::site::{finish, mirrors, rows, settings};
+use crate::support::site::{finish, mirror, rows, settings};
 use crate::support::wait;
 
 const LIMITS: [&str; 3] = [
@@ -93,7 +93,7 @@ impl Sides {
             .batch_execute("update plain set n = n + 1")
             .await
             .expect("a change");
-        let run = finish(&mirrors(&self.settings), Request::new(Trigger::Cli)).await;
+        let run = finish(&mirror(&self.settings), Request::new(Trigger::Cli)).await;
         assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
         let noted = rows(local, "select remote_limits, local_limits from meter").await;
         let words = |name: &str| {
@@ -169,7 +169,7 @@ async fn the_lower_of_a_limit_of_whole_transactions_and_ours_holds_on_both_sides
 async fn sessions_that_the_role_lets_be_idle_for_a_moment_only_are_made_anew() {
     let sides = Sides::start(&postgres_18().await, vec!["idle_session_timeout"]).await;
     sides.set(SCOPES[0], "500ms").await;
-    let runs = mirrors(&sides.settings);
+    let runs = mirror(&sides.settings);
     for round in 0..3 {
         let [remote, _] = &sides.clients;
         remote

@@ -37,12 +37,12 @@ async fn statuses_behind_a_slow_count_starve_no_run() {
     site.on_remote("insert into meter (id, tenant_id, name) values (2, 7, 'Two')")
         .await;
     let query = StatusQuery::default();
-    let statuses = join_all((0..8).map(|_| site.mirrors.status(&query)));
+    let statuses = join_all((0..8).map(|_| site.mirror.status(&query)));
     let run = async {
         let counting = "select pid from pg_stat_activity where query like '-- count the meters%'";
         let is_counting = async || rows(&site.local, counting).await != json!([]);
         wait::until("the meters are being counted", is_counting).await;
-        site.mirrors.reach_local().await.expect("it answers");
+        site.mirror.reach_local().await.expect("it answers");
         site.sync().await
     };
     let (statuses, run) = tokio::join!(statuses, run);

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::support::site::Site;
+use crate::support::site::{Site, mirrors};
 
 const MOST: usize = 1000;
 
 async fn routes() -> (Site, Router) {
     let site = Site::new().await;
-    let server = Server::new(site.mirrors.clone());
+    let server = Server::new(mirrors(&site.settings()));
     let routes = http::routes(move || server.for_new_client(), CancellationToken::new());
     (site, routes)
 }

@@ -93,7 +93,7 @@ async fn what_a_trigger_of_a_referring_table_writes_is_found() {
 }
 
 async fn start(site: &Site) -> Ticket {
-    match site.mirrors.request(Request::new(Trigger::Cli)).await {
+    match site.mirror.request(Request::new(Trigger::Cli)).await {
         Ok(Requested::Started(ticket)) => ticket,
         other => panic!("no run: {other:?}"),
     }

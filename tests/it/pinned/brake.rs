@@ -40,7 +40,7 @@ pub(super) async fn approve(site: &Site, shown: RunId) -> RunReport {
         allow,
         ..Request::new(Trigger::Cli)
     };
-    finish(&site.mirrors, request).await
+    finish(&site.mirror, request).await
 }
 
 /// What a sync held back; the meters are as before.

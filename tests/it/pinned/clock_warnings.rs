@@ -10,7 +10,7 @@ use crate::mcp::client::Assistant;
 use crate::support::program::{self, Running, run};
 use crate::support::scrape::scrape;
 use crate::support::served::Served;
-use crate::support::site::{Site, config, finish, mirrors};
+use crate::support::site::{Site, config, finish, mirror};
 
 const GAUGE: &str = "meter_sync_local_clock_offset_seconds";
 
@@ -112,7 +112,7 @@ async fn every_command_tells_it() {
 #[tokio::test]
 async fn the_page_the_api_the_assistant_and_the_metrics_tell_it() {
     let (site, told) = (with_a_clock_off_by(30).await, told(30));
-    let run = finish(&mirrors(&site.settings()), Request::new(Trigger::Cli)).await;
+    let run = finish(&mirror(&site.settings()), Request::new(Trigger::Cli)).await;
     let served = Served::new(&site.settings()).await;
     let (_, status) = served.ask("GET /api/v1/status").await;
     assert!(status["warnings"].to_string().contains(&told), "{status:#}");

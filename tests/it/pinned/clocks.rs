@@ -11,7 +11,7 @@ use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
 use super::site;
-use crate::support::site::{Site, finish, mirrors, rows};
+use crate::support::site::{Site, finish, mirror, rows};
 
 async fn with_a_meter() -> Site {
     let site = site("name text", "").await;
@@ -54,7 +54,7 @@ async fn failures_after_a_run_under_a_clock_that_was_ahead_are_shown() {
             Some(last.run_id)
         );
         let page = site
-            .mirrors
+            .mirror
             .list(&RunsQuery {
                 limit: 2,
                 before: None,
@@ -69,7 +69,7 @@ async fn failures_after_a_run_under_a_clock_that_was_ahead_are_shown() {
             show: Show::All,
         };
         let rest = site
-            .mirrors
+            .mirror
             .list(&before)
             .await
             .expect("a page")
@@ -80,7 +80,7 @@ async fn failures_after_a_run_under_a_clock_that_was_ahead_are_shown() {
             "{ahead}"
         );
         let figures = site
-            .mirrors
+            .mirror
             .figures(Duration::from_secs(10))
             .await
             .expect("figures");
@@ -140,13 +140,13 @@ async fn a_slot_that_was_run_is_not_run_again_after_the_clock_was_set_back() {
     let now = meter_sync::clock::now();
     let (earlier, later) = (now - TimeDelta::minutes(2), now - TimeDelta::minutes(1));
     for slot in [earlier, later] {
-        assert_eq!(site.mirrors.claim_slot(slot).await, Ok(Claim::Ours));
+        assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
         site.sync().await;
     }
     // The clock is set back: the earlier slot comes once more.
-    assert_eq!(site.mirrors.claim_slot(earlier).await, Ok(Claim::Served));
+    assert_eq!(site.mirror.claim_slot(earlier).await, Ok(Claim::Served));
     // A run that failed is tried again in its slot all the same.
-    assert_eq!(site.mirrors.claim_slot_again(later).await, Ok(Claim::Ours));
+    assert_eq!(site.mirror.claim_slot_again(later).await, Ok(Claim::Ours));
 }
 
 #[tokio::test]
@@ -154,9 +154,9 @@ async fn slots_that_a_clock_a_day_ahead_claimed_are_free_when_they_come() {
     let site = with_a_meter().await;
     let now = meter_sync::clock::now();
     let tomorrow = now + TimeDelta::days(1);
-    assert_eq!(site.mirrors.claim_slot(tomorrow).await, Ok(Claim::Ours));
+    assert_eq!(site.mirror.claim_slot(tomorrow).await, Ok(Claim::Ours));
     site.sync().await;
-    let other = mirrors(&site.settings());
+    let other = mirror(&site.settings());
     assert_eq!(other.claim_slot(now).await, Ok(Claim::Ours));
     let left = "select count(*) as n from meter_sync.meter_sync_slot where slot > now() + interval '1 hour'";
     assert_eq!(rows(&site.local, left).await, json!([{"n": 0}]));
@@ -209,11 +209,11 @@ async fn a_request_of_the_future_does_not_answer_the_same_one_of_today() {
         idempotency_key: Some("once".to_owned()),
         ..Request::new(Trigger::Cli)
     };
-    let first = finish(&site.mirrors, request()).await;
-    let again = finish(&site.mirrors, request()).await;
+    let first = finish(&site.mirror, request()).await;
+    let again = finish(&site.mirror, request()).await;
     assert_eq!(again.run_id, first.run_id);
     shift_the_past(&site, "5 years").await;
-    let today = finish(&site.mirrors, request()).await;
+    let today = finish(&site.mirror, request()).await;
     assert_ne!(today.run_id, first.run_id);
 }
 
@@ -222,7 +222,7 @@ async fn news_are_runs_of_now_whatever_their_times_say() {
     let site = with_a_meter().await;
     site.sync().await;
     shift_the_past(&site, "5 years").await;
-    let mut events = site.mirrors.events();
+    let mut events = site.mirror.events();
     let ids = |news: Vec<RunRecord>| news.iter().map(|run| run.run_id).collect::<Vec<_>>();
     let second = site.sync().await;
     assert_eq!(ids(events.next().await), [second.run_id]);

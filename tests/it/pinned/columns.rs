@@ -159,7 +159,7 @@ async fn assert_what_is_changed_here_is_put_right(site: &mut Site) {
 async fn assert_a_meter_is_shown(site: &Site) {
     let key = KeyText::parse("1").expect("a key");
     let meter = site
-        .mirrors
+        .mirror
         .meter(&key)
         .await
         .expect("a meter")
@@ -223,7 +223,7 @@ async fn assert_a_plan_is_held_back_and_let_go(site: &Site) {
         },
         ..Request::new(Trigger::Cli)
     };
-    let run = finish(&site.mirrors, allowed).await;
+    let run = finish(&site.mirror, allowed).await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
     assert_equal(site).await;
 }

@@ -48,7 +48,7 @@ async fn a_warning_that_the_local_encoding_cannot_hold_is_stored_in_ascii() {
     site.reconfigure(&named);
     let run = site.sync().await;
     assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
-    let waiting = Waiting::on(SideName::Remote, &site, &site.mirrors).await;
+    let waiting = Waiting::on(SideName::Remote, &site, &site.mirror).await;
     let (mut ticket, locker) = waiting.parts().await;
     locker
         .batch_execute("alter table \"z\u{2603}\" rename to gone; commit")

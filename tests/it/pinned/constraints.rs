@@ -66,7 +66,7 @@ async fn a_serial_number_passes_from_a_meter_that_is_gone_to_a_new_one() {
     site.on_remote("delete from meter; insert into meter values (2, 7, 'a', true)")
         .await;
     let allowed = finish(
-        &site.mirrors,
+        &site.mirror,
         Request {
             allow: Allow {
                 mass_deactivation: Permission::Any,

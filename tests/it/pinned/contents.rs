@@ -9,7 +9,7 @@ use meter_sync::engine::Compare;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::state::status::{ActivityState, Health};
-use meter_sync::mirrors::{Mirrors, Request, Requested, Ticket};
+use meter_sync::mirrors::{Mirror, Request, Requested, Ticket};
 use meter_sync::model::{Counts, Outcome, Trigger};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -17,7 +17,7 @@ use tokio_postgres::Client;
 use tokio_util::task::TaskTracker;
 
 use crate::support::postgres::connect;
-use crate::support::site::{Site, finish, mirrors, rows};
+use crate::support::site::{Site, finish, mirror, rows};
 use crate::support::wait::until;
 
 const METERS: i64 = 300;
@@ -43,8 +43,8 @@ pub(super) fn always(site: &Site) -> Settings {
     site.settings().with(Setting::FullCompare, "0s")
 }
 
-async fn sync(mirrors: &Mirrors) -> RunReport {
-    finish(mirrors, Request::new(Trigger::Cli)).await
+async fn sync(mirror: &Mirror) -> RunReport {
+    finish(mirror, Request::new(Trigger::Cli)).await
 }
 
 /// How the last run compared, and what it warns of.
@@ -79,13 +79,13 @@ const COMPARING: &str =
     "application_name = 'meter-sync compare contents' and wait_event_type = 'Lock'";
 
 impl Waiting {
-    pub(super) async fn on(side: SideName, site: &Site, mirrors: &Mirrors) -> Self {
+    pub(super) async fn on(side: SideName, site: &Site, mirror: &Mirror) -> Self {
         site.on_remote("update meter set name = name || '!' where id = 5")
             .await;
         let holder = connect(&site.pair.local_url).await;
         let hold = "begin; select from meter where id = 5 for update";
         holder.batch_execute(hold).await.unwrap();
-        let Ok(Requested::Started(ticket)) = mirrors.request(Request::new(Trigger::Cli)).await
+        let Ok(Requested::Started(ticket)) = mirror.request(Request::new(Trigger::Cli)).await
         else {
             panic!("no run");
         };
@@ -155,7 +155,7 @@ impl Waiting {
 /// Once nothing keeps it from it, a run is followed by a comparison again.
 async fn assert_is_compared_later(site: &Site) {
     let before = site.status().await.verified_at;
-    let run = sync(&mirrors(&always(site))).await;
+    let run = sync(&mirror(&always(site))).await;
     assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
     let expected = json!({"compared": "contents", "warning": null});
     assert_eq!(last(site).await, expected);
@@ -166,7 +166,7 @@ async fn assert_is_compared_later(site: &Site) {
 #[tokio::test]
 async fn a_comparison_that_exceeds_the_statement_timeout_leaves_the_run_as_it_was() {
     let site = settled().await;
-    let hurried = mirrors(&always(&site).with(Setting::StatementTimeout, "3s"));
+    let hurried = mirror(&always(&site).with(Setting::StatementTimeout, "3s"));
     for side in [SideName::Remote, SideName::Local, SideName::Remote] {
         let waiting = Waiting::on(side, &site, &hurried).await;
         waiting
@@ -179,7 +179,7 @@ async fn a_comparison_that_exceeds_the_statement_timeout_leaves_the_run_as_it_wa
 #[tokio::test]
 async fn a_comparison_that_exceeds_the_run_timeout_leaves_the_run_as_it_was() {
     let site = settled().await;
-    let hurried = mirrors(&always(&site).with(Setting::RunTimeout, "6s"));
+    let hurried = mirror(&always(&site).with(Setting::RunTimeout, "6s"));
     let waiting = Waiting::on(SideName::Remote, &site, &hurried).await;
     waiting.assert_stands(&site, "METER_SYNC_RUN_TIMEOUT").await;
     assert_is_compared_later(&site).await;
@@ -188,12 +188,12 @@ async fn a_comparison_that_exceeds_the_run_timeout_leaves_the_run_as_it_was() {
 #[tokio::test]
 async fn a_comparison_whose_connection_breaks_leaves_the_run_as_it_was() {
     let site = settled().await;
-    let mirrors = mirrors(&always(&site));
+    let mirror = mirror(&always(&site));
     for (side, client) in [
         (SideName::Remote, &site.remote),
         (SideName::Local, &site.local),
     ] {
-        let waiting = Waiting::on(side, &site, &mirrors).await;
+        let waiting = Waiting::on(side, &site, &mirror).await;
         let kill = format!(
             "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and {COMPARING}"
         );
@@ -206,7 +206,7 @@ async fn a_comparison_whose_connection_breaks_leaves_the_run_as_it_was() {
 #[tokio::test]
 async fn who_waits_no_longer_is_told_of_a_run_while_its_contents_are_compared() {
     let site = settled().await;
-    let mut waiting = Waiting::on(SideName::Remote, &site, &mirrors(&always(&site))).await;
+    let mut waiting = Waiting::on(SideName::Remote, &site, &mirror(&always(&site))).await;
     let run = waiting.ticket.wait(Duration::ZERO).await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
     assert!(!waiting.ticket.is_over());
@@ -233,7 +233,7 @@ async fn what_versions_do_not_show_is_put_right_when_contents_are_compared() {
     site.on_local(REMEMBER_AS_EQUAL).await;
     let unseen = site.sync().await;
     assert_eq!(unseen.outcome, Some(Outcome::NoChange), "{unseen:#?}");
-    let run = sync(&mirrors(&always(&site))).await;
+    let run = sync(&mirror(&always(&site))).await;
     assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
     let log = "select compared, reason, inserted, updated, deactivated, unchanged from meter_sync.meter_sync_log
         order by started_at desc limit 1";
@@ -250,7 +250,7 @@ async fn what_versions_do_not_show_is_put_right_when_contents_are_compared() {
         rows(&site.local, of_ours).await,
         rows(&site.remote, of_ours).await
     );
-    let again = sync(&mirrors(&always(&site))).await;
+    let again = sync(&mirror(&always(&site))).await;
     assert_eq!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
     assert_eq!(
         last(&site).await,
@@ -265,7 +265,7 @@ async fn the_brake_holds_for_what_a_comparison_finds() {
         .await;
     let remember = format!("{REMEMBER_AS_EQUAL}, local_rows = 700");
     site.on_local(&remember).await;
-    let run = sync(&mirrors(&always(&site))).await;
+    let run = sync(&mirror(&always(&site))).await;
     assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
     let log = "select outcome, error_code from meter_sync.meter_sync_log order by started_at desc limit 1";
     let refused = json!([{"outcome": "refused", "error_code": "MASS_DEACTIVATION_REFUSED"}]);
@@ -282,7 +282,7 @@ async fn a_comparison_fetches_digests_and_no_rows() {
     )
     .await;
     let load = site.sync().await;
-    let run = sync(&mirrors(&always(&site))).await;
+    let run = sync(&mirror(&always(&site))).await;
     assert_eq!(last(&site).await["compared"], "contents");
     assert!(load.remote_bytes > 900_000, "{load:#?}");
     assert!(run.remote_bytes < 8192, "{run:#?}");
@@ -296,7 +296,7 @@ async fn comparing_every_value_against_a_tight_limit_fails_and_harms_nothing() {
     let holder = connect(&site.pair.local_url).await;
     let hold = "begin; lock table meter in access exclusive mode";
     holder.batch_execute(hold).await.unwrap();
-    let hurried = mirrors(&site.settings().with(Setting::StatementTimeout, "1s"));
+    let hurried = mirror(&site.settings().with(Setting::StatementTimeout, "1s"));
     let everything = || Request {
         compare: Compare::Everything,
         ..Request::new(Trigger::Cli)
@@ -307,7 +307,7 @@ async fn comparing_every_value_against_a_tight_limit_fails_and_harms_nothing() {
     assert_eq!(error.code, ErrorCode::LocalTimeout);
     assert!(error.remedy.contains("METER_SYNC_STATEMENT_TIMEOUT"));
     holder.batch_execute("commit").await.unwrap();
-    let run = finish(&site.mirrors, everything()).await;
+    let run = finish(&site.mirror, everything()).await;
     assert_eq!(run.counts, updated(1, METERS), "{run:#?}");
     assert_eq!(last(&site).await["compared"], "everything");
 }
@@ -318,7 +318,7 @@ async fn a_column_that_few_rows_get_anew_is_read_at_once() {
     site.on_remote("alter table meter add floor integer; update meter set floor = id")
         .await;
     site.on_local("alter table meter add floor integer").await;
-    let run = sync(&site.mirrors).await;
+    let run = sync(&site.mirror).await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
     assert_eq!(last(&site).await["compared"], "everything");
     assert!(
@@ -328,5 +328,5 @@ async fn a_column_that_few_rows_get_anew_is_read_at_once() {
         )
         .await
     );
-    assert_eq!(sync(&site.mirrors).await.outcome, Some(Outcome::NoChange));
+    assert_eq!(sync(&site.mirror).await.outcome, Some(Outcome::NoChange));
 }

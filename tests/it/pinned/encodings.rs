@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::unstorable::{Encoded, METERS, done, partial};
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::site::{finish, mirrors, rows, settings};
+use crate::support::site::{finish, mirror, rows, settings};
 
 /// So long may a transaction that holds rows be idle where a statement may take three seconds.
 const IDLE_SECONDS: i64 = 8;
@@ -147,7 +147,7 @@ async fn meters_with_names_that_cannot_be_shown_are_held_back_and_read() {
     assert_eq!(run.outcome, Some(Outcome::Refused), "{run:#?}");
     let held = run.held_back.expect("meters that were held back");
     assert_eq!(held.first[0]["name"], json!("a\\377\"b"), "{held:#?}");
-    let runs = mirrors(&settings(&site.urls[0], &site.urls[1]));
+    let runs = mirror(&settings(&site.urls[0], &site.urls[1]));
     let key = KeyText::parse("K3").expect("a key");
     let meter = runs.meter(&key).await.unwrap().expect("the meter");
     let name = &meter.meter.expect("its row")["name"];
@@ -201,7 +201,7 @@ async fn a_tenant_whose_name_cannot_be_shown_is_synced() {
         .unwrap();
     let run = site.sync().await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
-    let runs = mirrors(&settings(&site.urls[0], &site.urls[1]));
+    let runs = mirror(&settings(&site.urls[0], &site.urls[1]));
     let status = runs
         .status(&StatusQuery::default())
         .await
@@ -221,7 +221,7 @@ async fn a_slow_line_between_two_encodings_does_not_run_into_our_own_limits() {
     let (line, url) = Proxy::before(&site.urls[0]).await;
     let settings = settings(&url, &site.urls[1]).with(Setting::StatementTimeout, "3s");
     line.set(Fault::Limit(30_000));
-    let run = finish(&mirrors(&settings), Request::new(Trigger::Cli)).await;
+    let run = finish(&mirror(&settings), Request::new(Trigger::Cli)).await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
     assert_eq!(run.counts.inserted, 4000, "{run:#?}");
     let seconds = run.remote_bytes / 30_000;
@@ -238,7 +238,7 @@ async fn a_remote_table_whose_name_the_local_encoding_lacks_is_synced() {
     let settings =
         settings(&site.urls[0], &site.urls[1]).with(Setting::RemoteTable, "\"z\u{2603}\"");
     for outcome in [Outcome::Succeeded, Outcome::NoChange] {
-        let run = finish(&mirrors(&settings), Request::new(Trigger::Cli)).await;
+        let run = finish(&mirror(&settings), Request::new(Trigger::Cli)).await;
         assert_eq!(run.outcome, Some(outcome), "{run:#?}");
     }
     site.end().await;

@@ -7,7 +7,7 @@ use meter_sync::model::{Counts, Outcome, Trigger};
 use serde_json::json;
 
 use crate::support::postgres::connect;
-use crate::support::site::{LOCAL_SCHEMA, Site, finish, mirrors, rows, settings};
+use crate::support::site::{LOCAL_SCHEMA, Site, finish, mirror, rows, settings};
 
 use super::site;
 
@@ -139,7 +139,7 @@ async fn the_rows_told_of_are_those_that_were_read() {
         let site = site(columns, "").await;
         site.on_remote("insert into meter (id, tenant_id, active) select n, 7, true from generate_series(1, 1000) n")
             .await;
-        let requested = site.mirrors.request(Request::new(Trigger::Cli)).await;
+        let requested = site.mirror.request(Request::new(Trigger::Cli)).await;
         let Ok(Requested::Started(mut ticket)) = requested else {
             panic!("{requested:?}");
         };
@@ -170,7 +170,7 @@ async fn plain_meters_load_into_a_local_database_of_any_encoding() {
             "insert into meter (id, tenant_id, name, notes) values (1, 7, 'a', repeat('long ', 5000)), (2, 7, 'b', null)",
         )
         .await;
-        let runs = mirrors(&settings(&site.pair.remote_url, &url));
+        let runs = mirror(&settings(&site.pair.remote_url, &url));
         let sync = async || finish(&runs, Request::new(Trigger::Cli)).await;
         let first = sync().await;
         assert_eq!(

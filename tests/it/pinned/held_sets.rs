@@ -18,7 +18,7 @@ async fn sets(site: &Site) -> serde_json::Value {
 
 /// Whether the page asks a person to decide about a run.
 async fn awaits_decision(site: &Site, run: RunId) -> bool {
-    let detail = site.mirrors.run(run).await.expect("an answer");
+    let detail = site.mirror.run(run).await.expect("an answer");
     detail.expect("a run").awaits_decision
 }
 

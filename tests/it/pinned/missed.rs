@@ -8,7 +8,7 @@ use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
 use crate::support::postgres::{connect, postgres_18, start_server};
-use crate::support::site::{Site, finish, mirrors, rows, settings};
+use crate::support::site::{Site, finish, mirror, rows, settings};
 
 /// A local table of plain types.
 const LOCAL: &str = "create table tenant (id bigint primary key, name text);
@@ -91,7 +91,7 @@ async fn texts_whose_bytes_agree_in_different_encodings_are_told_apart() {
          insert into meter_kept select n, 7, 'é ' || n, true from generate_series(1, 2000) n",
     )
     .await;
-    let reader = mirrors(&settings(&url, &site.pair.local_url));
+    let reader = mirror(&settings(&url, &site.pair.local_url));
     let sync = async || finish(&reader, Request::new(Trigger::Cli)).await;
     let load = sync().await;
     assert_eq!(load.counts.inserted, 2000, "{load:#?}");
@@ -118,7 +118,7 @@ async fn assert_syncs_as_reader(site: &Site, grants: &str) {
         .pair
         .remote_url
         .replace("postgres@", &format!("{role}@"));
-    let reader = mirrors(&site.settings().with(Setting::RemoteUrl, url));
+    let reader = mirror(&site.settings().with(Setting::RemoteUrl, url));
     for expected in [Outcome::Succeeded, Outcome::NoChange, Outcome::NoChange] {
         let run = finish(&reader, Request::new(Trigger::Cli)).await;
         assert_eq!(run.outcome, Some(expected), "{run:#?}");
@@ -267,7 +267,7 @@ async fn a_view_that_takes_longer_than_a_statement_may_is_read_all_the_same() {
         insert into tenant values (7, 'Acme');
         create table meter (id bigint primary key, name text, active boolean not null)";
     let site = Site::with_schemas(remote, local).await;
-    let reader = mirrors(&site.settings().with(Setting::StatementTimeout, "1s"));
+    let reader = mirror(&site.settings().with(Setting::StatementTimeout, "1s"));
     let sync = async || finish(&reader, Request::new(Trigger::Cli)).await;
     let first = sync().await;
     assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
@@ -314,7 +314,7 @@ async fn a_virtual_column_that_is_computed_otherwise_is_noticed() {
         .batch_execute("create table meter (id bigint primary key, name text, active boolean)")
         .await
         .unwrap();
-    let runs = mirrors(&settings(&urls[0], &urls[1]).with(Setting::TenantId, "7"));
+    let runs = mirror(&settings(&urls[0], &urls[1]).with(Setting::TenantId, "7"));
     let sync = async || finish(&runs, Request::new(Trigger::Cli)).await;
     sync().await;
     sync().await;

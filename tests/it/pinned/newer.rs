@@ -40,7 +40,7 @@ async fn an_outcome_an_action_a_trigger_and_a_code_of_a_newer_version_are_unknow
         include_changes: true,
         ..StatusQuery::default()
     };
-    let status = site.mirrors.status(&query).await.expect("a status");
+    let status = site.mirror.status(&query).await.expect("a status");
     assert_eq!(status.running, None);
     assert_eq!(status.warnings, [""; 0], "nothing was interrupted");
     assert_eq!(status.health, Health::Failing);
@@ -61,21 +61,21 @@ async fn an_outcome_an_action_a_trigger_and_a_code_of_a_newer_version_are_unknow
     assert_eq!(status.changes.expect("changes")[0].action, Action::Unknown);
 
     let detail = site
-        .mirrors
+        .mirror
         .run(id)
         .await
         .expect("an answer")
         .expect("a run");
     assert_eq!(detail.run.outcome, Some(Outcome::Unknown));
     assert!(detail.summary.contains("unknown"), "{detail:#?}");
-    let report = site.mirrors.report(id).await.expect("a report");
+    let report = site.mirror.report(id).await.expect("a report");
     assert_eq!(report.outcome, Some(Outcome::Unknown));
     assert!(report.summary.contains("unknown"), "{report:#?}");
 
     // The next run leaves it as it is.
     assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
     let detail = site
-        .mirrors
+        .mirror
         .run(id)
         .await
         .expect("an answer")

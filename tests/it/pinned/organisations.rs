@@ -12,7 +12,7 @@ use serde_json::json;
 use super::site;
 use crate::support::held::Held;
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::site::{Site, finish, mirrors, rows, settings};
+use crate::support::site::{Site, finish, mirror, rows, settings};
 use crate::support::wait::{self, recently};
 
 fn of_tenant(site: &Site, tenant: &str) -> Settings {
@@ -26,7 +26,7 @@ async fn of_two_organisations_that_start_at_once_one_gets_the_table() {
         .await;
     let (remote, remote_url) = Proxy::before(&site.pair.remote_url).await;
     let slow = settings(&remote_url, &site.pair.local_url).with(Setting::TenantId, "8");
-    let slow = mirrors(&slow);
+    let slow = mirror(&slow);
     remote.set(Fault::Stall);
     let others = async {
         let logged = "select tenant from meter_sync.meter_sync_log";
@@ -36,7 +36,7 @@ async fn of_two_organisations_that_start_at_once_one_gets_the_table() {
                 && rows(&site.local, logged).await == json!([{"tenant": "8"}])
         };
         wait::until("the other organisation's run has begun", started).await;
-        let ours = mirrors(&of_tenant(&site, "7"));
+        let ours = mirror(&of_tenant(&site, "7"));
         let ours = finish(&ours, Request::new(Trigger::Cli)).await;
         remote.set(Fault::None);
         ours
@@ -57,7 +57,7 @@ async fn spellings_of_one_number_are_one_organisation() {
     site.on_remote("insert into meter values (1, 7, 'a', true)")
         .await;
     for tenant in ["7", "007", "+7"] {
-        let runs = mirrors(&of_tenant(&site, tenant));
+        let runs = mirror(&of_tenant(&site, tenant));
         let run = finish(&runs, Request::new(Trigger::Cli)).await;
         assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
         assert_eq!(run.counts.changes() + run.counts.unchanged, 1, "{run:#?}");
@@ -66,8 +66,8 @@ async fn spellings_of_one_number_are_one_organisation() {
     // A slot before the runs above would have been served by them.
     let slot = meter_sync::clock::now() + chrono::Duration::hours(1);
     let (one, other) = (
-        mirrors(&of_tenant(&site, "07")),
-        mirrors(&of_tenant(&site, "7")),
+        mirror(&of_tenant(&site, "07")),
+        mirror(&of_tenant(&site, "7")),
     );
     assert_eq!(one.claim_slot(slot).await, Ok(Claim::Ours));
     assert_eq!(other.claim_slot(slot).await, Ok(Claim::Pending));
@@ -84,7 +84,7 @@ async fn a_meter_that_moved_to_another_organisation_is_rejected_with_what_gives_
     )
     .await;
     let sync = async |tenant| {
-        let runs = mirrors(&of_tenant(&site, tenant));
+        let runs = mirror(&of_tenant(&site, tenant));
         finish(&runs, Request::new(Trigger::Cli)).await
     };
     sync("7").await;
@@ -133,7 +133,7 @@ async fn an_id_that_is_another_one_as_a_text_here_is_refused() {
             &format!("create table meter (id bigint primary key, tenant_id {here}, {meters})"),
         )
         .await;
-        let runs = mirrors(&of_tenant(&site, id));
+        let runs = mirror(&of_tenant(&site, id));
         for before in [
             "select",
             "insert into meter select n, $id, 'b', true from generate_series(1, 3) n",
@@ -171,7 +171,7 @@ async fn a_uuid_in_capitals_is_the_same_organisation() {
     )
     .await;
     for tenant in [id, &id.to_uppercase()] {
-        let runs = mirrors(&of_tenant(&site, tenant));
+        let runs = mirror(&of_tenant(&site, tenant));
         let run = finish(&runs, Request::new(Trigger::Cli)).await;
         assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
     }
@@ -203,9 +203,9 @@ async fn two_tables_of_one_organisation_have_a_lock_a_log_and_slots_each() {
     site.on_remote("insert into meter values (1, 7, 'a', true)")
         .await;
     let copy = site.settings().with(Setting::LocalTable, "copy.meter");
-    let copy = mirrors(&copy);
+    let copy = mirror(&copy);
     let slot = recently();
-    assert_eq!(site.mirrors.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
     assert_eq!(copy.claim_slot(slot).await, Ok(Claim::Ours));
     let first = site.sync().await;
     let before = copy
@@ -215,7 +215,7 @@ async fn two_tables_of_one_organisation_have_a_lock_a_log_and_slots_each() {
     assert_eq!((before.health, before.history.len()), (Health::NeverRun, 0));
 
     let held = Held::new(&site).await;
-    let ticket = site.mirrors.request(Request::new(Trigger::Cli)).await;
+    let ticket = site.mirror.request(Request::new(Trigger::Cli)).await;
     assert!(matches!(ticket, Ok(Requested::Started(_))), "{ticket:?}");
     let both = copy.request(Request::new(Trigger::Cli)).await;
     let Ok(Requested::Started(mut both)) = both else {

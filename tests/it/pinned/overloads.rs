@@ -99,7 +99,7 @@ async fn sync_in_many_ways(site: &Site) {
         },
         ..Request::new(Trigger::Cli)
     };
-    assert_ended(&finish(&site.mirrors, allowed).await, Outcome::Succeeded);
+    assert_ended(&finish(&site.mirror, allowed).await, Outcome::Succeeded);
 }
 
 /// What only rows that stand in each other's way, or cannot be stored, take.
@@ -150,30 +150,30 @@ async fn drift_and_prune(site: &Site) {
 async fn look_in_many_ways(site: &Site) {
     let status = site.status().await;
     assert!(status.meters.is_some(), "{status:#?}");
-    site.mirrors
+    site.mirror
         .status(&StatusQuery::default())
         .await
         .expect("a status");
     let key = KeyText::parse("1").expect("a key");
     let meter = site
-        .mirrors
+        .mirror
         .meter(&key)
         .await
         .expect("a meter")
         .expect("a meter");
     assert!(!meter.changes.is_empty());
-    let names = site.mirrors.names(&[&meter.key]).await.expect("names");
+    let names = site.mirror.names(&[&meter.key]).await.expect("names");
     assert!(names.iter().all(Option::is_some), "{names:?}");
     assert_eq!(names.len(), 1);
     assert!(
         !site
-            .mirrors
+            .mirror
             .meter_keys("1", 5)
             .await
             .expect("keys")
             .is_empty()
     );
-    site.mirrors
+    site.mirror
         .claim_slot(meter_sync::clock::now())
         .await
         .expect("a slot");

@@ -75,7 +75,7 @@ async fn start_to(site: &Site, compare: Compare) -> Ticket {
         compare,
         ..Request::new(Trigger::Cli)
     };
-    let Ok(Requested::Started(ticket)) = site.mirrors.request(request).await else {
+    let Ok(Requested::Started(ticket)) = site.mirror.request(request).await else {
         panic!("no run");
     };
     ticket

@@ -82,7 +82,7 @@ async fn old_runs_go_and_each_meters_last_change_stays() {
     assert_eq!(changes(&site).await, json!(["1 update c", "2 update c"]));
     let key = KeyText::parse("1").expect("a key");
     let meter = site
-        .mirrors
+        .mirror
         .meter(&key)
         .await
         .expect("a meter")
@@ -225,6 +225,6 @@ async fn the_last_run_that_compared_all_rows_is_kept() {
     age(&site, "20 days").await;
     let left = json!(["succeeded", "no_change", "no_change"]);
     sync_and_prune(&site, Outcome::NoChange, left).await;
-    let kept = site.mirrors.run(comparing.run_id).await.expect("an answer");
+    let kept = site.mirror.run(comparing.run_id).await.expect("an answer");
     assert!(kept.is_some());
 }

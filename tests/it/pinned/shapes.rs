@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{counts, names, site};
 use crate::support::postgres::{connect, start_pair};
-use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, finish, mirrors, rows, settings};
+use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, finish, mirror, rows, settings};
 
 #[tokio::test]
 async fn odd_names_sync_as_others_do() {
@@ -301,7 +301,7 @@ async fn a_run_without_changes_logs_itself_and_little_else() {
     remote.batch_execute(REMOTE_SCHEMA).await.unwrap();
     local.batch_execute(LOCAL_SCHEMA).await.unwrap();
     remote.batch_execute("insert into meter (id, tenant_id, name) select n, 7, repeat('x', 70) from generate_series(1, 5000) n").await.unwrap();
-    let runs = mirrors(&settings(&urls[0], &urls[1]));
+    let runs = mirror(&settings(&urls[0], &urls[1]));
     let sync = async || finish(&runs, Request::new(Trigger::Cli)).await;
     sync().await;
     sync().await;

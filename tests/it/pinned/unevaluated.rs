@@ -9,7 +9,7 @@ use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
 use super::site;
-use crate::support::site::{Site, finish, mirrors, rows};
+use crate::support::site::{Site, finish, mirror, rows};
 
 const REASONS: &str = "select distinct reason from meter_sync.meter_sync_rejected";
 
@@ -37,7 +37,7 @@ async fn guarded(condition: &str, local: &str) -> (Site, RunReport) {
         .settings()
         .with(Setting::LocalUrl, url)
         .with(Setting::StatementTimeout, "1s");
-    let run = finish(&mirrors(&settings), Request::new(Trigger::Cli)).await;
+    let run = finish(&mirror(&settings), Request::new(Trigger::Cli)).await;
     (site, run)
 }
 

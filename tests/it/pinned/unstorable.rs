@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use super::site;
 use crate::support::postgres::{Pair, connect, pair};
-use crate::support::site::{Site, finish, mirrors, rows, settings};
+use crate::support::site::{Site, finish, mirror, rows, settings};
 
 const COLUMNS: &str =
     "id text primary key, name text, notes text, active boolean not null default true";
@@ -44,7 +44,7 @@ impl Encoded {
     }
 
     pub(super) async fn sync(&self) -> RunReport {
-        let runs = mirrors(&settings(&self.urls[0], &self.urls[1]));
+        let runs = mirror(&settings(&self.urls[0], &self.urls[1]));
         let request = Request {
             reason: Some("Zähler \u{1f600} \u{20ac}".to_owned()),
             ..Request::new(Trigger::Cli)
@@ -203,7 +203,7 @@ async fn a_row_that_row_security_or_a_trigger_forbids_is_set_aside_alone() {
         .pair
         .local_url
         .replace("postgres@", &format!("{role}@"));
-    let runs = mirrors(&settings(&site.pair.remote_url, &url));
+    let runs = mirror(&settings(&site.pair.remote_url, &url));
     let sync = async || finish(&runs, Request::new(Trigger::Cli)).await;
     site.on_remote(
         "insert into meter values (1, 7, 'a', true), (2, 7, 'forbidden', true), (3, 7, 'not yours', true), (4, 7, 'd', true), (5, 7, 'odd', true)",
@@ -249,7 +249,7 @@ async fn rows_that_row_security_lets_nobody_update_are_set_aside_alone() {
         .pair
         .local_url
         .replace("postgres@", &format!("{role}@"));
-    let runs = mirrors(&settings(&site.pair.remote_url, &url));
+    let runs = mirror(&settings(&site.pair.remote_url, &url));
     site.on_remote(
         "update meter set name = 'b' where id in (1, 2); update meter set active = false where id in (3, 4);
          delete from meter where id in (5, 6); insert into meter values (10, 7, 'c', true)",

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use tokio_postgres::Client;
 
 use crate::support::postgres::{connect, start_pair};
-use crate::support::site::{Site, finish, mirrors, rows, settings};
+use crate::support::site::{Site, finish, mirror, rows, settings};
 use meter_sync::mirrors::Request;
 use meter_sync::model::Trigger;
 
@@ -236,7 +236,7 @@ async fn rows_that_a_policy_shows_and_hides_come_and_go() {
         .pair
         .remote_url
         .replace("postgres@", &format!("{role}@"));
-    let reader = mirrors(&site.settings().with(Setting::RemoteUrl, url));
+    let reader = mirror(&site.settings().with(Setting::RemoteUrl, url));
     let sync = async || finish(&reader, Request::new(Trigger::Cli)).await;
     let expected = [(1, 0), (0, 0), (0, 0)];
     for (deactivated, reactivated) in expected {
@@ -272,7 +272,7 @@ async fn after_a_crash_of_either_server_what_the_rows_hold_decides() {
     }
     let sync = async || -> RunReport {
         let settings = settings(&urls[0], &urls[1]).with(Setting::TenantId, "7");
-        finish(&mirrors(&settings), Request::new(Trigger::Cli)).await
+        finish(&mirror(&settings), Request::new(Trigger::Cli)).await
     };
     for _ in 0..3 {
         sync().await;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::digests::prepared;
 use super::harness::{Verdict, check_slow};
-use crate::support::site::{Site, config, finish, mirrors, rows};
+use crate::support::site::{Site, config, finish, mirror, rows};
 
 /// Some meters that change on the remote, and how few bits of the hashes are kept.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl Planted {
         .await;
         // The second run remembers what versions are equal.
         for expected in [Outcome::Succeeded, Outcome::NoChange] {
-            let run = finish(&mirrors(&self.settings(site)), Request::new(Trigger::Cli)).await;
+            let run = finish(&mirror(&self.settings(site)), Request::new(Trigger::Cli)).await;
             assert_eq!(run.outcome, Some(expected), "{run:#?}");
         }
         site.on_remote(&format!(

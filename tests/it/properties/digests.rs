@@ -14,7 +14,7 @@ use super::harness::{Verdict, check_slow};
 use super::tables::Tables;
 use super::world::request;
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::site::{Site, finish, mirrors, rows};
+use crate::support::site::{Site, finish, mirror, rows};
 
 const FAST: &str = "meter_fast";
 const NAIVE: &str = "meter_naive";
@@ -48,7 +48,7 @@ impl Lines {
             true => settings.with(Setting::RemoteUrl, &self.far_url),
             false => settings,
         };
-        finish(&mirrors(&settings), request(Trigger::Cli)).await
+        finish(&mirror(&settings), request(Trigger::Cli)).await
     }
 
     /// A sync of another local table, with everything compared.
@@ -57,7 +57,7 @@ impl Lines {
             compare: Compare::Everything,
             ..request(Trigger::Cli)
         };
-        finish(&mirrors(&Tables::settings(&self.site, NAIVE)), request).await
+        finish(&mirror(&Tables::settings(&self.site, NAIVE)), request).await
     }
 }
 

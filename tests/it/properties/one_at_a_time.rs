@@ -4,7 +4,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use meter_sync::mirrors::run::report::RunState;
-use meter_sync::mirrors::{Mirrors, Requested, Ticket};
+use meter_sync::mirrors::{Mirror, Requested, Ticket};
 use meter_sync::model::{Outcome, Trigger};
 use quickcheck::{Arbitrary, Gen};
 use tokio::process::Command;
@@ -14,7 +14,7 @@ use super::edits::Case;
 use super::harness::{Verdict, check};
 use super::world::{World, Worlds, request};
 use crate::support::postgres::connect;
-use crate::support::site::{finish, mirrors};
+use crate::support::site::{finish, mirror};
 
 /// Where a run is held up.
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +58,12 @@ fn a_request_during_a_run_is_told_so_and_executes_nothing() {
         let world = worlds.empty(rush.case.shape).await;
         world.edit(&rush.case.rounds[0]).await;
         let others = [
-            world.site.mirrors.clone(),
+            world.site.mirror.clone(),
             other_process(world),
             other_process(world),
         ];
         let held = hold(world, rush.hold).await;
-        let mut ticket = start(&world.site.mirrors, rush.case.trigger).await;
+        let mut ticket = start(&world.site.mirror, rush.case.trigger).await;
         for (asker, trigger) in &rush.askers {
             let answer = finish(&others[*asker], request(*trigger)).await;
             assert_eq!(answer.state, RunState::AlreadyRunning, "{answer:#?}");
@@ -93,7 +93,7 @@ fn requests_at_the_same_time_never_run_side_by_side() {
         let world = worlds.empty(rush.case.shape).await;
         world.edit(&rush.case.rounds[0]).await;
         let others = [
-            world.site.mirrors.clone(),
+            world.site.mirror.clone(),
             other_process(world),
             other_process(world),
         ];
@@ -135,7 +135,7 @@ async fn a_second_process_is_told_so_with_exit_code_4() {
     for side in [Hold::Remote, Hold::Local] {
         // Another process asks while we run.
         let held = hold(world, side).await;
-        let mut ticket = start(&world.site.mirrors, Trigger::Cli).await;
+        let mut ticket = start(&world.site.mirror, Trigger::Cli).await;
         assert_already_running(
             &binary(world).output().await.unwrap(),
             &ticket.run_id().to_string(),
@@ -150,7 +150,7 @@ async fn a_second_process_is_told_so_with_exit_code_4() {
         let held = hold(world, side).await;
         let running = binary(world).spawn().unwrap();
         let id = wait_for_a_run(world).await;
-        let answer = finish(&world.site.mirrors, request(Trigger::Rest)).await;
+        let answer = finish(&world.site.mirror, request(Trigger::Rest)).await;
         assert_eq!(
             (answer.state, answer.run_id.to_string()),
             (RunState::AlreadyRunning, id.clone())
@@ -191,8 +191,8 @@ async fn a_killed_process_makes_room_for_the_next_run() {
     }
 }
 
-fn other_process(world: &World) -> Mirrors {
-    mirrors(&world.site.settings())
+fn other_process(world: &World) -> Mirror {
+    mirror(&world.site.settings())
 }
 
 /// Holds every run up till the transaction of the connection ends.
@@ -207,8 +207,8 @@ async fn hold(world: &World, hold: Hold) -> Client {
     client
 }
 
-async fn start(mirrors: &Mirrors, trigger: Trigger) -> Ticket {
-    match mirrors.request(request(trigger)).await.unwrap() {
+async fn start(mirror: &Mirror, trigger: Trigger) -> Ticket {
+    match mirror.request(request(trigger)).await.unwrap() {
         Requested::Started(ticket) => ticket,
         other @ (Requested::AlreadyRunning(_) | Requested::Finished(_)) => panic!("{other:#?}"),
     }

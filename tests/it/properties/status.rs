@@ -4,14 +4,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::RunReport;
-use meter_sync::mirrors::{Mirrors, Request};
+use meter_sync::mirrors::{Mirror, Request};
 use meter_sync::model::{Outcome, Trigger};
 use quickcheck::{Arbitrary, Gen};
 
 use super::edits::Case;
 use super::harness::{Verdict, check};
 use super::world::{World, Worlds, request};
-use crate::support::site::{finish, mirrors};
+use crate::support::site::{finish, mirror};
 
 /// P7.
 #[test]
@@ -101,17 +101,17 @@ fn the_status_tells_when_the_last_run_ended_how_and_why() {
         let mut last_success = world.site.status().await.last_success_at;
         for (trouble, trigger) in &troubled.troubles {
             let before = world.local_rows().await;
-            let mirrors = make(world, *trouble).await;
-            let report = finish(&mirrors, asked(*trouble, *trigger)).await;
+            let mirror = make(world, *trouble).await;
+            let report = finish(&mirror, asked(*trouble, *trigger)).await;
             assert_ended_as(world, *trouble, &report);
             if report.outcome.is_some_and(Outcome::is_success) {
                 last_success = report.finished_at;
             }
-            assert_told(&mirrors, &report, *trigger, last_success).await;
+            assert_told(&mirror, &report, *trigger, last_success).await;
             mend(world, *trouble).await;
             // Another process that comes later tells the same, and nothing was half done.
             assert_told(
-                &self::mirrors(&world.site.settings()),
+                &self::mirror(&world.site.settings()),
                 &report,
                 *trigger,
                 last_success,
@@ -131,9 +131,9 @@ fn asked(trouble: Trouble, trigger: Trigger) -> Request {
     request(trigger)
 }
 
-async fn make(world: &World, trouble: Trouble) -> Mirrors {
+async fn make(world: &World, trouble: Trouble) -> Mirror {
     let site = &world.site;
-    let with_remote = |url: &str| mirrors(&site.settings().with(Setting::RemoteUrl, url));
+    let with_remote = |url: &str| mirror(&site.settings().with(Setting::RemoteUrl, url));
     match trouble {
         Trouble::Nothing => {}
         Trouble::NoRemoteTable => {
@@ -161,7 +161,7 @@ async fn make(world: &World, trouble: Trouble) -> Mirrors {
             return with_remote(&format!("{url}{separator}user=nobody_of_that_name"));
         }
     }
-    site.mirrors.clone()
+    site.mirror.clone()
 }
 
 const TWICE: &str = r#"
@@ -220,12 +220,12 @@ fn assert_ended_as(world: &World, trouble: Trouble, report: &RunReport) {
 }
 
 async fn assert_told(
-    mirrors: &Mirrors,
+    mirror: &Mirror,
     report: &RunReport,
     trigger: Trigger,
     last_success: Option<DateTime<Utc>>,
 ) {
-    let status = mirrors.status(&Default::default()).await.unwrap();
+    let status = mirror.status(&Default::default()).await.unwrap();
     let last = status
         .last_run
         .clone()

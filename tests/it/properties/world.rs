@@ -223,7 +223,7 @@ impl World {
 
     /// A sync of the site, mass deactivation allowed; the model is not synced.
     pub(crate) async fn run(&self, trigger: Trigger) -> RunReport {
-        finish(&self.site.mirrors, request(trigger)).await
+        finish(&self.site.mirror, request(trigger)).await
     }
 
     /// A sync of both; the tables are equal to the model's after it.

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Settings;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::RunReport;
-use meter_sync::mirrors::{Allow, Claim, Mirrors, Request};
+use meter_sync::mirrors::{Allow, Claim, Mirror, Request};
 use meter_sync::model::{Outcome, Permission, Trigger};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -19,7 +19,7 @@ use super::sites::{KINDS, Kind};
 use super::writes;
 use crate::support::postgres::{connect, pair_in};
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::site::{Site, finish, mirrors, rows, settings};
+use crate::support::site::{Site, finish, mirror, rows, settings};
 
 /// Both databases as they were before anything happened.
 const EMPTY_HERE: &str = "
@@ -31,7 +31,7 @@ pub(super) struct World {
     pub(super) site: Site,
     settings: Settings,
     /// Two processes, which take turns.
-    pub(super) processes: [Mirrors; 2],
+    pub(super) processes: [Mirror; 2],
     turn: usize,
     /// Where a transaction of the remote stays open.
     pub(super) late: Client,
@@ -76,7 +76,7 @@ impl World {
         site.sync().await;
         Self {
             kind,
-            processes: [mirrors(&settings), mirrors(&settings)],
+            processes: [mirror(&settings), mirror(&settings)],
             turn: 0,
             late: connect(&site.pair.remote_url).await,
             hand: connect(&site.pair.local_url).await,
@@ -102,7 +102,7 @@ impl World {
     }
 
     /// The process that has its turn.
-    pub(super) fn next(&mut self) -> &Mirrors {
+    pub(super) fn next(&mut self) -> &Mirror {
         self.turn = 1 - self.turn;
         &self.processes[self.turn]
     }
@@ -126,7 +126,7 @@ impl World {
             Op::SyncDuringReload { key, name } => self.sync_during_reload(key, name).await,
             Op::SyncDuringEdit { key, edit } => self.sync_during_edit(key, edit).await,
             Op::Broken(broken) => self.sync_broken(broken).await,
-            Op::Restart => self.processes[self.turn] = mirrors(&self.settings),
+            Op::Restart => self.processes[self.turn] = mirror(&self.settings),
             Op::Tick(slot) => self.tick(slot).await,
             Op::Put { .. }
             | Op::PutAll(_)

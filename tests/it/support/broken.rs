@@ -161,7 +161,7 @@ impl Broken {
 
     /// No text that anyone may read holds the password.
     pub(crate) async fn shows_no_secret(&self, run: &RunReport) {
-        let runs = &self.site.mirrors;
+        let runs = &self.site.mirror;
         let status = self.site.status().await;
         let log = rows(&self.site.local, "select * from pg_stat_activity").await;
         for text in [

@@ -6,7 +6,7 @@ use std::time::Duration;
 use meter_sync::config::{Config, Environment, Setting, Settings};
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::state::status::{Status, StatusQuery};
-use meter_sync::mirrors::{Mirrors, Request, Requested};
+use meter_sync::mirrors::{Mirror, Mirrors, Request, Requested};
 use meter_sync::model::Trigger;
 use tokio_postgres::Client;
 use tokio_util::task::TaskTracker;
@@ -49,7 +49,7 @@ pub(crate) struct Site {
     pub(crate) pair: Pair,
     pub(crate) remote: Client,
     pub(crate) local: Client,
-    pub(crate) mirrors: Mirrors,
+    pub(crate) mirror: Mirror,
 }
 
 impl Site {
@@ -75,12 +75,12 @@ impl Site {
             .batch_execute(local_schema)
             .await
             .expect("create the local schema");
-        let mirrors = mirrors(&settings(&pair.remote_url, &pair.local_url));
+        let mirror = mirror(&settings(&pair.remote_url, &pair.local_url));
         Self {
             pair,
             remote,
             local,
-            mirrors,
+            mirror,
         }
     }
 
@@ -91,7 +91,7 @@ impl Site {
 
     /// Runs with settings of the test's own in place of the usual ones.
     pub(crate) fn reconfigure(&mut self, settings: &Settings) {
-        self.mirrors = mirrors(settings);
+        self.mirror = mirror(settings);
     }
 
     /// Changes the remote.
@@ -112,13 +112,13 @@ impl Site {
 
     /// A sync to its end.
     pub(crate) async fn sync(&self) -> RunReport {
-        finish(&self.mirrors, Request::new(Trigger::Cli)).await
+        finish(&self.mirror, Request::new(Trigger::Cli)).await
     }
 
     /// A dry run to its end.
     pub(crate) async fn dry_run(&self) -> RunReport {
         finish(
-            &self.mirrors,
+            &self.mirror,
             Request {
                 dry_run: true,
                 ..Request::new(Trigger::Cli)
@@ -133,7 +133,7 @@ impl Site {
             include_changes: true,
             ..StatusQuery::default()
         };
-        self.mirrors.status(&query).await.expect("a status")
+        self.mirror.status(&query).await.expect("a status")
     }
 }
 
@@ -150,14 +150,22 @@ pub(crate) fn config(settings: &Settings) -> Config {
     Config::load_from(settings, &Environment::default()).expect("settings a test can use")
 }
 
-/// Runs as a process of its own would have them.
+/// The mirror as a process of its own would have it.
+pub(crate) fn mirror(settings: &Settings) -> Mirror {
+    mirrors(settings)
+        .only()
+        .cloned()
+        .expect("settings of one mirror")
+}
+
+/// All mirrors as a process of its own would have them.
 pub(crate) fn mirrors(settings: &Settings) -> Mirrors {
     Mirrors::new(config(settings), TaskTracker::new()).expect("pools")
 }
 
 /// A request to its end, whatever the answer.
-pub(crate) async fn finish(mirrors: &Mirrors, request: Request) -> RunReport {
-    match mirrors
+pub(crate) async fn finish(mirror: &Mirror, request: Request) -> RunReport {
+    match mirror
         .request(request)
         .await
         .expect("an answer to the request")

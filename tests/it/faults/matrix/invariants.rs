@@ -60,7 +60,7 @@ pub(super) async fn hold(
 /// The status as this process tells it.
 pub(super) async fn status(trial: &Trial) -> Status {
     let query = StatusQuery::default();
-    trial.mirrors.status(&query).await.expect("a status")
+    trial.mirror.status(&query).await.expect("a status")
 }
 
 /// Waits until no process of ours holds the run lock.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use meter_sync::config::{Setting, Settings};
 use meter_sync::mirrors::run::report::RunReport;
-use meter_sync::mirrors::{Allow, Mirrors, Request};
+use meter_sync::mirrors::{Allow, Mirror, Request};
 use meter_sync::model::{Permission, Trigger};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
@@ -167,7 +167,7 @@ impl State {
 pub(super) struct Trial {
     pub(super) remote: End,
     pub(super) local: End,
-    pub(super) mirrors: Mirrors,
+    pub(super) mirror: Mirror,
     /// What the runs are made of.
     settings: Settings,
     /// How many tasks this test has beside the sync and the two lines.
@@ -201,7 +201,7 @@ impl Trial {
         let trial = Self {
             remote,
             local,
-            mirrors: site::mirrors(&settings),
+            mirror: site::mirror(&settings),
             settings,
             other_tasks: 0,
             allows_mass_deactivation: false,
@@ -232,7 +232,7 @@ impl Trial {
 
     /// Starts anew with the same settings.
     pub(super) fn restart(&mut self) {
-        self.mirrors = site::mirrors(&self.settings);
+        self.mirror = site::mirror(&self.settings);
     }
 
     /// How many tasks of the sync there are in the test's runtime.
@@ -265,7 +265,7 @@ impl Trial {
             allow,
             ..Request::new(Trigger::Cli)
         };
-        finish(&self.mirrors, request).await
+        finish(&self.mirror, request).await
     }
 
     /// The local side now.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Browser, assert_says, served};
 use crate::support::held;
 use crate::support::served::Served;
-use crate::support::site::{Site, finish, mirrors, rows};
+use crate::support::site::{Site, finish, mirror, rows};
 
 /// A site in sync with twenty meters, of which ten are gone on the remote since.
 async fn emptied() -> Site {
@@ -191,7 +191,7 @@ async fn what_was_allowed_for_one_table_is_not_for_another() {
     let other = site.settings().with(Setting::LocalTable, "meter_b");
     let (here, there) = (served(&site).await, Served::new(&other).await);
     let (here, there) = (Browser::new(&here), Browser::new(&there));
-    finish(&mirrors(&other), Request::new(Trigger::Cli)).await;
+    finish(&mirror(&other), Request::new(Trigger::Cli)).await;
     let theirs = refused(&site).await;
     here.follow("/sync", "do=sync").await;
     held::outcomes(&site).await;

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Browser, assert_says, served, words};
 use crate::support::held::{self, Held};
 use crate::support::served::Served;
-use crate::support::site::{Site, mirrors, rows};
+use crate::support::site::{Site, mirror, rows};
 
 #[tokio::test]
 async fn before_any_run_the_page_says_so_and_how_to_begin() {
@@ -53,7 +53,7 @@ async fn the_schedule_is_told_in_words_with_its_zone() {
 async fn missed_slots_and_who_holds_the_schedule_are_those_of_our_tenant() {
     let site = Site::new().await;
     let settings = site.settings().with(Setting::Schedule, "0 * * * *");
-    let runs = mirrors(&settings);
+    let runs = mirror(&settings);
     let hours_ago = |hours| {
         clock::now()
             .duration_trunc(TimeDelta::hours(1))

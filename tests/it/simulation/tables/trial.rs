@@ -2,14 +2,14 @@
 
 use meter_sync::config::Settings;
 use meter_sync::mirrors::run::report::{RunReport, RunState};
-use meter_sync::mirrors::{Allow, Mirrors, Request};
+use meter_sync::mirrors::{Allow, Mirror, Request};
 use meter_sync::model::{Counts, Outcome, Permission, Trigger};
 
 use super::edits::Edits;
 use super::late::Late;
 use super::oracle::{self, Rows};
 use super::table::{Draw, Special, Table};
-use crate::support::site::{Site, finish, mirrors};
+use crate::support::site::{Site, finish, mirror};
 
 pub(super) struct Trial<'t> {
     table: &'t Table,
@@ -17,7 +17,7 @@ pub(super) struct Trial<'t> {
     site: Site,
     settings: Settings,
     /// Two processes.
-    processes: [Mirrors; 2],
+    processes: [Mirror; 2],
     late: Late,
     /// What was done so far, to be told when something is wrong.
     log: Vec<String>,
@@ -38,7 +38,7 @@ impl<'t> Trial<'t> {
         let mut trial = Self {
             table,
             edits: Edits::new(table),
-            processes: [mirrors(&settings), mirrors(&settings)],
+            processes: [mirror(&settings), mirror(&settings)],
             late,
             log: vec![format!("TEST_SEED={seed} {table:#?}")],
             site,
@@ -69,7 +69,7 @@ impl<'t> Trial<'t> {
         }
         self.refer(draw).await;
         if draw.below(4) == 0 {
-            self.processes[draw.below(2)] = mirrors(&self.settings);
+            self.processes[draw.below(2)] = mirror(&self.settings);
         }
         let who = draw.of(&[Who::One(0), Who::One(1), Who::BothAtOnce]);
         self.sync(who).await;

@@ -1,0 +1,165 @@
+//! One mirror: the handle by which every surface starts its runs and learns what happened in them.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Mutex, oneshot, watch};
+
+use crate::config::Mapping;
+use crate::db::{Local, Tx};
+use crate::error::{ErrorCode, Failure};
+use crate::model::{Outcome, RunId, TenantId};
+
+use super::events::LogCache;
+use super::process::Process;
+use super::process_state::ProcessState;
+use super::run::report::RunReport;
+use super::state::cache::StateCache;
+use super::state::meter_counts::MeterCountCache;
+use super::state::status::StatusQuery;
+use super::tenant::{self, NoTenant};
+use super::{Request, Requested, local_table, run};
+
+/// One tenant's meters in one local table: starts its runs, and tells what happened in them. Clones share one state.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What the clones of a [`Mirror`] share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) process: Arc<Process>,
+    /// Which rows are mirrored, and in which local table.
+    pub(super) mapping: Mapping,
+    /// Held while a run is being started, so that requests cannot starve each other of connections.
+    pub(super) starting: Mutex<()>,
+    pub(super) process_state: watch::Sender<ProcessState>,
+    pub(super) state_cache: StateCache,
+    pub(super) counted: MeterCountCache,
+    pub(super) latest: LogCache,
+}
+
+/// What the mirror shares with all mirrors of the process.
+impl Deref for Mirror {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.shared.process
+    }
+}
+
+impl Mirror {
+    pub(super) fn new(process: Arc<Process>, mapping: Mapping) -> Self {
+        let process_state = ProcessState::new(process.remote.is_some(), process.local.is_some());
+        Self {
+            shared: Arc::new(Shared {
+                process,
+                mapping,
+                starting: Mutex::new(()),
+                process_state: watch::Sender::new(process_state),
+                state_cache: StateCache::default(),
+                counted: MeterCountCache::default(),
+                latest: LogCache::default(),
+            }),
+        }
+    }
+
+    /// Which rows are mirrored, and in which local table.
+    pub fn mapping(&self) -> &Mapping {
+        &self.shared.mapping
+    }
+
+    /// The tenant's id, in its canonical spelling, and its name. Fails if the tenant is not known, or the local
+    /// database does not answer.
+    pub(super) async fn tenant(&self) -> Result<(TenantId, Option<String>), Failure> {
+        let read = async |tx: &Tx<'_, Local>| self.tenant_in(tx).await;
+        self.local()?.read("tenant", read).await
+    }
+
+    /// The same in a transaction that is open already.
+    pub(super) async fn tenant_in(
+        &self,
+        tx: &Tx<'_, Local>,
+    ) -> Result<(TenantId, Option<String>), Failure> {
+        let table = local_table::find(tx, self.mapping()).await?;
+        match tenant::resolve(tx, self.mapping(), &table).await {
+            Ok(tenant) => Ok((tenant.id, tenant.name)),
+            Err(NoTenant::Unknown(failure)) => Err(failure),
+            Err(NoTenant::Database(error)) => Err(error.into()),
+        }
+    }
+
+    /// Cancels a run of this process. The run ends as `interrupted` and changes no meter, unless it is already
+    /// writing its result. Returns `false` if this process has no such run in progress.
+    pub fn cancel(&self, id: RunId) -> bool {
+        let process_state = self.shared.process_state.borrow();
+        let running = process_state.running.as_ref();
+        let running = running.filter(|running| running.record.run_id == id);
+        running.inspect(|running| running.cancel.cancel()).is_some()
+    }
+
+    /// Builds the report of a run as its caller would receive it now. Fails if the log has no such run.
+    pub async fn report(&self, id: RunId) -> Result<RunReport, Failure> {
+        let query = StatusQuery {
+            run_id: Some(id),
+            include_changes: true,
+            changes_limit: run::report::SAMPLE,
+            ..StatusQuery::default()
+        };
+        let status = self.status(&query).await?;
+        let now = self.now();
+        let record = status.history.into_iter().find(|run| run.run_id == id);
+        let Some(record) = record else {
+            // While the local database is down, only the last run of this process is known.
+            let why = status.connections.local.error;
+            return Err(why.unwrap_or_else(|| {
+                Failure::new(
+                    ErrorCode::Internal,
+                    format!("Nothing is known of run {id}."),
+                )
+            }));
+        };
+        let is_running = status.running.is_some_and(|running| running.run_id == id);
+        let mut report = match record.outcome {
+            None if !is_running => RunReport::abandoned(&record, now),
+            _ => RunReport::of(&record, status.changes.unwrap_or_default(), now),
+        };
+        if report.outcome == Some(Outcome::Refused) {
+            let detail = self.run(id).await?;
+            report.held_back = detail.and_then(|detail| detail.held_back);
+        }
+        Ok(report)
+    }
+
+    /// Publishes until when the schedule waits to retry a failed slot; `None` if it does not wait.
+    pub fn set_waiting(&self, until: Option<DateTime<Utc>>) {
+        self.shared
+            .process_state
+            .send_modify(|process_state| process_state.waiting_until = until);
+    }
+
+    /// Starts a run unless one is in progress. If the caller stops waiting for the answer, the run still
+    /// starts.
+    ///
+    /// Fails with `CONFIG_MISSING` or `READ_ONLY`, and with `INTERNAL` if a bug ends the run's task.
+    pub async fn request(&self, request: Request) -> Result<Requested, Failure> {
+        self.may_sync()?;
+        // With a key, the answer may be a run that has already ended, whatever is running now.
+        let running = self.shared.process_state.borrow().running_record();
+        if let Some(running) = running.filter(|_| request.idempotency_key.is_none()) {
+            let report = RunReport::already_running(&running, self.now());
+            return Ok(Requested::AlreadyRunning(Box::new(report)));
+        }
+        let (begun, answer) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        self.shared
+            .process
+            .tasks
+            .spawn(async move { run::execute::run(&shared, &request, begun).await });
+        answer.await.map_err(|_closed| {
+            Failure::new(ErrorCode::Internal, "The run ended without an answer.")
+        })
+    }
+}

@@ -1,0 +1,242 @@
+//! Reads the states of all mirrors from the store and publishes them, for a process that keeps many.
+//!
+//! State flows one way: a run or a sweep writes the store, the observer reads it, and every surface reads what the
+//! observer published. The observer reads every 2 s, so what another process did is seen by then. It asks the database
+//! one short statement, and more only if something was committed since the last time. Then it reads the states of
+//! those mirrors that have new runs, not of all.
+//!
+//! A surface that needs a newer answer, because this process has just ended a run, waits for the next publication.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::db::{Connection, Local, Moment, Tx, migrations};
+use crate::error::Failure;
+
+use super::local_table;
+use super::registry::{KnownMirror, Mirrors};
+use super::state::mirror_state::{self, MirrorKey, MirrorState};
+
+/// How often the store is read.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How old a publication may be that a surface takes without asking for a newer one.
+const FRESH: Duration = Duration::from_secs(4);
+
+/// The states of all mirrors at one time.
+#[derive(Clone, Debug)]
+pub(in crate::mirrors) struct Published {
+    /// When they were read.
+    read_at: Instant,
+    /// Grows with each publication that may differ from the one before it.
+    version: u64,
+    /// The mirrors in the order of their ids, with their states. The last known ones, if `failure` is set.
+    pub(in crate::mirrors) mirrors: Arc<[(KnownMirror, MirrorState)]>,
+    /// Why they could not be read this time.
+    pub(in crate::mirrors) failure: Option<Failure>,
+}
+
+/// Reads and publishes the states.
+#[derive(Debug)]
+pub(in crate::mirrors) struct Observer {
+    /// What was read last. Held while reading, so that all who wait share one read.
+    memory: Mutex<Memory>,
+    published: watch::Sender<Option<Published>>,
+}
+
+/// What was read last, by which the next read is shorter.
+#[derive(Debug, Default)]
+struct Memory {
+    moment: Option<Moment>,
+    seq: i64,
+    checked_at: DateTime<Utc>,
+    states: BTreeMap<MirrorKey, MirrorState>,
+}
+
+impl Default for Observer {
+    fn default() -> Self {
+        Self {
+            memory: Mutex::default(),
+            published: watch::Sender::new(None),
+        }
+    }
+}
+
+/// A listener for changes of the states of all mirrors.
+#[derive(Debug)]
+pub struct StateChanges {
+    published: watch::Receiver<Option<Published>>,
+    version: u64,
+}
+
+impl StateChanges {
+    /// Waits until the state of any mirror may have changed since the last call. Returns `false` when there can be no
+    /// more changes.
+    pub async fn next(&mut self) -> bool {
+        let old = self.version;
+        let changed = self
+            .published
+            .wait_for(|published| version(published.as_ref()) != old);
+        let version = match changed.await {
+            Ok(published) => version(published.as_ref()),
+            Err(_closed) => return false,
+        };
+        self.version = version;
+        true
+    }
+}
+
+fn version(published: Option<&Published>) -> u64 {
+    published.map_or(0, |published| published.version)
+}
+
+impl Mirrors {
+    /// Publishes the states of all mirrors until `shutdown`.
+    pub async fn observe(self, shutdown: CancellationToken) {
+        let observed = async {
+            loop {
+                let published = self.read_states(Instant::now()).await;
+                self.process.activity_after(published.read_at, PAUSE).await;
+            }
+        };
+        shutdown.run_until_cancelled(observed).await;
+    }
+
+    /// Listens for changes of the states. Something must publish them ([`Self::observe`]).
+    pub fn state_changes(&self) -> StateChanges {
+        let mut published = self.observer.published.subscribe();
+        let version = version(published.borrow_and_update().as_ref());
+        StateChanges { published, version }
+    }
+
+    /// The states as they were published, not before the last run of this process began or ended.
+    pub(in crate::mirrors) async fn states(&self) -> Published {
+        let oldest = Instant::now().checked_sub(FRESH);
+        let oldest = oldest.max(Some(self.process.last_activity()));
+        let published = self.observer.published.borrow().clone();
+        match published {
+            Some(published) if Some(published.read_at) >= oldest => published,
+            Some(_) | None => self.read_states(Instant::now()).await,
+        }
+    }
+
+    /// Reads the states, unless another caller has begun to after `after`, and publishes them.
+    async fn read_states(&self, after: Instant) -> Published {
+        let mut memory = self.observer.memory.lock().await;
+        let last = self.observer.published.borrow().clone();
+        if let Some(published) = last.as_ref().filter(|published| published.read_at >= after) {
+            return published.clone();
+        }
+        let read_at = Instant::now();
+        let read = match self.local() {
+            Ok(local) => match local.connect_to_read().await {
+                Ok(mut connection) => self.read(&mut connection, &mut memory, last.as_ref()).await,
+                Err(error) => Err(error.into()),
+            },
+            Err(failure) => Err(failure),
+        };
+        let (mirrors, failure) = match read {
+            Ok(mirrors) => (mirrors, None),
+            Err(failure) => {
+                *memory = Memory::default();
+                let known = last.as_ref().map(|last| Arc::clone(&last.mirrors));
+                (known.unwrap_or_default(), Some(failure))
+            }
+        };
+        let old = version(last.as_ref());
+        let is_same = last
+            .as_ref()
+            .is_some_and(|last| Arc::ptr_eq(&last.mirrors, &mirrors) && last.failure == failure);
+        let published = Published {
+            read_at,
+            version: if is_same { old } else { old + 1 },
+            mirrors,
+            failure,
+        };
+        self.observer
+            .published
+            .send_replace(Some(published.clone()));
+        published
+    }
+
+    async fn read(
+        &self,
+        connection: &mut Connection<Local>,
+        memory: &mut Memory,
+        last: Option<&Published>,
+    ) -> Result<Arc<[(KnownMirror, MirrorState)]>, Failure> {
+        let moment = connection.moment().await?;
+        let is_open = memory.states.values().any(|state| state.open_run.is_some());
+        if let Some(last) = last.filter(|last| last.failure.is_none())
+            && moment.is_some()
+            && moment == memory.moment
+            && !is_open
+        {
+            return Ok(Arc::clone(&last.mirrors));
+        }
+        let tx = connection.begin("states").await?;
+        let known = self.known(&tx).await?;
+        let keys = keys(&tx, &known).await?;
+        memory.update(&tx, &keys).await?;
+        memory.moment = moment;
+        let states = known.iter().zip(&keys).map(|(known, key)| {
+            let state = memory.states.get(key).cloned().unwrap_or_default();
+            (known.clone(), state)
+        });
+        Ok(states.collect())
+    }
+}
+
+/// The keys of the mirrors in the store.
+async fn keys(tx: &Tx<'_, Local>, known: &[KnownMirror]) -> Result<Vec<MirrorKey>, Failure> {
+    let tables = known
+        .iter()
+        .map(|known| known.mirror.mapping().local_table.as_str());
+    let tables = local_table::names(tx, tables).await?;
+    let keys = known
+        .iter()
+        .zip(tables)
+        .map(|(known, local_table)| MirrorKey {
+            tenant: known.id.as_str().to_owned(),
+            local_table,
+        });
+    Ok(keys.collect())
+}
+
+impl Memory {
+    /// Reads the states of those mirrors that may have changed, and of new ones.
+    async fn update(&mut self, tx: &Tx<'_, Local>, keys: &[MirrorKey]) -> Result<(), Failure> {
+        let tables = migrations::tables(tx).await?;
+        if !tables.sweeps {
+            self.states.clear();
+            return Ok(());
+        }
+        let keys: BTreeSet<&MirrorKey> = keys.iter().collect();
+        let names: BTreeSet<&String> = keys.iter().map(|key| &key.local_table).collect();
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        let (new_runs, seq) = mirror_state::changed_since(tx, &names, self.seq).await?;
+        let is_unsettled = |key: &&&MirrorKey| {
+            let state = self.states.get(**key);
+            state.is_none_or(|state| state.open_run.is_some())
+        };
+        let unsettled = keys.iter().filter(is_unsettled).copied();
+        let changed = new_runs.iter().filter(|key| keys.contains(key));
+        let changed: BTreeSet<MirrorKey> = changed.chain(unsettled).cloned().collect();
+        let changed: Vec<MirrorKey> = changed.into_iter().collect();
+        let read = mirror_state::read(tx, &changed).await?;
+        self.states.extend(changed.into_iter().zip(read));
+        for (key, checked_at) in mirror_state::checked_since(tx, &names, self.checked_at).await? {
+            self.checked_at = self.checked_at.max(checked_at);
+            if let Some(state) = self.states.get_mut(&key) {
+                state.checked_at = Some(checked_at);
+            }
+        }
+        self.seq = seq;
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! Keeps what only this process knows: its run in progress, its last run that ended, and the state of both
+//! databases when last used. The status falls back on it while the local database is down.
+
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Failure;
+use crate::model::{Progress, RunId};
+
+use super::state::status::{Connection, ConnectionState, RunRecord, TenantStatus};
+
+/// What only this process knows.
+#[derive(Clone, Debug)]
+pub(super) struct ProcessState {
+    pub(super) running: Option<LocalRun>,
+    /// When the schedule retries a failed slot; `None` if it does not wait.
+    pub(super) waiting_until: Option<DateTime<Utc>>,
+    /// The last run of this process that ended, dry runs excluded.
+    pub(super) last: Option<RunRecord>,
+    pub(super) last_success_at: Option<DateTime<Utc>>,
+    pub(super) tenant: Option<TenantStatus>,
+    pub(super) remote: Connection,
+    pub(super) local: Connection,
+}
+
+/// A run in progress in this process.
+#[derive(Clone, Debug)]
+pub(super) struct LocalRun {
+    pub(super) record: RunRecord,
+    pub(super) progress: watch::Receiver<Progress>,
+    /// Cancels the run.
+    pub(super) cancel: CancellationToken,
+}
+
+impl ProcessState {
+    pub(super) fn new(has_remote: bool, has_local: bool) -> Self {
+        Self {
+            running: None,
+            waiting_until: None,
+            last: None,
+            last_success_at: None,
+            tenant: None,
+            remote: Connection::unused(has_remote),
+            local: Connection::unused(has_local),
+        }
+    }
+
+    pub(super) fn running_record(&self) -> Option<RunRecord> {
+        self.running.as_ref().map(|running| running.record.clone())
+    }
+
+    /// Clears `running` if it still holds this run; the next run may have started already.
+    pub(super) fn no_longer_running(&mut self, id: RunId) {
+        if self
+            .running
+            .as_ref()
+            .is_some_and(|running| running.record.run_id == id)
+        {
+            self.running = None;
+        }
+    }
+
+    /// Records the end of a run.
+    pub(super) fn ended(&mut self, record: &RunRecord) {
+        self.no_longer_running(record.run_id);
+        if record.dry_run {
+            return;
+        }
+        if record
+            .outcome
+            .is_some_and(crate::model::Outcome::is_success)
+        {
+            self.last_success_at = record.finished_at;
+        }
+        self.last = Some(record.clone());
+    }
+}
+
+/// The state of a database as seen at `now`: failed if there is an error, otherwise ok.
+pub(super) fn connection(error: Option<Failure>, now: DateTime<Utc>) -> Connection {
+    let state = if error.is_some() {
+        ConnectionState::Failed
+    } else {
+        ConnectionState::Ok
+    };
+    Connection {
+        state,
+        checked_at: Some(now),
+        error,
+    }
+}

@@ -1,0 +1,197 @@
+//! Reads what the run log tells of many mirrors at once: the state behind the list of mirrors.
+
+use chrono::{DateTime, Utc};
+use tokio_postgres::Row;
+
+use crate::db::{DbError, Local, Tx, param};
+use crate::error::ErrorCode;
+use crate::model::{Outcome, RunId};
+
+use super::health::{self, HealthInputs, LastRun, RecentSlots};
+use super::status::{ActivityState, Health};
+use super::tenant_list::LastRunSummary;
+
+/// What is stored of one mirror.
+#[derive(Clone, Debug, Default)]
+pub(in crate::mirrors) struct MirrorState {
+    /// The last run that ended, without dry runs.
+    pub(in crate::mirrors) last_run: Option<LastRunSummary>,
+    /// When the last successful run ended.
+    pub(in crate::mirrors) last_success_at: Option<DateTime<Utc>>,
+    /// When a sweep last found the mirror unchanged.
+    pub(in crate::mirrors) checked_at: Option<DateTime<Utc>>,
+    /// A run that has not ended.
+    pub(in crate::mirrors) open_run: Option<OpenRun>,
+}
+
+/// A run whose log row has no end.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::mirrors) struct OpenRun {
+    /// Whether its lock is held. If not, its process has died.
+    is_in_progress: bool,
+    is_dry_run: bool,
+}
+
+impl MirrorState {
+    /// When the mirror was last known to be equal.
+    pub(in crate::mirrors) fn equal_at(&self) -> Option<DateTime<Utc>> {
+        self.last_success_at.max(self.checked_at)
+    }
+
+    /// Whether the mirror was equal after its last run, as far as the log tells.
+    pub(in crate::mirrors) fn was_equal(&self) -> bool {
+        let last = self.last_run.as_ref().and_then(|run| run.outcome);
+        self.open_run.is_none() && last.is_some_and(Outcome::is_success)
+    }
+
+    pub(in crate::mirrors) fn health(&self, slots: &RecentSlots) -> Health {
+        let is_interrupted = self
+            .open_run
+            .is_some_and(|run| !run.is_in_progress && !run.is_dry_run);
+        health::derive(&HealthInputs {
+            is_configured: true,
+            is_local_down: false,
+            is_interrupted,
+            last_run: self.last_run.as_ref().map(|run| LastRun {
+                started_at: run.started_at,
+                outcome: run.outcome,
+            }),
+            last_success_at: self.equal_at(),
+            slots,
+        })
+    }
+
+    pub(in crate::mirrors) fn activity(&self) -> ActivityState {
+        match self.open_run {
+            Some(run) if run.is_in_progress => ActivityState::Running,
+            Some(_) | None => ActivityState::Idle,
+        }
+    }
+}
+
+/// A tenant's id and the name of its local table, as the log has them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::mirrors) struct MirrorKey {
+    pub(in crate::mirrors) tenant: String,
+    pub(in crate::mirrors) local_table: String,
+}
+
+/// A run gets its number before its row is committed, so a row with a lower number can appear after one with a higher.
+/// They are never farther apart than this, unless that many runs begin at the same time.
+const NUMBERS_APART: i64 = 1000;
+
+const CHANGED: &str = "\
+-- find the mirrors with new runs
+select l.tenant, l.local_table, max(l.seq)
+from meter_sync.meter_sync_log l
+where l.local_table = any ($1) and l.seq > $2 and l.tenant is not null
+group by l.tenant, l.local_table";
+
+/// The mirrors of these tables that have runs with numbers after `seq`, and the highest number. Runs of some earlier
+/// numbers are included, because they may have been committed late.
+pub(in crate::mirrors) async fn changed_since(
+    tx: &Tx<'_, Local>,
+    tables: &[String],
+    seq: i64,
+) -> Result<(Vec<MirrorKey>, i64), DbError> {
+    let params = [param::texts(tables), param::bigint(seq - NUMBERS_APART)];
+    let rows = tx.query(CHANGED, &params).await?;
+    let highest = rows.iter().map(|row| row.get::<_, i64>(2)).max();
+    let keys = rows.iter().map(|row| MirrorKey {
+        tenant: row.get(0),
+        local_table: row.get(1),
+    });
+    Ok((keys.collect(), highest.unwrap_or(seq).max(seq)))
+}
+
+// Each part follows an index that begins with tenant and table, so the cost is that of the mirrors asked for.
+const READ: &str = "\
+-- read the states of mirrors
+select u.n, last.id, last.outcome, last.started_at, last.finished_at, last.changes, last.error_code, last.error_message,
+       success.finished_at, m.checked_at, open.dry_run,
+       exists (
+           select from pg_catalog.pg_locks k
+           join pg_catalog.pg_database d on d.oid = k.database
+           where open.dry_run is not null
+             and k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = current_database()
+             and k.classid::bigint = (hashtextextended('meter_sync run ' || u.local_table || ' ' || u.tenant, 0) >> 32) & 4294967295
+             and k.objid::bigint = hashtextextended('meter_sync run ' || u.local_table || ' ' || u.tenant, 0) & 4294967295
+       )
+from unnest($1, $2) with ordinality u (tenant, local_table, n)
+left join lateral (
+    select l.id, l.outcome, l.started_at, l.finished_at, l.inserted + l.updated + l.deactivated + l.reactivated as changes,
+           l.error_code, l.error_message
+    from meter_sync.meter_sync_log l
+    where l.tenant = u.tenant and l.local_table = u.local_table and l.outcome is not null and not l.dry_run
+    order by l.seq desc limit 1
+) last on true
+left join lateral (
+    select l.finished_at from meter_sync.meter_sync_log l
+    where l.tenant = u.tenant and l.local_table = u.local_table and l.outcome in ('succeeded', 'no_change')
+    order by l.seq desc limit 1
+) success on true
+left join lateral (
+    select l.dry_run from meter_sync.meter_sync_log l
+    where l.tenant = u.tenant and l.local_table = u.local_table and l.outcome is null
+    order by l.seq desc limit 1
+) open on true
+left join meter_sync.meter_sync_mirror m on m.tenant = u.tenant and m.local_table = u.local_table
+order by u.n";
+
+/// Reads the states of these mirrors, in their order.
+pub(in crate::mirrors) async fn read(
+    tx: &Tx<'_, Local>,
+    keys: &[MirrorKey],
+) -> Result<Vec<MirrorState>, DbError> {
+    let tenants: Vec<String> = keys.iter().map(|key| key.tenant.clone()).collect();
+    let tables: Vec<String> = keys.iter().map(|key| key.local_table.clone()).collect();
+    let params = [param::texts(&tenants), param::texts(&tables)];
+    let rows = tx.query(READ, &params).await?;
+    Ok(rows.iter().map(state).collect())
+}
+
+fn state(row: &Row) -> MirrorState {
+    let last_run = row
+        .get::<_, Option<uuid::Uuid>>(1)
+        .map(|id| LastRunSummary {
+            run_id: RunId::from(id),
+            outcome: row.get::<_, Option<&str>>(2).map(Outcome::read),
+            started_at: row.get(3),
+            finished_at: row.get(4),
+            changes: row.get(5),
+            error_code: row.get::<_, Option<&str>>(6).map(ErrorCode::read),
+            error_message: row.get(7),
+        });
+    MirrorState {
+        last_run,
+        last_success_at: row.get(8),
+        checked_at: row.get(9),
+        open_run: row.get::<_, Option<bool>>(10).map(|is_dry_run| OpenRun {
+            is_in_progress: row.get(11),
+            is_dry_run,
+        }),
+    }
+}
+
+const CHECKED: &str = "\
+-- read when mirrors were found unchanged
+select m.tenant, m.local_table, m.checked_at from meter_sync.meter_sync_mirror m
+where m.local_table = any ($1) and m.checked_at > $2";
+
+/// The mirrors of these tables that a sweep found unchanged after `since`, and when.
+pub(in crate::mirrors) async fn checked_since(
+    tx: &Tx<'_, Local>,
+    tables: &[String],
+    since: DateTime<Utc>,
+) -> Result<Vec<(MirrorKey, DateTime<Utc>)>, DbError> {
+    let params = [param::texts(tables), param::timestamptz(since)];
+    let rows = tx.query(CHECKED, &params).await?;
+    let checked = |row: &Row| {
+        let key = MirrorKey {
+            tenant: row.get(0),
+            local_table: row.get(1),
+        };
+        (key, row.get(2))
+    };
+    Ok(rows.iter().map(checked).collect())
+}

@@ -1,0 +1,203 @@
+//! Builds the status of many mirrors from their published states.
+
+use std::cmp::Reverse;
+
+use chrono::{DateTime, Utc};
+
+use crate::error::Failure;
+
+use super::health::RecentSlots;
+use super::mirror_state::MirrorState;
+use super::status::{ActivityState, Connections, Health, ScheduleStatus, Status};
+use super::tenant_list::{HealthCounts, TenantList, TenantSummary, TenantsQuery, WORST_FIRST};
+use super::words;
+use crate::mirrors::observer::Published;
+use crate::mirrors::registry::{KnownMirror, Mirrors};
+use crate::mirrors::{process_state, tenant};
+
+/// One mirror with its health and its place in the list.
+struct Ranked<'a> {
+    known: &'a KnownMirror,
+    state: &'a MirrorState,
+    health: Health,
+}
+
+impl Mirrors {
+    /// The status of all mirrors: how many are in which health, and a page of them, the worst first. It is given with
+    /// both databases down, too.
+    pub async fn overview(&self, query: &TenantsQuery) -> Status {
+        let published = self.states().await;
+        let now = self.now();
+        let config = self.config();
+        let slots = RecentSlots::at(now, config.schedule.as_ref(), config.jitter);
+        let all = rank(&published, query, &slots);
+        let mut by_health = HealthCounts::default();
+        all.iter().for_each(|mirror| by_health.add(mirror.health));
+        let (list, matching, next_before) = page(&all, query);
+        let tenants = TenantList {
+            total: count(all.len()),
+            by_health,
+            list,
+            matching,
+        };
+        let health = worst(&by_health, published.failure.as_ref(), self.is_configured());
+        let schedule = config.schedule.as_ref();
+        Status {
+            summary: words::summary_of_many(
+                &tenants,
+                published.failure.as_ref(),
+                oldest(&all),
+                now,
+            ),
+            next_step: words::next_step_of_many(first(&all).as_ref(), published.failure.as_ref()),
+            health,
+            activity: activity(&all),
+            now,
+            meter: None,
+            matches: None,
+            changes_since: None,
+            next_before,
+            has_more_runs: false,
+            left_out: None,
+            tenants: Some(tenants),
+            tenant: None,
+            last_success_at: oldest(&all),
+            checked_at: None,
+            verified_at: None,
+            last_run: None,
+            held_back: None,
+            next_run_at: schedule.and_then(|schedule| schedule.next_after(now)),
+            schedule: ScheduleStatus::of(schedule),
+            meters: None,
+            connections: Connections {
+                remote: self.process.remote_state.borrow().clone(),
+                local: process_state::connection(published.failure.clone(), now),
+            },
+            running: None,
+            history: Vec::new(),
+            changes: None,
+            rejected: None,
+            warnings: published.failure.iter().map(warning).collect(),
+        }
+    }
+}
+
+fn activity(all: &[Ranked<'_>]) -> ActivityState {
+    let is_running = |mirror: &Ranked<'_>| mirror.state.activity() == ActivityState::Running;
+    match all.iter().any(is_running) {
+        true => ActivityState::Running,
+        false => ActivityState::Idle,
+    }
+}
+
+/// The mirrors that the caller may see, the worst first; of two in the same health, the one that is longest not in sync.
+fn rank<'a>(
+    published: &'a Published,
+    query: &TenantsQuery,
+    slots: &RecentSlots,
+) -> Vec<Ranked<'a>> {
+    let is_visible = |known: &KnownMirror| {
+        let visible = query.visible.as_ref();
+        visible.is_none_or(|ids| ids.iter().any(|id| tenant::is_same(known.id.as_str(), id)))
+    };
+    let seen = published
+        .mirrors
+        .iter()
+        .filter(|(known, _)| is_visible(known));
+    let mut all: Vec<Ranked<'_>> = seen
+        .map(|(known, state)| Ranked {
+            known,
+            state,
+            health: state.health(slots),
+        })
+        .collect();
+    // The sort is stable, so mirrors that are alike stay in the order of their ids.
+    all.sort_by_key(|mirror| (badness(mirror.health), mirror.state.equal_at()));
+    all
+}
+
+/// The place of a health among all, the worst first.
+fn badness(health: Health) -> usize {
+    let place = WORST_FIRST.iter().position(|worst| *worst == health);
+    place.unwrap_or(WORST_FIRST.len())
+}
+
+/// When the mirror that is longest not in sync was last in sync; `None` if one never was.
+fn oldest(all: &[Ranked<'_>]) -> Option<DateTime<Utc>> {
+    let all = all.iter().map(|mirror| Reverse(mirror.state.equal_at()));
+    all.max().and_then(|Reverse(oldest)| oldest)
+}
+
+/// The tenant that is first in the list, with its health.
+fn first(all: &[Ranked<'_>]) -> Option<(String, Health)> {
+    let first = all.first()?;
+    Some((first.known.id.as_str().to_owned(), first.health))
+}
+
+/// A page of the mirrors that match, how many match in all, and where the next page starts.
+fn page(all: &[Ranked<'_>], query: &TenantsQuery) -> (Vec<TenantSummary>, i64, Option<String>) {
+    let search = query.search.as_ref().map(|text| text.to_lowercase());
+    let matches = |mirror: &&Ranked<'_>| {
+        query.health.is_none_or(|health| health == mirror.health)
+            && search.as_ref().is_none_or(|text| holds(mirror.known, text))
+    };
+    let found: Vec<&Ranked<'_>> = all.iter().filter(matches).collect();
+    let start = query.before.as_ref().and_then(|id| {
+        found
+            .iter()
+            .position(|mirror| mirror.known.id.as_str() == id)
+    });
+    let rest = found.get(start.unwrap_or_default()..).unwrap_or_default();
+    let limit = query.limit as usize;
+    let next = rest
+        .get(limit)
+        .map(|next| next.known.id.as_str().to_owned());
+    let list = rest.iter().take(limit).map(|mirror| summary(mirror));
+    (list.collect(), count(found.len()), next)
+}
+
+/// Whether the id or the name of the tenant contains the text, which is in lower case.
+fn holds(known: &KnownMirror, text: &str) -> bool {
+    let id = known.id.as_str().to_lowercase();
+    let name = known.name.as_ref().map(|name| name.to_lowercase());
+    id.contains(text) || name.is_some_and(|name| name.contains(text))
+}
+
+fn summary(mirror: &Ranked<'_>) -> TenantSummary {
+    let Ranked {
+        known,
+        state,
+        health,
+    } = mirror;
+    TenantSummary {
+        tenant_id: known.id.as_str().to_owned(),
+        name: known.name.clone(),
+        health: *health,
+        activity: state.activity(),
+        last_success_at: state.equal_at(),
+        checked_at: state.checked_at,
+        last_run: state.last_run.clone(),
+    }
+}
+
+/// The health of all: the worst of any.
+fn worst(by_health: &HealthCounts, failure: Option<&Failure>, is_configured: bool) -> Health {
+    if !is_configured {
+        return Health::NotConfigured;
+    }
+    if failure.is_some() {
+        return Health::Failing;
+    }
+    let of_any = WORST_FIRST
+        .into_iter()
+        .find(|health| by_health.of(*health) > 0);
+    of_any.unwrap_or(Health::NeverRun)
+}
+
+fn warning(failure: &Failure) -> String {
+    format!("{} {}", failure.message, failure.remedy)
+}
+
+fn count(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}

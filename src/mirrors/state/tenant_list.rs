@@ -1,0 +1,157 @@
+//! The status of many mirrors: how many are in which health, and a page of them, the worst first.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::status::{ActivityState, Health};
+use crate::error::ErrorCode;
+use crate::model::{Outcome, RunId};
+
+/// The parameters of a request for the status of many mirrors.
+#[derive(Clone, Debug)]
+pub struct TenantsQuery {
+    /// How many tenants to list at most (1 to 200).
+    pub limit: u32,
+    /// Where the page starts: `next_before` of the page before it; `None` for the first.
+    pub before: Option<String>,
+    /// Only tenants whose id is this text, or whose id or name contains it in any case.
+    pub search: Option<String>,
+    /// Only tenants in this health.
+    pub health: Option<Health>,
+    /// The tenants that the caller may see; `None` for all.
+    pub visible: Option<Vec<String>>,
+}
+
+impl Default for TenantsQuery {
+    fn default() -> Self {
+        Self {
+            limit: 20,
+            before: None,
+            search: None,
+            health: None,
+            visible: None,
+        }
+    }
+}
+
+/// All tenants whose meters this process keeps in sync, counted, and a page of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantList {
+    /// How many there are.
+    pub total: i64,
+    /// How many of them are in which health.
+    pub by_health: HealthCounts,
+    /// A page of those asked for, the worst first.
+    pub list: Vec<TenantSummary>,
+    /// How many match what was asked for, on all pages.
+    pub matching: i64,
+}
+
+/// How many tenants are in which health.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCounts {
+    /// The last run did not succeed.
+    pub failing: i64,
+    /// No run or sweep has succeeded for three slots or more.
+    pub stale: i64,
+    /// A slot has passed without a run or sweep.
+    pub late: i64,
+    /// No run has ended yet.
+    pub never_run: i64,
+    /// Not configured.
+    pub not_configured: i64,
+    /// In sync, with the schedule off.
+    pub paused: i64,
+    /// In sync.
+    pub ok: i64,
+}
+
+impl HealthCounts {
+    /// The count of one health.
+    pub fn of(&self, health: Health) -> i64 {
+        match health {
+            Health::Failing => self.failing,
+            Health::Stale => self.stale,
+            Health::Late => self.late,
+            Health::NeverRun => self.never_run,
+            Health::NotConfigured => self.not_configured,
+            Health::Paused => self.paused,
+            Health::Ok => self.ok,
+        }
+    }
+
+    pub(in crate::mirrors) fn add(&mut self, health: Health) {
+        let count = match health {
+            Health::Failing => &mut self.failing,
+            Health::Stale => &mut self.stale,
+            Health::Late => &mut self.late,
+            Health::NeverRun => &mut self.never_run,
+            Health::NotConfigured => &mut self.not_configured,
+            Health::Paused => &mut self.paused,
+            Health::Ok => &mut self.ok,
+        };
+        *count += 1;
+    }
+}
+
+/// Every health, the worst first.
+pub(in crate::mirrors) const WORST_FIRST: [Health; 7] = [
+    Health::Failing,
+    Health::Stale,
+    Health::Late,
+    Health::NeverRun,
+    Health::NotConfigured,
+    Health::Paused,
+    Health::Ok,
+];
+
+/// What is known of one tenant among many.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantSummary {
+    /// Its id, to be given as `tenant_id`.
+    pub tenant_id: String,
+    /// Its name, when the local database has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether its local meters can be relied on.
+    pub health: Health,
+    /// Whether a run of it is in progress.
+    pub activity: ActivityState,
+    /// When its meters were last known to be in sync: the end of a successful run, or a sweep that found them unchanged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_success_at: Option<DateTime<Utc>>,
+    /// When a sweep last found it unchanged; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<DateTime<Utc>>,
+    /// The last run that ended; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<LastRunSummary>,
+}
+
+/// The last run of a tenant among many.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LastRunSummary {
+    /// Its id.
+    pub run_id: RunId,
+    /// How it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// When it started, by the local database's clock.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<DateTime<Utc>>,
+    /// How many meters it changed.
+    pub changes: i64,
+    /// Why it did not succeed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<ErrorCode>,
+    /// The same in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
+}

@@ -1,0 +1,171 @@
+//! Finds the tenants of a process that keeps several: those that the settings list, all rows of the local `tenant` table,
+//! or the rows of a query.
+
+use std::collections::BTreeMap;
+
+use crate::config::{Mapping, Tenants};
+use crate::db::{DbError, Local, Tx, param};
+use crate::error::{ErrorCode, Failure};
+use crate::model::TenantId;
+
+use super::local_table::{self, TenantTable};
+use super::tenant::{NoTenant, Row, Types, keeps_any_text, normalize_by_form, rows, texts_of};
+
+/// A tenant that the settings name.
+pub(super) struct TenantRow {
+    /// The id in its canonical spelling.
+    pub(super) id: TenantId,
+    /// The id as it was given.
+    pub(super) given: TenantId,
+    pub(super) name: Option<String>,
+}
+
+/// The tenants that the settings name, each once, in the order of their ids.
+pub(super) async fn all(
+    tx: &Tx<'_, Local>,
+    tenants: &Tenants,
+    mapping: &Mapping,
+) -> Result<Vec<TenantRow>, Failure> {
+    let table = local_table::find(tx, mapping).await?;
+    let types = Types {
+        column: table.tenant_type.as_deref(),
+        id: table.tenants.id_type.as_deref(),
+    };
+    let named = match tenants {
+        Tenants::One(id) => id.iter().map(|id| (id.clone(), None)).collect(),
+        Tenants::Listed(ids) => listed(tx, &table.tenants, ids).await?,
+        Tenants::All => every_row(tx, &table.tenants).await?,
+        Tenants::Query(query) => of_query(tx, query).await?,
+    };
+    let ids = types.read_all(tx, named.iter().map(|(id, _)| id)).await?;
+    let mut all = BTreeMap::new();
+    for ((given, name), id) in named.into_iter().zip(ids) {
+        all.entry(order_of(&id))
+            .or_insert(TenantRow { id, given, name });
+    }
+    Ok(all.into_values().collect())
+}
+
+type Named = Vec<(TenantId, Option<String>)>;
+
+/// The listed tenants with their names in the `tenant` table.
+async fn listed(
+    tx: &Tx<'_, Local>,
+    tenants: &TenantTable,
+    ids: &[TenantId],
+) -> Result<Named, Failure> {
+    let names: BTreeMap<String, Option<String>> = match tenants.id_type {
+        Some(_) => named_rows(rows(tx, tenants, None, None).await?)
+            .map(|(id, name)| (normalize_by_form(id.as_str()), name))
+            .collect(),
+        None => BTreeMap::new(),
+    };
+    let name = |id: &TenantId| names.get(&normalize_by_form(id.as_str())).cloned();
+    Ok(ids
+        .iter()
+        .map(|id| (id.clone(), name(id).flatten()))
+        .collect())
+}
+
+/// Every row of the `tenant` table.
+async fn every_row(tx: &Tx<'_, Local>, tenants: &TenantTable) -> Result<Named, Failure> {
+    if tenants.name.is_none() || tenants.id_type.is_none() {
+        let message = "METER_SYNC_TENANTS is all, and the local tenant table is missing, unreadable or has no id.";
+        let remedy = "Name the tenants in METER_SYNC_TENANTS, or by METER_SYNC_TENANTS_QUERY.";
+        return Err(Failure::new(ErrorCode::TenantNotConfigured, message).with_remedy(remedy));
+    }
+    Ok(named_rows(rows(tx, tenants, None, None).await?).collect())
+}
+
+/// The ids in the first column of the query, with the names in its column `name`.
+async fn of_query(tx: &Tx<'_, Local>, query: &str) -> Result<Named, Failure> {
+    tx.use_role_path().await?;
+    let sql = |text: fn(&str) -> String| {
+        let (id, name) = (text("t.id"), text("t.name"));
+        format!(
+            "-- read the tenants of the query
+select {id}, {name} from (
+    select pg_catalog.to_jsonb(q.meter_sync_tenant_id) as id, pg_catalog.to_jsonb(q) operator(pg_catalog.->) 'name' as name
+    from ({query}
+) q (meter_sync_tenant_id)) t"
+        )
+    };
+    let rows = tx.query_json(sql, &[]).await.map_err(|error| {
+        let remedy = "Correct METER_SYNC_TENANTS_QUERY: it is run in the local database, and its first column is the tenant's id.";
+        error.failure().with_remedy(remedy)
+    })?;
+    tx.pin_path().await?;
+    Ok(named_rows(texts_of(&rows)).collect())
+}
+
+/// The rows that have an id.
+fn named_rows(rows: Vec<Row>) -> impl Iterator<Item = (TenantId, Option<String>)> {
+    rows.into_iter()
+        .filter_map(|(id, name)| Some((TenantId::new(id?)?, name)))
+}
+
+/// Sorts whole numbers by their value, and before all other ids.
+fn order_of(id: &TenantId) -> (bool, i128, String) {
+    let number: Option<i128> = id.as_str().parse().ok();
+    (
+        number.is_none(),
+        number.unwrap_or_default(),
+        id.as_str().to_owned(),
+    )
+}
+
+impl Types<'_> {
+    /// The canonical spelling of each id. An id that the local column does not take stays as it is: its runs fail and
+    /// say why.
+    async fn read_all<'t>(
+        &self,
+        tx: &Tx<'_, Local>,
+        given: impl Iterator<Item = &'t TenantId> + Clone,
+    ) -> Result<Vec<TenantId>, DbError> {
+        let by_form = |id: &TenantId| {
+            TenantId::new(normalize_by_form(id.as_str())).unwrap_or_else(|| id.clone())
+        };
+        let type_ = match (self.column, self.id) {
+            (Some(column), _) if keeps_any_text(column) => return Ok(given.cloned().collect()),
+            (Some(type_), _) => type_,
+            (None, Some(id)) if !keeps_any_text(id) => id,
+            (None, _) => return Ok(given.map(by_form).collect()),
+        };
+        if let Some(all) = cast_all(tx, given.clone(), type_).await? {
+            return Ok(all);
+        }
+        let mut all = Vec::new();
+        for id in given {
+            all.push(match self.read(tx, id).await {
+                Ok(read) => read,
+                Err(NoTenant::Unknown(_)) => id.clone(),
+                Err(NoTenant::Database(error)) => return Err(error),
+            });
+        }
+        Ok(all)
+    }
+}
+
+/// The ids as the type formats them, all in one statement; `None` if the type does not take one of them.
+async fn cast_all<'t>(
+    tx: &Tx<'_, Local>,
+    given: impl Iterator<Item = &'t TenantId>,
+    type_: &str,
+) -> Result<Option<Vec<TenantId>>, DbError> {
+    let given: Vec<String> = given.map(|id| id.as_str().to_owned()).collect();
+    let sql = format!(
+        "-- read the tenant ids\nselect u.id::{type_}::text from unnest($1) with ordinality u (id, n) order by u.n"
+    );
+    tx.savepoint("tenant").await?;
+    match tx.query(&sql, &[param::texts(&given)]).await {
+        Ok(rows) => Ok(rows
+            .iter()
+            .map(|row| TenantId::new(row.get::<_, String>(0)))
+            .collect()),
+        Err(error) if error.is_about_a_row() => {
+            tx.back_to("tenant").await?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
