@@ -3,15 +3,16 @@
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::db::{Local, param};
-use crate::engine::{self, Relations, SyncError};
+use crate::engine::{self, Relations, Scope, SyncError};
 use crate::error::Failure;
 
 /// Whether several rows have the same key; `None` if no table inherits from the local one.
 pub(super) async fn finding(
     local: &mut CheckedConnection<Local>,
     relations: &Relations,
+    scope: &Scope,
 ) -> Option<Finding> {
-    let looked = look(local, relations).await.transpose()?;
+    let looked = look(local, relations, scope).await.transpose()?;
     let looked = looked.map_err(Failure::from);
     Some(Finding::of("keys of inheriting tables", looked))
 }
@@ -25,6 +26,7 @@ select exists (
 async fn look(
     local: &mut CheckedConnection<Local>,
     relations: &Relations,
+    scope: &Scope,
 ) -> Result<Option<Verdict>, SyncError> {
     let tx = local.look().await?;
     let params = [param::oid(relations.local_oid)];
@@ -33,6 +35,6 @@ async fn look(
         return Ok(None);
     }
     tx.use_role_path().await?;
-    engine::refuse_duplicate_local_keys(&tx, relations, "true").await?;
+    engine::refuse_duplicate_local_keys(&tx, relations, scope, "true").await?;
     Ok(Some(Verdict::Ok("no key is held twice".to_owned())))
 }

@@ -126,20 +126,19 @@ async fn tables_and_rows(
     let mut findings = Vec::new();
     match (remote, local, tenant) {
         (Some(remote), Some(local), Some(tenant)) => {
-            let (found, relations) = tables::relations(remote, local, mapping, tenant).await;
+            let (found, both) = tables::relations(remote, local, mapping, tenant).await;
             findings.extend(found);
-            let relations = relations.as_ref();
+            let relations = both.as_ref().map(|(relations, _)| relations);
             findings.push(privileges::remote_table(remote, mapping, relations).await);
             findings.push(privileges::local_table(local, mapping, relations).await);
-            if let Some(relations) = relations {
+            if let Some((relations, scope)) = &both {
                 findings.extend(used_objects::finding(local, relations).await);
                 findings.extend(drift::findings(local, mapping, relations).await);
                 findings.extend(sequences::findings(local, relations).await);
-                findings.extend(inherited::finding(local, relations).await);
-                findings
-                    .push(tenant_rows::remote(remote, config, relations, (tenant, extent)).await);
-                findings
-                    .extend(tenant_rows::tenant_indexes(remote, local, mapping, relations).await);
+                findings.extend(inherited::finding(local, relations, scope).await);
+                let both = (relations, scope);
+                findings.push(tenant_rows::remote(remote, config, both, extent).await);
+                findings.extend(tenant_rows::tenant_indexes(remote, local, mapping, both).await);
             }
         }
         (remote, local, _) => {

@@ -7,7 +7,7 @@ use crate::config::{Mapping, Source};
 use crate::db::catalog::{self, Relation};
 use crate::db::migrations::{self, SchemaVersion};
 use crate::db::{DbError, Local, Remote, Tx, param};
-use crate::engine::{self, Relations, SyncError};
+use crate::engine::{self, Relations, Scope, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{RunId, TenantId};
 
@@ -69,16 +69,16 @@ async fn may_write(tx: &Tx<'_, Local>) -> Result<Verdict, DbError> {
     Ok(Verdict::Failed(failure.with_remedy(remedy)))
 }
 
-/// Reports which columns are synced, which are not, and which are converted. Also returns the relations, unless they
-/// cannot be synced.
+/// Reports which columns are synced, which are not, and which are converted. Also returns the relations and the tenant's
+/// scope, unless they cannot be synced.
 pub(super) async fn relations(
     remote: &mut CheckedConnection<Remote>,
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
     tenant: &TenantId,
-) -> (Vec<Finding>, Option<Relations>) {
+) -> (Vec<Finding>, Option<(Relations, Scope)>) {
     match look_at_both(remote, local, mapping, tenant).await {
-        Ok((findings, relations)) => (findings, Some(relations)),
+        Ok((findings, relations, scope)) => (findings, Some((relations, scope))),
         Err(error) => {
             let failed = Verdict::Failed(engine::failure(&error, &mapping.source));
             (vec![Finding::new("columns", failed)], None)
@@ -91,11 +91,13 @@ async fn look_at_both(
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
     tenant: &TenantId,
-) -> Result<(Vec<Finding>, Relations), SyncError> {
+) -> Result<(Vec<Finding>, Relations, Scope), SyncError> {
     let there = remote.look().await?;
     let here = local.look().await?;
     let mark = RunId::at(clock::now());
-    let (relations, table) = engine::look(&there, &here, mapping, tenant, mark).await?;
+    let (relations, table) = engine::look(&there, &here, mapping, mark).await?;
+    let scope = Scope::of(&relations, tenant);
+    engine::try_tenant(&there, &relations, &scope).await?;
     let remote_table = match &mapping.source {
         Source::Table(name) => catalog::find(&there, name).await?,
         Source::Query(_) => None,
@@ -106,7 +108,7 @@ async fn look_at_both(
         findings.extend(only_there(remote_table, &relations, mapping));
     }
     findings.extend(converted(&relations));
-    Ok((findings, relations))
+    Ok((findings, relations, scope))
 }
 
 fn synced(relations: &Relations) -> Finding {

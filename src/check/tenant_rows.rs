@@ -4,7 +4,7 @@ use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::config::{Config, Mapping, Source};
 use crate::db::{DbError, Local, Remote, Side, Tx, catalog, param, quote};
-use crate::engine::{self, Relations, SyncError};
+use crate::engine::{self, Relations, Scope, SyncError};
 use crate::error::Failure;
 use crate::model::TenantId;
 
@@ -25,28 +25,31 @@ const FIRST: u32 = 100;
 pub(super) async fn remote(
     remote: &mut CheckedConnection<Remote>,
     config: &Config,
-    relations: &Relations,
-    (tenant, extent): (&TenantId, RowLimit),
+    (relations, scope): (&Relations, &Scope),
+    extent: RowLimit,
 ) -> Finding {
+    let tenant = &scope.tenant;
     let source = &config.mapping.source;
     let looked = async {
         let tx = remote.look_at_rows(source).await?;
         let count: i64 = match extent {
             RowLimit::First => {
-                tx.batch(&compute(relations, Some(FIRST))).await?;
-                tx.query_one(&count(relations), &[]).await?.get(0)
+                tx.batch(&compute(relations, scope, Some(FIRST))).await?;
+                tx.query_one(&count(relations, scope), &[]).await?.get(0)
             }
             RowLimit::All => {
                 // The statement may take as long as a whole run.
                 tx.allow_each_statement(config.limits.run_timeout).await?;
-                tx.query_one(&compute(relations, None), &[]).await?.get(0)
+                tx.query_one(&compute(relations, scope, None), &[])
+                    .await?
+                    .get(0)
             }
         };
         if count == 0 {
             return Ok(none(&tx, &config.mapping, tenant).await?);
         }
         if extent == RowLimit::All {
-            refuse_duplicates(&tx, relations, tenant).await?;
+            refuse_duplicates(&tx, relations, scope).await?;
         }
         let hidden = match engine::may_hide_rows(&tx, source).await? {
             true => ", as far as row security shows them to the role",
@@ -59,14 +62,14 @@ pub(super) async fn remote(
     Finding::of("remote meters", looked)
 }
 
-fn count(relations: &Relations) -> String {
-    let (from, filter) = (&relations.remote_from, &relations.remote_filter);
+fn count(relations: &Relations, scope: &Scope) -> String {
+    let (from, filter) = (&relations.remote_from, &scope.remote_filter);
     format!("-- count the remote meters\nselect pg_catalog.count(*) from {from} r where {filter}")
 }
 
 /// Builds the query that computes every synced column of the rows, or of the first `limit` rows, and counts the rows.
-fn compute(relations: &Relations, limit: Option<u32>) -> String {
-    let (from, filter) = (&relations.remote_from, &relations.remote_filter);
+fn compute(relations: &Relations, scope: &Scope, limit: Option<u32>) -> String {
+    let (from, filter) = (&relations.remote_from, &scope.remote_filter);
     let columns = quote::columns("r.", &relations.names);
     let counts = quote::list(&relations.names, ", ", |name| {
         format!("pg_catalog.count({})", relations.column("r", name))
@@ -82,7 +85,7 @@ fn compute(relations: &Relations, limit: Option<u32>) -> String {
 async fn refuse_duplicates(
     tx: &Tx<'_, Remote>,
     relations: &Relations,
-    tenant: &TenantId,
+    scope: &Scope,
 ) -> Result<(), SyncError> {
     if let Some(oid) = relations.offered.remote_relation {
         tx.pin_path().await?;
@@ -95,7 +98,7 @@ async fn refuse_duplicates(
             return Ok(());
         }
     }
-    let (from, filter) = (&relations.remote_from, &relations.remote_filter);
+    let (from, filter) = (&relations.remote_from, &scope.remote_filter);
     let (key, whole) = (relations.key_json("r"), relations.has_key("r"));
     let sql = format!(
         "-- look for duplicate keys
@@ -104,7 +107,7 @@ group by k.key having pg_catalog.count(*) > 1 order by k.key limit {}",
         engine::DUPLICATES_NAMED
     );
     let rows = tx.query(&sql, &[]).await?;
-    engine::refuse_keys(tenant, &rows)
+    engine::refuse_keys(&scope.tenant, &rows)
 }
 
 const HEIRS: &str = "\
@@ -135,7 +138,7 @@ pub(super) async fn tenant_indexes(
     remote: &mut CheckedConnection<Remote>,
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
-    relations: &Relations,
+    (relations, scope): (&Relations, &Scope),
 ) -> Vec<Finding> {
     let column = &mapping.tenant_column;
     let mut findings = Vec::new();
@@ -143,14 +146,14 @@ pub(super) async fn tenant_indexes(
         let there = ByTenant {
             table: &relations.remote_from,
             row: "r",
-            filter: &relations.remote_filter,
+            filter: &scope.remote_filter,
         };
         findings.extend(tenant_index(remote.look().await, column, there).await);
     }
     let here = ByTenant {
         table: &relations.local,
         row: "l",
-        filter: &relations.local_filter,
+        filter: &scope.local_filter,
     };
     findings.extend(tenant_index(local.look().await, column, here).await);
     findings

@@ -9,7 +9,7 @@ use crate::model::{HeldBack, Permission};
 use super::held::{self, Cover, Kind};
 use super::plan::Plan;
 use super::read::Staged;
-use super::{Job, Relations, SyncError};
+use super::{Job, SyncError, scope::Scoped};
 
 /// Refuses a plan unless a person approved these meters, if one of these is true:
 ///
@@ -20,7 +20,7 @@ use super::{Job, Relations, SyncError};
 /// nothing else by then.
 pub(super) async fn check(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     plan: &Plan,
     staged: &Staged,
@@ -83,7 +83,7 @@ pub(super) async fn check(
 /// Stores the meters for a person to decide about, and returns a description of them.
 async fn hold(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (plan, active): (&Plan, i64),
 ) -> Result<Box<HeldBack>, DbError> {
@@ -102,14 +102,14 @@ async fn hold(
 /// Counts the active meters, but no further than `most`.
 async fn count_active(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     most: i64,
 ) -> Result<i64, DbError> {
     let sql = format!(
         "-- count the active meters
 select pg_catalog.count(*) from (select from {} l where {} and l.{} limit {most}) l",
         relations.local,
-        relations.local_filter,
+        relations.scope.local_filter,
         quote::identifier(&relations.active)
     );
     Ok(local.query_one(&sql, &[]).await?.get(0))

@@ -2,7 +2,7 @@
 
 use crate::db::{DbError, Local, Tx, quote};
 
-use super::{Extent, Relations};
+use super::{Extent, scope::Scoped};
 
 /// The temporary table of [`select`].
 pub(super) const TABLE: &str = "pg_temp.meter_sync_candidate";
@@ -15,7 +15,7 @@ pub(super) const TABLE: &str = "pg_temp.meter_sync_candidate";
 /// is left to the next run, as is one that is added after the plan.
 pub(super) async fn select(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     extent: &Extent,
 ) -> Result<(), DbError> {
     let sql = format!(
@@ -27,8 +27,12 @@ create temp table meter_sync_candidate on commit drop as select u.* from {} u",
 }
 
 /// The rows as SQL for `from`, in parentheses, with the columns of `meter_sync_unmatched`.
-pub(super) fn rows(relations: &Relations, extent: &Extent) -> String {
-    let (local, filter, within) = (&relations.local, &relations.local_filter, &extent.local);
+pub(super) fn rows(relations: &Scoped, extent: &Extent) -> String {
+    let (local, filter, within) = (
+        &relations.local,
+        &relations.scope.local_filter,
+        &extent.local,
+    );
     let active = quote::identifier(&relations.active);
     let key = quote::list(&relations.key, ", ", |name| {
         format!(

@@ -17,14 +17,14 @@ use tokio_postgres::Row;
 use crate::db::{DbError, Local, Tx, json, param};
 use crate::model::{Fields, RunId};
 
-use super::{Job, Relations};
+use super::{Job, scope::Scoped};
 
 /// SQL for the meters that the plan makes inactive: `key` is the key as the local table has it, `n` the number in
 /// the plan.
-fn keys(relations: &Relations) -> String {
+fn keys(relations: &Scoped) -> String {
     let key = relations.key_json("l");
     let same_key = relations.same_key("l", "p");
-    let (table, filter) = (&relations.local, &relations.local_filter);
+    let (table, filter) = (&relations.local, &relations.scope.local_filter);
     format!(
         "select {key} as key, p.n
     from pg_temp.meter_sync_plan p join {table} l on {same_key} and {filter}
@@ -68,7 +68,7 @@ async fn drop_earlier(local: &Tx<'_, Local>, run: RunId, digest: &str) -> Result
 /// and table.
 pub(super) async fn keep(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
 ) -> Result<String, DbError> {
     let keys = keys(relations);
@@ -121,7 +121,7 @@ pub(super) enum Cover {
 /// Compares the meters that the plan makes inactive with those that the run `shown` held back.
 pub(super) async fn cover(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     shown: RunId,
 ) -> Result<Cover, DbError> {
@@ -162,7 +162,7 @@ pub(super) enum Kind {
 /// The first meters of a kind, for people to read: their keys, and their names if there is a column `name`.
 pub(super) async fn first(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     kind: Kind,
 ) -> Result<Vec<Fields>, DbError> {
     let key = relations.key_json("l");
@@ -175,7 +175,7 @@ pub(super) async fn first(
         Kind::Gone => "p.action = 'deactivate'",
         Kind::SwitchedOff => "p.is_switched_off",
     };
-    let (table, filter) = (&relations.local, &relations.local_filter);
+    let (table, filter) = (&relations.local, &relations.scope.local_filter);
     let sql = |text: fn(&str) -> String| {
         format!(
             "-- name the first meters to be deactivated

@@ -14,7 +14,7 @@ use super::read::copy_format::Format;
 use super::read::relay::{self, Target};
 use super::relations::locks;
 use super::{
-    Extent, Job, Observer, Relations, SyncError, Synced, apply, enter, plan, read, record,
+    Extent, Job, Observer, SyncError, Synced, apply, enter, plan, read, record, scope::Scoped,
 };
 
 /// Loads the meters by COPY. Returns `None`, with nothing changed, if that is not possible: the tenant has local
@@ -22,7 +22,7 @@ use super::{
 pub(super) async fn load(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     observer: &Observer,
 ) -> Result<Option<Synced>, SyncError> {
@@ -77,7 +77,7 @@ pub(super) async fn load(
 /// inserted meters meanwhile.
 async fn bring_in(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (left, loaded): (Leftover, i64),
     observer: &Observer,
@@ -104,8 +104,8 @@ async fn bring_in(
 
 /// Finds keys of rows that the COPY did not take but that are in the local table by now. If only this run inserted
 /// meters, the remote has these keys twice.
-async fn loaded_twice(local: &Tx<'_, Local>, relations: &Relations) -> Result<Vec<Row>, DbError> {
-    let (table, filter) = (&relations.local, &relations.local_filter);
+async fn loaded_twice(local: &Tx<'_, Local>, relations: &Scoped) -> Result<Vec<Row>, DbError> {
+    let (table, filter) = (&relations.local, &relations.scope.local_filter);
     let (key, same_key) = (
         relations.places(&relations.key),
         relations.same_key("l", "k"),
@@ -121,18 +121,18 @@ join {table} l on {same_key} and {filter} limit {}",
     local.query(&sql, &[]).await
 }
 
-async fn count(local: &Tx<'_, Local>, relations: &Relations) -> Result<i64, DbError> {
+async fn count(local: &Tx<'_, Local>, relations: &Scoped) -> Result<i64, DbError> {
     let sql = format!(
         "-- count the meters\nselect pg_catalog.count(*) from {} l where {}",
-        relations.local, relations.local_filter
+        relations.local, relations.scope.local_filter
     );
     Ok(local.query_one(&sql, &[]).await?.get(0))
 }
 
-async fn is_empty(local: &Tx<'_, Local>, relations: &Relations) -> Result<bool, DbError> {
+async fn is_empty(local: &Tx<'_, Local>, relations: &Scoped) -> Result<bool, DbError> {
     let sql = format!(
         "-- look for meters\nselect not exists (select from {} l where {})",
-        relations.local, relations.local_filter
+        relations.local, relations.scope.local_filter
     );
     Ok(local.query_one(&sql, &[]).await?.get(0))
 }

@@ -6,7 +6,7 @@
 //!
 //! The steps, in order:
 //!
-//! - `relations` reads the catalogs of both sides into a [`Relations`].
+//! - `relations` reads the catalogs of both sides into a [`Relations`], and `scope` selects the tenant's rows.
 //! - `load` relays the remote rows straight into the local table if the tenant has none there yet. That ends the sync.
 //! - `digest` finds which rows can differ.
 //! - `read` relays these rows by COPY into a staging table, without decoding them.
@@ -39,8 +39,12 @@ pub(crate) use relations::look;
 pub(crate) use relations::missing::missing;
 pub(crate) use relations::policies::may_hide_rows;
 pub(crate) use remedy::failure;
+pub use scope::Scope;
+use scope::Scoped;
+pub(crate) use scope::try_tenant;
 
 mod relations;
+mod scope;
 
 mod apply;
 mod brake;
@@ -219,9 +223,9 @@ pub async fn run(
     if local.is_replica() {
         return Err(SyncError::TriggersDisabled);
     }
-    let relations = relations::resolve(&remote, local, job).await?;
+    let relations = Box::pin(relations::resolve(&remote, local, job)).await?;
     if relations.may_be_foreign && !job.earlier.is_foreign_awaited {
-        return Err(SyncError::Rewritten(relations.remote_from));
+        return Err(SyncError::Rewritten(relations.relations.remote_from));
     }
     look_for_drift(&relations, job)?;
     enter(observer, Phase::Read);
@@ -254,7 +258,14 @@ pub async fn run(
         Difference::Within(extent) => extent,
         Difference::Unclear => Extent::everything(),
     };
-    let staged = read::stage(remote, local, (&relations, &extent), job, observer).await?;
+    let staged = Box::pin(read::stage(
+        remote,
+        local,
+        (&relations, &extent),
+        job,
+        observer,
+    ))
+    .await?;
     let found = (extent, staged, compared);
     Box::pin(carry_out(
         local,
@@ -269,7 +280,7 @@ pub async fn run(
 /// Plans the changes that follow from the staged rows, and applies the plan unless the brake holds it back.
 async fn carry_out(
     local: &Tx<'_, Local>,
-    (relations, versions): (&Relations, Option<Versions<'_>>),
+    (relations, versions): (&Scoped, Option<Versions<'_>>),
     job: &Job<'_>,
     (extent, staged, compared): (Extent, Staged, Compared),
     observer: &Observer,
@@ -328,7 +339,7 @@ pub async fn compare(
             observer,
             before: 0,
         };
-        let relations = relations::resolve(&remote, local, job).await?;
+        let relations = Box::pin(relations::resolve(&remote, local, job)).await?;
         digest::compare_contents(&remote, local, &relations, job, seeds).await?
     };
     read::rewritten::commit_unless_rewritten(remote).await?;

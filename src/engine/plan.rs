@@ -11,7 +11,10 @@ use crate::model::{Action, Counts, Rejection};
 
 use super::apply::try_rows::Rows;
 use super::read::{self, Staged};
-use super::{Extent, Job, Relations, SyncError, Synced, candidates};
+use super::{
+    Extent, Job, Relations, SyncError, Synced, candidates,
+    scope::{Scope, Scoped},
+};
 
 /// What a sync would change. The rows are in two temporary tables:
 ///
@@ -65,7 +68,7 @@ const ATTEMPTS: usize = 5;
 /// them has changed. So nobody can change a row between plan and apply.
 pub(crate) async fn make(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     extent: &Extent,
     staged: &Staged,
@@ -99,16 +102,13 @@ pub(crate) async fn make(
 
 /// `row(t."a", t."b", ...)` over all columns except the key. Keys that are equal to the local type, such as `a` and
 /// `A` in a case-insensitive type, are the same meter, and the local key is left as it is.
-fn image(row: &str, relations: &Relations) -> String {
+fn image(row: &str, relations: &Scoped) -> String {
     format!("row({})", relations.list(row, relations.fields()))
 }
 
-fn plan_sql(relations: &Relations, candidates: &str) -> String {
-    let Relations {
-        local,
-        local_filter,
-        ..
-    } = relations;
+fn plan_sql(relations: &Scoped, candidates: &str) -> String {
+    let Relations { local, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let active = quote::identifier(&relations.active);
     let same_key = relations.same_key("l", "s");
     let is_new = relations
@@ -150,7 +150,7 @@ analyze pg_temp.meter_sync_plan"
 
 /// SQL condition: whether a staged row makes an active local row inactive. If `active` is NOT NULL in a plain table,
 /// the table rejects a NULL and the meter stays active, so only `false` counts.
-fn is_switched_off(relations: &Relations) -> String {
+fn is_switched_off(relations: &Scoped) -> String {
     let here = format!("l.{} is true", quote::identifier(&relations.active));
     let there = relations.column("s", &relations.active);
     let active = relations
@@ -168,12 +168,9 @@ fn is_switched_off(relations: &Relations) -> String {
 /// Locks the local rows of the plan against writers, but not against readers or new rows that refer to them. Returns
 /// `false` if one of them has changed since it was planned. Returns an error if several local rows have the same
 /// key: a unique index does not cover the tables that inherit from its table.
-async fn lock(local: &Tx<'_, Local>, relations: &Relations) -> Result<bool, SyncError> {
-    let Relations {
-        local: table,
-        local_filter,
-        ..
-    } = relations;
+async fn lock(local: &Tx<'_, Local>, relations: &Scoped) -> Result<bool, SyncError> {
+    let Relations { local: table, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let same_key = relations.same_key("l", "p");
     // Postgres does not allow a row lock and `count` in one query level, so the lock is in a CTE.
     let sql = format!(
@@ -205,7 +202,7 @@ from pg_temp.meter_sync_plan p where p.action <> 'insert'"
 /// keeps us from locking a row that our role may not update. Such a row stays in the plan, and is rejected when the
 /// update skips it. A row that was changed or deleted before it could be locked is not counted, because this
 /// statement sees what is committed by now.
-async fn count_as_planned(local: &Tx<'_, Local>, relations: &Relations) -> Result<i64, DbError> {
+async fn count_as_planned(local: &Tx<'_, Local>, relations: &Scoped) -> Result<i64, DbError> {
     let sql = format!(
         "-- count the rows that are as planned
 select pg_catalog.count(distinct p.n)
@@ -214,30 +211,28 @@ join {} l on {} and {}
 where p.action operator(pg_catalog.<>) 'insert' and l.xmin operator(pg_catalog.=) p.version",
         relations.local,
         relations.same_key("l", "p"),
-        relations.local_filter
+        relations.scope.local_filter
     );
     Ok(local.query_one(&sql, &[]).await?.get(0))
 }
 
 /// Returns an error if several local rows have the same key of the plan.
-async fn refuse_planned_twice(
-    local: &Tx<'_, Local>,
-    relations: &Relations,
-) -> Result<(), SyncError> {
+async fn refuse_planned_twice(local: &Tx<'_, Local>, relations: &Scoped) -> Result<(), SyncError> {
     let same_key = relations.same_key("l", "p");
     let is_planned = format!(
         "exists (select from pg_temp.meter_sync_plan p where p.action <> 'insert' and {same_key})"
     );
-    refuse_duplicate_local_keys(local, relations, &is_planned).await
+    refuse_duplicate_local_keys(local, relations, &relations.scope, &is_planned).await
 }
 
 /// Returns an error if several local rows `l` for which the condition holds have the same key.
 pub(crate) async fn refuse_duplicate_local_keys(
     local: &Tx<'_, Local>,
     relations: &Relations,
+    scope: &Scope,
     condition: &str,
 ) -> Result<(), SyncError> {
-    let (table, filter) = (&relations.local, &relations.local_filter);
+    let (table, filter) = (&relations.local, &scope.local_filter);
     let (keys, has_key) = (relations.list("l", &relations.key), relations.has_key("l"));
     let key = relations.key_json("l");
     let sql = |text: fn(&str) -> String| {

@@ -9,14 +9,14 @@ use crate::db::{DbError, Local, Tx, json, param, quote};
 
 use super::apply::try_rows::{self, RowStatement, Rows, Tried};
 use super::plan::Plan;
-use super::{Job, Relations, apply};
+use super::{Job, Relations, apply, scope::Scoped};
 
 /// Records the changes of the plan, with old and new values, up to the number that the log keeps for a run. Further
 /// changes are stored in a temporary table. They fill the places of rows that are rejected later: once a row is
 /// written, its old values are lost.
 pub(super) async fn changes(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     plan: &Plan,
 ) -> Result<(), DbError> {
@@ -84,7 +84,7 @@ pub(super) async fn refill(
 /// Records the meters of a first load as inserts, numbered in the order of their keys.
 pub(super) async fn load(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     run_id: Uuid,
     rows: Rows,
 ) -> Result<(), DbError> {
@@ -184,12 +184,9 @@ pub(super) enum Form {
     Size,
 }
 
-fn of_plan(relations: &Relations, log: &Log<'_>, form: Form) -> String {
-    let Relations {
-        local,
-        local_filter,
-        ..
-    } = relations;
+fn of_plan(relations: &Scoped, log: &Log<'_>, form: Form) -> String {
+    let Relations { local, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let active = quote::literal(&relations.active);
     let (run_id, key) = (log.run_id, relations.key_json("p"));
     let local_row = relations.same_key("l", "p");
@@ -218,12 +215,9 @@ where p.n >= $1 and p.n <= $2"
     format!("-- record the changes\n{}", log.insert(&rows, form))
 }
 
-fn of_load(relations: &Relations, log: &Log<'_>, form: Form) -> String {
-    let Relations {
-        local,
-        local_filter,
-        ..
-    } = relations;
+fn of_load(relations: &Scoped, log: &Log<'_>, form: Form) -> String {
+    let Relations { local, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let run_id = log.run_id;
     let (key, order) = (
         relations.key_json("l"),
@@ -238,13 +232,13 @@ from (select l.* from {local} l where {local_filter} order by {order} offset $1 
 }
 
 /// The columns that are not part of the key.
-fn others(relations: &Relations) -> impl Iterator<Item = &Column> {
+fn others(relations: &Scoped) -> impl Iterator<Item = &Column> {
     let is_field = |column: &&Column| !relations.key.contains(&column.name);
     relations.columns.iter().filter(is_field)
 }
 
 /// SQL condition: whether the staged and the local value of a column are the same, as the plan compares them.
-fn is_same(relations: &Relations, column: &Column) -> String {
+fn is_same(relations: &Scoped, column: &Column) -> String {
     let [before, after] = ["l", "s"].map(|row| relations.column(row, &column.name));
     match column.base_type.as_str() {
         _ if !column.is_builtin => {}
@@ -298,7 +292,7 @@ const SHORT: &[&str] = &[
 
 /// SQL: the fields of a row that the plan changes, as one JSON object. The booleans `d1`, `d2` and so on of `o` tell
 /// which fields these are.
-fn changed(relations: &Relations, row: &str, form: Form) -> String {
+fn changed(relations: &Scoped, row: &str, form: Form) -> String {
     let each = others(relations).zip(1..).map(|(column, n)| {
         let (name, value) = (quote::literal(&column.name), value(relations, row, column, form));
         format!(
@@ -311,7 +305,7 @@ fn changed(relations: &Relations, row: &str, form: Form) -> String {
 
 /// SQL: the fields of a row that are not NULL, as one JSON object. If no value is too long, the row is converted as
 /// a whole, which takes a third of the time.
-fn fields(relations: &Relations, row: &str, form: Form) -> String {
+fn fields(relations: &Scoped, row: &str, form: Form) -> String {
     let each: Vec<String> = others(relations)
         .map(|column| {
             let value = value(relations, row, column, form);
@@ -353,7 +347,7 @@ fn fields(relations: &Relations, row: &str, form: Form) -> String {
 }
 
 /// SQL: one value as it is recorded.
-fn value(relations: &Relations, row: &str, column: &Column, form: Form) -> String {
+fn value(relations: &Scoped, row: &str, column: &Column, form: Form) -> String {
     let value = relations.column(row, &column.name);
     if matches!(form, Form::Json) && SHORT.contains(&column.base_type.as_str()) {
         return format!("pg_catalog.to_jsonb({value})");

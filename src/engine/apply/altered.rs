@@ -3,23 +3,20 @@
 
 use crate::db::{DbError, Local, Tx, param, quote};
 
-use crate::engine::Relations;
+use crate::engine::{Relations, scope::Scoped};
 
 /// Returns the names of the columns that do not hold the value written to them, and of the key columns if a row is
 /// missing altogether. `out` has the numbers of the rejected rows of the plan, which are not checked.
 pub(in crate::engine) async fn columns(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     out: &[i64],
 ) -> Result<Vec<String>, DbError> {
     if relations.stores_rows_unchanged {
         return Ok(Vec::new());
     }
-    let Relations {
-        local: table,
-        local_filter,
-        ..
-    } = relations;
+    let Relations { local: table, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let staged_row = relations.same_key("s", "p");
     let local_row = relations.same_key("l", "p");
     let has_row = relations.has_key("l");

@@ -9,7 +9,7 @@ use super::exchange::Bad;
 use super::exchange::collisions::{as_view, collide, entries};
 use super::exchange::park;
 use super::try_rows;
-use crate::engine::Relations;
+use crate::engine::{Relations, scope::Scoped};
 
 /// Defers the check of a constraint until [`try_rows::CHECK`]. Returns whether the constraint can be deferred.
 pub(in crate::engine) async fn put_off(
@@ -28,7 +28,7 @@ pub(in crate::engine) async fn put_off(
 /// Finds the updated rows that break a deferred constraint with the values that they hold now.
 pub(in crate::engine) async fn colliding(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
 ) -> Result<Bad, DbError> {
     let mut bad = Bad::new();
     let rules = relations.rules.exclusive.iter();
@@ -57,12 +57,9 @@ const COLLIDING: &str = "\
 -- find the rows that break what was put off
 select distinct w.n from pg_temp.meter_sync_found w";
 
-fn standing(relations: &Relations, rule: &Exclusive) -> String {
-    let Relations {
-        local,
-        local_filter,
-        ..
-    } = relations;
+fn standing(relations: &Scoped, rule: &Exclusive) -> String {
+    let Relations { local, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let column = |read: &Read| relations.column("l", &read.name);
     let place = ["l.tableoid".to_owned(), "l.ctid".to_owned()];
     let [table, row] = place.clone();

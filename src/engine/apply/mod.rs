@@ -6,7 +6,7 @@ use crate::model::{Action, Rejection};
 
 use super::plan::{Plan, Step, count_of};
 use super::read::Staged;
-use super::{Job, Relations, SyncError, Synced, record};
+use super::{Job, Relations, SyncError, Synced, record, scope::Scoped};
 use exchange::{exchange_rings, referencing_rows};
 use reasons::BadRow;
 use release::ReleasedValues;
@@ -32,7 +32,7 @@ const WAITING_FACTOR: usize = 20;
 /// Applies the plan and records the rejected rows.
 pub(crate) async fn apply(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     plan: Plan,
     staged: Staged,
@@ -57,11 +57,11 @@ pub(crate) async fn apply(
 /// constraints of the local table looked up, and the rows that could not be written.
 async fn steps(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     plan: &Plan,
     released: &mut ReleasedValues,
-) -> Result<Option<(Relations, Vec<BadRow>)>, SyncError> {
+) -> Result<Option<(Scoped, Vec<BadRow>)>, SyncError> {
     let mut obstacles = None;
     let mut bad: Vec<BadRow> = Vec::new();
     let mut left_of_inserts = None;
@@ -107,7 +107,7 @@ async fn steps(
 /// depending on which of the two is written first.
 async fn exchanged(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     rows: Rows,
     released: &mut ReleasedValues,
@@ -131,7 +131,7 @@ async fn exchanged(
 /// Writes all rows of the ranges, or none of them. Returns whether they were written.
 async fn are_taken(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     step: Step,
     ranges: &[Rows],
 ) -> Result<bool, DbError> {
@@ -148,13 +148,16 @@ async fn are_taken(
 }
 
 /// Returns the relations with the constraints of the local table looked up.
-async fn with_rules(local: &Tx<'_, Local>, relations: &Relations) -> Result<Relations, DbError> {
+async fn with_rules(local: &Tx<'_, Local>, relations: &Scoped) -> Result<Scoped, DbError> {
     local.pin_path().await?;
     let rules = Rules::look_up(local, relations.local_oid).await?;
     local.use_role_path().await?;
-    Ok(Relations {
-        rules,
-        ..relations.clone()
+    Ok(Scoped {
+        relations: Relations {
+            rules,
+            ..relations.relations.clone()
+        },
+        scope: relations.scope.clone(),
     })
 }
 
@@ -169,7 +172,7 @@ fn too_many(job: &Job<'_>, reason: String) -> SyncError {
 /// Writes the rows of a step that could not be written as a whole, except those at fault, which it returns.
 async fn one_step(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (step, ranges, left): (Step, Vec<Rows>, usize),
     released: &mut ReleasedValues,
@@ -207,7 +210,7 @@ async fn one_step(
 /// Finds the reasons of the rows that could not be written, and counts and records them as rejected.
 async fn settle(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (mut plan, staged): (Plan, Staged),
     (bad, released): (Vec<BadRow>, &ReleasedValues),
@@ -243,7 +246,7 @@ async fn settle(
 }
 
 /// SQL that indexes the plan by number and the staging table by key, so that a small range of rows is found fast.
-pub(super) fn index(relations: &Relations) -> String {
+pub(super) fn index(relations: &Scoped) -> String {
     let key = relations.places(&relations.key);
     format!(
         "-- index the plan
@@ -256,7 +259,7 @@ analyze pg_temp.meter_sync_plan (n)"
 /// Retries the rows that could not be written, until a pass releases no more values of meters missing on the remote.
 async fn try_again(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     bad: &mut Vec<BadRow>,
     released: &mut ReleasedValues,
@@ -282,7 +285,7 @@ async fn try_again(
 
 async fn retry(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     bad: &mut Vec<BadRow>,
 ) -> Result<(), DbError> {
     for _ in 0..PASSES {
@@ -307,7 +310,7 @@ async fn retry(
 
 /// Returns why a retried row could not be written, `None` if it was. A row that could not be parked because of rows of
 /// other tables keeps that fault (`known`) if the retry only finds a collision, which is a consequence of it.
-fn fault_of(relations: &Relations, known: RowFault, tried: Tried) -> Option<RowFault> {
+fn fault_of(relations: &Scoped, known: RowFault, tried: Tried) -> Option<RowFault> {
     match tried {
         Tried::Written => None,
         Tried::NotWritten(fault)
@@ -322,7 +325,7 @@ fn fault_of(relations: &Relations, known: RowFault, tried: Tried) -> Option<RowF
 }
 
 /// The statement of a step for a range of rows.
-pub(super) fn write(relations: &Relations, step: Step) -> RowStatement {
+pub(super) fn write(relations: &Scoped, step: Step) -> RowStatement {
     RowStatement {
         sql: writing(relations, step, "p.n >= $1 and p.n <= $2"),
         has_gaps: false,
@@ -331,12 +334,9 @@ pub(super) fn write(relations: &Relations, step: Step) -> RowStatement {
 }
 
 /// The statement of a step for the rows `p` of the plan that meet the condition `picked`.
-pub(super) fn writing(relations: &Relations, step: Step, picked: &str) -> String {
-    let Relations {
-        local,
-        local_filter,
-        ..
-    } = relations;
+pub(super) fn writing(relations: &Scoped, step: Step, picked: &str) -> String {
+    let Relations { local, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let staged_row = relations.same_key("s", "p");
     let local_row = relations.same_key("l", "p");
     match step {
@@ -373,7 +373,7 @@ order by p.n",
 /// Removes a rejected row from the recorded changes. Returns its action and the rejection to report.
 async fn reject(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (n, reason): (i64, String),
 ) -> Result<(Action, Rejection), DbError> {

@@ -11,8 +11,8 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 use super::reference_rings::{equal, references};
 use super::try_rows::{self, RowStatement, Rows};
 use super::{index, writing};
-use crate::engine::Relations;
 use crate::engine::plan::Step;
+use crate::engine::scope::Scoped;
 
 /// A reference from one new row to another, by their numbers in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +25,7 @@ struct Edge {
 /// `Err(fault)` as soon as more than `limit` rows are at fault.
 pub(in crate::engine) async fn insert_all_but_the_bad(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     ranges: Vec<Rows>,
     limit: usize,
 ) -> Result<Result<Vec<(i64, RowFault)>, Box<RowFault>>, DbError> {
@@ -87,7 +87,7 @@ const NUMBERED: &str = "exists (select from pg_temp.meter_sync_order o
 /// Looks up which new rows refer to each other by a foreign key.
 async fn look_up(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     reference: &IncomingForeignKey,
 ) -> Result<Vec<Edge>, DbError> {
     let sql = format!(

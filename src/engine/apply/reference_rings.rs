@@ -14,15 +14,15 @@ use super::parents;
 use super::reasons::BadRow;
 use super::try_rows::{self, Rows, Tried};
 use super::writing;
-use crate::engine::Relations;
 use crate::engine::plan::Step;
+use crate::engine::scope::Scoped;
 
 /// A condition for the rows `p` of the plan whose numbers are in `$1`.
 const PICKED: &str = "p.n operator(pg_catalog.=) any ($1)";
 
 /// The foreign keys of the local table to itself whose columns are all synced.
 pub(in crate::engine) fn references(
-    relations: &Relations,
+    relations: &Scoped,
 ) -> impl Iterator<Item = &IncomingForeignKey> {
     relations.rules.references.iter().filter(|reference| {
         let is_synced = |name| relations.names.contains(name);
@@ -35,7 +35,7 @@ pub(in crate::engine) fn references(
 /// `bad`.
 pub(in crate::engine) async fn write_together(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     bad: &mut Vec<BadRow>,
 ) -> Result<(), DbError> {
     for step in [Step::Insert, Step::Change] {
@@ -66,7 +66,7 @@ pub(in crate::engine) async fn write_together(
 /// caller. Returns the numbers of the rows written.
 async fn write_groups(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     step: Step,
     groups: &[Vec<i64>],
 ) -> Result<HashSet<i64>, DbError> {
@@ -90,7 +90,7 @@ const LEFT: usize = 100;
 /// Returns the ranges left for later: the usual order, updates first, frees unique values that the new rows may need.
 pub(in crate::engine) async fn insert_early(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     rows: Rows,
 ) -> Result<Vec<Rows>, DbError> {
     if references(relations).next().is_none() {
@@ -117,7 +117,7 @@ pub(in crate::engine) async fn insert_early(
 
 async fn is_taken(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     step: Step,
     rows: &[i64],
 ) -> Result<bool, DbError> {
@@ -147,7 +147,7 @@ struct RowReference {
 /// Looks up the references of the rows by a foreign key. A row with NULL in one of its columns refers to nothing.
 async fn look_up(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     reference: &IncomingForeignKey,
     rows: &[i64],
 ) -> Result<Vec<RowReference>, DbError> {
@@ -181,7 +181,7 @@ where {PICKED} and {}",
 
 /// A condition that holds if `row` has the values that the staged row `s` refers to.
 pub(in crate::engine) fn equal(
-    relations: &Relations,
+    relations: &Scoped,
     reference: &IncomingForeignKey,
     row: &str,
 ) -> String {

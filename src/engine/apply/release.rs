@@ -14,7 +14,7 @@ use super::exchange::referencing_rows;
 use super::try_rows::{self, RowStatement, Rows, Tried};
 use crate::engine::plan::Step;
 use crate::engine::record::{self, Form};
-use crate::engine::{Job, Relations, digest};
+use crate::engine::{Job, Relations, digest, scope::Scoped};
 
 /// The values that were released so far.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +38,7 @@ impl ReleasedValues {
 }
 
 /// A condition for a local row `l` that is inactive and missing on the remote.
-pub(in crate::engine) fn is_gone(relations: &Relations, job: &Job<'_>) -> String {
+pub(in crate::engine) fn is_gone(relations: &Scoped, job: &Job<'_>) -> String {
     let (unmatched, staged) = (relations.same_key("l", "u"), relations.same_key("l", "s"));
     format!(
         "(l.{} is not true and (exists (select from pg_temp.meter_sync_unmatched u where {unmatched})
@@ -53,7 +53,7 @@ pub(in crate::engine) fn is_gone(relations: &Relations, job: &Job<'_>) -> String
 /// `release_unique` is off. Returns how many values were released.
 pub(in crate::engine) async fn release(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     step: Step,
     released: &mut ReleasedValues,
@@ -92,17 +92,13 @@ pub(in crate::engine) async fn release(
 /// A query of the meters that hold a value needed by a row of the plan: the key, the value as `old`, and the number of
 /// that row as `n`.
 fn find(
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (rule, step): (&Exclusive, Step),
     column: &Column,
 ) -> String {
-    let Relations {
-        local,
-        local_filter,
-        key,
-        ..
-    } = relations;
+    let Relations { local, key, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let values = key.iter().chain([&column.name]);
     let values: Vec<String> = values.map(|name| relations.column("l", name)).collect();
     let from = format!(
@@ -130,7 +126,7 @@ fn find(
 }
 
 /// SQL that stores the meters found in a table, each once and numbered by `k`.
-fn fill(relations: &Relations, table: &str) -> String {
+fn fill(relations: &Scoped, table: &str) -> String {
     let places = relations.places(&relations.key);
     format!(
         "-- find values to be given up
@@ -144,7 +140,7 @@ analyze pg_temp.{table}"
 
 /// A condition for a local row `l` that no row refers to by this column. A table that our role cannot read counts as
 /// referring to it.
-pub(in crate::engine) fn is_unreferenced(relations: &Relations, column: &Column) -> String {
+pub(in crate::engine) fn is_unreferenced(relations: &Scoped, column: &Column) -> String {
     let references = relations.rules.references.iter().filter(|reference| {
         let mut pairs = reference.columns.iter();
         pairs.any(|(_, to)| *to == column.name)
@@ -168,14 +164,11 @@ pub(in crate::engine) fn is_unreferenced(relations: &Relations, column: &Column)
 /// how many were cleared.
 async fn give_up(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (column, table): (&Column, &str),
 ) -> Result<i64, DbError> {
-    let Relations {
-        local: meters,
-        local_filter,
-        ..
-    } = relations;
+    let Relations { local: meters, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     // From now on, a transaction that wants to refer to these rows waits. The statement that clears the values sees the
     // references committed before.
     let hold = format!(
@@ -222,7 +215,7 @@ delete from pg_temp.{table} f where f.k = any ($1) or exists (
 /// its own.
 async fn record(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     released: &mut ReleasedValues,
 ) -> Result<(), DbError> {
@@ -273,7 +266,7 @@ order by f.k limit $3",
 /// that cannot be converted to UTF-8, and changes nothing otherwise.
 async fn as_recorded(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     table: &str,
 ) -> Result<fn(&str) -> String, DbError> {
     let key = relations.key_json("f");
@@ -300,18 +293,15 @@ fn in_ascii(value: &str) -> String {
 /// Gives released values back if the rows that needed them were rejected after all.
 pub(in crate::engine) async fn give_back(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (released, rejected): (&ReleasedValues, &[i64]),
 ) -> Result<(), DbError> {
     if released.rows == 0 || rejected.is_empty() {
         return Ok(());
     }
-    let Relations {
-        local: meters,
-        local_filter,
-        ..
-    } = relations;
+    let Relations { local: meters, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     for (table, column) in &released.given_up {
         let name = quote::identifier(column);
         let give_back = RowStatement {
@@ -340,7 +330,7 @@ where {} and {local_filter} and l.{name} is null and f.k >= $1 and f.k <= $2",
 
 async fn unrecord(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (table, column, k): (&str, &str, i64),
 ) -> Result<(), DbError> {

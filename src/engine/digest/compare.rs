@@ -7,7 +7,7 @@
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Remote, Tx, both};
-use crate::engine::{Job, Relations, SyncError};
+use crate::engine::{Job, SyncError, scope::Scoped};
 
 use super::buckets::{Buckets, Differing};
 use super::cursor::{self, CHUNKS_AT_A_TIME, Cursor, Summed};
@@ -25,7 +25,7 @@ pub(super) enum HashedColumns {
 
 impl HashedColumns {
     /// A `bigint` expression: the hash of this part of a row.
-    pub(super) fn hash(self, hasher: Hasher, relations: &Relations, row: RowSide) -> String {
+    pub(super) fn hash(self, hasher: Hasher, relations: &Scoped, row: RowSide) -> String {
         let is_in = |column: &Column| match self {
             Self::Rows => true,
             Self::Keys => relations.key.contains(&column.name),
@@ -39,13 +39,13 @@ impl HashedColumns {
 pub(super) async fn compare(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (what, rows): (HashedColumns, i64),
 ) -> Result<DigestVerdict, SyncError> {
     let there_rows = format!(
         "{} r where {}",
-        relations.remote_from, relations.remote_filter
+        relations.remote_from, relations.scope.remote_filter
     );
     let here_rows = local_rows(local, relations, job).await?;
     let mut mode = HashMode::USUAL;
@@ -91,7 +91,7 @@ pub(super) fn hasher(job: &Job<'_>, mode: HashMode) -> Hasher {
 
 async fn differing(
     (buckets, what): (Buckets, HashedColumns),
-    relations: &Relations,
+    relations: &Scoped,
     mut there: Cursor<'_, '_, Remote>,
     mut here: Cursor<'_, '_, Local>,
 ) -> Result<DigestVerdict, DbError> {
@@ -124,12 +124,12 @@ async fn differing(
 /// inactive ones that have a tombstone. The remote cannot name a row without a key.
 pub(super) async fn local_rows(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
 ) -> Result<String, DbError> {
     let (table, filter, has_key) = (
         &relations.local,
-        &relations.local_filter,
+        &relations.scope.local_filter,
         relations.has_key("l"),
     );
     let rows = format!("{table} l where {filter} and {has_key}");

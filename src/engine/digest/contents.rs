@@ -7,7 +7,7 @@
 use tokio_postgres::SimpleQueryRow;
 
 use crate::db::{DbError, Local, Remote, Side, Tx};
-use crate::engine::{Compare, Job, Relations, SyncError};
+use crate::engine::{Compare, Job, SyncError, scope::Scoped};
 
 use super::compare::{self, HashedColumns};
 use super::cursor::SAVEPOINT;
@@ -33,13 +33,13 @@ pub enum Contents {
 pub(in crate::engine) async fn compare_contents(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     seeds: [u64; 2],
 ) -> Result<Contents, SyncError> {
     let there_rows = format!(
         "{} r where {}",
-        relations.remote_from, relations.remote_filter
+        relations.remote_from, relations.scope.remote_filter
     );
     let here_rows = compare::local_rows(local, relations, job).await?;
     let mut mode = HashMode::USUAL;
@@ -110,7 +110,7 @@ async fn total<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Total>, DbEr
     }
 }
 
-fn statement(relations: &Relations, hashers: [Hasher; 2], (row, rows): (RowSide, &str)) -> String {
+fn statement(relations: &Scoped, hashers: [Hasher; 2], (row, rows): (RowSide, &str)) -> String {
     let [one, other] = hashers.map(|hasher| HashedColumns::Rows.hash(hasher, relations, row));
     format!(
         "-- compare the contents

@@ -17,7 +17,7 @@
 
 use crate::db::{DbError, Local, Remote, Tx, param};
 
-use super::{Compare, Compared, Extent, Job, Relations, SyncError, Synced};
+use super::{Compare, Compared, Extent, Job, SyncError, Synced, scope::Scoped};
 
 use buckets::Differing;
 use compare::HashedColumns;
@@ -68,7 +68,7 @@ enum DigestVerdict {
 pub(super) async fn find(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     versions: Option<&Versions<'_>>,
 ) -> Result<(Difference, Compared), SyncError> {
@@ -103,7 +103,7 @@ const FEW_ROWS: i64 = 10_000;
 /// view.
 async fn has_few_rows_with_a_new_column(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
 ) -> Result<bool, DbError> {
     let report = job.column_report.get();
@@ -133,7 +133,7 @@ from (select $1::oid as oid
 async fn find_usual(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     versions: Option<&Versions<'_>>,
 ) -> Result<(Difference, Compared), SyncError> {
@@ -168,7 +168,7 @@ async fn find_usual(
 /// Stores what the next run needs: tombstones and the watermark. `is_planned` tells whether there was a plan.
 pub(super) async fn remember(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     versions: Option<Versions<'_>>,
     (is_planned, synced): (bool, &Synced),
@@ -191,7 +191,7 @@ pub(super) async fn remember(
 /// Stores what the next run needs, after the first load of an empty table.
 pub(super) async fn remember_load(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     versions: Option<Versions<'_>>,
     loaded: &Synced,

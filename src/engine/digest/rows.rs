@@ -7,7 +7,7 @@
 use std::pin::pin;
 
 use crate::db::{DbError, Local, Remote, Side, Tx, both};
-use crate::engine::{Extent, Job, Relations, SyncError};
+use crate::engine::{Extent, Job, SyncError, scope::Scoped};
 
 use super::buckets::Differing;
 use super::compare;
@@ -30,7 +30,7 @@ const MOST_LISTED: i64 = 200_000;
 pub(super) async fn narrow(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     differing: &Differing,
 ) -> Result<Option<Extent>, SyncError> {
@@ -68,7 +68,7 @@ pub(super) async fn narrow(
 const GROUPS: u32 = 256;
 
 fn statement(
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     differing: &Differing,
     (extent, row): (&Extent, RowSide),
@@ -76,12 +76,12 @@ fn statement(
     let (from, filter, within) = match row {
         RowSide::Remote => (
             format!("{} r", relations.remote_from),
-            &relations.remote_filter,
+            &relations.scope.remote_filter,
             &extent.remote,
         ),
         RowSide::Local => (
             format!("{} l", relations.local),
-            &relations.local_filter,
+            &relations.scope.local_filter,
             &extent.local,
         ),
     };

@@ -8,12 +8,12 @@ use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, param, quote};
 
 use super::row_hash::{HashMode, Hasher, RowSide};
-use crate::engine::{Job, Relations};
+use crate::engine::{Job, Relations, scope::Scoped};
 
 /// Whether the tenant has tombstones for this table.
 pub(super) async fn is_known(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
 ) -> Result<bool, DbError> {
     let params = [
@@ -28,7 +28,7 @@ const IS_KNOWN: &str = "\
 select exists (select from meter_sync.meter_sync_gone where tenant = $1 and local_table = $2)";
 
 /// An SQL condition: the local row `l` is inactive and has a tombstone.
-pub(in crate::engine) fn condition(relations: &Relations, job: &Job<'_>) -> String {
+pub(in crate::engine) fn condition(relations: &Scoped, job: &Job<'_>) -> String {
     format!(
         "(l.{} is not true and {} in (select g.key_hash from meter_sync.meter_sync_gone g where {}))",
         quote::identifier(&relations.active),
@@ -41,14 +41,11 @@ pub(in crate::engine) fn condition(relations: &Relations, job: &Job<'_>) -> Stri
 /// back.
 pub(super) async fn remember(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
 ) -> Result<(), DbError> {
-    let Relations {
-        local: table,
-        local_filter,
-        ..
-    } = relations;
+    let Relations { local: table, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let hash = key_hash(relations);
     // The key of a row `row` of a temporary table, under the names of the local columns.
     let key = |row: &str| {
@@ -87,7 +84,7 @@ on conflict do nothing",
         .await
 }
 
-fn of(relations: &Relations, job: &Job<'_>) -> String {
+fn of(relations: &Scoped, job: &Job<'_>) -> String {
     format!(
         "g.tenant = {} and g.local_table = {}",
         quote::literal(job.tenant.as_str()),
@@ -96,7 +93,7 @@ fn of(relations: &Relations, job: &Job<'_>) -> String {
 }
 
 /// The hash of a local row's key that is stored as its tombstone. It is the same in every run.
-fn key_hash(relations: &Relations) -> String {
+fn key_hash(relations: &Scoped) -> String {
     let hasher = Hasher {
         seed: 0,
         bits: 64,

@@ -27,7 +27,7 @@
 //! else was written after that shows up as a difference in the next run, and is compared then.
 
 use crate::db::{DbError, Local, Remote, Side, Tx, both};
-use crate::engine::{Job, Relations};
+use crate::engine::{Job, Relations, scope::Scoped};
 
 use super::cursor::{SAVEPOINT, none_if_not_computable};
 use super::watermark::{self, PerSide, Watermark};
@@ -35,7 +35,7 @@ use super::watermark::{self, PerSide, Watermark};
 /// The row versions of both sides, read before anything was compared.
 #[derive(Debug)]
 pub(in crate::engine) struct Versions<'s> {
-    /// Identifies what must stay the same for versions to be comparable: table files, tenant, mapping and columns.
+    /// Identifies what must stay the same for versions to be comparable: table files, settings and columns.
     basis: &'s str,
     now: Watermark,
     /// One past the newest transaction that had ended on the remote (`pg_snapshot_xmax`).
@@ -61,7 +61,7 @@ impl<'s> Versions<'s> {
     pub(in crate::engine) async fn read(
         remote: &Tx<'_, Remote>,
         local: &Tx<'_, Local>,
-        relations: &'s Relations,
+        relations: &'s Scoped,
         job: &Job<'_>,
     ) -> Result<Option<Self>, DbError> {
         let Some(basis) = &relations.versions else {
@@ -72,9 +72,13 @@ impl<'s> Versions<'s> {
             total(
                 remote,
                 "r",
-                (&relations.remote_from, &relations.remote_filter),
+                (&relations.remote_from, &relations.scope.remote_filter),
             ),
-            total(local, "l", (&relations.local, &relations.local_filter)),
+            total(
+                local,
+                "l",
+                (&relations.local, &relations.scope.local_filter),
+            ),
         )
         .await?;
         let (Some(there), Some(here)) = (there, here) else {
@@ -117,7 +121,7 @@ impl<'s> Versions<'s> {
     pub(super) async fn remember(
         mut self,
         local: &Tx<'_, Local>,
-        relations: &Relations,
+        relations: &Scoped,
         job: &Job<'_>,
         written: i64,
     ) -> Result<(), DbError> {
@@ -141,12 +145,17 @@ impl<'s> Versions<'s> {
     pub(super) async fn remember_load(
         mut self,
         local: &Tx<'_, Local>,
-        relations: &Relations,
+        relations: &Scoped,
         job: &Job<'_>,
         loaded: i64,
     ) -> Result<(), DbError> {
         // If the table holds another number of rows than were copied, somebody else wrote some of them.
-        let here = total(local, "l", (&relations.local, &relations.local_filter)).await?;
+        let here = total(
+            local,
+            "l",
+            (&relations.local, &relations.scope.local_filter),
+        )
+        .await?;
         let Some(here) = here.filter(|here| here.versions.0 == loaded) else {
             return Ok(());
         };
@@ -192,15 +201,9 @@ release savepoint {SAVEPOINT}"
 /// Looks up the versions that the plan wrote. Returns how many rows were inserted, and the value that turns the sum
 /// of the old versions into that of the new ones by exclusive or. Reading the whole table again would also count what
 /// others wrote meanwhile, which was not compared.
-async fn written_since(
-    local: &Tx<'_, Local>,
-    relations: &Relations,
-) -> Result<(i64, i64), DbError> {
-    let Relations {
-        local: table,
-        local_filter,
-        ..
-    } = relations;
+async fn written_since(local: &Tx<'_, Local>, relations: &Scoped) -> Result<(i64, i64), DbError> {
+    let Relations { local: table, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let same_key = relations.same_key("l", "p");
     let new = version("l.ctid", "l.xmin");
     let old = version("p.place", "p.version");

@@ -3,7 +3,7 @@
 //! It is written in the local transaction that makes the sides equal.
 
 use crate::db::{DbError, Local, Tx, param};
-use crate::engine::{Job, Relations};
+use crate::engine::{Job, scope::Scoped};
 
 /// A pair of values, one for each side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ where tenant = $1 and local_table = $2 and basis = pg_catalog.encode(pg_catalog.
 /// Reads the watermark. Returns `None` if there is none, or if it was stored for another basis.
 pub(super) async fn seen(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     basis: &str,
 ) -> Result<Option<Watermark>, DbError> {
@@ -60,7 +60,7 @@ on conflict (tenant, local_table) do update set
 /// Stores a watermark in place of the last one.
 pub(super) async fn keep(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (basis, seen): (&str, &Watermark),
 ) -> Result<(), DbError> {
@@ -86,7 +86,7 @@ delete from meter_sync.meter_sync_seen where tenant = $1 and local_table = $2";
 /// Deletes the watermark, so that the next run compares contents.
 pub(super) async fn forget(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
 ) -> Result<(), DbError> {
     local
@@ -95,7 +95,7 @@ pub(super) async fn forget(
         .map(drop)
 }
 
-fn scope<'a>(relations: &'a Relations, job: &'a Job<'_>) -> [param::Param<'a>; 2] {
+fn scope<'a>(relations: &'a Scoped, job: &'a Job<'_>) -> [param::Param<'a>; 2] {
     [
         param::text(job.tenant.as_str()),
         param::text(relations.local.as_str()),

@@ -14,7 +14,7 @@ use super::relay::{Target, copy_again};
 use super::{misfit, recode, rows};
 use crate::engine::apply::reasons;
 use crate::engine::apply::try_rows::{self, RowStatement, Rows, Tried};
-use crate::engine::{Job, Relations, SyncError};
+use crate::engine::{Job, SyncError, scope::Scoped};
 
 /// Rows that a COPY did not take. They pass through the temporary table `meter_sync_text`, which is created for the
 /// first of them; rows that not even this table takes are rejected.
@@ -53,7 +53,7 @@ impl Leftover {
     pub(in crate::engine) async fn take(
         &mut self,
         local: &Tx<'_, Local>,
-        relations: &Relations,
+        relations: &Scoped,
         job: &Job<'_>,
         pieces: &[Bytes],
     ) -> Result<i64, SyncError> {
@@ -78,7 +78,7 @@ impl Leftover {
         Ok(number)
     }
 
-    async fn begin(&self, local: &Tx<'_, Local>, relations: &Relations) -> Result<(), DbError> {
+    async fn begin(&self, local: &Tx<'_, Local>, relations: &Scoped) -> Result<(), DbError> {
         if self.rows > 0 {
             return Ok(());
         }
@@ -92,7 +92,7 @@ impl Leftover {
     pub(in crate::engine) async fn take_long(
         &mut self,
         local: &Tx<'_, Local>,
-        relations: &Relations,
+        relations: &Scoped,
         job: &Job<'_>,
         long: &[Unsendable],
     ) -> Result<i64, SyncError> {
@@ -127,7 +127,7 @@ impl Leftover {
     async fn named(
         &self,
         local: &Tx<'_, Local>,
-        relations: &Relations,
+        relations: &Scoped,
     ) -> Result<(Fields, bool), DbError> {
         let n: i64 = local.query_one(LAST, &[]).await?.get(0);
         let named = set_aside(local, relations, n).await?;
@@ -135,7 +135,7 @@ impl Leftover {
         Ok(named)
     }
 
-    fn create(&self, relations: &Relations) -> String {
+    fn create(&self, relations: &Scoped) -> String {
         let columns: Vec<String> = relations
             .columns
             .iter()
@@ -157,7 +157,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
     async fn copy(
         &self,
         local: &Tx<'_, Local>,
-        relations: &Relations,
+        relations: &Scoped,
         rows: &[Bytes],
     ) -> Result<Tried, DbError> {
         let (columns, format) = (relations.places(&relations.names), self.format.to_read());
@@ -172,7 +172,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
     async fn set_aside(
         &mut self,
         local: &Tx<'_, Local>,
-        relations: &Relations,
+        relations: &Scoped,
         row: &Bytes,
         fault: RowFault,
     ) -> Result<(), DbError> {
@@ -200,7 +200,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
     async fn reason(
         &self,
         local: &Tx<'_, Local>,
-        relations: &Relations,
+        relations: &Scoped,
         row: &Bytes,
         fault: RowFault,
     ) -> Result<String, DbError> {
@@ -247,7 +247,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
     async fn convert(
         &mut self,
         local: &Tx<'_, Local>,
-        relations: &Relations,
+        relations: &Scoped,
         job: &Job<'_>,
     ) -> Result<(), SyncError> {
         let (columns, values) = (
@@ -323,7 +323,7 @@ pub(in crate::engine) struct Values {
 /// Converts columns of the text table to their local types, without length or precision. Those are applied by the
 /// assignment, which refuses a value that an explicit cast would cut off
 /// (<https://www.postgresql.org/docs/current/typeconv-query.html>).
-pub(in crate::engine) fn values(relations: &Relations, names: &[String]) -> Values {
+pub(in crate::engine) fn values(relations: &Scoped, names: &[String]) -> Values {
     let column = |name: &str| relations.columns.iter().find(|column| column.name == name);
     let is_read = |name: &str| column(name).is_some_and(is_read_by_input);
     let list = quote::list(names, ", ", |name| match is_read(name) {
@@ -366,7 +366,7 @@ pub(in crate::engine) fn has_interval_fields(column: &Column) -> bool {
 /// and whether a local row could have it.
 async fn set_aside(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     row: i64,
 ) -> Result<(Fields, bool), DbError> {
     let key = relations.places(&relations.key);

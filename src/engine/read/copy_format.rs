@@ -3,7 +3,7 @@
 use crate::db::catalog::Column;
 use crate::db::{Local, Remote, Tx, quote};
 
-use crate::engine::Relations;
+use crate::engine::scope::Scoped;
 
 /// The COPY format that both servers use (<https://www.postgresql.org/docs/current/sql-copy.html>).
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ impl Format {
     pub(in crate::engine) fn quickest(
         remote: &Tx<'_, Remote>,
         local: &Tx<'_, Local>,
-        relations: &Relations,
+        relations: &Scoped,
     ) -> Self {
         let mut columns = relations.remote_columns.iter().zip(&relations.columns);
         let is_alike = columns.all(|(there, here)| {
@@ -109,7 +109,7 @@ impl Format {
     }
 
     /// The select list that sends the columns of a remote row `r`.
-    pub(in crate::engine) fn columns(&self, relations: &Relations) -> Vec<String> {
+    pub(in crate::engine) fn columns(&self, relations: &Scoped) -> Vec<String> {
         let both = || relations.remote_columns.iter().zip(&relations.columns);
         let sent = both().map(|(there, here)| {
             let value = format!("r.{}", quote::identifier(&there.name));
@@ -182,7 +182,7 @@ fn text_options(encoding: Option<&str>) -> String {
 /// A cast must not fail on the remote, because the first failure ends a COPY. So a value that does not fit is sent
 /// without the cast, and the local server refuses it.
 pub(in crate::engine) fn cast(
-    relations: &Relations,
+    relations: &Scoped,
     (there, here): (&Column, &Column),
     value: &str,
 ) -> Option<String> {

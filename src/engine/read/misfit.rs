@@ -3,15 +3,15 @@
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::convert::values;
-use crate::engine::Relations;
 use crate::engine::apply::reasons;
 use crate::engine::apply::try_rows::{self, Tried};
+use crate::engine::scope::Scoped;
 
 /// Returns the reason why a row of the text staging table does not convert. It halves the columns until the one at
 /// fault is left.
 pub(in crate::engine) async fn reason(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (row, fault): (i64, RowFault),
 ) -> Result<String, DbError> {
     let mut names = relations.names.as_slice();
@@ -42,7 +42,7 @@ select pg_catalog.left({}::text, {} + 1) from pg_temp.meter_sync_text t where t.
 /// Tries to convert these columns of the row, and then undoes that. Returns the fault; `None` if they convert.
 async fn tried(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     names: &[String],
     row: i64,
 ) -> Result<Option<RowFault>, DbError> {

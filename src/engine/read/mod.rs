@@ -9,7 +9,7 @@ use crate::db::{DbError, Local, Remote, Tx, both, json, quote};
 use crate::model::{Rejection, TenantId};
 
 use super::relations::policies::may_hide_rows;
-use super::{Extent, Job, Observer, Relations, SyncError, candidates};
+use super::{Extent, Job, Observer, SyncError, candidates, scope::Scoped};
 use convert::Converted;
 use copy_format::Format;
 use relay::Target;
@@ -44,7 +44,7 @@ pub(crate) struct Staged {
 pub(crate) async fn stage(
     remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    (relations, extent): (&Relations, &Extent),
+    (relations, extent): (&Scoped, &Extent),
     job: &Job<'_>,
     observer: &Observer,
 ) -> Result<Staged, SyncError> {
@@ -78,7 +78,7 @@ pub(crate) async fn stage(
 /// the tenant id.
 pub(super) async fn settle(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (rows, converted): (i64, Converted),
 ) -> Result<Staged, SyncError> {
@@ -103,7 +103,7 @@ pub(super) async fn settle(
 
 pub(super) async fn create_tables(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
 ) -> Result<(), DbError> {
     let placed = |name: &str| {
         format!(
@@ -128,7 +128,7 @@ create temp table meter_sync_aside on commit drop as select {key} from {table} l
 /// may distinguish ids that are equal on the remote, such as `7` and `7.00`.
 async fn refuse_other_spelling(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
 ) -> Result<(), SyncError> {
     let tenant = &job.mapping.tenant_column;
@@ -160,7 +160,7 @@ pub(super) fn other_spelling(job: &Job<'_>) -> SyncError {
 /// Rejects rows without a key, and deletes them from the staging table.
 async fn reject_without_key(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     staged: &mut Staged,
 ) -> Result<(), SyncError> {
@@ -200,7 +200,7 @@ pub(crate) const DUPLICATES_NAMED: usize = 3;
 
 async fn refuse_duplicates(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
 ) -> Result<(), SyncError> {
     let (key, keys) = (

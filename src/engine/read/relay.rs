@@ -17,7 +17,7 @@ use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 use super::convert::Leftover;
 use super::copy_format::Format;
 use super::{long_rows, recode, rows};
-use crate::engine::{Extent, Job, Observer, Relations, SyncError};
+use crate::engine::{Extent, Job, Observer, SyncError, scope::Scoped};
 
 /// Where rows are relayed to.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ pub(in crate::engine) struct Reading {
 /// Lets the remote begin to send the rows of the extent, for the local table `to`.
 pub(in crate::engine) async fn start(
     remote: &Tx<'_, Remote>,
-    (relations, extent): (&Relations, &Extent),
+    (relations, extent): (&Scoped, &Extent),
     (to, format): (Target, Format),
     job: &Job<'_>,
 ) -> Result<Reading, DbError> {
@@ -66,7 +66,7 @@ pub(in crate::engine) async fn start(
 /// Relays the rows of the extent, which the remote has begun to send.
 pub(in crate::engine) async fn relay(
     (remote, local): (&Tx<'_, Remote>, &Tx<'_, Local>),
-    (relations, extent): (&Relations, &Extent),
+    (relations, extent): (&Scoped, &Extent),
     Reading { rows, to, format }: Reading,
     job: &Job<'_>,
     observer: &Observer,
@@ -113,11 +113,11 @@ pub(in crate::engine) async fn relay(
     Ok(Relayed { rows, left })
 }
 
-fn read((relations, extent): (&Relations, &Extent), job: &Job<'_>, format: &Format) -> String {
+fn read((relations, extent): (&Scoped, &Extent), job: &Job<'_>, format: &Format) -> String {
     let long = long_rows::left_out(relations, job, format);
     let (from, filter, within) = (
         &relations.remote_from,
-        &relations.remote_filter,
+        &relations.scope.remote_filter,
         &extent.remote,
     );
     let columns = format.columns(relations);
@@ -129,7 +129,7 @@ copy (select {} from {from} r where {filter} and {within}{long}) to stdout ({})"
     )
 }
 
-fn write(relations: &Relations, to: Target, format: &Format) -> String {
+fn write(relations: &Scoped, to: Target, format: &Format) -> String {
     let (to, columns) = match to {
         Target::Meters => (
             relations.local.as_str(),

@@ -1,23 +1,27 @@
 //! Finds the tables, columns and key of a sync, from the settings and the catalogs of both sides.
 
-use crate::config::{Mapping, Source};
+use crate::config::Mapping;
 use crate::db::catalog::{self, Column, Relation, UniqueIndexes};
 use crate::db::exclusive::Rules;
 use crate::db::{Local, Remote, Tx, both, quote};
-use crate::model::{RunId, TenantId};
+use crate::model::RunId;
 
 use super::drift::Offered;
+use super::scope::{Scope, Scoped, try_tenant};
 use super::{Job, SyncError};
-use missing::{lacks, made_there, remote_source};
-use refusals::{is_one_database, local_table, refuse_occupied, try_tenant};
+use missing::{lacks, made_there};
+use refusals::{is_one_database, local_table, refuse_occupied};
+use remote_side::RemoteSide;
 
 mod key;
 pub(super) mod locks;
 pub(super) mod missing;
 pub(super) mod policies;
 mod refusals;
+mod remote_side;
 
-/// The tables, columns and key of a sync. Names of relations are quoted for SQL, names of columns are not.
+/// The tables, columns and key of a sync. They are the same for all tenants of the tables; a [`Scope`] selects the rows
+/// of one of them. Names of relations are quoted for SQL, names of columns are not.
 #[derive(Clone, Debug)]
 pub struct Relations {
     /// The remote table, view or query, for use after `from`.
@@ -56,10 +60,10 @@ pub struct Relations {
     pub estimated_rows: i64,
     /// Whether the remote source may read foreign tables; `false` for a query, which has waited for them.
     pub may_be_foreign: bool,
-    /// The SQL condition that selects the tenant's remote rows, for a row named `r`.
-    pub remote_filter: String,
-    /// The SQL condition that selects the tenant's local rows, for a row named `l`.
-    pub local_filter: String,
+    /// The remote column that holds the tenant's id.
+    pub remote_tenant: Column,
+    /// The local column that holds the tenant's id; `None` if the table holds the rows of one tenant only.
+    pub local_tenant: Option<Column>,
     /// All columns of both sides, synced or not.
     pub offered: Offered,
 }
@@ -125,22 +129,25 @@ impl Relations {
     }
 }
 
-/// Finds the relations for a run, refuses what cannot be synced safely, and sets the search path of the role.
+/// Finds the relations and the scope of a run, refuses what cannot be synced safely, and sets the search path of the
+/// role.
 pub(super) async fn resolve(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     job: &Job<'_>,
-) -> Result<Relations, SyncError> {
+) -> Result<Scoped, SyncError> {
     locks::hold_local_table(local, &job.mapping.local_table).await?;
-    let (relations, here) = look(remote, local, job.mapping, job.tenant, job.run_id).await?;
+    let (relations, here) = look(remote, local, job.mapping, job.run_id).await?;
+    let scope = Scope::of(&relations, job.tenant);
+    try_tenant(remote, &relations, &scope).await?;
     if !relations.is_remote_plain {
         remote.use_role_path().await?;
     }
     local.use_role_path().await?;
-    if here.column(&job.mapping.tenant_column).is_none() {
+    if relations.local_tenant.is_none() {
         refuse_occupied(&here, job)?;
     }
-    Ok(relations)
+    Ok(Scoped { relations, scope })
 }
 
 /// Finds the relations and the local table without locking the table, as a check does. The id `mark` serves to find
@@ -149,7 +156,6 @@ pub(crate) async fn look(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     mapping: &Mapping,
-    tenant: &TenantId,
     mark: RunId,
 ) -> Result<(Relations, Relation), SyncError> {
     let (there, here) = both(
@@ -165,28 +171,17 @@ pub(crate) async fn look(
     }
     let unique = catalog::unique_indexes(local, here.oid).await?;
     let key = key(mapping, &here, &unique)?;
+    let tenant = there.tenant(mapping)?;
     let columns = columns(mapping, &here, &there, &key)?;
-    if let Some(wanted) = &there.tenant_type {
-        try_tenant(remote, wanted, tenant).await?;
-    }
-    let relations = of_both((there, &here), (columns, key), mapping, tenant);
+    let relations = of_both((there, &here), (columns, key, tenant), mapping);
     Ok((relations, here))
 }
 
 fn of_both(
     (there, here): (RemoteSide, &Relation),
-    (columns, key): (Vec<Column>, Vec<String>),
+    (columns, key, remote_tenant): (Vec<Column>, Vec<String>, Column),
     mapping: &Mapping,
-    tenant: &TenantId,
 ) -> Relations {
-    let of_tenant = |row: &str, column: Option<&Column>| {
-        let column = column?;
-        let (name, tenant) = (
-            quote::identifier(&column.name),
-            quote::literal(tenant.as_str()),
-        );
-        Some(format!("{row}.{name} {} {tenant}", column.equals))
-    };
     let remote_columns: Vec<Column> = columns
         .iter()
         .filter_map(|column| there.column(&column.name).cloned())
@@ -196,8 +191,8 @@ fn of_both(
         both.filter(|(_, here)| key.contains(&here.name))
     };
     let has_exact_key = keys().all(|(there, here)| key::is_exact(there, here));
-    let versions = basis(&there, here, (&columns, &remote_columns), (tenant, mapping))
-        .filter(|_| has_exact_key);
+    let versions =
+        basis(&there, here, (&columns, &remote_columns), mapping).filter(|_| has_exact_key);
     let may_lack_key = |column: &Column| column.is_nullable && key.contains(&column.name);
     let offered = Offered {
         remote_relation: there.oid,
@@ -208,8 +203,8 @@ fn of_both(
         offered,
         local_oid: here.oid,
         rules: Rules::default(),
-        remote_filter: of_tenant("r", there.column(&mapping.tenant_column))
-            .unwrap_or_else(|| "false".to_owned()),
+        remote_tenant,
+        local_tenant: here.column(&mapping.tenant_column).cloned(),
         versions,
         has_exact_key,
         has_one_text_a_key: keys().all(|(there, here)| key::has_one_text(there, here)),
@@ -226,63 +221,6 @@ fn of_both(
         columns,
         key,
         active: mapping.active_column.clone(),
-        local_filter: of_tenant("l", here.column(&mapping.tenant_column))
-            .unwrap_or_else(|| "true".to_owned()),
-    }
-}
-
-/// The remote source, with fields as in [`Relation`]. A query has no `oid` and no `file`.
-struct RemoteSide {
-    from: String,
-    is_plain: bool,
-    may_be_foreign: bool,
-    columns: Vec<Column>,
-    oid: Option<u32>,
-    file: Option<String>,
-    /// The type of the tenant column; `None` for a query, whose types have no full names.
-    tenant_type: Option<String>,
-    what: String,
-}
-
-impl RemoteSide {
-    async fn find(remote: &Tx<'_, Remote>, mapping: &Mapping) -> Result<Self, SyncError> {
-        match &mapping.source {
-            Source::Table(name) => {
-                let relation = remote_source(remote, name).await?;
-                let tenant = relation.column(&mapping.tenant_column);
-                Ok(Self {
-                    tenant_type: tenant.map(|column| column.base_type.clone()),
-                    from: relation.quoted(),
-                    is_plain: relation.is_plain,
-                    may_be_foreign: relation.may_be_foreign,
-                    oid: Some(relation.oid),
-                    file: relation.file,
-                    columns: relation.columns,
-                    what: format!("table {name}"),
-                })
-            }
-            Source::Query(query) => {
-                remote.use_role_path().await?;
-                Ok(Self {
-                    from: format!("({query}\n)"),
-                    is_plain: false,
-                    may_be_foreign: false,
-                    columns: catalog::of_query(remote, query).await?,
-                    oid: None,
-                    file: None,
-                    tenant_type: None,
-                    what: "query".to_owned(),
-                })
-            }
-        }
-    }
-
-    fn column(&self, name: &str) -> Option<&Column> {
-        self.columns.iter().find(|column| column.name == name)
-    }
-
-    fn has(&self, column: &str) -> bool {
-        self.column(column).is_some()
     }
 }
 
@@ -339,13 +277,6 @@ fn columns(
         let table = (table.as_str(), here.columns.as_slice());
         lacks(SyncError::LocalSchema, table, "column", name)
     };
-    let not_there = |role: &str, name: &str| {
-        let source = (there.what.as_str(), there.columns.as_slice());
-        lacks(SyncError::RemoteSchema, source, role, name)
-    };
-    if !there.has(&mapping.tenant_column) {
-        return Err(not_there("tenant column", &mapping.tenant_column));
-    }
     let is_its_own = |column: &Column| {
         column.is_generated || column.is_always_identity && !key.contains(&column.name)
     };
@@ -373,7 +304,7 @@ fn columns(
             return Err(made_there(&table, name));
         }
         if !there.has(name) {
-            return Err(not_there("column", name));
+            return Err(there.lacks("column", name));
         }
         if *name == mapping.active_column && column.base_type != "boolean" {
             return Err(SyncError::LocalSchema(format!(
@@ -385,16 +316,30 @@ fn columns(
     Ok(columns)
 }
 
-/// Describes the table files and settings that row versions depend on. `None` if versions prove nothing, for
-/// instance if a value can change meaning without a new row version, as an enum label or a table name can.
+/// Describes the table files and settings that row versions depend on, without the tenant. `None` if versions prove
+/// nothing, for instance if a value can change meaning without a new row version, as an enum label or a table name can.
 fn basis(
     there: &RemoteSide,
     here: &Relation,
     (columns, remote_columns): (&[Column], &[Column]),
-    (tenant, mapping): (&TenantId, &Mapping),
+    mapping: &Mapping,
 ) -> Option<String> {
     let (there, here) = (there.file.as_ref()?, here.file.as_ref()?);
     let mut all = columns.iter().chain(remote_columns);
+    // Every setting except the tenant, so that a new setting cannot be forgotten here.
+    let Mapping {
+        tenant: _,
+        source,
+        local_table,
+        columns: named,
+        key,
+        tenant_column,
+        active_column,
+        on_drift,
+    } = mapping;
+    let settings = format!(
+        "{source:?} {local_table:?} {named:?} {key:?} {tenant_column:?} {active_column:?} {on_drift:?}"
+    );
     all.all(|column| column.is_builtin && !column.names_catalog_rows() && !column.is_generated)
-        .then(|| format!("{there} {here} {tenant} {mapping:?} {columns:?} {remote_columns:?}"))
+        .then(|| format!("{there} {here} {settings} {columns:?} {remote_columns:?}"))
 }

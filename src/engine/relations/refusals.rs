@@ -1,9 +1,9 @@
-//! Refuses a sync of the wrong rows: remote and local are the same table, the tenant id is not valid for the remote
-//! tenant column, or the local table holds another tenant's meters.
+//! Refuses a sync of the wrong rows: remote and local are the same table, or the local table holds another tenant's
+//! meters.
 
 use crate::db::catalog::{self, Relation};
-use crate::db::{Local, Remote, Tx, param, quote};
-use crate::model::{RunId, TenantId};
+use crate::db::{Local, Remote, Tx, param};
+use crate::model::RunId;
 
 use super::missing::missing;
 use crate::engine::{Job, SyncError, TableOwner};
@@ -22,24 +22,6 @@ pub(in crate::engine) async fn local_table(
         )));
     }
     Ok(table)
-}
-
-/// Fails if the tenant id is not a valid value of the remote tenant column's type. This is checked before the id is
-/// used in a condition, where the same error would look like a fault of the remote.
-pub(in crate::engine) async fn try_tenant(
-    remote: &Tx<'_, Remote>,
-    wanted: &str,
-    tenant: &TenantId,
-) -> Result<(), SyncError> {
-    let id = quote::literal(tenant.as_str());
-    let read = format!("-- read the tenant id\nselect {id}::{wanted}");
-    match remote.batch(&read).await {
-        Err(error) if error.is_about_a_row() => Err(SyncError::TenantRefused {
-            tenant: tenant.clone(),
-            wanted: wanted.to_owned(),
-        }),
-        result => Ok(result?),
-    }
 }
 
 /// Returns whether both transactions are in the same database, whatever their connection settings: the local one

@@ -11,7 +11,7 @@ use crate::db::{DbError, Local, Tx, quote};
 
 use crate::engine::apply::try_rows;
 use crate::engine::plan::Step;
-use crate::engine::{Job, Relations};
+use crate::engine::{Job, Relations, scope::Scoped};
 
 /// Creates the temporary view `meter_sync_found` from a query. Returns `None` if the server cannot create it. The names
 /// in the query are resolved by the pinned search path. The view is read with the role's search path, so that a
@@ -91,7 +91,7 @@ pub(in crate::engine) fn collide(rule: &Exclusive, a: &str, b: &str) -> String {
 
 /// A subquery of the index entries that the rows of a step will have, with their number in the plan as `v1`. Updates
 /// are included only if they change a column that the index reads.
-pub(in crate::engine) fn wanted(relations: &Relations, rule: &Exclusive, step: Step) -> String {
+pub(in crate::engine) fn wanted(relations: &Scoped, rule: &Exclusive, step: Step) -> String {
     let staged_row = relations.same_key("s", "p");
     let number = ["p.n".to_owned()];
     let plan = format!("pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}");
@@ -105,7 +105,7 @@ pub(in crate::engine) fn wanted(relations: &Relations, rule: &Exclusive, step: S
                 "pg_temp.meter_sync_plan p join {} l on {} and {} where p.step = 0",
                 relations.local,
                 relations.same_key("l", "p"),
-                relations.local_filter
+                relations.scope.local_filter
             );
             entries(rule, &number, column, &from)
         }
@@ -129,7 +129,7 @@ pub(in crate::engine) fn wanted(relations: &Relations, rule: &Exclusive, step: S
 }
 
 /// A subquery of the index entries that these updated rows have now.
-fn held_by_plan(relations: &Relations, rule: &Exclusive) -> String {
+fn held_by_plan(relations: &Scoped, rule: &Exclusive) -> String {
     let column = |read: &Read| relations.column("l", &read.name);
     let number = ["p.n".to_owned()];
     entries(rule, &number, column, &changed(relations, rule))
@@ -137,7 +137,7 @@ fn held_by_plan(relations: &Relations, rule: &Exclusive) -> String {
 
 /// A query of the updates that wait for a value of another updated row: their number as `n`, and that row's as
 /// `holder`.
-pub(in crate::engine) fn waiting(relations: &Relations, rule: &Exclusive) -> String {
+pub(in crate::engine) fn waiting(relations: &Scoped, rule: &Exclusive) -> String {
     format!(
         "select a.v1 as n, b.v1 as holder from {} a join {} b on {} where a.v1 <> b.v1",
         wanted(relations, rule, Step::Change),
@@ -147,7 +147,7 @@ pub(in crate::engine) fn waiting(relations: &Relations, rule: &Exclusive) -> Str
 }
 
 /// A column of the local row `l` after its update from the staged row `s`.
-fn after(relations: &Relations, read: &Read) -> String {
+fn after(relations: &Scoped, read: &Read) -> String {
     let row = match relations.fields().any(|name| *name == read.name) {
         true => "s",
         false => "l",
@@ -157,14 +157,11 @@ fn after(relations: &Relations, read: &Read) -> String {
 
 /// The SQL after `from` for the updates that change a column that the index reads: the row `p` of the plan, the local
 /// row `l` and the staged row `s`. It ends in a `where` to which conditions can be added.
-pub(in crate::engine) fn changed(relations: &Relations, rule: &Exclusive) -> String {
-    let Relations {
-        local,
-        local_filter,
-        ..
-    } = relations;
+pub(in crate::engine) fn changed(relations: &Scoped, rule: &Exclusive) -> String {
+    let Relations { local, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let (staged_row, local_row) = (relations.same_key("s", "p"), relations.same_key("l", "p"));
-    let each = |row: fn(&Relations, &Read) -> String| {
+    let each = |row: fn(&Scoped, &Read) -> String| {
         let columns: Vec<String> = rule.reads.iter().map(|read| row(relations, read)).collect();
         columns.join(", ")
     };
@@ -182,7 +179,7 @@ where p.step = 1 and pg_catalog.record_image_ne(row({before}), row({after}))"
 /// The columns of the index that can be set to another value to move a row out of the way: synced columns that are not
 /// part of the key and neither the active nor the tenant column.
 pub(in crate::engine) fn movable<'s>(
-    relations: &'s Relations,
+    relations: &'s Scoped,
     job: &Job<'_>,
     rule: &Exclusive,
 ) -> Vec<&'s Column> {

@@ -22,7 +22,7 @@ use crate::engine::apply::deferred;
 use crate::engine::apply::reasons::BadRow;
 use crate::engine::apply::try_rows::{self, RowStatement, Rows, Tried};
 use crate::engine::plan::Step;
-use crate::engine::{Job, Relations};
+use crate::engine::{Job, Relations, scope::Scoped};
 
 /// Rings are not looked for among more rows than this, because a ring takes one statement for each of its rows.
 const ROWS: usize = 5000;
@@ -45,7 +45,7 @@ struct Edge {
 /// Writes the rows that form rings, and removes them from `bad`. Returns whether any were written.
 pub(in crate::engine) async fn write(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     bad: &mut Vec<BadRow>,
 ) -> Result<bool, DbError> {
@@ -75,7 +75,7 @@ pub(in crate::engine) async fn write(
 /// Looks up which of the rows wait for which.
 async fn look_up(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     rows: &[i64],
 ) -> Result<Vec<Edge>, DbError> {
     let mut edges = Vec::new();
@@ -88,7 +88,7 @@ async fn look_up(
 /// Looks up which of the rows wait for which by one unique index or exclusion constraint.
 async fn of_rule(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (place, rule): (usize, &Exclusive),
     rows: &[i64],
 ) -> Result<Vec<Edge>, DbError> {
@@ -147,7 +147,7 @@ fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
 /// row may find a free value where the first does not, so several are tried.
 async fn is_broken(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (ring, edges): (&[i64], &[Edge]),
 ) -> Result<bool, DbError> {
@@ -169,7 +169,7 @@ async fn is_broken(
 
 async fn break_one(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (ring, edges): (&[i64], &[Edge]),
 ) -> Result<Tried, DbError> {
@@ -248,7 +248,7 @@ select v.k, v.n from (values {}) v (k, n)",
 /// moves the row out of the index. Returns whether either worked.
 async fn is_parked(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (job, obstacles): (&Job<'_>, &Obstacles<'_>),
     row: i64,
 ) -> Result<bool, DbError> {
@@ -271,7 +271,7 @@ async fn is_parked(
 /// whether there is one.
 async fn takes_one(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (column, obstacles): (&Column, &Obstacles<'_>),
     row: i64,
 ) -> Result<bool, DbError> {
@@ -303,12 +303,9 @@ select pg_catalog.count(*) from pg_temp.meter_sync_free f";
 
 /// The statement that parks row `$1` of the plan on value `$2` of `meter_sync_free`. It leaves the row alone if it
 /// already holds that value.
-fn park_one(relations: &Relations, column: &Column) -> String {
-    let Relations {
-        local,
-        local_filter,
-        ..
-    } = relations;
+fn park_one(relations: &Scoped, column: &Column) -> String {
+    let Relations { local, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let name = quote::identifier(&column.name);
     format!(
         "-- park one row of a ring

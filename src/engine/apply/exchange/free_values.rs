@@ -7,7 +7,7 @@
 use crate::db::catalog::Column;
 use crate::db::quote;
 
-use crate::engine::Relations;
+use crate::engine::scope::Scoped;
 
 /// The kind of a type, which decides how its values are made.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ fn tries(rows: i64) -> i64 {
 
 /// Statements that each fill `meter_sync_free` with up to `rows` numbered values for the column.
 pub(in crate::engine) fn statements(
-    relations: &Relations,
+    relations: &Scoped,
     column: &Column,
     kind: &TypeKind,
     rows: i64,
@@ -46,13 +46,13 @@ pub(in crate::engine) fn statements(
 }
 
 pub(in crate::engine) fn statement(
-    relations: &Relations,
+    relations: &Scoped,
     column: &Column,
     way: &Way,
     rows: i64,
     own: &str,
 ) -> String {
-    let Relations { local, .. } = relations;
+    let local = &relations.local;
     let (here, staged) = (
         relations.column("l", &column.name),
         relations.column("s", &column.name),

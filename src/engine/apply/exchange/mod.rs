@@ -14,7 +14,7 @@ use super::deferred;
 use super::release::{self, ReleasedValues};
 use super::try_rows::{self, RowStatement, Rows, Tried};
 use crate::engine::plan::Step;
-use crate::engine::{Job, Relations};
+use crate::engine::{Job, scope::Scoped};
 use park::Parked;
 
 pub(super) mod exchange_rings;
@@ -37,7 +37,7 @@ pub(in crate::engine) type Bad = Vec<(i64, RowFault)>;
 /// [`try_rows::all_but_the_bad`].
 pub(in crate::engine) async fn write(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (rows, limit, released): (Rows, usize, &mut ReleasedValues),
     (prepare, write): (&str, &RowStatement),
@@ -92,7 +92,7 @@ enum Attempt {
 
 async fn attempt(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (rows, left, out, released): (Rows, usize, &Bad, &mut ReleasedValues),
     (prepare, write): (&str, &RowStatement),
@@ -145,7 +145,7 @@ async fn attempt(
 /// of `bad`; those that still cannot be written stay in it.
 async fn take_what_is_freed(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     (bad, released): (&mut Bad, &mut ReleasedValues),
     write: &RowStatement,

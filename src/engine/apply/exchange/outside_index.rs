@@ -12,8 +12,8 @@ use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
 use super::collisions::{as_view, collide, entries};
 use super::{park, referencing_rows, scarce_values};
-use crate::engine::Relations;
 use crate::engine::apply::try_rows::{self, Tried};
+use crate::engine::{Relations, scope::Scoped};
 
 /// Rows of the plan that hold a value needed by other rows, in one unique index or exclusion constraint. The view
 /// `meter_sync_found` must be that of `waiting`.
@@ -41,7 +41,7 @@ fn is_plain(rule: &Exclusive, shown: &str) -> bool {
 }
 
 /// Whether the index reads the active column.
-pub(in crate::engine) fn reads_active(relations: &Relations, rule: &Exclusive) -> bool {
+pub(in crate::engine) fn reads_active(relations: &Scoped, rule: &Exclusive) -> bool {
     rule.reads.iter().any(|read| read.name == relations.active)
 }
 
@@ -71,7 +71,7 @@ select not exists (
 /// left it.
 pub(in crate::engine) async fn leave(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     obstacles: &Obstacles<'_>,
     columns: &[&Column],
 ) -> Result<bool, DbError> {
@@ -117,7 +117,7 @@ fn decides(rule: &Exclusive, column: &Column) -> bool {
 /// Tries to do so by one of the values that a statement makes for a column.
 async fn leave_by(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     obstacles: &Obstacles<'_>,
     (column, free): (&Column, &str),
 ) -> Result<bool, DbError> {
@@ -148,7 +148,7 @@ async fn leave_by(
 
 async fn leave_by_active(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     obstacles: &Obstacles<'_>,
 ) -> Result<bool, DbError> {
     let mut columns = relations.columns.iter();
@@ -183,7 +183,7 @@ async fn leave_by_active(
 /// Returns the numbers of some values in `meter_sync_free` with which none of the rows would be in the index.
 async fn outside(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     obstacles: &Obstacles<'_>,
     column: &Column,
 ) -> Result<Vec<i64>, DbError> {
@@ -214,15 +214,12 @@ const OUTSIDE: &str = "\
 select w.k from pg_temp.meter_sync_found w order by w.k limit 5";
 
 fn moving(
-    relations: &Relations,
+    relations: &Scoped,
     obstacles: &Obstacles<'_>,
     (set, from, condition): (&str, &str, &str),
 ) -> String {
-    let Relations {
-        local,
-        local_filter,
-        ..
-    } = relations;
+    let Relations { local, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     format!(
         "-- let rows leave an index
 update {local} l set {set}
@@ -247,7 +244,7 @@ async fn is_moved(
 }
 
 /// Whether a trigger or rewrite rule of the local table names the active column, judged by its text.
-async fn is_looked_at(local: &Tx<'_, Local>, relations: &Relations) -> Result<bool, DbError> {
+async fn is_looked_at(local: &Tx<'_, Local>, relations: &Scoped) -> Result<bool, DbError> {
     let params = [
         param::oid(relations.local_oid),
         param::text(relations.active.as_str()),

@@ -15,7 +15,7 @@ use super::{referencing_rows, referred_values};
 use crate::engine::apply::deferred;
 use crate::engine::apply::try_rows::{self, RowStatement, Rows, Tried};
 use crate::engine::plan::Step;
-use crate::engine::{Job, Relations};
+use crate::engine::{Job, Relations, scope::Scoped};
 
 /// The result of parking.
 pub(in crate::engine) enum Parked {
@@ -30,7 +30,7 @@ pub(in crate::engine) enum Parked {
 /// Parks the rows that other rows of the plan wait for, except those in `left_out`.
 pub(in crate::engine) async fn park(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     left_out: &[i64],
 ) -> Result<Parked, DbError> {
@@ -87,7 +87,7 @@ create temp table meter_sync_wait (rule integer, n bigint, holder bigint) on com
 /// hold a value that others wait for.
 async fn find(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (place, rule): (usize, &Exclusive),
     left_out: &[i64],
 ) -> Result<i64, DbError> {
@@ -148,13 +148,13 @@ const UPDATES: &str = "\
 select pg_catalog.count(*) from pg_temp.meter_sync_plan p where p.step = 1";
 
 /// The SQL after `from` for the local rows `l` of the rows `h` of `meter_sync_holder` that meet a condition.
-pub(in crate::engine) fn holders(relations: &Relations, condition: &str) -> String {
+pub(in crate::engine) fn holders(relations: &Scoped, condition: &str) -> String {
     format!(
         "pg_temp.meter_sync_holder h join pg_temp.meter_sync_plan p on p.n = h.n and {condition}
 join {} l on {} and {}",
         relations.local,
         relations.same_key("l", "p"),
-        relations.local_filter
+        relations.scope.local_filter
     )
 }
 
@@ -165,7 +165,7 @@ select pg_catalog.count(*) from pg_temp.meter_sync_holder";
 /// Parks all rows of `meter_sync_holder`, or none. Returns the rows that cannot be parked.
 async fn park_all(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     obstacles: &Obstacles<'_>,
     (columns, rows): (&[&Column], i64),
 ) -> Result<Bad, DbError> {
@@ -214,7 +214,7 @@ async fn park_all(
 /// is one.
 async fn are_moved(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     obstacles: &Obstacles<'_>,
     (ways, all): (&[(&Column, String)], Rows),
 ) -> Result<bool, DbError> {
@@ -251,7 +251,7 @@ async fn gets_away(
 /// that fails for the fewest rows counts. If no way fails for particular rows, all rows are returned.
 async fn one_by_one(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     ways: &[(&Column, String)],
     all: Rows,
 ) -> Result<Bad, DbError> {
@@ -311,7 +311,7 @@ async fn drop_free(local: &Tx<'_, Local>) -> Result<(), DbError> {
         .await
 }
 
-fn move_to(relations: &Relations, column: &Column) -> RowStatement {
+fn move_to(relations: &Scoped, column: &Column) -> RowStatement {
     let name = quote::identifier(&column.name);
     parking(
         relations,
@@ -321,17 +321,14 @@ fn move_to(relations: &Relations, column: &Column) -> RowStatement {
     )
 }
 
-fn clear(relations: &Relations, column: &Column) -> RowStatement {
+fn clear(relations: &Scoped, column: &Column) -> RowStatement {
     let name = quote::identifier(&column.name);
     parking(relations, &format!("{name} = null"), "", "")
 }
 
-fn parking(relations: &Relations, set: &str, from: &str, condition: &str) -> RowStatement {
-    let Relations {
-        local,
-        local_filter,
-        ..
-    } = relations;
+fn parking(relations: &Scoped, set: &str, from: &str, condition: &str) -> RowStatement {
+    let Relations { local, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let local_row = relations.same_key("l", "p");
     RowStatement {
         sql: format!(

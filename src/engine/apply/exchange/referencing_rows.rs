@@ -9,14 +9,14 @@ use crate::db::exclusive::IncomingForeignKey;
 use crate::db::{DbError, Local, RowFault, Tx, quote};
 
 use super::Bad;
-use crate::engine::Relations;
 use crate::engine::apply::try_rows::{self, Tried};
+use crate::engine::{Relations, scope::Scoped};
 
 /// Prepares an exchange that changes some of `columns` in the rows of `meter_sync_holder`. Returns the rows that cannot
 /// take part, because rows that refer to them would lose them.
 pub(in crate::engine) async fn prepare(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     columns: &[&Column],
 ) -> Result<Bad, DbError> {
     let refers = |reference: &IncomingForeignKey| {
@@ -61,12 +61,9 @@ pub(in crate::engine) async fn prepare(
 
 /// Locks the rows of `meter_sync_holder`, so that no new row can refer to them before they are written: its transaction
 /// waits. The next statement sees the rows that referred to them before.
-async fn hold(local: &Tx<'_, Local>, relations: &Relations) -> Result<(), DbError> {
-    let Relations {
-        local: table,
-        local_filter,
-        ..
-    } = relations;
+async fn hold(local: &Tx<'_, Local>, relations: &Scoped) -> Result<(), DbError> {
+    let Relations { local: table, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let hold = format!(
         "-- hold who may be referred to
 select pg_catalog.count(*) from (
@@ -81,7 +78,7 @@ select pg_catalog.count(*) from (
 /// Defers the foreign keys of these columns to other tables until [`finish`]. Returns whether any can be deferred.
 pub(in crate::engine) async fn put_off(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     columns: &[&Column],
 ) -> Result<bool, DbError> {
     let mut are_some = false;
@@ -103,7 +100,7 @@ pub(in crate::engine) async fn put_off(
 /// Makes the noted rows follow their meters, then checks the deferred constraints.
 pub(in crate::engine) async fn finish(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
 ) -> Result<Tried, DbError> {
     for (place, reference) in relations.rules.references.iter().enumerate() {
         if changes_others(reference) && is_noted(local, place).await? {
@@ -123,7 +120,7 @@ pub(in crate::engine) async fn finish(
 }
 
 /// Whether an update of one of these columns changes other meters by a foreign key of the table to itself.
-pub(in crate::engine) fn changes_meters(relations: &Relations, columns: &[&Column]) -> bool {
+pub(in crate::engine) fn changes_meters(relations: &Scoped, columns: &[&Column]) -> bool {
     let mut references = relations.rules.references.iter();
     references.any(|reference| {
         let mut pairs = reference.columns.iter();
@@ -136,7 +133,7 @@ pub(in crate::engine) fn changes_meters(relations: &Relations, columns: &[&Colum
 /// Drops the notes of an exchange that is over.
 pub(in crate::engine) async fn forget(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
 ) -> Result<(), DbError> {
     for place in 0..relations.rules.references.len() {
         let drop = format!(
@@ -148,7 +145,7 @@ pub(in crate::engine) async fn forget(
 }
 
 /// Whether the fault is that rows of other tables refer to the row, directly or through further tables.
-pub(in crate::engine) fn is_blocked_by_references(relations: &Relations, fault: &RowFault) -> bool {
+pub(in crate::engine) fn is_blocked_by_references(relations: &Scoped, fault: &RowFault) -> bool {
     let rules = &relations.rules;
     let ends = rules.losing.iter().filter_map(|path| path.last());
     let mut others = rules
@@ -193,12 +190,9 @@ fn refers_to(reference: &IncomingForeignKey, from: &str, to: &str) -> String {
 }
 
 /// The SQL after `from` for the rows `c` of another table that refer to the rows `h` of `meter_sync_holder`.
-fn referring(relations: &Relations, reference: &IncomingForeignKey) -> String {
-    let Relations {
-        local,
-        local_filter,
-        ..
-    } = relations;
+fn referring(relations: &Scoped, reference: &IncomingForeignKey) -> String {
+    let Relations { local, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let (local_row, refers) = (relations.same_key("l", "p"), refers(reference));
     format!(
         "pg_temp.meter_sync_holder h
@@ -209,7 +203,7 @@ join {} c on {refers}",
     )
 }
 
-fn note(relations: &Relations, (place, reference): (usize, &IncomingForeignKey)) -> String {
+fn note(relations: &Scoped, (place, reference): (usize, &IncomingForeignKey)) -> String {
     let key = quote::list(&reference.key, "", |name| {
         let at = reference.key.iter().position(|known| known == name);
         format!(", c.{} as k{}", quote::identifier(name), at.unwrap_or(0))
@@ -223,7 +217,7 @@ insert into pg_temp.meter_sync_carried_{place} {rows}"
 }
 
 /// SQL that notes the values by which meters outside of the plan refer to the meters of the exchange.
-fn note_own(relations: &Relations, (place, reference): (usize, &IncomingForeignKey)) -> String {
+fn note_own(relations: &Scoped, (place, reference): (usize, &IncomingForeignKey)) -> String {
     let keys = (0..)
         .zip(&reference.key)
         .map(|(at, name): (usize, _)| format!("c.{} as k{at}", quote::identifier(name)));
@@ -271,12 +265,9 @@ select pg_catalog.to_regclass('pg_temp.meter_sync_carried_{place}') is not null"
     Ok(local.query_one(&sql, &[]).await?.get(0))
 }
 
-fn follow(relations: &Relations, (place, reference): (usize, &IncomingForeignKey)) -> String {
-    let Relations {
-        local,
-        local_filter,
-        ..
-    } = relations;
+fn follow(relations: &Scoped, (place, reference): (usize, &IncomingForeignKey)) -> String {
+    let Relations { local, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let set: Vec<String> = reference
         .columns
         .iter()
@@ -297,14 +288,11 @@ where {} and p.n = k.n and {} and {local_filter}",
 /// Whether every noted row refers to its meter again. A trigger may have changed or skipped it.
 async fn do_all_follow(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (place, reference): (usize, &IncomingForeignKey),
 ) -> Result<bool, DbError> {
-    let Relations {
-        local: table,
-        local_filter,
-        ..
-    } = relations;
+    let Relations { local: table, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let sql = format!(
         "-- look whether all follow
 select not exists (
@@ -342,7 +330,7 @@ fn lost(reference: &IncomingForeignKey) -> RowFault {
 /// Returns the rows of `meter_sync_holder` that rows of the other table refer to and would lose.
 async fn referred_to(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     reference: &IncomingForeignKey,
 ) -> Result<Bad, DbError> {
     let rows = match reference.is_readable {
@@ -361,7 +349,7 @@ const HOLDERS: &str = "select h.n from pg_temp.meter_sync_holder h";
 /// meter by this foreign key. They are not carried along.
 async fn lost_behind(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     first: &IncomingForeignKey,
 ) -> Result<Bad, DbError> {
     let mut bad = Bad::new();

@@ -7,13 +7,13 @@ use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
 use super::Bad;
 use super::free_values::{self, checked};
-use crate::engine::Relations;
 use crate::engine::apply::try_rows;
+use crate::engine::scope::Scoped;
 
 /// Statements that each fill `meter_sync_free` with up to `rows` such values; none for a column without a foreign key.
 /// If the foreign key has more columns, some of the values may not fit the other columns of a row.
 pub(in crate::engine) fn statements(
-    relations: &Relations,
+    relations: &Scoped,
     column: &Column,
     rows: i64,
     own: &str,
@@ -36,7 +36,7 @@ pub(in crate::engine) fn statements(
 /// error of a deferred constraint does not tell which row it is.
 pub(in crate::engine) async fn missing(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     fault: &RowFault,
 ) -> Result<Bad, DbError> {
     let mut outward = relations.rules.outward.iter();
@@ -57,7 +57,7 @@ const LACKING: i64 = 10_000;
 
 /// The query for [`missing`]: the updates of rows in the table `$1`.`$2`, which may be a partition of the local table.
 /// `None` if a column of the foreign key is not synced.
-fn lacking(relations: &Relations, outward: &OutgoingForeignKey) -> Option<String> {
+fn lacking(relations: &Scoped, outward: &OutgoingForeignKey) -> Option<String> {
     let mut conditions = Vec::new();
     let mut matches = Vec::new();
     for (from, to) in &outward.columns {
@@ -84,7 +84,7 @@ limit {LACKING}",
         relations.same_key("s", "p"),
         relations.local,
         relations.same_key("l", "p"),
-        relations.local_filter,
+        relations.scope.local_filter,
         conditions.join(" and "),
         outward.table,
         matches.join(" and ")

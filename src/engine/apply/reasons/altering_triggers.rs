@@ -10,10 +10,10 @@ use crate::db::exclusive::Exclusive;
 use crate::db::{DbError, Local, Tx, param, quote};
 
 use super::BadRow;
-use crate::engine::Relations;
 use crate::engine::apply::exchange::collisions::{as_view, wanted};
 use crate::engine::apply::try_rows;
 use crate::engine::plan::Step;
+use crate::engine::scope::Scoped;
 
 /// A trigger that may change the values of a row before it is written.
 pub(in crate::engine) struct Altering {
@@ -36,7 +36,7 @@ impl Altering {
 /// have a reason already, are left out.
 pub(in crate::engine) async fn reasons(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     bad: &[BadRow],
     known: &HashMap<i64, String>,
     triggers: &[Altering],
@@ -91,7 +91,7 @@ pub(in crate::engine) async fn reasons(
 /// is `None`. The whole result is `None` if the entries cannot be computed.
 async fn planned(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (rule, step): (&Exclusive, Step),
     rows: &[(i64, &str)],
 ) -> Result<Option<HashMap<i64, Option<String>>>, DbError> {

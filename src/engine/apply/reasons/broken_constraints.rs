@@ -6,7 +6,7 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::BadRow;
 use super::row_values;
-use crate::engine::Relations;
+use crate::engine::scope::Scoped;
 
 /// A constraint, and the values of its columns in each row that breaks it, by the row's number in the plan. There are
 /// no values if the constraint is not one of the local table.
@@ -19,7 +19,7 @@ pub(in crate::engine) struct Broken {
 /// constraint that is known.
 pub(in crate::engine) async fn broken(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     fault: &RowFault,
     bad: &[BadRow],
 ) -> Result<Option<Broken>, DbError> {
@@ -70,7 +70,7 @@ limit 1";
 
 pub(in crate::engine) async fn constraint(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     fault: &RowFault,
 ) -> Result<Option<Constraint>, DbError> {
     let owner = fault.table.as_ref().or(fault.datatype.as_ref());

@@ -10,18 +10,18 @@ use crate::db::exclusive::Exclusive;
 use crate::db::{DbError, Local, RowFault, Tx, quote};
 use crate::model::Fields;
 
-use crate::engine::Relations;
 use crate::engine::apply::exchange::collisions::{as_view, entries};
 use crate::engine::apply::exchange::park;
 use crate::engine::apply::exchange::scarce_values;
 use crate::engine::apply::try_rows::{self, Tried};
+use crate::engine::scope::Scoped;
 
 /// Returns a statement for the meter with this key. It changes the first of the columns that accepts another value.
 /// `value` is the held value as the reason shows it. `None` if the local table accepted none of the values that were
 /// tried.
 pub(in crate::engine) async fn statement(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (rule, columns): (&Exclusive, &[&Column]),
     (key, value): (&Fields, Option<&str>),
 ) -> Result<Option<String>, DbError> {
@@ -42,7 +42,7 @@ pub(in crate::engine) async fn statement(
 /// Finds another value that the column accepts, as an SQL literal.
 async fn free_value(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (column, is_it): (&Column, &str),
     (is_seen, value): (bool, Option<&str>),
 ) -> Result<Option<String>, DbError> {
@@ -101,7 +101,7 @@ const MADE: &str = "\
 -- list free values
 select f.value::text from pg_temp.meter_sync_free f where f.value is not null order by f.k limit 5";
 
-fn set(relations: &Relations, (column, free): (&Column, &str), is_it: &str) -> String {
+fn set(relations: &Scoped, (column, free): (&Column, &str), is_it: &str) -> String {
     let name = quote::identifier(&column.name);
     format!(
         "update {} set {name} = {free} where {is_it}",
@@ -113,7 +113,7 @@ fn set(relations: &Relations, (column, free): (&Column, &str), is_it: &str) -> S
 /// one.
 async fn is_freed(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     is_seen: bool,
     set: &str,
 ) -> Result<bool, DbError> {
@@ -140,7 +140,7 @@ async fn is_freed(
 }
 
 /// A query of the index entry of the row that a condition picks, as text.
-fn entry(relations: &Relations, rule: &Exclusive, is_it: &str) -> String {
+fn entry(relations: &Scoped, rule: &Exclusive, is_it: &str) -> String {
     let from = format!("{} l where {is_it}", relations.local);
     let column = |read: &Read| relations.column("l", &read.name);
     let parts: Vec<String> = (1..=rule.parts.len())

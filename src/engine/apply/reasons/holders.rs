@@ -17,7 +17,7 @@ use crate::engine::apply::exchange::collisions::{
 };
 use crate::engine::apply::{release, try_rows};
 use crate::engine::plan::Step;
-use crate::engine::{Job, Relations};
+use crate::engine::{Job, Relations, scope::Scoped};
 
 /// Why another row keeps a row of the plan from being written.
 pub(in crate::engine) struct Blocked {
@@ -31,7 +31,7 @@ pub(in crate::engine) struct Blocked {
 /// constraint. A row has none if no other row is in its way any more.
 pub(in crate::engine) async fn reasons(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     rule: &Exclusive,
     numbers: &[i64],
@@ -91,13 +91,9 @@ const OF_HOLDER: [&str; 6] = [
 /// A query of the rows of a step and the rows in their way: the row's number `n`, the values that it is to have, and
 /// what the reason says of the holder. An update is not in its own way. An insert is, if somebody else inserted the
 /// same meter during the run.
-fn find(relations: &Relations, job: &Job<'_>, rule: &Exclusive, step: Step) -> String {
-    let Relations {
-        local,
-        local_filter,
-        key,
-        ..
-    } = relations;
+fn find(relations: &Scoped, job: &Job<'_>, rule: &Exclusive, step: Step) -> String {
+    let Relations { local, key, .. } = &relations.relations;
+    let local_filter = &relations.scope.local_filter;
     let movable = movable(relations, job, rule);
     let is_unreferenced = movable.first().map_or("true".to_owned(), |column| {
         release::is_unreferenced(relations, column)
@@ -150,7 +146,7 @@ where {others}",
 }
 
 /// A condition that holds if the plan makes row `q` give up the value that row `a` is to get.
-fn gives_up(relations: &Relations, rule: &Exclusive) -> String {
+fn gives_up(relations: &Scoped, rule: &Exclusive) -> String {
     let keeps = |step: Step| {
         format!(
             "exists (select from {} k where k.v1 = q.n and {})",
@@ -168,7 +164,7 @@ fn gives_up(relations: &Relations, rule: &Exclusive) -> String {
 
 async fn reason(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (job, rule): (&Job<'_>, &Exclusive),
     row: &Row,
 ) -> Result<String, DbError> {
@@ -228,7 +224,7 @@ async fn reason(
 /// Finds how the value of a meter missing on the remote can be freed.
 async fn freed(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (job, rule): (&Job<'_>, &Exclusive),
     (key, values): (&Fields, &[Option<String>]),
 ) -> Result<Freed, DbError> {
@@ -305,7 +301,7 @@ fn named(key: &Fields) -> String {
 
 /// The statement by which a person gives this tenant a row that another tenant left behind under the key, or that has
 /// no tenant.
-fn moved(relations: &Relations, job: &Job<'_>, key: &Fields, has_no_tenant: bool) -> String {
+fn moved(relations: &Scoped, job: &Job<'_>, key: &Fields, has_no_tenant: bool) -> String {
     let tenant = quote::identifier(&job.mapping.tenant_column);
     let is_free = match has_no_tenant {
         true => format!("{tenant} is null"),
@@ -320,7 +316,7 @@ fn moved(relations: &Relations, job: &Job<'_>, key: &Fields, has_no_tenant: bool
 }
 
 /// A condition for a local row `l` without a tenant; never true if the local table has no tenant column.
-fn has_no_tenant(relations: &Relations, job: &Job<'_>) -> String {
+fn has_no_tenant(relations: &Scoped, job: &Job<'_>) -> String {
     let tenant = &job.mapping.tenant_column;
     let mut columns = relations.offered.local.iter();
     match columns.any(|column| column.name == *tenant) {

@@ -4,7 +4,7 @@
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
 use super::row_values;
-use crate::engine::Relations;
+use crate::engine::scope::Scoped;
 
 /// An index and the columns that it reads.
 struct Index {
@@ -30,7 +30,7 @@ order by i.indexrelid";
 /// none, of the index whose values are longest. `None` if no index reads a column.
 pub(in crate::engine) async fn reason(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (n, fault): (i64, &RowFault),
 ) -> Result<Option<String>, DbError> {
     let rows = local
@@ -76,7 +76,7 @@ pub(in crate::engine) async fn reason(
 /// Returns how many bytes each value of the row takes as text, in the order of `relations.names`.
 async fn sizes(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     n: i64,
 ) -> Result<Vec<Option<i64>>, DbError> {
     let sizes = quote::list(&relations.names, ", ", |name| {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use crate::engine::plan::Step;
-use crate::engine::{Job, Relations};
+use crate::engine::{Job, scope::Scoped};
 use altering_triggers::Altering;
 use broken_constraints::{Broken, Constraint, broken, constraint};
 use first_causes::Holder;
@@ -50,7 +50,7 @@ fn cut(text: &str, limit: usize) -> String {
 /// Returns the reason of each row, in the same order. The constraints (`relations.rules`) must have been looked up.
 pub(in crate::engine) async fn explain(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     bad: &[BadRow],
 ) -> Result<Vec<String>, DbError> {
@@ -96,7 +96,7 @@ pub(in crate::engine) async fn explain(
 /// their way that the plan was to move out of it.
 async fn collisions(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     job: &Job<'_>,
     bad: &[BadRow],
 ) -> Result<(HashMap<i64, String>, HashMap<i64, Holder>), DbError> {
@@ -176,7 +176,7 @@ order by 4 nulls first, 1";
 
 async fn triggers(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     bad: &[BadRow],
 ) -> Result<Triggers, DbError> {
     let mut found = Triggers::default();
@@ -221,7 +221,7 @@ async fn triggers(
 
 async fn of_row(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (n, fault): (i64, &RowFault),
     (broken, triggers): (Option<&Broken>, &Triggers),
 ) -> Result<String, DbError> {
@@ -350,7 +350,7 @@ pub(in crate::engine) fn plain(fault: &RowFault) -> String {
 /// Returns the reason why one value cannot be stored in a column.
 pub(in crate::engine) async fn of_value(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     fault: &RowFault,
     (column, value): (&str, Option<&str>),
 ) -> Result<String, DbError> {

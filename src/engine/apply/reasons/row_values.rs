@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use crate::db::{DbError, Local, Tx, param, quote};
 
 use super::{SHOWN, quoted};
-use crate::engine::Relations;
+use crate::engine::scope::Scoped;
 
 /// Returns a text `name "value", ...` for each of these rows of the plan, with the values that it is to have, or
 /// `the row` if none of the columns is synced.
 pub(in crate::engine) async fn named(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     rows: &[i64],
     columns: &[String],
 ) -> Result<HashMap<i64, String>, DbError> {
@@ -30,7 +30,7 @@ pub(in crate::engine) async fn named(
         format!("pg_catalog.left({text}, {SHOWN} + 1)")
     });
     let (staged_row, local_row) = (relations.same_key("s", "p"), relations.same_key("l", "p"));
-    let (local_table, filter) = (&relations.local, &relations.local_filter);
+    let (local_table, filter) = (&relations.local, &relations.scope.local_filter);
     let sql = format!(
         "-- look up the values of rejected rows
 select p.n, array[{texts}] from pg_temp.meter_sync_plan p
@@ -52,7 +52,7 @@ left join {local_table} l on {local_row} and {filter} where p.n {} any ($1)",
 /// The same for one row.
 pub(in crate::engine) async fn of_one(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     n: i64,
     columns: &[String],
 ) -> Result<String, DbError> {

@@ -18,7 +18,7 @@ use super::{BadRow, plain};
 use crate::engine::apply::exchange::collisions::{as_view, wanted};
 use crate::engine::apply::try_rows::{self, Tried};
 use crate::engine::plan::Step;
-use crate::engine::{Relations, apply};
+use crate::engine::{apply, scope::Scoped};
 
 /// How many times rules are evaluated in a run, at most: each time takes up to ten statements.
 const TIMES: usize = 60;
@@ -26,7 +26,7 @@ const TIMES: usize = 60;
 /// Returns the reasons of the rows that were refused because a rule could not be evaluated, as far as they are found.
 pub(in crate::engine) async fn reasons(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     bad: impl Iterator<Item = &BadRow>,
 ) -> Result<HashMap<i64, String>, DbError> {
     let mut found = HashMap::new();
@@ -49,7 +49,7 @@ pub(in crate::engine) async fn reasons(
 
 async fn find(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     rows: &[&BadRow],
     found: &mut HashMap<i64, String>,
 ) -> Result<(), DbError> {
@@ -81,7 +81,7 @@ async fn find(
 /// Returns the reasons of the rows for which the rule fails.
 async fn told(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     rule: &Evaluated,
     failing: &[&BadRow],
 ) -> Result<HashMap<i64, String>, DbError> {
@@ -102,7 +102,7 @@ async fn told(
 /// Returns the rows of a step for which the rule fails with the same error that the row was refused with.
 async fn failing<'b>(
     local: &Tx<'_, Local>,
-    relations: &Relations,
+    relations: &Scoped,
     (rule, step): (&Evaluated, Step),
     rows: &[&'b BadRow],
 ) -> Result<Vec<&'b BadRow>, DbError> {

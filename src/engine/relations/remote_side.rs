@@ -1,0 +1,77 @@
+//! Looks up the remote source: a table, a view or a query.
+
+use crate::config::{Mapping, Source};
+use crate::db::catalog::{self, Column};
+use crate::db::{Remote, Tx};
+use crate::engine::SyncError;
+
+use super::missing::{lacks, remote_source};
+
+/// The remote source, with fields as in [`Relation`]. A query has no `oid` and no `file`.
+pub(super) struct RemoteSide {
+    pub(super) from: String,
+    pub(super) is_plain: bool,
+    pub(super) may_be_foreign: bool,
+    pub(super) columns: Vec<Column>,
+    pub(super) oid: Option<u32>,
+    pub(super) file: Option<String>,
+    pub(super) what: String,
+}
+
+impl RemoteSide {
+    /// Looks up the source.
+    pub(super) async fn find(
+        remote: &Tx<'_, Remote>,
+        mapping: &Mapping,
+    ) -> Result<Self, SyncError> {
+        match &mapping.source {
+            Source::Table(name) => {
+                let relation = remote_source(remote, name).await?;
+                Ok(Self {
+                    from: relation.quoted(),
+                    is_plain: relation.is_plain,
+                    may_be_foreign: relation.may_be_foreign,
+                    oid: Some(relation.oid),
+                    file: relation.file,
+                    columns: relation.columns,
+                    what: format!("table {name}"),
+                })
+            }
+            Source::Query(query) => {
+                remote.use_role_path().await?;
+                Ok(Self {
+                    from: format!("({query}\n)"),
+                    is_plain: false,
+                    may_be_foreign: false,
+                    columns: catalog::of_query(remote, query).await?,
+                    oid: None,
+                    file: None,
+                    what: "query".to_owned(),
+                })
+            }
+        }
+    }
+
+    /// The column of this name.
+    pub(super) fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The error for a column that it lacks. The role says what the column is for.
+    pub(super) fn lacks(&self, role: &str, column: &str) -> SyncError {
+        let source = (self.what.as_str(), self.columns.as_slice());
+        lacks(SyncError::RemoteSchema, source, role, column)
+    }
+
+    /// The column that holds the tenant's id. Fails if there is none.
+    pub(super) fn tenant(&self, mapping: &Mapping) -> Result<Column, SyncError> {
+        let name = &mapping.tenant_column;
+        let column = self.column(name).cloned();
+        column.ok_or_else(|| self.lacks("tenant column", name))
+    }
+
+    /// Whether it has a column of this name.
+    pub(super) fn has(&self, column: &str) -> bool {
+        self.column(column).is_some()
+    }
+}
