@@ -11,6 +11,7 @@ use super::settings::{Setting, Settings};
 use super::tenants::TENANT_SETTINGS;
 use super::tokens;
 use super::{Config, Token};
+use crate::model::TenantId;
 
 /// One setting with the value that is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,7 +19,7 @@ pub struct ListedSetting {
     /// Its key in the file.
     pub setting: &'static str,
     /// Its value, or the default as `--help` gives it; `None` if there is neither. A connection string is shown without
-    /// its password. Tokens are shown by their number, scopes and names.
+    /// its password. Tokens are shown by their number, scopes, names and tenants.
     pub value: Option<String>,
     /// The kind of source that the value came from.
     pub source: SettingSource,
@@ -168,16 +169,21 @@ fn without_password(found: &FoundValue) -> String {
     pairs.map_or_else(|_unread| String::new(), |pairs| conninfo::show(&pairs))
 }
 
-/// The number of tokens, and the scope and name of each.
+/// The number of tokens, and the scope, name and tenants of each.
 fn scopes(found: &FoundValue) -> String {
-    let tokens = tokens::parse(&found.list()).unwrap_or_default();
+    let tokens = tokens::read(&found.value).unwrap_or_default();
     let scope = |token: &Token| {
         let scope = match token.may_trigger {
             true => "trigger",
             false => "read",
         };
         let name = token.name.iter().map(|name| format!(":{name}"));
-        name.fold(scope.to_owned(), |scope, name| scope + &name)
+        let tenants = token.tenants.iter().map(|tenants| {
+            let ids: Vec<_> = tenants.iter().map(TenantId::as_str).collect();
+            format!("@{}", ids.join(","))
+        });
+        name.chain(tenants)
+            .fold(scope.to_owned(), |text, part| text + &part)
     };
     let scopes: Vec<_> = tokens.iter().map(scope).collect();
     let noun = match scopes.len() {

@@ -239,7 +239,7 @@ fn tokens(layers: &Layers) -> Result<Tokens, ConfigError> {
     let Some(found) = layers.find_secret(Setting::Tokens, Setting::TokensFile)? else {
         return Ok(Tokens::default());
     };
-    let list = tokens::parse(&found.list()).map_err(|problem| found.error(problem))?;
+    let list = tokens::read(&found.value).map_err(|problem| found.error(problem))?;
     match found.file {
         _ if list.is_empty() => Err(found.error("holds no token")),
         Some(file) => Ok(Tokens::of_file(list, file)),

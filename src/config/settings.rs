@@ -124,7 +124,7 @@ settings! {
         Listen = "listen" "listen" "METER_SYNC_LISTEN" Text "ADDRESS";
         /// Host names serve answers to beside its address, separated by commas.
         AllowedHosts = "allowed_hosts" "allowed-hosts" "METER_SYNC_ALLOWED_HOSTS" List "NAMES";
-        /// Bearer tokens, separated by commas: read:SECRET, trigger:SECRET or trigger:NAME:SECRET, 16 characters or more.
+        /// Bearer tokens, separated by commas: read:SECRET, trigger:SECRET, trigger:NAME:SECRET or trigger:NAME@TENANT,TENANT:SECRET, 16 characters or more.
         Tokens = "tokens" "tokens" "METER_SYNC_TOKENS" List "TOKENS";
         /// A file that holds the tokens, one a line.
         TokensFile = "tokens_file" "tokens-file" "METER_SYNC_TOKENS_FILE" Text "PATH";
