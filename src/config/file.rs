@@ -75,14 +75,17 @@ fn setting_of(key: &str) -> Result<Setting, String> {
 /// Converts a TOML value to text or a list; `None` if it does not have the type of the setting.
 fn convert(setting: Setting, value: toml::Value) -> Option<Value> {
     match (setting.kind(), value) {
-        (Kind::Text | Kind::Id | Kind::List, toml::Value::String(text)) => Some(Value::Text(text)),
-        (Kind::Id | Kind::Number, toml::Value::Integer(number)) => {
+        (Kind::Text | Kind::Id | Kind::Ids | Kind::List, toml::Value::String(text)) => {
+            Some(Value::Text(text))
+        }
+        (Kind::Id | Kind::Ids | Kind::Number, toml::Value::Integer(number)) => {
             Some(Value::Text(number.to_string()))
         }
         (Kind::Switch, toml::Value::Boolean(on)) => Some(Value::Text(on.to_string())),
-        (Kind::List, toml::Value::Array(items)) => {
+        (kind @ (Kind::List | Kind::Ids), toml::Value::Array(items)) => {
             let texts = items.into_iter().map(|item| match item {
                 toml::Value::String(text) => Some(text),
+                toml::Value::Integer(number) if kind == Kind::Ids => Some(number.to_string()),
                 toml::Value::Integer(_)
                 | toml::Value::Float(_)
                 | toml::Value::Boolean(_)
@@ -100,6 +103,7 @@ fn expected(setting: Setting, given: &toml::Value) -> String {
     let is = match setting.kind() {
         Kind::Text => "is not a string",
         Kind::Id => "is neither a string nor a whole number",
+        Kind::Ids => "is not an array of strings and whole numbers",
         Kind::Number => "is not a whole number",
         Kind::Switch => "is neither true nor false",
         Kind::List => "is not an array of strings",
@@ -149,6 +153,10 @@ mod tests {
             ("read_only = 1", "neither true nor false"),
             ("columns = [1]", "not an array of strings"),
             ("tenant_id = 1.5", "neither a string nor a whole number"),
+            (
+                "tenants = [1.5]",
+                "not an array of strings and whole numbers",
+            ),
             (
                 "[limits]\nx = 1",
                 "limits in m.toml: settings are top-level keys of the file; there are no sections",

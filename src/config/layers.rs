@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::error::ConfigError;
 use super::file;
-use super::settings::{Setting, Settings};
+use super::settings::{Setting, Settings, TENANT_FLAG};
 use super::watched_file::{self, WatchedFile};
 
 /// A set of environment variables. Only [`Environment::of_process`] reads the real ones.
@@ -113,6 +113,8 @@ struct Layer {
 
 #[derive(Clone)]
 enum Origin {
+    /// The flag `--tenant`, which stands for another setting.
+    TenantFlag,
     Flags,
     Environment,
     File(PathBuf),
@@ -180,6 +182,11 @@ impl Layers {
         settings: &Settings,
         environment: &Environment,
     ) -> Result<Self, ConfigError> {
+        let tenant = match settings.tenants().as_slice() {
+            [] => None,
+            [id] => Some((Setting::TenantId, Value::Text(id.clone()))),
+            ids => Some((Setting::Tenants, Value::List(ids.to_vec()))),
+        };
         let mut flags = BTreeMap::new();
         let mut variables = BTreeMap::new();
         for setting in Setting::ALL.iter().copied() {
@@ -192,6 +199,7 @@ impl Layers {
         }
         let layer = |origin, values| Layer { origin, values };
         Ok(Self(vec![
+            layer(Origin::TenantFlag, tenant.into_iter().collect()),
             layer(Origin::Flags, flags),
             layer(Origin::Environment, variables),
         ]))
@@ -223,24 +231,25 @@ impl Layers {
         Ok(None)
     }
 
-    /// The values of two settings that exclude each other, from the first layer that has one of them. A flag thus
-    /// overrides both settings in the file. At most one value is `Some`. Error: one layer has both.
+    /// The value of one of several settings that exclude each other, from the first source that has one of them. A flag
+    /// thus overrides all of these settings in the file. Error: one source has two of them.
     pub(super) fn find_one_of(
         &self,
-        one: Setting,
-        other: Setting,
-    ) -> Result<(Option<FoundValue>, Option<FoundValue>), ConfigError> {
-        for layer in &self.0 {
-            match (layer.find(one), layer.find(other)) {
-                (None, None) => {}
-                (Some(first), Some(second)) => {
-                    let problem = format!("cannot be used together with {}", second.place);
-                    return Err(first.error(problem));
-                }
-                found => return Ok(found),
+        settings: &[Setting],
+    ) -> Result<Option<(Setting, FoundValue)>, ConfigError> {
+        let of_layer = |layer| {
+            let found = move |setting: &Setting| Some((*setting, Layer::find(layer, *setting)?));
+            settings.iter().filter_map(found)
+        };
+        let mut found = self.0.iter().flat_map(of_layer);
+        let (first, second) = (found.next(), found.next());
+        match (&first, &second) {
+            (Some((_, first)), Some((_, second))) if first.source == second.source => {
+                let problem = format!("cannot be used together with {}", second.place);
+                Err(first.error(problem))
             }
+            _ => Ok(first),
         }
-        Ok((None, None))
     }
 }
 
@@ -248,6 +257,7 @@ impl Layer {
     fn find(&self, setting: Setting) -> Option<FoundValue> {
         let value = self.values.get(&setting)?.clone();
         let (source, place) = match &self.origin {
+            Origin::TenantFlag => (SettingSource::Flag, format!("--{TENANT_FLAG}")),
             Origin::Flags => (SettingSource::Flag, format!("--{}", setting.flag())),
             Origin::Environment => (SettingSource::Variable, setting.env().to_owned()),
             Origin::File(path) => (SettingSource::File, place_in_file(setting.key(), path)),
@@ -292,6 +302,15 @@ impl FoundValue {
         match &self.value {
             Value::Text(text) => items(text),
             Value::List(list) => list.iter().flat_map(|item| trimmed(item)).collect(),
+        }
+    }
+
+    /// The value as a list of ids. Blanks at the ends of an id are a part of it, except in a text, which is split at
+    /// commas and line ends.
+    pub(super) fn ids(&self) -> Vec<String> {
+        match &self.value {
+            Value::Text(text) => items(text),
+            Value::List(list) => list.clone(),
         }
     }
 

@@ -8,8 +8,10 @@ use super::error::ConfigError;
 use super::layers::{Environment, FoundValue, Layers, SettingSource};
 use super::legacy::{self, LegacyPrefix};
 use super::settings::{Setting, Settings};
+use super::tenants::TENANT_SETTINGS;
 use super::tokens;
 use super::{Config, Token};
+use crate::model::TenantId;
 
 /// One setting with the value that is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,7 +19,7 @@ pub struct ListedSetting {
     /// Its key in the file.
     pub setting: &'static str,
     /// Its value, or the default as `--help` gives it; `None` if there is neither. A connection string is shown without
-    /// its password. Tokens are shown by their number, scopes and names.
+    /// its password. Tokens are shown by their number, scopes, names and tenants.
     pub value: Option<String>,
     /// The kind of source that the value came from.
     pub source: SettingSource,
@@ -48,15 +50,18 @@ fn one(
     let mut default = setting.default_text();
     let given = match secret {
         Some(secret) => secret.given(layers, environment)?,
-        None => {
-            let (found, other) = counting(setting, layers)?;
-            default = default.filter(|_| other.is_none());
-            found.map(|found| ListedValue {
+        None => match counting(setting, layers)? {
+            Some((of, found)) if of == setting => Some(ListedValue {
                 value: found.text(),
                 source: found.source,
                 place: found.place,
-            })
-        }
+            }),
+            Some(_used_in_its_place) => {
+                default = None;
+                None
+            }
+            None => None,
+        },
     };
     Ok(match given {
         Some(given) => ListedSetting {
@@ -74,29 +79,24 @@ fn one(
     })
 }
 
-/// Pairs of settings that exclude each other. The first layer that has one of the two decides which one is used.
-const EXCLUSIVE: &[(Setting, Setting)] = &[
-    (Setting::RemoteUrl, Setting::RemoteUrlFile),
-    (Setting::LocalUrl, Setting::LocalUrlFile),
-    (Setting::Tokens, Setting::TokensFile),
-    (Setting::RemoteTable, Setting::RemoteQuery),
+/// Groups of settings that exclude each other. The first source that has one of a group decides which one is used.
+const EXCLUSIVE: &[&[Setting]] = &[
+    &[Setting::RemoteUrl, Setting::RemoteUrlFile],
+    &[Setting::LocalUrl, Setting::LocalUrlFile],
+    &[Setting::Tokens, Setting::TokensFile],
+    &[Setting::RemoteTable, Setting::RemoteQuery],
+    TENANT_SETTINGS,
 ];
 
-/// Returns the value of a setting, and the value of the setting that is used in its place, if there is one.
+/// Returns the value of a setting, or the setting that is used in its place, with its value.
 fn counting(
     setting: Setting,
     layers: &Layers,
-) -> Result<(Option<FoundValue>, Option<FoundValue>), ConfigError> {
-    let is_of = |pair: &&(Setting, Setting)| pair.0 == setting || pair.1 == setting;
-    let Some(&(one, other)) = EXCLUSIVE.iter().find(is_of) else {
-        return Ok((layers.find(setting), None));
-    };
-    let (first, second) = layers.find_one_of(one, other)?;
-    Ok(if setting == one {
-        (first, second)
-    } else {
-        (second, first)
-    })
+) -> Result<Option<(Setting, FoundValue)>, ConfigError> {
+    match EXCLUSIVE.iter().find(|group| group.contains(&setting)) {
+        Some(group) => layers.find_one_of(group),
+        None => Ok(layers.find(setting).map(|found| (setting, found))),
+    }
 }
 
 /// A value as it is shown, and where it came from.
@@ -169,16 +169,21 @@ fn without_password(found: &FoundValue) -> String {
     pairs.map_or_else(|_unread| String::new(), |pairs| conninfo::show(&pairs))
 }
 
-/// The number of tokens, and the scope and name of each.
+/// The number of tokens, and the scope, name and tenants of each.
 fn scopes(found: &FoundValue) -> String {
-    let tokens = tokens::parse(&found.list()).unwrap_or_default();
+    let tokens = tokens::read(&found.value).unwrap_or_default();
     let scope = |token: &Token| {
         let scope = match token.may_trigger {
             true => "trigger",
             false => "read",
         };
         let name = token.name.iter().map(|name| format!(":{name}"));
-        name.fold(scope.to_owned(), |scope, name| scope + &name)
+        let tenants = token.tenants.iter().map(|tenants| {
+            let ids: Vec<_> = tenants.iter().map(TenantId::as_str).collect();
+            format!("@{}", ids.join(","))
+        });
+        name.chain(tenants)
+            .fold(scope.to_owned(), |text, part| text + &part)
     };
     let scopes: Vec<_> = tokens.iter().map(scope).collect();
     let noun = match scopes.len() {

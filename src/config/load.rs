@@ -12,16 +12,17 @@ use super::logging::LogSettings;
 use super::settings::{Setting, Settings};
 use super::{
     Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, Source, Tenants, Tokens, oauth,
-    query, table_name, tokens, values,
+    query, table_name, table_pattern, tenants, tokens, values,
 };
 use crate::clock;
-use crate::model::TenantId;
 
 const DEFAULT_SCHEDULE: &str = "0 * * * *";
 const DEFAULT_JITTER: Duration = Duration::from_secs(30);
 const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8765);
 const DEFAULT_TABLE: &str = "meter";
+/// Each run holds a connection to either server, which by default accepts 100.
+const MOST_WORKERS: u32 = 64;
 
 /// How long data sent to the remote may stay unacknowledged (`tcp_user_timeout`). The local database has no such limit:
 /// runs copy rows into it, and Linux also counts the time in which a busy server does not read.
@@ -38,15 +39,16 @@ impl Config {
         let layers = Layers::read(settings, environment)?;
         LogSettings::from_layers(&layers)?;
         let limits = limits(&layers)?;
-        let mapping = mapping(&layers)?;
+        let tenants = tenants::read(&layers)?;
+        let mapping = mapping(&layers, &tenants)?;
         let config = Self {
             remote: Side::REMOTE
                 .endpoint(&layers, environment, &limits)?
                 .map(|remote| remote.with_unacknowledged_limit(REMOTE_UNACKNOWLEDGED)),
             local: Side::LOCAL.endpoint(&layers, environment, &limits)?,
-            tenants: Tenants::One(mapping.tenant.clone()),
+            tenants,
             mapping,
-            workers: DEFAULT_WORKERS,
+            workers: number(&layers, Setting::Workers, DEFAULT_WORKERS, 1..=MOST_WORKERS)?,
             schedule: schedule(&layers)?,
             jitter: duration(
                 &layers,
@@ -84,14 +86,18 @@ impl Config {
     }
 
     fn check_sides_differ(&self) -> Result<(), ConfigError> {
+        let local_tables = self.local_tables()?;
         let (Some(remote), Some(local)) = (&self.remote, &self.local) else {
             return Ok(());
         };
-        let same_table = match &self.mapping.source {
-            Source::Table(table) => in_public(table) == in_public(&self.mapping.local_table),
-            Source::Query(_) => false,
+        let Source::Table(remote_table) = &self.mapping.source else {
+            return Ok(());
         };
-        if !same_table || !remote.same_database(local) {
+        let is_remote_table = |table: &&String| with_schema(table) == with_schema(remote_table);
+        let Some(table) = local_tables.iter().find(is_remote_table) else {
+            return Ok(());
+        };
+        if !remote.same_database(local) {
             return Ok(());
         }
         Err(ConfigError::Invalid {
@@ -100,15 +106,20 @@ impl Config {
                 Setting::RemoteUrl.env(),
                 Setting::LocalUrl.env()
             ),
-            problem: format!(
-                "both lead to table {} of {}",
-                self.mapping.local_table,
-                local.place()
-            ),
+            problem: format!("both lead to table {table} of {}", local.place()),
             remedy: Some(
                 "Let METER_SYNC_REMOTE_URL name the central database and METER_SYNC_LOCAL_URL the site's own.",
             ),
         })
+    }
+
+    /// Returns the local tables that are known before the tenants are read from the database.
+    fn local_tables(&self) -> Result<Vec<String>, ConfigError> {
+        let Tenants::Listed(ids) = &self.tenants else {
+            return Ok(vec![self.mapping.local_table.clone()]);
+        };
+        let tables = ids.iter().map(|id| self.mapping.for_tenant(id));
+        tables.map(|mapping| Ok(mapping?.local_table)).collect()
     }
 }
 
@@ -158,21 +169,24 @@ impl Side {
     }
 }
 
-fn mapping(layers: &Layers) -> Result<Mapping, ConfigError> {
-    let (table, query) = layers.find_one_of(Setting::RemoteTable, Setting::RemoteQuery)?;
+fn mapping(layers: &Layers, tenants: &Tenants) -> Result<Mapping, ConfigError> {
     let text = |setting, default: &str| {
         let found = layers.find(setting);
         found.map_or_else(|| default.to_owned(), |found: FoundValue| found.text())
     };
-    Ok(Mapping {
-        tenant: layers
-            .find(Setting::TenantId)
-            .and_then(|found| TenantId::new(found.exact_text())),
-        source: match query {
-            Some(found) => Source::Query(query_of(&found)?),
-            None => Source::Table(table_name(table)?),
+    let mapping = Mapping {
+        tenant: None,
+        source: match layers.find_one_of(&[Setting::RemoteTable, Setting::RemoteQuery])? {
+            Some((Setting::RemoteQuery, found)) => Source::Query(query::read(&found)?),
+            Some((_, found)) => {
+                Source::Table(table(&found, |text| table_name::parts(text).map(drop))?)
+            }
+            None => Source::Table(DEFAULT_TABLE.to_owned()),
         },
-        local_table: table_name(layers.find(Setting::LocalTable))?,
+        local_table: match layers.find(Setting::LocalTable) {
+            Some(found) => table(&found, table_pattern::check)?,
+            None => DEFAULT_TABLE.to_owned(),
+        },
         columns: list(layers, Setting::Columns, values::names)?,
         key: list(layers, Setting::Key, values::names)?,
         tenant_column: text(Setting::TenantColumn, "tenant_id"),
@@ -183,26 +197,23 @@ fn mapping(layers: &Layers) -> Result<Mapping, ConfigError> {
             OnDrift::default(),
             values::on_drift,
         )?,
-    })
-}
-
-/// Returns the name of a table as it was written, or the default if none is set. Error: it is not a valid name.
-fn table_name(found: Option<FoundValue>) -> Result<String, ConfigError> {
-    let Some(found) = found else {
-        return Ok(DEFAULT_TABLE.to_owned());
     };
-    let text = found.text();
-    match table_name::parts(&text) {
-        Ok(_) => Ok(text),
-        Err(problem) => Err(found.error(problem)),
+    match tenants {
+        Tenants::One(Some(id)) => mapping.for_tenant(id),
+        Tenants::One(None) => mapping.without_placeholder(),
+        Tenants::Listed(_) | Tenants::All | Tenants::Query(_) => Ok(mapping),
     }
 }
 
-/// Returns the query without semicolons, comments and blanks at its end. Error: nothing is left.
-fn query_of(found: &FoundValue) -> Result<String, ConfigError> {
-    match query::without_end(&found.text()) {
-        "" => Err(found.error("holds no query")),
-        query => Ok(query.to_owned()),
+/// Returns the name of a table as it was written. Error: `check` refuses it.
+fn table(
+    found: &FoundValue,
+    check: impl FnOnce(&str) -> Result<(), String>,
+) -> Result<String, ConfigError> {
+    let text = found.text();
+    match check(&text) {
+        Ok(()) => Ok(text),
+        Err(problem) => Err(found.error(problem)),
     }
 }
 
@@ -228,7 +239,7 @@ fn tokens(layers: &Layers) -> Result<Tokens, ConfigError> {
     let Some(found) = layers.find_secret(Setting::Tokens, Setting::TokensFile)? else {
         return Ok(Tokens::default());
     };
-    let list = tokens::parse(&found.list()).map_err(|problem| found.error(problem))?;
+    let list = tokens::read(&found.value).map_err(|problem| found.error(problem))?;
     match found.file {
         _ if list.is_empty() => Err(found.error("holds no token")),
         Some(file) => Ok(Tokens::of_file(list, file)),
@@ -343,7 +354,11 @@ fn list(
     }
 }
 
-/// Removes the schema `public`, so that `meter` and `public.meter` count as the same table.
-fn in_public(table: &str) -> &str {
-    table.strip_prefix("public.").unwrap_or(table)
+/// The parts of a table's name with its schema, so that `meter` and `public.meter` count as the same table.
+fn with_schema(table: &str) -> Option<Vec<String>> {
+    let mut parts = table_name::parts(table).ok()?;
+    if parts.len() == 1 {
+        parts.insert(0, "public".to_owned());
+    }
+    Some(parts)
 }

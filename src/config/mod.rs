@@ -49,6 +49,7 @@ mod schedule;
 mod settings;
 mod sslmode;
 pub mod table_name;
+mod table_pattern;
 mod tenants;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,19 @@
 //! Removes semicolons, comments and blanks from the end of the query that a setting gives.
 
+use super::error::ConfigError;
+use super::layers::FoundValue;
+
+/// Returns the query without semicolons, comments and blanks at its end. Error: nothing is left.
+pub(super) fn read(found: &FoundValue) -> Result<String, ConfigError> {
+    match without_end(&found.text()) {
+        "" => Err(found.error("holds no query")),
+        query => Ok(query.to_owned()),
+    }
+}
+
 /// Returns the query without the semicolons, comments and blanks at its end. If other text follows a semicolon, it is
 /// kept, and the server refuses the query.
-pub(super) fn without_end(text: &str) -> &str {
+fn without_end(text: &str) -> &str {
     let mut end = 0;
     let mut place = 0;
     while let Some(rest) = text.get(place..).filter(|rest| !rest.is_empty()) {

@@ -14,6 +14,8 @@ pub(super) enum Kind {
     Text,
     /// A string, or a whole number for sites whose ids are numbers.
     Id,
+    /// An array of strings and whole numbers, or one string with commas.
+    Ids,
     /// A whole number.
     Number,
     /// `true` or `false`; the flag needs no value.
@@ -88,11 +90,15 @@ settings! {
     "What to sync" {
         /// The customer organisation whose meters this site mirrors [default: the single row of the local table tenant].
         TenantId = "tenant_id" "tenant-id" "METER_SYNC_TENANT_ID" Id "ID";
+        /// The customer organisations whose meters to mirror, separated by commas, or all for every row of the local table tenant.
+        Tenants = "tenants" "tenants" "METER_SYNC_TENANTS" Ids "IDS|all";
+        /// A query on the local database that gives the ids of the customer organisations, and their names in a second column; it is run again from time to time.
+        TenantsQuery = "tenants_query" "tenants-query" "METER_SYNC_TENANTS_QUERY" Text "SQL";
         /// The remote table or view, with its schema if need be [default: meter].
         RemoteTable = "remote_table" "remote-table" "METER_SYNC_REMOTE_TABLE" Text "TABLE";
         /// A select to read in place of a remote table; it gives the tenant column too.
         RemoteQuery = "remote_query" "remote-query" "METER_SYNC_REMOTE_QUERY" Text "SQL";
-        /// The local table, with its schema if need be [default: meter].
+        /// The local table, with its schema if need be; {tenant} in it stands for the tenant's id [default: meter].
         LocalTable = "local_table" "local-table" "METER_SYNC_LOCAL_TABLE" Text "TABLE";
         /// The columns to sync, separated by commas [default: every column both tables have].
         Columns = "columns" "columns" "METER_SYNC_COLUMNS" List "NAMES";
@@ -118,7 +124,7 @@ settings! {
         Listen = "listen" "listen" "METER_SYNC_LISTEN" Text "ADDRESS";
         /// Host names serve answers to beside its address, separated by commas.
         AllowedHosts = "allowed_hosts" "allowed-hosts" "METER_SYNC_ALLOWED_HOSTS" List "NAMES";
-        /// Bearer tokens, separated by commas: read:SECRET, trigger:SECRET or trigger:NAME:SECRET, 16 characters or more.
+        /// Bearer tokens, separated by commas: read:SECRET, trigger:SECRET, trigger:NAME:SECRET or trigger:NAME@TENANT,TENANT:SECRET, 16 characters or more.
         Tokens = "tokens" "tokens" "METER_SYNC_TOKENS" List "TOKENS";
         /// A file that holds the tokens, one a line.
         TokensFile = "tokens_file" "tokens-file" "METER_SYNC_TOKENS_FILE" Text "PATH";
@@ -132,6 +138,8 @@ settings! {
         ReadOnly = "read_only" "read-only" "METER_SYNC_READ_ONLY" Switch "BOOL";
     }
     "Limits" {
+        /// How many runs of different tenants go on at once [default: 4].
+        Workers = "workers" "workers" "METER_SYNC_WORKERS" Number "COUNT";
         /// How long to wait for a connection, TLS and sign-in included [default: 10s].
         ConnectTimeout = "connect_timeout" "connect-timeout" "METER_SYNC_CONNECT_TIMEOUT" Text "DURATION";
         /// How long one statement may take, and the remote may be silent [default: 60s].
@@ -170,6 +178,8 @@ settings! {
 #[derive(Clone, Default)]
 pub struct Settings {
     given: BTreeMap<Setting, String>,
+    /// The ids that `--tenant` gives, one each time.
+    tenants: Vec<String>,
     defaults: BTreeMap<Setting, String>,
 }
 
@@ -194,6 +204,12 @@ impl Settings {
         (!value.trim().is_empty()).then_some(value)
     }
 
+    /// The ids that `--tenant` gives. An empty one counts as not given.
+    pub(super) fn tenants(&self) -> Vec<String> {
+        let given = self.tenants.iter().filter(|id| !id.trim().is_empty());
+        given.cloned().collect()
+    }
+
     pub(super) fn defaults(&self) -> &BTreeMap<Setting, String> {
         &self.defaults
     }
@@ -208,7 +224,8 @@ impl std::fmt::Debug for Settings {
 
 impl clap::Args for Settings {
     fn augment_args(command: Command) -> Command {
-        command.args(Setting::ALL.iter().copied().map(argument))
+        let arguments = Setting::ALL.iter().copied().map(argument);
+        command.args(arguments).arg(tenant_flag())
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -234,8 +251,26 @@ impl clap::FromArgMatches for Settings {
                 self.given.insert(setting, value.clone());
             }
         }
+        if let Some(ids) = matches.get_many::<String>(TENANT_FLAG) {
+            self.tenants = ids.cloned().collect();
+        }
         Ok(())
     }
+}
+
+/// The flag that names one tenant each time it is given. It is no setting of its own: given once it stands for
+/// `--tenant-id`, given several times for `--tenants`. Unlike there, an id may hold a comma.
+pub(super) const TENANT_FLAG: &str = "tenant";
+
+fn tenant_flag() -> Arg {
+    Arg::new(TENANT_FLAG)
+        .long(TENANT_FLAG)
+        .global(true)
+        .action(ArgAction::Append)
+        .allow_hyphen_values(true)
+        .value_name("ID")
+        .help_heading(Setting::TenantId.heading())
+        .help("An organisation whose meters to mirror; give the flag once for each")
 }
 
 fn argument(setting: Setting) -> Arg {
@@ -253,7 +288,7 @@ fn argument(setting: Setting) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),
-        Kind::Id => argument.allow_hyphen_values(true),
+        Kind::Id | Kind::Ids => argument.allow_hyphen_values(true),
         Kind::Text if setting == Setting::Schedule => argument.allow_hyphen_values(true),
         Kind::Text | Kind::Number | Kind::List => argument,
     }
@@ -303,6 +338,15 @@ mod tests {
         assert_eq!(line.settings.get(Setting::Schedule), Some("*/5 * * * *"));
         assert_eq!(line.settings.get(Setting::ReadOnly), Some("true"));
         assert_eq!(line.settings.get(Setting::Listen), None);
+    }
+
+    #[test]
+    fn a_tenant_flag_names_one_id_each_time() {
+        let line = ["meter-sync", "sync", "--tenant", "-7", "--tenant", "a,b"];
+        let settings = Line::parse_from(line).settings;
+        assert_eq!(settings.tenants(), ["-7", "a,b"]);
+        let blank = Line::parse_from(["meter-sync", "--tenant", ""]).settings;
+        assert!(blank.tenants().is_empty());
     }
 
     #[test]

@@ -26,6 +26,19 @@ pub fn parts(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
+/// Writes the parts as a name that [`parts`] reads, with double quotes only where they are needed.
+pub(super) fn write(parts: &[String]) -> String {
+    let is_plain = |part: &str| {
+        let is_lower = |c: char| c.is_ascii() && !c.is_ascii_uppercase();
+        is_word(part) && part.chars().all(is_lower)
+    };
+    let written = parts.iter().map(|part| match is_plain(part) {
+        true => part.clone(),
+        false => format!("\"{}\"", part.replace('"', "\"\"")),
+    });
+    written.collect::<Vec<_>>().join(".")
+}
+
 /// Splits off the first part of a name, and returns it with the rest of the text.
 fn part(text: &str) -> Result<(String, &str), String> {
     let (part, after) = match text.strip_prefix('"') {

@@ -1,5 +1,9 @@
 //! Which tenants' meters a process keeps in sync, and how many at once.
 
+use super::error::ConfigError;
+use super::layers::{FoundValue, Layers, Value};
+use super::settings::Setting;
+use super::{Mapping, query, table_pattern};
 use crate::model::TenantId;
 
 /// The placeholder in the name of the local table that stands for the tenant's id.
@@ -31,12 +35,199 @@ impl Tenants {
     }
 }
 
-impl super::Mapping {
-    /// The mapping of one tenant of several.
-    pub fn for_tenant(&self, tenant: &TenantId) -> Result<Self, String> {
+/// The settings that say which tenants. Only one of them is used.
+pub(super) const TENANT_SETTINGS: &[Setting] =
+    &[Setting::TenantId, Setting::Tenants, Setting::TenantsQuery];
+
+/// The text that stands for every row of the local `tenant` table. In an array of the file it is an id.
+const ALL: &str = "all";
+
+/// Reads which tenants to keep in sync. The first source that says so decides alone.
+pub(super) fn read(layers: &Layers) -> Result<Tenants, ConfigError> {
+    Ok(match layers.find_one_of(TENANT_SETTINGS)? {
+        None => Tenants::One(None),
+        Some((Setting::Tenants, found)) => several(&found)?,
+        Some((Setting::TenantsQuery, found)) => Tenants::Query(query::read(&found)?),
+        Some((_, found)) => Tenants::One(TenantId::new(found.exact_text())),
+    })
+}
+
+fn several(found: &FoundValue) -> Result<Tenants, ConfigError> {
+    if matches!(&found.value, Value::Text(text) if text.trim() == ALL) {
+        return Ok(Tenants::All);
+    }
+    let mut ids: Vec<TenantId> = Vec::new();
+    for id in found.ids().into_iter().flat_map(TenantId::new) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    match ids.is_empty() {
+        true => Err(found.error("names no tenant")),
+        false => Ok(Tenants::Listed(ids)),
+    }
+}
+
+impl Mapping {
+    /// The mapping of one tenant: sets the tenant, and puts its id in place of [`TENANT_PLACEHOLDER`] in the name of the
+    /// local table. Error: with this id the name is too long.
+    pub fn for_tenant(&self, id: &TenantId) -> Result<Self, ConfigError> {
+        let refused = |problem| ConfigError::invalid(Setting::LocalTable.env(), problem);
+        let local_table = table_pattern::fill(&self.local_table, id.as_str()).map_err(refused)?;
         Ok(Self {
-            tenant: Some(tenant.clone()),
+            tenant: Some(id.clone()),
+            local_table,
             ..self.clone()
         })
+    }
+
+    /// Refuses a placeholder in the name of the local table, because no setting says which tenants there are.
+    pub(super) fn without_placeholder(self) -> Result<Self, ConfigError> {
+        if !table_pattern::is_pattern(&self.local_table) {
+            return Ok(self);
+        }
+        Err(ConfigError::Invalid {
+            place: Setting::LocalTable.env().to_owned(),
+            problem: format!("holds {TENANT_PLACEHOLDER}, but no tenant is set"),
+            remedy: Some("Set METER_SYNC_TENANT_ID or METER_SYNC_TENANTS."),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, FromArgMatches};
+
+    use super::*;
+    use crate::config::tests::{LOCAL, file, load, refusal};
+    use crate::config::{Config, Environment, Settings};
+
+    fn with_flags(flags: &[&str], environment: &Environment) -> Result<Config, ConfigError> {
+        let command = Settings::augment_args(clap::Command::new("meter-sync"));
+        let matches = command.no_binary_name(true).get_matches_from(flags);
+        Config::load_from(&Settings::from_arg_matches(&matches).unwrap(), environment)
+    }
+
+    fn ids(list: &[&str]) -> Vec<TenantId> {
+        list.iter().flat_map(|&id| TenantId::new(id)).collect()
+    }
+
+    #[test]
+    fn the_settings_say_which_tenants() {
+        let file = |text: &str| {
+            let file = file(text);
+            load([("METER_SYNC_CONFIG", file.path().to_str().unwrap())])
+                .unwrap()
+                .tenants
+        };
+        let variable = |name, value| load([(name, value)]).unwrap().tenants;
+        let query = "select id from tenant";
+        for (tenants, expected) in [
+            (
+                variable("METER_SYNC_TENANT_ID", "7"),
+                Tenants::One(TenantId::new("7")),
+            ),
+            (
+                variable("METER_SYNC_TENANTS", "7"),
+                Tenants::Listed(ids(&["7"])),
+            ),
+            (
+                variable("METER_SYNC_TENANTS", "7, 8,,7"),
+                Tenants::Listed(ids(&["7", "8"])),
+            ),
+            (variable("METER_SYNC_TENANTS", " all\n"), Tenants::All),
+            (
+                variable("METER_SYNC_TENANTS_QUERY", "select id from tenant; -- all"),
+                Tenants::Query(query.to_owned()),
+            ),
+            (
+                file("tenants = [7, 'a,b', 7]"),
+                Tenants::Listed(ids(&["7", "a,b"])),
+            ),
+            (file("tenants = 7"), Tenants::Listed(ids(&["7"]))),
+            (file("tenants = 'all'"), Tenants::All),
+        ] {
+            assert_eq!(tenants, expected);
+        }
+        let several = load([("METER_SYNC_TENANTS", "7,8")]).unwrap();
+        assert_eq!((several.mapping.tenant, several.workers), (None, 4));
+    }
+
+    #[test]
+    fn the_nearest_setting_about_tenants_decides_alone() {
+        let file = file("tenants_query = 'select 1'");
+        let path = file.path().to_str().unwrap();
+        let all = Environment::from([("METER_SYNC_TENANTS", "all"), ("METER_SYNC_CONFIG", path)]);
+        let tenants = |flags: &[&str]| with_flags(flags, &all).unwrap().tenants;
+        assert_eq!(tenants(&[]), Tenants::All);
+        assert_eq!(
+            tenants(&["--tenant", "all"]),
+            Tenants::One(TenantId::new("all"))
+        );
+        assert_eq!(
+            tenants(&["--tenant-id", "7"]),
+            Tenants::One(TenantId::new("7"))
+        );
+        let several = ["--tenant", "-7", "--tenant", "a,b"];
+        assert_eq!(tenants(&several), Tenants::Listed(ids(&["-7", "a,b"])));
+    }
+
+    #[test]
+    fn two_settings_about_tenants_in_one_place_are_refused() {
+        for second in ["--tenant-id", "--tenants", "--tenants-query"] {
+            let flags = ["--tenant", "7", second, "8"];
+            let refused = with_flags(&flags, &Environment::default()).unwrap_err();
+            let expected = format!("--tenant: cannot be used together with {second}");
+            assert_eq!(refused.to_string(), expected);
+        }
+        let refused = refusal([("METER_SYNC_TENANTS", "7"), ("METER_SYNC_TENANT_ID", "7")]);
+        for name in ["METER_SYNC_TENANTS", "METER_SYNC_TENANT_ID"] {
+            assert!(refused.message.contains(name), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_in_the_local_tables_name_is_filled_in_when_it_is_known() {
+        let pattern = ("METER_SYNC_LOCAL_TABLE", "site_{tenant}.Meter");
+        let one = load([pattern, ("METER_SYNC_TENANT_ID", "A.1")]).unwrap();
+        assert_eq!(one.mapping.local_table, "\"site_A.1\".meter");
+        assert_eq!(one.mapping.tenant, TenantId::new("A.1"));
+
+        let several = load([pattern, ("METER_SYNC_TENANTS", "7,8")]).unwrap();
+        assert_eq!(several.mapping.local_table, pattern.1);
+        let mapping = several
+            .mapping
+            .for_tenant(&TenantId::new("8").unwrap())
+            .unwrap();
+        assert_eq!(mapping.local_table, "site_8.meter");
+        assert_eq!(mapping.tenant, TenantId::new("8"));
+
+        let refused = refusal([pattern]);
+        assert!(refused.remedy.contains("METER_SYNC_TENANTS"), "{refused}");
+        let long = "x".repeat(60);
+        for tenants in ["METER_SYNC_TENANT_ID", "METER_SYNC_TENANTS"] {
+            let refused = refusal([pattern, (tenants, &long)]);
+            assert!(refused.message.starts_with(pattern.0), "{refused}");
+        }
+    }
+
+    #[test]
+    fn no_tenants_table_can_be_both_sides() {
+        let sides = [
+            ("METER_SYNC_REMOTE_URL", LOCAL),
+            ("METER_SYNC_LOCAL_URL", LOCAL),
+            ("METER_SYNC_LOCAL_TABLE", "meter_{tenant}"),
+            ("METER_SYNC_REMOTE_TABLE", "public.\"meter_8\""),
+        ];
+        let [remote, local, pattern, table] = sides;
+        for (tenants, is_taken) in [
+            (("METER_SYNC_TENANTS", "7,8"), false),
+            (("METER_SYNC_TENANT_ID", "8"), false),
+            (("METER_SYNC_TENANTS", "7,9"), true),
+            (("METER_SYNC_TENANTS", "all"), true),
+        ] {
+            let loaded = load([remote, local, pattern, table, tenants]);
+            assert_eq!(loaded.is_ok(), is_taken, "{tenants:?}");
+        }
     }
 }

@@ -9,19 +9,19 @@ use super::*;
 use crate::error::{ErrorCode, Failure};
 
 const REMOTE: &str = "postgres://u:hunter2@central.example/meters";
-const LOCAL: &str = "postgres://u:hunter2@localhost/site";
+pub(super) const LOCAL: &str = "postgres://u:hunter2@localhost/site";
 
-fn load<const N: usize>(variables: [(&str, &str); N]) -> Result<Config, ConfigError> {
+pub(super) fn load<const N: usize>(variables: [(&str, &str); N]) -> Result<Config, ConfigError> {
     Config::load_from(&Settings::default(), &Environment::from(variables))
 }
 
-fn refusal<const N: usize>(variables: [(&str, &str); N]) -> Failure {
+pub(super) fn refusal<const N: usize>(variables: [(&str, &str); N]) -> Failure {
     let failure = Failure::from(load(variables).unwrap_err());
     assert_eq!(failure.code, ErrorCode::ConfigInvalid, "{failure}");
     failure
 }
 
-fn file(text: &str) -> tempfile::NamedTempFile {
+pub(super) fn file(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
     file
@@ -166,6 +166,11 @@ fn what_cannot_be_used_is_refused_under_its_name() {
         ),
         ("METER_SYNC_REMOTE_URL_FILE", "postgres://u:hunter2@h/m"),
         ("METER_SYNC_LOCAL_URL", "hunter2"),
+        ("METER_SYNC_TENANTS", ","),
+        ("METER_SYNC_TENANTS_QUERY", "-- none"),
+        ("METER_SYNC_LOCAL_TABLE", "site-{tenant}"),
+        ("METER_SYNC_WORKERS", "0"),
+        ("METER_SYNC_WORKERS", "65"),
         ("METER_SYNC_COLUMNS", "a,a"),
         ("METER_SYNC_KEY", ","),
         ("METER_SYNC_SCHEDULE", "hourly"),

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
-use super::layers::items;
+use super::layers::Value;
 use super::watched_file::{self, WatchedFile};
+use crate::model::TenantId;
 
 /// The shortest secret that is accepted, in characters. 16 random characters cannot be guessed over HTTP.
 const SHORTEST_SECRET: usize = 16;
@@ -21,6 +22,8 @@ pub struct Token {
     pub name: Option<String>,
     /// Whether it allows requests for runs. Every token allows reading.
     pub may_trigger: bool,
+    /// The tenants that it allows these things for; `None` for all tenants.
+    pub tenants: Option<Vec<TenantId>>,
     /// When an access token (OAuth) expires; `None` for a token of the settings, which is valid until it is removed.
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -32,6 +35,7 @@ impl Token {
             secret,
             name: None,
             may_trigger,
+            tenants: None,
             expires_at: None,
         }
     }
@@ -49,6 +53,21 @@ impl Token {
             name: Some(name),
             ..self
         }
+    }
+
+    /// Limits the token to these tenants.
+    #[must_use]
+    pub fn for_tenants(self, tenants: Vec<TenantId>) -> Self {
+        Self {
+            tenants: Some(tenants),
+            ..self
+        }
+    }
+
+    /// Whether it allows anything for the tenant with this id.
+    pub fn allows_tenant(&self, id: &str) -> bool {
+        let tenants = self.tenants.as_ref();
+        tenants.is_none_or(|tenants| tenants.iter().any(|tenant| tenant.as_str() == id))
     }
 
     /// Sets the time at which the token expires.
@@ -76,6 +95,7 @@ impl std::fmt::Debug for Token {
         f.debug_struct("Token")
             .field("name", &self.name)
             .field("may_trigger", &self.may_trigger)
+            .field("tenants", &self.tenants)
             .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
     }
@@ -109,9 +129,10 @@ impl Tokens {
         self.now().is_empty()
     }
 
-    /// Whether this token is valid now.
+    /// Whether this token is valid now, for the same tenants.
     pub fn holds(&self, token: &Token) -> bool {
-        self.now().iter().any(|held| held.secret == token.secret)
+        let is_held = |held: &Token| held.secret == token.secret && held.tenants == token.tenants;
+        self.now().iter().any(is_held)
     }
 
     /// The tokens that are valid now. A changed file is read first. If it cannot be used, the former tokens stay valid.
@@ -135,17 +156,22 @@ impl Tokens {
 
 fn of_text(path: &Path) -> Result<Vec<Token>, String> {
     let text = watched_file::read(path).map_err(|error| error.to_string())?;
-    match parse(&items(&text.unwrap_or_default())) {
+    match read(&Value::Text(text.unwrap_or_default())) {
         Ok(list) if list.is_empty() => Err("it holds no token".to_owned()),
         read => read,
     }
 }
 
-/// Parses `read:SECRET` and `trigger:SECRET`, both also with a name, as in `trigger:ann:SECRET`. An error gives the
-/// number of the token and never its text.
-pub(super) fn parse(list: &[String]) -> Result<Vec<Token>, String> {
+/// Reads `read:SECRET` and `trigger:SECRET`, both also with a name, as in `trigger:ann:SECRET`, and with the tenants that
+/// the token is limited to, as in `trigger:ann@7,8:SECRET`. An error gives the number of the token and never its text.
+pub(super) fn read(value: &Value) -> Result<Vec<Token>, String> {
+    let texts = match value {
+        Value::Text(text) => split(text),
+        Value::List(list) => list.iter().map(String::as_str).collect(),
+    };
+    let texts = texts.into_iter().filter(|text| !text.trim().is_empty());
     let mut tokens: Vec<Token> = Vec::new();
-    for (text, number) in list.iter().zip(1..) {
+    for (text, number) in texts.zip(1..) {
         let token = parse_one(text).map_err(|why| format!("token {number} {why}"))?;
         if tokens.iter().any(|earlier| earlier.secret == token.secret) {
             return Err(format!("token {number} has the secret of an earlier one"));
@@ -153,6 +179,35 @@ pub(super) fn parse(list: &[String]) -> Result<Vec<Token>, String> {
         tokens.push(token);
     }
     Ok(tokens)
+}
+
+/// Splits a text at line ends, and at the commas that are not between the tenants of one token.
+fn split(text: &str) -> Vec<&str> {
+    let mut texts = Vec::new();
+    for mut line in text.lines() {
+        loop {
+            let secret = after_tenants(line).unwrap_or(line);
+            let Some((_, rest)) = secret.split_once(',') else {
+                break;
+            };
+            let (token, _) = line.split_at(line.len() - rest.len() - 1);
+            texts.push(token);
+            line = rest;
+        }
+        texts.push(line);
+    }
+    texts
+}
+
+/// Returns the secret of a first token that names tenants, with all that follows it; `None` if it names none. A secret
+/// may hold an `@`, too, so a scope before the next colon starts another token.
+fn after_tenants(text: &str) -> Option<&str> {
+    let (scope, rest) = text.split_once(':')?;
+    let (name, secret) = rest.split_once(':')?;
+    let (name, tenants) = name.split_once('@')?;
+    let is_scope = |text: &str| ["read", "trigger"].contains(&text.trim());
+    let starts_another = tenants.rsplit(',').next().is_some_and(is_scope);
+    (is_scope(scope) && !name.contains(',') && !starts_another).then_some(secret)
 }
 
 fn parse_one(text: &str) -> Result<Token, String> {
@@ -173,16 +228,28 @@ fn parse_one(text: &str) -> Result<Token, String> {
         return Err(format!("is shorter than {SHORTEST_SECRET} characters"));
     }
     let token = Token::new(secret.to_owned(), may_trigger);
-    match name {
-        None => Ok(token),
-        Some(name) if is_name(name) => Ok(token.named(name.to_owned())),
-        Some(_) => Err(format!(
+    let Some(name) = name else {
+        return Ok(token);
+    };
+    let (name, token) = match name.split_once('@') {
+        Some((name, tenants)) => (name.trim(), token.for_tenants(tenants_of(tenants)?)),
+        None => (name, token),
+    };
+    match is_name(name) {
+        true => Ok(token.named(name.to_owned())),
+        false => Err(format!(
             "has a name of something else than 1 to {LONGEST_NAME} letters, digits and . _ -"
         )),
     }
 }
 
-/// Whether a text can be the name of a token. `@` and `,` are kept free for naming the tenants of a token.
+fn tenants_of(text: &str) -> Result<Vec<TenantId>, String> {
+    let ids = text.split(',').map(|id| TenantId::new(id.trim()));
+    ids.collect::<Option<_>>()
+        .ok_or_else(|| "has no tenant behind the @ or a comma; write @7,8".to_owned())
+}
+
+/// Whether a text can be the name of a token.
 fn is_name(text: &str) -> bool {
     let is_plain = |c: char| c.is_alphanumeric() || ['.', '_', '-'].contains(&c);
     (1..=LONGEST_NAME).contains(&text.chars().count()) && text.chars().all(is_plain)
@@ -196,7 +263,7 @@ mod tests {
 
     fn parse_texts(texts: &[&str]) -> Result<Vec<Token>, String> {
         let list: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
-        parse(&list)
+        read(&Value::List(list))
     }
 
     #[test]
@@ -218,7 +285,10 @@ mod tests {
             "read:0123456789abcde",
             "read:0123456789 abcdef",
             "read:ann:0123456789abcde",
-            "read:ann@7:0123456789abcdef",
+            "read:@7:0123456789abcdef",
+            "read:ann@:0123456789abcdef",
+            "read:ann@7,:0123456789abcdef",
+            "read:ann@7:0123456789abcde",
             "read::0123456789abcdef",
         ] {
             assert!(
@@ -229,6 +299,56 @@ mod tests {
     }
 
     #[test]
+    fn a_token_may_be_limited_to_tenants() {
+        let text = "trigger:ann@7, acme:0123456789abcdef,read:bob@8:1123456789abcdef,,\nread:2123456789abcdef";
+        let tokens = read(&Value::Text(text.to_owned())).unwrap();
+        let allows = |id: &str| -> Vec<bool> {
+            tokens.iter().map(|token| token.allows_tenant(id)).collect()
+        };
+        assert_eq!(allows("7"), [true, false, true]);
+        assert_eq!(allows("acme"), [true, false, true]);
+        assert_eq!(allows("8"), [false, true, true]);
+        assert_eq!(allows("9"), [false, false, true]);
+        let secrets: Vec<_> = tokens.iter().map(Token::secret).collect();
+        let expected: [&[u8]; 3] = [
+            b"0123456789abcdef",
+            b"1123456789abcdef",
+            b"2123456789abcdef",
+        ];
+        assert_eq!(secrets, expected);
+    }
+
+    #[test]
+    fn an_at_sign_in_a_secret_names_no_tenants() {
+        for text in [
+            "read:p@0123456789abcdef,trigger:ann:1123456789abcdef",
+            "read:ann:p@0123456789abcdef,trigger:1123456789abcdef",
+        ] {
+            let tokens = read(&Value::Text(text.to_owned())).unwrap();
+            assert_eq!(tokens.len(), 2, "{text}");
+            assert!(tokens.iter().all(|token| token.tenants.is_none()), "{text}");
+        }
+        for text in [
+            "read:p@0123456789abcdef,1123456789abcdef",
+            "read:0123456789abcdef,ann@7:1123456789abcdef",
+        ] {
+            let problem = read(&Value::Text(text.to_owned())).unwrap_err();
+            assert!(problem.starts_with("token 2 does not start"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_limited_anew_is_no_longer_held() {
+        let tokens = parse_texts(&["read:ann@7:0123456789abcdef"]).unwrap();
+        let [token] = tokens.as_slice() else {
+            panic!("one token");
+        };
+        let held = Tokens::new(tokens.clone());
+        assert!(held.holds(token));
+        assert!(!held.holds(&Token::new("0123456789abcdef".to_owned(), false)));
+    }
+
+    #[test]
     fn a_secret_belongs_to_one_token() {
         let twice = ["read:ann:0123456789abcdef", "trigger:bob:0123456789abcdef"];
         assert!(parse_texts(&twice).unwrap_err().starts_with("token 2 "));
@@ -236,7 +356,7 @@ mod tests {
 
     quickcheck! {
         fn nothing_shows_a_token(before: String, after: String) -> bool {
-            let shown = match parse(&[format!("{before}hunter2{after}")]) {
+            let shown = match parse_texts(&[&format!("{before}hunter2{after}")]) {
                 Ok(tokens) => format!("{tokens:?}"),
                 Err(error) => error,
             };

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 pub use pair::Pair;
 
 use crate::app::{App, cannot_listen};
-use crate::config::{Config, Endpoint, Mapping, OnDrift, Setting, Settings, Source};
+use crate::config::{Config, Endpoint, Mapping, OnDrift, Setting, Settings, Source, Tenants};
 use crate::embedded::{self, Binaries, EmbeddedError};
 use crate::error::Failure;
 use crate::mirrors::run::report::RunReport;
@@ -189,6 +189,7 @@ fn config(settings: &Settings) -> Result<Config, Failure> {
     Ok(Config {
         remote: None,
         local: None,
+        tenants: Tenants::One(None),
         mapping: Mapping {
             tenant: None,
             source: Source::Table("meter".to_owned()),
@@ -224,12 +225,15 @@ mod tests {
         let settings = Settings::default()
             .with(Setting::RemoteUrlFile, "/nowhere")
             .with(Setting::LocalUrl, "postgres://elsewhere/site")
-            .with(Setting::TenantId, "8")
+            .with(Setting::Tenants, "8,9")
+            .with(Setting::LocalTable, "meter_{tenant}")
             .with(Setting::RemoteQuery, "select 1")
             .with(Setting::Schedule, "off");
         let config = config(&settings).expect("settings");
         assert!(config.remote.is_none() && config.local.is_none());
+        assert_eq!(config.tenants, Tenants::One(None));
         assert_eq!(config.mapping.tenant, None);
+        assert_eq!(config.mapping.local_table, "meter");
         assert_eq!(config.mapping.source, Source::Table("meter".to_owned()));
         assert!(config.schedule.is_none(), "other settings hold");
     }

@@ -79,8 +79,7 @@ async fn each_setting_is_listed_with_its_value_and_where_that_came_from() {
 async fn of_a_secret_only_what_is_none_is_listed() {
     let (_url, path) = file("postgres://site:hunter2@localhost:5433/site\n");
     let remote = "postgres://u:hunter2@central.example/meters?sslmode=require";
-    let tokens =
-        "read:hunter2hunter2hunter2,trigger:hunter2hunter2hunter3,read:hunter2hunter2hunter4";
+    let tokens = "read:hunter2hunter2hunter2,trigger:ann@7,8:hunter2hunter2hunter3,read:hunter2hunter2hunter4";
     let more = [
         (Setting::RemoteUrl, remote),
         (Setting::LocalUrlFile, path.as_str()),
@@ -89,7 +88,7 @@ async fn of_a_secret_only_what_is_none_is_listed() {
     let settings = listed(&["config", "--json"], &more).await;
     let remote = "user=u host=central.example dbname=meters sslmode=require";
     let local = "user=site host=localhost port=5433 dbname=site";
-    let tokens = "3 tokens: read, trigger, read";
+    let tokens = "3 tokens: read, trigger:ann@7,8, read";
     for (key, value, place) in [
         ("remote_url", remote, "METER_SYNC_REMOTE_URL"),
         ("local_url_file", path.as_str(), "METER_SYNC_LOCAL_URL_FILE"),

@@ -44,6 +44,9 @@ const VALUES: &[&str] = &[
     "meters.example.com",
     "central.meter",
     "meter",
+    "meter_{tenant}",
+    "7,acme",
+    "all",
     "id",
     "id, meter_element_id",
     "select * from meter",
@@ -54,6 +57,7 @@ const SECRETS: &[&str] = &[
     "postgres://u:hunter2@db.example/meters?sslmode=disable",
     "host=/run/pg dbname=site user=u password='hunter2 x'",
     "trigger:ann:hunter2hunter2hunter2",
+    "trigger:ann@7,8:hunter2hunter2hunter2,read:bob@9:0123456789abcdef",
     "read:hunter2hunter2hunter2,trigger:0123456789abcdef",
 ];
 
