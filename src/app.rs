@@ -66,7 +66,7 @@ impl App {
         let upkeep = telemetry::upkeep(recorder.clone(), self.shutdown.token());
         self.shutdown.tasks().spawn(upkeep);
         let router = router(&self.mirrors, mcp, recorder, &self.shutdown);
-        self.start_schedule();
+        self.start_tasks();
         tracing::info!(%address, "serving MCP at /mcp, the page at / and REST");
         let stop = self.shutdown.token().drop_guard();
         let served = async {
@@ -81,20 +81,25 @@ impl App {
 
     /// Serves MCP on standard input and output, and follows the schedule, until the client disconnects.
     pub async fn stdio(self) -> anyhow::Result<()> {
-        self.start_schedule();
+        self.start_tasks();
         let server = mcp::Server::new(self.mirrors.clone());
         let served = mcp::stdio::serve(server, self.shutdown.token()).await;
         self.shutdown.finish().await;
         served.context("serve MCP on standard input and output")
     }
 
-    fn start_schedule(&self) {
+    /// Starts the tasks that need no request: the schedule, and with several mirrors the observer of their states.
+    fn start_tasks(&self) {
         let config = self.mirrors.config();
+        if !config.tenants.is_one() {
+            let observer = self.mirrors.clone().observe(self.shutdown.token());
+            self.shutdown.tasks().spawn(observer);
+        }
         if let Some(line) = config.schedule.clone() {
             let slots = schedule::run(
                 line,
                 Pace::new(config.jitter),
-                self.mirror().clone(),
+                self.mirrors.clone(),
                 self.shutdown.token(),
             );
             self.shutdown.tasks().spawn(slots);

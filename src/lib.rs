@@ -21,5 +21,6 @@ mod printable;
 mod rest;
 pub mod schedule;
 pub mod shutdown;
+pub mod store;
 pub mod telemetry;
 pub mod trace;

@@ -42,9 +42,11 @@ pub(crate) use remedy::failure;
 pub use scope::Scope;
 use scope::Scoped;
 pub(crate) use scope::try_tenant;
+pub use sweep::{Swept, sweep};
 
 mod relations;
 mod scope;
+mod sweep;
 
 mod apply;
 mod brake;

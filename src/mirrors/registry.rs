@@ -172,11 +172,7 @@ impl Mirrors {
 
     fn create(&self, given: &TenantId) -> Result<Mirror, Failure> {
         let mapping = self.process.config.mapping.for_tenant(given);
-        let mapping = mapping.map_err(|problem| {
-            let message = format!("The local table of tenant {given} has no name: {problem}.");
-            Failure::new(ErrorCode::ConfigInvalid, message)
-                .with_remedy("Correct METER_SYNC_LOCAL_TABLE, or leave this tenant out.")
-        })?;
+        let mapping = mapping.map_err(Failure::from)?;
         Ok(Mirror::new(Arc::clone(&self.process), mapping))
     }
 

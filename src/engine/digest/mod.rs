@@ -34,10 +34,10 @@ mod watermark;
 mod buckets;
 mod compare;
 mod contents;
-mod cursor;
+pub(super) mod cursor;
 mod rows;
 pub mod sums;
-mod versions;
+pub(super) mod versions;
 
 /// Where the sides can differ.
 #[derive(Debug)]

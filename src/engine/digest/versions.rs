@@ -177,7 +177,7 @@ async fn total<S: Side>(
     row: &str,
     (from, filter): (&str, &str),
 ) -> Result<Option<Total>, DbError> {
-    let version = version(&format!("{row}.ctid"), &format!("{row}.xmin"));
+    let version = row_version(row);
     let sql = format!(
         "-- sum up the versions
 savepoint {SAVEPOINT};
@@ -215,6 +215,11 @@ join {table} l on {same_key} and {local_filter}"
     );
     let found = local.query_one(&sql, &[]).await?;
     Ok((found.get(0), found.get(1)))
+}
+
+/// A `bigint` expression: the hash of the version of a row of a table; null for no row.
+pub(in crate::engine) fn row_version(row: &str) -> String {
+    version(&format!("{row}.ctid"), &format!("{row}.xmin"))
 }
 
 /// A `bigint` expression: the hash of a place and a transaction. The transaction enters as its distance from the
