@@ -22,9 +22,9 @@
 use crate::db::catalog::Column;
 use crate::db::quote;
 
+use crate::engine::Relations;
 use crate::engine::read::convert::has_interval_fields;
 use crate::engine::read::copy_format;
-use crate::engine::scope::Scoped;
 
 /// How rows are hashed in one run.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +83,7 @@ impl Hasher {
     /// A `bigint` expression: the hash of the columns of a row for which `is_in` holds.
     pub(super) fn hash(
         self,
-        relations: &Scoped,
+        relations: &Relations,
         row: RowSide,
         is_in: impl Fn(&Column) -> bool,
     ) -> String {
@@ -237,7 +237,7 @@ impl Kind {
 /// The value of a column as the local table would store it, from a row of either side. Returns its text instead if
 /// storing the value may take a cast and `casts` is false.
 fn value(
-    relations: &Scoped,
+    relations: &Relations,
     row: RowSide,
     (there, here): (&Column, &Column),
     casts: bool,

@@ -7,8 +7,8 @@ use crate::db::{Local, Remote, Tx, both, quote};
 use crate::model::RunId;
 
 use super::drift::Offered;
-use super::scope::{Scope, Scoped, try_tenant};
-use super::{Job, SyncError};
+use super::scope::try_tenant;
+use super::{Job, Scope, SyncError};
 use missing::{lacks, made_there};
 use refusals::{is_one_database, local_table, refuse_occupied};
 use remote_side::RemoteSide;
@@ -135,7 +135,7 @@ pub(super) async fn resolve(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     job: &Job<'_>,
-) -> Result<Scoped, SyncError> {
+) -> Result<(Relations, Scope), SyncError> {
     locks::hold_local_table(local, &job.mapping.local_table).await?;
     let (relations, here) = look(remote, local, job.mapping, job.run_id).await?;
     let scope = Scope::of(&relations, job.tenant);
@@ -147,7 +147,7 @@ pub(super) async fn resolve(
     if relations.local_tenant.is_none() {
         refuse_occupied(&here, job)?;
     }
-    Ok(Scoped { relations, scope })
+    Ok((relations, scope))
 }
 
 /// Finds the relations and the local table without locking the table, as a check does. The id `mark` serves to find

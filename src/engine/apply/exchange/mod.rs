@@ -13,8 +13,8 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 use super::deferred;
 use super::release::{self, ReleasedValues};
 use super::try_rows::{self, RowStatement, Rows, Tried};
+use crate::engine::RunContext;
 use crate::engine::plan::Step;
-use crate::engine::{Job, scope::Scoped};
 use park::Parked;
 
 pub(super) mod exchange_rings;
@@ -36,19 +36,17 @@ pub(in crate::engine) type Bad = Vec<(i64, RowFault)>;
 /// Writes the updates except those at fault, of which at most `limit` are allowed. `prepare` and the result are as in
 /// [`try_rows::all_but_the_bad`].
 pub(in crate::engine) async fn write(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     (rows, limit, released): (Rows, usize, &mut ReleasedValues),
     (prepare, write): (&str, &RowStatement),
 ) -> Result<Result<Bad, Box<RowFault>>, DbError> {
     let mut out: Bad = Vec::new();
-    local.batch(prepare).await?;
+    run.local.batch(prepare).await?;
     for _ in 0..ATTEMPTS {
         let left = limit.saturating_sub(out.len());
         let mut given_up = released.clone();
         let left_out = (rows, left, &out, &mut given_up);
-        match attempt(local, relations, job, left_out, (prepare, write)).await? {
+        match attempt(run, left_out, (prepare, write)).await? {
             Attempt::Done(bad) => {
                 *released = given_up;
                 out.extend(bad);
@@ -64,13 +62,13 @@ pub(in crate::engine) async fn write(
         }
     }
     let mut ranges = without(rows, &out);
-    if out.is_empty() && !relations.has_foreign_keys_acting_on_update {
+    if out.is_empty() && !run.relations.has_foreign_keys_acting_on_update {
         // The whole set was already tried by the caller.
         let (low, high) = rows.halves();
         ranges = vec![low, high];
     }
     let left = limit.saturating_sub(out.len());
-    let found = try_rows::all_but_the_bad(local, ranges, left, prepare, write).await?;
+    let found = try_rows::all_but_the_bad(run.local, ranges, left, prepare, write).await?;
     Ok(found.map(|bad| {
         out.extend(bad);
         out
@@ -91,15 +89,14 @@ enum Attempt {
 }
 
 async fn attempt(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     (rows, left, out, released): (Rows, usize, &Bad, &mut ReleasedValues),
     (prepare, write): (&str, &RowStatement),
 ) -> Result<Attempt, DbError> {
+    let local = run.local;
     local.savepoint("exchange").await?;
     let left_out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
-    match park::park(local, relations, job, &left_out).await? {
+    match park::park(run, &left_out).await? {
         Parked::Nobody => {
             local.back_to("exchange").await?;
             return Ok(Attempt::NoUse);
@@ -117,18 +114,18 @@ async fn attempt(
         Ok(bad) => bad,
         Err(fault) => return Ok(Attempt::TooMany(fault)),
     };
-    take_what_is_freed(local, relations, job, (&mut bad, released), write).await?;
+    take_what_is_freed(run, (&mut bad, released), write).await?;
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     if !park::are_any_parked(local, &numbers).await? {
-        match try_rows::attempt(local, referencing_rows::finish(local, relations)).await? {
+        match try_rows::attempt(local, referencing_rows::finish(run)).await? {
             Tried::Written => {
                 local.release("exchange").await?;
                 return Ok(Attempt::Done(bad));
             }
             Tried::NotWritten(fault) => {
                 let found = match fault.is_collision() {
-                    true => deferred::colliding(local, relations).await?,
-                    false => referred_values::missing(local, relations, &fault).await?,
+                    true => deferred::colliding(run).await?,
+                    false => referred_values::missing(run, &fault).await?,
                 };
                 bad.extend(found.into_iter().filter(|(n, _)| !numbers.contains(n)));
             }
@@ -144,20 +141,20 @@ async fn attempt(
 /// Releases values of meters missing on the remote that nothing refers to any more. If there are any, retries the rows
 /// of `bad`; those that still cannot be written stay in it.
 async fn take_what_is_freed(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     (bad, released): (&mut Bad, &mut ReleasedValues),
     write: &RowStatement,
 ) -> Result<(), DbError> {
     if !bad.iter().any(|(_, fault)| fault.is_collision())
-        || release::release(local, relations, job, Step::Change, released).await? == 0
+        || release::release(run, Step::Change, released).await? == 0
     {
         return Ok(());
     }
     for (n, fault) in std::mem::take(bad) {
         let row = Rows { first: n, last: n };
-        if let Tried::NotWritten(_) = try_rows::attempt(local, write.run(local, row)).await? {
+        if let Tried::NotWritten(_) =
+            try_rows::attempt(run.local, write.run(run.local, row)).await?
+        {
             bad.push((n, fault));
         }
     }
