@@ -132,16 +132,16 @@ impl Mirrors {
             return Err(self.unconfigured());
         };
         match self.look(remote, local, &candidates).await {
-            Ok(Some(swept)) => {
+            Ok(swept) => {
                 self.publish_remote(None);
                 counts.remote_bytes += swept.remote_bytes;
-                let looked = candidates.into_iter().zip(swept.is_unchanged);
-                let changed = looked.filter(|(_, is_unchanged)| !is_unchanged);
+                let looked = candidates.into_iter().zip(swept.is_equal);
+                let changed = looked.filter(|(_, is_equal)| !is_equal);
                 due.extend(changed.map(|(known, _)| known.mirror));
                 counts.unchanged = counts.mirrors - count(due.len());
             }
-            // The tables cannot be looked at in this way, or were rewritten meanwhile. The runs tell.
-            Ok(None) | Err(SyncError::Rewritten(_)) => {
+            // A table was rewritten meanwhile. The runs tell.
+            Err(SyncError::Rewritten(_)) => {
                 due.extend(candidates.into_iter().map(|known| known.mirror));
             }
             Err(error) => {
@@ -162,14 +162,13 @@ impl Mirrors {
         }
     }
 
-    /// Looks which of the mirrors are unchanged, and notes when for those that are. Returns `None` if that cannot be
-    /// told.
+    /// Looks which of the mirrors are unchanged, and notes when for those that are.
     async fn look(
         &self,
         remote: &Database<Remote>,
         local: &Database<Local>,
         candidates: &[KnownMirror],
-    ) -> Result<Option<engine::Swept>, SyncError> {
+    ) -> Result<engine::Swept, SyncError> {
         let mapping = &self.config().mapping;
         let tenants: Vec<TenantId> = candidates
             .iter()
@@ -187,17 +186,15 @@ impl Mirrors {
         let snapshot = there.snapshot("sweep", &locks).await?;
         let swept = engine::sweep(snapshot, &tx, mapping, &tenants).await;
         there.discard();
-        let Some(swept) = swept? else {
-            return Ok(None);
-        };
-        let unchanged = candidates.iter().zip(&swept.is_unchanged);
-        let unchanged = unchanged.filter(|(_, is_unchanged)| **is_unchanged);
+        let swept = swept?;
+        let unchanged = candidates.iter().zip(&swept.is_equal);
+        let unchanged = unchanged.filter(|(_, is_equal)| **is_equal);
         let ids: Vec<String> = unchanged
             .map(|(known, _)| known.id.as_str().to_owned())
             .collect();
         checks::mark(&tx, &table, &ids, at).await?;
         tx.commit().await?;
-        Ok(Some(swept))
+        Ok(swept)
     }
 
     /// Runs these mirrors, a few at a time, and counts how their runs ended.

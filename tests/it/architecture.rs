@@ -14,10 +14,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("printable", &[]),
     ("config", &["error", "model", "clock"]),
     ("db", &["config", "error", "model", "clock"]),
+    ("store", &["db", "error", "model"]),
     ("engine", &["db", "config", "error", "model"]),
     (
         "mirrors",
-        &["engine", "db", "config", "error", "model", "clock", "trace"],
+        &[
+            "engine", "store", "db", "config", "error", "model", "clock", "trace",
+        ],
     ),
     (
         "schedule",

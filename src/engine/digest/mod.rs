@@ -27,8 +27,8 @@ pub(super) use tombstones::condition as is_remembered_as_gone;
 use versions::VersionVerdict;
 pub(super) use versions::Versions;
 
-mod row_hash;
-mod tombstones;
+pub(super) mod row_hash;
+pub(super) mod tombstones;
 mod watermark;
 
 mod buckets;

@@ -28,25 +28,25 @@ use crate::engine::read::copy_format;
 
 /// How rows are hashed in one run.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Hasher {
+pub(in crate::engine) struct Hasher {
     /// Differs in each run, so that rows whose hashes collide by chance do not collide again.
-    pub(super) seed: u64,
+    pub(in crate::engine) seed: u64,
     /// How many bits of the hash are kept.
-    pub(super) bits: u32,
-    pub(super) mode: HashMode,
+    pub(in crate::engine) bits: u32,
+    pub(in crate::engine) mode: HashMode,
 }
 
 /// Which function hashes, and whether remote values are cast first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct HashMode {
-    pub(super) function: HashFunction,
+pub(in crate::engine) struct HashMode {
+    pub(in crate::engine) function: HashFunction,
     /// Whether a remote value of another type is cast to the local type. If not, the texts are compared.
-    pub(super) casts: bool,
+    pub(in crate::engine) casts: bool,
 }
 
 impl HashMode {
     /// The cheapest mode, which is tried first.
-    pub(super) const USUAL: Self = Self {
+    pub(in crate::engine) const USUAL: Self = Self {
         function: HashFunction::Server,
         casts: true,
     };
@@ -54,7 +54,7 @@ impl HashMode {
 
 /// Which function makes the hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HashFunction {
+pub(in crate::engine) enum HashFunction {
     /// Postgres's own hash functions, where both servers have the same ones.
     Server,
     /// The first 64 bits of a SHA-256 of the row's text in UTF-8. It is the same on all servers, and several times
@@ -64,7 +64,7 @@ pub(super) enum HashFunction {
 
 /// The side whose row an expression is for, which decides the row's alias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RowSide {
+pub(in crate::engine) enum RowSide {
     /// A remote row, with the alias `r`.
     Remote,
     /// A local row, with the alias `l`.
@@ -73,7 +73,7 @@ pub(super) enum RowSide {
 
 /// An SQL array that differs between two servers that hash differently, because of their version, their byte order or
 /// the encoding of their texts.
-pub(super) const PROBE: &str = "array[pg_catalog.hashtextextended('meter' collate pg_catalog.\"C\", 1), pg_catalog.hashint4extended(1, 2), \
+pub(in crate::engine) const PROBE: &str = "array[pg_catalog.hashtextextended('meter' collate pg_catalog.\"C\", 1), pg_catalog.hashint4extended(1, 2), \
      pg_catalog.hashfloat8extended(0.5, 3), pg_catalog.hashinetextended('10.0.0.1', 4), \
      pg_catalog.uuid_hash_extended('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 5), \
      pg_catalog.hash_array_extended(array['\\x6d65746572'::bytea], 6), \
@@ -81,7 +81,7 @@ pub(super) const PROBE: &str = "array[pg_catalog.hashtextextended('meter' collat
 
 impl Hasher {
     /// A `bigint` expression: the hash of the columns of a row for which `is_in` holds.
-    pub(super) fn hash(
+    pub(in crate::engine) fn hash(
         self,
         relations: &Relations,
         row: RowSide,
@@ -116,7 +116,7 @@ impl Hasher {
     }
 
     /// A `bigint` expression: the hash of a pair of numbers.
-    pub(super) fn pair(self, a: &str, b: &str) -> String {
+    pub(in crate::engine) fn pair(self, a: &str, b: &str) -> String {
         match self.mode.function {
             HashFunction::Server => format!("pg_catalog.hashint4extended({a}, {b})"),
             HashFunction::Portable => portable(&format!("pg_catalog.concat({a}, ' ', {b})")),

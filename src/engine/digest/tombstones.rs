@@ -85,7 +85,7 @@ fn of(run: &RunContext<'_>) -> String {
 }
 
 /// The hash of a local row's key that is stored as its tombstone. It is the same in every run.
-fn key_hash(relations: &Relations) -> String {
+pub(in crate::engine) fn key_hash(relations: &Relations) -> String {
     let hasher = Hasher {
         seed: 0,
         bits: 64,
