@@ -280,7 +280,7 @@ fn the_files_that_the_map_names_exist() {
 #[test]
 fn what_is_sent_to_a_database_is_ascii() {
     let mut sources = Vec::new();
-    for folder in ["db", "engine", "mirrors", "check"] {
+    for folder in ["db", "store", "engine", "mirrors", "check"] {
         rust_files(&source().join(folder), &mut sources);
     }
     let mut migrations = Vec::new();
