@@ -9,7 +9,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::app::App;
 use crate::config::{Config, Environment, LogSettings, Settings};
-use crate::db::{Database, migrations};
+use crate::db::Database;
 use crate::error::Failure;
 use crate::mcp::manifest::manifest;
 use crate::mirrors::RUN_ENDED;
@@ -43,6 +43,7 @@ const DEMO_STEP: &str = match cfg!(feature = "demo") {
     true => "\n  meter-sync demo                 see it work, with databases of its own",
     false => "",
 };
+use crate::store::migrations;
 
 const MORE: &str = "
   meter-sync check                with METER_SYNC_REMOTE_URL and METER_SYNC_LOCAL_URL set

@@ -37,7 +37,6 @@ pub mod exclusive;
 pub(crate) mod family;
 pub mod foreign_key_chains;
 pub mod json;
-pub mod migrations;
 mod moment;
 pub mod param;
 pub mod quote;

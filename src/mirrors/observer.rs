@@ -16,9 +16,10 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::db::{Connection, Local, Moment, Tx, migrations};
+use crate::db::{Connection, Local, Moment, Tx};
 use crate::error::Failure;
 use crate::store::checks::{self, MirrorKey};
+use crate::store::migrations;
 use crate::store::sweeps::{self, SweepRecord};
 
 use super::local_table;

@@ -10,8 +10,9 @@ use tokio_postgres::Row;
 
 use crate::clock::set_back;
 use crate::db::param::Param;
-use crate::db::{Database, DbError, Local, Tx, migrations, param};
+use crate::db::{Database, DbError, Local, Tx, param};
 use crate::error::Failure;
+use crate::store::migrations;
 
 use super::local_table::{self, LocalTable, Scope};
 use super::run::{lock, log};

@@ -11,11 +11,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 
-use crate::db::{Database, DbError, Local, Remote, Tx, migrations, param};
+use crate::db::{Database, DbError, Local, Remote, Tx, param};
 use crate::engine::{self, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{RunId, TenantId};
 use crate::store::checks;
+use crate::store::migrations;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord};
 
 use super::registry::{KnownMirror, Mirrors};

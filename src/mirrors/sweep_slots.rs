@@ -10,8 +10,9 @@ use futures_util::future::Either;
 
 use crate::clock::set_back;
 use crate::db::param::Param;
-use crate::db::{DbError, Local, Tx, migrations, param};
+use crate::db::{DbError, Local, Tx, param};
 use crate::error::Failure;
+use crate::store::migrations;
 
 use super::Mirrors;
 use super::slot_claims::{self, Claim};

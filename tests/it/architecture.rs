@@ -41,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "check",
         &[
-            "mirrors", "engine", "db", "config", "error", "model", "clock",
+            "mirrors", "engine", "store", "db", "config", "error", "model", "clock",
         ],
     ),
     (
@@ -118,6 +118,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "check",
             "mcp",
             "mirrors",
+            "store",
             "db",
             "config",
             "shutdown",
@@ -284,7 +285,7 @@ fn what_is_sent_to_a_database_is_ascii() {
         rust_files(&source().join(folder), &mut sources);
     }
     let mut migrations = Vec::new();
-    files(&source().join("db/migrations"), "sql", &mut migrations);
+    files(&source().join("store/migrations"), "sql", &mut migrations);
     assert!(!migrations.is_empty());
     let mut odd = Vec::new();
     for file in sources.iter().chain(&migrations) {
