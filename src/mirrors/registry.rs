@@ -32,7 +32,15 @@ enum Kept {
     /// One. Requests need not name its tenant.
     One(Mirror),
     /// Any number, as they were last read.
-    Many(RwLock<Arc<[KnownMirror]>>),
+    Many(RwLock<Known>),
+}
+
+/// What was last read of the tenants.
+#[derive(Debug, Default)]
+struct Known {
+    mirrors: Arc<[KnownMirror]>,
+    /// Why tenants have no mirror.
+    refused: Vec<Failure>,
 }
 
 /// One mirror of several.
@@ -136,7 +144,7 @@ impl Mirrors {
     async fn read_again(
         &self,
         tx: &Tx<'_, Local>,
-        kept: &RwLock<Arc<[KnownMirror]>>,
+        kept: &RwLock<Known>,
     ) -> Result<Arc<[KnownMirror]>, Failure> {
         let Config {
             tenants: named,
@@ -144,36 +152,50 @@ impl Mirrors {
             ..
         } = &self.process.config;
         let rows = tenants::all(tx, named, mapping).await?;
-        let all = self.with_rows(&current(kept), rows)?;
-        *kept.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&all);
-        Ok(all)
+        let mut known = kept.write().unwrap_or_else(PoisonError::into_inner);
+        *known = self.with_rows(&known, rows);
+        Ok(Arc::clone(&known.mirrors))
     }
 
-    /// The mirrors of these tenants. A mirror that is known already is kept, with its run in progress.
-    fn with_rows(
-        &self,
-        known: &[KnownMirror],
-        rows: Vec<TenantRow>,
-    ) -> Result<Arc<[KnownMirror]>, Failure> {
-        let known: BTreeMap<&str, &Mirror> = known
+    /// The mirrors of these tenants. A mirror that is known already is kept, with its run in progress. A tenant whose local
+    /// table can have no name is left out, and told of in `refused`.
+    fn with_rows(&self, known: &Known, rows: Vec<TenantRow>) -> Known {
+        let old: BTreeMap<&str, &Mirror> = known
+            .mirrors
             .iter()
             .map(|known| (known.id.as_str(), &known.mirror))
             .collect();
-        rows.into_iter()
-            .map(|TenantRow { id, given, name }| {
-                let mirror = match known.get(id.as_str()) {
+        let mut refused = Vec::new();
+        let mirrors = rows
+            .into_iter()
+            .filter_map(|TenantRow { id, given, name }| {
+                let mirror = match old.get(id.as_str()) {
                     Some(mirror) => (*mirror).clone(),
-                    None => self.create(&given)?,
+                    None => match self.process.config.mapping.for_tenant(&given) {
+                        Ok(mapping) => Mirror::new(Arc::clone(&self.process), mapping),
+                        Err(error) => {
+                            refused.push(Failure::from(error));
+                            return None;
+                        }
+                    },
                 };
-                Ok(KnownMirror { id, name, mirror })
-            })
-            .collect()
+                Some(KnownMirror { id, name, mirror })
+            });
+        Known {
+            mirrors: mirrors.collect(),
+            refused,
+        }
     }
 
-    fn create(&self, given: &TenantId) -> Result<Mirror, Failure> {
-        let mapping = self.process.config.mapping.for_tenant(given);
-        let mapping = mapping.map_err(Failure::from)?;
-        Ok(Mirror::new(Arc::clone(&self.process), mapping))
+    /// Why tenants that the settings name have no mirror.
+    pub(super) fn refused(&self) -> Vec<Failure> {
+        match &*self.kept {
+            Kept::One(_) => Vec::new(),
+            Kept::Many(kept) => {
+                let known = kept.read().unwrap_or_else(PoisonError::into_inner);
+                known.refused.clone()
+            }
+        }
     }
 
     async fn required(&self) -> Failure {
@@ -197,8 +219,9 @@ impl KnownMirror {
     }
 }
 
-fn current(kept: &RwLock<Arc<[KnownMirror]>>) -> Arc<[KnownMirror]> {
-    Arc::clone(&kept.read().unwrap_or_else(PoisonError::into_inner))
+fn current(kept: &RwLock<Known>) -> Arc<[KnownMirror]> {
+    let known = kept.read().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(&known.mirrors)
 }
 
 /// The mirror of the tenant: by its id as it is written or, if there is none, by another spelling of the same id.

@@ -46,7 +46,12 @@ impl Mirrors {
         };
         let failure = published.failure.as_ref();
         let failure = failure.or_else(|| published.last_sweep.as_ref()?.error.as_ref());
-        let health = worst(&by_health, failure, self.is_configured());
+        let refused = self.refused();
+        let health = worst(
+            &by_health,
+            failure.or(refused.first()),
+            self.is_configured(),
+        );
         let schedule = config.schedule.as_ref();
         let waiting = *self.process.waiting_until.borrow();
         Status {
@@ -79,7 +84,7 @@ impl Mirrors {
             history: Vec::new(),
             changes: None,
             rejected: None,
-            warnings: failure.into_iter().map(warning).collect(),
+            warnings: failure.into_iter().chain(&refused).map(warning).collect(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Many tenants in one process: which mirrors there are, sweeps over them, and their states.
 
 mod mirrors;
+mod slots;
 mod sweeps;
 
 use meter_sync::config::{Setting, Settings};
