@@ -21,16 +21,26 @@ pub(super) async fn load(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
 ) -> Result<Option<Synced>, SyncError> {
+    if !run.relations.takes_copies || !is_empty(run).await? {
+        return Ok(None);
+    }
+    let loaded = run.local.attempt("load", relay_all(remote, run));
+    Ok(loaded.await?.ok())
+}
+
+/// Why a load is undone: the local table may change what is copied, or another session has inserted meters meanwhile.
+struct NotLoaded;
+
+async fn relay_all(
+    remote: &Tx<'_, Remote>,
+    run: &RunContext<'_>,
+) -> Result<Result<Synced, NotLoaded>, SyncError> {
     let RunContext {
         local,
         relations,
         job,
         ..
     } = *run;
-    if !relations.takes_copies || !is_empty(run).await? {
-        return Ok(None);
-    }
-    local.savepoint("load").await?;
     local.hold_rows().await?;
     let may_load = match relations.stores_rows_unchanged {
         true => locks::stores_rows_unchanged(local, relations).await?,
@@ -38,7 +48,7 @@ pub(super) async fn load(
         false => relations.has_foreign_keys_acting_on_update,
     };
     if !may_load {
-        return Ok(None);
+        return Ok(Err(NotLoaded));
     }
     // A constraint that is checked only at commit could not be traced to a row.
     local.batch(try_rows::CHECK).await?;
@@ -52,10 +62,8 @@ pub(super) async fn load(
     }
     let mut synced = Synced::default();
     if relayed.left.rows > 0 {
-        let brought = bring_in(run, (relayed.left, loaded)).await?;
-        let Some(brought) = brought else {
-            local.back_to("load").await?;
-            return Ok(None);
+        let Ok(brought) = bring_in(run, relayed.left, loaded).await? else {
+            return Ok(Err(NotLoaded));
         };
         synced = brought;
     }
@@ -70,22 +78,22 @@ pub(super) async fn load(
         };
         record::load(run, rows).await?;
     }
-    Ok(Some(synced))
+    Ok(Ok(synced))
 }
 
-/// Inserts the rows that the COPY did not take, except those at fault. Returns `None` if another session has
-/// inserted meters meanwhile.
+/// Inserts the rows that the COPY did not take, except those at fault. `loaded` is how many it took.
 async fn bring_in(
     run: &RunContext<'_>,
-    (left, loaded): (Leftover, i64),
-) -> Result<Option<Synced>, SyncError> {
+    left: Leftover,
+    loaded: i64,
+) -> Result<Result<Synced, NotLoaded>, SyncError> {
     enter(run.observer, Phase::Plan);
     let rows = left.rows;
     let converted = left.converted();
     let staged = read::settle(run, (rows, converted)).await?;
     let twice = loaded_twice(run).await?;
     if !twice.is_empty() && count(run).await? > loaded {
-        return Ok(None);
+        return Ok(Err(NotLoaded));
     }
     read::refuse_keys(run.job.tenant, &twice)?;
     // Meters that are loaded already need no comparison, and no meter is to be deactivated.
@@ -94,7 +102,7 @@ async fn bring_in(
     enter(run.observer, Phase::Apply);
     // The caller records these changes together with the loaded meters.
     record::no_changes(run.local).await?;
-    Ok(Some(apply::apply(run, plan, staged).await?))
+    Ok(Ok(apply::apply(run, plan, staged).await?))
 }
 
 /// Finds keys of rows that the COPY did not take but that are in the local table by now. If only this run inserted

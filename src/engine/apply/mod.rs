@@ -108,21 +108,18 @@ async fn exchanged(
     rows: Rows,
     released: &mut ReleasedValues,
 ) -> Result<bool, DbError> {
-    let local = run.local;
-    local.savepoint("acting").await?;
-    let mut given_up = released.clone();
     let (index, write) = (index(run.relations), write(run, Step::Change));
-    let rows = (rows, 1, &mut given_up);
-    let tried = exchange::write(run, rows, (&index, &write)).await?;
-    let are_in = tried.is_ok_and(|bad| bad.is_empty());
-    match are_in {
-        true => {
-            *released = given_up;
-            local.release("acting").await?;
-        }
-        false => local.back_to("acting").await?,
-    }
-    Ok(are_in)
+    let written = run.local.attempt("acting", async {
+        let mut given_up = released.clone();
+        let tried = exchange::write(run, (rows, 1, &mut given_up), (&index, &write)).await?;
+        let are_in = tried.is_ok_and(|bad| bad.is_empty());
+        Ok::<_, DbError>(if are_in { Ok(given_up) } else { Err(()) })
+    });
+    let Ok(given_up) = written.await? else {
+        return Ok(false);
+    };
+    *released = given_up;
+    Ok(true)
 }
 
 /// Writes all rows of the ranges, or none of them. Returns whether they were written.

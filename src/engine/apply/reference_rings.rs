@@ -90,17 +90,15 @@ pub(in crate::engine) async fn insert_early(
     run: &RunContext<'_>,
     rows: Rows,
 ) -> Result<Vec<Rows>, DbError> {
-    let local = run.local;
     if references(run.relations).next().is_none() {
         return Ok(vec![rows]);
     }
-    local.savepoint("early").await?;
-    let tried = parents::insert_all_but_the_bad(run, vec![rows], LEFT).await?;
-    let Ok(left) = tried else {
-        local.back_to("early").await?;
+    let inserted = run.local.attempt("early", async {
+        parents::insert_all_but_the_bad(run, vec![rows], LEFT).await
+    });
+    let Ok(left) = inserted.await? else {
         return Ok(vec![rows]);
     };
-    local.release("early").await?;
     let left = left.into_iter();
     let mut left: Vec<BadRow> = left.map(|(n, fault)| (Step::Insert, n, fault)).collect();
     write_together(run, &mut left).await?;

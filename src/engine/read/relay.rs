@@ -91,19 +91,19 @@ pub(in crate::engine) async fn relay(
     let mut left = Leftover::new(to, format.clone());
     let mut rows = 0;
     while !from.is_over {
-        local.savepoint("copy").await?;
         let mut kept = Vec::new();
-        match copy(&mut from, local, &write, &mut kept).await {
-            Ok(taken) => {
-                rows += taken;
-                local.release("copy").await?;
+        let copied = local.attempt("copy", async {
+            match copy(&mut from, local, &write, &mut kept).await {
+                Err(error) if error.is_about_a_row() && error.side() == SideName::Local => {
+                    Ok(Err(error))
+                }
+                copied => copied.map(Ok),
             }
-            Err(error) if error.is_about_a_row() && error.side() == SideName::Local => {
-                local.back_to("copy").await?;
-                rows += Box::pin(left.take(run, &kept)).await?;
-            }
-            Err(error) => return Err(error.into()),
-        }
+        });
+        rows += match copied.await? {
+            Ok(taken) => taken,
+            Err(_refused) => Box::pin(left.take(run, &kept)).await?,
+        };
     }
     from.told.rows(rows);
     if job.earlier.leaves_long_rows {

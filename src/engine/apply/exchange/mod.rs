@@ -46,15 +46,16 @@ pub(in crate::engine) async fn write(
         let left = limit.saturating_sub(out.len());
         let mut given_up = released.clone();
         let left_out = (rows, left, &out, &mut given_up);
-        match attempt(run, left_out, (prepare, write)).await? {
-            Attempt::Done(bad) => {
+        let tried = attempt(run, left_out, (prepare, write));
+        match run.local.attempt("exchange", tried).await? {
+            Ok(bad) => {
                 *released = given_up;
                 out.extend(bad);
                 return Ok(Ok(out));
             }
-            Attempt::TooMany(fault) => return Ok(Err(fault)),
-            Attempt::LeaveOut(bad) => out.extend(bad),
-            Attempt::NoUse => break,
+            Err(Undone::TooMany(fault)) => return Ok(Err(fault)),
+            Err(Undone::LeaveOut(bad)) => out.extend(bad),
+            Err(Undone::NoUse) => break,
         }
         if out.len() > limit {
             let last = out.pop().map(|(_, fault)| fault);
@@ -75,33 +76,27 @@ pub(in crate::engine) async fn write(
     }))
 }
 
-/// The result of one attempt at the exchange.
-enum Attempt {
-    /// All rows were written except these.
-    Done(Bad),
-    /// The attempt was undone. The next one is to leave these rows out: they are at fault, or wait for a value that a
-    /// row at fault holds.
+/// Why an attempt at the exchange is undone.
+enum Undone {
+    /// The next attempt is to leave these rows out: they are at fault, or wait for a value that a row at fault holds.
     LeaveOut(Bad),
-    /// The attempt was undone. No row waits for another, or another attempt would not help.
+    /// No row waits for another, or another attempt would not help.
     NoUse,
-    /// More rows are at fault than allowed, the last one for this reason. The attempt was not undone.
+    /// More rows are at fault than allowed, the last one for this reason.
     TooMany(Box<RowFault>),
 }
 
+/// Parks the rows in the way and writes all rows. Returns the rows that could not be written.
 async fn attempt(
     run: &RunContext<'_>,
     (rows, left, out, released): (Rows, usize, &Bad, &mut ReleasedValues),
     (prepare, write): (&str, &RowStatement),
-) -> Result<Attempt, DbError> {
+) -> Result<Result<Bad, Undone>, DbError> {
     let local = run.local;
-    local.savepoint("exchange").await?;
     let left_out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
     match park::park(run, &left_out).await? {
-        Parked::Nobody => {
-            local.back_to("exchange").await?;
-            return Ok(Attempt::NoUse);
-        }
-        Parked::Not(refused) => return Ok(Attempt::LeaveOut(undo(local, refused).await?)),
+        Parked::Nobody => return Ok(Err(Undone::NoUse)),
+        Parked::Not(refused) => return leave_out(local, refused).await.map(Err),
         Parked::All => {}
     }
     let ranges = without(rows, out);
@@ -112,16 +107,13 @@ async fn attempt(
     };
     let mut bad = match try_rows::all_but_the_bad(local, ranges, left, prepare, write).await? {
         Ok(bad) => bad,
-        Err(fault) => return Ok(Attempt::TooMany(fault)),
+        Err(fault) => return Ok(Err(Undone::TooMany(fault))),
     };
     take_what_is_freed(run, (&mut bad, released), write).await?;
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     if !park::are_any_parked(local, &numbers).await? {
         match try_rows::attempt(local, referencing_rows::finish(run)).await? {
-            Tried::Written => {
-                local.release("exchange").await?;
-                return Ok(Attempt::Done(bad));
-            }
+            Tried::Written => return Ok(Ok(bad)),
             Tried::NotWritten(fault) => {
                 let found = match fault.is_collision() {
                     true => deferred::colliding(run).await?,
@@ -132,10 +124,9 @@ async fn attempt(
         }
     }
     if bad.is_empty() {
-        local.back_to("exchange").await?;
-        return Ok(Attempt::NoUse);
+        return Ok(Err(Undone::NoUse));
     }
-    Ok(Attempt::LeaveOut(undo(local, bad).await?))
+    leave_out(local, bad).await.map(Err)
 }
 
 /// Releases values of meters missing on the remote that nothing refers to any more. If there are any, retries the rows
@@ -170,19 +161,17 @@ with recursive out (n) as (
 )
 select o.n from out o where o.n <> all ($1)";
 
-/// Undoes the attempt. Returns the rows at fault and those that wait, directly or through other rows, for a value that
-/// they hold.
-async fn undo(local: &Tx<'_, Local>, bad: Bad) -> Result<Bad, DbError> {
+/// Adds to the rows at fault those that wait, directly or through other rows, for a value that they hold.
+async fn leave_out(local: &Tx<'_, Local>, bad: Bad) -> Result<Undone, DbError> {
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     local
         .batch("-- index who waits\ncreate index on pg_temp.meter_sync_wait (holder); analyze pg_temp.meter_sync_wait")
         .await?;
     let waiting = local.query(WAITING, &[param::bigints(&numbers)]).await?;
-    local.back_to("exchange").await?;
     let waiting = waiting
         .iter()
         .map(|row| (row.get(0), RowFault::collision()));
-    Ok(bad.into_iter().chain(waiting).collect())
+    Ok(Undone::LeaveOut(bad.into_iter().chain(waiting).collect()))
 }
 
 /// Returns the ranges that are left of `rows` without the rows in `out`. Some of them may be empty.

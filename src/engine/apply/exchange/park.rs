@@ -258,16 +258,17 @@ async fn one_by_one(
     let local = run.local;
     let mut refused: Bad = Vec::new();
     for (column, free) in ways {
-        local.savepoint("park").await?;
-        let filled = try_rows::if_possible(local, fill(local, free)).await?;
-        let mut at_fault = Vec::new();
-        if filled.is_some() {
+        let at_fault = local.rehearse("park", async {
+            let filled = try_rows::if_possible(local, fill(local, free)).await?;
+            if filled.is_none() {
+                return Ok(Bad::new());
+            }
             let write = move_to(run, column);
             let limit = usize::try_from(all.count()).unwrap_or(usize::MAX);
             let found = try_rows::all_but_the_bad(local, vec![all], limit, "select", &write);
-            at_fault = found.await?.unwrap_or_default();
-        }
-        local.back_to("park").await?;
+            Ok::<_, DbError>(found.await?.unwrap_or_default())
+        });
+        let at_fault = at_fault.await?;
         if !at_fault.is_empty() && (refused.is_empty() || at_fault.len() < refused.len()) {
             refused = at_fault;
         }

@@ -36,14 +36,16 @@ pub(in crate::engine) async fn reasons(
     }
     // Rows are looked up by their numbers in this function and after it.
     local.batch(&apply::index(run.relations)).await?;
-    local.savepoint("unevaluated").await?;
-    match find(run, &rows, &mut found).await {
-        Ok(()) => {}
-        Err(error) if error.ends_the_connection() => return Err(error),
-        Err(error) => tracing::debug!(%error, "could not look for the rule that a row breaks"),
-    }
     // The session may be used again, so the function must not stay in it.
-    local.back_to("unevaluated").await?;
+    let looked = local.rehearse("unevaluated", async {
+        match find(run, &rows, &mut found).await {
+            Err(error) if error.ends_the_connection() => Err(error),
+            looked => Ok(looked),
+        }
+    });
+    if let Err(error) = looked.await? {
+        tracing::debug!(%error, "could not look for the rule that a row breaks");
+    }
     Ok(found)
 }
 
@@ -143,10 +145,9 @@ async fn raised(
     rows: &[i64],
 ) -> Result<HashMap<i64, (String, String)>, DbError> {
     let params = [param::bigints(rows)];
-    local.savepoint("raised").await?;
-    let raised = local.query(RAISED, &params).await?;
     // Anything that a function of the rule wrote is undone.
-    local.back_to("raised").await?;
+    let raised = local.rehearse("raised", local.query(RAISED, &params));
+    let raised = raised.await?;
     let raised = raised
         .iter()
         .map(|row| (row.get(0), (row.get(1), row.get(2))));
