@@ -1,6 +1,7 @@
 //! Builds the status of many mirrors from their published states.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
@@ -12,8 +13,8 @@ use super::status::{ActivityState, Connections, Health, ScheduleStatus, Status};
 use super::tenant_list::{HealthCounts, TenantList, TenantSummary, TenantsQuery, WORST_FIRST};
 use super::words;
 use crate::mirrors::observer::Published;
-use crate::mirrors::registry::{KnownMirror, Mirrors};
-use crate::mirrors::{process_state, tenant};
+use crate::mirrors::process_state;
+use crate::mirrors::registry::{self, KnownMirror, Mirrors};
 
 /// One mirror with its health and its place in the list.
 struct Ranked<'a> {
@@ -96,9 +97,14 @@ fn rank<'a>(
     query: &TenantsQuery,
     slots: &RecentSlots,
 ) -> Vec<Ranked<'a>> {
+    let known = published.mirrors.iter().map(|(known, _)| known);
+    let ids = query.visible.as_deref().map(|ids| {
+        let seen = registry::seen(known, Some(ids)).into_iter();
+        seen.map(|known| known.id.as_str()).collect::<BTreeSet<_>>()
+    });
     let is_visible = |known: &KnownMirror| {
-        let visible = query.visible.as_ref();
-        visible.is_none_or(|ids| ids.iter().any(|id| tenant::is_same(known.id.as_str(), id)))
+        let ids = ids.as_ref();
+        ids.is_none_or(|ids| ids.contains(known.id.as_str()))
     };
     let seen = published
         .mirrors
