@@ -60,13 +60,19 @@ impl App {
                 "METER_SYNC_ALLOWED_HOSTS names a host by which others may come, and no tokens are set: whoever gets here by it may sync"
             );
         }
-        let server = mcp::Server::new(self.mirrors.clone());
-        let mcp = mcp::http::routes(move || server.for_new_client(), self.shutdown.token());
+        let mcp = match self.mirrors.only() {
+            Some(_) => {
+                let server = mcp::Server::new(self.mirrors.clone());
+                mcp::http::routes(move || server.for_new_client(), self.shutdown.token())
+            }
+            None => Router::new(),
+        };
         let recorder = telemetry::recorder();
         let upkeep = telemetry::upkeep(recorder.clone(), self.shutdown.token());
         self.shutdown.tasks().spawn(upkeep);
         let router = router(&self.mirrors, mcp, recorder, &self.shutdown);
         self.start_schedule();
+        self.start_observer();
         tracing::info!(%address, "serving MCP at /mcp, the page at / and REST");
         let stop = self.shutdown.token().drop_guard();
         let served = async {
@@ -88,9 +94,21 @@ impl App {
         served.context("serve MCP on standard input and output")
     }
 
+    /// Publishes the states of several mirrors. That of one is read when it is asked for.
+    fn start_observer(&self) {
+        if self.mirrors.only().is_none() {
+            let observed = self.mirrors.clone().observe(self.shutdown.token());
+            self.shutdown.tasks().spawn(observed);
+        }
+    }
+
     fn start_schedule(&self) {
         let config = self.mirrors.config();
-        if let Some(line) = config.schedule.clone() {
+        if let Some(line) = config
+            .schedule
+            .clone()
+            .filter(|_| self.mirrors.only().is_some())
+        {
             let slots = schedule::run(
                 line,
                 Pace::new(config.jitter),
@@ -111,14 +129,14 @@ pub fn router(
     shutdown: &Shutdown,
 ) -> Router {
     let config = mirrors.config();
-    let mirror = mirrors.only().expect("one mirror");
-    let routes = rest::routes(config, mirror.clone(), shutdown)
-        .merge(page::routes(mirror.clone()))
-        .merge(http::routes(config, mirror.clone(), recorder))
+    let page = mirrors.only().cloned().map(page::routes);
+    let routes = rest::routes(config, mirrors.clone(), shutdown)
+        .merge(page.unwrap_or_default())
+        .merge(http::routes(config, mirrors.clone(), recorder))
         .merge(mcp)
         .fallback(page::not_found)
         .method_not_allowed_fallback(page::method_not_allowed);
-    http::guard(routes, config, page::ROUTES, shutdown)
+    http::guard(routes, mirrors.clone(), page::ROUTES, shutdown)
 }
 
 /// The failure for an address on which the program cannot listen.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::db::{Connection, Local, Moment, Tx, migrations};
-use crate::error::Failure;
+use crate::error::{ErrorCode, Failure};
 
 use super::local_table;
 use super::registry::{KnownMirror, Mirrors};
@@ -122,6 +122,18 @@ impl Mirrors {
         match published {
             Some(published) if Some(published.read_at) >= oldest => published,
             Some(_) | None => self.read_states(Instant::now()).await,
+        }
+    }
+
+    /// The last known states, for a caller that no longer waits for the local database.
+    pub(in crate::mirrors) fn overdue_states(&self) -> Published {
+        let message = "The local database has not answered in time.";
+        let last = self.observer.published.borrow().clone();
+        Published {
+            read_at: Instant::now(),
+            version: version(last.as_ref()),
+            mirrors: last.map(|last| last.mirrors).unwrap_or_default(),
+            failure: Some(Failure::new(ErrorCode::LocalTimeout, message)),
         }
     }
 

@@ -279,9 +279,14 @@ fn pick_or_fail(
 /// How many tenants an error names.
 const NAMED: usize = 3;
 
+/// How many characters of the id that was asked for an error repeats.
+const REPEATED_CHARS: usize = 60;
+
 fn unknown(asked: &str, seen: &[&KnownMirror]) -> Failure {
+    let asked = asked.chars().filter(|c| !c.is_control());
+    let asked: String = asked.take(REPEATED_CHARS).collect();
     let mut message = format!("The meters of tenant {asked} are not kept in sync here");
-    let nearest = nearest(asked, seen);
+    let nearest = nearest(&asked, seen);
     match nearest.is_empty() {
         true => message.push_str(": no tenant is known."),
         false => message.push_str(&format!("; the nearest are {nearest}.")),

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -27,11 +28,27 @@ impl Mirrors {
     /// The status of all mirrors: how many are in which health, and a page of them, the worst first. It is given with
     /// both databases down, too.
     pub async fn overview(&self, query: &TenantsQuery) -> Status {
-        let published = self.states().await;
+        self.overview_of(&self.states().await, query)
+    }
+
+    /// The same, at most `patience` later. A local database that has not answered by then counts as down.
+    pub(in crate::mirrors) async fn overview_within(
+        &self,
+        query: &TenantsQuery,
+        patience: Duration,
+    ) -> Status {
+        let states = tokio::time::timeout(patience, self.states()).await;
+        self.overview_of(
+            &states.unwrap_or_else(|_elapsed| self.overdue_states()),
+            query,
+        )
+    }
+
+    fn overview_of(&self, published: &Published, query: &TenantsQuery) -> Status {
         let now = self.now();
         let config = self.config();
         let slots = RecentSlots::at(now, config.schedule.as_ref(), config.jitter);
-        let all = rank(&published, query, &slots);
+        let all = rank(published, query, &slots);
         let mut by_health = HealthCounts::default();
         all.iter().for_each(|mirror| by_health.add(mirror.health));
         let (list, matching, next_before) = page(&all, query);
