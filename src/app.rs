@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{Mirror, Mirrors};
+use crate::mirrors::Mirrors;
 use crate::schedule::Pace;
 use crate::shutdown::{DRAIN, Shutdown};
 use crate::{http, mcp, page, rest, schedule, telemetry};
@@ -33,11 +33,6 @@ impl App {
     /// The mirrors, through which every surface starts runs and learns what happened.
     pub fn mirrors(&self) -> &Mirrors {
         &self.mirrors
-    }
-
-    /// The only mirror.
-    pub fn mirror(&self) -> &Mirror {
-        self.mirrors.only().expect("one mirror")
     }
 
     /// Serves MCP, the page and REST over HTTP, and follows the schedule, until the process is told to stop.
@@ -104,15 +99,11 @@ impl App {
 
     fn start_schedule(&self) {
         let config = self.mirrors.config();
-        if let Some(line) = config
-            .schedule
-            .clone()
-            .filter(|_| self.mirrors.only().is_some())
-        {
+        if let (Some(line), Some(mirror)) = (config.schedule.clone(), self.mirrors.only()) {
             let slots = schedule::run(
                 line,
                 Pace::new(config.jitter),
-                self.mirror().clone(),
+                mirror.clone(),
                 self.shutdown.token(),
             );
             self.shutdown.tasks().spawn(slots);

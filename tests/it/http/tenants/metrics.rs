@@ -71,14 +71,14 @@ async fn an_id_cannot_break_out_of_its_label() {
 #[tokio::test]
 async fn a_local_database_that_hangs_is_down_and_the_scrape_ends() {
     let site = site().await;
-    let proxy = Proxy::new(&site.pair.local_url).await;
-    let settings = settings(&site.pair.remote_url, &proxy.url).with(Setting::Tenants, "7,8,9");
+    let (proxy, url) = Proxy::before(&site.pair.local_url).await;
+    let settings = settings(&site.pair.remote_url, &url).with(Setting::Tenants, "7,8,9");
     let api = Api::new(&settings).await;
     assert_eq!(
         scrape(&api.served.address).await.sum("meter_sync_tenants"),
         3.0
     );
-    proxy.set(Fault::Freeze);
+    proxy.set(Fault::Stall);
     tokio::time::sleep(std::time::Duration::from_secs(5)).await; // what was published is old by then
     let begun = std::time::Instant::now();
     let frozen = scrape(&api.served.address).await;
