@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{Mirror, Mirrors};
+use crate::mirrors::Mirrors;
 use crate::schedule::Pace;
 use crate::shutdown::{DRAIN, Shutdown};
 use crate::{http, mcp, page, rest, schedule, telemetry};
@@ -35,11 +35,6 @@ impl App {
         &self.mirrors
     }
 
-    /// The only mirror.
-    pub fn mirror(&self) -> &Mirror {
-        self.mirrors.only().expect("one mirror")
-    }
-
     /// Serves MCP, the page and REST over HTTP, and follows the schedule, until the process is told to stop.
     pub async fn serve(self) -> anyhow::Result<()> {
         let listen = self.mirrors.config().listen;
@@ -60,8 +55,13 @@ impl App {
                 "METER_SYNC_ALLOWED_HOSTS names a host by which others may come, and no tokens are set: whoever gets here by it may sync"
             );
         }
-        let server = mcp::Server::new(self.mirrors.clone());
-        let mcp = mcp::http::routes(move || server.for_new_client(), self.shutdown.token());
+        let mcp = match self.mirrors.only() {
+            Some(_) => {
+                let server = mcp::Server::new(self.mirrors.clone());
+                mcp::http::routes(move || server.for_new_client(), self.shutdown.token())
+            }
+            None => Router::new(),
+        };
         let recorder = telemetry::recorder();
         let upkeep = telemetry::upkeep(recorder.clone(), self.shutdown.token());
         self.shutdown.tasks().spawn(upkeep);
@@ -116,14 +116,14 @@ pub fn router(
     shutdown: &Shutdown,
 ) -> Router {
     let config = mirrors.config();
-    let mirror = mirrors.only().expect("one mirror");
-    let routes = rest::routes(config, mirror.clone(), shutdown)
-        .merge(page::routes(mirror.clone()))
-        .merge(http::routes(config, mirror.clone(), recorder))
+    let page = mirrors.only().cloned().map(page::routes);
+    let routes = rest::routes(config, mirrors.clone(), shutdown)
+        .merge(page.unwrap_or_default())
+        .merge(http::routes(config, mirrors.clone(), recorder))
         .merge(mcp)
         .fallback(page::not_found)
         .method_not_allowed_fallback(page::method_not_allowed);
-    http::guard(routes, config, page::ROUTES, shutdown)
+    http::guard(routes, mirrors.clone(), page::ROUTES, shutdown)
 }
 
 /// The failure for an address on which the program cannot listen.

@@ -34,6 +34,11 @@ impl Arguments {
         }
     }
 
+    /// Whether there are none left to read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.left.is_empty()
+    }
+
     pub(crate) fn boolean(
         &mut self,
         name: &'static str,
@@ -83,6 +88,19 @@ impl Arguments {
             ))),
             Some(other) => Err(wrong(name, &expected, &other)),
         }
+    }
+
+    /// Reads an id, or a part of one, which may be given as a number: as [`Self::text`], with a number as its text.
+    pub(crate) fn id(
+        &mut self,
+        name: &'static str,
+        max_chars: usize,
+    ) -> Result<Option<String>, BadArgument> {
+        if let Some(given @ (Value::Number(_) | Value::Bool(_))) = self.left.get(name) {
+            let text = given.to_string();
+            self.left.insert(name.to_owned(), Value::String(text));
+        }
+        self.text(name, max_chars)
     }
 
     /// Reads one of the given words; `None` if the argument is absent.

@@ -26,6 +26,7 @@ mod privileges;
 mod publications;
 mod sequences;
 mod servers;
+mod several;
 mod tables;
 mod tenant_rows;
 mod triggers_and_policies;
@@ -64,15 +65,25 @@ impl Finding {
     }
 }
 
-/// Runs all checks. Computes all remote meters of the tenant, which takes as long as a first sync takes to read them.
+/// Of how many tenants the rows are looked at, where there are several.
+const LOOKED_AT: usize = 3;
+
+/// Runs all checks. Computes all remote meters of the tenant, which takes as long as a first sync takes to read them. Of
+/// several tenants, looks at the rows of the first few.
 pub async fn run(config: &Config) -> Vec<Finding> {
-    Box::pin(look(config, RowLimit::All)).await
+    match config.tenants.is_one() {
+        true => Box::pin(look(config, RowLimit::All)).await,
+        false => Box::pin(several::look_at_several(config, RowLimit::All, LOOKED_AT)).await,
+    }
 }
 
 /// Runs the checks for a page that must not wait. Computes only the first 100 remote meters, and does not look for
 /// duplicate keys among them.
 pub async fn run_quick(config: &Config) -> Vec<Finding> {
-    Box::pin(look(config, RowLimit::First)).await
+    match config.tenants.is_one() {
+        true => Box::pin(look(config, RowLimit::First)).await,
+        false => Box::pin(several::look_at_several(config, RowLimit::First, 1)).await,
+    }
 }
 
 async fn look(config: &Config, extent: RowLimit) -> Vec<Finding> {
@@ -171,6 +182,7 @@ async fn tenant_of(
     }
     let name = name.map_or_else(String::new, |name| format!(" ({name})"));
     let origin = match config.mapping.tenant {
+        _ if !config.tenants.is_one() => "the first of several".to_owned(),
         Some(_) => format!("as {} says", Setting::TenantId.env()),
         None => "the single row of the local table tenant".to_owned(),
     };

@@ -17,6 +17,9 @@ pub(super) enum RowLimit {
     All,
 }
 
+/// The subject of the finding about the tenant's remote rows.
+pub(super) const SUBJECT: &str = "remote meters";
+
 /// The number of rows to compute with [`RowLimit::First`].
 const FIRST: u32 = 100;
 
@@ -59,7 +62,7 @@ pub(super) async fn remote(
     };
     let looked: Result<Verdict, SyncError> = looked.await;
     let looked = looked.map_err(|e| engine::failure(&e, source));
-    Finding::of("remote meters", looked)
+    Finding::of(SUBJECT, looked)
 }
 
 fn count(relations: &Relations, scope: &Scope) -> String {

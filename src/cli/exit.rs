@@ -10,12 +10,22 @@ const REFUSED: u8 = 3;
 pub(super) const ALREADY_RUNNING: u8 = 4;
 const PARTIAL: u8 = 5;
 
+/// The exit codes other than 0, the worst first.
+const WORST_FIRST: [u8; 5] = [FAILED, USAGE, REFUSED, PARTIAL, ALREADY_RUNNING];
+
 /// Returns the exit code of a command that requested a run.
 pub(super) fn of_report(run: &RunReport) -> u8 {
     match run.state {
         RunState::AlreadyRunning => ALREADY_RUNNING,
         RunState::Finished | RunState::Running => of_outcome(run.outcome, run.error.as_ref()),
     }
+}
+
+/// Returns the exit code of several runs: the worst of theirs.
+pub(super) fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
+    let codes: Vec<u8> = codes.into_iter().collect();
+    let worst = WORST_FIRST.into_iter().find(|code| codes.contains(code));
+    worst.unwrap_or(0)
 }
 
 /// Returns the exit code for a run's outcome. A dry run has an error if a sync would be refused.

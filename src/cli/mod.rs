@@ -26,7 +26,9 @@ mod config;
 mod exit;
 mod report;
 mod status;
+mod status_of_all;
 mod sync;
+mod sync_many;
 
 /// Keeps a site's local Postgres copy of its meters equal to its organisation's rows in a central
 /// Postgres, and lets assistants, people and programs see and run that sync.
@@ -56,7 +58,8 @@ Exit codes:
   2  usage or configuration
   3  refused by the brake
   4  already running
-  5  partial: some rows were rejected";
+  5  partial: some rows were rejected
+Of several tenants, the first of 1, 2, 3, 5 and 4 that any of them gives.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -64,12 +67,12 @@ enum Command {
     Serve,
     /// Serve MCP on standard input and output, and the schedule; this is what an assistant starts
     Stdio,
-    /// Sync once
+    /// Sync once; with several tenants, all of them or that of --tenant
     Sync(sync::SyncArgs),
     /// Show whether the meters are in sync
     ///
     /// Exit code 0 when they are (or the schedule is off or late), 1 when not, 2 when not configured; with --run that of the
-    /// run, and 4 while it is in progress.
+    /// run, and 4 while it is in progress. With several tenants it counts them and lists the worst; --tenant shows one.
     Status(status::StatusArgs),
     /// Check connections, privileges, tables, TLS and clocks; each line is ok or names a remedy
     Check(check::CheckArgs),

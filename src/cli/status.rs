@@ -1,6 +1,7 @@
 //! `meter-sync status`: prints the same status that MCP, REST and the page show.
 
 use super::run_text::{RunText, SHOWN};
+use super::status_of_all::of_all;
 use super::{Report, exit};
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
@@ -11,7 +12,7 @@ use crate::model::RunId;
 use crate::printable;
 
 /// The longest name in characters; a longer one is cut.
-const LONGEST_NAME: usize = 200;
+pub(super) const LONGEST_NAME: usize = 200;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
@@ -29,7 +30,17 @@ pub(super) struct StatusArgs {
 impl StatusArgs {
     /// Reads the status, or with `--run` one run, from the local database and reports it.
     pub(super) async fn run(self, app: &App) -> anyhow::Result<Report> {
-        let mirror = app.mirror();
+        let mirrors = app.mirrors();
+        if self.run.is_none() && mirrors.only().is_none() {
+            return Ok(of_all(mirrors, self.json).await);
+        }
+        let named = "Name the tenant of the run with --tenant.";
+        let found = mirrors.find(None).await;
+        let mirror = found.map_err(|failure| match failure.code == ErrorCode::TenantRequired {
+            true => failure.with_remedy(named),
+            false => failure,
+        })?;
+        let mirror = &mirror;
         match (self.run, self.json) {
             (Some(id), true) => run_as_json(mirror, id).await,
             (Some(id), false) => run_in_words(mirror, id).await,
@@ -91,7 +102,7 @@ fn no_such_run(id: RunId) -> Failure {
         .with_remedy("Leave --run out to list the latest runs with their ids.")
 }
 
-fn code(health: Health) -> u8 {
+pub(super) fn code(health: Health) -> u8 {
     match health {
         Health::Ok | Health::Late | Health::Paused => 0,
         Health::NeverRun | Health::Failing | Health::Stale => 1,

@@ -1,4 +1,4 @@
-//! `meter-sync sync`: runs one sync from the command line.
+//! `meter-sync sync`: runs one sync from the command line, or one for each of several tenants.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run_text::RunText;
-use super::{Report, exit, terminal};
+use super::{Report, exit, sync_many, terminal};
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::RunReport;
-use crate::mirrors::{Allow, Request, Requested, Ticket, approval_of};
+use crate::mirrors::{Allow, Mirror, Mirrors, Request, Requested, Ticket, approval_of};
 use crate::model::{Permission, Progress, RunId, Trigger};
 use crate::shutdown::Shutdown;
 
@@ -46,10 +46,39 @@ const QUESTIONS: u32 = 3;
 
 impl SyncArgs {
     /// Requests a run and waits for its end. If the brake refuses the run and `--allow-mass-deactivation` was given
-    /// without `--yes`, asks the person at the terminal, and on approval requests another run.
+    /// without `--yes`, asks the person at the terminal, and on approval requests another run. Where the process keeps
+    /// several tenants, syncs all of them.
     pub(super) async fn run(self, app: &App, shutdown: &Shutdown) -> anyhow::Result<Report> {
+        match app.mirrors().only() {
+            Some(mirror) => self.run_one(mirror, shutdown).await,
+            None => self.run_all(app.mirrors(), shutdown).await,
+        }
+    }
+
+    async fn run_all(self, mirrors: &Mirrors, shutdown: &Shutdown) -> anyhow::Result<Report> {
+        let allowed = [
+            ("--allow-mass-deactivation", self.allow_mass_deactivation),
+            ("--allow-plan", self.allow_plan.is_some()),
+            ("--allow-tenant-change", self.allow_tenant_change),
+        ];
+        if let Some((flag, _)) = allowed.iter().find(|(_, is_given)| *is_given) {
+            let message = format!("{flag} is about one tenant, and this process keeps several.");
+            let failure = Failure::new(ErrorCode::TenantRequired, message);
+            return Err(failure.with_remedy("Name the tenant with --tenant.").into());
+        }
+        let synced = sync_many::run(mirrors, &self.request(&mirrors.site()), shutdown).await?;
+        shutdown.finish().await;
+        let report = match self.json {
+            true => Report::json(&synced),
+            false => Report::text(&synced.to_string()),
+        };
+        Ok(report.with_code(synced.code()))
+    }
+
+    async fn run_one(self, mirror: &Mirror, shutdown: &Shutdown) -> anyhow::Result<Report> {
         let asks = self.allow_mass_deactivation && !self.yes && !self.dry_run;
-        let mut run = carry_out(app, self.request(app), shutdown).await?;
+        let site = mirror.site();
+        let mut run = carry_out(mirror, self.request(&site), shutdown).await?;
         for _ in 0..QUESTIONS {
             let held = run.held_back.as_ref().filter(|_| asks);
             let Some(held) = held else {
@@ -58,18 +87,18 @@ impl SyncArgs {
             if !terminal::lets_pass(held, shutdown.token()).await? {
                 break;
             }
-            run = carry_out(app, self.approved(app, run.run_id), shutdown).await?;
+            run = carry_out(mirror, self.approved(&site, run.run_id), shutdown).await?;
         }
         // After the run, a background task prunes the log.
         shutdown.finish().await;
         let report = match self.json {
             true => Report::json(&run),
-            false => Report::text(&RunText::of_report(app.mirror(), &run).await.to_string()),
+            false => Report::text(&RunText::of_report(mirror, &run).await.to_string()),
         };
         Ok(report.with_code(exit::of_report(&run)))
     }
 
-    fn request(&self, app: &App) -> Request {
+    fn request(&self, site: &str) -> Request {
         let (mass_deactivation, approval) = match self.allow_plan {
             Some(shown) => (Permission::Shown(shown), Some(approval_of(shown))),
             None if self.allow_mass_deactivation && (self.yes || self.dry_run) => {
@@ -78,7 +107,7 @@ impl SyncArgs {
             None => (Permission::None, None),
         };
         Request {
-            actor: Some(terminal::account(&app.mirror().site())),
+            actor: Some(terminal::account(site)),
             dry_run: self.dry_run,
             reason: self.reason_with(approval.filter(|_| !self.dry_run)),
             allow: Allow {
@@ -90,8 +119,8 @@ impl SyncArgs {
     }
 
     /// Returns the same request with approval for the deactivations that a run showed.
-    fn approved(&self, app: &App, shown: RunId) -> Request {
-        let request = self.request(app);
+    fn approved(&self, site: &str, shown: RunId) -> Request {
+        let request = self.request(site);
         Request {
             reason: self.reason_with(Some(approval_of(shown))),
             allow: Allow {
@@ -114,24 +143,41 @@ impl SyncArgs {
 /// The logged reason of a run that was allowed to deactivate any number of meters.
 const ANY_NUMBER: &str = "any number of deactivations was allowed beforehand";
 
-/// Requests a run and waits for its end. A stop signal cancels the run.
-async fn carry_out(app: &App, request: Request, shutdown: &Shutdown) -> anyhow::Result<RunReport> {
+/// Requests a run and waits for its end, showing its progress. A stop signal cancels the run.
+async fn carry_out(
+    mirror: &Mirror,
+    request: Request,
+    shutdown: &Shutdown,
+) -> Result<RunReport, Failure> {
+    let bar = progress_bar();
+    let report = carry_out_quietly(mirror, request, shutdown, &bar).await;
+    bar.finish_and_clear();
+    Ok(mirror.report_with_names(report?).await)
+}
+
+/// Does the same with a bar of the caller's, which may be hidden, and leaves the names of the meters out.
+pub(super) async fn carry_out_quietly(
+    mirror: &Mirror,
+    request: Request,
+    shutdown: &Shutdown,
+    bar: &ProgressBar,
+) -> Result<RunReport, Failure> {
     let stopped = shutdown.token();
-    let requested = stopped.run_until_cancelled(app.mirror().request(request));
+    let requested = stopped.run_until_cancelled(mirror.request(request));
     let report = match requested.await.ok_or_else(stopped_by_signal)?? {
         Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
         Requested::Started(mut ticket) => {
-            match stopped.run_until_cancelled(follow(&mut ticket)).await {
+            match stopped.run_until_cancelled(follow(&mut ticket, bar)).await {
                 Some(report) => report,
                 None => {
-                    app.mirror().cancel(ticket.run_id());
+                    mirror.cancel(ticket.run_id());
                     let ended = tokio::time::timeout(STOP, ended(&mut ticket)).await;
                     ended.map_err(|_elapsed| stopped_by_signal())?
                 }
             }
         }
     };
-    Ok(app.mirror().report_with_names(report).await)
+    Ok(report)
 }
 
 /// Waits until the run has ended and returns its report. Does not wait for the comparison of contents after it.
@@ -148,7 +194,7 @@ async fn ended(ticket: &mut Ticket) -> RunReport {
 /// back at once.
 const STOP: Duration = Duration::from_secs(2);
 
-fn stopped_by_signal() -> Failure {
+pub(super) fn stopped_by_signal() -> Failure {
     Failure::new(
         ErrorCode::Interrupted,
         "The sync was stopped before it was known how its run ended.",
@@ -160,18 +206,12 @@ fn stopped_by_signal() -> Failure {
 const TICK: Duration = Duration::from_millis(100);
 
 /// Waits for the end of a run, and of the comparison of contents after it, which this process would cut off if it
-/// ended earlier. Shows the progress if standard error is a terminal.
-async fn follow(ticket: &mut Ticket) -> RunReport {
+/// ended earlier.
+async fn follow(ticket: &mut Ticket, bar: &ProgressBar) -> RunReport {
     let progress = ticket.progress();
-    let bar = if std::io::stderr().is_terminal() {
-        spinner()
-    } else {
-        ProgressBar::hidden()
-    };
     loop {
         let report = ticket.wait(TICK).await;
         if ticket.is_over() {
-            bar.finish_and_clear();
             return report;
         }
         let Progress {
@@ -187,7 +227,11 @@ async fn follow(ticket: &mut Ticket) -> RunReport {
     }
 }
 
-fn spinner() -> ProgressBar {
+/// A bar on standard error, hidden if that is no terminal.
+pub(super) fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
         bar.set_style(style);

@@ -167,7 +167,8 @@ async fn first_sync(app: &App) -> Result<RunReport, Failure> {
         actor: Some("demo".to_owned()),
         ..Request::new(Trigger::Startup)
     };
-    match app.mirror().request(request).await? {
+    let mirror = app.mirrors().find(None).await?;
+    match mirror.request(request).await? {
         Requested::Started(mut ticket) => Ok(ticket.wait(PATIENCE).await),
         Requested::AlreadyRunning(report) | Requested::Finished(report) => Ok(*report),
     }

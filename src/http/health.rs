@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::Mirror;
+use crate::mirrors::Mirrors;
 
 /// The path of [`live`].
 pub(crate) const LIVE_PATH: &str = "/livez";
@@ -25,8 +25,8 @@ pub(crate) async fn live() -> &'static str {
 ///
 /// The remote is not asked. When it is down, this server can still report the status, so an orchestrator should keep
 /// sending requests to it.
-pub(crate) async fn ready(State(mirror): State<Mirror>) -> (StatusCode, Json<Value>) {
-    match reason(&mirror).await {
+pub(crate) async fn ready(State(mirrors): State<Mirrors>) -> (StatusCode, Json<Value>) {
+    match reason(&mirrors).await {
         None => (StatusCode::OK, Json(json!({"ready": true}))),
         Some(failure) => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -40,10 +40,10 @@ pub(crate) async fn ready(State(mirror): State<Mirror>) -> (StatusCode, Json<Val
     }
 }
 
-async fn reason(mirror: &Mirror) -> Option<Failure> {
-    if !mirror.is_configured() {
+async fn reason(mirrors: &Mirrors) -> Option<Failure> {
+    if !mirrors.is_configured() {
         let message = "The databases are not configured.";
         return Some(Failure::new(ErrorCode::ConfigMissing, message));
     }
-    mirror.reach_local().await.err()
+    mirrors.reach_local().await.err()
 }

@@ -2,9 +2,10 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
 //!
 //! Counters come from the process's recorder. Gauges are computed for each scrape from the current state of `mirrors`,
-//! so a gauge whose value is unknown is absent. A recorder could not do this, because it keeps the last value. Labels
-//! are `&'static str`, so no text of a user or a database can become a label.
+//! so a gauge whose value is unknown is absent. A recorder could not do this, because it keeps the last value. No text
+//! of a user or a database can become a label, except the ids of tenants, of a limited number of them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -14,9 +15,11 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::mirrors::Mirror;
+use crate::error::Failure;
+use crate::mirrors::Mirrors;
 use crate::mirrors::run::run_metrics::Figures;
 use crate::mirrors::state::status::{ActivityState, Connection, ConnectionState, Health, Status};
+use crate::mirrors::state::tenant_list::{TenantList, TenantSummary};
 
 /// The path of [`scrape`].
 pub(super) const PATH: &str = "/metrics";
@@ -26,6 +29,10 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 /// lets the scrape report a local database that hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// With more tenants than this, no tenant has series of its own. Each has one for every health and one for its last
+/// success.
+const MAX_LABELLED_TENANTS: u32 = 100;
+
 /// A gauge and its samples; no samples if its value is unknown.
 struct Gauge {
     name: &'static str,
@@ -34,16 +41,16 @@ struct Gauge {
 }
 
 struct Sample {
-    labels: Vec<(&'static str, &'static str)>,
+    labels: Vec<(&'static str, Cow<'static, str>)>,
     value: f64,
 }
 
 /// Answers a scrape with all counters and gauges, or with 500 and a message if the figures cannot be read.
 pub(super) async fn scrape(
-    State((mirror, recorder)): State<(Mirror, PrometheusHandle)>,
+    State((mirrors, recorder)): State<(Mirrors, PrometheusHandle)>,
 ) -> Response {
     let mut page = recorder.render();
-    match mirror.figures(PATIENCE).await {
+    match figures(&mirrors).await {
         Ok(figures) => gauges(&figures)
             .iter()
             .for_each(|gauge| gauge.write(&mut page)),
@@ -52,6 +59,13 @@ pub(super) async fn scrape(
         }
     }
     ([(CONTENT_TYPE, TEXT_FORMAT)], page).into_response()
+}
+
+async fn figures(mirrors: &Mirrors) -> Result<Figures, Failure> {
+    match mirrors.only() {
+        Some(mirror) => mirror.figures(PATIENCE).await,
+        None => Ok(mirrors.figures(MAX_LABELLED_TENANTS, PATIENCE).await),
+    }
 }
 
 fn gauges(figures: &Figures) -> Vec<Gauge> {
@@ -95,7 +109,47 @@ fn gauges(figures: &Figures) -> Vec<Gauge> {
             samples: vec![sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)],
         },
     ]);
+    gauges.extend(status.tenants.iter().flat_map(tenants));
     gauges
+}
+
+/// The gauges of several tenants: how many are in which health and, if they are few, what is known of each.
+fn tenants(tenants: &TenantList) -> Vec<Gauge> {
+    let count = |health: &Health| {
+        let count = tenants.by_health.of(*health);
+        sample(&[("health", health.as_str())], number(count))
+    };
+    let counts = Gauge {
+        name: "meter_sync_tenants",
+        help: "How many tenants are in which health.",
+        samples: Health::ALL.iter().map(count).collect(),
+    };
+    if tenants.total > MAX_LABELLED_TENANTS.into() {
+        return vec![counts];
+    }
+    let healths = tenants.list.iter().flat_map(|tenant| {
+        let one = |one: &Health| {
+            sample(&[("health", one.as_str())], truth(*one == tenant.health)).of(tenant)
+        };
+        Health::ALL.iter().map(one)
+    });
+    let successes = tenants.list.iter().filter_map(|tenant| {
+        let at = tenant.last_success_at?;
+        Some(sample(&[], seconds(at)).of(tenant))
+    });
+    vec![
+        counts,
+        Gauge {
+            name: "meter_sync_tenant_health",
+            help: "The health of each tenant: 1 for the health that holds, 0 for all others. Absent with more than 100 tenants.",
+            samples: healths.collect(),
+        },
+        Gauge {
+            name: "meter_sync_tenant_last_success_timestamp_seconds",
+            help: "When each tenant's meters were last known to be in sync. Absent with more than 100 tenants.",
+            samples: successes.collect(),
+        },
+    ]
 }
 
 /// The gauges that hold times: of the last success, comparison and run, and of the next run.
@@ -104,7 +158,7 @@ fn moments(status: &Status) -> Vec<Gauge> {
     vec![
         gauge(
             "meter_sync_last_success_timestamp_seconds",
-            "When the last successful run ended.",
+            "When the last successful run ended; of several tenants, of the one that is longest not in sync.",
             status.last_success_at.map(seconds),
         ),
         gauge(
@@ -130,7 +184,7 @@ fn health(health: Health) -> Gauge {
     let one = |one: &Health| sample(&[("health", one.as_str())], truth(*one == health));
     Gauge {
         name: "meter_sync_health",
-        help: "Whether the meters can be relied on: 1 for the health that holds, 0 for all others.",
+        help: "Whether the meters can be relied on: 1 for the health that holds, 0 for all others. Of several tenants, the worst.",
         samples: all.map(one).collect(),
     }
 }
@@ -200,9 +254,27 @@ fn gauge(name: &'static str, help: &'static str, value: Option<f64>) -> Gauge {
 
 fn sample(labels: &[(&'static str, &'static str)], value: f64) -> Sample {
     Sample {
-        labels: labels.to_vec(),
+        labels: labels
+            .iter()
+            .map(|(name, word)| (*name, Cow::Borrowed(*word)))
+            .collect(),
         value,
     }
+}
+
+impl Sample {
+    /// The same sample, of one tenant.
+    fn of(mut self, tenant: &TenantSummary) -> Self {
+        let id = Cow::Owned(escaped(&tenant.tenant_id));
+        self.labels.insert(0, ("tenant", id));
+        self
+    }
+}
+
+/// The text as the value of a label.
+fn escaped(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+    text.replace('\n', "\\n")
 }
 
 impl Gauge {

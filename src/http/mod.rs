@@ -8,7 +8,7 @@ use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::config::Config;
-use crate::mirrors::Mirror;
+use crate::mirrors::Mirrors;
 use crate::shutdown::Shutdown;
 use guards::Guards;
 use guards::page_paths::PagePaths;
@@ -33,19 +33,19 @@ pub(super) mod request_error;
 pub(super) mod session_cookie;
 
 /// The routes of the metrics and of the OAuth metadata.
-pub(crate) fn routes(config: &Config, mirror: Mirror, recorder: PrometheusHandle) -> Router {
+pub(crate) fn routes(config: &Config, mirrors: Mirrors, recorder: PrometheusHandle) -> Router {
     Router::new()
         .route(metrics::PATH, get(metrics::scrape))
-        .with_state((mirror, recorder))
+        .with_state((mirrors, recorder))
         .merge(oauth::routes(config.oauth.as_ref()))
 }
 
 /// Puts the routes behind the guards. Routes that are added afterwards are not guarded.
 pub(crate) fn guard(
     routes: Router,
-    config: &Config,
+    mirrors: Mirrors,
     pages: PagePaths,
     shutdown: &Shutdown,
 ) -> Router {
-    guards::guard(routes, Guards::of(config, pages, shutdown))
+    guards::guard(routes, Guards::of(mirrors, pages, shutdown))
 }

@@ -27,14 +27,17 @@ pub(crate) struct ProblemDetails {
     /// The status.
     status: u16,
     /// What went wrong. Holds no secret.
-    detail: String,
+    detail: Box<str>,
     /// Which kind of error, in capitals.
     code: &'static str,
     /// What to do about it.
-    remedy: String,
+    remedy: Box<str>,
     /// The run it is about, if it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     run_id: Option<RunId>,
+    /// The path of that run, for the `Location` header.
+    #[serde(skip)]
+    location: Option<Box<str>>,
 }
 
 impl ProblemDetails {
@@ -48,10 +51,11 @@ impl ProblemDetails {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or_default(),
             status: status.as_u16(),
-            detail: detail.into(),
+            detail: detail.into().into(),
             code,
-            remedy: remedy.into(),
+            remedy: remedy.into().into(),
             run_id: None,
+            location: None,
         }
     }
 
@@ -65,10 +69,11 @@ impl ProblemDetails {
         )
     }
 
-    /// Adds the id of the run that the error is about. The response then has a `Location` header with the run's path.
-    pub(crate) fn about(self, run: RunId) -> Self {
+    /// Adds the id of the run that the error is about, and the run's path for the `Location` header.
+    pub(crate) fn about(self, run: RunId, location: String) -> Self {
         Self {
             run_id: Some(run),
+            location: Some(location.into()),
             ..self
         }
     }
@@ -83,21 +88,16 @@ impl From<Failure> for ProblemDetails {
 impl IntoResponse for ProblemDetails {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let location = self.run_id.map(location);
+        let location = self.location.as_deref().map(HeaderValue::try_from);
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(Ok(location)) = location.map(HeaderValue::try_from) {
+        if let Some(Ok(location)) = location {
             headers.insert(LOCATION, location);
         }
         response
     }
-}
-
-/// The path of a run in the REST API.
-pub(crate) fn location(run: RunId) -> String {
-    format!("/api/v1/runs/{run}")
 }
 
 /// The HTTP status of an error code:

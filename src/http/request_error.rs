@@ -28,6 +28,8 @@ pub(crate) enum RequestError {
     KeysUnavailable,
     /// The bearer token allows reading only.
     TokenReadOnly,
+    /// The token counts for some tenants only, and the route is about all of them.
+    TokenLimited,
     /// The body, or its announced length, exceeds the limit.
     BodyTooLarge,
     /// The body did not arrive in time.
@@ -54,6 +56,7 @@ impl RequestError {
             | Self::OriginNotAllowed
             | Self::OriginNotOwn
             | Self::ScopeMissing
+            | Self::TokenLimited
             | Self::TokenReadOnly => StatusCode::FORBIDDEN,
             Self::TokenMissing | Self::TokenUnknown | Self::AccessTokenInvalid(_) => {
                 StatusCode::UNAUTHORIZED
@@ -78,6 +81,7 @@ impl RequestError {
             Self::ScopeMissing => "SCOPE_MISSING",
             Self::KeysUnavailable => "KEYS_UNAVAILABLE",
             Self::TokenReadOnly => "READ_ONLY",
+            Self::TokenLimited => "TOKEN_LIMITED",
             Self::BodyTooLarge => "BODY_TOO_LARGE",
             Self::BodyLate => "BODY_TIMEOUT",
             Self::BodyBroken => "BODY_INCOMPLETE",
@@ -102,6 +106,9 @@ impl RequestError {
                 "Access tokens cannot be checked, as the keys of the authorization server could not be read."
             }
             Self::TokenReadOnly => "The bearer token allows reading only.",
+            Self::TokenLimited => {
+                "The bearer token counts for some tenants only, and this route is about all of them."
+            }
             Self::BodyTooLarge => BodyFault::TooLong.detail(),
             Self::BodyLate => BodyFault::Late.detail(),
             Self::BodyBroken => BodyFault::Broken.detail(),
@@ -137,6 +144,7 @@ impl RequestError {
             Self::TokenReadOnly => {
                 "Use a token with the `trigger:` scope of METER_SYNC_TOKENS, or an access token with the scope `meter-sync:trigger`."
             }
+            Self::TokenLimited => "Use a token for all tenants (METER_SYNC_TOKENS).",
             Self::BodyTooLarge => "Send a shorter body.",
             Self::BodyLate => "Send the request again, with its whole body within 30 seconds.",
             Self::BodyBroken => "Send the request again, with its whole body.",
@@ -164,6 +172,7 @@ impl RequestError {
             Self::HostNotAllowed
             | Self::OriginNotAllowed
             | Self::OriginNotOwn
+            | Self::TokenLimited
             | Self::BodyTooLarge
             | Self::BodyLate
             | Self::BodyBroken

@@ -19,7 +19,7 @@ pub use events::Events;
 pub use mirror::Mirror;
 pub use observer::StateChanges;
 pub use process::Process;
-pub use registry::{KnownMirror, Mirrors};
+pub use registry::{KnownMirror, Mirrors, visible_tenants};
 pub use run::progress::{Following, RunProgress};
 pub use slot_claims::{Claim, ClaimedSlot, ClaimedSlots};
 pub use sweep::SweepReport;

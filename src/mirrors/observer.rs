@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::db::{Connection, Local, Moment, Tx};
-use crate::error::Failure;
+use crate::error::{ErrorCode, Failure};
 use crate::store::checks::{self, MirrorKey};
 use crate::store::migrations;
 use crate::store::sweeps::{self, SweepRecord};
@@ -141,6 +141,19 @@ impl Mirrors {
         match published.failure {
             Some(failure) => Err(failure),
             None => Ok(published.mirrors),
+        }
+    }
+
+    /// The last known states, for a caller that no longer waits for the local database.
+    pub(in crate::mirrors) fn overdue_states(&self) -> Published {
+        let message = "The local database has not answered in time.";
+        let last = self.observer.published.borrow().clone();
+        Published {
+            read_at: Instant::now(),
+            version: version(last.as_ref()),
+            last_sweep: last.as_ref().and_then(|last| last.last_sweep.clone()),
+            mirrors: last.map(|last| last.mirrors).unwrap_or_default(),
+            failure: Some(Failure::new(ErrorCode::LocalTimeout, message)),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Tenants};
+use crate::config::{Config, Tenants, Token};
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
@@ -96,20 +96,44 @@ impl Mirrors {
     /// Fails with `TENANT_REQUIRED` if there are several and none is named, with `TENANT_UNKNOWN` if the tenant is none
     /// of them, and as a query of the local database does if that has to be asked.
     pub async fn find(&self, tenant: Option<&str>) -> Result<Mirror, Failure> {
-        match (&*self.kept, tenant) {
-            (Kept::One(mirror), None) => Ok(mirror.clone()),
-            (Kept::One(mirror), Some(asked)) => match mirror.tenant().await? {
-                (id, _) if tenant::is_same(id.as_str(), asked) => Ok(mirror.clone()),
-                kept => Err(unknown(asked, [(kept.0.as_str(), kept.1.as_deref())])),
-            },
-            (Kept::Many(_), None) => Err(self.required().await),
-            (Kept::Many(kept), Some(asked)) => {
-                if let Some(found) = pick(&current(kept), asked) {
-                    return Ok(found);
-                }
-                let all = self.all().await?;
-                pick(&all, asked).ok_or_else(|| unknown(asked, all.iter().map(KnownMirror::named)))
+        self.find_for(tenant, None).await
+    }
+
+    /// Does the same for the holder of a token. A tenant that the token does not count for is answered like one that is
+    /// not known, and errors name only tenants that the token counts for.
+    pub async fn find_for(
+        &self,
+        tenant: Option<&str>,
+        token: Option<&Token>,
+    ) -> Result<Mirror, Failure> {
+        let visible = visible_tenants(token);
+        let visible = visible.as_deref();
+        match (&*self.kept, tenant, visible) {
+            (Kept::One(mirror), None, None) => Ok(mirror.clone()),
+            (Kept::One(mirror), None, Some(ids)) if self.is_set_to_one_of(ids) => {
+                Ok(mirror.clone())
             }
+            (Kept::One(_), None, Some(_)) => {
+                let all = self.all().await?;
+                let mut seen = seen(all.iter(), visible).into_iter();
+                seen.next().map(picked).ok_or_else(not_of_the_token)
+            }
+            (Kept::One(_), Some(asked), _) => pick_or_fail(&self.all().await?, asked, visible),
+            (Kept::Many(_), None, _) => Err(self.required(visible).await),
+            (Kept::Many(kept), Some(asked), _) => {
+                match pick(&seen(current(kept).iter(), visible), asked) {
+                    Some(found) => Ok(found),
+                    None => pick_or_fail(&self.all().await?, asked, visible),
+                }
+            }
+        }
+    }
+
+    /// Whether the settings name the only tenant, and it is one of these. Then the local database need not be asked.
+    fn is_set_to_one_of(&self, ids: &[String]) -> bool {
+        match &self.process.config.tenants {
+            Tenants::One(Some(set)) => ids.iter().any(|id| tenant::is_same(set.as_str(), id)),
+            Tenants::One(None) | Tenants::Listed(_) | Tenants::All | Tenants::Query(_) => false,
         }
     }
 
@@ -198,24 +222,24 @@ impl Mirrors {
         }
     }
 
-    async fn required(&self) -> Failure {
-        match self.all().await {
-            Ok(all) => {
-                let some = nearest("", all.iter().map(KnownMirror::named));
-                let message = format!(
-                    "This process keeps the meters of {} tenants in sync, and the request names none of them; some are {some}.",
-                    all.len()
-                );
-                Failure::new(ErrorCode::TenantRequired, message)
-            }
-            Err(failure) => failure,
-        }
-    }
-}
-
-impl KnownMirror {
-    fn named(&self) -> (&str, Option<&str>) {
-        (self.id.as_str(), self.name.as_deref())
+    async fn required(&self, visible: Option<&[String]>) -> Failure {
+        let all = match self.all().await {
+            Ok(all) => all,
+            Err(failure) => return failure,
+        };
+        let seen = seen(all.iter(), visible);
+        let some = nearest("", &seen);
+        let message = match visible {
+            None => format!(
+                "This process keeps the meters of {} tenants in sync, and the request names none of them; some are {some}.",
+                all.len()
+            ),
+            Some(_) if seen.is_empty() => return not_of_the_token(),
+            Some(_) => format!(
+                "This process keeps the meters of several tenants in sync, and the request names none of them; the token counts for {some}."
+            ),
+        };
+        Failure::new(ErrorCode::TenantRequired, message)
     }
 }
 
@@ -224,22 +248,64 @@ fn current(kept: &RwLock<Known>) -> Arc<[KnownMirror]> {
     Arc::clone(&known.mirrors)
 }
 
-/// The mirror of the tenant: by its id as it is written or, if there is none, by another spelling of the same id.
-fn pick(all: &[KnownMirror], asked: &str) -> Option<Mirror> {
-    let exact = all.iter().find(|known| known.id.as_str() == asked);
-    let found = exact.or_else(|| {
-        all.iter()
-            .find(|known| tenant::is_same(known.id.as_str(), asked))
-    });
-    found.map(|known| known.mirror.clone())
+/// The ids of the tenants that a token counts for; `None` for all tenants.
+pub fn visible_tenants(token: Option<&Token>) -> Option<Vec<String>> {
+    let ids = token?.tenants.as_ref()?;
+    Some(ids.iter().map(|id| id.as_str().to_owned()).collect())
+}
+
+/// The mirrors of these tenants, each once; all of them for `None`.
+pub(super) fn seen<'a>(
+    all: impl IntoIterator<Item = &'a KnownMirror, IntoIter: Clone>,
+    visible: Option<&[String]>,
+) -> Vec<&'a KnownMirror> {
+    let all = all.into_iter();
+    let Some(ids) = visible else {
+        return all.collect();
+    };
+    let found = ids.iter().filter_map(|id| named(all.clone(), id));
+    let found: BTreeMap<&str, &KnownMirror> =
+        found.map(|known| (known.id.as_str(), known)).collect();
+    found.into_values().collect()
+}
+
+/// The tenant with this id: as it is written or, if there is none, in another spelling of the same id.
+fn named<'a>(
+    mut all: impl Iterator<Item = &'a KnownMirror> + Clone,
+    id: &str,
+) -> Option<&'a KnownMirror> {
+    let exact = all.clone().find(|known| known.id.as_str() == id);
+    exact.or_else(|| all.find(|known| tenant::is_same(known.id.as_str(), id)))
+}
+
+fn pick(seen: &[&KnownMirror], asked: &str) -> Option<Mirror> {
+    named(seen.iter().copied(), asked).map(picked)
+}
+
+fn picked(known: &KnownMirror) -> Mirror {
+    known.mirror.clone()
+}
+
+fn pick_or_fail(
+    all: &[KnownMirror],
+    asked: &str,
+    visible: Option<&[String]>,
+) -> Result<Mirror, Failure> {
+    let seen = seen(all, visible);
+    pick(&seen, asked).ok_or_else(|| unknown(asked, &seen))
 }
 
 /// How many tenants an error names.
 const NAMED: usize = 3;
 
-fn unknown<'a>(asked: &str, all: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Failure {
+/// How many characters of the id that was asked for an error repeats.
+const REPEATED_CHARS: usize = 60;
+
+fn unknown(asked: &str, seen: &[&KnownMirror]) -> Failure {
+    let asked = asked.chars().filter(|c| !c.is_control());
+    let asked: String = asked.take(REPEATED_CHARS).collect();
     let mut message = format!("The meters of tenant {asked} are not kept in sync here");
-    let nearest = nearest(asked, all);
+    let nearest = nearest(&asked, seen);
     match nearest.is_empty() {
         true => message.push_str(": no tenant is known."),
         false => message.push_str(&format!("; the nearest are {nearest}.")),
@@ -247,19 +313,27 @@ fn unknown<'a>(asked: &str, all: impl IntoIterator<Item = (&'a str, Option<&'a s
     Failure::new(ErrorCode::TenantUnknown, message)
 }
 
+fn not_of_the_token() -> Failure {
+    let message = "No tenant that the token counts for is kept in sync here.";
+    Failure::new(ErrorCode::TenantUnknown, message).with_remedy(
+        "Use a token for a tenant of this process, or for all tenants (METER_SYNC_TOKENS).",
+    )
+}
+
 /// `7 (Northgate Hospitals), 8`: the tenants whose id or name is nearest to the text.
-fn nearest<'a>(asked: &str, all: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
+fn nearest(asked: &str, seen: &[&KnownMirror]) -> String {
     let asked = asked.to_lowercase();
-    let distance = |(id, name): &(&str, Option<&str>)| {
+    let distance = |known: &&KnownMirror| {
         let of = |text: &str| strsim::damerau_levenshtein(&text.to_lowercase(), &asked);
-        name.map_or_else(|| of(id), |name| of(id).min(of(name)))
+        let id = of(known.id.as_str());
+        known.name.as_deref().map_or(id, |name| id.min(of(name)))
     };
-    let mut all: Vec<_> = all.into_iter().collect();
+    let mut all = seen.to_vec();
     all.sort_by_cached_key(distance);
     all.truncate(NAMED);
-    let shown = all.iter().map(|(id, name)| match name {
-        Some(name) => format!("{id} ({name})"),
-        None => (*id).to_owned(),
+    let shown = all.iter().map(|known| match &known.name {
+        Some(name) => format!("{} ({name})", known.id),
+        None => known.id.to_string(),
     });
     shown.collect::<Vec<_>>().join(", ")
 }

@@ -52,6 +52,7 @@ const SIGN_OUT: &str = "/sign-out";
 /// The page's routes, by how the guards treat them.
 pub(crate) const ROUTES: PagePaths = PagePaths {
     sign_in: SIGN_IN,
+    sign_out: SIGN_OUT,
     assets: assets::FOLDER,
     is_page,
     forms: &["/sync", connections::PATH, SIGN_IN, SIGN_OUT],

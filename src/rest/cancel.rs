@@ -1,15 +1,14 @@
 //! `POST /api/v1/runs/{id}/cancel`: cancels a run of this process. A cancelled run is rolled back and changes nothing.
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 
-use super::Shared;
 use super::request_arguments::{self, Run};
+use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::error::{ErrorCode, Failure};
-use crate::http::problem_details::{ProblemDetails, location};
+use crate::http::problem_details::ProblemDetails;
 
 pub(super) fn route() -> Route {
     let operation = RouteDescription::new("cancelRun", "End a run before its end")
@@ -24,7 +23,7 @@ pub(super) fn route() -> Route {
 }
 
 async fn cancel(
-    State(Shared { mirror, .. }): State<Shared>,
+    RequestedMirror { mirror, folder }: RequestedMirror,
     Run(id): Run,
 ) -> Result<Response, ProblemDetails> {
     if mirror.is_read_only() {
@@ -32,11 +31,11 @@ async fn cancel(
         return Err(Failure::new(ErrorCode::ReadOnly, message).into());
     }
     if mirror.cancel(id) {
-        let location = AppendHeaders([(LOCATION, location(id))]);
+        let location = AppendHeaders([(LOCATION, folder.run(id))]);
         return Ok((StatusCode::ACCEPTED, location).into_response());
     }
     let Some(run) = mirror.run(id).await? else {
-        return Err(request_arguments::no_such_run(id.to_string()));
+        return Err(request_arguments::no_such_run(&folder, id.to_string()));
     };
     let (code, detail, remedy) = match run.run.outcome {
         Some(outcome) => (
@@ -50,5 +49,5 @@ async fn cancel(
             "Ask the process that runs it; if that is gone, the next sync marks the run interrupted.",
         ),
     };
-    Err(ProblemDetails::new(StatusCode::CONFLICT, code, detail, remedy).about(id))
+    Err(ProblemDetails::new(StatusCode::CONFLICT, code, detail, remedy).about(id, folder.run(id)))
 }

@@ -3,15 +3,14 @@
 use std::ops::RangeInclusive;
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::header::LINK;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde_json::json;
 
-use super::Shared;
 use super::request_arguments::{self, RequestArguments, Run};
+use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
-use crate::http::problem_details::{ProblemDetails, location};
+use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::history::listing::ChangesPage;
 
 const LIMIT: RangeInclusive<u32> = 1..=1000;
@@ -44,7 +43,7 @@ pub(super) fn route() -> Route {
 }
 
 async fn list(
-    State(Shared { mirror, .. }): State<Shared>,
+    RequestedMirror { mirror, folder }: RequestedMirror,
     Run(id): Run,
     RequestArguments(mut given): RequestArguments,
 ) -> Result<Response, ProblemDetails> {
@@ -53,10 +52,10 @@ async fn list(
     given.finish()?;
     let page = mirror.changes(id, limit, after.into()).await?;
     if page.changes.is_empty() && mirror.run(id).await?.is_none() {
-        return Err(request_arguments::no_such_run(id.to_string()));
+        return Err(request_arguments::no_such_run(&folder, id.to_string()));
     }
     let next = page.next_after.map(|after| {
-        let path = location(id);
+        let path = folder.run(id);
         let link = format!("<{path}/changes?limit={limit}&after={after}>; rel=\"next\"");
         AppendHeaders([(LINK, link)])
     });

@@ -18,6 +18,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::events_of_all::events_of_all;
+use super::requested_mirror::Scope;
 use super::route::{Route, RouteDescription};
 use crate::clock;
 use crate::http::problem_details::ProblemDetails;
@@ -32,7 +34,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// work.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(250);
 /// How long a client waits before it reconnects, sent in the `retry` field.
-const RETRY: Duration = Duration::from_secs(3);
+pub(super) const RETRY: Duration = Duration::from_secs(3);
 /// The `Retry-After` of the response when too many streams are open.
 const NO_ROOM_SECONDS: u16 = 30;
 
@@ -73,7 +75,7 @@ pub(super) fn route() -> Route {
         })
     };
     let operation = RouteDescription::new("listenToEvents", "What happens, as it happens")
-        .described("Begins with a `status`, which comes again when a run begins or ends in whatever process, when a database is lost or back, and once a minute; `progress` tells at most four times a second how far a run of this process is; a `heartbeat` comes every 15 seconds.")
+        .described("Begins with a `status`, which comes again when a run begins or ends in whatever process, when a database is lost or back, and once a minute; where several tenants are kept in sync and the path names none, the `status` is that of all, at most once a second, and there is no `progress`; `progress` tells at most four times a second how far a run of this process is; a `heartbeat` comes every 15 seconds.")
         .content(200, "The events, until the server stops", Some(("text/event-stream", events)))
         .problem(503, "Too many streams are open.")
         .with("Retry-After", "Seconds until another try.");
@@ -82,13 +84,18 @@ pub(super) fn route() -> Route {
 
 async fn open(
     State(Shared {
-        mirror, streams, ..
+        mirrors, streams, ..
     }): State<Shared>,
-) -> Response {
-    let Ok(room) = Arc::clone(&streams.room).try_acquire_owned() else {
-        return no_room();
+    scope: Scope,
+) -> Result<Response, ProblemDetails> {
+    let events = match scope.is_all(&mirrors) {
+        true => events_of_all(mirrors, scope.visible(), HEARTBEAT).boxed(),
+        false => events(scope.find(&mirrors).await?, HEARTBEAT).boxed(),
     };
-    let events = events(mirror, HEARTBEAT).take_until(streams.shutdown.cancelled_owned());
+    let Ok(room) = Arc::clone(&streams.room).try_acquire_owned() else {
+        return Ok(no_room());
+    };
+    let events = events.take_until(streams.shutdown.cancelled_owned());
     // Dropping the stream drops the permit, however the stream ends.
     let events = stream::unfold((events.boxed(), room), |(mut events, room)| async {
         Some((events.next().await?, (events, room)))
@@ -96,7 +103,7 @@ async fn open(
     // Without this header, nginx buffers the events.
     let unbuffered = HeaderName::from_static("x-accel-buffering");
     let unbuffered = [(unbuffered, HeaderValue::from_static("no"))];
-    (unbuffered, Sse::new(events)).into_response()
+    Ok((unbuffered, Sse::new(events)).into_response())
 }
 
 fn no_room() -> Response {
@@ -110,7 +117,7 @@ fn no_room() -> Response {
     (later, problem).into_response()
 }
 
-type Sent = Result<Event, axum::Error>;
+pub(super) type Sent = Result<Event, axum::Error>;
 
 fn events(mirror: Mirror, heartbeat: Duration) -> impl Stream<Item = Sent> + Send {
     let begun = async move {
@@ -151,7 +158,7 @@ fn progress(mirror: &Mirror) -> impl Stream<Item = Sent> + Send + use<> {
     })
 }
 
-fn heartbeats(pause: Duration) -> impl Stream<Item = Sent> + Send {
+pub(super) fn heartbeats(pause: Duration) -> impl Stream<Item = Sent> + Send {
     stream::unfold((), move |()| async move {
         tokio::time::sleep(pause).await;
         let heartbeat = Heartbeat { at: clock::now() };
@@ -159,7 +166,7 @@ fn heartbeats(pause: Duration) -> impl Stream<Item = Sent> + Send {
     })
 }
 
-fn event(name: &str, data: &impl Serialize) -> Sent {
+pub(super) fn event(name: &str, data: &impl Serialize) -> Sent {
     Event::default().event(name).json_data(data)
 }
 

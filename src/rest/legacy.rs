@@ -13,11 +13,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Shared;
+use super::requested_mirror::Scope;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::http::problem_details::http_status;
 use crate::mirrors::run::report::{RunReport, RunState};
-use crate::mirrors::state::status::{ActivityState, RunRecord, Status, StatusQuery};
+use crate::mirrors::state::status::{ActivityState, Health, RunRecord, Status, StatusQuery};
+use crate::mirrors::state::tenant_list::{TenantList, TenantsQuery};
 use crate::mirrors::{Request, Requested};
 use crate::model::{Counts, Outcome, Trigger};
 use crate::trace::TraceId;
@@ -28,6 +30,9 @@ const ACTOR_CHARS: usize = 100;
 
 /// `GET /api/local/meter-sync-status`. The `last_sync_*` fields and the counts are those of the last
 /// run that ended and was not a dry run, and null before it.
+///
+/// Where several tenants are kept in sync, `last_sync_at` is when all of them were last in sync, `last_sync_success`
+/// says whether all are, and the counts are null.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "LocalStatus")]
@@ -69,12 +74,22 @@ struct TriggerResult {
 
 /// Handles `GET /api/local/meter-sync-status`.
 pub(crate) async fn status(
-    State(Shared { mirror, .. }): State<Shared>,
+    State(Shared { mirrors, .. }): State<Shared>,
+    scope: Scope,
 ) -> Result<Json<StatusBody>, (StatusCode, Json<TriggerBody>)> {
     let query = StatusQuery {
         history: HISTORY,
         ..StatusQuery::default()
     };
+    if scope.is_all(&mirrors) {
+        let query = TenantsQuery {
+            limit: 1,
+            visible: scope.visible(),
+            ..TenantsQuery::default()
+        };
+        return Ok(Json(status_of_all(&mirrors.overview(&query).await)));
+    }
+    let mirror = scope.find(&mirrors).await.map_err(failed)?;
     let status = mirror.status(&query).await.map_err(failed)?;
     Ok(Json(status_body(&status)))
 }
@@ -82,13 +97,18 @@ pub(crate) async fn status(
 /// Handles `POST /api/local/meter-sync-trigger`: starts a sync and answers when it has ended. The sync goes on if the
 /// client disconnects.
 pub(crate) async fn trigger(
-    State(Shared { mirror, wait, .. }): State<Shared>,
+    State(Shared { mirrors, wait, .. }): State<Shared>,
+    scope: Scope,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
 ) -> (StatusCode, Json<TriggerBody>) {
     let mut request = Request::new(Trigger::Rest);
     request.actor = actor(token.as_deref(), &headers);
     request.trace = TraceId::of_headers(&headers);
+    let mirror = match scope.find(&mirrors).await {
+        Ok(mirror) => mirror,
+        Err(failure) => return failed(failure),
+    };
     match mirror.request(request).await {
         Ok(Requested::Started(mut ticket)) => ended(ticket.wait(wait).await),
         Ok(Requested::Finished(report)) => ended(*report),
@@ -116,6 +136,37 @@ fn status_body(status: &Status) -> StatusBody {
         updated_count: Some(updated(&run.counts)),
         deleted_count: Some(run.counts.deactivated),
         ..current
+    }
+}
+
+/// The status of several tenants as if they were one: in sync only if all of them are.
+fn status_of_all(status: &Status) -> StatusBody {
+    let tenants = status.tenants.as_ref();
+    let count = |healths: &[Health]| -> i64 {
+        let of = |tenants: &TenantList| {
+            healths
+                .iter()
+                .map(|health| tenants.by_health.of(*health))
+                .sum()
+        };
+        tenants.map_or(0, of)
+    };
+    let total = tenants.map_or(0, |tenants| tenants.total);
+    let behind = count(&[
+        Health::Failing,
+        Health::Stale,
+        Health::NeverRun,
+        Health::NotConfigured,
+    ]);
+    let is_known = status.connections.local.error.is_none();
+    let has_run = total > count(&[Health::NeverRun, Health::NotConfigured]);
+    let is_in_sync = is_known && behind == 0;
+    StatusBody {
+        last_sync_at: status.last_success_at,
+        last_sync_success: (has_run || !is_known).then_some(is_in_sync),
+        last_sync_error: (!is_in_sync && (has_run || !is_known)).then(|| status.summary.clone()),
+        is_syncing: status.activity == ActivityState::Running,
+        ..StatusBody::default()
     }
 }
 

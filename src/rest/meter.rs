@@ -4,17 +4,17 @@
 //! between two values.
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use serde_json::json;
 
-use super::Shared;
+use super::requested_mirror::{Folder, RequestedMirror};
 use super::route::{Route, RouteDescription};
 use crate::arguments::shorten;
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::history::meters::{KeyText, MeterReport};
 
-const FOLDER: &str = "/api/v1/meters/";
+/// The folder of the meters, behind that of the mirror.
+const METERS: &str = "/meters/";
 
 pub(super) fn route() -> Route {
     let key = json!({"type": "string", "minLength": 1});
@@ -28,10 +28,11 @@ pub(super) fn route() -> Route {
 }
 
 async fn answer(
-    State(Shared { mirror, .. }): State<Shared>,
+    RequestedMirror { mirror, .. }: RequestedMirror,
     uri: Uri,
 ) -> Result<Json<MeterReport>, ProblemDetails> {
-    let part = uri.path().strip_prefix(FOLDER).unwrap_or_default();
+    let (_, path) = Folder::split(&uri);
+    let part = path.strip_prefix(METERS).unwrap_or_default();
     let meter = match KeyText::parse(part) {
         Some(key) => mirror.meter(&key).await?,
         None => None,

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::json_schema;
 
 use crate::config::Config;
-use crate::mirrors::Mirror;
+use crate::mirrors::Mirrors;
 use crate::shutdown::Shutdown;
 use events::Streams;
 use route::{Route, RouteDescription};
@@ -24,15 +24,18 @@ use route::{Route, RouteDescription};
 mod cancel;
 mod changes;
 mod events;
+mod events_of_all;
 mod legacy;
 mod meter;
 mod openapi;
 mod other_routes;
 mod request_arguments;
+mod requested_mirror;
 mod route;
 mod runs;
 mod status;
 mod sync;
+mod tenants;
 mod unexpected_arguments;
 
 /// The path of the API's description.
@@ -47,7 +50,7 @@ const RUN_MARGIN: Duration = Duration::from_secs(30);
 /// The state that handlers share.
 #[derive(Clone, Debug)]
 struct Shared {
-    mirror: Mirror,
+    mirrors: Mirrors,
     /// How long the legacy trigger endpoint waits for the end of the run that it started.
     wait: Duration,
     streams: Streams,
@@ -55,18 +58,18 @@ struct Shared {
     description: Bytes,
 }
 
-/// The handlers of the health checks take only `Mirror` as state.
-impl FromRef<Shared> for Mirror {
+/// The handlers of the health checks take only `Mirrors` as state.
+impl FromRef<Shared> for Mirrors {
     fn from_ref(shared: &Shared) -> Self {
-        shared.mirror.clone()
+        shared.mirrors.clone()
     }
 }
 
 /// The routes of the API, the legacy routes and the health checks. `shutdown` ends the open event streams.
-pub(crate) fn routes(config: &Config, mirror: Mirror, shutdown: &Shutdown) -> Router {
+pub(crate) fn routes(config: &Config, mirrors: Mirrors, shutdown: &Shutdown) -> Router {
     let table = table();
     let shared = Shared {
-        mirror,
+        mirrors,
         wait: config.limits.run_timeout.saturating_add(RUN_MARGIN),
         streams: Streams::new(shutdown.token()),
         description: openapi::describe(&table, config.requires_token()),
@@ -74,7 +77,7 @@ pub(crate) fn routes(config: &Config, mirror: Mirror, shutdown: &Shutdown) -> Ro
     let add = |router: Router<Shared>, route: Route| {
         let places = unexpected_arguments::AcceptedArguments::of(&route.operation);
         let refuse = middleware::from_fn_with_state(places, unexpected_arguments::refuse);
-        router.route(route.path, route.handler.layer(refuse))
+        router.route(&route.path, route.handler.layer(refuse))
     };
     table
         .into_iter()
@@ -86,7 +89,22 @@ pub(crate) fn routes(config: &Config, mirror: Mirror, shutdown: &Shutdown) -> Ro
 
 /// Every route.
 fn table() -> Vec<Route> {
-    vec![
+    let mut table = vec![
+        tenants::route(),
+        description_route(),
+        other_routes::local_status(),
+        other_routes::local_trigger(),
+        other_routes::live(),
+        other_routes::ready(),
+    ];
+    table.extend(of_mirror());
+    table.extend(of_mirror().map(Route::of_tenant));
+    table
+}
+
+/// The routes of one mirror. They exist for the only mirror of the process, and for the mirror of each tenant.
+fn of_mirror() -> impl Iterator<Item = Route> {
+    let routes = [
         status::route(),
         sync::route(),
         runs::list_route(),
@@ -95,12 +113,8 @@ fn table() -> Vec<Route> {
         cancel::route(),
         meter::route(),
         events::route(),
-        description_route(),
-        other_routes::local_status(),
-        other_routes::local_trigger(),
-        other_routes::live(),
-        other_routes::ready(),
-    ]
+    ];
+    routes.into_iter()
 }
 
 /// Adds `Cache-Control: no-store`, because a response may be outdated a moment later.

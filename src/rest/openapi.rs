@@ -31,7 +31,7 @@ pub(crate) fn describe(table: &[Route], needs_token: bool) -> Bytes {
     let mut paths = Map::new();
     for route in table {
         let operation = operation(&route.operation, route.method, &mut generator);
-        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        let path = paths.entry(&route.path).or_insert_with(|| json!({}));
         if let Value::Object(path) = path {
             path.insert(route.method.to_owned(), operation);
         }
@@ -58,7 +58,7 @@ pub(crate) fn describe(table: &[Route], needs_token: bool) -> Bytes {
             "securitySchemes": {"bearer": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "A token of METER_SYNC_TOKENS: one of scope `read` may ask, one of scope `trigger` may also sync and cancel. Or an access token (a JWT, OAuth 2.1) with the scope `meter-sync:read` or `meter-sync:trigger` of the authorization server that `/.well-known/oauth-protected-resource` names, where one is set. None is needed where neither is set.",
+                "description": "A token of METER_SYNC_TOKENS: one of scope `read` may ask, one of scope `trigger` may also sync and cancel. A token for some tenants (`trigger:ann@7,8:SECRET`) counts for no other. Or an access token (a JWT, OAuth 2.1) with the scope `meter-sync:read` or `meter-sync:trigger` of the authorization server that `/.well-known/oauth-protected-resource` names, where one is set. None is needed where neither is set.",
             }},
         },
     });
@@ -73,7 +73,7 @@ pub(super) fn problem(generator: &mut SchemaGenerator) -> Schema {
 fn operation(said: &RouteDescription, method: &str, generator: &mut SchemaGenerator) -> Value {
     let mut operation = Map::new();
     let mut say = |name: &str, value: Value| operation.insert(name.to_owned(), value);
-    say("operationId", json!(said.id));
+    say("operationId", json!(said.id_of(said.id)));
     say("summary", json!(said.summary));
     say("parameters", json!(said.parameters));
     say("responses", json!(responses(said, method, generator)));
@@ -110,7 +110,7 @@ fn responses(
 ) -> BTreeMap<u16, Response> {
     let mut responses = BTreeMap::new();
     for answer in &said.answers {
-        add(&mut responses, answer, generator);
+        add(&mut responses, said, answer, generator);
     }
     let mut guarded = vec![
         (
@@ -121,6 +121,10 @@ fn responses(
     ];
     if !said.is_open {
         guarded.push((401, "No token that counts here came with the request."));
+        guarded.push((
+            404,
+            "No tenant that the token counts for is kept in sync here.",
+        ));
         guarded.push((503, "Access tokens cannot be checked now."));
     }
     if method == "post" {
@@ -135,13 +139,18 @@ fn responses(
             headers: Vec::new(),
             links: Vec::new(),
         };
-        add(&mut responses, &answer, generator);
+        add(&mut responses, said, &answer, generator);
     }
     responses
 }
 
 /// Adds an answer to the responses. If its status is there already, adds its content, headers and links to that one.
-fn add(responses: &mut BTreeMap<u16, Response>, answer: &Answer, generator: &mut SchemaGenerator) {
+fn add(
+    responses: &mut BTreeMap<u16, Response>,
+    said: &RouteDescription,
+    answer: &Answer,
+    generator: &mut SchemaGenerator,
+) {
     let response = responses.entry(answer.status).or_insert_with(|| Response {
         description: answer.description,
         content: BTreeMap::new(),
@@ -159,8 +168,16 @@ fn add(responses: &mut BTreeMap<u16, Response>, answer: &Answer, generator: &mut
     };
     response.headers.extend(answer.headers.iter().map(header));
     let link = |&name| {
-        let parameters = json!({"id": "$response.body#/run_id"});
-        (name, json!({"operationId": name, "parameters": parameters}))
+        let id = json!("$response.body#/run_id");
+        let tenant = json!("$request.path.tenant_id");
+        let parameters = match said.is_of_tenant {
+            true => json!({"id": id, "tenant_id": tenant}),
+            false => json!({"id": id}),
+        };
+        (
+            name,
+            json!({"operationId": said.id_of(name), "parameters": parameters}),
+        )
     };
     response.links.extend(answer.links.iter().map(link));
 }

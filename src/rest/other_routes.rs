@@ -26,6 +26,10 @@ pub(super) fn local_trigger() -> Route {
     .described("Prefer `POST /api/v1/sync`, which can answer before the end.");
     let answers = [
         (200, "The sync has ended."),
+        (
+            400,
+            "Several tenants are kept in sync here; ask `/api/v1/tenants/{tenant_id}/sync`.",
+        ),
         (403, "Syncs are refused here."),
         (409, "A sync is in progress already."),
         (500, "The sync failed here."),

@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use serde_json::{Map, Value};
 
 use super::DESCRIPTION_PATH;
+use super::requested_mirror::Folder;
 use crate::arguments::{Arguments, BadArgument, one_line, shorten};
 use crate::http::problem_details::ProblemDetails;
 use crate::model::RunId;
@@ -57,8 +58,11 @@ impl<S: Sync> FromRequestParts<S> for Run {
     type Rejection = ProblemDetails;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ProblemDetails> {
-        let part = parts.uri.path().split('/').nth(4).unwrap_or_default();
-        run_id(part).map(Self).ok_or_else(|| no_such_run(part))
+        let (folder, rest) = Folder::split(&parts.uri);
+        let part = rest.split('/').nth(2).unwrap_or_default();
+        run_id(part)
+            .map(Self)
+            .ok_or_else(|| no_such_run(&folder, part))
     }
 }
 
@@ -82,12 +86,12 @@ fn run_id(text: &str) -> Option<RunId> {
 }
 
 /// The 404 for a run that is not in the log.
-pub(super) fn no_such_run(id: impl AsRef<str>) -> ProblemDetails {
+pub(super) fn no_such_run(folder: &Folder, id: impl AsRef<str>) -> ProblemDetails {
     let detail = format!(
         "There is no run {} of this tenant and table in the log, or it is there no longer (METER_SYNC_KEEP_RUNS).",
         shorten(id.as_ref())
     );
-    let remedy = "GET /api/v1/runs lists the runs with their ids.";
+    let remedy = format!("GET {} lists the runs with their ids.", folder.runs());
     ProblemDetails::new(StatusCode::NOT_FOUND, "RUN_NOT_FOUND", detail, remedy)
 }
 

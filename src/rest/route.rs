@@ -6,6 +6,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::requested_mirror::API;
 use crate::http::problem_details::PROBLEM_JSON;
 
 /// Generates the schema of a type. The types that it refers to are added to the generator's definitions.
@@ -13,10 +14,13 @@ pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 const JSON: &str = "application/json";
 
+/// The end of the ids of the operations on the mirror of one tenant.
+const OF_TENANT: &str = "OfTenant";
+
 /// A route. Its constructors take a description, so no route is served undescribed.
 #[derive(Debug)]
 pub(crate) struct Route {
-    pub(super) path: &'static str,
+    pub(super) path: String,
     pub(super) method: &'static str,
     pub(super) handler: MethodRouter<Shared>,
     pub(super) operation: RouteDescription,
@@ -29,7 +33,7 @@ impl Route {
         T: 'static,
     {
         Self {
-            path,
+            path: path.to_owned(),
             method: "get",
             handler: get(handler),
             operation,
@@ -42,10 +46,20 @@ impl Route {
         T: 'static,
     {
         Self {
-            path,
+            path: path.to_owned(),
             method: "post",
             handler: post(handler),
             operation,
+        }
+    }
+
+    /// The same route for the tenant that its path names.
+    pub(super) fn of_tenant(self) -> Self {
+        let rest = self.path.strip_prefix(API).unwrap_or_default();
+        Self {
+            path: format!("{API}/tenants/{{tenant_id}}{rest}"),
+            operation: self.operation.of_tenant(),
+            ..self
         }
     }
 }
@@ -63,6 +77,8 @@ pub(super) struct RouteDescription {
     pub(super) answers: Vec<Answer>,
     /// Whether the route needs no token, even if tokens are configured.
     pub(super) is_open: bool,
+    /// Whether the path names a tenant. The id then ends in [`OF_TENANT`].
+    pub(super) is_of_tenant: bool,
 }
 
 /// A response of a route. Several may share a status and differ in content.
@@ -87,6 +103,36 @@ impl RouteDescription {
             body: None,
             answers: Vec::new(),
             is_open: false,
+            is_of_tenant: false,
+        }
+    }
+
+    /// The operation on the mirror of one tenant, which the path names.
+    fn of_tenant(self) -> Self {
+        let schema = json!({"type": "string", "minLength": 1});
+        let operation = self
+            .path(
+                "tenant_id",
+                schema,
+                "The tenant's id, as `/api/v1/tenants` lists it.",
+            )
+            .problem(
+                404,
+                "The tenant is not known, or the token does not count for it.",
+            )
+            .problem(500, "The local database cannot be asked.")
+            .problem(503, "The databases are not configured.");
+        Self {
+            is_of_tenant: true,
+            ..operation
+        }
+    }
+
+    /// The id of this operation, or of another one on the same mirror.
+    pub(super) fn id_of(&self, id: &str) -> String {
+        match self.is_of_tenant {
+            true => format!("{id}{OF_TENANT}"),
+            false => id.to_owned(),
         }
     }
 

@@ -3,20 +3,18 @@
 use std::ops::RangeInclusive;
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::header::LINK;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde_json::json;
 
-use super::Shared;
 use super::request_arguments::{self, RequestArguments, Run};
+use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::arguments::{Arguments, BadArgument};
 use crate::http::notice::Notice;
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::history::listing::{RunDetail, RunsPage, RunsQuery, Show};
 
-const PATH: &str = "/api/v1/runs";
 const LIMIT: RangeInclusive<u32> = 1..=100;
 const LIMIT_DEFAULT: u32 = 20;
 
@@ -46,21 +44,23 @@ pub(super) fn list_route() -> Route {
     .problem(404, "The log does not have the run of `before`.")
     .problem(500, "The local database cannot be asked.")
     .problem(503, "The databases are not configured.");
-    Route::get(PATH, list, operation)
+    Route::get("/api/v1/runs", list, operation)
 }
 
 async fn list(
-    State(Shared { mirror, .. }): State<Shared>,
+    RequestedMirror { mirror, folder }: RequestedMirror,
     RequestArguments(given): RequestArguments,
 ) -> Result<Response, ProblemDetails> {
     let query = read(given)?;
     let missing = || {
-        request_arguments::no_such_run(query.before.map(|id| id.to_string()).unwrap_or_default())
+        let before = query.before.map(|id| id.to_string());
+        request_arguments::no_such_run(&folder, before.unwrap_or_default())
     };
     let page = mirror.list(&query).await?.ok_or_else(missing)?;
     let next = page.next_before.map(|before| {
         let (limit, show) = (query.limit, query.show.as_str());
-        format!("<{PATH}?limit={limit}&show={show}&before={before}>; rel=\"next\"")
+        let path = folder.runs();
+        format!("<{path}?limit={limit}&show={show}&before={before}>; rel=\"next\"")
     });
     let next = next.map(|next| AppendHeaders([(LINK, next)]));
     Ok((next, Json(page)).into_response())
@@ -99,7 +99,7 @@ pub(super) fn route() -> Route {
 }
 
 async fn one(
-    State(Shared { mirror, .. }): State<Shared>,
+    RequestedMirror { mirror, folder }: RequestedMirror,
     Run(id): Run,
     RequestArguments(mut given): RequestArguments,
 ) -> Result<Json<RunDetail>, ProblemDetails> {
@@ -107,5 +107,5 @@ async fn one(
     given.finish()?;
     let run = mirror.run(id).await?;
     run.map(Json)
-        .ok_or_else(|| request_arguments::no_such_run(id.to_string()))
+        .ok_or_else(|| request_arguments::no_such_run(&folder, id.to_string()))
 }

@@ -8,10 +8,12 @@ use serde_json::json;
 
 use super::Shared;
 use super::request_arguments::{self, RequestArguments};
+use super::requested_mirror::Scope;
 use super::route::{Route, RouteDescription};
 use crate::arguments::{Arguments, BadArgument};
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::status::{Status, StatusQuery};
+use crate::mirrors::state::tenant_list::TenantsQuery;
 
 const HISTORY: RangeInclusive<u32> = 0..=50;
 const CHANGES_LIMIT: RangeInclusive<u32> = 1..=200;
@@ -20,28 +22,39 @@ pub(super) fn route() -> Route {
     let default = StatusQuery::default();
     let whole = |range: &RangeInclusive<u32>, default: u32| json!({"type": "integer", "minimum": range.start(), "maximum": range.end(), "default": default});
     let operation = RouteDescription::new("getStatus", "Whether the local meters can be relied on")
-        .described("Changes nothing and asks only the local database; answers with both databases down, too. `health` other than `ok` is explained in `summary`.")
+        .described("Changes nothing and asks only the local database; answers with both databases down, too. `health` other than `ok` is explained in `summary`. Where several tenants are kept in sync and none is named, it counts them by health and lists the worst (`tenants`), and takes no arguments.")
         .query("history", whole(&HISTORY, default.history), "How many past runs to list, newest first.")
         .query("run_id", json!({"type": "string", "format": "uuid"}), "The run to list alone in `history` and to show changes of; the last run when left out.")
         .query("include_changes", json!({"type": "boolean", "default": default.include_changes}), "Whether to list which meters that run changed and which rows it rejected.")
         .query("changes_limit", whole(&CHANGES_LIMIT, default.changes_limit), "How many changes to list at most.")
         .answer(200, "The status", |generator| generator.subschema_for::<Status>())
         .problem(400, "An argument cannot be used.")
-        .problem(404, "There is no run of the id given.");
+        .problem(404, "There is no run of the id given.")
+        .problem(500, "The local database cannot be asked for the tenants.");
     Route::get("/api/v1/status", answer, operation)
 }
 
 async fn answer(
-    State(Shared { mirror, .. }): State<Shared>,
+    State(Shared { mirrors, .. }): State<Shared>,
+    scope: Scope,
     RequestArguments(given): RequestArguments,
 ) -> Result<Json<Status>, ProblemDetails> {
+    // Each argument is about the runs of one mirror.
+    if scope.is_all(&mirrors) && given.is_empty() {
+        let query = TenantsQuery {
+            visible: scope.visible(),
+            ..TenantsQuery::default()
+        };
+        return Ok(Json(mirrors.overview(&query).await));
+    }
+    let mirror = scope.find(&mirrors).await?;
     let query = read(given)?;
     let status = mirror.status(&query).await;
     // Reading the status fails only if `run_id` names an unknown run.
     let id = query.run_id.map(|id| id.to_string()).unwrap_or_default();
     status
         .map(Json)
-        .map_err(|_failure| request_arguments::no_such_run(id))
+        .map_err(|_failure| request_arguments::no_such_run(&scope.folder, id))
 }
 
 fn read(mut given: Arguments) -> Result<StatusQuery, BadArgument> {

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
@@ -13,16 +12,16 @@ use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::MAX_BODY_BYTES;
-use super::Shared;
 use super::legacy::{actor, failure_of};
 use super::request_arguments::bad_request;
+use super::requested_mirror::{Folder, RequestedMirror};
 use super::route::{Route, RouteDescription};
 use crate::arguments::Arguments;
 use crate::arguments::body;
 use crate::arguments::json::{is_announced, parse};
 use crate::config::Token;
 use crate::error::ErrorCode;
-use crate::http::problem_details::{ProblemDetails, http_status, location};
+use crate::http::problem_details::{ProblemDetails, http_status};
 use crate::http::request_error::RequestError;
 use crate::mirrors::run::report::{RunReport, RunState};
 use crate::mirrors::{Request, Requested};
@@ -72,7 +71,7 @@ pub(super) fn route() -> Route {
 }
 
 async fn start(
-    State(Shared { mirror, .. }): State<Shared>,
+    RequestedMirror { mirror, folder }: RequestedMirror,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
     body: Body,
@@ -91,7 +90,7 @@ async fn start(
         AppendHeaders([(PREFERENCE_APPLIED, applied)])
     });
     let report = mirror.report_with_names(report).await;
-    Ok((applied, answer(report)?).into_response())
+    Ok((applied, answer(report, &folder)?).into_response())
 }
 
 fn read(headers: &HeaderMap, body: &[u8]) -> Result<Request, ProblemDetails> {
@@ -158,16 +157,19 @@ fn wait(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(MAX_WAIT_SECONDS)))
 }
 
-fn answer(report: RunReport) -> Result<Response, ProblemDetails> {
-    let id = report.run_id;
+fn answer(report: RunReport, folder: &Folder) -> Result<Response, ProblemDetails> {
+    let (id, location) = (report.run_id, folder.run(report.run_id));
     match (report.state, report.outcome) {
         (RunState::AlreadyRunning, _) => {
             let (code, remedy) = (ErrorCode::AlreadyRunning, report.next_step);
             let status = http_status(code);
-            Err(ProblemDetails::new(status, code.as_str(), report.summary, remedy).about(id))
+            Err(
+                ProblemDetails::new(status, code.as_str(), report.summary, remedy)
+                    .about(id, location),
+            )
         }
         (RunState::Running, _) | (RunState::Finished, None) => {
-            let location = AppendHeaders([(LOCATION, location(id))]);
+            let location = AppendHeaders([(LOCATION, location)]);
             Ok((StatusCode::ACCEPTED, location, Json(report)).into_response())
         }
         (RunState::Finished, Some(outcome)) => match outcome {
@@ -175,11 +177,13 @@ fn answer(report: RunReport) -> Result<Response, ProblemDetails> {
                 Ok(Json(report).into_response())
             }
             // 409, as the request conflicts with the state of the two databases, and a person can resolve that.
-            Outcome::Refused => {
-                Err(ProblemDetails::failure(StatusCode::CONFLICT, failure_of(report)).about(id))
-            }
+            Outcome::Refused => Err(ProblemDetails::failure(
+                StatusCode::CONFLICT,
+                failure_of(report),
+            )
+            .about(id, location)),
             Outcome::Failed | Outcome::Interrupted | Outcome::Unknown => {
-                Err(ProblemDetails::from(failure_of(report)).about(id))
+                Err(ProblemDetails::from(failure_of(report)).about(id, location))
             }
         },
     }

@@ -19,10 +19,12 @@ use tracing::Instrument;
 
 use super::hosts::Hosts;
 use super::oauth::OAuth;
+use super::problem_details::ProblemDetails;
 use super::request_error::RequestError;
 use super::{health, session_cookie};
 use crate::clock;
-use crate::config::{Config, Token, Tokens};
+use crate::config::{Token, Tokens};
+use crate::mirrors::Mirrors;
 use crate::shutdown::Shutdown;
 use crate::trace::{self, TraceId};
 use page_paths::PagePaths;
@@ -37,6 +39,8 @@ const MCP_PATHS: [&str; 2] = ["/mcp", "/messages"];
 const OPEN_PATHS: [&str; 2] = [health::LIVE_PATH, health::READY_PATH];
 /// The folder of well-known paths (RFC 8615). It needs no token: MCP clients look there for OAuth metadata.
 pub(crate) const WELL_KNOWN: &str = "/.well-known/";
+/// The folders whose routes limit their answers to the tenants that the token counts for, besides MCP and the page.
+const SCOPED_FOLDERS: [&str; 2] = ["/api/v1/", "/api/local/"];
 /// The paths of MCP, where cookies are ignored. So no page in a browser can call MCP in its user's name.
 const NO_COOKIE_PATHS: [&str; 3] = ["/mcp", "/messages", "/sse"];
 
@@ -49,6 +53,7 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// The settings that requests are checked against.
 #[derive(Debug)]
 pub(super) struct Guards {
+    mirrors: Mirrors,
     pages: PagePaths,
     hosts: Hosts,
     tokens: Tokens,
@@ -88,6 +93,9 @@ async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Ne
     match admitted {
         Ok(None) => next.run(request).await,
         Ok(Some(token)) => {
+            if let Err(problem) = guards.check_tenants(request.uri().path(), &token).await {
+                return problem.into_response();
+            }
             let method = request.method().clone();
             request.extensions_mut().insert(token.clone());
             let response = next.run(request).await;
@@ -114,7 +122,8 @@ async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Ne
 }
 
 impl Guards {
-    pub(super) fn of(config: &Config, pages: PagePaths, shutdown: &Shutdown) -> Self {
+    pub(super) fn of(mirrors: Mirrors, pages: PagePaths, shutdown: &Shutdown) -> Self {
+        let config = mirrors.config();
         let oauth = config.oauth.clone();
         Self {
             pages,
@@ -122,6 +131,27 @@ impl Guards {
             tokens: config.tokens.clone(),
             oauth: oauth.map(|settings| OAuth::new(settings, shutdown)),
             read_only: config.read_only,
+            mirrors,
+        }
+    }
+
+    /// Refuses a token that counts for some tenants only, where it does not count. In a process that keeps one mirror,
+    /// that is every route if the tenant is another one. In a process that keeps several, it is every route that does
+    /// not limit its answers to the tenants of the token.
+    async fn check_tenants(&self, path: &str, token: &Token) -> Result<(), ProblemDetails> {
+        if token.tenants.is_none() || path == self.pages.sign_out {
+            return Ok(());
+        }
+        if self.mirrors.only().is_some() {
+            self.mirrors.find_for(None, Some(token)).await?;
+            return Ok(());
+        }
+        let is_limited = SCOPED_FOLDERS.iter().any(|folder| path.starts_with(folder))
+            || NO_COOKIE_PATHS.contains(&path)
+            || self.pages.has(path);
+        match is_limited {
+            true => Ok(()),
+            false => Err(RequestError::TokenLimited.details()),
         }
     }
 

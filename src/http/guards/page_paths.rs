@@ -8,6 +8,8 @@ use axum::http::{HeaderMap, Method};
 pub(crate) struct PagePaths {
     /// The path of the sign-in form. A browser without a valid token is redirected there. It needs no token.
     pub(crate) sign_in: &'static str,
+    /// The path of the form that ends a session. Every token is enough for it.
+    pub(crate) sign_out: &'static str,
     /// The folder of the style sheet, script and icons. It needs no token.
     pub(crate) assets: &'static str,
     /// Returns whether a GET of this path shows a page. A browser without a valid token is sent from it to the sign-in
@@ -26,6 +28,11 @@ impl PagePaths {
 
     pub(super) fn is_harmless(&self, path: &str) -> bool {
         self.harmless_forms.contains(&path)
+    }
+
+    /// Whether the path is that of a page or of a form.
+    pub(super) fn has(&self, path: &str) -> bool {
+        (self.is_page)(path) || self.is_form(path)
     }
 
     /// Whether a browser requests a page or sends a form. It is then redirected to sign in, not answered with an error.

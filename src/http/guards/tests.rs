@@ -4,9 +4,11 @@ use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::routing::{any, get};
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::*;
+use crate::config::{Config, Environment, Settings};
 
 const EVERY_ROUTE: [&str; 5] = [
     "GET /livez",
@@ -37,12 +39,16 @@ fn routes(tokens: &[(&str, bool)]) -> Router {
         .map(|(secret, may_trigger)| Token::new((*secret).to_owned(), *may_trigger));
     let pages = PagePaths {
         sign_in: "/sign-in",
+        sign_out: "/sign-out",
         assets: "/assets/",
         is_page: |path| path == "/",
         forms: &["/sync", "/sign-in"],
         harmless_forms: &[],
     };
+    let config = Config::load_from(&Settings::default(), &Environment::default());
+    let mirrors = Mirrors::new(config.expect("settings"), TaskTracker::new());
     let guards = Guards {
+        mirrors: mirrors.expect("no pools"),
         pages,
         hosts: Hosts::new("127.0.0.1:8765".parse().expect("an address"), &[]),
         tokens: Tokens::new(tokens.collect()),

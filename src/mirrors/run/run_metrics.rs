@@ -13,8 +13,9 @@ use crate::db::Connections;
 use crate::error::Failure;
 use crate::model::{Action, Counts, Outcome, Trigger};
 
-use crate::mirrors::Mirror;
 use crate::mirrors::state::status::{ConnectionState, RunRecord, Status, StatusQuery};
+use crate::mirrors::state::tenant_list::TenantsQuery;
+use crate::mirrors::{Mirror, Mirrors, Process};
 
 const RUNS: &str = "meter_sync_runs_total";
 const CHANGES: &str = "meter_sync_changes_total";
@@ -54,17 +55,40 @@ impl Mirror {
             ..StatusQuery::default()
         };
         let (status, tally) = self.ask_status(&query, Some(patience)).await?;
-        let remote = self.shared.process.remote.as_ref();
-        let local = self.shared.process.local.as_ref();
-        let is_local_up = status.connections.local.state == ConnectionState::Ok;
         Ok(Figures {
-            local_clock_ahead: is_local_up.then(|| self.shared.process.clock.ahead()),
-            status,
             consecutive_failures: tally.failures,
             drifted_columns: tally.drifted,
+            ..self.shared.process.figures(status)
+        })
+    }
+}
+
+impl Mirrors {
+    /// The figures of several mirrors now, listing at most `limit` of them. What is known of one mirror alone is absent.
+    /// A local database that gives no answer within `patience` counts as down.
+    pub async fn figures(&self, limit: u32, patience: Duration) -> Figures {
+        let query = TenantsQuery {
+            limit,
+            ..TenantsQuery::default()
+        };
+        let status = self.overview_within(&query, patience).await;
+        self.process.figures(status)
+    }
+}
+
+impl Process {
+    /// The figures that belong to the process, beside a status.
+    fn figures(&self, status: Status) -> Figures {
+        let (remote, local) = (self.remote.as_ref(), self.local.as_ref());
+        let is_local_up = status.connections.local.state == ConnectionState::Ok;
+        Figures {
+            local_clock_ahead: is_local_up.then(|| self.clock.ahead()),
+            status,
+            consecutive_failures: None,
+            drifted_columns: None,
             remote: remote.map(|database| database.connections()),
             local: local.map(|database| database.connections()),
-        })
+        }
     }
 }
 

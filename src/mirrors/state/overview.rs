@@ -1,6 +1,8 @@
 //! Builds the status of many mirrors from their published states.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -12,8 +14,8 @@ use super::status::{ActivityState, Connections, Health, ScheduleStatus, Status};
 use super::tenant_list::{HealthCounts, TenantList, TenantSummary, TenantsQuery, WORST_FIRST};
 use super::words;
 use crate::mirrors::observer::Published;
-use crate::mirrors::registry::{KnownMirror, Mirrors};
-use crate::mirrors::{process_state, tenant};
+use crate::mirrors::process_state;
+use crate::mirrors::registry::{self, KnownMirror, Mirrors};
 
 /// One mirror with its health and its place in the list.
 struct Ranked<'a> {
@@ -26,11 +28,27 @@ impl Mirrors {
     /// The status of all mirrors: how many are in which health, and a page of them, the worst first. It is given with
     /// both databases down, too.
     pub async fn overview(&self, query: &TenantsQuery) -> Status {
-        let published = self.states().await;
+        self.overview_of(&self.states().await, query)
+    }
+
+    /// The same, at most `patience` later. A local database that has not answered by then counts as down.
+    pub(in crate::mirrors) async fn overview_within(
+        &self,
+        query: &TenantsQuery,
+        patience: Duration,
+    ) -> Status {
+        let states = tokio::time::timeout(patience, self.states()).await;
+        self.overview_of(
+            &states.unwrap_or_else(|_elapsed| self.overdue_states()),
+            query,
+        )
+    }
+
+    fn overview_of(&self, published: &Published, query: &TenantsQuery) -> Status {
         let now = self.now();
         let config = self.config();
         let slots = RecentSlots::at(now, config.schedule.as_ref(), config.jitter);
-        let all = rank(&published, query, &slots);
+        let all = rank(published, query, &slots);
         let mut by_health = HealthCounts::default();
         all.iter().for_each(|mirror| by_health.add(mirror.health));
         let (list, matching, next_before) = page(&all, query);
@@ -104,9 +122,14 @@ fn rank<'a>(
     query: &TenantsQuery,
     slots: &RecentSlots,
 ) -> Vec<Ranked<'a>> {
+    let known = published.mirrors.iter().map(|(known, _)| known);
+    let ids = query.visible.as_deref().map(|ids| {
+        let seen = registry::seen(known, Some(ids)).into_iter();
+        seen.map(|known| known.id.as_str()).collect::<BTreeSet<_>>()
+    });
     let is_visible = |known: &KnownMirror| {
-        let visible = query.visible.as_ref();
-        visible.is_none_or(|ids| ids.iter().any(|id| tenant::is_same(known.id.as_str(), id)))
+        let ids = ids.as_ref();
+        ids.is_none_or(|ids| ids.contains(known.id.as_str()))
     };
     let seen = published
         .mirrors

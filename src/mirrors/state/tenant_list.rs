@@ -37,7 +37,7 @@ impl Default for TenantsQuery {
 }
 
 /// All tenants whose meters this process keeps in sync, counted, and a page of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantList {
     /// How many there are.

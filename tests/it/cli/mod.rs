@@ -15,6 +15,7 @@ mod output;
 mod run_reports;
 mod settings;
 mod sync;
+mod tenants;
 mod unread;
 
 /// Nothing listens there.

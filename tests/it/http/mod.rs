@@ -6,6 +6,7 @@ mod guards;
 mod page;
 mod seed;
 mod sessions;
+mod tenants;
 mod traces;
 mod v1;
 

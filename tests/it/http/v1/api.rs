@@ -9,37 +9,54 @@ use serde_json::{Value, json};
 
 use crate::support::served::{Served, send};
 
-pub(super) const READ: &str = "0123456789abcdef";
-pub(super) const TRIGGER: &str = "fedcba9876543210";
+pub(in crate::http) const READ: &str = "0123456789abcdef";
+pub(in crate::http) const TRIGGER: &str = "fedcba9876543210";
 
 /// The API of a server of the test's own.
-pub(super) struct Api {
-    pub(super) served: Served,
-    pub(super) description: Value,
+pub(in crate::http) struct Api {
+    pub(in crate::http) served: Served,
+    pub(in crate::http) description: Value,
+    /// What each request shows, unless it shows something else.
+    token: Option<String>,
 }
 
 /// An answer that the description allows.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
+pub(in crate::http) struct Answer {
+    pub(in crate::http) status: u16,
+    pub(in crate::http) headers: HeaderMap,
     /// Null where there is none.
-    pub(super) body: Value,
+    pub(in crate::http) body: Value,
 }
 
 impl Api {
-    pub(super) async fn new(settings: &Settings) -> Self {
+    pub(in crate::http) async fn new(settings: &Settings) -> Self {
         let served = Served::new(settings).await;
         let description = send(served.request("GET /api/v1/openapi.json")).await;
         let description = description.json().await.expect("JSON");
         Self {
             served,
             description,
+            token: None,
+        }
+    }
+
+    /// With tokens of the test's own, of which each request shows this one.
+    pub(in crate::http) async fn with(settings: &Settings, token: &str) -> Self {
+        let served = Served::new(settings).await;
+        let described = served
+            .request("GET /api/v1/openapi.json")
+            .bearer_auth(token);
+        let description = send(described).await.json().await.expect("JSON");
+        Self {
+            served,
+            description,
+            token: Some(token.to_owned()),
         }
     }
 
     /// With both tokens set.
-    pub(super) async fn with_tokens(settings: &Settings) -> Self {
+    pub(in crate::http) async fn with_tokens(settings: &Settings) -> Self {
         let tokens = format!("read:{READ},trigger:{TRIGGER}");
         let served = Served::new(&settings.clone().with(Setting::Tokens, tokens)).await;
         let described = served.request("GET /api/v1/openapi.json").bearer_auth(READ);
@@ -47,20 +64,25 @@ impl Api {
         Self {
             served,
             description,
+            token: None,
         }
     }
 
-    pub(super) async fn ask(&self, line: &str) -> Answer {
+    pub(in crate::http) async fn ask(&self, line: &str) -> Answer {
         self.ask_with(line, |request| request).await
     }
 
     /// Asks with more in the request than method and path.
-    pub(super) async fn ask_with(
+    pub(in crate::http) async fn ask_with(
         &self,
         line: &str,
         add: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Answer {
-        let response = send(add(self.served.request(line))).await;
+        let mut request = self.served.request(line);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let response = send(add(request)).await;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         assert_eq!(headers["cache-control"], "no-store", "{line}");
         let text = response.text().await.expect("a body");
@@ -95,7 +117,7 @@ impl Api {
     }
 
     /// Fails unless the value is what a schema of the description allows.
-    pub(super) fn assert_fits(&self, schema: &Value, value: &Value) {
+    pub(in crate::http) fn assert_fits(&self, schema: &Value, value: &Value) {
         let whole = json!({"allOf": [schema], "components": self.description["components"]});
         let validator = jsonschema::options()
             .should_validate_formats(true)
@@ -109,7 +131,7 @@ impl Api {
     }
 
     /// The routes that are described, as `METHOD /path`, in order.
-    pub(super) fn routes(&self) -> Vec<String> {
+    pub(in crate::http) fn routes(&self) -> Vec<String> {
         let paths = self.description["paths"].as_object().expect("paths");
         let mut routes = Vec::new();
         for (path, operations) in paths {
@@ -141,13 +163,13 @@ fn is_of(template: &str, path: &str) -> bool {
 }
 
 impl Answer {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::http) fn header(&self, name: &str) -> Option<&str> {
         let value = self.headers.get(name)?;
         Some(value.to_str().expect("text"))
     }
 
     /// The request for the next page.
-    pub(super) fn next(&self) -> Option<String> {
+    pub(in crate::http) fn next(&self) -> Option<String> {
         let link = self.header("link")?;
         let (address, relation) = link.strip_prefix('<')?.split_once('>')?;
         assert_eq!(relation, "; rel=\"next\"");
@@ -155,7 +177,7 @@ impl Answer {
     }
 
     /// Status and code of a problem, which tells of both twice.
-    pub(super) fn problem(&self) -> (u16, &str) {
+    pub(in crate::http) fn problem(&self) -> (u16, &str) {
         assert_eq!(self.body["status"], self.status, "{self:?}");
         assert_eq!(
             self.header("content-type"),
@@ -168,7 +190,9 @@ impl Answer {
 }
 
 /// How often each of some values is there.
-pub(super) fn counted(values: impl IntoIterator<Item = String>) -> BTreeMap<String, usize> {
+pub(in crate::http) fn counted(
+    values: impl IntoIterator<Item = String>,
+) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for value in values {
         *counts.entry(value).or_default() += 1;

@@ -1,5 +1,7 @@
 //! The API's description itself.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::api::Api;
@@ -18,13 +20,51 @@ async fn every_route_of_the_api_and_beside_it_is_described() {
         "GET /api/v1/runs/{id}",
         "GET /api/v1/runs/{id}/changes",
         "GET /api/v1/status",
+        "GET /api/v1/tenants",
+        "GET /api/v1/tenants/{tenant_id}/events",
+        "GET /api/v1/tenants/{tenant_id}/meters/{key}",
+        "GET /api/v1/tenants/{tenant_id}/runs",
+        "GET /api/v1/tenants/{tenant_id}/runs/{id}",
+        "GET /api/v1/tenants/{tenant_id}/runs/{id}/changes",
+        "GET /api/v1/tenants/{tenant_id}/status",
         "GET /livez",
         "GET /readyz",
         "POST /api/local/meter-sync-trigger",
         "POST /api/v1/runs/{id}/cancel",
         "POST /api/v1/sync",
+        "POST /api/v1/tenants/{tenant_id}/runs/{id}/cancel",
+        "POST /api/v1/tenants/{tenant_id}/sync",
     ];
     assert_eq!(api.routes(), expected);
+}
+
+#[tokio::test]
+async fn every_operation_has_an_id_of_its_own_and_links_lead_to_one() {
+    let site = Site::new().await;
+    let api = Api::new(&site.settings()).await;
+    let (mut ids, mut linked) = (Vec::new(), Vec::new());
+    let paths = api.description["paths"].as_object().expect("paths");
+    for operation in paths
+        .values()
+        .flat_map(|path| path.as_object().expect("a path").values())
+    {
+        ids.push(operation["operationId"].as_str().expect("an id"));
+        let responses = operation["responses"].as_object().expect("responses");
+        let links = responses
+            .values()
+            .filter_map(|response| response["links"].as_object());
+        linked.extend(
+            links
+                .flat_map(|links| links.values())
+                .map(|link| &link["operationId"]),
+        );
+    }
+    let unique: BTreeSet<_> = ids.iter().collect();
+    assert_eq!(unique.len(), ids.len(), "{ids:?}");
+    assert_eq!(linked.len(), 10);
+    for id in linked {
+        assert!(ids.contains(&id.as_str().expect("an id")), "{id}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Version 1 of the REST API. Every answer is held against the API's own description (`api`).
 
-mod api;
+pub(super) mod api;
 mod described;
 mod documented;
 mod events;

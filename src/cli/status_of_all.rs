@@ -1,0 +1,91 @@
+//! `meter-sync status` with several tenants: how many are in which health, and a table of the worst.
+
+use super::Report;
+use super::status::{LONGEST_NAME, code};
+use crate::mirrors::Mirrors;
+use crate::mirrors::state::status::{Health, Status};
+use crate::mirrors::state::tenant_list::{TenantList, TenantSummary, TenantsQuery};
+use crate::printable;
+
+/// How many tenants the table has.
+const SHOWN: u32 = 20;
+/// How many tenants the JSON lists.
+const LISTED: u32 = 200;
+/// The longest error in characters; a longer one is cut.
+const LONGEST_ERROR: usize = 100;
+
+/// Reports the status of all tenants. The exit code is that of the worst health.
+pub(super) async fn of_all(mirrors: &Mirrors, as_json: bool) -> Report {
+    let query = TenantsQuery {
+        limit: if as_json { LISTED } else { SHOWN },
+        ..TenantsQuery::default()
+    };
+    let status = mirrors.overview(&query).await;
+    let report = match as_json {
+        true => Report::json(&status),
+        false => Report::text(&in_words(&status)),
+    };
+    report.with_code(code(status.health))
+}
+
+fn in_words(status: &Status) -> String {
+    let mut text = format!("{}\n{}\n", status.summary, status.next_step);
+    text += &format!(
+        "schedule   {} {}\n",
+        status.schedule.line, status.schedule.timezone
+    );
+    if let Some(next) = status.next_run_at {
+        text += &format!("next run   {}\n", next.format("%Y-%m-%d %H:%M:%S UTC"));
+    }
+    for warning in &status.warnings {
+        text += &format!("warning    {warning}\n");
+    }
+    if let Some(tenants) = &status.tenants {
+        text += &table(tenants);
+    }
+    text
+}
+
+fn table(tenants: &TenantList) -> String {
+    let counts = Health::ALL
+        .iter()
+        .map(|health| (health, tenants.by_health.of(*health)));
+    let counts = counts.filter(|(_, count)| *count > 0);
+    let counts: Vec<String> = counts
+        .map(|(health, count)| format!("{count} {health}"))
+        .collect();
+    let mut text = format!("tenants    {}: {}\n", tenants.total, counts.join(", "));
+    for tenant in &tenants.list {
+        text += &format!("{}\n", line(tenant));
+    }
+    let listed = i64::try_from(tenants.list.len()).unwrap_or(i64::MAX);
+    let others = tenants.total.saturating_sub(listed);
+    if others > 0 {
+        text += &format!("and {others} others, which are no worse\n");
+    }
+    text
+}
+
+fn line(tenant: &TenantSummary) -> String {
+    let success = tenant.last_success_at.map_or_else(
+        || "never".to_owned(),
+        |at| at.format("%Y-%m-%d %H:%M:%S").to_string(),
+    );
+    let name = tenant.name.as_ref().map_or_else(String::new, |name| {
+        format!(" ({})", printable::line(name, LONGEST_NAME))
+    });
+    let error = tenant.last_run.as_ref().and_then(|run| {
+        let code = run.error_code?;
+        let message = run.error_message.as_deref().unwrap_or_default();
+        Some(format!(
+            "  {} [{code}]",
+            printable::line(message, LONGEST_ERROR)
+        ))
+    });
+    format!(
+        "{:<14} {success:<19}  {}{name}{}",
+        tenant.health.as_str(),
+        tenant.tenant_id,
+        error.unwrap_or_default()
+    )
+}

@@ -1,0 +1,89 @@
+//! The events of `GET /api/v1/events` where several tenants are kept in sync: the status of all of them, when it changes.
+//!
+//! Progress of runs is told by the streams of the tenants alone.
+
+use std::time::Duration;
+
+use futures_util::{Stream, stream};
+use tokio::time::{Instant, timeout_at};
+
+use super::events::{RETRY, Sent, event, heartbeats};
+use crate::mirrors::state::status::{Connection, Status};
+use crate::mirrors::state::tenant_list::TenantsQuery;
+use crate::mirrors::{Mirrors, StateChanges};
+
+/// The shortest time between two statuses. A sweep over thousands of tenants changes the states many times a second.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How old a status may get before another one is sent though nothing has happened, as health depends on the time.
+const STATUS_AGE: Duration = Duration::from_secs(60);
+
+/// The status of all mirrors that the caller may see.
+struct Watched {
+    mirrors: Mirrors,
+    changes: StateChanges,
+    query: TenantsQuery,
+    /// What was sent last; `None` before the first.
+    sent: Option<Status>,
+}
+
+/// Streams the status of the tenants in `visible`, or of all, and a heartbeat now and then.
+pub(super) fn events_of_all(
+    mirrors: Mirrors,
+    visible: Option<Vec<String>>,
+    heartbeat: Duration,
+) -> impl Stream<Item = Sent> + Send {
+    let watched = Watched {
+        changes: mirrors.state_changes(),
+        mirrors,
+        query: TenantsQuery {
+            visible,
+            ..TenantsQuery::default()
+        },
+        sent: None,
+    };
+    let statuses = stream::unfold(watched, async |mut watched| {
+        let status = watched.next().await?;
+        let sent = event("status", &status);
+        let sent = match watched.sent {
+            None => sent.map(|event| event.retry(RETRY)),
+            Some(_) => sent,
+        };
+        watched.sent = Some(status);
+        Some((sent, watched))
+    });
+    stream::select(Box::pin(statuses), heartbeats(heartbeat))
+}
+
+impl Watched {
+    /// Waits until the status differs from the one that was sent last, or that one is old. `None` if no more changes
+    /// can come.
+    async fn next(&mut self) -> Option<Status> {
+        let Some(sent) = &self.sent else {
+            return Some(Box::pin(self.mirrors.overview(&self.query)).await);
+        };
+        let old = Instant::now() + STATUS_AGE;
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            let is_old = match timeout_at(old, self.changes.next()).await {
+                Ok(true) => false,
+                Ok(false) => return None,
+                Err(_elapsed) => true,
+            };
+            // A change may be about tenants that the caller may not see.
+            let status = Box::pin(self.mirrors.overview(&self.query)).await;
+            if is_old || differs(sent, &status) {
+                return Some(status);
+            }
+        }
+    }
+}
+
+fn differs(sent: &Status, status: &Status) -> bool {
+    let states = |status: &Status| {
+        let connections = &status.connections;
+        [&connections.remote, &connections.local].map(|Connection { state, .. }| *state)
+    };
+    sent.tenants != status.tenants
+        || sent.activity != status.activity
+        || states(sent) != states(status)
+}

@@ -1,0 +1,140 @@
+//! Finds the mirror that a request is about: that of the tenant in its path, or the only one of the process.
+//!
+//! The same routes exist behind two folders: `/api/v1` for a process that keeps one mirror, and
+//! `/api/v1/tenants/{tenant_id}` for any process. A token that does not count for the tenant gets the same answer as for
+//! a tenant that does not exist.
+
+use axum::extract::FromRequestParts;
+use axum::http::Uri;
+use axum::http::request::Parts;
+use percent_encoding::percent_decode_str;
+
+use super::Shared;
+use crate::config::Token;
+use crate::error::Failure;
+use crate::http::problem_details::ProblemDetails;
+use crate::mirrors::{Mirror, Mirrors, visible_tenants};
+use crate::model::RunId;
+
+/// The folder of the API, with the routes of the only mirror.
+pub(super) const API: &str = "/api/v1";
+/// The folder of the tenants' folders.
+const TENANTS: &str = "/api/v1/tenants/";
+
+/// The folder of the routes of one mirror, as the request has it: `/api/v1` or `/api/v1/tenants/7`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Folder(String);
+
+impl Folder {
+    /// The folder of a request, and the rest of its path.
+    pub(super) fn split(uri: &Uri) -> (Self, &str) {
+        let path = uri.path();
+        let end = match path.strip_prefix(TENANTS) {
+            Some(named) => TENANTS.len() + named.find('/').unwrap_or(named.len()),
+            None => API.len(),
+        };
+        let (folder, rest) = path.split_at_checked(end).unwrap_or((path, ""));
+        (Self(folder.to_owned()), rest)
+    }
+
+    /// The tenant that the folder names; `None` for the folder of the only mirror.
+    fn tenant(&self) -> Option<String> {
+        let named = self.0.strip_prefix(TENANTS)?;
+        Some(percent_decode_str(named).decode_utf8_lossy().into_owned())
+    }
+
+    /// The path of the list of runs.
+    pub(super) fn runs(&self) -> String {
+        format!("{}/runs", self.0)
+    }
+
+    /// The path of a run.
+    pub(super) fn run(&self, id: RunId) -> String {
+        format!("{}/runs/{id}", self.0)
+    }
+}
+
+/// The mirror that a request is about.
+#[derive(Debug)]
+pub(super) struct RequestedMirror {
+    pub(super) mirror: Mirror,
+    pub(super) folder: Folder,
+}
+
+impl FromRequestParts<Shared> for RequestedMirror {
+    type Rejection = ProblemDetails;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        shared: &Shared,
+    ) -> Result<Self, ProblemDetails> {
+        let scope = Scope::of(parts);
+        Ok(Self {
+            mirror: scope.find(&shared.mirrors).await?,
+            folder: scope.folder,
+        })
+    }
+}
+
+/// What a request says about whose mirror it means, and what its token counts for.
+#[derive(Debug)]
+pub(super) struct Scope {
+    pub(super) folder: Folder,
+    token: Option<Token>,
+}
+
+impl Scope {
+    fn of(parts: &Parts) -> Self {
+        let (folder, _) = Folder::split(&parts.uri);
+        let token = parts.extensions.get::<Token>().cloned();
+        Self { folder, token }
+    }
+
+    /// Whether the request is about all mirrors: it names no tenant, and the process keeps any number.
+    pub(super) fn is_all(&self, mirrors: &Mirrors) -> bool {
+        self.folder.tenant().is_none() && mirrors.only().is_none()
+    }
+
+    /// The tenants that the caller may see; `None` for all.
+    pub(super) fn visible(&self) -> Option<Vec<String>> {
+        visible_tenants(self.token.as_ref())
+    }
+
+    /// The mirror that the request means.
+    pub(super) async fn find(&self, mirrors: &Mirrors) -> Result<Mirror, Failure> {
+        let tenant = self.folder.tenant();
+        mirrors
+            .find_for(tenant.as_deref(), self.token.as_ref())
+            .await
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Scope {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(parts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_names_the_tenant_in_any_spelling() {
+        for (path, tenant, rest) in [
+            ("/api/v1/runs/x", None, "/runs/x"),
+            ("/api/v1/tenants", None, "/tenants"),
+            ("/api/v1/tenants/7/runs/x", Some("7"), "/runs/x"),
+            ("/api/v1/tenants/runs/runs/x", Some("runs"), "/runs/x"),
+            ("/api/v1/tenants/a%2Fb%20c/status", Some("a/b c"), "/status"),
+            ("/api/v1/tenants/%FF/status", Some("\u{fffd}"), "/status"),
+            ("/x", None, ""),
+        ] {
+            let uri: Uri = path.parse().expect("a path");
+            let (folder, left) = Folder::split(&uri);
+            assert_eq!((folder.tenant().as_deref(), left), (tenant, rest), "{path}");
+        }
+    }
+}

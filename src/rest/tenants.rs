@@ -1,0 +1,141 @@
+//! `GET /api/v1/tenants` lists the tenants whose meters this process keeps in sync, in pages, the worst first.
+
+use std::ops::RangeInclusive;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::LINK;
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
+
+use super::Shared;
+use super::request_arguments::RequestArguments;
+use super::requested_mirror::Scope;
+use super::route::{Route, RouteDescription};
+use crate::arguments::{Arguments, BadArgument};
+use crate::http::problem_details::ProblemDetails;
+use crate::mirrors::state::status::{Health, Status};
+use crate::mirrors::state::tenant_list::{HealthCounts, TenantSummary, TenantsQuery};
+
+const PATH: &str = "/api/v1/tenants";
+const LIMIT: RangeInclusive<u32> = 1..=200;
+/// The longest text of an argument. No id or name that anyone searches for is longer.
+const TEXT_CHARS: usize = 200;
+
+/// A page of the tenants whose meters this process keeps in sync, the worst first. Counts are of the tenants that the
+/// token counts for.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct TenantsPage {
+    /// How all of them are, in one sentence.
+    summary: String,
+    /// When this was told, by the local database's clock.
+    now: DateTime<Utc>,
+    /// How many tenants there are.
+    total: i64,
+    /// How many of them are in which health.
+    by_health: HealthCounts,
+    /// How many match `search` and `health`, on all pages.
+    matching: i64,
+    /// The tenants of this page.
+    tenants: Vec<TenantSummary>,
+    /// `before` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_before: Option<String>,
+    /// What else deserves attention, a sentence each.
+    warnings: Vec<String>,
+}
+
+pub(super) fn route() -> Route {
+    let default = TenantsQuery::default();
+    let text = json!({"type": "string", "minLength": 1, "maxLength": TEXT_CHARS, "pattern": r"^[^\p{Cc}]*$"});
+    let limit = json!({"type": "integer", "minimum": LIMIT.start(), "maximum": LIMIT.end(), "default": default.limit});
+    let operation = RouteDescription::new("listTenants", "The tenants whose meters are kept in sync here, the worst first")
+        .described("Behind `/api/v1/tenants/{tenant_id}` are the routes of each of them. With a token for some tenants, all that is listed and counted is of these.")
+        .query("limit", limit, "How many tenants to list at most.")
+        .query("before", text.clone(), "Where the page begins: `next_before` of the page before.")
+        .query("search", text, "Only tenants whose id or name contains this, in any case.")
+        .query("health", json!({"type": "string", "enum": words()}), "Only tenants in this health.")
+        .answer(200, "A page of tenants", |generator| generator.subschema_for::<TenantsPage>())
+        .with("Link", "The next page, `rel=\"next\"`; absent on the last.")
+        .problem(400, "An argument cannot be used.")
+        .problem(500, "The local database cannot be asked.")
+        .problem(503, "The databases or the tenant are not configured.");
+    Route::get(PATH, list, operation)
+}
+
+async fn list(
+    State(Shared { mirrors, .. }): State<Shared>,
+    scope: Scope,
+    RequestArguments(given): RequestArguments,
+) -> Result<Response, ProblemDetails> {
+    let query = TenantsQuery {
+        visible: scope.visible(),
+        ..read(given)?
+    };
+    let page = page(mirrors.overview(&query).await)?;
+    let next = page.next_before.as_ref().map(|before| next(&query, before));
+    let next = next.map(|next| AppendHeaders([(LINK, next)]));
+    Ok((next, Json(page)).into_response())
+}
+
+fn read(mut given: Arguments) -> Result<TenantsQuery, BadArgument> {
+    let default = TenantsQuery::default();
+    let limit = given.integer("limit", LIMIT, default.limit)?;
+    let before = given.id("before", TEXT_CHARS)?;
+    let search = given.id("search", TEXT_CHARS)?;
+    let word = given.choice("health", &words())?;
+    given.finish()?;
+    let mut all = Health::ALL.iter();
+    Ok(TenantsQuery {
+        limit,
+        before,
+        search,
+        health: all.find(|health| Some(health.as_str()) == word).copied(),
+        ..default
+    })
+}
+
+fn words() -> Vec<&'static str> {
+    Health::ALL.iter().map(|health| health.as_str()).collect()
+}
+
+/// The page of a status. Fails if no tenant is known because the local database cannot be asked.
+fn page(status: Status) -> Result<TenantsPage, ProblemDetails> {
+    let tenants = status.tenants.filter(|tenants| tenants.total > 0);
+    let tenants = match (tenants, status.connections.local.error) {
+        (None, Some(failure)) => return Err(failure.into()),
+        (tenants, _) => tenants.unwrap_or_default(),
+    };
+    Ok(TenantsPage {
+        summary: status.summary,
+        now: status.now,
+        total: tenants.total,
+        by_health: tenants.by_health,
+        matching: tenants.matching,
+        tenants: tenants.list,
+        next_before: status.next_before,
+        warnings: status.warnings,
+    })
+}
+
+/// The `Link` header that leads to the next page.
+fn next(query: &TenantsQuery, before: &str) -> String {
+    let mut link = format!("<{PATH}?limit={}", query.limit);
+    let health = query.health.map(|health| health.as_str().to_owned());
+    let texts = [
+        ("search", query.search.as_ref()),
+        ("health", health.as_ref()),
+        ("before", Some(&before.to_owned())),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            link += &format!("&{name}={}", utf8_percent_encode(text, NON_ALPHANUMERIC));
+        }
+    }
+    link + ">; rel=\"next\""
+}

@@ -1,0 +1,42 @@
+//! The routes of the tenants of a process that keeps several, and of one that keeps one.
+
+mod answers;
+mod events;
+mod metrics;
+mod scopes;
+
+use meter_sync::config::{Setting, Settings};
+
+use super::v1::api::Api;
+use crate::support::site::{REMOTE_SCHEMA, Site};
+
+/// A local table of several tenants.
+const LOCAL_SCHEMA: &str = "
+    create table tenant (id bigint primary key, name text);
+    insert into tenant values (7, 'Acme'), (8, 'Byte'), (9, 'Cole');
+    create table meter (
+        id bigint primary key, tenant_id bigint not null, name text, active boolean not null default true)";
+
+const METERS: &str = "insert into meter (id, tenant_id, name)
+    values (1, 7, 'acme-1'), (2, 7, 'acme-2'), (3, 8, 'byte-3'), (4, 9, 'cole-4')";
+
+/// A site with meters of three tenants.
+async fn site() -> Site {
+    let site = Site::with_schemas(REMOTE_SCHEMA, LOCAL_SCHEMA).await;
+    site.on_remote(METERS).await;
+    site
+}
+
+/// The settings of a process that keeps all three.
+fn of_three(site: &Site) -> Settings {
+    site.settings().with(Setting::Tenants, "7,8,9")
+}
+
+/// A sync of one tenant to its end; gives the run.
+async fn sync(api: &Api, tenant: &str) -> String {
+    let line = format!("POST /api/v1/tenants/{tenant}/sync");
+    let waited = api.ask_with(&line, |request| request.header("prefer", "wait=50"));
+    let answer = waited.await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body["run_id"].as_str().expect("an id").to_owned()
+}
