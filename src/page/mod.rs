@@ -54,8 +54,8 @@ pub(crate) const ROUTES: PagePaths = PagePaths {
     sign_in: SIGN_IN,
     assets: assets::FOLDER,
     is_page,
-    forms: &["/sync", connections::PATH, SIGN_IN, SIGN_OUT],
-    harmless_forms: &[connections::PATH, SIGN_OUT],
+    is_form,
+    is_harmless_form,
 };
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
@@ -102,6 +102,16 @@ fn is_page(path: &str) -> bool {
         || path == "/meters"
         || path == "/runs"
         || path.starts_with("/runs/")
+}
+
+/// Whether the path takes a form.
+fn is_form(path: &str) -> bool {
+    is_harmless_form(path) || path == "/sync" || path == SIGN_IN
+}
+
+/// Whether the path takes a form that changes only what the viewer sees.
+fn is_harmless_form(path: &str) -> bool {
+    path == connections::PATH || path == SIGN_OUT
 }
 
 /// The 404 of an unknown route: a page for a browser, problem details for a program.

@@ -39,8 +39,8 @@ fn routes(tokens: &[(&str, bool)]) -> Router {
         sign_in: "/sign-in",
         assets: "/assets/",
         is_page: |path| path == "/",
-        forms: &["/sync", "/sign-in"],
-        harmless_forms: &[],
+        is_form: |path| ["/sync", "/sign-in"].contains(&path),
+        is_harmless_form: |_| false,
     };
     let guards = Guards {
         pages,
