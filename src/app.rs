@@ -113,7 +113,7 @@ pub fn router(
     let config = mirrors.config();
     let mirror = mirrors.only().expect("one mirror");
     let routes = rest::routes(config, mirror.clone(), shutdown)
-        .merge(page::routes(mirror.clone()))
+        .merge(page::routes(mirrors.clone()))
         .merge(http::routes(config, mirror.clone(), recorder))
         .merge(mcp)
         .fallback(page::not_found)

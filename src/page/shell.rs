@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
+use super::base::Base;
 use super::format::{self, prose};
 use super::icons::{Icon, sprite};
 use super::viewer::Viewer;
@@ -15,6 +16,8 @@ use crate::error::{ErrorCode, Failure};
 
 /// The parts of the document around a page's content that differ between pages.
 pub(super) struct Shell<'a> {
+    /// Where the pages of the mirror lie that the page is about.
+    pub(super) base: Base,
     /// The document's title, without the program's name.
     pub(super) title: String,
     pub(super) icon: Icon,
@@ -34,7 +37,7 @@ impl Shell<'_> {
             (DOCTYPE)
             html lang="en" {
                 (self.head())
-                body {
+                body data-events=(self.base.api("/events")) {
                     (sprite())
                     a.skip href="#main" { "Skip to the content" }
                     (self.header())
@@ -67,6 +70,7 @@ impl Shell<'_> {
         html! {
             header.top {
                 a.brand href="/" { "meter-sync" }
+                @if self.base.is_of_tenant() { a href="/" { "All tenants" } }
                 @if let Some(place) = &self.place { p #place data-live { (place) } }
                 @if self.viewer.is_some_and(|viewer| viewer.is_signed_in) {
                     form method="post" action="/sign-out" { button.plain { "Sign out" } }
@@ -147,6 +151,7 @@ impl IntoResponse for ErrorPage {
     fn into_response(self) -> Response {
         let Self { status, failure } = self;
         let shell = Shell {
+            base: Base::root(),
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             icon: Icon::Cross,
             tone: "bad",
