@@ -60,8 +60,17 @@ impl App {
                 "METER_SYNC_ALLOWED_HOSTS names a host by which others may come, and no tokens are set: whoever gets here by it may sync"
             );
         }
-        let server = mcp::Server::new(self.mirrors.clone());
-        let mcp = mcp::http::routes(move || server.for_new_client(), self.shutdown.token());
+        let mcp = match self.mirrors.only() {
+            Some(_) => {
+                let server = mcp::Server::new(self.mirrors.clone());
+                mcp::http::routes(move || server.for_new_client(), self.shutdown.token())
+            }
+            None => {
+                let observed = self.mirrors.clone().observe(self.shutdown.token());
+                self.shutdown.tasks().spawn(observed);
+                Router::new()
+            }
+        };
         let recorder = telemetry::recorder();
         let upkeep = telemetry::upkeep(recorder.clone(), self.shutdown.token());
         self.shutdown.tasks().spawn(upkeep);
@@ -90,7 +99,9 @@ impl App {
 
     fn start_schedule(&self) {
         let config = self.mirrors.config();
-        if let Some(line) = config.schedule.clone() {
+        if let Some(line) = config.schedule.clone()
+            && self.mirrors.only().is_some()
+        {
             let slots = schedule::run(
                 line,
                 Pace::new(config.jitter),
@@ -111,11 +122,14 @@ pub fn router(
     shutdown: &Shutdown,
 ) -> Router {
     let config = mirrors.config();
-    let mirror = mirrors.only().expect("one mirror");
-    let routes = rest::routes(config, mirror.clone(), shutdown)
-        .merge(page::routes(mirrors.clone()))
-        .merge(http::routes(config, mirror.clone(), recorder))
-        .merge(mcp)
+    let mut routes = page::routes(mirrors.clone());
+    if let Some(mirror) = mirrors.only() {
+        routes = routes
+            .merge(rest::routes(config, mirror.clone(), shutdown))
+            .merge(http::routes(config, mirror.clone(), recorder))
+            .merge(mcp);
+    }
+    let routes = routes
         .fallback(page::not_found)
         .method_not_allowed_fallback(page::method_not_allowed);
     http::guard(routes, config, page::ROUTES, shutdown)
