@@ -91,8 +91,11 @@ pub(super) async fn show(
     };
     let status = shared.mirrors.overview(&query).await;
     let look = words::health(status.health);
-    let total = status.tenants.as_ref().map_or(0, |tenants| tenants.total);
-    let total = counted(total, "tenant", "tenants");
+    let tenants = known(&status);
+    let total = tenants.map_or_else(
+        || "Tenants".to_owned(),
+        |tenants| counted(tenants.total, "tenant", "tenants"),
+    );
     let shell = Shell {
         base: Base::root(),
         title: format!("{} – {total}", look.word),
@@ -106,14 +109,18 @@ pub(super) async fn show(
     };
     let main = html! {
         (banner(&status))
-        (banner::help(&status, viewer))
-        @if let Some(tenants) = &status.tenants {
-            (health_counts(tenants, &asked))
-            (search(&asked))
-            (list(tenants, status.next_before.as_deref(), &asked, clock::now()))
-        }
+        @if status.health == Health::NotConfigured { (banner::help(&status, viewer)) }
+        (health_counts(tenants, &asked))
+        (search(&asked))
+        (list(tenants, status.next_before.as_deref(), &asked, clock::now()))
     };
     shell.around(&main)
+}
+
+/// The tenants; `None` if they were never read because the local database does not answer.
+fn known(status: &Status) -> Option<&TenantList> {
+    let tenants = status.tenants.as_ref();
+    tenants.filter(|tenants| tenants.total > 0 || status.connections.local.error.is_none())
 }
 
 fn banner(status: &Status) -> Markup {
@@ -153,11 +160,19 @@ fn worst(by_health: &HealthCounts) -> Option<(Health, i64)> {
 }
 
 /// How many tenants are in which health, as links that list only those.
-fn health_counts(tenants: &TenantList, asked: &Asked) -> Markup {
+fn health_counts(tenants: Option<&TenantList>, asked: &Asked) -> Markup {
+    html! {
+        div #by_health data-live {
+            @if let Some(tenants) = tenants { (filters(tenants, asked)) }
+        }
+    }
+}
+
+fn filters(tenants: &TenantList, asked: &Asked) -> Markup {
     let is_shown =
         |health: &Health| tenants.by_health.of(*health) > 0 || asked.health == Some(*health);
     html! {
-        nav #by_health data-live .row aria-label="Tenants by health" {
+        nav.row aria-label="Tenants by health" {
             a.filter href=(asked.address(None, None)) aria-current=[asked.health.is_none().then_some("true")] {
                 "All " strong { (number(tenants.total)) }
             }
@@ -188,15 +203,25 @@ fn search(asked: &Asked) -> Markup {
     }
 }
 
-fn list(tenants: &TenantList, next: Option<&str>, asked: &Asked, now: DateTime<Utc>) -> Markup {
+fn list(
+    tenants: Option<&TenantList>,
+    next: Option<&str>,
+    asked: &Asked,
+    now: DateTime<Utc>,
+) -> Markup {
     html! {
         section #tenants data-live aria-labelledby="tenants-head" {
             h2 #tenants-head { "Tenants" }
-            p.soft { (said(tenants, asked)) }
-            @if asked.before.is_some() {
-                p { a href=(asked.address(asked.health, None)) { "From the worst on" } }
+            @match tenants {
+                Some(tenants) => {
+                    p.soft { (said(tenants, asked)) }
+                    @if asked.before.is_some() {
+                        p { a href=(asked.address(asked.health, None)) { "From the worst on" } }
+                    }
+                    @if !tenants.list.is_empty() { (table(&tenants.list, now)) }
+                }
+                None => p.soft { "Which tenants there are is not known while this site's database does not answer." },
             }
-            @if !tenants.list.is_empty() { (table(&tenants.list, now)) }
             @if let Some(next) = next {
                 p { a href=(asked.address(asked.health, Some(next))) { "More tenants" } }
             }
@@ -248,7 +273,7 @@ fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
                     None => a href=(base.page("/")) { "Tenant " bdi { (name(&tenant.tenant_id)) } },
                 }
             }
-            td { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) } }
+            td { span.badge.whole .(look.tone) { (look.icon.markup()) " " (look.word) } }
             td { @match tenant.last_success_at { Some(at) => (time_ago(at, now)), None => span.soft { "never" } } }
             td { @match &tenant.last_run { Some(run) => (last_run(run, &base)), None => span.soft { "none yet" } } }
             td { (activity(tenant.activity)) }
@@ -259,8 +284,8 @@ fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
 fn last_run(run: &LastRunSummary, base: &Base) -> Markup {
     let look = words::outcome(run.outcome);
     html! {
-        a.badge .(look.tone) href=(base.run(run.run_id)) { (look.icon.markup()) " " (look.word) }
-        @if let Some(code) = run.error_code { " " code.soft { (code.as_str()) } }
+        span.badge .(look.tone) { (look.icon.markup()) " " a href=(base.run(run.run_id)) { (look.word) } }
+        @if let Some(code) = run.error_code { " " code.soft.whole { (code.as_str()) } }
     }
 }
 
@@ -268,7 +293,7 @@ fn activity(activity: ActivityState) -> Markup {
     html! {
         @match activity {
             ActivityState::Idle => span.soft { "Idle" },
-            ActivityState::Running => { span.dot aria-hidden="true" {} " Syncing" }
+            ActivityState::Running => span.whole { span.dot aria-hidden="true" {} " Syncing" },
             ActivityState::Waiting => { (Icon::Clock.markup()) " Waits for its retry" }
         }
     }
