@@ -55,10 +55,8 @@ pub(super) async fn sync(
 ) -> Result<Redirect, ErrorPage> {
     if !viewer.may_trigger {
         let message = "This page is read-only for you.";
-        return Err(ErrorPage::forbidden(Failure::new(
-            ErrorCode::ReadOnly,
-            message,
-        )));
+        let failure = Failure::new(ErrorCode::ReadOnly, message);
+        return Err(ErrorPage::forbidden(failure).of_mirror(&base));
     }
     let mut request = Request::new(Trigger::Page);
     request.actor = token.and_then(|Extension(token)| token.name);
@@ -66,7 +64,8 @@ pub(super) async fn sync(
     request.dry_run = wanted.what == What::Preview;
     let allowed = wanted.allow.filter(|_| !request.dry_run);
     if let Some(id) = allowed {
-        let Some(allow) = allow(&mirror, id, wanted.sure).await? else {
+        let allow = allow(&mirror, id, wanted.sure).await;
+        let Some(allow) = allow.map_err(|error| error.of_mirror(&base))? else {
             return Ok(Redirect::to(&noticed(&base, id, Notice::NothingHeld)));
         };
         request.allow = allow;

@@ -23,8 +23,10 @@ pub(super) async fn show(
     viewer: Viewer,
     Query(pairs): Query<BTreeMap<String, String>>,
 ) -> Result<Markup, ErrorPage> {
-    let missing =
-        || ErrorPage::not_found("There is no such meter, neither in the table nor in the log.");
+    let missing = || {
+        ErrorPage::not_found("There is no such meter, neither in the table nor in the log.")
+            .of_mirror(&base)
+    };
     let key = KeyText::named(pairs).ok_or_else(missing)?;
     let report = mirror.meter(&key).await?.ok_or_else(missing)?;
     let status = mirror.status(&StatusQuery::default()).await?;

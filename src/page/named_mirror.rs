@@ -34,7 +34,7 @@ impl FromRequestParts<Shared> for NamedMirror {
 /// The id in the address; `None` if the page's route has none.
 async fn tenant_id(parts: &mut Parts, shared: &Shared) -> Result<Option<String>, ErrorPage> {
     let parameters = RawPathParams::from_request_parts(parts, shared).await;
-    let parameters = parameters.map_err(|_not_text| unknown())?;
+    let parameters = parameters.map_err(|_not_text| unknown(parts.extensions.get()))?;
     let mut parameters = parameters.iter();
     let segment = parameters.find_map(|(name, value)| (name == Base::PARAMETER).then_some(value));
     Ok(segment.map(|segment| Base::tenant_id(segment).to_owned()))
@@ -46,14 +46,14 @@ async fn one_of_several(
     token: Option<&Token>,
 ) -> Result<NamedMirror, ErrorPage> {
     if token.is_some_and(|token| !token.allows_tenant(id)) {
-        return Err(unknown());
+        return Err(unknown(token));
     }
     match mirrors.find(Some(id)).await {
         Ok(mirror) => Ok(NamedMirror {
             mirror,
             base: Base::of_tenant(id),
         }),
-        Err(failure) if failure.code == ErrorCode::TenantUnknown => Err(unknown()),
+        Err(failure) if failure.code == ErrorCode::TenantUnknown => Err(unknown(token)),
         Err(failure) => Err(failure.into()),
     }
 }
@@ -65,7 +65,7 @@ async fn only(mirrors: &Mirrors, token: Option<&Token>) -> Result<NamedMirror, E
             .iter()
             .any(|known| token.allows_tenant(known.id.as_str()))
         {
-            return Err(unknown());
+            return Err(unknown(Some(token)));
         }
     }
     Ok(NamedMirror {
@@ -74,8 +74,11 @@ async fn only(mirrors: &Mirrors, token: Option<&Token>) -> Result<NamedMirror, E
     })
 }
 
-fn unknown() -> ErrorPage {
-    ErrorPage::not_found(
-        "There is no such tenant here, or the token you signed in with is not for it.",
-    )
+/// The error of a tenant without a mirror, and of one that the token does not allow.
+fn unknown(token: Option<&Token>) -> ErrorPage {
+    match token.is_some_and(|token| token.tenants.is_some()) {
+        true => ErrorPage::not_found("There is no such tenant here, or your token is not for it.")
+            .with_remedy("Go back to the status, or sign in with another token at `/sign-in`."),
+        false => ErrorPage::not_found("There is no such tenant here."),
+    }
 }

@@ -43,7 +43,7 @@ pub(super) async fn show(
     Path(RunPath { id }): Path<RunPath>,
     Query(asked): Query<Asked>,
 ) -> Result<Markup, ErrorPage> {
-    let missing = || ErrorPage::not_found("There is no such run in the log.");
+    let missing = || ErrorPage::not_found("There is no such run in the log.").of_mirror(&base);
     let id: RunId = id.parse().map_err(|_not_an_id| missing())?;
     let detail = mirror.run(id).await?.ok_or_else(missing)?;
     let ChangesPage {

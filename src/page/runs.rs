@@ -40,7 +40,7 @@ pub(super) async fn show(
         before: asked.before,
         show: asked.show.unwrap_or_default(),
     };
-    let missing = || ErrorPage::not_found("There is no such run in the log.");
+    let missing = || ErrorPage::not_found("There is no such run in the log.").of_mirror(&base);
     let page = mirror.list(&query).await?.ok_or_else(missing)?;
     let status = mirror.status(&StatusQuery::default()).await?;
     let shell = Shell {

@@ -98,6 +98,8 @@ fn footer(now: DateTime<Utc>) -> Markup {
 pub(super) struct ErrorPage {
     status: StatusCode,
     failure: Failure,
+    /// Where the status is to which the page leads back.
+    base: Base,
 }
 
 impl From<Failure> for ErrorPage {
@@ -105,6 +107,7 @@ impl From<Failure> for ErrorPage {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             failure,
+            base: Base::root(),
         }
     }
 }
@@ -116,7 +119,23 @@ impl ErrorPage {
             Failure::new(ErrorCode::ConfigInvalid, message).with_remedy("Go back to the status.");
         Self {
             status: StatusCode::NOT_FOUND,
-            failure,
+            ..failure.into()
+        }
+    }
+
+    /// Leads back to the status of the mirror whose pages lie at `base`.
+    pub(super) fn of_mirror(self, base: &Base) -> Self {
+        Self {
+            base: base.clone(),
+            ..self
+        }
+    }
+
+    /// Says what to do.
+    pub(super) fn with_remedy(self, remedy: &str) -> Self {
+        Self {
+            failure: self.failure.with_remedy(remedy),
+            ..self
         }
     }
 
@@ -125,7 +144,10 @@ impl ErrorPage {
         let message = "This address, or what was sent to it, is none of this page's.";
         let failure =
             Failure::new(ErrorCode::ConfigInvalid, message).with_remedy("Go back to the status.");
-        Self { status, failure }
+        Self {
+            status,
+            ..failure.into()
+        }
     }
 
     /// The form could not be read as a whole.
@@ -134,7 +156,7 @@ impl ErrorPage {
             .with_remedy("Go back to the status, and try again.");
         Self {
             status: fault.status(),
-            failure,
+            ..failure.into()
         }
     }
 
@@ -142,16 +164,20 @@ impl ErrorPage {
     pub(super) fn forbidden(failure: Failure) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,
-            failure,
+            ..failure.into()
         }
     }
 }
 
 impl IntoResponse for ErrorPage {
     fn into_response(self) -> Response {
-        let Self { status, failure } = self;
+        let Self {
+            status,
+            failure,
+            base,
+        } = self;
         let shell = Shell {
-            base: Base::root(),
+            base: base.clone(),
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             icon: Icon::Cross,
             tone: "bad",
@@ -165,7 +191,7 @@ impl IntoResponse for ErrorPage {
                 p { (prose(&failure.remedy)) }
                 @if failure.code != ErrorCode::ConfigInvalid { p.soft { code { (failure.code.as_str()) } } }
             }
-            p { a href="/" { "Back to the status" } }
+            p { a href=(base.page("/")) { "Back to the status" } }
         };
         (status, shell.around(&body)).into_response()
     }

@@ -238,7 +238,7 @@ fn said(tenants: &TenantList, asked: &Asked) -> Markup {
         @if let Some(health) = asked.health { " marked " (words::health(health).word) }
         @if let Some(text) = asked.search() {
             @if asked.health.is_some() { " and" }
-            " with “" bdi { (shortened(text)) } "” in its name or id"
+            " with “" bdi { (shortened(text)) } "” in the name or id"
         }
         ", the worst first."
     }
@@ -284,7 +284,7 @@ fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
 fn last_run(run: &LastRunSummary, base: &Base) -> Markup {
     let look = words::outcome(run.outcome);
     html! {
-        span.badge .(look.tone) { (look.icon.markup()) " " a href=(base.run(run.run_id)) { (look.word) } }
+        span.badge.whole .(look.tone) { (look.icon.markup()) " " a href=(base.run(run.run_id)) { (look.word) } }
         @if let Some(code) = run.error_code { " " code.soft.whole { (code.as_str()) } }
     }
 }

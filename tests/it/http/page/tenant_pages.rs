@@ -67,8 +67,15 @@ async fn every_address_on_a_tenants_pages_is_below_the_tenant() {
     }
     assert!(followed > 10, "{followed} links");
     assert_says(&browser.read("/tenants/7/meters?id=1").await, &["Boiler"]);
-    let of_another = browser.open(&format!("/tenants/8/runs/{run}")).await;
-    assert_eq!(of_another.status(), 404, "a run of another tenant");
+    for nothing in [format!("/runs/{run}"), "/meters?id=1".to_owned()] {
+        let of_another = browser.open(&format!("/tenants/8{nothing}")).await;
+        assert_eq!(of_another.status(), 404, "{nothing} is of another tenant");
+        let page = of_another.text().await.expect("a body");
+        assert!(
+            page.contains("<a href=\"/tenants/8/\">Back to the status"),
+            "{page}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -177,6 +184,8 @@ async fn a_token_for_some_tenants_has_no_pages_of_the_others() {
             "nothing tells that the tenant is there"
         );
     }
+    let page = timeless(&browser, "/tenants/8/").await;
+    assert_says(&page, &["your token is not for it"]);
     for form in ["/tenants/8/sync", "/tenants/8/connections"] {
         assert_eq!(browser.send(form, "do=sync").await.status(), 404, "{form}");
     }
