@@ -55,13 +55,8 @@ impl App {
                 "METER_SYNC_ALLOWED_HOSTS names a host by which others may come, and no tokens are set: whoever gets here by it may sync"
             );
         }
-        let mcp = match self.mirrors.only() {
-            Some(_) => {
-                let server = mcp::Server::new(self.mirrors.clone());
-                mcp::http::routes(move || server.for_new_client(), self.shutdown.token())
-            }
-            None => Router::new(),
-        };
+        let server = mcp::Server::new(self.mirrors.clone());
+        let mcp = mcp::http::routes(move || server.for_new_client(), self.shutdown.token());
         let recorder = telemetry::recorder();
         let upkeep = telemetry::upkeep(recorder.clone(), self.shutdown.token());
         self.shutdown.tasks().spawn(upkeep);
@@ -116,9 +111,8 @@ pub fn router(
     shutdown: &Shutdown,
 ) -> Router {
     let config = mirrors.config();
-    let page = mirrors.only().cloned().map(page::routes);
-    let routes = rest::routes(config, mirrors.clone(), shutdown)
-        .merge(page.unwrap_or_default())
+    let routes = page::routes(mirrors.clone())
+        .merge(rest::routes(config, mirrors.clone(), shutdown))
         .merge(http::routes(config, mirrors.clone(), recorder))
         .merge(mcp)
         .fallback(page::not_found)

@@ -102,7 +102,7 @@ impl HealthCounts {
 }
 
 /// Every health, the worst first.
-pub(in crate::mirrors) const WORST_FIRST: [Health; 7] = [
+pub const WORST_FIRST: [Health; 7] = [
     Health::Failing,
     Health::Stale,
     Health::Late,

@@ -58,7 +58,7 @@ async fn two_organisations_of_a_table_remember_versions_under_the_same_basis() {
     )
     .await;
     for tenant in ["7", "8"] {
-        let runs = mirrors(&of_tenant(&site, tenant));
+        let runs = mirror(&of_tenant(&site, tenant));
         let run = finish(&runs, Request::new(Trigger::Cli)).await;
         assert_eq!(run.counts.inserted, 5, "{run:#?}");
     }
