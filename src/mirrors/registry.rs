@@ -1,7 +1,7 @@
 //! Knows which mirrors a process keeps, from the settings. Where a table or a query of the local database names the
 //! tenants, it is read again while the process runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -132,7 +132,7 @@ impl Mirrors {
     /// Whether the settings name the only tenant, and it is one of these. Then the local database need not be asked.
     fn is_set_to_one_of(&self, ids: &[String]) -> bool {
         match &self.process.config.tenants {
-            Tenants::One(Some(set)) => ids.iter().any(|id| tenant::is_same(set.as_str(), id)),
+            Tenants::One(Some(set)) => ids.iter().any(|id| set.as_str() == id),
             Tenants::One(None) | Tenants::Listed(_) | Tenants::All | Tenants::Query(_) => false,
         }
     }
@@ -254,19 +254,19 @@ pub fn visible_tenants(token: Option<&Token>) -> Option<Vec<String>> {
     Some(ids.iter().map(|id| id.as_str().to_owned()).collect())
 }
 
-/// The mirrors of these tenants, each once; all of them for `None`.
+/// The mirrors whose ids are these, letter by letter; all of them for `None`. Another spelling of an id does not count: where
+/// ids are texts, it is another tenant.
 pub(super) fn seen<'a>(
-    all: impl IntoIterator<Item = &'a KnownMirror, IntoIter: Clone>,
+    all: impl IntoIterator<Item = &'a KnownMirror>,
     visible: Option<&[String]>,
 ) -> Vec<&'a KnownMirror> {
     let all = all.into_iter();
     let Some(ids) = visible else {
         return all.collect();
     };
-    let found = ids.iter().filter_map(|id| named(all.clone(), id));
-    let found: BTreeMap<&str, &KnownMirror> =
-        found.map(|known| (known.id.as_str(), known)).collect();
-    found.into_values().collect()
+    let ids: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
+    all.filter(|known| ids.contains(known.id.as_str()))
+        .collect()
 }
 
 /// The tenant with this id: as it is written or, if there is none, in another spelling of the same id.

@@ -45,10 +45,7 @@ async fn one_of_several(
     id: &str,
     token: Option<&Token>,
 ) -> Result<NamedMirror, ErrorPage> {
-    if token.is_some_and(|token| !token.allows_tenant(id)) {
-        return Err(unknown(token));
-    }
-    match mirrors.find(Some(id)).await {
+    match mirrors.find_for(Some(id), token).await {
         Ok(mirror) => Ok(NamedMirror {
             mirror,
             base: Base::of_tenant(id),
@@ -59,19 +56,14 @@ async fn one_of_several(
 }
 
 async fn only(mirrors: &Mirrors, token: Option<&Token>) -> Result<NamedMirror, ErrorPage> {
-    if let Some(token) = token.filter(|token| token.tenants.is_some()) {
-        let known = mirrors.all().await?;
-        if !known
-            .iter()
-            .any(|known| token.allows_tenant(known.id.as_str()))
-        {
-            return Err(unknown(Some(token)));
-        }
+    match mirrors.find_for(None, token).await {
+        Ok(mirror) => Ok(NamedMirror {
+            mirror,
+            base: Base::root(),
+        }),
+        Err(failure) if failure.code == ErrorCode::TenantUnknown => Err(unknown(token)),
+        Err(failure) => Err(failure.into()),
     }
-    Ok(NamedMirror {
-        mirror: mirrors.find(None).await?,
-        base: Base::root(),
-    })
 }
 
 /// The error of a tenant without a mirror, and of one that the token does not allow.
