@@ -51,7 +51,7 @@ pub(super) async fn check(
         Permission::Shown(shown) => Some((shown, held::cover(run, shown).await?)),
         Permission::None | Permission::Any => None,
     };
-    let held = || hold(run, (plan, active));
+    let held = || hold(run, plan, active);
     let tenant = job.tenant.clone();
     Err(match approved {
         Some((_, Cover::All)) => return Ok(()),
@@ -80,10 +80,7 @@ pub(super) async fn check(
 }
 
 /// Stores the meters for a person to decide about, and returns a description of them.
-async fn hold(
-    run: &RunContext<'_>,
-    (plan, active): (&Plan, i64),
-) -> Result<Box<HeldBack>, DbError> {
+async fn hold(run: &RunContext<'_>, plan: &Plan, active: i64) -> Result<Box<HeldBack>, DbError> {
     let (gone, switched_off) = (plan.counts.deactivated, plan.switched_off);
     Ok(Box::new(HeldBack {
         digest: held::keep(run).await?,

@@ -90,7 +90,7 @@ async fn bring_in(
     enter(run.observer, Phase::Plan);
     let rows = left.rows;
     let converted = left.converted();
-    let staged = read::settle(run, (rows, converted)).await?;
+    let staged = read::settle(run, rows, converted).await?;
     let twice = loaded_twice(run).await?;
     if !twice.is_empty() && count(run).await? > loaded {
         return Ok(Err(NotLoaded));

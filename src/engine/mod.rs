@@ -260,7 +260,7 @@ pub async fn run(
             read::rewritten::commit_unless_rewritten(remote).await?;
             let synced = Synced::unchanged(rows);
             if !job.dry_run {
-                digest::remember(run, versions, (false, &synced)).await?;
+                digest::remember(run, versions, false, &synced).await?;
             }
             return Ok(Done::of(synced, compared));
         }
@@ -312,7 +312,7 @@ async fn carry_out(
     record::changes(run, &plan).await?;
     enter(run.observer, Phase::Apply);
     let synced = apply::apply(run, plan, staged).await?;
-    digest::remember(run, versions, (true, &synced)).await?;
+    digest::remember(run, versions, true, &synced).await?;
     Ok(Done::of(synced, compared))
 }
 

@@ -48,7 +48,7 @@ pub(crate) async fn apply(
     };
     let run = &run.with_relations(&relations);
     Box::pin(try_again(run, &mut bad, &mut released)).await?;
-    settle(run, (plan, staged), (bad, &released)).await
+    settle(run, plan, staged, bad, &released).await
 }
 
 /// Carries out the steps. Returns `None` if one statement was enough for each step, else the relations with the
@@ -92,7 +92,7 @@ async fn steps(
         }
         let limit =
             (run.job.limits.rejected_limit as usize * WAITING_FACTOR).saturating_sub(bad.len());
-        match one_step(run, (*step, ranges, limit), released).await? {
+        match one_step(run, *step, ranges, limit, released).await? {
             Ok(found) => bad.extend(found.into_iter().map(|(n, fault)| (*step, n, fault))),
             Err(fault) => return Err(too_many(run.job, reasons::plain(&fault))),
         }
@@ -108,10 +108,9 @@ async fn exchanged(
     rows: Rows,
     released: &mut ReleasedValues,
 ) -> Result<bool, DbError> {
-    let (index, write) = (index(run.relations), write(run, Step::Change));
     let written = run.local.attempt("acting", async {
         let mut given_up = released.clone();
-        let tried = exchange::write(run, (rows, 1, &mut given_up), (&index, &write)).await?;
+        let tried = exchange::write(run, rows, 1, &mut given_up).await?;
         let are_in = tried.is_ok_and(|bad| bad.is_empty());
         Ok::<_, DbError>(if are_in { Ok(given_up) } else { Err(()) })
     });
@@ -159,7 +158,9 @@ fn too_many(job: &Job<'_>, reason: String) -> SyncError {
 /// Writes the rows of a step that could not be written as a whole, except those at fault, which it returns.
 async fn one_step(
     run: &RunContext<'_>,
-    (step, ranges, left): (Step, Vec<Rows>, usize),
+    step: Step,
+    ranges: Vec<Rows>,
+    left: usize,
     released: &mut ReleasedValues,
 ) -> Result<Result<exchange::Bad, Box<RowFault>>, DbError> {
     let relations = run.relations;
@@ -173,12 +174,7 @@ async fn one_step(
     }
     match ranges.as_slice() {
         [rows] if step == Step::Change => {
-            Box::pin(exchange::write(
-                run,
-                (*rows, left, released),
-                (&index, &write),
-            ))
-            .await
+            Box::pin(exchange::write(run, *rows, left, released)).await
         }
         _ if step == Step::Insert && reference_rings::references(relations).next().is_some() => {
             parents::insert_all_but_the_bad(run, ranges, left).await
@@ -194,12 +190,14 @@ async fn one_step(
 /// Finds the reasons of the rows that could not be written, and counts and records them as rejected.
 async fn settle(
     run: &RunContext<'_>,
-    (mut plan, staged): (Plan, Staged),
-    (bad, released): (Vec<BadRow>, &ReleasedValues),
+    mut plan: Plan,
+    staged: Staged,
+    bad: Vec<BadRow>,
+    released: &ReleasedValues,
 ) -> Result<Synced, SyncError> {
     let job = run.job;
     let out: Vec<i64> = bad.iter().map(|(_, n, _)| *n).collect();
-    release::give_back(run, (released, &out)).await?;
+    release::give_back(run, released, &out).await?;
     if bad.len() + staged.rejected.len() > job.limits.rejected_limit as usize {
         let last = bad.get(bad.len().saturating_sub(1)..).unwrap_or_default();
         let reasons = reasons::explain(run, last).await?;
@@ -215,7 +213,7 @@ async fn settle(
         record::refill(run, &out).await?;
     }
     for ((_, n, _), reason) in bad.into_iter().zip(reasons) {
-        let (action, rejection) = reject(run, (n, reason)).await?;
+        let (action, rejection) = reject(run, n, reason).await?;
         if let Some(count) = count_of(&mut plan.counts, action) {
             *count -= 1;
         }
@@ -350,7 +348,8 @@ order by p.n",
 /// Removes a rejected row from the recorded changes. Returns its action and the rejection to report.
 async fn reject(
     run: &RunContext<'_>,
-    (n, reason): (i64, String),
+    n: i64,
+    reason: String,
 ) -> Result<(Action, Rejection), DbError> {
     let key = run.relations.key_json("p");
     let sql = format!(

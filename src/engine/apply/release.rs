@@ -68,7 +68,7 @@ pub(in crate::engine) async fn release(
                 continue;
             }
             let table = format!("meter_sync_released_{}", released.given_up.len());
-            let find = find(run, (rule, step), column);
+            let find = find(run, rule, step, column);
             if as_view(local, &find).await?.is_none() {
                 continue;
             }
@@ -77,7 +77,7 @@ pub(in crate::engine) async fn release(
             if found.is_none() {
                 continue;
             }
-            let rows = give_up(run, (column, &table)).await?;
+            let rows = give_up(run, column, &table).await?;
             released.given_up.push((table, column.name.clone()));
             if rows > 0 {
                 record(run, released).await?;
@@ -91,7 +91,7 @@ pub(in crate::engine) async fn release(
 
 /// A query of the meters that hold a value needed by a row of the plan: the key, the value as `old`, and the number of
 /// that row as `n`.
-fn find(run: &RunContext<'_>, (rule, step): (&Exclusive, Step), column: &Column) -> String {
+fn find(run: &RunContext<'_>, rule: &Exclusive, step: Step, column: &Column) -> String {
     let relations = run.relations;
     let Relations { local, key, .. } = relations;
     let local_filter = &run.scope.local_filter;
@@ -158,7 +158,7 @@ pub(in crate::engine) fn is_unreferenced(relations: &Relations, column: &Column)
 
 /// Sets the column to NULL for the meters in the table, and removes those from the table that keep their value. Returns
 /// how many were cleared.
-async fn give_up(run: &RunContext<'_>, (column, table): (&Column, &str)) -> Result<i64, DbError> {
+async fn give_up(run: &RunContext<'_>, column: &Column, table: &str) -> Result<i64, DbError> {
     let RunContext {
         local, relations, ..
     } = *run;
@@ -280,7 +280,8 @@ fn in_ascii(value: &str) -> String {
 /// Gives released values back if the rows that needed them were rejected after all.
 pub(in crate::engine) async fn give_back(
     run: &RunContext<'_>,
-    (released, rejected): (&ReleasedValues, &[i64]),
+    released: &ReleasedValues,
+    rejected: &[i64],
 ) -> Result<(), DbError> {
     let RunContext {
         local, relations, ..
@@ -308,17 +309,14 @@ where {} and {local_filter} and l.{name} is null and f.k >= $1 and f.k <= $2",
             let k: i64 = row.get(0);
             let one = Rows { first: k, last: k };
             if let Tried::Written = try_rows::attempt(local, give_back.run(local, one)).await? {
-                unrecord(run, (table, column, k)).await?;
+                unrecord(run, table, column, k).await?;
             }
         }
     }
     Ok(())
 }
 
-async fn unrecord(
-    run: &RunContext<'_>,
-    (table, column, k): (&str, &str, i64),
-) -> Result<(), DbError> {
+async fn unrecord(run: &RunContext<'_>, table: &str, column: &str, k: i64) -> Result<(), DbError> {
     let (key, name) = (run.relations.key_json("f"), quote::literal(column));
     let (equals, escaped) = (quote::EQUALS, in_ascii(&key));
     let is_key = format!("(g.key {equals} {key} or g.key {equals} {escaped})");

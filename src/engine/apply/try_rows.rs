@@ -37,7 +37,6 @@ impl Rows {
 }
 
 /// A statement that writes each of the rows numbered `$1` to `$2` once.
-#[derive(Clone)]
 pub(crate) struct RowStatement {
     pub(crate) sql: String,
     /// Whether some numbers may have no row. If not, a statement has failed unless it touches as many rows as the range

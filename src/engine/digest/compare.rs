@@ -39,7 +39,8 @@ impl HashedColumns {
 pub(super) async fn compare(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    (what, rows): (HashedColumns, i64),
+    what: HashedColumns,
+    rows: i64,
 ) -> Result<DigestVerdict, SyncError> {
     let relations = run.relations;
     let there_rows = format!(
@@ -71,7 +72,7 @@ pub(super) async fn compare(
                 both(there.close(), here.close()).await?;
             }
             Some((there, here)) => {
-                return Ok(differing((buckets, what), relations, there, here).await?);
+                return Ok(differing(buckets, what, relations, there, here).await?);
             }
             None if mode.casts && relations.has_one_text_a_key => mode.casts = false,
             None => return Ok(DigestVerdict::Unknown),
@@ -90,7 +91,8 @@ pub(super) fn hasher(job: &Job<'_>, mode: HashMode) -> Hasher {
 }
 
 async fn differing(
-    (buckets, what): (Buckets, HashedColumns),
+    buckets: Buckets,
+    what: HashedColumns,
     relations: &Relations,
     mut there: Cursor<'_, '_, Remote>,
     mut here: Cursor<'_, '_, Local>,

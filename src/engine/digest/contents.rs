@@ -48,8 +48,8 @@ pub(in crate::engine) async fn compare_contents(
             bits: run.job.hash_bits,
             mode,
         });
-        let there = statement(relations, hashers, (RowSide::Remote, &there_rows));
-        let here = statement(relations, hashers, (RowSide::Local, &here_rows));
+        let there = statement(relations, hashers, RowSide::Remote, &there_rows);
+        let here = statement(relations, hashers, RowSide::Local, &here_rows);
         // If one side fails, the statement on the other is abandoned and its connection is closed.
         match tokio::try_join!(total(remote, &there), total(run.local, &here))? {
             (Some(there), Some(here))
@@ -66,7 +66,7 @@ pub(in crate::engine) async fn compare_contents(
         }
     };
     Ok(
-        match compare::compare(remote, run, (HashedColumns::Rows, rows)).await? {
+        match compare::compare(remote, run, HashedColumns::Rows, rows).await? {
             DigestVerdict::Equal(_) => Contents::Unsettled,
             DigestVerdict::Differing(differing) => {
                 let extent = rows::narrow(remote, run, &differing).await?;
@@ -109,7 +109,7 @@ async fn total<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Total>, DbEr
     }
 }
 
-fn statement(relations: &Relations, hashers: [Hasher; 2], (row, rows): (RowSide, &str)) -> String {
+fn statement(relations: &Relations, hashers: [Hasher; 2], row: RowSide, rows: &str) -> String {
     let [one, other] = hashers.map(|hasher| HashedColumns::Rows.hash(hasher, relations, row));
     format!(
         "-- compare the contents

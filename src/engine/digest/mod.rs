@@ -137,7 +137,7 @@ async fn find_usual(
         None => (HashedColumns::Rows, None),
     };
     let rows = versions.map_or(run.relations.estimated_rows, Versions::local_rows);
-    let extent = match compare::compare(remote, run, (what, rows)).await? {
+    let extent = match compare::compare(remote, run, what, rows).await? {
         DigestVerdict::Equal(rows) if since.is_none() => return equal(rows),
         DigestVerdict::Equal(rows) => Some(Extent::nothing(rows)),
         DigestVerdict::Differing(differing) => rows::narrow(remote, run, &differing).await?,
@@ -160,7 +160,8 @@ async fn find_usual(
 pub(super) async fn remember(
     run: &RunContext<'_>,
     versions: Option<Versions<'_>>,
-    (is_planned, synced): (bool, &Synced),
+    is_planned: bool,
+    synced: &Synced,
 ) -> Result<(), SyncError> {
     if is_planned {
         tombstones::remember(run).await?;

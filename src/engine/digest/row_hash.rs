@@ -90,7 +90,7 @@ impl Hasher {
         let both = relations.remote_columns.iter().zip(&relations.columns);
         let values = both
             .filter(|(_, here)| is_in(here))
-            .map(|both| value(relations, row, both, self.mode.casts));
+            .map(|(there, here)| value(relations, row, there, here, self.mode.casts));
         let hash = match self.mode.function {
             HashFunction::Server => {
                 let terms: Vec<String> = values
@@ -236,17 +236,12 @@ impl Kind {
 
 /// The value of a column as the local table would store it, from a row of either side. Returns its text instead if
 /// storing the value may take a cast and `casts` is false.
-fn value(
-    relations: &Relations,
-    row: RowSide,
-    (there, here): (&Column, &Column),
-    casts: bool,
-) -> Value {
+fn value(relations: &Relations, row: RowSide, there: &Column, here: &Column, casts: bool) -> Value {
     let name = quote::identifier(&here.name);
     let (plain, written) = match row {
         RowSide::Remote => {
             let plain = format!("r.{name}");
-            let cast = copy_format::cast(relations, (there, here), &plain);
+            let cast = copy_format::cast(relations, there, here, &plain);
             let written = cast.unwrap_or_else(|| text(&plain, there));
             (plain, written)
         }

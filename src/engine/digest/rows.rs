@@ -42,7 +42,7 @@ pub(super) async fn narrow(
     if differing.numbers.len() <= few || differing.rows() > MOST_LISTED {
         return Ok(Some(extent));
     }
-    let sql = |row| statement(run, differing, (&extent, row));
+    let sql = |row| statement(run, differing, &extent, row);
     let (there, here) = (sql(RowSide::Remote), sql(RowSide::Local));
     let (there, here) = both(list(remote, &there), list(run.local, &here)).await?;
     let (Some(there), Some(here)) = (there, here) else {
@@ -65,11 +65,7 @@ pub(super) async fn narrow(
 /// The number of groups that entries are collected in, so that each row of the COPY takes some kilobytes.
 const GROUPS: u32 = 256;
 
-fn statement(
-    run: &RunContext<'_>,
-    differing: &Differing,
-    (extent, row): (&Extent, RowSide),
-) -> String {
+fn statement(run: &RunContext<'_>, differing: &Differing, extent: &Extent, row: RowSide) -> String {
     let relations = run.relations;
     let (from, filter, within) = match row {
         RowSide::Remote => (

@@ -71,9 +71,10 @@ impl<'s> Versions<'s> {
             total(
                 remote,
                 "r",
-                (&relations.remote_from, &run.scope.remote_filter),
+                &relations.remote_from,
+                &run.scope.remote_filter,
             ),
-            total(run.local, "l", (&relations.local, &run.scope.local_filter)),
+            total(run.local, "l", &relations.local, &run.scope.local_filter),
         )
         .await?;
         let (Some(there), Some(here)) = (there, here) else {
@@ -131,7 +132,7 @@ impl<'s> Versions<'s> {
             self.now.totals.local.0 += inserted;
             self.now.totals.local.1 ^= changed;
         }
-        watermark::keep(run, (self.basis, &self.now)).await
+        watermark::keep(run, self.basis, &self.now).await
     }
 
     /// Stores the versions for the next run, after `loaded` rows were copied into an empty table.
@@ -144,14 +145,15 @@ impl<'s> Versions<'s> {
         let here = total(
             run.local,
             "l",
-            (&run.relations.local, &run.scope.local_filter),
+            &run.relations.local,
+            &run.scope.local_filter,
         )
         .await?;
         let Some(here) = here.filter(|here| here.versions.0 == loaded) else {
             return Ok(());
         };
         self.now.totals.local = here.versions;
-        watermark::keep(run, (self.basis, &self.now)).await
+        watermark::keep(run, self.basis, &self.now).await
     }
 }
 
@@ -166,7 +168,8 @@ struct Total {
 async fn total<S: Side>(
     tx: &Tx<'_, S>,
     row: &str,
-    (from, filter): (&str, &str),
+    from: &str,
+    filter: &str,
 ) -> Result<Option<Total>, DbError> {
     let version = row_version(row);
     let sql = format!(

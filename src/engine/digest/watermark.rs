@@ -55,7 +55,8 @@ on conflict (tenant, local_table) do update set
 /// Stores a watermark in place of the last one.
 pub(super) async fn keep(
     run: &RunContext<'_>,
-    (basis, seen): (&str, &Watermark),
+    basis: &str,
+    seen: &Watermark,
 ) -> Result<(), DbError> {
     let [tenant, table] = scope(run);
     let Watermark { totals, horizon } = seen;

@@ -155,7 +155,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         let write = format!(
             "-- stage the meters as text\ncopy pg_temp.meter_sync_text ({columns}) from stdin ({format})"
         );
-        let copied = copy_again(run.local, (&write, &self.format), rows);
+        let copied = copy_again(run.local, &write, &self.format, rows);
         try_rows::attempt(run.local, async {
             copied.await.map(|_rows| Tried::Written)
         })
@@ -210,9 +210,9 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
                 && !fault.is_skip()
             {
                 let value = rows::shown(&self.format, row, place);
-                let lost = recode::fault(run.local, &self.format, (row, place)).await?;
+                let lost = recode::fault(run.local, &self.format, row, place).await?;
                 let fault = lost.unwrap_or(*fault);
-                return reasons::of_value(run, &fault, (name, value.as_deref())).await;
+                return reasons::of_value(run, &fault, name, value.as_deref()).await;
             }
         }
         Ok(reasons::plain(&fault))
@@ -263,7 +263,7 @@ where t.n >= $1 and t.n <= $2",
         let bad = bad.await?;
         let bad = bad.map_err(|fault| too_many(run.job, reasons::plain(&fault)))?;
         for (row, fault) in bad {
-            let reason = misfit::reason(run, (row, fault)).await?;
+            let reason = misfit::reason(run, row, fault).await?;
             let (key, is_known) = set_aside(run, row).await?;
             self.rejected.push(Rejection { key, reason });
             self.unidentified += i64::from(!is_known);

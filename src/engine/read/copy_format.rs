@@ -112,7 +112,7 @@ impl Format {
         let both = || relations.remote_columns.iter().zip(&relations.columns);
         let sent = both().map(|(there, here)| {
             let value = format!("r.{}", quote::identifier(&there.name));
-            cast(relations, (there, here), &value).unwrap_or(value)
+            cast(relations, there, here, &value).unwrap_or(value)
         });
         let Self::Text { .. } = self else {
             return sent.collect();
@@ -182,7 +182,8 @@ fn text_options(encoding: Option<&str>) -> String {
 /// without the cast, and the local server refuses it.
 pub(in crate::engine) fn cast(
     relations: &Relations,
-    (there, here): (&Column, &Column),
+    there: &Column,
+    here: &Column,
     value: &str,
 ) -> Option<String> {
     if !there.is_builtin || there.base_type == here.base_type {

@@ -68,9 +68,9 @@ pub(in crate::engine) async fn find(
         &extent.remote,
     );
     let keys = relations.key.iter().filter_map(|name| {
-        let both = pairs(relations).find(|(_, here)| here.name == *name)?;
-        let value = format!("r.{}", quote::identifier(&both.0.name));
-        Some(copy_format::cast(relations, both, &value).unwrap_or(value))
+        let (there, here) = pairs(relations).find(|(_, here)| here.name == *name)?;
+        let value = format!("r.{}", quote::identifier(&there.name));
+        Some(copy_format::cast(relations, there, here, &value).unwrap_or(value))
     });
     let keys: Vec<String> = keys.collect();
     let bytes = bytes(relations, format);

@@ -11,7 +11,8 @@ use crate::engine::apply::try_rows::{self, Tried};
 /// fault is left.
 pub(in crate::engine) async fn reason(
     run: &RunContext<'_>,
-    (row, fault): (i64, RowFault),
+    row: i64,
+    fault: RowFault,
 ) -> Result<String, DbError> {
     let mut names = run.relations.names.as_slice();
     let mut fault = fault;
@@ -35,7 +36,7 @@ select pg_catalog.left({}::text, {} + 1) from pg_temp.meter_sync_text t where t.
         reasons::SHOWN
     );
     let value = run.local.query_one(&sql, &[param::bigint(row)]).await?;
-    reasons::of_value(run, &fault, (name, value.get(0))).await
+    reasons::of_value(run, &fault, name, value.get(0)).await
 }
 
 /// Tries to convert these columns of the row, and then undoes that. Returns the fault; `None` if they convert.

@@ -63,7 +63,7 @@ pub(crate) async fn stage(
     let may_be_hidden = rows == 0 && may_hide_rows(&remote, &run.job.mapping.source).await?;
     rewritten::commit_unless_rewritten(remote).await?;
     let converted = relayed.left.converted();
-    let staged = settle(run, (rows, converted)).await?;
+    let staged = settle(run, rows, converted).await?;
     Ok(Staged {
         may_be_hidden,
         has_candidates,
@@ -75,7 +75,8 @@ pub(crate) async fn stage(
 /// the tenant id.
 pub(super) async fn settle(
     run: &RunContext<'_>,
-    (rows, converted): (i64, Converted),
+    rows: i64,
+    converted: Converted,
 ) -> Result<Staged, SyncError> {
     let mut staged = Staged {
         rows,

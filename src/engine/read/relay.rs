@@ -158,8 +158,8 @@ async fn copy(
     if let Some(encoding) = from.format.recoded().map(str::to_owned) {
         // Meanwhile the local transaction is idle, which its server allows only for a short time.
         let read = from.some(local.patience() / 4).await?;
-        *kept = recode::to_utf8(local, (&from.format, &encoding), read).await?;
-        return copy_again(local, (write, &from.format), kept).await;
+        *kept = recode::to_utf8(local, &from.format, &encoding, read).await?;
+        return copy_again(local, write, &from.format, kept).await;
     }
     let mut sink = pin!(local.copy_in(write).await?);
     let mut bytes = 0;
@@ -181,7 +181,8 @@ async fn copy(
 /// Copies rows that are in memory to the local server, and returns their number.
 pub(in crate::engine) async fn copy_again(
     local: &Tx<'_, Local>,
-    (write, format): (&str, &Format),
+    write: &str,
+    format: &Format,
     rows: &[Bytes],
 ) -> Result<i64, DbError> {
     let mut sink = pin!(local.copy_in(write).await?);

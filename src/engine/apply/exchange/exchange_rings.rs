@@ -57,7 +57,7 @@ pub(in crate::engine) async fn write(
     let edges = look_up(run, &waiting).await?;
     let (mut written, mut unbroken) = (HashSet::new(), 0);
     for ring in rings(&edges) {
-        match is_broken(run, (&ring, &edges)).await? {
+        match is_broken(run, &ring, &edges).await? {
             true => written.extend(ring),
             false => unbroken += 1,
         }
@@ -73,7 +73,7 @@ pub(in crate::engine) async fn write(
 async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<Edge>, DbError> {
     let mut edges = Vec::new();
     for (place, rule) in run.relations.rules.exclusive.iter().enumerate() {
-        edges.extend(of_rule(run, (place, rule), rows).await?);
+        edges.extend(of_rule(run, place, rule, rows).await?);
     }
     Ok(edges)
 }
@@ -81,7 +81,8 @@ async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<Edge>, DbErro
 /// Looks up which of the rows wait for which by one unique index or exclusion constraint.
 async fn of_rule(
     run: &RunContext<'_>,
-    (place, rule): (usize, &Exclusive),
+    place: usize,
+    rule: &Exclusive,
     rows: &[i64],
 ) -> Result<Vec<Edge>, DbError> {
     let local = run.local;
@@ -138,10 +139,7 @@ fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
 
 /// Writes a ring by parking one of its rows. Returns whether it could. If an index reads more than one column, another
 /// row may find a free value where the first does not, so several are tried.
-async fn is_broken(
-    run: &RunContext<'_>,
-    (ring, edges): (&[i64], &[Edge]),
-) -> Result<bool, DbError> {
+async fn is_broken(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result<bool, DbError> {
     let mut rules = run.relations.rules.exclusive.iter();
     let starts = match rules.any(|rule| rule.reads.len() > 1) {
         true => ring.len().min(STARTS),
@@ -149,7 +147,7 @@ async fn is_broken(
     };
     let mut ring = ring.to_vec();
     for _ in 0..starts {
-        let broken = Box::pin(break_one(run, (&ring, edges)));
+        let broken = Box::pin(break_one(run, &ring, edges));
         if let Tried::Written = try_rows::attempt(run.local, broken).await? {
             return Ok(true);
         }
@@ -158,10 +156,7 @@ async fn is_broken(
     Ok(false)
 }
 
-async fn break_one(
-    run: &RunContext<'_>,
-    (ring, edges): (&[i64], &[Edge]),
-) -> Result<Tried, DbError> {
+async fn break_one(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result<Tried, DbError> {
     let local = run.local;
     let not_taken = || Ok(Tried::NotWritten(Box::new(RowFault::collision())));
     let Some(&first) = ring.first() else {
@@ -190,7 +185,7 @@ async fn break_one(
         if deferred::put_off(local, rule).await? {
             continue;
         }
-        let edges = of_rule(run, (place, rule), ring).await?;
+        let edges = of_rule(run, place, rule, ring).await?;
         if !edges.iter().any(|edge| edge.holder == first) {
             continue;
         }
@@ -244,7 +239,7 @@ async fn is_parked(
         let kind = park::kind(local, column).await?;
         for free in scarce_values::statements(run.relations, column, &kind, is_alone, &own) {
             let filled = try_rows::if_possible(local, park::fill(local, &free)).await?;
-            if filled.is_some() && takes_one(run, (column, obstacles), row).await? {
+            if filled.is_some() && takes_one(run, column, obstacles, row).await? {
                 return Ok(true);
             }
         }
@@ -256,7 +251,8 @@ async fn is_parked(
 /// whether there is one.
 async fn takes_one(
     run: &RunContext<'_>,
-    (column, obstacles): (&Column, &Obstacles<'_>),
+    column: &Column,
+    obstacles: &Obstacles<'_>,
     row: i64,
 ) -> Result<bool, DbError> {
     let local = run.local;

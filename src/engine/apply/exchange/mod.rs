@@ -13,8 +13,8 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 use super::deferred;
 use super::release::{self, ReleasedValues};
 use super::try_rows::{self, RowStatement, Rows, Tried};
-use crate::engine::RunContext;
 use crate::engine::plan::Step;
+use crate::engine::{RunContext, apply};
 use park::Parked;
 
 pub(super) mod exchange_rings;
@@ -33,20 +33,20 @@ const ATTEMPTS: usize = 10;
 /// Rows of the plan that could not be written, by number, and why.
 pub(in crate::engine) type Bad = Vec<(i64, RowFault)>;
 
-/// Writes the updates except those at fault, of which at most `limit` are allowed. `prepare` and the result are as in
+/// Writes the updates except those at fault, of which at most `limit` are allowed. The result is as that of
 /// [`try_rows::all_but_the_bad`].
 pub(in crate::engine) async fn write(
     run: &RunContext<'_>,
-    (rows, limit, released): (Rows, usize, &mut ReleasedValues),
-    (prepare, write): (&str, &RowStatement),
+    rows: Rows,
+    limit: usize,
+    released: &mut ReleasedValues,
 ) -> Result<Result<Bad, Box<RowFault>>, DbError> {
     let mut out: Bad = Vec::new();
-    run.local.batch(prepare).await?;
+    let prepare = apply::index(run.relations);
+    run.local.batch(&prepare).await?;
     for _ in 0..ATTEMPTS {
-        let left = limit.saturating_sub(out.len());
         let mut given_up = released.clone();
-        let left_out = (rows, left, &out, &mut given_up);
-        let tried = attempt(run, left_out, (prepare, write));
+        let tried = attempt(run, rows, limit, &out, &mut given_up);
         match run.local.attempt("exchange", tried).await? {
             Ok(bad) => {
                 *released = given_up;
@@ -69,7 +69,8 @@ pub(in crate::engine) async fn write(
         ranges = vec![low, high];
     }
     let left = limit.saturating_sub(out.len());
-    let found = try_rows::all_but_the_bad(run.local, ranges, left, prepare, write).await?;
+    let write = apply::write(run, Step::Change);
+    let found = try_rows::all_but_the_bad(run.local, ranges, left, &prepare, &write).await?;
     Ok(found.map(|bad| {
         out.extend(bad);
         out
@@ -86,11 +87,14 @@ enum Undone {
     TooMany(Box<RowFault>),
 }
 
-/// Parks the rows in the way and writes all rows. Returns the rows that could not be written.
+/// Parks the rows in the way and writes all rows, both without those in `out`. Returns the rows that could not be
+/// written.
 async fn attempt(
     run: &RunContext<'_>,
-    (rows, left, out, released): (Rows, usize, &Bad, &mut ReleasedValues),
-    (prepare, write): (&str, &RowStatement),
+    rows: Rows,
+    limit: usize,
+    out: &Bad,
+    released: &mut ReleasedValues,
 ) -> Result<Result<Bad, Undone>, DbError> {
     let local = run.local;
     let left_out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
@@ -100,16 +104,18 @@ async fn attempt(
         Parked::All => {}
     }
     let ranges = without(rows, out);
+    let left = limit.saturating_sub(out.len());
+    let prepare = apply::index(run.relations);
     // Constraints deferred for the exchange are checked at its end.
     let write = &RowStatement {
         checks: false,
-        ..write.clone()
+        ..apply::write(run, Step::Change)
     };
-    let mut bad = match try_rows::all_but_the_bad(local, ranges, left, prepare, write).await? {
+    let mut bad = match try_rows::all_but_the_bad(local, ranges, left, &prepare, write).await? {
         Ok(bad) => bad,
         Err(fault) => return Ok(Err(Undone::TooMany(fault))),
     };
-    take_what_is_freed(run, (&mut bad, released), write).await?;
+    take_what_is_freed(run, &mut bad, released, write).await?;
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     if !park::are_any_parked(local, &numbers).await? {
         match try_rows::attempt(local, referencing_rows::finish(run)).await? {
@@ -133,7 +139,8 @@ async fn attempt(
 /// of `bad`; those that still cannot be written stay in it.
 async fn take_what_is_freed(
     run: &RunContext<'_>,
-    (bad, released): (&mut Bad, &mut ReleasedValues),
+    bad: &mut Bad,
+    released: &mut ReleasedValues,
     write: &RowStatement,
 ) -> Result<(), DbError> {
     if !bad.iter().any(|(_, fault)| fault.is_collision())

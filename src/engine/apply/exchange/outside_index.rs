@@ -95,7 +95,7 @@ pub(in crate::engine) async fn leave(
             &own,
         ));
         for free in ways {
-            if leave_by(run, obstacles, (column, &free)).await? {
+            if leave_by(run, obstacles, column, &free).await? {
                 return Ok(true);
             }
         }
@@ -121,7 +121,8 @@ fn decides(rule: &Exclusive, column: &Column) -> bool {
 async fn leave_by(
     run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
-    (column, free): (&Column, &str),
+    column: &Column,
+    free: &str,
 ) -> Result<bool, DbError> {
     let local = run.local;
     let Some(waiting) = &obstacles.waiting else {
@@ -136,7 +137,7 @@ async fn leave_by(
     let set = format!("{} = f.value", quote::identifier(&column.name));
     for k in values {
         let one = format!("f.k {} {k}", quote::EQUALS);
-        let sql = moving(run, obstacles, (&set, ", pg_temp.meter_sync_free f", &one));
+        let sql = moving(run, obstacles, &set, ", pg_temp.meter_sync_free f", &one);
         let tried = try_rows::attempt(local, is_moved(local, obstacles, &sql));
         if let Tried::Written = tried.await? {
             return Ok(true);
@@ -159,7 +160,7 @@ async fn leave_by_active(run: &RunContext<'_>, obstacles: &Obstacles<'_>) -> Res
     let other = format!("{name} = (l.{name} is not true)");
     let null = active.is_nullable.then(|| format!("{name} = null"));
     for set in [Some(other), null].into_iter().flatten() {
-        let sql = moving(run, obstacles, (&set, "", "true"));
+        let sql = moving(run, obstacles, &set, "", "true");
         let tried = try_rows::attempt(run.local, async {
             match referencing_rows::prepare(run, &[active]).await?.is_empty() {
                 true => is_moved(run.local, obstacles, &sql).await,
@@ -209,7 +210,9 @@ select w.k from pg_temp.meter_sync_found w order by w.k limit 5";
 fn moving(
     run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
-    (set, from, condition): (&str, &str, &str),
+    set: &str,
+    from: &str,
+    condition: &str,
 ) -> String {
     let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
     format!(

@@ -37,7 +37,7 @@ pub(in crate::engine) async fn park(
     let mut parked = Parked::Nobody;
     for (place, rule) in run.relations.rules.exclusive.iter().enumerate() {
         if deferred::put_off(local, rule).await? {
-            if find(run, (place, rule), left_out).await? > 0 {
+            if find(run, place, rule, left_out).await? > 0 {
                 parked = Parked::All;
             }
             continue;
@@ -46,7 +46,7 @@ pub(in crate::engine) async fn park(
         if columns.is_empty() && !outside_index::reads_active(run.relations, rule) {
             continue;
         }
-        let rows = find(run, (place, rule), left_out).await?;
+        let rows = find(run, place, rule, left_out).await?;
         if rows == 0 {
             continue;
         }
@@ -63,7 +63,7 @@ pub(in crate::engine) async fn park(
             waits: format!("w.n operator(pg_catalog.<>) all ({})", array(left_out)),
             holds: "true".to_owned(),
         };
-        let refused = park_all(run, &obstacles, (&columns, rows)).await?;
+        let refused = park_all(run, &obstacles, &columns, rows).await?;
         if !refused.is_empty() {
             return Ok(Parked::Not(refused));
         }
@@ -86,7 +86,8 @@ create temp table meter_sync_wait (rule integer, n bigint, holder bigint) on com
 /// hold a value that others wait for.
 async fn find(
     run: &RunContext<'_>,
-    (place, rule): (usize, &Exclusive),
+    place: usize,
+    rule: &Exclusive,
     left_out: &[i64],
 ) -> Result<i64, DbError> {
     let local = run.local;
@@ -165,7 +166,8 @@ select pg_catalog.count(*) from pg_temp.meter_sync_holder";
 async fn park_all(
     run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
-    (columns, rows): (&[&Column], i64),
+    columns: &[&Column],
+    rows: i64,
 ) -> Result<Bad, DbError> {
     let RunContext {
         local, relations, ..
@@ -181,7 +183,7 @@ async fn park_all(
         let statements = free_values::statements(relations, column, &kind, rows, &own);
         ways.extend(referred.chain(statements).map(|sql| (column, sql)));
     }
-    if are_moved(run, obstacles, (&ways, all)).await? {
+    if are_moved(run, obstacles, &ways, all).await? {
         return Ok(Vec::new());
     }
     // If no values can be made, as for an unknown type: NULL, unless a foreign key refers to the column.
@@ -192,7 +194,7 @@ async fn park_all(
         });
         if column.is_nullable && !is_referred_to {
             let clear = clear(run, column);
-            let cleared = gets_away(local, obstacles, (&clear, all));
+            let cleared = gets_away(local, obstacles, &clear, all);
             if let Tried::Written = try_rows::attempt(local, cleared).await? {
                 return Ok(Vec::new());
             }
@@ -201,7 +203,7 @@ async fn park_all(
     // Values that break the column's own foreign key, if its check can be deferred until all rows have their new
     // values.
     if referencing_rows::put_off(run, columns).await?
-        && are_moved(run, obstacles, (&ways, all)).await?
+        && are_moved(run, obstacles, &ways, all).await?
     {
         return Ok(Vec::new());
     }
@@ -216,13 +218,14 @@ async fn park_all(
 async fn are_moved(
     run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
-    (ways, all): (&[(&Column, String)], Rows),
+    ways: &[(&Column, String)],
+    all: Rows,
 ) -> Result<bool, DbError> {
     let local = run.local;
     for (column, free) in ways {
         let tried = try_rows::attempt(local, async {
             match try_rows::if_possible(local, fill(local, free)).await? {
-                Some(()) => gets_away(local, obstacles, (&move_to(run, column), all)).await,
+                Some(()) => gets_away(local, obstacles, &move_to(run, column), all).await,
                 None => Ok(Tried::NotWritten(Box::new(RowFault::collision()))),
             }
         });
@@ -238,7 +241,8 @@ async fn are_moved(
 async fn gets_away(
     local: &Tx<'_, Local>,
     obstacles: &Obstacles<'_>,
-    (park, all): (&RowStatement, Rows),
+    park: &RowStatement,
+    all: Rows,
 ) -> Result<Tried, DbError> {
     Ok(match park.run(local, all).await? {
         Tried::Written if !outside_index::are_out_of_the_way(local, obstacles).await? => {

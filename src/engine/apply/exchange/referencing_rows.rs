@@ -38,7 +38,7 @@ pub(in crate::engine) async fn prepare(
             local.batch(&defer).await?;
         }
         if changes_others(reference) {
-            local.batch(&note_own(run, (place, reference))).await?;
+            local.batch(&note_own(run, place, reference)).await?;
             continue;
         }
         refused.extend(lost_behind(run, reference).await?);
@@ -46,7 +46,7 @@ pub(in crate::engine) async fn prepare(
             continue;
         }
         if can_be_carried(reference) {
-            local.batch(&note(run, (place, reference))).await?;
+            local.batch(&note(run, place, reference)).await?;
         } else {
             refused.extend(referred_to(run, reference).await?);
         }
@@ -104,10 +104,10 @@ pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<Tried, DbE
     let local = run.local;
     for (place, reference) in run.relations.rules.references.iter().enumerate() {
         if changes_others(reference) && is_noted(local, place).await? {
-            local.execute(&restore((place, reference)), &[]).await?;
+            local.execute(&restore(place, reference), &[]).await?;
         } else if reference.forgets() && is_noted(local, place).await? {
-            local.execute(&follow(run, (place, reference)), &[]).await?;
-            if !do_all_follow(run, (place, reference)).await? {
+            local.execute(&follow(run, place, reference), &[]).await?;
+            if !do_all_follow(run, place, reference).await? {
                 return Ok(Tried::NotWritten(Box::new(lost(reference))));
             }
         }
@@ -197,7 +197,7 @@ join {} c on {refers}",
     )
 }
 
-fn note(run: &RunContext<'_>, (place, reference): (usize, &IncomingForeignKey)) -> String {
+fn note(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> String {
     let key = quote::list(&reference.key, "", |name| {
         let at = reference.key.iter().position(|known| known == name);
         format!(", c.{} as k{}", quote::identifier(name), at.unwrap_or(0))
@@ -211,7 +211,7 @@ insert into pg_temp.meter_sync_carried_{place} {rows}"
 }
 
 /// SQL that notes the values by which meters outside of the plan refer to the meters of the exchange.
-fn note_own(run: &RunContext<'_>, (place, reference): (usize, &IncomingForeignKey)) -> String {
+fn note_own(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> String {
     let relations = run.relations;
     let keys = (0..)
         .zip(&reference.key)
@@ -238,7 +238,7 @@ insert into pg_temp.meter_sync_carried_{place} {rows}"
 }
 
 /// SQL that gives these meters the noted values back.
-fn restore((place, reference): (usize, &IncomingForeignKey)) -> String {
+fn restore(place: usize, reference: &IncomingForeignKey) -> String {
     let set: Vec<String> = (0..)
         .zip(&reference.columns)
         .map(|(at, (from, _)): (usize, _)| format!("{} = k.v{at}", quote::identifier(from)))
@@ -260,7 +260,7 @@ select pg_catalog.to_regclass('pg_temp.meter_sync_carried_{place}') is not null"
     Ok(local.query_one(&sql, &[]).await?.get(0))
 }
 
-fn follow(run: &RunContext<'_>, (place, reference): (usize, &IncomingForeignKey)) -> String {
+fn follow(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> String {
     let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let set: Vec<String> = reference
         .columns
@@ -282,7 +282,8 @@ where {} and p.n = k.n and {} and {local_filter}",
 /// Whether every noted row refers to its meter again. A trigger may have changed or skipped it.
 async fn do_all_follow(
     run: &RunContext<'_>,
-    (place, reference): (usize, &IncomingForeignKey),
+    place: usize,
+    reference: &IncomingForeignKey,
 ) -> Result<bool, DbError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let sql = format!(

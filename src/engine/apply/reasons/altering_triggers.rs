@@ -64,7 +64,7 @@ pub(in crate::engine) async fn reasons(
             // column that is not synced.
             let is_synced = |read: &Read| run.relations.names.contains(&read.name);
             let takes_nulls = !rule.nulls_match && rule.reads.iter().all(is_synced);
-            let planned = planned(run, (rule, step), &collided).await?;
+            let planned = planned(run, rule, step, &collided).await?;
             let changed = collided.iter().filter(|(n, entry)| {
                 match planned.as_ref().map(|planned| planned.get(n)) {
                     None => false,
@@ -90,7 +90,8 @@ pub(in crate::engine) async fn reasons(
 /// is `None`. The whole result is `None` if the entries cannot be computed.
 async fn planned(
     run: &RunContext<'_>,
-    (rule, step): (&Exclusive, Step),
+    rule: &Exclusive,
+    step: Step,
     rows: &[(i64, &str)],
 ) -> Result<Option<HashMap<i64, Option<String>>>, DbError> {
     let local = run.local;

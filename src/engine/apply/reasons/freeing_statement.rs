@@ -21,8 +21,10 @@ use crate::engine::{Relations, RunContext};
 /// tried.
 pub(in crate::engine) async fn statement(
     run: &RunContext<'_>,
-    (rule, columns): (&Exclusive, &[&Column]),
-    (key, value): (&Fields, Option<&str>),
+    rule: &Exclusive,
+    columns: &[&Column],
+    key: &Fields,
+    value: Option<&str>,
 ) -> Result<Option<String>, DbError> {
     let relations = run.relations;
     let is_it = condition(key, |name| relations.equals(name).to_owned());
@@ -30,10 +32,10 @@ pub(in crate::engine) async fn statement(
         .await?
         .is_some();
     for &column in columns {
-        let free = free_value(run, (column, &is_it), (is_seen, value)).await?;
+        let free = free_value(run, column, &is_it, is_seen, value).await?;
         if let Some(free) = free {
             let is_it = condition(key, |_| "=".to_owned());
-            return Ok(Some(set(relations, (column, &free), &is_it)));
+            return Ok(Some(set(relations, column, &free, &is_it)));
         }
     }
     Ok(None)
@@ -42,13 +44,15 @@ pub(in crate::engine) async fn statement(
 /// Finds another value that the column accepts, as an SQL literal.
 async fn free_value(
     run: &RunContext<'_>,
-    (column, is_it): (&Column, &str),
-    (is_seen, value): (bool, Option<&str>),
+    column: &Column,
+    is_it: &str,
+    is_seen: bool,
+    value: Option<&str>,
 ) -> Result<Option<String>, DbError> {
     let relations = run.relations;
     let null = column.is_nullable.then(|| "null".to_owned());
     for free in null.into_iter().chain(marked(column, value)) {
-        if is_freed(run, is_seen, &set(relations, (column, &free), is_it)).await? {
+        if is_freed(run, is_seen, &set(relations, column, &free, is_it)).await? {
             return Ok(Some(free));
         }
     }
@@ -56,7 +60,7 @@ async fn free_value(
     let own = format!("{} l where {is_it}", relations.local);
     for free in scarce_values::statements(relations, column, &kind, false, &own) {
         for free in made(run.local, &free).await? {
-            if is_freed(run, is_seen, &set(relations, (column, &free), is_it)).await? {
+            if is_freed(run, is_seen, &set(relations, column, &free, is_it)).await? {
                 return Ok(Some(free));
             }
         }
@@ -87,7 +91,7 @@ const MADE: &str = "\
 -- list free values
 select f.value::text from pg_temp.meter_sync_free f where f.value is not null order by f.k limit 5";
 
-fn set(relations: &Relations, (column, free): (&Column, &str), is_it: &str) -> String {
+fn set(relations: &Relations, column: &Column, free: &str, is_it: &str) -> String {
     let name = quote::identifier(&column.name);
     format!(
         "update {} set {name} = {free} where {is_it}",

@@ -212,7 +212,7 @@ async fn reason(run: &RunContext<'_>, rule: &Exclusive, row: &Row) -> Result<Str
         return Ok(reason);
     }
     let is_unreferenced: bool = row.get("is_unreferenced");
-    let freed = freed(run, rule, (&key, &values)).await?;
+    let freed = freed(run, rule, &key, &values).await?;
     Ok(with_statement(reason, freed, is_unreferenced))
 }
 
@@ -220,7 +220,8 @@ async fn reason(run: &RunContext<'_>, rule: &Exclusive, row: &Row) -> Result<Str
 async fn freed(
     run: &RunContext<'_>,
     rule: &Exclusive,
-    (key, values): (&Fields, &[Option<String>]),
+    key: &Fields,
+    values: &[Option<String>],
 ) -> Result<Freed, DbError> {
     let columns = movable(run, rule);
     let Some(first) = columns.first() else {
@@ -229,7 +230,7 @@ async fn freed(
     let mut parts = rule.parts.iter();
     let own = parts.position(|part| bare(&part.shown) == first.name);
     let value = values.get(own.unwrap_or(0)).and_then(Option::as_deref);
-    let statement = freeing_statement::statement(run, (rule, &columns), (key, value)).await?;
+    let statement = freeing_statement::statement(run, rule, &columns, key, value).await?;
     Ok(statement.map_or(Freed::NotByWhatWasTried, Freed::By))
 }
 

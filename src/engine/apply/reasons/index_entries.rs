@@ -30,7 +30,8 @@ order by i.indexrelid";
 /// none, of the index whose values are longest. `None` if no index reads a column.
 pub(in crate::engine) async fn reason(
     run: &RunContext<'_>,
-    (n, fault): (i64, &RowFault),
+    n: i64,
+    fault: &RowFault,
 ) -> Result<Option<String>, DbError> {
     let rows = run
         .local

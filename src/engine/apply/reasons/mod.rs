@@ -70,7 +70,7 @@ pub(in crate::engine) async fn explain(
                     rules.insert(rule.clone(), broken(run, fault, bad).await?);
                 }
                 let rule = rules.get(&rule).and_then(Option::as_ref);
-                let reason = of_row(run, (*n, fault), (rule, &triggers)).await?;
+                let reason = of_row(run, *n, fault, rule, &triggers).await?;
                 match fault.is_collision() && triggers.has_row_security {
                     true => format!("{reason}; row security may hide the row that holds it"),
                     false => reason,
@@ -213,8 +213,10 @@ async fn triggers(run: &RunContext<'_>, bad: &[BadRow]) -> Result<Triggers, DbEr
 
 async fn of_row(
     run: &RunContext<'_>,
-    (n, fault): (i64, &RowFault),
-    (broken, triggers): (Option<&Broken>, &Triggers),
+    n: i64,
+    fault: &RowFault,
+    broken: Option<&Broken>,
+    triggers: &Triggers,
 ) -> Result<String, DbError> {
     if fault.is_skip() {
         return Ok(of_skip(triggers));
@@ -232,7 +234,7 @@ async fn of_row(
         return Ok(of_trigger(fault, triggers).unwrap_or(of_ours));
     }
     if fault.is_too_long_for_an_index()
-        && let Some(reason) = index_entries::reason(run, (n, fault)).await?
+        && let Some(reason) = index_entries::reason(run, n, fault).await?
     {
         return Ok(reason);
     }
@@ -342,7 +344,8 @@ pub(in crate::engine) fn plain(fault: &RowFault) -> String {
 pub(in crate::engine) async fn of_value(
     run: &RunContext<'_>,
     fault: &RowFault,
-    (column, value): (&str, Option<&str>),
+    column: &str,
+    value: Option<&str>,
 ) -> Result<String, DbError> {
     let value = quoted(value);
     let reason = match constraint(run, fault).await? {

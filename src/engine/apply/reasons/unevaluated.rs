@@ -73,7 +73,7 @@ async fn find(
                 continue;
             }
             times -= 1;
-            let failing = failing(run, (rule, step), &left).await?;
+            let failing = failing(run, rule, step, &left).await?;
             found.extend(told(run, rule, &failing).await?);
         }
     }
@@ -103,7 +103,8 @@ async fn told(
 /// Returns the rows of a step for which the rule fails with the same error that the row was refused with.
 async fn failing<'b>(
     run: &RunContext<'_>,
-    (rule, step): (&Evaluated, Step),
+    rule: &Evaluated,
+    step: Step,
     rows: &[&'b BadRow],
 ) -> Result<Vec<&'b BadRow>, DbError> {
     let local = run.local;
