@@ -211,6 +211,14 @@ impl Mirrors {
         }
     }
 
+    /// The mirrors as they were last read, without asking the local database.
+    pub(super) fn last_known(&self) -> Arc<[KnownMirror]> {
+        match &*self.kept {
+            Kept::One(_) => Arc::default(),
+            Kept::Many(kept) => current(kept),
+        }
+    }
+
     /// Why tenants that the settings name have no mirror.
     pub(super) fn refused(&self) -> Vec<Failure> {
         match &*self.kept {

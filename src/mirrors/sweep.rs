@@ -30,7 +30,7 @@ pub struct SweepReport {
     /// Its row in the log.
     pub record: SweepRecord,
     /// The mirrors whose run did not succeed, and why.
-    pub failed: Vec<(Mirror, ErrorCode)>,
+    pub failed: Vec<(KnownMirror, ErrorCode)>,
 }
 
 /// The mirrors of a sweep, sorted out.
@@ -38,7 +38,7 @@ struct Sorted {
     /// Those that a look may find unchanged, in the order of their ids.
     candidates: Vec<KnownMirror>,
     /// Those that need a run, with when they were last known to be equal.
-    due: Vec<(Option<DateTime<Utc>>, Mirror)>,
+    due: Vec<(Option<DateTime<Utc>>, KnownMirror)>,
 }
 
 impl Mirrors {
@@ -50,10 +50,13 @@ impl Mirrors {
     pub async fn sweep(
         &self,
         request: &Request,
-        on_run: impl Fn(&Mirror, &RunReport),
+        on_run: impl FnMut(&KnownMirror, RunReport),
     ) -> Result<SweepReport, Failure> {
         self.may_sync()?;
-        let mut record = self.log_start(request).await?;
+        let mut record = match request.dry_run {
+            true => self.unlogged(request),
+            false => self.log_start(request).await?,
+        };
         let counts = &mut record.counts;
         let swept = self.look_and_run(request, counts, on_run).await;
         let (failed, error) = match swept {
@@ -61,7 +64,10 @@ impl Mirrors {
             Err(failure) => (Vec::new(), Some(failure)),
         };
         record.error = error;
-        record.finished_at = self.log_end(&record).await?;
+        record.finished_at = match request.dry_run {
+            true => Some(self.now()),
+            false => self.log_end(&record).await?,
+        };
         self.note_activity();
         Ok(SweepReport { record, failed })
     }
@@ -75,9 +81,9 @@ impl Mirrors {
     /// Runs these mirrors once more, and returns those whose run did not succeed.
     pub async fn run_again(
         &self,
-        again: Vec<Mirror>,
+        again: Vec<KnownMirror>,
         request: &Request,
-    ) -> Result<Vec<(Mirror, ErrorCode)>, Failure> {
+    ) -> Result<Vec<(KnownMirror, ErrorCode)>, Failure> {
         self.may_sync()?;
         let mut counts = SweepCounts::default();
         self.run_all(again, request, &mut counts, |_, _| {}).await
@@ -87,8 +93,8 @@ impl Mirrors {
         &self,
         request: &Request,
         counts: &mut SweepCounts,
-        on_run: impl Fn(&Mirror, &RunReport),
-    ) -> Result<Vec<(Mirror, ErrorCode)>, Failure> {
+        on_run: impl FnMut(&KnownMirror, RunReport),
+    ) -> Result<Vec<(KnownMirror, ErrorCode)>, Failure> {
         let states = self.states_now().await?;
         counts.mirrors = count(states.len());
         let sorted = self.sort(&states).await?;
@@ -111,7 +117,7 @@ impl Mirrors {
             if has_one_table && state.was_equal() && compared.contains(known.id.as_str()) {
                 sorted.candidates.push(known.clone());
             } else {
-                sorted.due.push((state.equal_at(), known.mirror.clone()));
+                sorted.due.push((state.equal_at(), known.clone()));
             }
         }
         Ok(sorted)
@@ -119,13 +125,17 @@ impl Mirrors {
 
     /// Looks at the candidates, notes those that are unchanged, and returns all mirrors that need a run, the one that is
     /// longest behind first.
-    async fn due(&self, sorted: Sorted, counts: &mut SweepCounts) -> Result<Vec<Mirror>, Failure> {
+    async fn due(
+        &self,
+        sorted: Sorted,
+        counts: &mut SweepCounts,
+    ) -> Result<Vec<KnownMirror>, Failure> {
         let Sorted {
             candidates,
             mut due,
         } = sorted;
         due.sort_by_key(|(equal_at, _)| *equal_at);
-        let mut due: Vec<Mirror> = due.into_iter().map(|(_, mirror)| mirror).collect();
+        let mut due: Vec<KnownMirror> = due.into_iter().map(|(_, known)| known).collect();
         if candidates.is_empty() {
             return Ok(due);
         }
@@ -138,13 +148,11 @@ impl Mirrors {
                 counts.remote_bytes += swept.remote_bytes;
                 let looked = candidates.into_iter().zip(swept.is_equal);
                 let changed = looked.filter(|(_, is_equal)| !is_equal);
-                due.extend(changed.map(|(known, _)| known.mirror));
+                due.extend(changed.map(|(known, _)| known));
                 counts.unchanged = counts.mirrors - count(due.len());
             }
             // A table was rewritten meanwhile. The runs tell.
-            Err(SyncError::Rewritten(_)) => {
-                due.extend(candidates.into_iter().map(|known| known.mirror));
-            }
+            Err(SyncError::Rewritten(_)) => due.extend(candidates),
             Err(error) => {
                 let failure = engine::failure(&error, &self.config().mapping.source);
                 self.publish_remote(Some(&failure));
@@ -201,28 +209,29 @@ impl Mirrors {
     /// Runs these mirrors, a few at a time, and counts how their runs ended.
     async fn run_all(
         &self,
-        due: Vec<Mirror>,
+        due: Vec<KnownMirror>,
         request: &Request,
         counts: &mut SweepCounts,
-        on_run: impl Fn(&Mirror, &RunReport),
-    ) -> Result<Vec<(Mirror, ErrorCode)>, Failure> {
+        mut on_run: impl FnMut(&KnownMirror, RunReport),
+    ) -> Result<Vec<(KnownMirror, ErrorCode)>, Failure> {
         let workers = self.config().workers as usize;
-        let run = async |mirror: Mirror| {
-            let report = run(&mirror, request.clone()).await;
-            (mirror, report)
+        let run = async |known: KnownMirror| {
+            let report = run(&known.mirror, request.clone()).await;
+            (known, report)
         };
         let mut runs = futures_util::stream::iter(due)
             .map(run)
             .buffer_unordered(workers);
         let mut failed = Vec::new();
-        while let Some((mirror, report)) = runs.next().await {
+        while let Some((known, report)) = runs.next().await {
             let report = report?;
             counts.remote_bytes += report.remote_bytes;
-            on_run(&mirror, &report);
-            match code_of(&report) {
+            let code = code_of(&report);
+            on_run(&known, report);
+            match code {
                 Some(code) => {
                     counts.failed += 1;
-                    failed.push((mirror, code));
+                    failed.push((known, code));
                 }
                 None => counts.succeeded += 1,
             }
@@ -232,6 +241,25 @@ impl Mirrors {
 }
 
 impl Mirrors {
+    /// A sweep of dry runs has no row in the log: it serves no slot, and tells nothing of the mirrors.
+    fn unlogged(&self, request: &Request) -> SweepRecord {
+        SweepRecord {
+            sweep_id: RunId::at(self.now()),
+            trigger: request.trigger,
+            started_at: self.now(),
+            finished_at: None,
+            counts: SweepCounts::default(),
+            error: None,
+        }
+    }
+
+    /// Cancels all runs of this process, as [`Mirror::cancel`] does.
+    pub fn cancel_all(&self) {
+        for known in self.last_known().iter() {
+            known.mirror.cancel_any();
+        }
+    }
+
     /// Writes the row of a sweep that starts.
     async fn log_start(&self, request: &Request) -> Result<SweepRecord, Failure> {
         let mut connection = self.local()?.connect().await?;
@@ -300,12 +328,12 @@ async fn table_name(tx: &Tx<'_, Local>, table: &str) -> Result<String, DbError> 
     Ok(names.into_iter().next().unwrap_or_default())
 }
 
-/// Requests a run and waits for its end.
+/// Requests a run and waits for its end, and for that of the comparison of contents that may follow it.
 async fn run(mirror: &Mirror, request: Request) -> Result<RunReport, Failure> {
     match mirror.request(request).await? {
         Requested::Started(mut ticket) => loop {
             let report = ticket.wait(LONGEST_WAIT).await;
-            if report.is_over() || ticket.is_over() {
+            if ticket.is_over() {
                 return Ok(report);
             }
         },

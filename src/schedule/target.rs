@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::RunState;
-use crate::mirrors::{Claim, Mirror, Mirrors, Process, Request, Requested, Ticket};
+use crate::mirrors::{Claim, KnownMirror, Mirror, Mirrors, Process, Request, Requested, Ticket};
 use crate::model::Trigger;
 
 /// What a due slot asks for.
@@ -14,7 +14,7 @@ pub(super) enum Target {
     /// A run.
     Run(Mirror),
     /// A sweep, and after it the mirrors whose run is to be tried again.
-    Sweep(Mirrors, Vec<Mirror>),
+    Sweep(Mirrors, Vec<KnownMirror>),
 }
 
 impl Target {
@@ -79,7 +79,11 @@ impl Target {
     }
 }
 
-async fn sweep(mirrors: &Mirrors, again: &mut Vec<Mirror>, trigger: Trigger) -> Option<ErrorCode> {
+async fn sweep(
+    mirrors: &Mirrors,
+    again: &mut Vec<KnownMirror>,
+    trigger: Trigger,
+) -> Option<ErrorCode> {
     let request = Request::new(trigger);
     let failed = match again.is_empty() {
         true => match mirrors.sweep(&request, |_, _| {}).await {
@@ -98,7 +102,7 @@ async fn sweep(mirrors: &Mirrors, again: &mut Vec<Mirror>, trigger: Trigger) -> 
     let first = transient.next()?;
     let code = first.1;
     again.push(first.0);
-    again.extend(transient.map(|(mirror, _)| mirror));
+    again.extend(transient.map(|(known, _)| known));
     Some(code)
 }
 
