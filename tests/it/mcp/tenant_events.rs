@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::TRIGGER;
-use super::client::{Abilities, Assistant, Start, Way, modern, params};
+use super::client::{Abilities, Answers, Assistant, Start, Way, modern, params};
 use super::tenants::{SEVERAL, several, site};
 use crate::support::held::Held;
 use crate::support::site::{Site, finish, mirror};
@@ -158,6 +158,12 @@ async fn a_task_is_found_again_by_another_process() {
     }
 }
 
+fn yes() -> Answers {
+    let yes = ElicitResult::new(ElicitationAction::Accept);
+    let yes = yes.with_content(json!({"deactivate": true}));
+    Arc::new(move |_question| Box::pin(std::future::ready(yes.clone())))
+}
+
 #[tokio::test]
 async fn the_question_to_the_user_names_the_tenant() {
     for lifecycle in [rmcp::service::ClientLifecycleMode::Initialize, modern()] {
@@ -166,13 +172,8 @@ async fn the_question_to_the_user_names_the_tenant() {
         site.on_remote(more).await;
         sync_elsewhere(&site, "8").await;
         site.on_remote("delete from meter where id > 805").await;
-        let yes =
-            ElicitResult::new(ElicitationAction::Accept).with_content(json!({"deactivate": true}));
         let abilities = Abilities {
-            answers: Some(Arc::new(move |_| {
-                let yes = yes.clone();
-                Box::pin(async move { yes })
-            })),
+            answers: Some(yes()),
             ..Abilities::default()
         };
         let start = Start {
