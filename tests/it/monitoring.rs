@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 
 use meter_sync::config::Setting;
+use reqwest::Client;
 
 use super::support::program::{self, Running};
 use super::support::scrape::{Scrape, labels, scrape};
-use super::support::site::Site;
+use super::support::site::{REMOTE_SCHEMA, Site};
 use super::support::wait;
 
 /// A scrape with everything in it that there can be.
@@ -30,13 +31,26 @@ async fn whole() -> Scrape {
     scrape(&address).await
 }
 
+/// A scrape of a process that keeps several tenants.
+async fn of_several() -> Scrape {
+    let local = "create table meter (id bigint primary key, tenant_id bigint not null, active boolean not null)";
+    let site = Site::with_schemas(REMOTE_SCHEMA, local).await;
+    let several = [(Setting::Tenants, "7,8")];
+    let command = program::over(&site, &["serve"], &several);
+    let (_program, address) = Running::serve(command).await;
+    let sync = format!("http://{address}/api/v1/tenants/7/sync");
+    let request = Client::new().post(sync).header("prefer", "wait=50");
+    let synced = request.send().await.expect("an answer");
+    assert_eq!(synced.status(), 200);
+    scrape(&address).await
+}
+
 fn document(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a document")
 }
 
 #[tokio::test]
 async fn the_documents_table_has_the_metrics_and_labels_that_a_scrape_has() {
-    let scrape = whole().await;
     let table = document("docs/operating.md");
     let rows = table
         .lines()
@@ -55,7 +69,18 @@ async fn the_documents_table_has_the_metrics_and_labels_that_a_scrape_has() {
         let labels: BTreeSet<String> = in_code(cells[2]).into_iter().collect();
         documented.insert(names[0].clone(), (cells[1].to_owned(), labels));
     }
-    let served: BTreeMap<_, _> = scrape
+    let mut served = families_with_labels(&whole().await);
+    served.extend(
+        families_with_labels(&of_several().await)
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("meter_sync_tenant")),
+    );
+    assert_eq!(documented, served);
+}
+
+/// The type and the labels of each metric.
+fn families_with_labels(scrape: &Scrape) -> BTreeMap<String, (String, BTreeSet<String>)> {
+    scrape
         .families()
         .into_iter()
         .map(|(name, kind)| {
@@ -70,8 +95,7 @@ async fn the_documents_table_has_the_metrics_and_labels_that_a_scrape_has() {
             let labels = labels.filter(|label| label != "le").collect();
             (name, (kind, labels))
         })
-        .collect();
-    assert_eq!(documented, served);
+        .collect()
 }
 
 #[tokio::test]
