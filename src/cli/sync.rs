@@ -181,7 +181,7 @@ async fn ended(ticket: &mut Ticket) -> RunReport {
 
 /// How long to wait for a cancelled run. A run that is already committing goes on to its end; any other is rolled
 /// back at once.
-const STOP: Duration = Duration::from_secs(2);
+pub(super) const STOP: Duration = Duration::from_secs(2);
 
 pub(super) fn stopped_by_signal() -> Failure {
     Failure::new(

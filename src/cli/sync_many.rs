@@ -5,8 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::exit;
-use super::sync::{progress_bar, stopped_by_signal};
-use crate::error::Failure;
+use super::sync::{STOP, progress_bar, stopped_by_signal};
+use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::{RunReport, RunState};
 use crate::mirrors::{KnownMirror, Mirrors, Request};
 use crate::model::Outcome;
@@ -39,7 +39,12 @@ struct TenantRun {
     tenant_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    run: RunReport,
+    /// The run; absent if none could be requested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<RunReport>,
+    /// Why no run could be requested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Failure>,
 }
 
 /// How a tenant's run counts.
@@ -69,6 +74,7 @@ pub(super) async fn run(
     bar.finish_and_clear();
     let Some(swept) = swept else {
         mirrors.cancel_all();
+        drop(tokio::time::timeout(STOP, shutdown.finish()).await);
         return Err(stopped_by_signal());
     };
     let record = swept?.record;
@@ -118,25 +124,36 @@ impl ManySynced {
 }
 
 impl TenantRun {
-    fn of(known: &KnownMirror, run: RunReport) -> Self {
+    fn of(known: &KnownMirror, run: Result<RunReport, Failure>) -> Self {
+        let (run, error) = match run {
+            Ok(run) => (Some(run), None),
+            Err(failure) => (None, Some(failure)),
+        };
         Self {
             tenant_id: known.id.as_str().to_owned(),
             name: known.name.clone(),
             run,
+            error,
         }
     }
 
     fn result(&self) -> RunResult {
-        match self.run.outcome {
-            _ if self.code() != 0 => RunResult::Failed,
-            Some(Outcome::NoChange) => RunResult::Unchanged,
-            Some(Outcome::DryRun) if self.run.changes_total == 0 => RunResult::Unchanged,
-            _ => RunResult::Succeeded,
+        match &self.run {
+            Some(run) if self.code() == 0 => match run.outcome {
+                Some(Outcome::NoChange) => RunResult::Unchanged,
+                Some(Outcome::DryRun) if run.changes_total == 0 => RunResult::Unchanged,
+                _ => RunResult::Succeeded,
+            },
+            Some(_) | None => RunResult::Failed,
         }
     }
 
     fn code(&self) -> u8 {
-        exit::of_report(&self.run)
+        let error = self.error.as_ref().map(|error| error.code);
+        match &self.run {
+            Some(run) => exit::of_report(run),
+            None => exit::of_error(error.unwrap_or(ErrorCode::Internal)),
+        }
     }
 }
 
@@ -155,10 +172,13 @@ impl Display for TenantRun {
         let name = self.name.as_ref().map_or_else(String::new, |name| {
             format!(" ({})", printable::line(name, LONGEST_TEXT))
         });
-        let word = word(&self.run);
-        let code = self.run.error.as_ref().map(|error| error.code);
-        let code = code.map_or_else(String::new, |code| format!(" [{code}]"));
-        let text = printable::line(&self.run.summary, LONGEST_TEXT);
+        let run = self.run.as_ref();
+        let error = run.map_or(self.error.as_ref(), |run| run.error.as_ref());
+        let code = error.map_or_else(String::new, |error| format!(" [{}]", error.code));
+        let word = run.map_or("failed", word);
+        let message = error.map_or("", |error| error.message.as_str());
+        let text = run.map_or(message, |run| run.summary.as_str());
+        let text = printable::line(text, LONGEST_TEXT);
         write!(f, "{word:<11} {}{name}: {text}{code}", self.tenant_id)
     }
 }

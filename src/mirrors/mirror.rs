@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, oneshot, watch};
@@ -148,6 +149,25 @@ impl Mirror {
             .send_modify(|process_state| process_state.waiting_until = until);
     }
 
+    /// Requests a run and waits for its end; with `and_comparison`, also for that of the comparison of contents that may
+    /// follow it.
+    pub async fn run_to_end(
+        &self,
+        request: Request,
+        and_comparison: bool,
+    ) -> Result<RunReport, Failure> {
+        let mut ticket = match self.request(request).await? {
+            Requested::Started(ticket) => ticket,
+            Requested::AlreadyRunning(report) | Requested::Finished(report) => return Ok(*report),
+        };
+        loop {
+            let report = ticket.wait(LONGEST_WAIT).await;
+            if ticket.is_over() || report.is_over() && !and_comparison {
+                return Ok(report);
+            }
+        }
+    }
+
     /// Starts a run unless one is in progress. If the caller stops waiting for the answer, the run still
     /// starts.
     ///
@@ -171,3 +191,6 @@ impl Mirror {
         })
     }
 }
+
+/// How long one wait for a run lasts. Another one follows until the run is over.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::db::ServerClock;
 use crate::engine::Compare;
+use crate::error::{ErrorCode, Failure};
 use crate::model::{Permission, Progress, RunId, Trigger};
 use crate::trace::TraceId;
 
@@ -155,6 +156,18 @@ impl Ticket {
             ..report
         }
     }
+}
+
+/// The code of the error for which a slot is tried again or given up; `None` if nothing is wrong.
+///
+/// If a run of this process was interrupted, somebody cancelled it on purpose.
+pub fn error_of(report: &Result<RunReport, Failure>) -> Option<ErrorCode> {
+    let code = match report {
+        Ok(report) if report.state == RunState::AlreadyRunning => ErrorCode::AlreadyRunning,
+        Ok(report) => report.error.as_ref()?.code,
+        Err(failure) => failure.code,
+    };
+    (code != ErrorCode::Interrupted).then_some(code)
 }
 
 impl RunReport {

@@ -40,7 +40,7 @@ enum Kept {
 struct Known {
     mirrors: Arc<[KnownMirror]>,
     /// Why tenants have no mirror.
-    refused: Vec<Failure>,
+    refused: Vec<(TenantId, Failure)>,
 }
 
 /// One mirror of several.
@@ -198,7 +198,7 @@ impl Mirrors {
                     None => match self.process.config.mapping.for_tenant(&given) {
                         Ok(mapping) => Mirror::new(Arc::clone(&self.process), mapping),
                         Err(error) => {
-                            refused.push(Failure::from(error));
+                            refused.push((id, Failure::from(error)));
                             return None;
                         }
                     },
@@ -219,15 +219,17 @@ impl Mirrors {
         }
     }
 
-    /// Why tenants that the settings name have no mirror.
-    pub(super) fn refused(&self) -> Vec<Failure> {
-        match &*self.kept {
-            Kept::One(_) => Vec::new(),
-            Kept::Many(kept) => {
-                let known = kept.read().unwrap_or_else(PoisonError::into_inner);
-                known.refused.clone()
-            }
-        }
+    /// Why tenants that the settings name have no mirror; of those that the caller may see.
+    pub(super) fn refused(&self, visible: Option<&[String]>) -> Vec<Failure> {
+        let Kept::Many(kept) = &*self.kept else {
+            return Vec::new();
+        };
+        let known = kept.read().unwrap_or_else(PoisonError::into_inner);
+        let is_visible = |id: &TenantId| {
+            visible.is_none_or(|ids| ids.iter().any(|visible| visible == id.as_str()))
+        };
+        let refused = known.refused.iter().filter(|(id, _)| is_visible(id));
+        refused.map(|(_, failure)| failure.clone()).collect()
     }
 
     async fn required(&self, visible: Option<&[String]>) -> Failure {

@@ -6,7 +6,6 @@
 //! differ, that have never run, that were not equal after their last run, and those whose contents are to be compared.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
@@ -20,9 +19,9 @@ use crate::store::migrations;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord};
 
 use super::registry::{KnownMirror, Mirrors};
-use super::run::report::{RunReport, RunState};
+use super::run::report::RunReport;
 use super::state::mirror_state::MirrorState;
-use super::{Mirror, Request, Requested, local_table, process_state};
+use super::{Request, error_of, local_table, process_state};
 
 /// What a sweep did.
 #[derive(Debug)]
@@ -33,12 +32,15 @@ pub struct SweepReport {
     pub failed: Vec<(KnownMirror, ErrorCode)>,
 }
 
+/// A mirror, and when it was last known to be equal.
+type AgedMirror = (Option<DateTime<Utc>>, KnownMirror);
+
 /// The mirrors of a sweep, sorted out.
 struct Sorted {
-    /// Those that a look may find unchanged, in the order of their ids.
-    candidates: Vec<KnownMirror>,
-    /// Those that need a run, with when they were last known to be equal.
-    due: Vec<(Option<DateTime<Utc>>, KnownMirror)>,
+    /// Those that a look may find unchanged.
+    candidates: Vec<AgedMirror>,
+    /// Those that need a run.
+    due: Vec<AgedMirror>,
 }
 
 impl Mirrors {
@@ -50,7 +52,7 @@ impl Mirrors {
     pub async fn sweep(
         &self,
         request: &Request,
-        on_run: impl FnMut(&KnownMirror, RunReport),
+        on_run: impl FnMut(&KnownMirror, Result<RunReport, Failure>),
     ) -> Result<SweepReport, Failure> {
         self.may_sync()?;
         let mut record = match request.dry_run {
@@ -86,26 +88,28 @@ impl Mirrors {
     ) -> Result<Vec<(KnownMirror, ErrorCode)>, Failure> {
         self.may_sync()?;
         let mut counts = SweepCounts::default();
-        self.run_all(again, request, &mut counts, |_, _| {}).await
+        Ok(self.run_all(again, request, &mut counts, |_, _| {}).await)
     }
 
     async fn look_and_run(
         &self,
         request: &Request,
         counts: &mut SweepCounts,
-        on_run: impl FnMut(&KnownMirror, RunReport),
+        on_run: impl FnMut(&KnownMirror, Result<RunReport, Failure>),
     ) -> Result<Vec<(KnownMirror, ErrorCode)>, Failure> {
         let states = self.states_now().await?;
         counts.mirrors = count(states.len());
         let sorted = self.sort(&states).await?;
-        let due = self.due(sorted, counts).await?;
-        self.run_all(due, request, counts, on_run).await
+        let due = self.due(sorted, request.dry_run, counts).await?;
+        Ok(self.run_all(due, request, counts, on_run).await)
     }
 
     /// Separates the mirrors that a look may find unchanged from those that need a run in any case.
     async fn sort(&self, states: &[(KnownMirror, MirrorState)]) -> Result<Sorted, Failure> {
         let has_one_table = !self.config().mapping.is_of_each_tenant();
-        let compared = match has_one_table {
+        let may_be_unchanged = |state: &MirrorState| has_one_table && state.was_equal();
+        // Without such a mirror there may be no log yet.
+        let compared = match states.iter().any(|(_, state)| may_be_unchanged(state)) {
             true => self.recently_compared().await?,
             false => BTreeSet::new(),
         };
@@ -114,10 +118,10 @@ impl Mirrors {
             due: Vec::new(),
         };
         for (known, state) in states {
-            if has_one_table && state.was_equal() && compared.contains(known.id.as_str()) {
-                sorted.candidates.push(known.clone());
-            } else {
-                sorted.due.push((state.equal_at(), known.clone()));
+            let aged = (state.equal_at(), known.clone());
+            match may_be_unchanged(state) && compared.contains(known.id.as_str()) {
+                true => sorted.candidates.push(aged),
+                false => sorted.due.push(aged),
             }
         }
         Ok(sorted)
@@ -128,27 +132,27 @@ impl Mirrors {
     async fn due(
         &self,
         sorted: Sorted,
+        dry_run: bool,
         counts: &mut SweepCounts,
     ) -> Result<Vec<KnownMirror>, Failure> {
         let Sorted {
             candidates,
             mut due,
         } = sorted;
-        due.sort_by_key(|(equal_at, _)| *equal_at);
-        let mut due: Vec<KnownMirror> = due.into_iter().map(|(_, known)| known).collect();
-        if candidates.is_empty() {
-            return Ok(due);
-        }
         let (Some(remote), Some(local)) = (&self.process.remote, &self.process.local) else {
             return Err(self.unconfigured());
         };
-        match self.look(remote, local, &candidates).await {
+        let looked = match candidates.is_empty() {
+            true => Ok(engine::Swept::default()),
+            false => self.look(remote, local, &candidates, dry_run).await,
+        };
+        match looked {
             Ok(swept) => {
                 self.publish_remote(None);
                 counts.remote_bytes += swept.remote_bytes;
                 let looked = candidates.into_iter().zip(swept.is_equal);
                 let changed = looked.filter(|(_, is_equal)| !is_equal);
-                due.extend(changed.map(|(known, _)| known));
+                due.extend(changed.map(|(aged, _)| aged));
                 counts.unchanged = counts.mirrors - count(due.len());
             }
             // A table was rewritten meanwhile. The runs tell.
@@ -159,7 +163,8 @@ impl Mirrors {
                 return Err(failure);
             }
         }
-        Ok(due)
+        due.sort_by_key(|(equal_at, _)| *equal_at);
+        Ok(due.into_iter().map(|(_, known)| known).collect())
     }
 
     /// Publishes how the remote was when the sweep used it.
@@ -176,12 +181,13 @@ impl Mirrors {
         &self,
         remote: &Database<Remote>,
         local: &Database<Local>,
-        candidates: &[KnownMirror],
+        candidates: &[AgedMirror],
+        dry_run: bool,
     ) -> Result<engine::Swept, SyncError> {
         let mapping = &self.config().mapping;
         let tenants: Vec<TenantId> = candidates
             .iter()
-            .filter_map(|known| known.mirror.mapping().tenant.clone())
+            .filter_map(|(_, known)| known.mirror.mapping().tenant.clone())
             .collect();
         let mut here = local.connect().await?;
         let tx = here.begin_for_run("sweep").await?;
@@ -199,10 +205,12 @@ impl Mirrors {
         let unchanged = candidates.iter().zip(&swept.is_equal);
         let unchanged = unchanged.filter(|(_, is_equal)| **is_equal);
         let ids: Vec<String> = unchanged
-            .map(|(known, _)| known.id.as_str().to_owned())
+            .map(|((_, known), _)| known.id.as_str().to_owned())
             .collect();
-        checks::mark(&tx, &table, &ids, at).await?;
-        tx.commit().await?;
+        if !dry_run {
+            checks::mark(&tx, &table, &ids, at).await?;
+            tx.commit().await?;
+        }
         Ok(swept)
     }
 
@@ -212,11 +220,11 @@ impl Mirrors {
         due: Vec<KnownMirror>,
         request: &Request,
         counts: &mut SweepCounts,
-        mut on_run: impl FnMut(&KnownMirror, RunReport),
-    ) -> Result<Vec<(KnownMirror, ErrorCode)>, Failure> {
+        mut on_run: impl FnMut(&KnownMirror, Result<RunReport, Failure>),
+    ) -> Vec<(KnownMirror, ErrorCode)> {
         let workers = self.config().workers as usize;
         let run = async |known: KnownMirror| {
-            let report = run(&known.mirror, request.clone()).await;
+            let report = known.mirror.run_to_end(request.clone(), true).await;
             (known, report)
         };
         let mut runs = futures_util::stream::iter(due)
@@ -224,9 +232,9 @@ impl Mirrors {
             .buffer_unordered(workers);
         let mut failed = Vec::new();
         while let Some((known, report)) = runs.next().await {
-            let report = report?;
-            counts.remote_bytes += report.remote_bytes;
-            let code = code_of(&report);
+            let bytes = report.as_ref().map_or(0, |report| report.remote_bytes);
+            counts.remote_bytes += bytes;
+            let code = error_of(&report);
             on_run(&known, report);
             match code {
                 Some(code) => {
@@ -236,7 +244,7 @@ impl Mirrors {
                 None => counts.succeeded += 1,
             }
         }
-        Ok(failed)
+        failed
     }
 }
 
@@ -253,7 +261,7 @@ impl Mirrors {
         }
     }
 
-    /// Cancels all runs of this process, as [`Mirror::cancel`] does.
+    /// Cancels all runs of a process that keeps many mirrors, as [`Mirror::cancel`](super::Mirror::cancel) does.
     pub fn cancel_all(&self) {
         for known in self.last_known().iter() {
             known.mirror.cancel_any();
@@ -326,30 +334,6 @@ where local_table = $1 and tenant is not null and compared in ('contents', 'ever
 async fn table_name(tx: &Tx<'_, Local>, table: &str) -> Result<String, DbError> {
     let names = local_table::names(tx, std::iter::once(table)).await?;
     Ok(names.into_iter().next().unwrap_or_default())
-}
-
-/// Requests a run and waits for its end, and for that of the comparison of contents that may follow it.
-async fn run(mirror: &Mirror, request: Request) -> Result<RunReport, Failure> {
-    match mirror.request(request).await? {
-        Requested::Started(mut ticket) => loop {
-            let report = ticket.wait(LONGEST_WAIT).await;
-            if ticket.is_over() {
-                return Ok(report);
-            }
-        },
-        Requested::AlreadyRunning(report) | Requested::Finished(report) => Ok(*report),
-    }
-}
-
-/// How long one wait for a run lasts. Another one follows until the run has ended.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// Why the run does not count as a success; `None` if it does.
-fn code_of(report: &RunReport) -> Option<ErrorCode> {
-    match report.state {
-        RunState::AlreadyRunning => Some(ErrorCode::AlreadyRunning),
-        RunState::Finished | RunState::Running => report.error.as_ref().map(|error| error.code),
-    }
 }
 
 fn count(length: usize) -> i64 {

@@ -19,7 +19,7 @@ use super::viewer::Viewer;
 use super::words::Look;
 use crate::check::{self as checks, Finding, Verdict};
 use crate::clock;
-use crate::config::{CertificateCheck, Config, Endpoint, Tls};
+use crate::config::{CertificateCheck, Config, Endpoint, Tenants, Tls};
 use crate::mirrors::Mirror;
 use crate::mirrors::state::status::{Connection, ConnectionState, Status, StatusQuery};
 use crate::model::TenantId;
@@ -63,7 +63,9 @@ impl Checks {
         if last.is_some_and(|checked| clock::now() - checked.at < AGAIN) {
             return;
         }
+        // The check is of this mirror alone, whatever others the process keeps.
         let config = Config {
+            tenants: Tenants::One(mirror.mapping().tenant.clone()),
             mapping: mirror.mapping().clone(),
             ..mirror.config().clone()
         };

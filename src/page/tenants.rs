@@ -16,7 +16,7 @@ use super::base::Base;
 use super::format::{counted, name, number, prose, shortened, time_ago};
 use super::icons::Icon;
 use super::shell::Shell;
-use super::viewer::{self, Viewer};
+use super::viewer::Viewer;
 use super::words;
 use crate::clock;
 use crate::config::Token;
@@ -24,6 +24,7 @@ use crate::mirrors::state::status::{ActivityState, Health, Status};
 use crate::mirrors::state::tenant_list::{
     HealthCounts, LastRunSummary, TenantList, TenantSummary, TenantsQuery, WORST_FIRST,
 };
+use crate::mirrors::visible_tenants;
 use crate::printable;
 
 /// How many tenants a page holds.
@@ -87,7 +88,7 @@ pub(super) async fn show(
         before: asked.before.clone(),
         search: asked.search().map(str::to_owned),
         health: asked.health,
-        visible: token.and_then(|Extension(token)| viewer::visible(&token)),
+        visible: token.and_then(|Extension(token)| visible_tenants(Some(&token))),
     };
     let status = shared.mirrors.overview(&query).await;
     let look = words::health(status.health);
@@ -141,7 +142,9 @@ fn advice(status: &Status) -> Option<Markup> {
     match (status.health, worst) {
         (Health::NotConfigured, _) | (_, None) => Some(prose(&status.next_step)),
         (_, Some(_)) if local_failed => Some(prose(&status.next_step)),
-        (_, Some((Health::Ok | Health::Paused, _))) => None,
+        (health, Some((Health::Ok | Health::Paused, _))) => {
+            (health == Health::Failing).then(|| prose(&status.next_step))
+        }
         (_, Some((health, count))) => {
             let address = Asked::default().address(Some(health), None);
             let word = words::health(health).word;

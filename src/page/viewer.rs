@@ -7,7 +7,6 @@ use axum::http::request::Parts;
 
 use super::Shared;
 use crate::config::Token;
-use crate::model::TenantId;
 
 /// The viewer of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +28,4 @@ impl FromRequestParts<Shared> for Viewer {
             is_signed_in: token.is_some(),
         })
     }
-}
-
-/// The tenants that the holder of a token may see; `None` for all.
-pub(super) fn visible(token: &Token) -> Option<Vec<String>> {
-    let tenants = token.tenants.as_ref()?;
-    let ids = tenants.iter().map(TenantId::as_str);
-    Some(ids.map(str::to_owned).collect())
 }

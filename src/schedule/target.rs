@@ -1,12 +1,9 @@
 //! What a due slot asks for: a run of the only mirror, or a sweep of many.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::run::report::RunState;
-use crate::mirrors::{Claim, KnownMirror, Mirror, Mirrors, Process, Request, Requested, Ticket};
+use crate::mirrors::{Claim, KnownMirror, Mirror, Mirrors, Process, Request, error_of};
 use crate::model::Trigger;
 
 /// What a due slot asks for.
@@ -61,7 +58,7 @@ impl Target {
         trigger: Trigger,
     ) -> Option<ErrorCode> {
         match self {
-            Self::Run(mirror) => run(mirror, trigger).await,
+            Self::Run(mirror) => error_of(&mirror.run_to_end(Request::new(trigger), false).await),
             Self::Sweep(mirrors, again) => {
                 let mirrors = mirrors.clone();
                 let sweep = Box::pin(sweep(&mirrors, again, trigger));
@@ -104,31 +101,4 @@ async fn sweep(
     again.push(first.0);
     again.extend(transient.map(|(known, _)| known));
     Some(code)
-}
-
-/// Waits for one run to end and returns the code of its error, if any. The run itself is logged by `mirrors`.
-async fn run(mirror: &Mirror, trigger: Trigger) -> Option<ErrorCode> {
-    match mirror.request(Request::new(trigger)).await {
-        Ok(Requested::Started(mut ticket)) => outcome(&mut ticket).await,
-        Ok(Requested::AlreadyRunning(_)) => Some(ErrorCode::AlreadyRunning),
-        Ok(Requested::Finished(report)) => report.error.map(|error| error.code),
-        Err(failure) => Some(failure.code),
-    }
-}
-
-/// How long one wait for a run lasts. Another one follows until the run has ended.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-async fn outcome(ticket: &mut Ticket) -> Option<ErrorCode> {
-    loop {
-        let report = ticket.wait(LONGEST_WAIT).await;
-        match report.state {
-            RunState::Running => {}
-            RunState::Finished | RunState::AlreadyRunning => {
-                let code = report.error.map(|error| error.code);
-                // If a run of this process was interrupted, somebody cancelled it on purpose.
-                return code.filter(|code| *code != ErrorCode::Interrupted);
-            }
-        }
-    }
 }

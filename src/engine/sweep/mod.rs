@@ -24,7 +24,7 @@ mod groups;
 mod versions;
 
 /// What a look at many tenants found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Swept {
     /// For each tenant, whether both sides are known to be equal.
     pub is_equal: Vec<bool>,

@@ -10,7 +10,7 @@ use crate::error::Failure;
 
 use super::health::RecentSlots;
 use super::mirror_state::MirrorState;
-use super::status::{ActivityState, Connections, Health, ScheduleStatus, Status};
+use super::status::{ActivityState, Connection, Connections, Health, ScheduleStatus, Status};
 use super::tenant_list::{HealthCounts, TenantList, TenantSummary, TenantsQuery, WORST_FIRST};
 use super::words;
 use crate::mirrors::observer::Published;
@@ -62,9 +62,11 @@ impl Mirrors {
                 .clone()
                 .filter(|_| query.visible.is_none()),
         };
-        let failure = published.failure.as_ref();
-        let failure = failure.or_else(|| published.last_sweep.as_ref()?.error.as_ref());
-        let refused = self.refused();
+        let unread = published.failure.as_ref();
+        let unswept = published.last_sweep.as_ref();
+        let unswept = unswept.and_then(|sweep| sweep.error.as_ref());
+        let failure = unread.or(unswept);
+        let refused = self.refused(query.visible.as_deref());
         let health = worst(
             &by_health,
             failure.or(refused.first()),
@@ -73,7 +75,7 @@ impl Mirrors {
         let schedule = config.schedule.as_ref();
         let waiting = *self.process.waiting_until.borrow();
         Status {
-            summary: words::summary_of_many(&tenants, failure, oldest(&all), now),
+            summary: words::summary_of_many(&tenants, (unread, unswept), oldest(&all), now),
             next_step: words::next_step_of_many(first(&all).as_ref(), failure),
             health,
             activity: activity(&all, waiting),
@@ -91,12 +93,17 @@ impl Mirrors {
             verified_at: None,
             last_run: None,
             held_back: None,
-            next_run_at: waiting.or_else(|| schedule.and_then(|schedule| schedule.next_after(now))),
+            next_run_at: waiting
+                .or_else(|| schedule?.next_after(now))
+                .filter(|_| self.is_configured()),
             schedule: ScheduleStatus::of(schedule),
             meters: None,
             connections: Connections {
-                remote: self.process.remote_state.borrow().clone(),
-                local: process_state::connection(published.failure.clone(), now),
+                remote: self.remote_state(query.visible.is_some()),
+                local: match self.process.local {
+                    Some(_) => process_state::connection(published.failure.clone(), now),
+                    None => Connection::unused(false),
+                },
             },
             running: None,
             history: Vec::new(),
@@ -104,6 +111,18 @@ impl Mirrors {
             rejected: None,
             warnings: failure.into_iter().chain(&refused).map(warning).collect(),
         }
+    }
+}
+
+impl Mirrors {
+    /// How the remote was when last used. Who may see only some tenants is not told why it failed, as that can be about
+    /// another tenant.
+    fn remote_state(&self, is_limited: bool) -> Connection {
+        let mut remote = self.process.remote_state.borrow().clone();
+        if is_limited {
+            remote.error = None;
+        }
+        remote
     }
 }
 
@@ -173,12 +192,12 @@ fn page(all: &[Ranked<'_>], query: &TenantsQuery) -> (Vec<TenantSummary>, i64, O
             && search.as_ref().is_none_or(|text| holds(mirror.known, text))
     };
     let found: Vec<&Ranked<'_>> = all.iter().filter(matches).collect();
-    let start = query.before.as_ref().and_then(|id| {
-        found
-            .iter()
-            .position(|mirror| mirror.known.id.as_str() == id)
+    // A tenant that matches no more starts no page: to begin anew would never end.
+    let start = query.before.as_ref().map_or(0, |id| {
+        let starts = |mirror: &&Ranked<'_>| mirror.known.id.as_str() == id;
+        found.iter().position(starts).unwrap_or(found.len())
     });
-    let rest = found.get(start.unwrap_or_default()..).unwrap_or_default();
+    let rest = found.get(start..).unwrap_or_default();
     let limit = query.limit as usize;
     let next = rest
         .get(limit)

@@ -132,15 +132,23 @@ pub(in crate::mirrors) fn next_step(
     }
 }
 
-/// The summary of many mirrors. `oldest` is when the mirror that is longest not in sync was last in sync.
+/// The summary of many mirrors. `unread` is why their states could not be read, `unswept` why the last sweep could not look
+/// at them, and `oldest` when the mirror that is longest not in sync was last in sync.
 pub(in crate::mirrors) fn summary_of_many(
     tenants: &TenantList,
-    failure: Option<&Failure>,
+    (unread, unswept): (Option<&Failure>, Option<&Failure>),
     oldest: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> String {
-    if let Some(failure) = failure {
+    if let Some(failure) = unread {
         return format!("The meters cannot be vouched for. {}", failure.message);
+    }
+    if let Some(failure) = unswept {
+        let at = oldest.map_or_else(
+            || "not all tenants were ever in sync".to_owned(),
+            |at| format!("all tenants were last in sync as of {}", moment(at, now)),
+        );
+        return format!("The last sweep did not succeed; {at}. {}", failure.message);
     }
     let HealthCounts { ok, paused, .. } = tenants.by_health;
     let (total, in_sync) = (tenants.total, ok + paused);

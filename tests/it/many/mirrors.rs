@@ -152,6 +152,12 @@ async fn the_list_counts_all_and_shows_the_worst_first_in_pages() {
         }
     }
     assert_eq!(seen, shown);
+    let beyond = TenantsQuery {
+        before: Some("unknown".to_owned()),
+        ..TenantsQuery::default()
+    };
+    let beyond = mirrors.overview(&beyond).await;
+    assert_eq!(beyond.tenants.expect("a list").list, []);
     let found = TenantsQuery {
         search: Some("cOL".to_owned()),
         ..TenantsQuery::default()

@@ -4,7 +4,8 @@ use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::state::status::{Health, StatusQuery};
 use meter_sync::mirrors::state::tenant_list::TenantsQuery;
-use meter_sync::mirrors::{Claim, Mirrors};
+use meter_sync::mirrors::{Claim, Mirrors, Request};
+use meter_sync::model::Trigger;
 use serde_json::json;
 
 use super::{LOCAL, REMOTE, loaded, of_all, sweep, three_tenants};
@@ -270,4 +271,50 @@ async fn one_process_sweeps_a_slot_and_another_takes_it_over_when_the_first_is_g
     assert_eq!(one.claim_sweep(slot, false).await, Ok(Claim::Served));
     assert_eq!(other.claim_sweep(slot, false).await, Ok(Claim::Served));
     assert_eq!(other.claim_sweep(slot, true).await, Ok(Claim::Ours));
+}
+
+#[tokio::test]
+async fn a_sweep_of_dry_runs_needs_no_tables_of_ours_and_notes_nothing() {
+    let site = three_tenants().await;
+    let mirrors = site::mirrors(&of_all(&site));
+    let dry = async || {
+        let request = Request {
+            dry_run: true,
+            ..Request::new(Trigger::Cli)
+        };
+        let swept = mirrors.sweep(&request, |_, _| {}).await.expect("a sweep");
+        swept.record.counts
+    };
+    let first = dry().await;
+    assert_eq!((first.unchanged, first.succeeded), (0, 3), "{first:?}");
+    assert_eq!(
+        rows(&site.local, "select count(*) from meter").await,
+        json!([{"count": 0}])
+    );
+    sweep(&mirrors).await;
+    assert_eq!(dry().await.unchanged, 3);
+    let noted = "select (select count(*) from meter_sync.meter_sync_mirror) as checks,
+        (select count(*) from meter_sync.meter_sync_sweep) as sweeps";
+    assert_eq!(
+        rows(&site.local, noted).await,
+        json!([{"checks": 0, "sweeps": 1}])
+    );
+}
+
+#[tokio::test]
+async fn the_tenant_that_is_longest_behind_goes_first() {
+    let site = three_tenants().await;
+    let settings = of_all(&site).with(Setting::Workers, "1");
+    let mirrors = site::mirrors(&settings);
+    sweep(&mirrors).await;
+    site.on_local("update meter_sync.meter_sync_log set finished_at = finished_at - case tenant when '9' then interval '3 hours' when '7' then interval '2 hours' else interval '1 hour' end, started_at = started_at - interval '4 hours'")
+        .await;
+    site.on_remote("update meter set name = name || '!'").await;
+    let fresh = site::mirrors(&settings);
+    sweep(&fresh).await;
+    let order = "select string_agg(tenant, ' ' order by seq) as tenants from meter_sync.meter_sync_log where seq > 3";
+    assert_eq!(
+        rows(&site.local, order).await,
+        json!([{"tenants": "9 7 8"}])
+    );
 }
