@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -61,7 +60,6 @@ struct Memory {
     /// Whether the tables of sweeps exist.
     has_sweeps: bool,
     seq: i64,
-    checked_at: DateTime<Utc>,
     states: BTreeMap<MirrorKey, MirrorState>,
     last_sweep: Option<SweepRecord>,
 }
@@ -216,9 +214,9 @@ impl Mirrors {
         let known = self.known(&tx).await?;
         let keys = keys(&tx, &known).await?;
         memory.update(&tx, &keys).await?;
-        let table = self.sweep_table(&tx).await?;
+        let set = self.swept_set(&tx).await?;
         memory.last_sweep = match memory.has_sweeps {
-            true => sweeps::last(&tx, &table).await?,
+            true => sweeps::last(&tx, &set).await?,
             false => None,
         };
         memory.moment = moment;
@@ -252,10 +250,11 @@ impl Memory {
         let tables = migrations::tables(tx).await?;
         self.has_sweeps = tables.sweeps;
         if !self.has_sweeps {
-            self.states.clear();
+            *self = Self::default();
             return Ok(());
         }
         let keys: BTreeSet<&MirrorKey> = keys.iter().collect();
+        self.states.retain(|key, _| keys.contains(key));
         let names: BTreeSet<&String> = keys.iter().map(|key| &key.local_table).collect();
         let names: Vec<String> = names.into_iter().cloned().collect();
         let (new_runs, seq) = mirror_state::changed_since(tx, &names, self.seq).await?;
@@ -269,8 +268,7 @@ impl Memory {
         let changed: Vec<MirrorKey> = changed.into_iter().collect();
         let read = mirror_state::read(tx, &changed).await?;
         self.states.extend(changed.into_iter().zip(read));
-        for (key, checked_at) in checks::since(tx, &names, self.checked_at).await? {
-            self.checked_at = self.checked_at.max(checked_at);
+        for (key, checked_at) in checks::of_tables(tx, &names).await? {
             if let Some(state) = self.states.get_mut(&key) {
                 state.checked_at = Some(checked_at);
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -13,6 +13,9 @@ use crate::db::{Database, DbError, Local, Remote, ServerClock};
 use crate::error::{ErrorCode, Failure};
 
 use super::state::status::Connection;
+
+/// How many runs may go on besides those of a sweep, when people and programs ask for them.
+const REQUESTED_RUNS: usize = 2;
 
 /// What all mirrors of a process share.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct Process {
     pub(super) claimant: String,
     /// Runs are spawned here, so that shutdown can wait for them.
     pub(super) tasks: TaskTracker,
+    /// One permit for each run that the pools have connections for. A process that keeps one mirror needs none.
+    pub(super) runs: Semaphore,
     /// When a run of this process last began or ended.
     activity: watch::Sender<Instant>,
     /// Until when the schedule waits to try a sweep again; `None` if it does not wait.
@@ -38,9 +43,12 @@ impl Process {
     /// Creates the connection pools for the databases of the settings; nothing connects yet.
     pub(super) fn new(config: Config, tasks: TaskTracker) -> Result<Self, DbError> {
         let limits = &config.limits;
-        let runs = match config.tenants.is_one() {
-            true => 1,
-            false => config.workers as usize,
+        let (runs, permits) = match config.tenants.is_one() {
+            true => (1, Semaphore::MAX_PERMITS),
+            false => {
+                let runs = config.workers as usize + REQUESTED_RUNS;
+                (runs, runs)
+            }
         };
         let remote = config
             .remote
@@ -54,6 +62,7 @@ impl Process {
             .transpose()?;
         let unused = Connection::unused(remote.is_some());
         Ok(Self {
+            runs: Semaphore::new(permits),
             activity: watch::Sender::new(Instant::now()),
             remote_state: watch::Sender::new(unused),
             waiting_until: watch::Sender::new(None),

@@ -52,6 +52,8 @@ pub struct KnownMirror {
     pub name: Option<String>,
     /// The mirror.
     pub mirror: Mirror,
+    /// Whether ids are texts, so that another spelling is another tenant.
+    pub(super) is_text: bool,
 }
 
 /// What the mirrors share.
@@ -144,7 +146,12 @@ impl Mirrors {
             Kept::One(mirror) => {
                 let (id, name) = mirror.tenant().await?;
                 let mirror = mirror.clone();
-                Ok(Arc::new([KnownMirror { id, name, mirror }]))
+                Ok(Arc::new([KnownMirror {
+                    id,
+                    name,
+                    mirror,
+                    is_text: false,
+                }]))
             }
             Kept::Many(kept) => {
                 let read = async |tx: &Tx<'_, Local>| self.read_again(tx, kept).await;
@@ -159,7 +166,12 @@ impl Mirrors {
             Kept::One(mirror) => {
                 let (id, name) = mirror.tenant_in(tx).await?;
                 let mirror = mirror.clone();
-                Ok(Arc::new([KnownMirror { id, name, mirror }]))
+                Ok(Arc::new([KnownMirror {
+                    id,
+                    name,
+                    mirror,
+                    is_text: false,
+                }]))
             }
             Kept::Many(kept) => self.read_again(tx, kept).await,
         }
@@ -190,21 +202,30 @@ impl Mirrors {
             .map(|known| (known.id.as_str(), &known.mirror))
             .collect();
         let mut refused = Vec::new();
-        let mirrors = rows
-            .into_iter()
-            .filter_map(|TenantRow { id, given, name }| {
-                let mirror = match old.get(id.as_str()) {
-                    Some(mirror) => (*mirror).clone(),
-                    None => match self.process.config.mapping.for_tenant(&given) {
-                        Ok(mapping) => Mirror::new(Arc::clone(&self.process), mapping),
-                        Err(error) => {
-                            refused.push((id, Failure::from(error)));
-                            return None;
-                        }
-                    },
-                };
-                Some(KnownMirror { id, name, mirror })
-            });
+        let mirrors = rows.into_iter().filter_map(|row| {
+            let TenantRow {
+                id,
+                given,
+                name,
+                is_text,
+            } = row;
+            let mirror = match old.get(id.as_str()) {
+                Some(mirror) => (*mirror).clone(),
+                None => match self.process.config.mapping.for_tenant(&given) {
+                    Ok(mapping) => Mirror::new(Arc::clone(&self.process), mapping),
+                    Err(error) => {
+                        refused.push((id, Failure::from(error)));
+                        return None;
+                    }
+                },
+            };
+            Some(KnownMirror {
+                id,
+                name,
+                mirror,
+                is_text,
+            })
+        });
         Known {
             mirrors: mirrors.collect(),
             refused,
@@ -285,7 +306,7 @@ fn named<'a>(
     id: &str,
 ) -> Option<&'a KnownMirror> {
     let exact = all.clone().find(|known| known.id.as_str() == id);
-    exact.or_else(|| all.find(|known| tenant::is_same(known.id.as_str(), id)))
+    exact.or_else(|| all.find(|known| !known.is_text && tenant::is_same(known.id.as_str(), id)))
 }
 
 fn pick(seen: &[&KnownMirror], asked: &str) -> Option<Mirror> {

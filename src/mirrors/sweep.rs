@@ -9,16 +9,19 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
+use sha2::{Digest, Sha256};
 
+use crate::config::Config;
 use crate::db::{Database, DbError, Local, Remote, Tx, param};
 use crate::engine::{self, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{RunId, TenantId};
 use crate::store::checks;
 use crate::store::migrations;
-use crate::store::sweeps::{self, SweepCounts, SweepRecord};
+use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
 
 use super::registry::{KnownMirror, Mirrors};
+use super::run::columns;
 use super::run::report::RunReport;
 use super::state::mirror_state::MirrorState;
 use super::{Request, error_of, local_table, process_state};
@@ -32,8 +35,9 @@ pub struct SweepReport {
     pub failed: Vec<(KnownMirror, ErrorCode)>,
 }
 
-/// A mirror, and when it was last known to be equal.
-type AgedMirror = (Option<DateTime<Utc>>, KnownMirror);
+/// A mirror, and by what its place among those that need a run is found: whether its last run failed, so that mirrors which
+/// fail again and again do not hold the others back, and when it was last known to be equal.
+type AgedMirror = ((bool, Option<DateTime<Utc>>), KnownMirror);
 
 /// The mirrors of a sweep, sorted out.
 struct Sorted {
@@ -118,7 +122,8 @@ impl Mirrors {
             due: Vec::new(),
         };
         for (known, state) in states {
-            let aged = (state.equal_at(), known.clone());
+            let has_failed = state.last_run.is_some() && !state.was_equal();
+            let aged = ((has_failed, state.equal_at()), known.clone());
             match may_be_unchanged(state) && compared.contains(known.id.as_str()) {
                 true => sorted.candidates.push(aged),
                 false => sorted.due.push(aged),
@@ -142,11 +147,11 @@ impl Mirrors {
         let (Some(remote), Some(local)) = (&self.process.remote, &self.process.local) else {
             return Err(self.unconfigured());
         };
-        let looked = match candidates.is_empty() {
-            true => Ok(engine::Swept::default()),
-            false => self.look(remote, local, &candidates, dry_run).await,
-        };
-        match looked {
+        if candidates.is_empty() {
+            due.sort_by_key(|(age, _)| *age);
+            return Ok(due.into_iter().map(|(_, known)| known).collect());
+        }
+        match self.look(remote, local, &candidates, dry_run).await {
             Ok(swept) => {
                 self.publish_remote(None);
                 counts.remote_bytes += swept.remote_bytes;
@@ -155,15 +160,18 @@ impl Mirrors {
                 due.extend(changed.map(|(aged, _)| aged));
                 counts.unchanged = counts.mirrors - count(due.len());
             }
-            // A table was rewritten meanwhile. The runs tell.
-            Err(SyncError::Rewritten(_)) => due.extend(candidates),
             Err(error) => {
                 let failure = engine::failure(&error, &self.config().mapping.source);
-                self.publish_remote(Some(&failure));
-                return Err(failure);
+                if is_of_all(failure.code) {
+                    self.publish_remote(Some(&failure));
+                    return Err(failure);
+                }
+                // One statement over all tenants can fail where a run of each does not, by a time limit say.
+                tracing::warn!(error = %failure, "the tenants could not be looked at all at once, so each gets a run");
+                due.extend(candidates);
             }
         }
-        due.sort_by_key(|(equal_at, _)| *equal_at);
+        due.sort_by_key(|(age, _)| *age);
         Ok(due.into_iter().map(|(_, known)| known).collect())
     }
 
@@ -201,7 +209,11 @@ impl Mirrors {
         let snapshot = there.snapshot("sweep", &locks).await?;
         let swept = engine::sweep(snapshot, &tx, mapping, &tenants).await;
         there.discard();
-        let swept = swept?;
+        let mut swept = swept?;
+        let settled = columns::settled(&tx, &table, &swept.relations, mapping).await?;
+        for ((_, known), is_equal) in candidates.iter().zip(&mut swept.is_equal) {
+            *is_equal &= settled.contains(known.id.as_str());
+        }
         let unchanged = candidates.iter().zip(&swept.is_equal);
         let unchanged = unchanged.filter(|(_, is_equal)| **is_equal);
         let ids: Vec<String> = unchanged
@@ -273,10 +285,10 @@ impl Mirrors {
         let mut connection = self.local()?.connect().await?;
         migrations::run(&mut connection).await?;
         let tx = connection.begin("start a sweep").await?;
-        let table = self.sweep_table(&tx).await?;
+        let set = self.swept_set(&tx).await?;
         let sweep_id = RunId::at(self.now());
         let who = (request.actor.as_deref(), request.reason.as_deref());
-        let started_at = sweeps::start(&tx, sweep_id, &table, request.trigger, who).await?;
+        let started_at = sweeps::start(&tx, sweep_id, &set, request.trigger, who).await?;
         tx.commit().await?;
         Ok(SweepRecord {
             sweep_id,
@@ -295,28 +307,35 @@ impl Mirrors {
         let error = record.error.as_ref();
         let ended = sweeps::finish(&tx, record.sweep_id, &record.counts, error).await?;
         if let Some(keep) = self.config().limits.keep_runs {
-            let table = self.sweep_table(&tx).await?;
-            sweeps::prune(&tx, &table, keep).await?;
+            let set = self.swept_set(&tx).await?;
+            sweeps::prune(&tx, &set, keep).await?;
         }
         tx.commit().await?;
         Ok(ended)
     }
 
-    /// The name of the local table in the rows of sweeps and in their slots: the pattern, where each tenant has a table
-    /// of its own.
-    pub(super) async fn sweep_table(&self, tx: &Tx<'_, Local>) -> Result<String, DbError> {
-        let mapping = &self.config().mapping;
-        match mapping.is_of_each_tenant() {
-            true => Ok(mapping.local_table.clone()),
-            false => table_name(tx, &mapping.local_table).await,
-        }
+    /// What a sweep of this process looks at.
+    pub(super) async fn swept_set(&self, tx: &Tx<'_, Local>) -> Result<SweptSet, DbError> {
+        let Config {
+            mapping, tenants, ..
+        } = self.config();
+        let local_table = match mapping.is_of_each_tenant() {
+            true => mapping.local_table.clone(),
+            false => table_name(tx, &mapping.local_table).await?,
+        };
+        let digest = Sha256::digest(format!("{tenants:?}"));
+        let tenants = digest.iter().take(8).map(|byte| format!("{byte:02x}"));
+        Ok(SweptSet {
+            local_table,
+            tenants: tenants.collect(),
+        })
     }
 
     /// The tenants whose contents need not be compared yet.
     async fn recently_compared(&self) -> Result<BTreeSet<String>, Failure> {
         let since = self.now() - self.config().limits.full_compare;
         let read = async |tx: &Tx<'_, Local>| {
-            let table = self.sweep_table(tx).await?;
+            let table = table_name(tx, &self.config().mapping.local_table).await?;
             let params = [param::text(table.as_str()), param::timestamptz(since)];
             let rows = tx.query(COMPARED, &params).await?;
             Ok(rows.iter().map(|row| row.get(0)).collect())
@@ -334,6 +353,22 @@ where local_table = $1 and tenant is not null and compared in ('contents', 'ever
 async fn table_name(tx: &Tx<'_, Local>, table: &str) -> Result<String, DbError> {
     let names = local_table::names(tx, std::iter::once(table)).await?;
     Ok(names.into_iter().next().unwrap_or_default())
+}
+
+/// Whether a run of each tenant would fail alike.
+fn is_of_all(code: ErrorCode) -> bool {
+    [
+        ErrorCode::ConfigInvalid,
+        ErrorCode::RemoteUnreachable,
+        ErrorCode::RemoteTls,
+        ErrorCode::RemoteAuth,
+        ErrorCode::RemotePermission,
+        ErrorCode::RemoteSchema,
+        ErrorCode::LocalUnreachable,
+        ErrorCode::LocalAuth,
+        ErrorCode::LocalSchema,
+    ]
+    .contains(&code)
 }
 
 fn count(length: usize) -> i64 {

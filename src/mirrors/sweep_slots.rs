@@ -13,12 +13,13 @@ use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::Failure;
 use crate::store::migrations;
+use crate::store::sweeps::SweptSet;
 
 use super::Mirrors;
 use super::slot_claims::{self, Claim};
 
-/// What stands for all tenants in the table of slots.
-const ALL_TENANTS: &str = "*";
+/// What stands before the digest of the tenants in the table of slots. No tenant's id is like that by chance.
+const SWEEP: &str = "* ";
 
 /// How often a claim is renewed.
 const RENEWAL: Duration = Duration::from_secs(10);
@@ -29,7 +30,7 @@ const STANDING: &str = concat!(
 select s.claimed_by,
        exists (
            select from meter_sync.meter_sync_sweep w
-           where w.local_table = $2 and w.started_at >= $3 and w.started_at < clock_timestamp() + ",
+           where w.local_table = $2 and '* ' || w.tenants = $1 and w.started_at >= $3 and w.started_at < clock_timestamp() + ",
     set_back!(),
     "
              and w.finished_at is not null and w.error_code is null
@@ -51,8 +52,9 @@ impl Mirrors {
         let mut connection = self.local()?.connect().await?;
         migrations::run(&mut connection).await?;
         let tx = connection.begin("claim a slot").await?;
-        let table = self.sweep_table(&tx).await?;
-        let claimed = self.take(&tx, (&table, slot), is_again).await?;
+        let set = self.swept_set(&tx).await?;
+        let slot = SweepSlot::of(set, slot);
+        let claimed = self.take(&tx, &slot, is_again).await?;
         tx.commit().await?;
         Ok(claimed)
     }
@@ -60,20 +62,20 @@ impl Mirrors {
     async fn take(
         &self,
         tx: &Tx<'_, Local>,
-        slot: (&str, DateTime<Utc>),
+        slot: &SweepSlot,
         is_again: bool,
     ) -> Result<Claim, DbError> {
         let claimant = self.process.claimant.as_str();
         let schedule = self.config().schedule.as_ref().map(ToString::to_string);
-        tx.execute(slot_claims::LET_GO, &key(slot)).await?;
-        let [tenant, table, at] = key(slot);
+        tx.execute(slot_claims::LET_GO, &slot.key()).await?;
+        let [tenant, table, at] = slot.key();
         let schedule = param::text(schedule.as_deref());
         let claim = [tenant, table, at, param::text(claimant), schedule];
         if tx.execute(slot_claims::CLAIM, &claim).await? == 1 {
-            tx.execute(slot_claims::PRUNE, &key(slot)).await?;
+            tx.execute(slot_claims::PRUNE, &slot.key()).await?;
             return Ok(Claim::Ours);
         }
-        let standing = tx.query_one(STANDING, &key(slot)).await?;
+        let standing = tx.query_one(STANDING, &slot.key()).await?;
         let (holder, is_served): (String, bool) = (standing.get(0), standing.get(1));
         if holder == claimant && (is_again || !is_served) {
             return Ok(Claim::Ours);
@@ -81,7 +83,7 @@ impl Mirrors {
         if is_served {
             return Ok(Claim::Served);
         }
-        let [tenant, table, at] = key(slot);
+        let [tenant, table, at] = slot.key();
         let [ours, theirs] = [param::text(claimant), param::text(holder.as_str())];
         let take_over = [tenant, table, at, ours, theirs, param::boolean(false)];
         let taken = tx.execute(slot_claims::TAKE_OVER, &take_over).await?;
@@ -113,8 +115,8 @@ impl Mirrors {
         let renewed = async {
             let mut connection = self.local()?.connect().await?;
             let tx = connection.begin("renew a claim").await?;
-            let table = self.sweep_table(&tx).await?;
-            let [tenant, name, at] = key((&table, slot));
+            let slot = SweepSlot::of(self.swept_set(&tx).await?, slot);
+            let [tenant, name, at] = slot.key();
             let claimant = param::text(self.process.claimant.as_str());
             tx.execute(RENEW, &[tenant, name, at, claimant]).await?;
             Ok::<_, Failure>(tx.commit().await?)
@@ -125,10 +127,27 @@ impl Mirrors {
     }
 }
 
-fn key<'a>((table, slot): (&'a str, DateTime<Utc>)) -> [Param<'a>; 3] {
-    [
-        param::text(ALL_TENANTS),
-        param::text(table),
-        param::timestamptz(slot),
-    ]
+/// A slot, as the table of slots names it.
+struct SweepSlot {
+    tenants: String,
+    local_table: String,
+    at: DateTime<Utc>,
+}
+
+impl SweepSlot {
+    fn of(set: SweptSet, at: DateTime<Utc>) -> Self {
+        Self {
+            tenants: format!("{SWEEP}{}", set.tenants),
+            local_table: set.local_table,
+            at,
+        }
+    }
+
+    fn key(&self) -> [Param<'_>; 3] {
+        [
+            param::text(self.tenants.as_str()),
+            param::text(self.local_table.as_str()),
+            param::timestamptz(self.at),
+        ]
+    }
 }

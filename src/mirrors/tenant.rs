@@ -135,7 +135,8 @@ pub(super) async fn resolve(
     Ok(Tenant { id, given, name })
 }
 
-/// The tenant; `None` if it is not known.
+/// The tenant; `None` if none is set and the `tenant` table names none. An id that the local column does not take stays as it
+/// was given: no row of ours is under it but those of its failed runs.
 pub(super) async fn known(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,
@@ -143,7 +144,11 @@ pub(super) async fn known(
 ) -> Result<Option<Tenant>, DbError> {
     match resolve(tx, mapping, table).await {
         Ok(tenant) => Ok(Some(tenant)),
-        Err(NoTenant::Unknown(_)) => Ok(None),
+        Err(NoTenant::Unknown(_)) => Ok(mapping.tenant.clone().map(|given| Tenant {
+            id: given.clone(),
+            given,
+            name: None,
+        })),
         Err(NoTenant::Database(error)) => Err(error),
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct TenantRow {
     /// The id as it was given.
     pub(super) given: TenantId,
     pub(super) name: Option<String>,
+    /// Whether ids are texts, so that another spelling is another tenant.
+    pub(super) is_text: bool,
 }
 
 /// The tenants that the settings name, each once, in the order of their ids.
@@ -35,17 +37,22 @@ pub(super) async fn all(
         column: table.tenant_type.as_deref(),
         id: table.tenants.id_type.as_deref(),
     };
+    let is_text = types.are_texts();
     let named = match tenants {
         Tenants::One(id) => id.iter().map(|id| (id.clone(), None)).collect(),
-        Tenants::Listed(ids) => listed(tx, &table.tenants, ids).await?,
+        Tenants::Listed(ids) => listed(tx, &table.tenants, ids, is_text).await?,
         Tenants::All => every_row(tx, &table.tenants).await?,
         Tenants::Query(query) => of_query(tx, query).await?,
     };
     let ids = types.read_all(tx, named.iter().map(|(id, _)| id)).await?;
     let mut all = BTreeMap::new();
     for ((given, name), id) in named.into_iter().zip(ids) {
-        all.entry(order_of(&id))
-            .or_insert(TenantRow { id, given, name });
+        all.entry(order_of(&id)).or_insert(TenantRow {
+            id,
+            given,
+            name,
+            is_text,
+        });
     }
     Ok(all.into_values().collect())
 }
@@ -65,14 +72,19 @@ async fn listed(
     tx: &Tx<'_, Local>,
     tenants: &TenantTable,
     ids: &[TenantId],
+    is_text: bool,
 ) -> Result<Named, Failure> {
+    let key = |id: &TenantId| match is_text {
+        true => id.as_str().to_owned(),
+        false => normalize_by_form(id.as_str()),
+    };
     let names: BTreeMap<String, Option<String>> = match tenants.id_type {
         Some(_) => named_rows(rows(tx, tenants, None, None).await?)
-            .map(|(id, name)| (normalize_by_form(id.as_str()), name))
+            .map(|(id, name)| (key(&id), name))
             .collect(),
         None => BTreeMap::new(),
     };
-    let name = |id: &TenantId| names.get(&normalize_by_form(id.as_str())).cloned();
+    let name = |id: &TenantId| names.get(&key(id)).cloned();
     Ok(ids
         .iter()
         .map(|id| (id.clone(), name(id).flatten()))
@@ -127,6 +139,11 @@ fn order_of(id: &TenantId) -> (bool, i128, String) {
 }
 
 impl Types<'_> {
+    /// Whether the ids in the local table are texts.
+    fn are_texts(&self) -> bool {
+        self.column.or(self.id).is_some_and(keeps_any_text)
+    }
+
     /// The canonical spelling of each id. An id that the local column does not take stays as it is: its runs fail and
     /// say why.
     async fn read_all<'t>(

@@ -16,12 +16,12 @@ pub struct MirrorKey {
 
 const MARK: &str = "\
 -- note the mirrors found unchanged
-insert into meter_sync.meter_sync_mirror as m (tenant, local_table, checked_at)
+insert into meter_sync.meter_sync_mirror (tenant, local_table, checked_at)
 select u.tenant, $2, $3 from unnest($1) u (tenant)
-on conflict (tenant, local_table) do update set checked_at = excluded.checked_at
-where m.checked_at < excluded.checked_at";
+on conflict (tenant, local_table) do update set checked_at = excluded.checked_at";
 
-/// Notes that these tenants were found unchanged in a table, as of `at`.
+/// Notes that these tenants were found unchanged in a table, as of `at`. A later time that is noted already is replaced, as
+/// a clock may have been set back.
 pub async fn mark(
     tx: &Tx<'_, Local>,
     local_table: &str,
@@ -39,19 +39,17 @@ pub async fn mark(
     tx.execute(MARK, &params).await.map(drop)
 }
 
-const SINCE: &str = "\
+const OF_TABLES: &str = "\
 -- read when mirrors were found unchanged
 select m.tenant, m.local_table, m.checked_at from meter_sync.meter_sync_mirror m
-where m.local_table = any ($1) and m.checked_at > $2";
+where m.local_table = any ($1)";
 
-/// The mirrors of these tables that a sweep found unchanged after `since`, and when.
-pub async fn since(
+/// When the mirrors of these tables were last found unchanged.
+pub async fn of_tables(
     tx: &Tx<'_, Local>,
     tables: &[String],
-    since: DateTime<Utc>,
 ) -> Result<Vec<(MirrorKey, DateTime<Utc>)>, DbError> {
-    let params = [param::texts(tables), param::timestamptz(since)];
-    let rows = tx.query(SINCE, &params).await?;
+    let rows = tx.query(OF_TABLES, &[param::texts(tables)]).await?;
     let checked = |row: &Row| {
         let key = MirrorKey {
             tenant: row.get(0),

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
+use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{RunId, Trigger};
@@ -47,17 +48,36 @@ pub struct SweepCounts {
     pub remote_bytes: i64,
 }
 
+/// What sweeps look at: processes with the same settings share their slots and sweeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SweptSet {
+    /// The local table, or the pattern where each tenant has one of its own.
+    pub local_table: String,
+    /// A digest of the setting that names the tenants.
+    pub tenants: String,
+}
+
+impl SweptSet {
+    /// The first parameters of the statements about a set.
+    pub fn key(&self) -> [Param<'_>; 2] {
+        [
+            param::text(self.local_table.as_str()),
+            param::text(self.tenants.as_str()),
+        ]
+    }
+}
+
 const START: &str = "\
 -- log the start of a sweep
-insert into meter_sync.meter_sync_sweep (id, local_table, trigger, actor, reason, started_at)
-values ($1, $2, $3, $4, $5, clock_timestamp())
+insert into meter_sync.meter_sync_sweep (id, local_table, tenants, trigger, actor, reason, started_at)
+values ($1, $2, $3, $4, $5, $6, clock_timestamp())
 returning started_at";
 
 /// Writes the row of a sweep that starts, and returns when it started.
 pub async fn start(
     tx: &Tx<'_, Local>,
     id: RunId,
-    local_table: &str,
+    set: &SweptSet,
     trigger: Trigger,
     (actor, reason): (Option<&str>, Option<&str>),
 ) -> Result<DateTime<Utc>, DbError> {
@@ -65,7 +85,8 @@ pub async fn start(
     let reason = tx.storable_if_any(reason).await?;
     let params = [
         param::uuid(id.as_uuid()),
-        param::text(local_table),
+        param::text(set.local_table.as_str()),
+        param::text(set.tenants.as_str()),
         param::text(trigger.as_str()),
         param::text(actor.as_deref()),
         param::text(reason.as_deref()),
@@ -111,12 +132,12 @@ const LAST: &str = "\
 -- read the last sweep
 select id, trigger, started_at, finished_at, mirrors, unchanged, succeeded, failed, remote_bytes,
        error_code, error_message, error_remedy
-from meter_sync.meter_sync_sweep where local_table = $1 and finished_at is not null
+from meter_sync.meter_sync_sweep where local_table = $1 and tenants = $2 and finished_at is not null
 order by seq desc limit 1";
 
-/// The last sweep of the table that ended.
-pub async fn last(tx: &Tx<'_, Local>, local_table: &str) -> Result<Option<SweepRecord>, DbError> {
-    let row = tx.query_opt(LAST, &[param::text(local_table)]).await?;
+/// The last sweep of the set that ended.
+pub async fn last(tx: &Tx<'_, Local>, set: &SweptSet) -> Result<Option<SweepRecord>, DbError> {
+    let row = tx.query_opt(LAST, &set.key()).await?;
     Ok(row.as_ref().map(record))
 }
 
@@ -145,12 +166,13 @@ fn record(row: &Row) -> SweepRecord {
 const PRUNE: &str = "\
 -- prune old sweeps
 delete from meter_sync.meter_sync_sweep s
-where s.local_table = $1 and s.started_at < now() - $2 * interval '1 second'
-  and s.seq < (select max(b.seq) from meter_sync.meter_sync_sweep b where b.local_table = $1)";
+where s.local_table = $1 and s.tenants = $2 and s.started_at < now() - $3 * interval '1 second'
+  and s.seq < (select max(b.seq) from meter_sync.meter_sync_sweep b where b.local_table = $1 and b.tenants = $2)";
 
-/// Deletes the sweeps that are older than `keep`, but not the last one.
-pub async fn prune(tx: &Tx<'_, Local>, local_table: &str, keep: Duration) -> Result<(), DbError> {
+/// Deletes the sweeps of the set that are older than `keep`, but not the last one.
+pub async fn prune(tx: &Tx<'_, Local>, set: &SweptSet, keep: Duration) -> Result<(), DbError> {
     let seconds = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
-    let params = [param::text(local_table), param::bigint(seconds)];
+    let [table, tenants] = set.key();
+    let params = [table, tenants, param::bigint(seconds)];
     tx.execute(PRUNE, &params).await.map(drop)
 }

@@ -24,12 +24,14 @@ mod groups;
 mod versions;
 
 /// What a look at many tenants found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Swept {
     /// For each tenant, whether both sides are known to be equal.
     pub is_equal: Vec<bool>,
     /// How many bytes the remote sent.
     pub remote_bytes: i64,
+    /// The two tables. Equality is of the columns that they share.
+    pub relations: Relations,
 }
 
 /// Looks which of the tenants need no run, because both sides are equal. All share the tables of `mapping`, whose tenant
@@ -51,6 +53,7 @@ pub async fn sweep(
     Ok(Swept {
         is_equal,
         remote_bytes,
+        relations,
     })
 }
 

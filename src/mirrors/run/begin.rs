@@ -223,7 +223,9 @@ impl RunContext<'_> {
         failure: Failure,
     ) -> Result<Requested, DbError> {
         let mut ending = self.failed(failure, false, None);
-        self.log_start(&tx, table, None).await?;
+        // An id that cannot be used is set all the same, so its failure is no other tenant's.
+        let tenant = self.shared.mapping.tenant.clone();
+        self.log_start(&tx, table, tenant.as_ref()).await?;
         log::finish(&tx, self.run_id, &mut ending).await?;
         tx.commit().await?;
         Ok(self.ended_at_once(ending))

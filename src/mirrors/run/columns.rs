@@ -1,11 +1,14 @@
 //! Reads and writes what runs know of the columns that they have synced: `meter_sync.meter_sync_column`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use tokio_postgres::Row;
 
 use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx, param};
-use crate::engine::drift::{ColumnReport, Drift, KnownColumn, KnownColumns};
+use crate::engine::Relations;
+use crate::engine::drift::{self, ColumnReport, Drift, KnownColumn, KnownColumns};
 use crate::error::Failure;
 use crate::model::TenantId;
 
@@ -83,6 +86,43 @@ fn column(row: &Row) -> KnownColumn {
             None => None,
         },
     }
+}
+
+const GROUPS: &str = "\
+-- group the tenants by what is known of their columns
+select array_agg(d.tenant), min(d.tenant)
+from (
+    select c.tenant, md5(string_agg(concat_ws(' ', c.column_name, c.source, c.remote_relation, c.remote_number, c.remote_type,
+               c.local_type, c.drift, c.drifted_to), ';' order by c.column_name)) as digest
+    from meter_sync.meter_sync_column c where c.local_table = $1 group by c.tenant
+) d
+group by d.digest";
+
+/// The tenants of a table of which a run with these relations would find nothing new about the columns. Most tenants have
+/// the same known columns, so few are compared.
+pub(in crate::mirrors) async fn settled(
+    tx: &Tx<'_, Local>,
+    local_table: &str,
+    relations: &Relations,
+    mapping: &Mapping,
+) -> Result<BTreeSet<String>, DbError> {
+    let is_unicode = tx.query_one(IS_UNICODE, &[]).await?.get(0);
+    let mut settled = BTreeSet::new();
+    for group in tx.query(GROUPS, &[param::text(local_table)]).await? {
+        let params = [
+            param::text(group.get::<_, &str>(1)),
+            param::text(local_table),
+        ];
+        let rows = tx.query(KNOWN, &params).await?;
+        let known = KnownColumns {
+            is_unicode,
+            columns: rows.iter().map(column).collect(),
+        };
+        if !drift::compare(&known, relations, mapping).is_changed {
+            settled.extend(group.get::<_, Vec<String>>(0));
+        }
+    }
+    Ok(settled)
 }
 
 /// The known columns of a scope, for a check.

@@ -34,6 +34,12 @@ pub(in crate::mirrors) async fn run(
     request: &Request,
     begun: oneshot::Sender<Requested>,
 ) {
+    let limit = shared.process.config.limits.connect_timeout;
+    let permit = tokio::time::timeout(limit, shared.process.runs.acquire()).await;
+    if permit.is_err() {
+        answer_busy(shared, request, begun);
+        return;
+    }
     let Some(mut ended) = run_once(shared, request, begun).await else {
         return;
     };
@@ -43,6 +49,18 @@ pub(in crate::mirrors) async fn run(
     }
     let Ended { scope, .. } = ended;
     prune(shared, &scope.table, Some(&scope.tenant.id)).await;
+}
+
+/// Answers a request for which there are no connections, because runs of other tenants use them.
+fn answer_busy(shared: &Shared, request: &Request, begun: oneshot::Sender<Requested>) {
+    let Some(local) = &shared.process.local else {
+        return;
+    };
+    let message = "This process is running as many syncs as it may, for other tenants.";
+    let failure = Failure::new(ErrorCode::LocalTimeout, message)
+        .with_remedy("Try again in a moment, or raise METER_SYNC_WORKERS.");
+    let context = RunContext::new(shared, local, request);
+    drop(begun.send(context.never_began(failure)));
 }
 
 async fn prune(shared: &Shared, table: &LocalTable, tenant: Option<&TenantId>) {

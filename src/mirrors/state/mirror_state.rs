@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
+use crate::clock;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;
 use crate::model::{Outcome, RunId};
@@ -36,7 +37,7 @@ pub(in crate::mirrors) struct OpenRun {
 impl MirrorState {
     /// When the mirror was last known to be equal.
     pub(in crate::mirrors) fn equal_at(&self) -> Option<DateTime<Utc>> {
-        self.last_success_at.max(self.checked_at)
+        latest(self.last_success_at, self.checked_at)
     }
 
     /// Whether the mirror was equal after its last run, as far as the log tells.
@@ -45,13 +46,13 @@ impl MirrorState {
         self.open_run.is_none() && last.is_some_and(Outcome::is_success)
     }
 
-    pub(in crate::mirrors) fn health(&self, slots: &RecentSlots) -> Health {
+    pub(in crate::mirrors) fn health(&self, slots: &RecentSlots, is_local_down: bool) -> Health {
         let is_interrupted = self
             .open_run
             .is_some_and(|run| !run.is_in_progress && !run.is_dry_run);
         health::derive(&HealthInputs {
             is_configured: true,
-            is_local_down: false,
+            is_local_down,
             is_interrupted,
             last_run: self.last_run.as_ref().map(|run| LastRun {
                 started_at: run.started_at,
@@ -165,4 +166,16 @@ fn state(row: &Row) -> MirrorState {
             is_dry_run,
         }),
     }
+}
+
+/// When a mirror was last known to be equal: after its last success, or at a later look. A look that a wrong clock dated
+/// ahead, before the last success, does not count for ever.
+pub(in crate::mirrors) fn latest(
+    success: Option<DateTime<Utc>>,
+    checked: Option<DateTime<Utc>>,
+) -> Option<DateTime<Utc>> {
+    let now = clock::now();
+    checked
+        .filter(|at| !clock::lies_ahead(*at, now))
+        .max(success)
 }

@@ -5,6 +5,7 @@ mod health;
 pub(super) mod meter_counts;
 pub(super) mod mirror_state;
 mod overview;
+mod read_log;
 mod read_status;
 pub mod status;
 pub mod tenant_list;

@@ -98,13 +98,7 @@ impl Mirrors {
                 .filter(|_| self.is_configured()),
             schedule: ScheduleStatus::of(schedule),
             meters: None,
-            connections: Connections {
-                remote: self.remote_state(query.visible.is_some()),
-                local: match self.process.local {
-                    Some(_) => process_state::connection(published.failure.clone(), now),
-                    None => Connection::unused(false),
-                },
-            },
+            connections: self.connections_of(published, query),
             running: None,
             history: Vec::new(),
             changes: None,
@@ -115,14 +109,18 @@ impl Mirrors {
 }
 
 impl Mirrors {
-    /// How the remote was when last used. Who may see only some tenants is not told why it failed, as that can be about
-    /// another tenant.
-    fn remote_state(&self, is_limited: bool) -> Connection {
+    /// What is known of both databases. Who may see only some tenants is not told why the remote failed, as that can be
+    /// about another tenant.
+    fn connections_of(&self, published: &Published, query: &TenantsQuery) -> Connections {
         let mut remote = self.process.remote_state.borrow().clone();
-        if is_limited {
+        if query.visible.is_some() {
             remote.error = None;
         }
-        remote
+        let local = match self.process.local {
+            Some(_) => process_state::connection(published.failure.clone(), self.now()),
+            None => Connection::unused(false),
+        };
+        Connections { remote, local }
     }
 }
 
@@ -158,7 +156,7 @@ fn rank<'a>(
         .map(|(known, state)| Ranked {
             known,
             state,
-            health: state.health(slots),
+            health: state.health(slots, published.failure.is_some()),
         })
         .collect();
     // The sort is stable, so mirrors that are alike stay in the order of their ids.

@@ -7,14 +7,14 @@ use chrono::{DateTime, Utc};
 
 use crate::db::{Connection, Database, DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::{Outcome, TenantId};
 
 use super::cache::{self, StoredState, Tally};
 use super::health::{self, HealthInputs, LastRun, RecentSlots};
 use super::meter_counts::Meters;
+use super::mirror_state::latest;
+use super::read_log::{read_log, read_runs};
 use super::status::{
-    ActivityState, Connections, Health, RunRecord, ScheduleStatus, Status, StatusQuery,
-    TenantStatus,
+    ActivityState, Connections, Health, ScheduleStatus, Status, StatusQuery, TenantStatus,
 };
 use super::words;
 use crate::mirrors::local_table::{self, LocalTable, Scope};
@@ -25,7 +25,7 @@ use crate::mirrors::{Mirror, history};
 use crate::store::migrations;
 
 /// Why the state could not be read.
-enum ReadError {
+pub(super) enum ReadError {
     /// The local database did not answer, or reported an error.
     Failed(Failure),
     /// The log has no run with the id asked for.
@@ -173,7 +173,8 @@ impl Mirror {
             failures: Some(0),
             ..StoredState::default()
         };
-        let id = tenant.as_ref().ok().map(|tenant| &tenant.id);
+        let set = self.mapping().tenant.as_ref();
+        let id = tenant.as_ref().map_or(set, |tenant| Some(&tenant.id));
         let tables = migrations::tables(tx).await?;
         let has_log = tables.any;
         if let Some(id) = id.filter(|_| tables.columns) {
@@ -187,7 +188,7 @@ impl Mirror {
             let looks = contents::last_looks(tx, log, tables.sweeps).await?;
             found.verified_at = looks.verified_at;
             found.checked_at = looks.checked_at;
-            found.last_success_at = found.last_success_at.max(looks.checked_at);
+            found.last_success_at = latest(found.last_success_at, looks.checked_at);
         } else if let Some(id) = query.run_id {
             return Err(ReadError::NoSuchRun(words::no_such_run(id)));
         }
@@ -328,78 +329,5 @@ async fn read_running(
     // The run may have ended since its row was read. If it has not, its process has died.
     let now = history::by_id(tx, (&scope.table, Some(&scope.tenant.id)), run.run_id).await?;
     found.interrupted = now.filter(|run| run.outcome.is_none());
-    Ok(())
-}
-
-/// The least number of runs to read. They usually include the last run that ended and the last success, so these need
-/// no queries of their own.
-const RUNS: u32 = 5;
-
-async fn read_log(
-    tx: &Tx<'_, Local>,
-    (table, tenant): (&LocalTable, Option<&TenantId>),
-    wanted: u32,
-    found: &mut StoredState,
-) -> Result<(), DbError> {
-    let limit = wanted.max(RUNS) as usize;
-    let mut runs = history::newest(tx, table, tenant, wanted.max(RUNS)).await?;
-    let is_all = runs.len() < limit;
-    let has_ended = |run: &&RunRecord| run.outcome.is_some() && !run.dry_run;
-    found.last_run = match runs.iter().find(has_ended) {
-        None if !is_all => history::last_finished(tx, table, tenant).await?,
-        run => run.cloned(),
-    };
-    if let Some(run) = found
-        .last_run
-        .as_ref()
-        .filter(|run| run.outcome == Some(Outcome::Refused))
-    {
-        found.held_back = history::details(tx, run.run_id).await?.held_back;
-    }
-    found.warnings.extend(found.own_warning());
-    let has_succeeded = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
-    let success = match runs.iter().find(has_succeeded) {
-        None if !is_all => history::last_success(tx, table, tenant).await?,
-        run => run.cloned(),
-    };
-    found.last_success_at = success.as_ref().and_then(|run| run.finished_at);
-    found.failures = Some(match runs.iter().position(|run| has_succeeded(&run)) {
-        None if !is_all => {
-            let success = success.map(|run| run.run_id);
-            history::ended_after(tx, (table, tenant), success).await?
-        }
-        success => {
-            let since = runs.iter().take(success.unwrap_or(runs.len()));
-            since
-                .filter(has_ended)
-                .count()
-                .try_into()
-                .unwrap_or(i64::MAX)
-        }
-    });
-    runs.truncate(wanted as usize);
-    found.history = runs;
-    Ok(())
-}
-
-/// Reads the run asked for by its id. Reads the changes and rejected rows of that run, or else of the last run.
-async fn read_runs(
-    tx: &Tx<'_, Local>,
-    log: (&LocalTable, Option<&TenantId>),
-    query: &StatusQuery,
-    found: &mut StoredState,
-) -> Result<(), ReadError> {
-    if let Some(id) = query.run_id {
-        let run = history::by_id(tx, log, id).await?;
-        found.history = vec![run.ok_or_else(|| ReadError::NoSuchRun(words::no_such_run(id)))?];
-    }
-    let shown = query
-        .run_id
-        .or_else(|| found.last_run.as_ref().map(|run| run.run_id));
-    if let Some(id) = shown.filter(|_| query.include_changes) {
-        let limit = query.changes_limit;
-        found.changes = Some(history::changes(tx, id, limit).await?);
-        found.rejected = Some(history::rejected(tx, id, limit).await?);
-    }
     Ok(())
 }

@@ -1,11 +1,12 @@
 -- keep sweeps, and when a mirror was found unchanged
 
 -- A sweep is one look at all mirrors of a process. Only mirrors that may differ get a run; how many were found unchanged
--- is told here, and not by a run of each.
+-- is told here, and not by a run of each. Processes that keep other tenants sweep apart; which ones is told by a digest of the setting.
 create table meter_sync.meter_sync_sweep (
     id uuid primary key,
     seq bigint not null generated always as identity,
     local_table text not null,
+    tenants text not null,
     trigger text not null,
     actor text,
     reason text,
@@ -20,8 +21,8 @@ create table meter_sync.meter_sync_sweep (
     error_remedy text,
     remote_bytes bigint not null default 0
 );
-create index meter_sync_sweep_by_table on meter_sync.meter_sync_sweep (local_table, seq desc);
-create index meter_sync_sweep_by_time on meter_sync.meter_sync_sweep (local_table, started_at desc);
+create index meter_sync_sweep_by_table on meter_sync.meter_sync_sweep (local_table, tenants, seq desc);
+create index meter_sync_sweep_by_time on meter_sync.meter_sync_sweep (local_table, tenants, started_at desc);
 
 -- When a sweep last found a mirror unchanged. Each sweep updates many rows in place, so pages keep room for that.
 create table meter_sync.meter_sync_mirror (

@@ -241,8 +241,8 @@ async fn a_token_counts_for_the_tenant_that_is_written_like_it() {
     let page = api.ask("GET /api/v1/tenants").await.body;
     assert_eq!(page["total"], 1, "{page:#}");
     assert_eq!(page["tenants"][0]["name"], "Acme");
-    let status = api.ask("GET /api/v1/tenants/07/status").await.body;
-    assert_eq!(status["tenant"]["id"], "7");
+    let other = api.ask("GET /api/v1/tenants/07/status").await;
+    assert_eq!(other.problem(), (404, "TENANT_UNKNOWN"));
 }
 
 /// Every route of a process that keeps one tenant, with those of the page and of MCP.

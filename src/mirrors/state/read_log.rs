@@ -1,0 +1,84 @@
+//! Reads what the run log holds for a status: the latest runs, and the changes of the run asked for.
+
+use crate::db::{DbError, Local, Tx};
+use crate::model::{Outcome, TenantId};
+
+use super::cache::StoredState;
+use super::read_status::ReadError;
+use super::status::{RunRecord, StatusQuery};
+use super::words;
+use crate::mirrors::history;
+use crate::mirrors::local_table::LocalTable;
+
+/// The least number of runs to read. They usually include the last run that ended and the last success, so these need
+/// no queries of their own.
+const RUNS: u32 = 5;
+
+pub(super) async fn read_log(
+    tx: &Tx<'_, Local>,
+    (table, tenant): (&LocalTable, Option<&TenantId>),
+    wanted: u32,
+    found: &mut StoredState,
+) -> Result<(), DbError> {
+    let limit = wanted.max(RUNS) as usize;
+    let mut runs = history::newest(tx, table, tenant, wanted.max(RUNS)).await?;
+    let is_all = runs.len() < limit;
+    let has_ended = |run: &&RunRecord| run.outcome.is_some() && !run.dry_run;
+    found.last_run = match runs.iter().find(has_ended) {
+        None if !is_all => history::last_finished(tx, table, tenant).await?,
+        run => run.cloned(),
+    };
+    if let Some(run) = found
+        .last_run
+        .as_ref()
+        .filter(|run| run.outcome == Some(Outcome::Refused))
+    {
+        found.held_back = history::details(tx, run.run_id).await?.held_back;
+    }
+    found.warnings.extend(found.own_warning());
+    let has_succeeded = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
+    let success = match runs.iter().find(has_succeeded) {
+        None if !is_all => history::last_success(tx, table, tenant).await?,
+        run => run.cloned(),
+    };
+    found.last_success_at = success.as_ref().and_then(|run| run.finished_at);
+    found.failures = Some(match runs.iter().position(|run| has_succeeded(&run)) {
+        None if !is_all => {
+            let success = success.map(|run| run.run_id);
+            history::ended_after(tx, (table, tenant), success).await?
+        }
+        success => {
+            let since = runs.iter().take(success.unwrap_or(runs.len()));
+            since
+                .filter(has_ended)
+                .count()
+                .try_into()
+                .unwrap_or(i64::MAX)
+        }
+    });
+    runs.truncate(wanted as usize);
+    found.history = runs;
+    Ok(())
+}
+
+/// Reads the run asked for by its id. Reads the changes and rejected rows of that run, or else of the last run.
+pub(super) async fn read_runs(
+    tx: &Tx<'_, Local>,
+    log: (&LocalTable, Option<&TenantId>),
+    query: &StatusQuery,
+    found: &mut StoredState,
+) -> Result<(), ReadError> {
+    if let Some(id) = query.run_id {
+        let run = history::by_id(tx, log, id).await?;
+        found.history = vec![run.ok_or_else(|| ReadError::NoSuchRun(words::no_such_run(id)))?];
+    }
+    let shown = query
+        .run_id
+        .or_else(|| found.last_run.as_ref().map(|run| run.run_id));
+    if let Some(id) = shown.filter(|_| query.include_changes) {
+        let limit = query.changes_limit;
+        found.changes = Some(history::changes(tx, id, limit).await?);
+        found.rejected = Some(history::rejected(tx, id, limit).await?);
+    }
+    Ok(())
+}
