@@ -55,19 +55,13 @@ impl App {
                 "METER_SYNC_ALLOWED_HOSTS names a host by which others may come, and no tokens are set: whoever gets here by it may sync"
             );
         }
-        let mcp = match self.mirrors.only() {
-            Some(_) => {
-                let server = mcp::Server::new(self.mirrors.clone());
-                mcp::http::routes(move || server.for_new_client(), self.shutdown.token())
-            }
-            None => Router::new(),
-        };
+        let server = mcp::Server::new(self.mirrors.clone());
+        let mcp = mcp::http::routes(move || server.for_new_client(), self.shutdown.token());
         let recorder = telemetry::recorder();
         let upkeep = telemetry::upkeep(recorder.clone(), self.shutdown.token());
         self.shutdown.tasks().spawn(upkeep);
         let router = router(&self.mirrors, mcp, recorder, &self.shutdown);
-        self.start_schedule();
-        self.start_observer();
+        self.start_tasks();
         tracing::info!(%address, "serving MCP at /mcp, the page at / and REST");
         let stop = self.shutdown.token().drop_guard();
         let served = async {
@@ -82,28 +76,25 @@ impl App {
 
     /// Serves MCP on standard input and output, and follows the schedule, until the client disconnects.
     pub async fn stdio(self) -> anyhow::Result<()> {
-        self.start_schedule();
+        self.start_tasks();
         let server = mcp::Server::new(self.mirrors.clone());
         let served = mcp::stdio::serve(server, self.shutdown.token()).await;
         self.shutdown.finish().await;
         served.context("serve MCP on standard input and output")
     }
 
-    /// Publishes the states of several mirrors. That of one is read when it is asked for.
-    fn start_observer(&self) {
-        if self.mirrors.only().is_none() {
-            let observed = self.mirrors.clone().observe(self.shutdown.token());
-            self.shutdown.tasks().spawn(observed);
-        }
-    }
-
-    fn start_schedule(&self) {
+    /// Starts the tasks that need no request: the schedule, and with several mirrors the observer of their states.
+    fn start_tasks(&self) {
         let config = self.mirrors.config();
-        if let (Some(line), Some(mirror)) = (config.schedule.clone(), self.mirrors.only()) {
+        if !config.tenants.is_one() {
+            let observer = self.mirrors.clone().observe(self.shutdown.token());
+            self.shutdown.tasks().spawn(observer);
+        }
+        if let Some(line) = config.schedule.clone() {
             let slots = schedule::run(
                 line,
                 Pace::new(config.jitter),
-                mirror.clone(),
+                self.mirrors.clone(),
                 self.shutdown.token(),
             );
             self.shutdown.tasks().spawn(slots);
@@ -120,9 +111,8 @@ pub fn router(
     shutdown: &Shutdown,
 ) -> Router {
     let config = mirrors.config();
-    let page = mirrors.only().cloned().map(page::routes);
-    let routes = rest::routes(config, mirrors.clone(), shutdown)
-        .merge(page.unwrap_or_default())
+    let routes = page::routes(mirrors.clone())
+        .merge(rest::routes(config, mirrors.clone(), shutdown))
         .merge(http::routes(config, mirrors.clone(), recorder))
         .merge(mcp)
         .fallback(page::not_found)

@@ -8,7 +8,9 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod db;
+#[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(feature = "demo")]
 pub mod embedded;
 pub mod engine;
 pub mod error;
@@ -21,5 +23,6 @@ mod printable;
 mod rest;
 pub mod schedule;
 pub mod shutdown;
+pub mod store;
 pub mod telemetry;
 pub mod trace;

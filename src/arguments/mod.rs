@@ -14,6 +14,8 @@ pub(crate) mod json;
 const NEAREST_MIN_SIMILARITY: f64 = 0.6;
 /// How many characters of a caller's own text an error repeats.
 const QUOTED_CHARS: usize = 60;
+/// The largest number up to which a float holds every whole number: 2^53.
+const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Why an argument is refused, in one sentence.
 #[derive(Debug, PartialEq, Eq)]
@@ -90,8 +92,22 @@ impl Arguments {
         }
     }
 
-    /// Reads an id, or a part of one, which may be given as a number: as [`Self::text`], with a number as its text.
+    /// Reads an id of at most `max_chars` characters. A whole number counts as its digits, because models write an id of
+    /// digits as a number even where the schema asks for text.
     pub(crate) fn id(
+        &mut self,
+        name: &'static str,
+        max_chars: usize,
+    ) -> Result<Option<String>, BadArgument> {
+        let Some(number) = self.left.get(name).and_then(digits) else {
+            return self.text(name, max_chars);
+        };
+        self.take(name);
+        Ok(Some(number))
+    }
+
+    /// Reads a part of an id or a name from the query of a URL, where a number or a truth value is a text, too.
+    pub(crate) fn query_text(
         &mut self,
         name: &'static str,
         max_chars: usize,
@@ -175,6 +191,17 @@ fn whole(value: &Value) -> Option<u32> {
     (f64::from(number) == given).then_some(number)
 }
 
+/// Writes a whole number without a fraction or an exponent; `None` for any other value, and for a number that JSON
+/// parsers round.
+fn digits(value: &Value) -> Option<String> {
+    if value.is_i64() || value.is_u64() {
+        return Some(value.to_string());
+    }
+    let given = value.as_f64()?;
+    let whole = given as i64; // cuts fractions, saturates
+    (whole as f64 == given && given.abs() <= LARGEST_EXACT).then(|| whole.to_string())
+}
+
 fn wrong(name: &str, expected: &str, given: &Value) -> BadArgument {
     BadArgument(format!(
         "`{name}` must be {expected}, not {}.",
@@ -244,6 +271,40 @@ mod tests {
                 "`reason` must be text of at most 200 characters, not 201.".to_owned()
             ))
         );
+    }
+
+    #[test]
+    fn an_id_is_read_from_text_and_from_a_whole_number() {
+        let read = |given: Value| arguments(&json!({"tenant_id": given})).id("tenant_id", 9);
+        for (given, id) in [
+            (json!("7"), Some("7")),
+            (json!(" north "), Some("north")),
+            (json!(7), Some("7")),
+            (json!(-7), Some("-7")),
+            (json!(7.0), Some("7")),
+            (
+                json!(18_446_744_073_709_551_615_u64),
+                Some("18446744073709551615"),
+            ),
+            (json!(""), None),
+            (Value::Null, None),
+        ] {
+            assert_eq!(read(given.clone()), Ok(id.map(str::to_owned)), "{given}");
+        }
+        for given in [
+            json!(7.5),
+            json!(1e300),
+            json!(true),
+            json!([7]),
+            json!("0123456789"),
+        ] {
+            let error = read(given.clone()).expect_err("no id");
+            assert!(
+                error.0.starts_with("`tenant_id` must be text"),
+                "{}",
+                error.0
+            );
+        }
     }
 
     #[test]

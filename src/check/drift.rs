@@ -46,11 +46,11 @@ async fn compared(
         let text = "the remote has each synced column as the last run found it";
         return Ok(vec![Finding::new("drift", Verdict::Ok(text.to_owned()))]);
     }
-    let mirror = (&scope.tenant, scope.local_table.as_str());
     let mut texts = Vec::new();
     for column in drifted {
         let follow = follow(local, column, relations).await?;
-        texts.extend(drift::finding(column, relations, mirror, follow));
+        let (tenant, table) = (&scope.tenant, scope.local_table.as_str());
+        texts.extend(drift::finding(column, relations, tenant, table, follow));
     }
     let verdict = |text: String| match mapping.on_drift {
         OnDrift::Warn => Verdict::Warning(text),

@@ -84,7 +84,7 @@ fn connections_finding<S: Side>(looked: Result<Verdict, DbError>) -> Finding {
 
 /// Checks that a run can have as many connections at once as it needs.
 async fn connections<S: Side>(tx: &Tx<'_, S>) -> Result<Verdict, DbError> {
-    let needed = i32::try_from(S::RESERVED_FOR_RUNS).unwrap_or(i32::MAX);
+    let needed = i32::try_from(S::FOR_A_RUN).unwrap_or(i32::MAX);
     let Some(row) = tx.query_opt(CONNECTIONS, &[]).await? else {
         return Ok(Verdict::Ok("not limited for this role".to_owned()));
     };
@@ -107,7 +107,7 @@ async fn connections<S: Side>(tx: &Tx<'_, S>) -> Result<Verdict, DbError> {
     );
     let remedy = format!(
         "As an administrator: alter {whose} <{whose}> connection limit {}.",
-        S::CONNECTIONS + S::RESERVED_FOR_RUNS
+        S::FOR_REQUESTS + 2 * S::FOR_A_RUN
     );
     Ok(Verdict::Failed(
         Failure::new(code, message).with_remedy(remedy),

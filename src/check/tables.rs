@@ -5,11 +5,11 @@ use super::{Finding, Verdict};
 use crate::clock;
 use crate::config::{Mapping, Source};
 use crate::db::catalog::{self, Relation};
-use crate::db::migrations::{self, SchemaVersion};
 use crate::db::{DbError, Local, Remote, Tx, param};
 use crate::engine::{self, Relations, Scope, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{RunId, TenantId};
+use crate::store::migrations::{self, SchemaVersion};
 
 /// Checks whether the tables of schema `meter_sync` are up to date, and whether the role may create or write them.
 pub(super) async fn of_our_own(local: &mut CheckedConnection<Local>) -> Finding {

@@ -9,7 +9,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::app::App;
 use crate::config::{Config, Environment, LogSettings, Settings};
-use crate::db::{Database, migrations};
+use crate::db::Database;
 use crate::error::Failure;
 use crate::mcp::manifest::manifest;
 use crate::mirrors::RUN_ENDED;
@@ -33,7 +33,7 @@ mod sync_many;
 /// Keeps a site's local Postgres copy of its meters equal to its organisation's rows in a central
 /// Postgres, and lets assistants, people and programs see and run that sync.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, arg_required_else_help = true, after_help = MORE)]
+#[command(version, max_term_width = 100, arg_required_else_help = true, after_help = format!("First steps:{DEMO_STEP}{MORE}"))]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -41,9 +41,13 @@ pub struct Cli {
     settings: Settings,
 }
 
-const MORE: &str = "\
-First steps:
-  meter-sync demo                 see it work, with databases of its own
+const DEMO_STEP: &str = match cfg!(feature = "demo") {
+    true => "\n  meter-sync demo                 see it work, with databases of its own",
+    false => "",
+};
+use crate::store::migrations;
+
+const MORE: &str = "
   meter-sync check                with METER_SYNC_REMOTE_URL and METER_SYNC_LOCAL_URL set
   meter-sync sync --dry-run       see what a sync would change
   meter-sync serve                sync every hour, and serve assistants and programs
@@ -77,6 +81,7 @@ enum Command {
     /// Create or update the tables of schema meter_sync in the local database
     Migrate,
     /// Start two real Postgres servers with sample meters and everything working
+    #[cfg(feature = "demo")]
     Demo(crate::demo::DemoArgs),
     /// Write the MCP bundle manifest (mcp-manifest.json)
     Manifest,
@@ -92,6 +97,7 @@ impl Command {
                 .with_default(Level::INFO)
                 .with_target("rmcp", Level::WARN),
             // Only a few lines, so that the text on standard output stays visible.
+            #[cfg(feature = "demo")]
             Self::Demo(_) => Targets::new()
                 .with_default(Level::WARN)
                 .with_target("meter_sync::demo", Level::INFO)
@@ -159,6 +165,7 @@ impl Cli {
         let load = || Config::load(&self.settings).map_err(Failure::from);
         match self.command {
             Command::Manifest => return Ok(Report::json(&manifest())),
+            #[cfg(feature = "demo")]
             Command::Demo(demo) => {
                 shutdown.on_signal()?;
                 Box::pin(crate::demo::run(demo, &self.settings, shutdown)).await?;

@@ -150,24 +150,12 @@ async fn carry_out(
     shutdown: &Shutdown,
 ) -> Result<RunReport, Failure> {
     let bar = progress_bar();
-    let report = carry_out_quietly(mirror, request, shutdown, &bar).await;
-    bar.finish_and_clear();
-    Ok(mirror.report_with_names(report?).await)
-}
-
-/// Does the same with a bar of the caller's, which may be hidden, and leaves the names of the meters out.
-pub(super) async fn carry_out_quietly(
-    mirror: &Mirror,
-    request: Request,
-    shutdown: &Shutdown,
-    bar: &ProgressBar,
-) -> Result<RunReport, Failure> {
     let stopped = shutdown.token();
     let requested = stopped.run_until_cancelled(mirror.request(request));
     let report = match requested.await.ok_or_else(stopped_by_signal)?? {
         Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
         Requested::Started(mut ticket) => {
-            match stopped.run_until_cancelled(follow(&mut ticket, bar)).await {
+            match stopped.run_until_cancelled(follow(&mut ticket, &bar)).await {
                 Some(report) => report,
                 None => {
                     mirror.cancel(ticket.run_id());
@@ -177,7 +165,8 @@ pub(super) async fn carry_out_quietly(
             }
         }
     };
-    Ok(report)
+    bar.finish_and_clear();
+    Ok(mirror.report_with_names(report).await)
 }
 
 /// Waits until the run has ended and returns its report. Does not wait for the comparison of contents after it.

@@ -1,18 +1,13 @@
-//! `meter-sync sync` with several tenants: runs one sync for each, a few at once, and reports those that changed or
-//! failed.
+//! `meter-sync sync` with several tenants: sweeps all of them, and reports those that changed or failed.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
-use futures_util::{StreamExt, stream};
-use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::exit;
-use super::sync::{carry_out_quietly, progress_bar, stopped_by_signal};
-use crate::error::{ErrorCode, Failure};
+use super::sync::{progress_bar, stopped_by_signal};
+use crate::error::Failure;
 use crate::mirrors::run::report::{RunReport, RunState};
-use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::mirrors::{KnownMirror, Mirrors, Request};
 use crate::model::Outcome;
 use crate::printable;
@@ -27,14 +22,14 @@ pub(super) struct ManySynced {
     /// The result in one sentence.
     summary: String,
     /// How many tenants there are.
-    tenants: usize,
+    tenants: i64,
     /// How many were equal on both sides, or would stay as they are.
-    unchanged: usize,
+    unchanged: i64,
     /// How many were synced, or would be.
-    succeeded: usize,
+    succeeded: i64,
     /// How many were not synced, or not in full.
-    failed: usize,
-    /// The runs of those that were not equal, the tenants longest behind first.
+    failed: i64,
+    /// The runs of those that were not equal, in the order in which they ended.
     runs: Vec<TenantRun>,
 }
 
@@ -44,12 +39,7 @@ struct TenantRun {
     tenant_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// The run; absent if none could be requested.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    run: Option<RunReport>,
-    /// Why no run could be requested.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Failure>,
+    run: RunReport,
 }
 
 /// How a tenant's run counts.
@@ -60,73 +50,35 @@ enum RunResult {
     Failed,
 }
 
-/// Requests a run for each tenant, those that are longest behind first, and waits for their ends. As many run at once as
-/// there are workers.
+/// Sweeps all tenants: looks at all of them, and waits for the runs of those that may differ. A stop signal cancels the
+/// runs.
 pub(super) async fn run(
     mirrors: &Mirrors,
     request: &Request,
     shutdown: &Shutdown,
 ) -> Result<ManySynced, Failure> {
-    if mirrors.is_read_only() {
-        let message = "This meter-sync was started read-only and starts no sync.";
-        return Err(Failure::new(ErrorCode::ReadOnly, message));
-    }
-    let all = worst_first(mirrors).await?;
-    let (total, bar) = (all.len(), progress_bar());
-    bar.set_message(format!("{total} tenants"));
-    let places = (0..).zip(all);
-    let runs = places.map(async |(place, known)| (place, sync(known, request, shutdown).await));
-    let workers = usize::try_from(mirrors.config().workers).unwrap_or(1);
-    let mut runs = stream::iter(runs).buffer_unordered(workers);
-    let mut synced = ManySynced {
-        tenants: total,
-        ..ManySynced::default()
-    };
-    let mut ended: BTreeMap<usize, TenantRun> = BTreeMap::new();
-    while let Some((place, run)) = runs.next().await {
-        ended.insert(place, run);
-        bar.set_message(format!("{} of {total} tenants", ended.len()));
-    }
+    let bar = progress_bar();
+    let mut synced = ManySynced::default();
+    let mut ended = 0;
+    let sweep = Box::pin(mirrors.sweep(request, |known, run| {
+        ended += 1;
+        bar.set_message(format!("{ended} runs"));
+        synced.add(TenantRun::of(known, run));
+    }));
+    let swept = shutdown.token().run_until_cancelled(sweep).await;
     bar.finish_and_clear();
-    ended.into_values().for_each(|run| synced.add(run));
+    let Some(swept) = swept else {
+        mirrors.cancel_all();
+        return Err(stopped_by_signal());
+    };
+    let record = swept?.record;
+    if let Some(failure) = record.error {
+        return Err(failure);
+    }
+    synced.tenants = record.counts.mirrors;
+    synced.unchanged += record.counts.unchanged;
     synced.summary = synced.summarize(request.dry_run);
     Ok(synced)
-}
-
-/// All mirrors, in the order in which the status lists them.
-async fn worst_first(mirrors: &Mirrors) -> Result<Vec<KnownMirror>, Failure> {
-    let all = mirrors.all().await?;
-    let query = TenantsQuery {
-        limit: u32::MAX,
-        ..TenantsQuery::default()
-    };
-    let listed = mirrors.overview(&query).await.tenants.unwrap_or_default();
-    let ids = listed.list.into_iter().map(|tenant| tenant.tenant_id);
-    let places: BTreeMap<String, usize> = ids.zip(0..).collect();
-    let mut all = all.to_vec();
-    all.sort_by_key(|known| places.get(known.id.as_str()).copied());
-    Ok(all)
-}
-
-async fn sync(known: KnownMirror, request: &Request, shutdown: &Shutdown) -> TenantRun {
-    let KnownMirror { id, name, mirror } = known;
-    let run = match shutdown.token().is_cancelled() {
-        true => Err(stopped_by_signal()),
-        false => {
-            let hidden = ProgressBar::hidden();
-            carry_out_quietly(&mirror, request.clone(), shutdown, &hidden).await
-        }
-    };
-    let (run, error) = match run {
-        Ok(run) => (Some(run), None),
-        Err(failure) => (None, Some(failure)),
-    };
-    TenantRun {
-        tenant_id: id.as_str().to_owned(),
-        name,
-        run,
-        error,
-    }
 }
 
 impl ManySynced {
@@ -166,26 +118,25 @@ impl ManySynced {
 }
 
 impl TenantRun {
+    fn of(known: &KnownMirror, run: RunReport) -> Self {
+        Self {
+            tenant_id: known.id.as_str().to_owned(),
+            name: known.name.clone(),
+            run,
+        }
+    }
+
     fn result(&self) -> RunResult {
-        match &self.run {
-            Some(run) if self.code() == 0 => match run.outcome {
-                Some(Outcome::NoChange) => RunResult::Unchanged,
-                Some(Outcome::DryRun) if run.changes_total == 0 => RunResult::Unchanged,
-                _ => RunResult::Succeeded,
-            },
-            Some(_) | None => RunResult::Failed,
+        match self.run.outcome {
+            _ if self.code() != 0 => RunResult::Failed,
+            Some(Outcome::NoChange) => RunResult::Unchanged,
+            Some(Outcome::DryRun) if self.run.changes_total == 0 => RunResult::Unchanged,
+            _ => RunResult::Succeeded,
         }
     }
 
     fn code(&self) -> u8 {
-        match (&self.run, &self.error) {
-            (Some(run), _) => exit::of_report(run),
-            (None, error) => exit::of_error(
-                error
-                    .as_ref()
-                    .map_or(ErrorCode::Internal, |error| error.code),
-            ),
-        }
+        exit::of_report(&self.run)
     }
 }
 
@@ -204,15 +155,10 @@ impl Display for TenantRun {
         let name = self.name.as_ref().map_or_else(String::new, |name| {
             format!(" ({})", printable::line(name, LONGEST_TEXT))
         });
-        let (word, text) = match (&self.run, &self.error) {
-            (Some(run), _) => (word(run), &run.summary),
-            (None, Some(error)) => ("failed", &error.message),
-            (None, None) => ("failed", &self.tenant_id),
-        };
-        let code = self.run.as_ref().and_then(|run| run.error.as_ref());
-        let code = code.or(self.error.as_ref()).map(|error| error.code);
+        let word = word(&self.run);
+        let code = self.run.error.as_ref().map(|error| error.code);
         let code = code.map_or_else(String::new, |code| format!(" [{code}]"));
-        let text = printable::line(text, LONGEST_TEXT);
+        let text = printable::line(&self.run.summary, LONGEST_TEXT);
         write!(f, "{word:<11} {}{name}: {text}{code}", self.tenant_id)
     }
 }

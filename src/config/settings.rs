@@ -92,7 +92,7 @@ settings! {
         TenantId = "tenant_id" "tenant-id" "METER_SYNC_TENANT_ID" Id "ID";
         /// The customer organisations whose meters to mirror, separated by commas, or all for every row of the local table tenant.
         Tenants = "tenants" "tenants" "METER_SYNC_TENANTS" Ids "IDS|all";
-        /// A query on the local database that gives the ids of the customer organisations, and their names in a second column; it is run again from time to time.
+        /// A query on the local database whose first column is the ids of the customer organisations, and whose column `name`, if any, their names; it is run again from time to time.
         TenantsQuery = "tenants_query" "tenants-query" "METER_SYNC_TENANTS_QUERY" Text "SQL";
         /// The remote table or view, with its schema if need be [default: meter].
         RemoteTable = "remote_table" "remote-table" "METER_SYNC_REMOTE_TABLE" Text "TABLE";

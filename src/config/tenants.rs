@@ -81,6 +81,11 @@ impl Mapping {
         })
     }
 
+    /// Whether each tenant has a local table of its own, by a placeholder in its name.
+    pub fn is_of_each_tenant(&self) -> bool {
+        table_pattern::is_pattern(&self.local_table)
+    }
+
     /// Refuses a placeholder in the name of the local table, because no setting says which tenants there are.
     pub(super) fn without_placeholder(self) -> Result<Self, ConfigError> {
         if !table_pattern::is_pattern(&self.local_table) {

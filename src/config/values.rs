@@ -6,28 +6,18 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use chrono_tz::Tz;
+use humantime::DurationError;
 
 use super::OnDrift;
 
 /// A duration such as `500ms`, `10s`, `5m`, `1h` or `1d`, within bounds.
 pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (digits, unit) = text.split_at(end);
-    let shape = || format!("\"{text}\" is no duration; write 500ms, 10s, 5m or 1h");
-    let count: u64 = digits.parse().or(Err(shape()))?;
-    let milliseconds = match unit.trim() {
-        "ms" => Some(1),
-        "s" => Some(1000),
-        "m" | "min" => Some(60 * 1000),
-        "h" => Some(60 * 60 * 1000),
-        "d" => Some(24 * 60 * 60 * 1000),
-        "" => return Err(format!("\"{text}\" has no unit; write {text}s for seconds")),
-        _ => None,
-    };
-    let factor: u64 = milliseconds.ok_or_else(shape)?;
-    let duration = Duration::from_millis(count.saturating_mul(factor));
+    let lacks_unit =
+        |error: &_| matches!(error, DurationError::UnknownUnit { unit, .. } if unit.is_empty());
+    let duration = humantime::parse_duration(text).map_err(|error| match lacks_unit(&error) {
+        true => format!("\"{text}\" has no unit; write {text}s for seconds"),
+        false => format!("\"{text}\" is no duration; write 500ms, 10s, 5m or 1h"),
+    })?;
     if range.contains(&duration) {
         return Ok(duration);
     }
@@ -163,6 +153,9 @@ mod tests {
             ("5m", 300_000),
             ("5 min", 300_000),
             ("1h", 3_600_000),
+            ("1.5s", 1500),
+            ("1h 30m", 5_400_000),
+            ("2d", 172_800_000),
             ("0s", 0),
         ] {
             assert_eq!(
@@ -171,14 +164,7 @@ mod tests {
                 "{text}"
             );
         }
-        for text in [
-            "",
-            "s",
-            "-1s",
-            "1.5s",
-            "10 parsecs",
-            "99999999999999999999s",
-        ] {
+        for text in ["", "s", "-1s", "10 parsecs", "99999999999999999999s"] {
             assert!(
                 duration(text, &ANY).unwrap_err().contains("write 500ms"),
                 "{text}"

@@ -37,7 +37,6 @@ pub mod exclusive;
 pub(crate) mod family;
 pub mod foreign_key_chains;
 pub mod json;
-pub mod migrations;
 mod moment;
 pub mod param;
 pub mod quote;
@@ -78,11 +77,10 @@ impl std::fmt::Display for SideName {
 pub trait Side: Send + Sync + 'static {
     /// The side's name.
     const NAME: SideName;
-    /// The most connections that are open to it.
-    const CONNECTIONS: usize;
-    /// How many of them are reserved for runs and never used to answer requests. A run needs two local ones at a
-    /// time: its own, and a short one for the log.
-    const RESERVED_FOR_RUNS: usize;
+    /// How many connections a run uses at a time: locally two, its own and a short one for the log.
+    const FOR_A_RUN: usize;
+    /// How many connections are open besides those for runs.
+    const FOR_REQUESTS: usize;
 }
 
 /// The central database.
@@ -95,14 +93,14 @@ pub struct Local;
 
 impl Side for Remote {
     const NAME: SideName = SideName::Remote;
-    const CONNECTIONS: usize = 2;
-    const RESERVED_FOR_RUNS: usize = 1;
+    const FOR_A_RUN: usize = 1;
+    const FOR_REQUESTS: usize = 1;
 }
 
 impl Side for Local {
     const NAME: SideName = SideName::Local;
-    const CONNECTIONS: usize = 6;
-    const RESERVED_FOR_RUNS: usize = 2;
+    const FOR_A_RUN: usize = 2;
+    const FOR_REQUESTS: usize = 4;
 }
 
 /// One database: a pool of connections, and their time limits. Its `Debug` shows nothing of the settings.
@@ -177,12 +175,17 @@ impl<S> Drop for Connection<S> {
 }
 
 impl<S: Side> Database<S> {
-    /// Creates a pool for the endpoint. Nothing connects yet.
+    /// Creates a pool for the endpoint, with connections for one run at a time. Nothing connects yet.
     pub fn new(endpoint: &Endpoint, limits: &Limits) -> Result<Self, DbError> {
+        Self::for_runs(endpoint, limits, 1)
+    }
+
+    /// Creates a pool for the endpoint, with connections for so many runs at a time. Nothing connects yet.
+    pub fn for_runs(endpoint: &Endpoint, limits: &Limits, runs: usize) -> Result<Self, DbError> {
         let words = LastServerError::default();
         // There is no `create_timeout`: each attempt to connect has a limit of its own.
         let pool = Pool::builder(Connector::new(S::NAME, endpoint.clone(), words.clone()))
-            .max_size(S::CONNECTIONS)
+            .max_size(runs * S::FOR_A_RUN + S::FOR_REQUESTS)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(limits.connect_timeout))
             .recycle_timeout(Some(limits.connect_timeout))
@@ -201,7 +204,7 @@ impl<S: Side> Database<S> {
             pool,
             waits,
             clock: ServerClock::default(),
-            readers: Arc::new(Semaphore::new(S::CONNECTIONS - S::RESERVED_FOR_RUNS)),
+            readers: Arc::new(Semaphore::new(S::FOR_REQUESTS)),
             words,
             side: PhantomData,
         })

@@ -3,13 +3,13 @@
 //! A meter becomes inactive because it is missing on the remote, or because the remote switched it off. The limits
 //! apply to the sum of both.
 
-use crate::db::{DbError, Local, Tx, quote};
+use crate::db::{DbError, quote};
 use crate::model::{HeldBack, Permission};
 
 use super::held::{self, Cover, Kind};
 use super::plan::Plan;
 use super::read::Staged;
-use super::{Job, SyncError, scope::Scoped};
+use super::{RunContext, SyncError};
 
 /// Refuses a plan unless a person approved these meters, if one of these is true:
 ///
@@ -19,12 +19,11 @@ use super::{Job, SyncError, scope::Scoped};
 /// Other changes of the plan do not matter. The meters of a refused plan are stored under the run, which has written
 /// nothing else by then.
 pub(super) async fn check(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     plan: &Plan,
     staged: &Staged,
 ) -> Result<(), SyncError> {
+    let job = run.job;
     // A row with a key that no local row can have stands for no meter.
     let is_empty = staged.rows == staged.unidentified;
     let deactivated = plan.counts.deactivated + plan.switched_off;
@@ -39,32 +38,32 @@ pub(super) async fn check(
         0 => i64::MAX,
         percent => (deactivated * 100 + percent - 1) / percent,
     };
-    if !is_empty && count_active(local, relations, enough).await? == enough {
+    if !is_empty && count_active(run, enough).await? == enough {
         return Ok(());
     }
-    let active = count_active(local, relations, i64::MAX).await?;
+    let active = count_active(run, i64::MAX).await?;
     let is_emptied = is_empty && active > 0;
     let are_many = deactivated * 100 > active * percent && !are_few;
     if !is_emptied && !are_many {
         return Ok(());
     }
     let approved = match *job.mass_deactivation {
-        Permission::Shown(run) => Some((run, held::cover(local, relations, job, run).await?)),
+        Permission::Shown(shown) => Some((shown, held::cover(run, shown).await?)),
         Permission::None | Permission::Any => None,
     };
-    let held = || hold(local, relations, job, (plan, active));
+    let held = || hold(run, plan, active);
     let tenant = job.tenant.clone();
     Err(match approved {
         Some((_, Cover::All)) => return Ok(()),
-        Some((run, Cover::AllBut(others))) => SyncError::ApprovalOutdated {
+        Some((shown, Cover::AllBut(others))) => SyncError::ApprovalOutdated {
             tenant,
-            run,
+            run: shown,
             others: Some(others),
             held: held().await?,
         },
-        Some((run, Cover::Nothing)) => SyncError::ApprovalOutdated {
+        Some((shown, Cover::Nothing)) => SyncError::ApprovalOutdated {
             tenant,
-            run,
+            run: shown,
             others: None,
             held: held().await?,
         },
@@ -81,36 +80,27 @@ pub(super) async fn check(
 }
 
 /// Stores the meters for a person to decide about, and returns a description of them.
-async fn hold(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    (plan, active): (&Plan, i64),
-) -> Result<Box<HeldBack>, DbError> {
+async fn hold(run: &RunContext<'_>, plan: &Plan, active: i64) -> Result<Box<HeldBack>, DbError> {
     let (gone, switched_off) = (plan.counts.deactivated, plan.switched_off);
     Ok(Box::new(HeldBack {
-        digest: held::keep(local, relations, job).await?,
+        digest: held::keep(run).await?,
         deactivated: gone + switched_off,
         gone,
         switched_off,
         active,
-        first: held::first(local, relations, Kind::Gone).await?,
-        first_switched_off: held::first(local, relations, Kind::SwitchedOff).await?,
+        first: held::first(run, Kind::Gone).await?,
+        first_switched_off: held::first(run, Kind::SwitchedOff).await?,
     }))
 }
 
 /// Counts the active meters, but no further than `most`.
-async fn count_active(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    most: i64,
-) -> Result<i64, DbError> {
+async fn count_active(run: &RunContext<'_>, most: i64) -> Result<i64, DbError> {
     let sql = format!(
         "-- count the active meters
 select pg_catalog.count(*) from (select from {} l where {} and l.{} limit {most}) l",
-        relations.local,
-        relations.scope.local_filter,
-        quote::identifier(&relations.active)
+        run.relations.local,
+        run.scope.local_filter,
+        quote::identifier(&run.relations.active)
     );
-    Ok(local.query_one(&sql, &[]).await?.get(0))
+    Ok(run.local.query_one(&sql, &[]).await?.get(0))
 }

@@ -1,8 +1,8 @@
 //! Selects the local rows of the extent. The plan finds among them those that are missing on the remote.
 
-use crate::db::{DbError, Local, Tx, quote};
+use crate::db::{DbError, quote};
 
-use super::{Extent, scope::Scoped};
+use super::{Extent, RunContext};
 
 /// The temporary table of [`select`].
 pub(super) const TABLE: &str = "pg_temp.meter_sync_candidate";
@@ -13,26 +13,19 @@ pub(super) const TABLE: &str = "pg_temp.meter_sync_candidate";
 /// If somebody changes one of these rows that the plan would deactivate, it is found when the rows of the plan are
 /// locked, and the plan is made again, from the local table itself. A row that somebody adds or activates after this
 /// is left to the next run, as is one that is added after the plan.
-pub(super) async fn select(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    extent: &Extent,
-) -> Result<(), DbError> {
+pub(super) async fn select(run: &RunContext<'_>, extent: &Extent) -> Result<(), DbError> {
     let sql = format!(
         "-- look for the local rows of the extent
 create temp table meter_sync_candidate on commit drop as select u.* from {} u",
-        rows(relations, extent)
+        rows(run, extent)
     );
-    local.batch(&sql).await
+    run.local.batch(&sql).await
 }
 
 /// The rows as SQL for `from`, in parentheses, with the columns of `meter_sync_unmatched`.
-pub(super) fn rows(relations: &Scoped, extent: &Extent) -> String {
-    let (local, filter, within) = (
-        &relations.local,
-        &relations.scope.local_filter,
-        &extent.local,
-    );
+pub(super) fn rows(run: &RunContext<'_>, extent: &Extent) -> String {
+    let relations = run.relations;
+    let (local, filter, within) = (&relations.local, &run.scope.local_filter, &extent.local);
     let active = quote::identifier(&relations.active);
     let key = quote::list(&relations.key, ", ", |name| {
         format!(

@@ -14,17 +14,17 @@
 
 use tokio_postgres::Row;
 
+use super::RunContext;
 use crate::db::{DbError, Local, Tx, json, param};
 use crate::model::{Fields, RunId};
 
-use super::{Job, scope::Scoped};
-
 /// SQL for the meters that the plan makes inactive: `key` is the key as the local table has it, `n` the number in
 /// the plan.
-fn keys(relations: &Scoped) -> String {
+fn keys(run: &RunContext<'_>) -> String {
+    let relations = run.relations;
     let key = relations.key_json("l");
     let same_key = relations.same_key("l", "p");
-    let (table, filter) = (&relations.local, &relations.scope.local_filter);
+    let (table, filter) = (&relations.local, &run.scope.local_filter);
     format!(
         "select {key} as key, p.n
     from pg_temp.meter_sync_plan p join {table} l on {same_key} and {filter}
@@ -66,12 +66,9 @@ async fn drop_earlier(local: &Tx<'_, Local>, run: RunId, digest: &str) -> Result
 /// Stores the meters that the plan makes inactive under the job's run, and deletes sets of earlier runs that are no
 /// longer needed. Returns the digest of the set: the number of keys, and two sums of hashes of the keys with tenant
 /// and table.
-pub(super) async fn keep(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-) -> Result<String, DbError> {
-    let keys = keys(relations);
+pub(super) async fn keep(run: &RunContext<'_>) -> Result<String, DbError> {
+    let job = run.job;
+    let keys = keys(run);
     let sql = format!(
         "-- keep the held meters
 with held as materialized (
@@ -87,10 +84,10 @@ select pg_catalog.concat_ws('-', pg_catalog.count(*),
     pg_catalog.sum(pg_catalog.hashtextextended(($2 || h.key::text) collate pg_catalog.\"C\", 2)::numeric))
 from held h"
     );
-    let whose = format!("{} {} ", relations.local, job.tenant);
+    let whose = format!("{} {} ", run.relations.local, job.tenant);
     let params = [param::uuid(job.run_id.as_uuid()), param::text(&*whose)];
-    let digest: String = local.query_one(&sql, &params).await?.get(0);
-    drop_earlier(local, job.run_id, &digest).await?;
+    let digest: String = run.local.query_one(&sql, &params).await?.get(0);
+    drop_earlier(run.local, job.run_id, &digest).await?;
     Ok(digest)
 }
 
@@ -119,13 +116,8 @@ pub(super) enum Cover {
 }
 
 /// Compares the meters that the plan makes inactive with those that the run `shown` held back.
-pub(super) async fn cover(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    shown: RunId,
-) -> Result<Cover, DbError> {
-    let keys = keys(relations);
+pub(super) async fn cover(run: &RunContext<'_>, shown: RunId) -> Result<Cover, DbError> {
+    let keys = keys(run);
     let sql = format!(
         "-- compare with the meters that were approved
 with shown as materialized (
@@ -138,8 +130,8 @@ with shown as materialized (
 select exists (select from shown),
        (select pg_catalog.count(*) from (select h.key from ({keys}) h except select s.key from shown s) x)"
     );
-    let params = [job.run_id, shown].map(|run| param::uuid(run.as_uuid()));
-    let row = local.query_one(&sql, &params).await?;
+    let params = [run.job.run_id, shown].map(|run| param::uuid(run.as_uuid()));
+    let row = run.local.query_one(&sql, &params).await?;
     Ok(match (row.get(0), row.get(1)) {
         (false, _) => Cover::Nothing,
         (true, 0) => Cover::All,
@@ -160,11 +152,8 @@ pub(super) enum Kind {
 }
 
 /// The first meters of a kind, for people to read: their keys, and their names if there is a column `name`.
-pub(super) async fn first(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    kind: Kind,
-) -> Result<Vec<Fields>, DbError> {
+pub(super) async fn first(run: &RunContext<'_>, kind: Kind) -> Result<Vec<Fields>, DbError> {
+    let relations = run.relations;
     let key = relations.key_json("l");
     let same_key = relations.same_key("l", "p");
     let name = match relations.names.iter().any(|name| name == "name") {
@@ -175,7 +164,7 @@ pub(super) async fn first(
         Kind::Gone => "p.action = 'deactivate'",
         Kind::SwitchedOff => "p.is_switched_off",
     };
-    let (table, filter) = (&relations.local, &relations.scope.local_filter);
+    let (table, filter) = (&relations.local, &run.scope.local_filter);
     let sql = |text: fn(&str) -> String| {
         format!(
             "-- name the first meters to be deactivated
@@ -186,7 +175,7 @@ where {is_of_kind} order by p.n limit {NAMED}",
             text(&format!("({key} || {name})"))
         )
     };
-    let rows = local.query_json(sql, &[]).await?;
+    let rows = run.local.query_json(sql, &[]).await?;
     let named = rows.iter().map(|row: &Row| json::fields(row.get(0)));
     Ok(named.collect())
 }

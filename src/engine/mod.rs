@@ -24,6 +24,7 @@ use crate::config::{Limits, Mapping, OnDrift};
 use crate::db::{Local, Remote, Tx};
 use crate::model::{Counts, Permission, Phase, Progress, Rejection, RunId, TenantId};
 
+use context::RunContext;
 pub use digest::{Contents, sums};
 use digest::{Difference, Versions};
 use drift::{ColumnReport, KnownColumns};
@@ -40,15 +41,17 @@ pub(crate) use relations::missing::missing;
 pub(crate) use relations::policies::may_hide_rows;
 pub(crate) use remedy::failure;
 pub use scope::Scope;
-use scope::Scoped;
 pub(crate) use scope::try_tenant;
+pub use sweep::{Swept, sweep};
 
 mod relations;
 mod scope;
+mod sweep;
 
 mod apply;
 mod brake;
 mod candidates;
+mod context;
 mod digest;
 pub mod drift;
 mod error;
@@ -223,19 +226,25 @@ pub async fn run(
     if local.is_replica() {
         return Err(SyncError::TriggersDisabled);
     }
-    let relations = Box::pin(relations::resolve(&remote, local, job)).await?;
+    let (relations, scope) = Box::pin(relations::resolve(&remote, local, job)).await?;
     if relations.may_be_foreign && !job.earlier.is_foreign_awaited {
-        return Err(SyncError::Rewritten(relations.relations.remote_from));
+        return Err(SyncError::Rewritten(relations.remote_from));
     }
     look_for_drift(&relations, job)?;
+    let run = &RunContext {
+        local,
+        relations: &relations,
+        scope: &scope,
+        job,
+        observer,
+    };
     enter(observer, Phase::Read);
-    let versions = Versions::read(&remote, local, &relations, job).await?;
+    let versions = Versions::read(&remote, run).await?;
     if !job.dry_run
-        && let Some(loaded) =
-            Box::pin(load::load(&remote, local, &relations, job, observer)).await?
+        && let Some(loaded) = Box::pin(load::load(&remote, run)).await?
     {
         read::rewritten::commit_unless_rewritten(remote).await?;
-        digest::remember_load(local, &relations, job, versions, &loaded).await?;
+        digest::remember_load(run, versions, &loaded).await?;
         return Ok(Done::of(loaded, Compared::Everything));
     }
     let (difference, compared) = {
@@ -244,66 +253,66 @@ pub async fn run(
             observer,
             before: job.earlier.bytes,
         };
-        digest::find(&remote, local, &relations, job, versions.as_ref()).await?
+        digest::find(&remote, run, versions.as_ref()).await?
     };
     let extent = match difference {
         Difference::None(rows) => {
             read::rewritten::commit_unless_rewritten(remote).await?;
             let synced = Synced::unchanged(rows);
             if !job.dry_run {
-                digest::remember(local, &relations, job, versions, (false, &synced)).await?;
+                digest::remember(run, versions, false, &synced).await?;
             }
             return Ok(Done::of(synced, compared));
         }
         Difference::Within(extent) => extent,
         Difference::Unclear => Extent::everything(),
     };
-    let staged = Box::pin(read::stage(
-        remote,
-        local,
-        (&relations, &extent),
-        job,
-        observer,
-    ))
-    .await?;
-    let found = (extent, staged, compared);
-    Box::pin(carry_out(
-        local,
-        (&relations, versions),
-        job,
-        found,
-        observer,
-    ))
-    .await
+    let staged = read::stage(remote, run, &extent).await?;
+    let found = Found {
+        extent,
+        staged,
+        compared,
+    };
+    Box::pin(carry_out(run, versions, found)).await
+}
+
+/// What was found to differ, before it is planned.
+struct Found {
+    extent: Extent,
+    staged: Staged,
+    compared: Compared,
 }
 
 /// Plans the changes that follow from the staged rows, and applies the plan unless the brake holds it back.
 async fn carry_out(
-    local: &Tx<'_, Local>,
-    (relations, versions): (&Scoped, Option<Versions<'_>>),
-    job: &Job<'_>,
-    (extent, staged, compared): (Extent, Staged, Compared),
-    observer: &Observer,
+    run: &RunContext<'_>,
+    versions: Option<Versions<'_>>,
+    Found {
+        extent,
+        staged,
+        compared,
+    }: Found,
 ) -> Result<Done, SyncError> {
-    enter(observer, Phase::Plan);
-    local.hold_rows().await?;
-    let relations = &relations::locks::hold_to_write(local, relations, job).await?;
-    let plan = plan::make(local, relations, job, &extent, &staged).await?;
-    let braked = brake::check(local, relations, job, &plan, &staged).await;
-    if job.dry_run {
+    enter(run.observer, Phase::Plan);
+    run.local.hold_rows().await?;
+    let relations = relations::locks::hold_to_write(run.local, run.relations, run.job).await?;
+    let run = &run.with_relations(&relations);
+    let plan = plan::make(run, &extent, &staged).await?;
+    let braked = brake::check(run, &plan, &staged).await;
+    if run.job.dry_run {
         let refusal = match braked {
             Err(error) if !error.is_refusal() => return Err(error),
             braked => braked.err(),
         };
-        record::changes(local, relations, job, &plan).await?;
-        let done = Done::of(plan.into_synced(job, staged.rejected), compared);
+        record::changes(run, &plan).await?;
+        let done = Done::of(plan.into_synced(run.job, staged.rejected), compared);
         return Ok(Done { refusal, ..done });
     }
     braked?;
-    record::changes(local, relations, job, &plan).await?;
-    enter(observer, Phase::Apply);
-    let synced = apply::apply(local, relations, job, plan, staged).await?;
-    digest::remember(local, relations, job, versions, (true, &synced)).await?;
+    record::changes(run, &plan).await?;
+    enter(run.observer, Phase::Apply);
+    let synced = apply::apply(run, plan, staged).await?;
+    digest::remember(run, versions, true, &synced).await?;
     Ok(Done::of(synced, compared))
 }
 
@@ -339,8 +348,15 @@ pub async fn compare(
             observer,
             before: 0,
         };
-        let relations = Box::pin(relations::resolve(&remote, local, job)).await?;
-        digest::compare_contents(&remote, local, &relations, job, seeds).await?
+        let (relations, scope) = Box::pin(relations::resolve(&remote, local, job)).await?;
+        let run = &RunContext {
+            local,
+            relations: &relations,
+            scope: &scope,
+            job,
+            observer,
+        };
+        digest::compare_contents(&remote, run, seeds).await?
     };
     read::rewritten::commit_unless_rewritten(remote).await?;
     Ok(contents)

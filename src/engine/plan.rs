@@ -11,10 +11,7 @@ use crate::model::{Action, Counts, Rejection};
 
 use super::apply::try_rows::Rows;
 use super::read::{self, Staged};
-use super::{
-    Extent, Job, Relations, SyncError, Synced, candidates,
-    scope::{Scope, Scoped},
-};
+use super::{Extent, Job, Relations, RunContext, Scope, SyncError, Synced, candidates};
 
 /// What a sync would change. The rows are in two temporary tables:
 ///
@@ -67,24 +64,23 @@ const ATTEMPTS: usize = 5;
 /// Makes the plan. Unless this is a dry run, it locks the local rows of the plan and makes the plan again if one of
 /// them has changed. So nobody can change a row between plan and apply.
 pub(crate) async fn make(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     extent: &Extent,
     staged: &Staged,
 ) -> Result<Plan, SyncError> {
+    let RunContext { local, job, .. } = *run;
     let mut attempt = 1;
     loop {
         let candidates = match staged.has_candidates && attempt == 1 && !job.dry_run {
             true => candidates::TABLE,
-            false => &candidates::rows(relations, extent),
+            false => &candidates::rows(run, extent),
         };
-        local.batch(&plan_sql(relations, candidates)).await?;
+        local.batch(&plan_sql(run, candidates)).await?;
         if job.dry_run {
-            refuse_planned_twice(local, relations).await?;
+            refuse_planned_twice(run).await?;
             break;
         }
-        if lock(local, relations).await? {
+        if lock(run).await? {
             break;
         }
         if attempt == ATTEMPTS {
@@ -102,13 +98,13 @@ pub(crate) async fn make(
 
 /// `row(t."a", t."b", ...)` over all columns except the key. Keys that are equal to the local type, such as `a` and
 /// `A` in a case-insensitive type, are the same meter, and the local key is left as it is.
-fn image(row: &str, relations: &Scoped) -> String {
+fn image(row: &str, relations: &Relations) -> String {
     format!("row({})", relations.list(row, relations.fields()))
 }
 
-fn plan_sql(relations: &Scoped, candidates: &str) -> String {
-    let Relations { local, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+fn plan_sql(run: &RunContext<'_>, candidates: &str) -> String {
+    let relations = run.relations;
+    let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let active = quote::identifier(&relations.active);
     let same_key = relations.same_key("l", "s");
     let is_new = relations
@@ -150,7 +146,7 @@ analyze pg_temp.meter_sync_plan"
 
 /// SQL condition: whether a staged row makes an active local row inactive. If `active` is NOT NULL in a plain table,
 /// the table rejects a NULL and the meter stays active, so only `false` counts.
-fn is_switched_off(relations: &Scoped) -> String {
+fn is_switched_off(relations: &Relations) -> String {
     let here = format!("l.{} is true", quote::identifier(&relations.active));
     let there = relations.column("s", &relations.active);
     let active = relations
@@ -168,10 +164,9 @@ fn is_switched_off(relations: &Scoped) -> String {
 /// Locks the local rows of the plan against writers, but not against readers or new rows that refer to them. Returns
 /// `false` if one of them has changed since it was planned. Returns an error if several local rows have the same
 /// key: a unique index does not cover the tables that inherit from its table.
-async fn lock(local: &Tx<'_, Local>, relations: &Scoped) -> Result<bool, SyncError> {
-    let Relations { local: table, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
-    let same_key = relations.same_key("l", "p");
+async fn lock(run: &RunContext<'_>) -> Result<bool, SyncError> {
+    let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
+    let same_key = run.relations.same_key("l", "p");
     // Postgres does not allow a row lock and `count` in one query level, so the lock is in a CTE.
     let sql = format!(
         "-- lock the rows of the plan
@@ -187,42 +182,42 @@ select pg_catalog.count(*), (select pg_catalog.count(*) from locked),
        (select pg_catalog.count(*) from locked k where k.as_planned)
 from pg_temp.meter_sync_plan p where p.action <> 'insert'"
     );
-    let row = local.query_one(&sql, &[]).await?;
+    let row = run.local.query_one(&sql, &[]).await?;
     let [planned, locked, as_planned] = [0, 1, 2].map(|place| row.get::<_, i64>(place));
     if locked > planned {
-        refuse_planned_twice(local, relations).await?;
+        refuse_planned_twice(run).await?;
     }
     if locked > as_planned {
         return Ok(false);
     }
-    Ok(planned == as_planned || count_as_planned(local, relations).await? == planned)
+    Ok(planned == as_planned || count_as_planned(run).await? == planned)
 }
 
 /// Counts the local rows of the plan that have not changed since they were planned, locked or not. Row security
 /// keeps us from locking a row that our role may not update. Such a row stays in the plan, and is rejected when the
 /// update skips it. A row that was changed or deleted before it could be locked is not counted, because this
 /// statement sees what is committed by now.
-async fn count_as_planned(local: &Tx<'_, Local>, relations: &Scoped) -> Result<i64, DbError> {
+async fn count_as_planned(run: &RunContext<'_>) -> Result<i64, DbError> {
     let sql = format!(
         "-- count the rows that are as planned
 select pg_catalog.count(distinct p.n)
 from pg_temp.meter_sync_plan p
 join {} l on {} and {}
 where p.action operator(pg_catalog.<>) 'insert' and l.xmin operator(pg_catalog.=) p.version",
-        relations.local,
-        relations.same_key("l", "p"),
-        relations.scope.local_filter
+        run.relations.local,
+        run.relations.same_key("l", "p"),
+        run.scope.local_filter
     );
-    Ok(local.query_one(&sql, &[]).await?.get(0))
+    Ok(run.local.query_one(&sql, &[]).await?.get(0))
 }
 
 /// Returns an error if several local rows have the same key of the plan.
-async fn refuse_planned_twice(local: &Tx<'_, Local>, relations: &Scoped) -> Result<(), SyncError> {
-    let same_key = relations.same_key("l", "p");
+async fn refuse_planned_twice(run: &RunContext<'_>) -> Result<(), SyncError> {
+    let same_key = run.relations.same_key("l", "p");
     let is_planned = format!(
         "exists (select from pg_temp.meter_sync_plan p where p.action <> 'insert' and {same_key})"
     );
-    refuse_duplicate_local_keys(local, relations, &relations.scope, &is_planned).await
+    refuse_duplicate_local_keys(run.local, run.relations, run.scope, &is_planned).await
 }
 
 /// Returns an error if several local rows `l` for which the condition holds have the same key.

@@ -9,29 +9,25 @@ use crate::db::{DbError, Local, Tx, json, param, quote};
 
 use super::apply::try_rows::{self, RowStatement, Rows, Tried};
 use super::plan::Plan;
-use super::{Job, Relations, apply, scope::Scoped};
+use super::{Relations, RunContext, apply};
 
 /// Records the changes of the plan, with old and new values, up to the number that the log keeps for a run. Further
 /// changes are stored in a temporary table. They fill the places of rows that are rejected later: once a row is
 /// written, its old values are lost.
-pub(super) async fn changes(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    plan: &Plan,
-) -> Result<(), DbError> {
+pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbError> {
+    let RunContext { local, job, .. } = *run;
     let changes = plan.counts.changes();
     if changes == 0 {
         return Ok(());
     }
     let limit = i64::from(job.limits.change_limit);
-    let log = Log::new(local, LOG, job.run_id.as_uuid());
-    let index = apply::index(relations);
+    let log = Log::new(run, LOG);
+    let index = apply::index(run.relations);
     let first = Rows {
         first: 1,
         last: limit,
     };
-    record(local, first, &index, |form| of_plan(relations, &log, form)).await?;
+    record(local, first, &index, |form| of_plan(run, &log, form)).await?;
     if changes <= limit || job.dry_run {
         return Ok(());
     }
@@ -41,10 +37,7 @@ pub(super) async fn changes(
         last: limit + i64::from(job.limits.rejected_limit),
     };
     let spare = Log { into: SPARE, ..log };
-    record(local, further, &index, |form| {
-        of_plan(relations, &spare, form)
-    })
-    .await
+    record(local, further, &index, |form| of_plan(run, &spare, form)).await
 }
 
 /// Records no changes, for a plan whose rows the caller records later. Only creates the table of further changes.
@@ -69,27 +62,18 @@ from pg_temp.meter_sync_spare g where g.n <> all ($1) order by g.n limit $2";
 /// Fills the log with further changes in place of those of rejected rows, which are removed from it. `rejected`
 /// holds the numbers of these rows in the plan. Call it once, when all of them are known, and only if there were
 /// more changes than the log keeps.
-pub(super) async fn refill(
-    local: &Tx<'_, Local>,
-    job: &Job<'_>,
-    rejected: &[i64],
-) -> Result<(), DbError> {
-    let limit = i64::from(job.limits.change_limit);
+pub(super) async fn refill(run: &RunContext<'_>, rejected: &[i64]) -> Result<(), DbError> {
+    let limit = i64::from(run.job.limits.change_limit);
     let taken = rejected.iter().filter(|n| **n <= limit).count();
     let taken = i64::try_from(taken).unwrap_or(i64::MAX);
     let params = [param::bigints(rejected), param::bigint(taken)];
-    local.execute(REFILL, &params).await.map(drop)
+    run.local.execute(REFILL, &params).await.map(drop)
 }
 
 /// Records the meters of a first load as inserts, numbered in the order of their keys.
-pub(super) async fn load(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    run_id: Uuid,
-    rows: Rows,
-) -> Result<(), DbError> {
-    let log = Log::new(local, LOG, run_id);
-    record(local, rows, "", |form| of_load(relations, &log, form)).await
+pub(super) async fn load(run: &RunContext<'_>, rows: Rows) -> Result<(), DbError> {
+    let log = Log::new(run, LOG);
+    record(run.local, rows, "", |form| of_load(run, &log, form)).await
 }
 
 /// The table in which changes are recorded, and the run that they belong to.
@@ -100,11 +84,11 @@ struct Log<'t> {
 }
 
 impl<'t> Log<'t> {
-    fn new(local: &Tx<'_, Local>, into: &'t str, run_id: Uuid) -> Self {
+    fn new(run: &RunContext<'_>, into: &'t str) -> Self {
         Self {
             into,
-            run_id,
-            is_utf8: local.is_utf8(),
+            run_id: run.job.run_id.as_uuid(),
+            is_utf8: run.local.is_utf8(),
         }
     }
 
@@ -184,9 +168,9 @@ pub(super) enum Form {
     Size,
 }
 
-fn of_plan(relations: &Scoped, log: &Log<'_>, form: Form) -> String {
-    let Relations { local, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+fn of_plan(run: &RunContext<'_>, log: &Log<'_>, form: Form) -> String {
+    let relations = run.relations;
+    let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let active = quote::literal(&relations.active);
     let (run_id, key) = (log.run_id, relations.key_json("p"));
     let local_row = relations.same_key("l", "p");
@@ -215,9 +199,9 @@ where p.n >= $1 and p.n <= $2"
     format!("-- record the changes\n{}", log.insert(&rows, form))
 }
 
-fn of_load(relations: &Scoped, log: &Log<'_>, form: Form) -> String {
-    let Relations { local, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+fn of_load(run: &RunContext<'_>, log: &Log<'_>, form: Form) -> String {
+    let relations = run.relations;
+    let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let run_id = log.run_id;
     let (key, order) = (
         relations.key_json("l"),
@@ -232,13 +216,13 @@ from (select l.* from {local} l where {local_filter} order by {order} offset $1 
 }
 
 /// The columns that are not part of the key.
-fn others(relations: &Scoped) -> impl Iterator<Item = &Column> {
+fn others(relations: &Relations) -> impl Iterator<Item = &Column> {
     let is_field = |column: &&Column| !relations.key.contains(&column.name);
     relations.columns.iter().filter(is_field)
 }
 
 /// SQL condition: whether the staged and the local value of a column are the same, as the plan compares them.
-fn is_same(relations: &Scoped, column: &Column) -> String {
+fn is_same(relations: &Relations, column: &Column) -> String {
     let [before, after] = ["l", "s"].map(|row| relations.column(row, &column.name));
     match column.base_type.as_str() {
         _ if !column.is_builtin => {}
@@ -292,7 +276,7 @@ const SHORT: &[&str] = &[
 
 /// SQL: the fields of a row that the plan changes, as one JSON object. The booleans `d1`, `d2` and so on of `o` tell
 /// which fields these are.
-fn changed(relations: &Scoped, row: &str, form: Form) -> String {
+fn changed(relations: &Relations, row: &str, form: Form) -> String {
     let each = others(relations).zip(1..).map(|(column, n)| {
         let (name, value) = (quote::literal(&column.name), value(relations, row, column, form));
         format!(
@@ -305,7 +289,7 @@ fn changed(relations: &Scoped, row: &str, form: Form) -> String {
 
 /// SQL: the fields of a row that are not NULL, as one JSON object. If no value is too long, the row is converted as
 /// a whole, which takes a third of the time.
-fn fields(relations: &Scoped, row: &str, form: Form) -> String {
+fn fields(relations: &Relations, row: &str, form: Form) -> String {
     let each: Vec<String> = others(relations)
         .map(|column| {
             let value = value(relations, row, column, form);
@@ -347,7 +331,7 @@ fn fields(relations: &Scoped, row: &str, form: Form) -> String {
 }
 
 /// SQL: one value as it is recorded.
-fn value(relations: &Scoped, row: &str, column: &Column, form: Form) -> String {
+fn value(relations: &Relations, row: &str, column: &Column, form: Form) -> String {
     let value = relations.column(row, &column.name);
     if matches!(form, Form::Json) && SHORT.contains(&column.base_type.as_str()) {
         return format!("pg_catalog.to_jsonb({value})");

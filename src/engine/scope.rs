@@ -3,8 +3,6 @@
 //! [`Relations`] are the same for all tenants of a table. A [`Scope`] adds the tenant: it is cheap to make, and asks no
 //! database.
 
-use std::ops::Deref;
-
 use crate::db::catalog::Column;
 use crate::db::{Remote, Tx, quote};
 use crate::model::TenantId;
@@ -65,20 +63,5 @@ pub(crate) async fn try_tenant(
             wanted: wanted.clone(),
         }),
         result => Ok(result?),
-    }
-}
-
-/// The relations of a sync together with its scope.
-#[derive(Clone, Debug)]
-pub(in crate::engine) struct Scoped {
-    pub(in crate::engine) relations: Relations,
-    pub(in crate::engine) scope: Scope,
-}
-
-impl Deref for Scoped {
-    type Target = Relations;
-
-    fn deref(&self) -> &Relations {
-        &self.relations
     }
 }

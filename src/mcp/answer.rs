@@ -1,5 +1,6 @@
 //! Builds the results of tools: structured content with the same JSON as text, or an error as text only.
 
+use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde::Serialize;
 
@@ -42,6 +43,11 @@ pub(super) fn failure(failure: &Failure, run_id: Option<RunId>) -> CallToolResul
         "{message}{run} Remedy: {} [{code}]",
         sentence(remedy)
     ))
+}
+
+/// Returns the protocol error for a request, other than a tool call, that names a tenant or run which is not there.
+pub(super) fn refused(failure: &Failure) -> ErrorData {
+    ErrorData::invalid_params(format!("{} {}", failure.message, failure.remedy), None)
 }
 
 /// Returns an error that says what is wrong with the call.

@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::model::{HeldBack, RunId};
 use crate::printable;
 
-use super::caller_token;
+use super::caller::{Target, caller_token};
 
 /// The name of the form's field, and of the question in the result.
 const GO_ON: &str = "deactivate";
@@ -81,17 +81,42 @@ pub(super) enum Answer {
 /// then remove the question from the screen before they show how the call ended.
 const TAKEN_BACK_BEFORE: Duration = Duration::from_millis(300);
 
+/// A question to the user: whether the sync may make the deactivations that a run held back.
+#[derive(Debug)]
+pub(super) struct Question(ElicitRequestParams);
+
+impl Question {
+    /// Words the question. Where the process keeps several mirrors, it names the tenant.
+    pub(super) async fn new(held: &HeldBack, target: &Target) -> Self {
+        let tenant = target.named().await;
+        let tenant = tenant.map_or_else(String::new, |named| format!("Tenant {named}: "));
+        let text = format!("{tenant}{} Go on?", held.in_words(CENTRAL));
+        let field = BooleanSchema::new()
+            .title(format!("Deactivate {} meters", held.deactivated))
+            .description("They keep their rows and readings, and become active again when the central database has them active.")
+            .with_default(false);
+        let schema = ElicitationSchema::builder()
+            .required_bool_property(GO_ON, |_empty| field)
+            .build_unchecked();
+        Self(ElicitRequestParams::FormElicitationParams {
+            meta: None,
+            message: printable::lines(&text),
+            requested_schema: schema,
+        })
+    }
+}
+
 /// Asks the user and waits for the answer until `end`, while the call is open. Clients give up a call after a minute.
 pub(super) async fn ask(
     context: &RequestContext<RoleServer>,
-    held: &HeldBack,
+    Question(question): Question,
     end: Instant,
 ) -> Answer {
     let left = end.saturating_duration_since(Instant::now());
     let left = left.saturating_sub(TAKEN_BACK_BEFORE);
     let asked = context
         .peer
-        .create_elicitation_with_timeout(question(held), Some(left));
+        .create_elicitation_with_timeout(question, Some(left));
     let answered = tokio::select! {
         answered = asked => answered,
         // The client has cancelled the call and expects no answer.
@@ -116,22 +141,6 @@ fn read(result: &ElicitResult) -> Answer {
         ElicitationAction::Accept if is_checked => Answer::Yes,
         ElicitationAction::Accept | ElicitationAction::Decline => Answer::No,
         ElicitationAction::Cancel | _ => Answer::Nothing,
-    }
-}
-
-fn question(held: &HeldBack) -> ElicitRequestParams {
-    let message = printable::lines(&format!("{} Go on?", held.in_words(CENTRAL)));
-    let field = BooleanSchema::new()
-        .title(format!("Deactivate {} meters", held.deactivated))
-        .description("They keep their rows and readings, and become active again when the central database has them active.")
-        .with_default(false);
-    let schema = ElicitationSchema::builder()
-        .required_bool_property(GO_ON, |_empty| field)
-        .build_unchecked();
-    ElicitRequestParams::FormElicitationParams {
-        meta: None,
-        message,
-        requested_schema: schema,
     }
 }
 
@@ -186,7 +195,8 @@ impl Approvals {
     /// Returns the question about what a run held back, as the result of the call.
     pub(super) fn question(
         &self,
-        (run, held): (RunId, &HeldBack),
+        run: RunId,
+        Question(question): Question,
         context: &RequestContext<RoleServer>,
         call: &CallToolRequestParams,
     ) -> Result<InputRequiredResult, ErrorData> {
@@ -198,7 +208,7 @@ impl Approvals {
         let options = SealOptions::new().associated_data(&bound).ttl(PATIENCE);
         let state = self.codec.seal_json_with(&asked, &options);
         let state = state.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
-        let request = InputRequest::Elicitation(ElicitRequest::new(question(held)));
+        let request = InputRequest::Elicitation(ElicitRequest::new(question));
         let requests = BTreeMap::from([(GO_ON.to_owned(), request)]);
         Ok(InputRequiredResult::new(Some(requests), Some(state)))
     }

@@ -1,37 +1,83 @@
-//! Completes run ids and meter keys while a person types the address of a resource.
+//! Completes tenants' ids, run ids and meter keys while a person types the address of a resource or the argument of a
+//! prompt.
 
 use rmcp::ErrorData;
 use rmcp::model::{CompleteRequestParams, CompleteResult, CompletionInfo, Reference};
 
-use crate::mirrors::Mirror;
 use crate::mirrors::state::status::StatusQuery;
+use crate::mirrors::state::tenant_list::TenantsQuery;
+use crate::mirrors::{Mirror, Mirrors};
 
-use super::resources::{METER_TEMPLATE, RUN_TEMPLATE};
+use super::caller::Caller;
+use super::resources::{
+    METER_TEMPLATE, RUN_TEMPLATE, TENANT_METER_TEMPLATE, TENANT_RUN_TEMPLATE,
+    TENANT_STATUS_TEMPLATE,
+};
 
 /// The most values that the protocol allows in one answer.
-const OFFERED: i64 = 100;
+const OFFERED: usize = 100;
+const TENANT_ID: &str = "tenant_id";
 
 /// Returns the values that begin with what was typed. If nothing matches or the database cannot be asked, it returns
 /// no values instead of an error, because a person is typing.
 pub(super) async fn complete(
-    mirror: &Mirror,
+    mirrors: &Mirrors,
     request: &CompleteRequestParams,
+    caller: &Caller,
 ) -> Result<CompleteResult, ErrorData> {
     let typed = request.argument.value.as_str();
+    let argument = request.argument.name.as_str();
     let template = match &request.r#ref {
-        Reference::Resource(template) => template.uri.as_str(),
-        Reference::Prompt(_) | _ => "",
+        Reference::Resource(template) => Some(template.uri.as_str()),
+        Reference::Prompt(_) => None,
+        _ => Some(""),
     };
-    let values = match (template, request.argument.name.as_str()) {
-        (RUN_TEMPLATE, "run_id") => run_ids(mirror, typed).await,
-        (METER_TEMPLATE, "key") if !typed.contains('\0') => {
-            mirror.meter_keys(typed, OFFERED).await.unwrap_or_default()
+    let values = match (template, argument) {
+        (
+            None | Some(TENANT_STATUS_TEMPLATE | TENANT_RUN_TEMPLATE | TENANT_METER_TEMPLATE),
+            TENANT_ID,
+        ) => tenant_ids(mirrors, typed, caller).await,
+        (Some(RUN_TEMPLATE | TENANT_RUN_TEMPLATE), "run_id")
+        | (Some(METER_TEMPLATE | TENANT_METER_TEMPLATE), "key") => {
+            let given = request.context.as_ref();
+            let given = given.and_then(|context| context.get_argument(TENANT_ID));
+            match caller.find(mirrors, given.map(String::as_str)).await {
+                Ok(target) if argument == "run_id" => run_ids(&target.mirror, typed).await,
+                Ok(target) => keys(&target.mirror, typed).await,
+                Err(_no_such_tenant) => Vec::new(),
+            }
         }
         _ => Vec::new(),
     };
     let info = CompletionInfo::with_all_values(values);
     let info = info.map_err(|error| ErrorData::internal_error(error, None))?;
     Ok(CompleteResult::new(info))
+}
+
+/// Returns the ids of the tenants whose id or name begins with `typed`, in any case; the ones whose meters are worst off
+/// first.
+async fn tenant_ids(mirrors: &Mirrors, typed: &str, caller: &Caller) -> Vec<String> {
+    let query = caller.limit(TenantsQuery {
+        limit: u32::MAX, // what contains the text without beginning with it is left out below
+        search: Some(typed.to_owned()),
+        ..TenantsQuery::default()
+    });
+    let tenants = mirrors.overview(&query).await.tenants;
+    let typed = typed.to_lowercase();
+    let begins = |text: &str| text.to_lowercase().starts_with(&typed);
+    let all = tenants.into_iter().flat_map(|tenants| tenants.list);
+    let found = all
+        .filter(|tenant| begins(&tenant.tenant_id) || tenant.name.as_deref().is_some_and(begins));
+    found.map(|tenant| tenant.tenant_id).take(OFFERED).collect()
+}
+
+/// Returns the keys of the meters that begin with `typed`.
+async fn keys(mirror: &Mirror, typed: &str) -> Vec<String> {
+    if typed.contains('\0') {
+        return Vec::new();
+    }
+    let keys = mirror.meter_keys(typed, OFFERED as i64).await;
+    keys.unwrap_or_default()
 }
 
 /// Returns the ids of the latest runs that begin with `typed`, newest first.

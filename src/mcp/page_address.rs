@@ -3,6 +3,7 @@
 use axum::http::HeaderName;
 use axum::http::header::HOST;
 use axum::http::request::Parts;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rmcp::RoleServer;
 use rmcp::service::RequestContext;
 
@@ -11,6 +12,13 @@ use crate::model::RunId;
 
 /// The header in which a TLS proxy names the scheme of the original request.
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What is escaped in one segment of a path: all but the unreserved characters (RFC 3986, section 2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// The address of the web page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +57,17 @@ impl PageAddress {
         }
     }
 
+    /// Returns the address of a tenant's part of the page; `None` for the page of the only mirror.
+    pub(super) fn of_tenant(&self, tenant: Option<&str>) -> Self {
+        let part = tenant.map_or_else(String::new, |id| {
+            format!("/tenants/{}", utf8_percent_encode(id, SEGMENT))
+        });
+        Self {
+            base: format!("{}{part}", self.base),
+            is_served: self.is_served,
+        }
+    }
+
     /// Says that a person decides about a run that the brake refused, and at which address.
     pub(super) fn decides(&self, run: RunId) -> String {
         let place = match self.is_served {
@@ -76,7 +95,11 @@ mod tests {
                 .with(Setting::Listen, listen)
                 .with(Setting::Tokens, "trigger:0123456789abcdef");
             let config = Config::load_from(&settings, &Environment::default()).expect(listen);
-            assert_eq!(PageAddress::configured(&config).base, base, "{listen}");
+            let page = PageAddress::configured(&config);
+            assert_eq!(page.base, base, "{listen}");
+            assert_eq!(page.of_tenant(None), page, "{listen}");
+            let of_one = page.of_tenant(Some("a/b")).base;
+            assert_eq!(of_one, format!("{base}/tenants/a%2Fb"), "{listen}");
         }
     }
 }

@@ -7,11 +7,19 @@ use rmcp::model::{
 
 use serde_json::{Value, json};
 
-use super::{status, trigger};
-use crate::arguments::{nearest, one_line, shorten};
+use super::caller::Caller;
+use super::{TENANT_ID_CHARS, answer, status, trigger};
+use crate::arguments::{Arguments, BadArgument, nearest, one_line, shorten};
+use crate::error::ErrorCode;
+use crate::mirrors::Mirrors;
 
+const TENANT_ID: &str = "tenant_id";
 const SINCE: &str = "since";
 const SINCE_CHARS: usize = 100;
+
+/// Added to the text of a prompt that names no tenant, where the process keeps several mirrors.
+const SEVERAL: &str = " Several tenants are kept in sync here: without `tenant_id` meter_sync_status lists them, the \
+    worst first. Ask about one with `tenant_id`, and ask me which one I mean if it matters.";
 
 /// One prompt.
 struct Question {
@@ -100,12 +108,14 @@ fn preview(_: &str) -> String {
     )
 }
 
-/// Returns the prompts that this caller's tools can answer.
-pub(super) fn list(may_trigger: bool) -> Vec<Prompt> {
+/// Returns the prompts that this caller's tools can answer. They take a tenant where the process keeps several mirrors.
+pub(super) fn list(may_trigger: bool, takes_tenant: bool) -> Vec<Prompt> {
     let listed = QUESTIONS
         .iter()
         .filter(|question| may_trigger || !question.takes_trigger);
-    listed.map(Question::prompt).collect()
+    listed
+        .map(|question| question.prompt(takes_tenant))
+        .collect()
 }
 
 /// Returns all prompts in the format of the bundle manifest.
@@ -123,20 +133,30 @@ pub(super) fn for_manifest() -> Vec<Value> {
 }
 
 impl Question {
-    fn prompt(&self) -> Prompt {
+    fn prompt(&self, takes_tenant: bool) -> Prompt {
+        let tenant = PromptArgument::new(TENANT_ID)
+            .with_title("Tenant id")
+            .with_description("The tenant to ask about, by its id; all of them when left out.")
+            .with_required(false);
         let since = PromptArgument::new(SINCE)
             .with_title("Since")
             .with_description("A day or time, such as 2026-01-31, yesterday or last Monday.")
             .with_required(true);
-        let arguments = self.has_date.then(|| vec![since]);
+        let since = self.has_date.then_some(since);
+        let tenant = takes_tenant.then_some(tenant);
+        let arguments: Vec<_> = since.into_iter().chain(tenant).collect();
+        let arguments = (!arguments.is_empty()).then_some(arguments);
         Prompt::new(self.name, Some(self.description), arguments).with_title(self.title)
     }
 }
 
-/// Returns the text of one prompt. An error if there is no such prompt, or if it needs `since` and did not get it.
-pub(super) fn get(
+/// Returns the text of one prompt. An error if there is no such prompt, if it needs `since` and did not get it, or if the
+/// caller may see no such tenant.
+pub(super) async fn get(
+    mirrors: &Mirrors,
     request: &GetPromptRequestParams,
     may_trigger: bool,
+    caller: &Caller,
 ) -> Result<GetPromptResult, ErrorData> {
     let known = QUESTIONS
         .iter()
@@ -153,9 +173,30 @@ pub(super) fn get(
         true => since(request)?,
         false => String::new(),
     };
-    let text = (question.words)(&since);
+    let mut text = (question.words)(&since);
+    if let Some(tenant) = tenant(request)? {
+        match caller.find(mirrors, Some(&tenant)).await {
+            Err(failure) if failure.code == ErrorCode::TenantUnknown => {
+                return Err(answer::refused(&failure));
+            }
+            // Whatever else failed, the tools will say so.
+            Ok(_) | Err(_) => {
+                text.push_str(&format!(
+                    " Ask about one tenant alone: give `{TENANT_ID}` {tenant} in each call."
+                ));
+            }
+        }
+    } else if mirrors.only().is_none() {
+        text.push_str(SEVERAL);
+    }
     let message = PromptMessage::new_text(Role::User, text);
     Ok(GetPromptResult::new(vec![message]).with_description(question.description))
+}
+
+fn tenant(request: &GetPromptRequestParams) -> Result<Option<String>, ErrorData> {
+    Arguments::new(request.arguments.clone())
+        .id(TENANT_ID, TENANT_ID_CHARS)
+        .map_err(|BadArgument(message)| ErrorData::invalid_params(message, None))
 }
 
 fn since(request: &GetPromptRequestParams) -> Result<String, ErrorData> {

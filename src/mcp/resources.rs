@@ -1,57 +1,89 @@
 //! The MCP resources: the status, each run and each meter as JSON, and the card.
 
+use percent_encoding::percent_decode_str;
 use rmcp::ErrorData;
 use rmcp::model::{ReadResourceResult, Resource, ResourceContents, ResourceTemplate};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::error::Failure;
-use crate::mirrors::Mirror;
+use crate::error::{ErrorCode, Failure};
 use crate::mirrors::history::meters::KeyText;
 use crate::mirrors::state::status::{RunRecord, StatusQuery};
+use crate::mirrors::state::tenant_list::TenantsQuery;
+use crate::mirrors::{Mirror, Mirrors};
 use crate::model::{Change, Rejection, RunId};
 
-use super::page_address::PageAddress;
-use super::{app, status};
+use super::caller::{Caller, Target};
+use super::{app, overview, status};
 use crate::arguments::shorten;
 
+/// The address of the status: of the only mirror, or of all.
 const STATUS: &str = "meter-sync://status";
-const RUNS: &str = "meter-sync://runs/";
-const METERS: &str = "meter-sync://meters/";
+const SCHEME: &str = "meter-sync://";
+/// What follows the scheme in the address of a tenant's resource.
+const TENANTS: &str = "tenants/";
 /// The address template of a run.
 pub(super) const RUN_TEMPLATE: &str = "meter-sync://runs/{run_id}";
 /// The address template of a meter. If the key has several columns, their values are separated by commas.
 pub(super) const METER_TEMPLATE: &str = "meter-sync://meters/{key}";
+/// The address templates of the same for one tenant of several.
+pub(super) const TENANT_STATUS_TEMPLATE: &str = "meter-sync://tenants/{tenant_id}/status";
+pub(super) const TENANT_RUN_TEMPLATE: &str = "meter-sync://tenants/{tenant_id}/runs/{run_id}";
+pub(super) const TENANT_METER_TEMPLATE: &str = "meter-sync://tenants/{tenant_id}/meters/{key}";
 const JSON: &str = "application/json";
 /// The longest address in bytes. The percent-encoded key of any meter is shorter.
 const LONGEST: usize = 2048;
 /// How many changes and rejected rows of a run are listed at most.
 const CHANGES: u32 = 200;
 
-/// The resource that an address names.
+/// An address, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Address {
+pub(super) struct Address {
+    /// The tenant that it names; `None` for the only mirror, or for all.
+    pub(super) tenant: Option<String>,
+    pub(super) subject: Subject,
+}
+
+/// What an address names of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
     Status,
     Run(RunId),
     Meter(KeyText),
 }
 
 impl Address {
-    /// Parses an address; `None` if it names neither the status nor a run nor a meter.
+    /// Parses an address; `None` if it names neither a status nor a run nor a meter.
     pub(super) fn parse(uri: &str) -> Option<Self> {
         if uri.len() > LONGEST {
             return None;
         }
-        if uri == STATUS {
-            return Some(Self::Status);
-        }
-        if let Some(id) = uri.strip_prefix(RUNS) {
-            return id.parse().ok().map(Self::Run);
-        }
-        uri.strip_prefix(METERS)
-            .and_then(KeyText::parse)
-            .map(Self::Meter)
+        let path = uri.strip_prefix(SCHEME)?;
+        let (tenant, path) = match path.strip_prefix(TENANTS) {
+            Some(of_tenant) => {
+                let (tenant, path) = of_tenant.split_once('/')?;
+                (Some(decoded(tenant)?), path)
+            }
+            None => (None, path),
+        };
+        let subject = match path.split_once('/') {
+            None if path == "status" => Some(Subject::Status),
+            Some(("runs", id)) => id.parse().ok().map(Subject::Run),
+            Some(("meters", key)) => KeyText::parse(key).map(Subject::Meter),
+            Some(_) | None => None,
+        };
+        Some(Self {
+            tenant,
+            subject: subject?,
+        })
     }
+}
+
+/// A tenant's id out of an address; `None` if it is no text of one line.
+fn decoded(id: &str) -> Option<String> {
+    let id = percent_decode_str(id).decode_utf8().ok()?.into_owned();
+    let is_id = !id.trim().is_empty() && !id.contains(char::is_control);
+    is_id.then_some(id)
 }
 
 /// Returns the resources that have a fixed address: the status and the card.
@@ -67,21 +99,44 @@ pub(super) fn list() -> Vec<Resource> {
     ]
 }
 
-/// Returns the address templates of runs and meters.
-pub(super) fn templates() -> Vec<ResourceTemplate> {
+/// Returns the address templates: of runs and meters where the process keeps one mirror, else of each tenant's status,
+/// runs and meters.
+pub(super) fn templates(is_one: bool) -> Vec<ResourceTemplate> {
+    let template = |uri: &str, name, title, description| {
+        ResourceTemplate::new(uri, name)
+            .with_title(title)
+            .with_description(description)
+            .with_mime_type(JSON)
+    };
+    let run = |uri| {
+        template(
+            uri,
+            "run",
+            "A sync run",
+            "One run of the log: counts, error and remedy, its changes with old and new fields, and the rows it rejected.",
+        )
+    };
+    let meter = |uri| {
+        template(
+            uri,
+            "meter",
+            "A meter and its history",
+            "One meter by its key: its local row, and what each run changed of it and when. The values of a key of several columns are separated by commas.",
+        )
+    };
+    if is_one {
+        return vec![run(RUN_TEMPLATE), meter(METER_TEMPLATE)];
+    }
+    let status = template(
+        TENANT_STATUS_TEMPLATE,
+        "tenant",
+        "The status of one tenant",
+        "Whether one tenant's local meters can be relied on, its last runs and the next, as meter_sync_status answers it with `tenant_id`.",
+    );
     vec![
-        ResourceTemplate::new(RUN_TEMPLATE, "run")
-            .with_title("A sync run")
-            .with_description(
-                "One run of the log: counts, error and remedy, its changes with old and new fields, and the rows it rejected.",
-            )
-            .with_mime_type(JSON),
-        ResourceTemplate::new(METER_TEMPLATE, "meter")
-            .with_title("A meter and its history")
-            .with_description(
-                "One meter by its key: its local row, and what each run changed of it and when. The values of a key of several columns are separated by commas.",
-            )
-            .with_mime_type(JSON),
+        status,
+        run(TENANT_RUN_TEMPLATE),
+        meter(TENANT_METER_TEMPLATE),
     ]
 }
 
@@ -97,41 +152,59 @@ struct Run {
 
 /// Reads the resource at an address. An error if there is none, or if it cannot be read.
 pub(super) async fn read(
-    mirror: &Mirror,
+    mirrors: &Mirrors,
     uri: &str,
-    page: &PageAddress,
+    caller: &Caller,
 ) -> Result<ReadResourceResult, ErrorData> {
     if uri == app::URI {
         return Ok(app::read());
     }
-    let json = match Address::parse(uri) {
-        Some(Address::Status) => {
-            let status = status::plain(mirror, page).await;
-            text(&status.map_err(|failure| unreadable(&failure))?)
-        }
-        Some(Address::Run(id)) => text(&run(mirror, id, uri).await?),
-        Some(Address::Meter(key)) => {
-            let meter = mirror
-                .meter(&key)
-                .await
-                .map_err(|failure| unreadable(&failure))?;
-            text(&meter.ok_or_else(|| not_found(uri))?)
-        }
-        None => return Err(not_found(uri)),
+    let Some(Address { tenant, subject }) = Address::parse(uri) else {
+        return Err(not_found(uri, mirrors));
+    };
+    let is_of_all = tenant.is_none() && mirrors.only().is_none();
+    let json = if is_of_all && subject == Subject::Status {
+        text(&overview::read(mirrors, caller, TenantsQuery::default()).await)
+    } else {
+        let target = caller.find(mirrors, tenant.as_deref()).await;
+        let target = target.map_err(|failure| unreadable(&failure))?;
+        let found = read_of(&target, subject).await;
+        found?.ok_or_else(|| not_found(uri, mirrors))
     };
     let contents = ResourceContents::text(json?, uri).with_mime_type(JSON);
     Ok(ReadResourceResult::new(vec![contents]))
 }
 
-async fn run(mirror: &Mirror, id: RunId, uri: &str) -> Result<Run, ErrorData> {
+/// Reads a resource of one mirror as JSON; `None` if there is no such run or meter.
+async fn read_of(target: &Target, subject: Subject) -> Result<Option<String>, ErrorData> {
+    let json = match subject {
+        Subject::Status => {
+            let status = status::plain(target).await;
+            Some(text(&status.map_err(|failure| unreadable(&failure))?)?)
+        }
+        Subject::Run(id) => {
+            let run = run(&target.mirror, id).await?;
+            run.as_ref().map(text).transpose()?
+        }
+        Subject::Meter(key) => {
+            let meter = target.mirror.meter(&key).await;
+            let meter = meter.map_err(|failure| unreadable(&failure))?;
+            meter.as_ref().map(text).transpose()?
+        }
+    };
+    Ok(json)
+}
+
+async fn run(mirror: &Mirror, id: RunId) -> Result<Option<Run>, ErrorData> {
     let query = StatusQuery {
         run_id: Some(id),
         include_changes: true,
         changes_limit: CHANGES,
         ..StatusQuery::default()
     };
-    let status = mirror.status(&query).await;
-    let status = status.map_err(|_no_such_run| not_found(uri))?;
+    let Ok(status) = mirror.status(&query).await else {
+        return Ok(None); // the log has no such run
+    };
     let run = status.history.into_iter().find(|run| run.run_id == id);
     let Some(run) = run else {
         // While the local database is down, only the last run of this process is known.
@@ -139,34 +212,45 @@ async fn run(mirror: &Mirror, id: RunId, uri: &str) -> Result<Run, ErrorData> {
     };
     let changes = status.changes.unwrap_or_default();
     let total = run.counts.changes_to_list(changes.len());
-    Ok(Run {
+    Ok(Some(Run {
         changes_total: total,
         truncated: i64::try_from(changes.len()).is_ok_and(|listed| listed < total),
         run,
         changes,
         rejected: status.rejected.unwrap_or_default(),
-    })
+    }))
 }
 
 fn text(value: &impl Serialize) -> Result<String, ErrorData> {
     serde_json::to_string(value).map_err(|error| ErrorData::internal_error(error.to_string(), None))
 }
 
-fn not_found(uri: &str) -> ErrorData {
+fn not_found(uri: &str, mirrors: &Mirrors) -> ErrorData {
+    let templates = match mirrors.only() {
+        Some(_) => format!("{RUN_TEMPLATE} and {METER_TEMPLATE}"),
+        None => {
+            format!("{TENANT_STATUS_TEMPLATE}, {TENANT_RUN_TEMPLATE} and {TENANT_METER_TEMPLATE}")
+        }
+    };
     let message = format!(
-        "There is nothing at `{}`. Addresses are {STATUS}, {RUN_TEMPLATE} and {METER_TEMPLATE}.",
+        "There is nothing at `{}`. Addresses are {STATUS}, {templates}.",
         shorten(uri)
     );
     ErrorData::resource_not_found(message, Some(serde_json::json!({"uri": shorten(uri)})))
 }
 
-fn unreadable(failure: &Failure) -> ErrorData {
+/// The error for a resource that cannot be read, or whose address does not say of which tenant it is.
+pub(super) fn unreadable(failure: &Failure) -> ErrorData {
     let Failure {
         code,
         message,
         remedy,
     } = failure;
-    ErrorData::internal_error(format!("{message} Remedy: {remedy} [{code}]"), None)
+    let text = format!("{message} Remedy: {remedy} [{code}]");
+    match [ErrorCode::TenantRequired, ErrorCode::TenantUnknown].contains(code) {
+        true => ErrorData::resource_not_found(text, None),
+        false => ErrorData::internal_error(text, None),
+    }
 }
 
 #[cfg(test)]
@@ -175,17 +259,55 @@ mod tests {
 
     fn meter(key: &[&str]) -> Option<Address> {
         let values = key.iter().map(|&part| part.to_owned()).collect();
-        Some(Address::Meter(KeyText::Ordered(values)))
+        of_only(Subject::Meter(KeyText::Ordered(values)))
+    }
+
+    fn of_only(subject: Subject) -> Option<Address> {
+        Some(Address {
+            tenant: None,
+            subject,
+        })
+    }
+
+    #[test]
+    fn an_address_may_name_a_tenant() {
+        let of = |tenant: &str, subject| {
+            Some(Address {
+                tenant: Some(tenant.to_owned()),
+                subject,
+            })
+        };
+        let run: RunId = "0190c2f1-7a00-7000-8000-000000000001"
+            .parse()
+            .expect("an id");
+        let key = KeyText::Ordered(vec!["4".to_owned(), "A".to_owned()]);
+        for (path, address) in [
+            ("7/status", of("7", Subject::Status)),
+            ("a%2Fb%20c/status", of("a/b c", Subject::Status)),
+            (&format!("7/runs/{run}"), of("7", Subject::Run(run))),
+            ("7/meters/4,A", of("7", Subject::Meter(key))),
+            ("7", None),
+            ("7/", None),
+            ("/status", None),
+            ("%20/status", None),
+            ("7%0A/status", None),
+            ("%ff/status", None),
+            ("7/tenants/8/status", None),
+            ("7/status/", None),
+        ] {
+            let uri = format!("meter-sync://tenants/{path}");
+            assert_eq!(Address::parse(&uri), address, "{uri}");
+        }
     }
 
     #[test]
     fn an_address_is_read_as_it_was_written() {
         let id = "0190c2f1-7a00-7000-8000-000000000001";
         for (uri, address) in [
-            ("meter-sync://status", Some(Address::Status)),
+            ("meter-sync://status", of_only(Subject::Status)),
             (
                 "meter-sync://runs/0190c2f1-7a00-7000-8000-000000000001",
-                id.parse().ok().map(Address::Run),
+                of_only(Subject::Run(id.parse().expect("an id"))),
             ),
             ("meter-sync://meters/42", meter(&["42"])),
             ("meter-sync://meters/a%2Fb%2Cc", meter(&["a/b,c"])),

@@ -70,6 +70,36 @@ pub(super) fn status(mut status: Status, bytes: usize) -> Status {
     status
 }
 
+/// Shortens the status of many mirrors to at most `bytes`: cuts long names and errors, then drops tenants from the end of the
+/// page, so that the next page begins with the first of them.
+pub(super) fn overview(mut status: Status, bytes: usize) -> Status {
+    let mut cut = Shortener::of(&status, bytes);
+    if cut.excess == 0 {
+        return status;
+    }
+    let tenants = status.tenants.iter_mut();
+    for tenant in tenants.flat_map(|tenants| &mut tenants.list) {
+        let error = tenant.last_run.as_mut();
+        let error = error.and_then(|run| run.error_message.as_mut());
+        for text in tenant.name.as_mut().into_iter().chain(error) {
+            cut.text(text);
+        }
+    }
+    let mut cut = cut.again(&status, bytes);
+    if let Some(tenants) = &mut status.tenants {
+        let ids: Vec<String> = tenants
+            .list
+            .iter()
+            .map(|tenant| tenant.tenant_id.clone())
+            .collect();
+        cut.list("tenants of this page", &mut tenants.list);
+        let next = ids.into_iter().nth(tenants.list.len());
+        status.next_before = next.or(status.next_before);
+    }
+    status.left_out = cut.in_words("ask for the rest with `next_before` as `before`");
+    status
+}
+
 /// Shortens the report of a run to at most `bytes`: cuts long values, then drops changes from the end.
 pub(super) fn report(mut report: RunReport, bytes: usize) -> RunReport {
     let mut cut = Shortener::of(&report, bytes);

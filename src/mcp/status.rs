@@ -6,14 +6,19 @@ use chrono::{DateTime, Utc};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::json;
 
+use super::caller::{Caller, Target};
 use super::page_address::PageAddress;
-use super::{CallToolResult, Schema, answer, app, literal, schema, shorten, since_argument};
+use super::{
+    CallToolResult, Schema, TENANT_ID_CHARS, answer, app, literal, overview, schema, shorten,
+    since_argument,
+};
 use crate::arguments::{Arguments, BadArgument, shorten};
 use crate::error::Failure;
-use crate::mirrors::Mirror;
+use crate::mirrors::Mirrors;
 use crate::mirrors::history::cursor::ChangeCursor;
 use crate::mirrors::history::questions::Question;
 use crate::mirrors::state::status::{Status, StatusQuery};
+use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::model::{NoRunId, RunId};
 use crate::printable;
 
@@ -25,9 +30,10 @@ const DESCRIPTION: &str = "Says whether this site's local copy of its meters can
     it was last synced from the central database, what failed and what to do about it. One call \
     answers why or since when a meter is inactive (`meter`), what changed since a time (`since`), and \
     what one run changed (`include_changes`, with a `run_id` from `history`). Use it before and after \
-    meter_sync_trigger, to follow a running sync, and first of all when anything seems wrong: it \
-    answers with both databases down. Do not use it to start a sync or to read what meters measure. \
-    It changes nothing, asks only the local database, and costs milliseconds. Act on `next_step`; `health` other than `ok` is explained in `summary`.";
+    meter_sync_trigger, to follow a running sync, and first when anything seems wrong: it answers \
+    with both databases down. Do not use it to start a sync or to read what meters measure. It \
+    changes nothing and costs milliseconds. Act on `next_step`; `health` other than `ok` is \
+    explained in `summary`.";
 
 const HISTORY: RangeInclusive<u32> = 0..=50;
 const CHANGES_LIMIT: RangeInclusive<u32> = 1..=200;
@@ -36,8 +42,8 @@ const RUN_ID_CHARS: usize = 64;
 /// Longer than any key or name that a person types.
 const METER_CHARS: usize = 200;
 const TIME_CHARS: usize = 40;
-/// Longer than a run's id with the number of a change.
-const BEFORE_CHARS: usize = 64;
+/// As long as a tenant's id, and longer than a run's id with the number of a change.
+const BEFORE_CHARS: usize = TENANT_ID_CHARS;
 
 /// Returns the complete schema of the tool's results.
 pub(super) fn output() -> Schema {
@@ -59,17 +65,67 @@ pub(super) fn tool(output: Schema) -> Tool {
         )
 }
 
+/// The parsed arguments of a call.
+#[derive(Debug)]
+struct Call {
+    tenant: Option<String>,
+    /// What is asked about one tenant. Its `before` is not set yet.
+    question: Question,
+    /// The end of the previous page: of the list of tenants, or of what is asked about one of them.
+    before: Option<String>,
+}
+
+impl Call {
+    /// Whether the call names neither a tenant nor anything that only one tenant has.
+    fn is_about_all(&self) -> bool {
+        let Question {
+            status,
+            meter,
+            since,
+            before: _,
+        } = &self.question;
+        let is_about_one = self.tenant.is_some() || meter.is_some() || since.is_some();
+        !is_about_one && status.run_id.is_none() && !status.include_changes
+    }
+
+    fn question(self) -> Result<Question, BadArgument> {
+        Ok(Question {
+            before: self.before.as_deref().map(place).transpose()?,
+            ..self.question
+        })
+    }
+}
+
 /// Answers one call.
 pub(super) async fn call(
-    mirror: &Mirror,
+    mirrors: &Mirrors,
     arguments: Option<JsonObject>,
-    page: &PageAddress,
+    caller: &Caller,
 ) -> CallToolResult {
-    let asked = match read(arguments, mirror.now()) {
-        Ok(asked) => asked,
+    let mut call = match read(arguments, mirrors.now()) {
+        Ok(call) => call,
         Err(error) => return answer::bad_argument(&error),
     };
-    match mirror.answer(&asked).await {
+    if mirrors.only().is_none() && call.is_about_all() {
+        let query = TenantsQuery {
+            limit: call.question.status.changes_limit,
+            before: call.before,
+            ..TenantsQuery::default()
+        };
+        return answer::structured(&overview::read(mirrors, caller, query).await);
+    }
+    let target = match caller.find(mirrors, call.tenant.take().as_deref()).await {
+        Ok(target) => target,
+        Err(failure) => return answer::failure(&failure, None),
+    };
+    match call.question() {
+        Ok(question) => tell(&target, &question).await,
+        Err(error) => answer::bad_argument(&error),
+    }
+}
+
+async fn tell(Target { mirror, page, .. }: &Target, asked: &Question) -> CallToolResult {
+    match mirror.answer(asked).await {
         Ok(status) => answer::structured(&told(status, &asked.status, page)),
         // the status itself never fails, so the call has named a run that is not in the log
         Err(no_such_run) => answer::bad_argument(&BadArgument(format!(
@@ -79,8 +135,8 @@ pub(super) async fn call(
     }
 }
 
-/// Returns the answer to a call without arguments.
-pub(super) async fn plain(mirror: &Mirror, page: &PageAddress) -> Result<Status, Failure> {
+/// Returns the answer to a call that asks nothing but the status of one tenant.
+pub(super) async fn plain(Target { mirror, page, .. }: &Target) -> Result<Status, Failure> {
     let asked = Question::default();
     let status = mirror.answer(&asked).await?;
     Ok(told(status, &asked.status, page))
@@ -118,9 +174,10 @@ fn told(mut status: Status, asked: &StatusQuery, page: &PageAddress) -> Status {
     )
 }
 
-fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Question, BadArgument> {
+fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadArgument> {
     let default = StatusQuery::default();
     let mut given = Arguments::new(arguments);
+    let tenant = given.id("tenant_id", TENANT_ID_CHARS)?;
     let meter = given.text("meter", METER_CHARS)?;
     let since = given.text("since", TIME_CHARS)?;
     let since = since
@@ -142,17 +199,20 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Question, B
         },
         meter,
         since,
-        before: before.as_deref().map(place).transpose()?,
+        before: None,
     };
     given.finish()?;
-    let is_other =
-        question.meter.is_some() || question.since.is_some() || question.before.is_some();
+    let is_other = question.meter.is_some() || question.since.is_some() || before.is_some();
     if question.status.run_id.is_some() && is_other {
         let message =
             "`run_id` asks for one run, and goes with none of `meter`, `since` and `before`.";
         return Err(BadArgument(message.to_owned()));
     }
-    Ok(question)
+    Ok(Call {
+        tenant,
+        question,
+        before,
+    })
 }
 
 fn run_id(text: &str) -> Result<RunId, BadArgument> {
@@ -179,6 +239,10 @@ fn input_schema() -> Schema {
         "type": "object",
         "additionalProperties": false,
         "properties": {
+            "tenant_id": {
+                "type": "string",
+                "description": "The tenant's id; without it several tenants are listed, the worst first.",
+            },
             "meter": {
                 "type": "string",
                 "maxLength": METER_CHARS,
@@ -187,11 +251,10 @@ fn input_schema() -> Schema {
             "since": {
                 "type": "string",
                 "maxLength": TIME_CHARS,
-                "description": "A time (`24h`, `7d`, `2026-01-31`, `2026-01-31T08:00Z`): counts and lists what all syncs changed since.",
+                "description": "A time (`24h`, `7d`, `2026-01-31T08:00Z`): counts and lists what all syncs changed since.",
             },
             "before": {
                 "type": "string",
-                "maxLength": BEFORE_CHARS,
                 "description": "`next_before` of an answer, for its next page.",
             },
             "history": {
@@ -209,14 +272,14 @@ fn input_schema() -> Schema {
             "include_changes": {
                 "type": "boolean",
                 "default": default.include_changes,
-                "description": "Whether to list which meters that run changed, and which rows it rejected.",
+                "description": "Whether to list the meters that run changed and the rows it rejected.",
             },
             "changes_limit": {
                 "type": "integer",
                 "minimum": CHANGES_LIMIT.start(),
                 "maximum": CHANGES_LIMIT.end(),
                 "default": default.changes_limit,
-                "description": "How many changes to list at most; with more than 20 the answer may pass 8 kB.",
+                "description": "The most changes or tenants to list; above 20 the answer may pass 8 kB.",
             },
         },
     }))
@@ -250,7 +313,7 @@ mod tests {
 
     #[test]
     fn no_arguments_mean_the_defaults_of_the_contract() {
-        let query = read(None, NOW).expect("no arguments").status;
+        let query = read(None, NOW).expect("no arguments").question.status;
         assert_eq!((query.history, query.changes_limit), (5, 20));
         assert_eq!((query.run_id, query.include_changes), (None, false));
     }
@@ -259,7 +322,7 @@ mod tests {
     fn the_schema_names_the_arguments_that_are_read() {
         let id = "0190c2f1-7a00-7000-8000-000000000001";
         let all = json!({"history": 50, "run_id": id, "include_changes": true, "changes_limit": 200,
-            "meter": "3", "since": "24h", "before": id});
+            "meter": "3", "since": "24h", "before": id, "tenant_id": 7});
         let error = read(given(&all), NOW).expect_err("not together");
         assert!(
             error.0.starts_with("`run_id` asks for one run"),

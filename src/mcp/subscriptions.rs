@@ -1,69 +1,75 @@
 //! Notifies subscribers when a resource that they watch has changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::try_join_all;
 use rmcp::model::{ResourceUpdatedNotificationParam, SubscriptionFilter};
 use rmcp::service::{SubscriptionContext, SubscriptionSendError};
 use rmcp::{ErrorData, Peer, RoleServer};
 use tokio_util::sync::CancellationToken;
 
-use crate::mirrors::state::status::RunRecord;
-use crate::mirrors::{Events, Mirror};
-use crate::model::Outcome;
-
+use super::caller::Caller;
+use super::feed::{self, Feed};
 use super::resources::Address;
 use crate::arguments::shorten;
+use crate::mirrors::Mirrors;
 
 /// How many addresses one client may watch.
 const MOST: usize = 1000;
-
-/// Returns whether runs that have begun or ended change the resource at this address.
-fn is_touched(uri: &str, runs: &[RunRecord]) -> bool {
-    let wrote = |run: &RunRecord| {
-        !run.dry_run
-            && run.counts.changes() > 0
-            && matches!(run.outcome, Some(Outcome::Succeeded | Outcome::Partial))
-    };
-    match Address::parse(uri) {
-        Some(Address::Status) => true,
-        Some(Address::Run(id)) => runs.iter().any(|run| run.run_id == id),
-        Some(Address::Meter(_)) => runs.iter().any(wrote),
-        None => false,
-    }
-}
+/// Of how many tenants one client may watch addresses. The log of each is read every two seconds.
+const MOST_TENANTS: usize = 20;
 
 /// Returns the addresses of a requested subscription that can be watched. For protocol version 2026-07-28.
-pub(super) fn accepted(wanted: &SubscriptionFilter) -> SubscriptionFilter {
+pub(super) fn accepted(wanted: &SubscriptionFilter, mirrors: &Mirrors) -> SubscriptionFilter {
     let uris = wanted.resource_subscriptions.iter().flatten();
-    let ours = uris.filter(|uri| Address::parse(uri).is_some()).take(MOST);
+    let ours = uris.filter(|uri| feed::is_watchable(uri, mirrors));
     SubscriptionFilter::builder()
-        .resource_subscriptions(ours.cloned())
+        .resource_subscriptions(ours.take(MOST).cloned())
         .build()
 }
 
-/// Notifies a subscriber of protocol version 2026-07-28 until it cancels or disconnects.
-pub(super) async fn listen(mirror: &Mirror, subscription: &SubscriptionContext) {
-    tokio::select! {
-        () = subscription.cancelled() => {}
-        gone = tell(mirror, subscription) => {
-            if let Err(error) = gone {
-                tracing::debug!(%error, "a subscriber is gone");
-            }
+/// Notifies a subscriber of protocol version 2026-07-28 until it cancels or disconnects. An error if an address names a
+/// tenant that the caller may not see.
+pub(super) async fn listen(
+    mirrors: &Mirrors,
+    subscription: &SubscriptionContext,
+    caller: &Caller,
+) -> Result<(), ErrorData> {
+    let uris = subscription.accepted().resource_subscriptions.clone();
+    let mut feeds = BTreeMap::new();
+    for uri in uris.unwrap_or_default() {
+        let Some(address) = Address::parse(&uri) else {
+            continue;
+        };
+        let (tenant, feed) = Feed::of(&address, mirrors, caller).await?;
+        let (_, uris) = feeds.entry(tenant).or_insert((feed, Vec::new()));
+        uris.push(uri);
+        if feeds.len() > MOST_TENANTS {
+            return Err(too_many_tenants());
         }
     }
+    let told = feeds.into_values();
+    let told = try_join_all(told.map(|(feed, uris)| tell(feed, uris, subscription)));
+    tokio::select! {
+        () = subscription.cancelled() => return Ok(()),
+        told = told => if let Err(error) = told {
+            tracing::debug!(%error, "a subscriber is gone");
+            return Ok(());
+        },
+    }
+    subscription.cancelled().await; // there was nothing to watch
+    Ok(())
 }
 
 async fn tell(
-    mirror: &Mirror,
+    mut feed: Feed,
+    uris: Vec<String>,
     subscription: &SubscriptionContext,
 ) -> Result<(), SubscriptionSendError> {
-    let uris = subscription.accepted().resource_subscriptions.clone();
-    let uris = uris.unwrap_or_default();
-    let mut events = mirror.events();
     loop {
-        let runs = events.next().await;
-        for uri in uris.iter().filter(|uri| is_touched(uri, &runs)) {
+        let change = feed.next().await;
+        for uri in uris.iter().filter(|uri| change.touches(uri)) {
             subscription.sink().notify_resource_updated(uri).await?;
         }
     }
@@ -76,11 +82,15 @@ pub(super) struct Subscriptions {
     ended: CancellationToken,
 }
 
-#[derive(Debug, Default)]
-struct SubscribedAddresses {
+/// The addresses by tenant; under `None` those of the only mirror, or of all.
+type SubscribedAddresses = BTreeMap<Option<String>, WatchedAddresses>;
+
+/// Addresses that one task watches.
+#[derive(Debug)]
+struct WatchedAddresses {
     uris: BTreeSet<String>,
-    /// Whether the task that watches them was started.
-    is_watched: bool,
+    /// Ends the task.
+    ended: CancellationToken,
 }
 
 impl Drop for Subscriptions {
@@ -91,51 +101,86 @@ impl Drop for Subscriptions {
 
 impl Subscriptions {
     /// Adds an address. An error if nothing can be watched there, or if the client watches too many.
-    pub(super) fn add(
+    pub(super) async fn add(
         &self,
         uri: String,
-        mirror: &Mirror,
+        mirrors: &Mirrors,
+        caller: &Caller,
         peer: &Peer<RoleServer>,
     ) -> Result<(), ErrorData> {
-        if Address::parse(&uri).is_none() {
+        let Some(address) = Address::parse(&uri) else {
             let message = format!("There is nothing to watch at `{}`.", shorten(&uri));
             return Err(ErrorData::resource_not_found(message, None));
-        }
+        };
+        let (tenant, feed) = Feed::of(&address, mirrors, caller).await?;
         let mut wanted = lock(&self.wanted);
-        if wanted.uris.len() >= MOST {
+        if wanted
+            .values()
+            .map(|watched| watched.uris.len())
+            .sum::<usize>()
+            >= MOST
+        {
             let message = format!("One client may watch {MOST} addresses at a time.");
             return Err(ErrorData::invalid_params(message, None));
         }
-        wanted.uris.insert(uri);
-        if !std::mem::replace(&mut wanted.is_watched, true) {
-            let watching = watch(mirror.events(), peer.clone(), Arc::clone(&self.wanted));
-            let until_the_end = self.ended.clone().run_until_cancelled_owned(watching);
-            #[expect(clippy::disallowed_methods, reason = "it ends with the client")]
-            tokio::spawn(until_the_end);
+        if let Some(watched) = wanted.get_mut(&tenant) {
+            watched.uris.insert(uri);
+            return Ok(());
         }
+        if wanted.len() >= MOST_TENANTS {
+            return Err(too_many_tenants());
+        }
+        let ended = self.ended.child_token();
+        let watched = WatchedAddresses {
+            uris: BTreeSet::from([uri]),
+            ended: ended.clone(),
+        };
+        wanted.insert(tenant.clone(), watched);
+        let watching = watch(feed, tenant, peer.clone(), Arc::clone(&self.wanted));
+        #[expect(clippy::disallowed_methods, reason = "it ends with the client")]
+        tokio::spawn(ended.run_until_cancelled_owned(watching));
         Ok(())
     }
 
     /// Removes an address.
     pub(super) fn remove(&self, uri: &str) {
-        lock(&self.wanted).uris.remove(uri);
+        lock(&self.wanted).retain(|_, watched| {
+            watched.uris.remove(uri);
+            if watched.uris.is_empty() {
+                watched.ended.cancel();
+            }
+            !watched.uris.is_empty()
+        });
     }
+}
+
+fn too_many_tenants() -> ErrorData {
+    let message = format!(
+        "One client may watch addresses of {MOST_TENANTS} tenants at a time; meter-sync://status tells of all."
+    );
+    ErrorData::invalid_params(message, None)
 }
 
 fn lock(wanted: &Mutex<SubscribedAddresses>) -> MutexGuard<'_, SubscribedAddresses> {
     wanted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Notifies the client until it accepts no more notifications.
+/// Notifies the client of a tenant's resources until it accepts no more notifications.
 async fn watch(
-    mut events: Events,
+    mut feed: Feed,
+    tenant: Option<String>,
     peer: Peer<RoleServer>,
     wanted: Arc<Mutex<SubscribedAddresses>>,
 ) {
     loop {
-        let runs = events.next().await;
-        let uris = lock(&wanted).uris.clone();
-        for uri in uris.into_iter().filter(|uri| is_touched(uri, &runs)) {
+        let change = feed.next().await;
+        let uris = lock(&wanted)
+            .get(&tenant)
+            .map(|watched| watched.uris.clone());
+        for uri in uris.unwrap_or_default() {
+            if !change.touches(&uri) {
+                continue;
+            }
             let updated = ResourceUpdatedNotificationParam::new(uri);
             if peer.notify_resource_updated(updated).await.is_err() {
                 return;

@@ -1,6 +1,7 @@
 //! Presents runs as tasks to clients that support the tasks extension
 //! (<https://modelcontextprotocol.io/extensions/tasks/overview>). A run that takes longer than its call waits goes on
-//! as a task with the same id, which the client can query and cancel.
+//! as a task with the same id, which the client can query and cancel. Where the process keeps several mirrors, the
+//! tenant's id is part of the task's id, so that any process finds the run in its mirror's log, also after a restart.
 
 use rmcp::model::{
     ClientCapabilities, CreateTaskResult, DetailedTask, GetTaskResult, Task, TaskPayload,
@@ -8,13 +9,16 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 
+use super::caller::{Caller, Target};
 use super::page_address::PageAddress;
-use super::trigger;
+use super::{answer, trigger};
 use crate::arguments::shorten;
-use crate::mirrors::Mirror;
 use crate::mirrors::run::report::RunReport;
+use crate::mirrors::{Mirror, Mirrors};
 use crate::model::{NoRunId, Outcome, RunId};
 
+/// Stands between the run's id and the tenant's in the id of a task. No run's id contains it.
+const OF_TENANT: char = '@';
 /// How often a client should query a task.
 const POLL_MS: u64 = 1000;
 
@@ -27,33 +31,38 @@ pub(super) fn are_known(context: &RequestContext<RoleServer>) -> bool {
 }
 
 /// Returns a run that is still in progress, as a task.
-pub(super) fn begun(run: &RunReport) -> CreateTaskResult {
-    CreateTaskResult::new(task(run, &TaskPayload::Working))
+pub(super) fn begun(run: &RunReport, target: &Target) -> CreateTaskResult {
+    let id = match &target.tenant {
+        Some(tenant) => format!("{}{OF_TENANT}{tenant}", run.run_id),
+        None => run.run_id.to_string(),
+    };
+    CreateTaskResult::new(task(&id, run, &TaskPayload::Working))
 }
 
 /// Returns the state of a task, with the result if it is completed.
 pub(super) async fn get(
-    mirror: &Mirror,
+    mirrors: &Mirrors,
     id: &str,
-    page: &PageAddress,
+    caller: &Caller,
 ) -> Result<GetTaskResult, ErrorData> {
-    let run = report(mirror, parse(id)?).await?;
+    let (run_id, target) = find(mirrors, id, caller).await?;
+    let run = report(&target.mirror, run_id).await?;
     let payload = match run.outcome {
         None => TaskPayload::Working,
         Some(Outcome::Interrupted) => TaskPayload::Cancelled,
-        Some(_ended) => completed(run.clone(), page)?,
+        Some(_ended) => completed(run.clone(), &target.page)?,
     };
-    let task = task(&run, &payload);
+    let task = task(id, &run, &payload);
     Ok(GetTaskResult::new(DetailedTask::new(task, payload)))
 }
 
 /// Cancels the run of a task. It is no error if the run has already ended.
-pub(super) async fn cancel(mirror: &Mirror, id: &str) -> Result<(), ErrorData> {
-    let run_id = parse(id)?;
+pub(super) async fn cancel(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(), ErrorData> {
+    let (run_id, Target { mirror, .. }) = find(mirrors, id, caller).await?;
     if mirror.cancel(run_id) {
         return Ok(());
     }
-    match report(mirror, run_id).await?.outcome {
+    match report(&mirror, run_id).await?.outcome {
         Some(_ended) => Ok(()),
         None => Err(ErrorData::invalid_request(
             "The run is one of another process, which alone can cancel it.",
@@ -62,10 +71,22 @@ pub(super) async fn cancel(mirror: &Mirror, id: &str) -> Result<(), ErrorData> {
     }
 }
 
+/// Finds the run of a task and its mirror.
+async fn find(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(RunId, Target), ErrorData> {
+    let (run, tenant) = match id.split_once(OF_TENANT) {
+        Some((run, tenant)) => (run, Some(tenant)),
+        None => (id, None),
+    };
+    let run = run.parse().map_err(|_error: NoRunId| no_task(id))?;
+    match caller.find(mirrors, tenant).await {
+        Ok(target) => Ok((run, target)),
+        Err(failure) => Err(answer::refused(&failure)),
+    }
+}
+
 async fn report(mirror: &Mirror, id: RunId) -> Result<RunReport, ErrorData> {
-    mirror.report(id).await.map_err(|failure| {
-        ErrorData::invalid_params(format!("{} {}", failure.message, failure.remedy), None)
-    })
+    let report = mirror.report(id).await;
+    report.map_err(|failure| answer::refused(&failure))
 }
 
 fn completed(run: RunReport, page: &PageAddress) -> Result<TaskPayload, ErrorData> {
@@ -78,10 +99,10 @@ fn completed(run: RunReport, page: &PageAddress) -> Result<TaskPayload, ErrorDat
     }
 }
 
-fn task(run: &RunReport, payload: &TaskPayload) -> Task {
+fn task(id: &str, run: &RunReport, payload: &TaskPayload) -> Task {
     let last = run.finished_at.unwrap_or(run.started_at);
     Task::new(
-        run.run_id.to_string(),
+        id.to_owned(),
         payload.status(),
         run.started_at.to_rfc3339(),
         last.to_rfc3339(),
@@ -90,8 +111,6 @@ fn task(run: &RunReport, payload: &TaskPayload) -> Task {
     .with_poll_interval_ms(POLL_MS)
 }
 
-fn parse(id: &str) -> Result<RunId, ErrorData> {
-    id.parse().map_err(|_error: NoRunId| {
-        ErrorData::invalid_params(format!("There is no task `{}`.", shorten(id)), None)
-    })
+fn no_task(id: &str) -> ErrorData {
+    ErrorData::invalid_params(format!("There is no task `{}`.", shorten(id)), None)
 }

@@ -1,27 +1,27 @@
 //! The tool `meter_sync_trigger`: requests a sync and waits a little for its end.
 //!
-//! The run belongs to [`Mirror`]. If the client cancels the call or disconnects, only the waiting ends, and the run
+//! The run belongs to [`Mirror`](crate::mirrors::Mirror). If the client cancels the call or disconnects, only the waiting ends, and the run
 //! goes on.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, Implementation, JsonObject, Tool, ToolAnnotations,
-};
+use rmcp::model::{CallToolRequestParams, CallToolResponse, JsonObject, Tool, ToolAnnotations};
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 use serde_json::json;
 
-use super::approval::{self, Answer, ApprovalReply, Approvals, ElicitationStyle};
+use super::approval::{self, Answer, ApprovalReply, Approvals, ElicitationStyle, Question};
+use super::caller::{Caller, Target, caller_name, caller_trace};
 use super::page_address::PageAddress;
 use super::{
-    CallToolResult, Schema, answer, app, literal, progress, refusal, schema, shorten, tasks,
+    CallToolResult, Schema, TENANT_ID_CHARS, answer, app, literal, progress, refusal, schema,
+    shorten, tasks,
 };
-use crate::arguments::{Arguments, BadArgument, one_line};
+use crate::arguments::{Arguments, BadArgument};
 use crate::error::Failure;
 use crate::mirrors::run::report::{RunReport, RunState};
-use crate::mirrors::{Allow, Mirror, Request, Requested, Ticket};
+use crate::mirrors::{Allow, Mirror, Mirrors, Request, Requested, Ticket};
 use crate::model::{Permission, RunId, Trigger};
 
 /// The tool's name.
@@ -31,25 +31,25 @@ const TITLE: &str = "Sync meters now";
 const DESCRIPTION: &str = "Syncs this site's local meters from the central database now: inserts new \
     meters, updates changed ones, and sets `active = false` on those gone there; no row is ever \
     deleted and nothing is written to the central database. The tenant is the customer organisation \
-    whose meters this site mirror, and only its rows are touched. Use it when someone wants fresh \
+    whose meters this site mirrors, and only its rows are touched. Use it when someone wants fresh \
     meters before the next scheduled sync, or with `dry_run` to see what a sync would change. Do not \
-    use it to learn the state (meter_sync_status does), nor again while a sync runs: one runs at a \
-    time and a second call starts nothing. Cost: one read of the organisation's meters in the \
-    central database, mostly seconds; a second sync right after changes nothing. With `state` \
-    `running`, follow it with meter_sync_status. A sync that would deactivate very many meters is \
-    refused until a person allows it; tell the user, do not retry. Act on `next_step`.";
+    use it to learn the state (meter_sync_status does), nor again while the tenant's sync runs, \
+    which starts nothing. Cost: one read of the tenant's meters in the central database, mostly \
+    seconds. With `state` `running`, follow it with meter_sync_status. A sync that would deactivate \
+    very many meters is refused until a person allows it; tell the user, do not retry. Act on \
+    `next_step`.";
 
 const WAIT_SECONDS: RangeInclusive<u32> = 0..=50;
 const WAIT_SECONDS_DEFAULT: u32 = 20;
 const REASON_CHARS: usize = 200;
 const IDEMPOTENCY_KEY_CHARS: usize = 200;
-const ACTOR_CHARS: usize = 100;
 /// How many changes a model is shown; the others are only counted.
 const SAMPLE_CHANGES: usize = 20;
 
 /// The parsed arguments of a call.
 #[derive(Debug)]
 struct Call {
+    tenant: Option<String>,
     request: Request,
     wait: Duration,
 }
@@ -82,48 +82,68 @@ const QUESTIONS: u32 = 3;
 
 /// Answers one call.
 pub(super) async fn call(
-    mirror: &Mirror,
+    mirrors: &Mirrors,
     approvals: &Approvals,
     call: &CallToolRequestParams,
     context: &RequestContext<RoleServer>,
 ) -> Result<CallToolResponse, ErrorData> {
-    let Call { mut request, wait } = match read(call.arguments.clone()) {
-        Ok(call) => call,
+    let mut asked = match read(call.arguments.clone()) {
+        Ok(asked) => asked,
         Err(error) => return Ok(answer::bad_argument(&error).into()),
     };
-    let name = super::caller_token(context).and_then(|token| token.name.clone());
-    request.actor = name.or_else(|| context.client_info().as_ref().map(actor));
-    request.trace = super::caller_trace(context);
-    let page = PageAddress::of(context, mirror.config());
+    let caller = Caller::of(context, mirrors);
+    let target = match caller.find(mirrors, asked.tenant.as_deref()).await {
+        Ok(target) => target,
+        Err(failure) => return Ok(answer::failure(&failure, None).into()),
+    };
+    asked.request.actor = caller_name(context);
+    asked.request.trace = caller_trace(context);
     match approvals.returned(context, call)? {
         ApprovalReply::Nothing => {}
-        ApprovalReply::Yes(shown) => request = approved(request, shown),
+        ApprovalReply::Yes(shown) => asked.request = approved(asked.request, shown),
         ApprovalReply::No => return Ok(refusal::declined().into()),
-        ApprovalReply::Undecided(run) => return Ok(refusal::undecided(run, None, &page).into()),
+        ApprovalReply::Undecided(run) => {
+            return Ok(refusal::undecided(run, None, &target.page).into());
+        }
     }
+    sync(&target, asked, approvals, call, context).await
+}
+
+/// Runs the sync, and asks the user where the brake holds it back.
+async fn sync(
+    target: &Target,
+    Call {
+        mut request, wait, ..
+    }: Call,
+    approvals: &Approvals,
+    call: &CallToolRequestParams,
+    context: &RequestContext<RoleServer>,
+) -> Result<CallToolResponse, ErrorData> {
+    let page = &target.page;
     let end = Instant::now() + wait;
     for _ in 0..QUESTIONS {
-        let run = match run(mirror, request.clone(), wait, context).await {
+        let run = match run(&target.mirror, request.clone(), wait, context).await {
             Ok(run) => run,
             Err(failure) => return Ok(answer::failure(&failure, None).into()),
         };
         let held = run.held_back.as_ref().filter(|_| !run.dry_run);
         match (held, ElicitationStyle::of(context)) {
             (None, _) if run.state == RunState::Running && tasks::are_known(context) => {
-                return Ok(tasks::begun(&run).into());
+                return Ok(tasks::begun(&run, target).into());
             }
-            (None, _) | (Some(_), ElicitationStyle::None) => return Ok(report(run, &page).into()),
+            (None, _) | (Some(_), ElicitationStyle::None) => return Ok(report(run, page).into()),
             (Some(held), ElicitationStyle::SecondCall) => {
-                return Ok(approvals
-                    .question((run.run_id, held), context, call)?
-                    .into());
+                let question = Question::new(held, target).await;
+                let asked = approvals.question(run.run_id, question, context, call)?;
+                return Ok(asked.into());
             }
             (Some(held), ElicitationStyle::DuringCall) => {
-                match approval::ask(context, held, end).await {
+                let question = Question::new(held, target).await;
+                match approval::ask(context, question, end).await {
                     Answer::Yes => request = approved(request, run.run_id),
                     Answer::No => return Ok(refusal::declined().into()),
                     Answer::Nothing => {
-                        return Ok(refusal::undecided(run.run_id, Some(held), &page).into());
+                        return Ok(refusal::undecided(run.run_id, Some(held), page).into());
                     }
                 }
             }
@@ -189,14 +209,9 @@ pub(super) fn report(mut report: RunReport, page: &PageAddress) -> CallToolResul
     answer::structured(&shorten::report(report, shorten::BYTES))
 }
 
-/// Returns the client's name and version, by which the log shows who asked.
-fn actor(client: &Implementation) -> String {
-    let text = one_line(&format!("{} {}", client.name, client.version));
-    text.chars().take(ACTOR_CHARS).collect()
-}
-
 fn read(arguments: Option<JsonObject>) -> Result<Call, BadArgument> {
     let mut given = Arguments::new(arguments);
+    let tenant = given.id("tenant_id", TENANT_ID_CHARS)?;
     let mut request = Request::new(Trigger::Mcp);
     request.dry_run = given.boolean("dry_run", request.dry_run)?;
     let seconds = given.integer("wait_seconds", WAIT_SECONDS, WAIT_SECONDS_DEFAULT)?;
@@ -204,6 +219,7 @@ fn read(arguments: Option<JsonObject>) -> Result<Call, BadArgument> {
     request.idempotency_key = given.text("idempotency_key", IDEMPOTENCY_KEY_CHARS)?;
     given.finish()?;
     Ok(Call {
+        tenant,
         request,
         wait: Duration::from_secs(seconds.into()),
     })
@@ -214,27 +230,31 @@ fn input_schema() -> Schema {
         "type": "object",
         "additionalProperties": false,
         "properties": {
+            "tenant_id": {
+                "type": "string",
+                "description": "The tenant's id; required where there are several.",
+            },
             "dry_run": {
                 "type": "boolean",
                 "default": false,
-                "description": "Whether only to plan: reports what would change and changes nothing.",
+                "description": "Whether only to plan: reports what would change.",
             },
             "wait_seconds": {
                 "type": "integer",
                 "minimum": WAIT_SECONDS.start(),
                 "maximum": WAIT_SECONDS.end(),
                 "default": WAIT_SECONDS_DEFAULT,
-                "description": "How long to wait for the end; the sync goes on when the time is over.",
+                "description": "How long to wait for the end; the sync goes on after that.",
             },
             "reason": {
                 "type": "string",
                 "maxLength": REASON_CHARS,
-                "description": "Why the sync is asked for, in a few words; kept in the log.",
+                "description": "Why the sync is asked for; kept in the log.",
             },
             "idempotency_key": {
                 "type": "string",
                 "maxLength": IDEMPOTENCY_KEY_CHARS,
-                "description": "A text of your own; a second call with it and the same `dry_run` within a day is answered with the first call's run, unless that failed for a reason that may pass.",
+                "description": "A text of your own: a second call with it and the same `dry_run` within a day gets the first call's run, unless that failed for a passing reason.",
             },
         },
     }))
@@ -289,8 +309,7 @@ mod tests {
 
     #[test]
     fn the_schema_names_the_arguments_that_are_read() {
-        let all =
-            json!({"dry_run": true, "idempotency_key": "k", "reason": "r", "wait_seconds": 0});
+        let all = json!({"dry_run": true, "idempotency_key": "k", "reason": "r", "tenant_id": "7", "wait_seconds": 0});
         given(&all).expect("every argument is known");
         let named: Vec<_> = input_schema()["properties"]
             .as_object()
@@ -359,13 +378,5 @@ mod tests {
         );
         assert!(left_out.contains("the ends of long values"), "{left_out}");
         assert_eq!(large["truncated"], true);
-    }
-
-    #[test]
-    fn an_actor_is_one_short_line() {
-        let client = Implementation::new("claude\ncode", "2.1".repeat(100));
-        let actor = actor(&client);
-        assert!(actor.starts_with("claude code 2.1"), "{actor}");
-        assert_eq!(actor.chars().count(), 100);
     }
 }

@@ -11,9 +11,10 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::db::{Local, Tx, migrations};
+use crate::db::{Local, Tx};
 use crate::error::Failure;
 use crate::model::{Outcome, RunId};
+use crate::store::migrations;
 
 use super::process_state::ProcessState;
 use super::state::status::{ConnectionState, RunRecord, Status};

@@ -100,6 +100,14 @@ impl Mirror {
         running.inspect(|running| running.cancel.cancel()).is_some()
     }
 
+    /// Cancels the run of this process that is in progress, if there is one.
+    pub(super) fn cancel_any(&self) {
+        let running = self.shared.process_state.borrow().running.clone();
+        if let Some(running) = running {
+            running.cancel.cancel();
+        }
+    }
+
     /// Builds the report of a run as its caller would receive it now. Fails if the log has no such run.
     pub async fn report(&self, id: RunId) -> Result<RunReport, Failure> {
         let query = StatusQuery {

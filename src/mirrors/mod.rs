@@ -22,6 +22,7 @@ pub use process::Process;
 pub use registry::{KnownMirror, Mirrors, visible_tenants};
 pub use run::progress::{Following, RunProgress};
 pub use slot_claims::{Claim, ClaimedSlot, ClaimedSlots};
+pub use sweep::SweepReport;
 
 use mirror::Shared;
 use run::report::{RunReport, RunState};
@@ -38,6 +39,8 @@ mod registry;
 pub mod run;
 mod slot_claims;
 pub mod state;
+mod sweep;
+mod sweep_slots;
 pub(crate) mod tenant;
 mod tenants;
 

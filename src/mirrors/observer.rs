@@ -16,12 +16,15 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::db::{Connection, Local, Moment, Tx, migrations};
+use crate::db::{Connection, Local, Moment, Tx};
 use crate::error::{ErrorCode, Failure};
+use crate::store::checks::{self, MirrorKey};
+use crate::store::migrations;
+use crate::store::sweeps::{self, SweepRecord};
 
 use super::local_table;
 use super::registry::{KnownMirror, Mirrors};
-use super::state::mirror_state::{self, MirrorKey, MirrorState};
+use super::state::mirror_state::{self, MirrorState};
 
 /// How often the store is read.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -37,6 +40,8 @@ pub(in crate::mirrors) struct Published {
     version: u64,
     /// The mirrors in the order of their ids, with their states. The last known ones, if `failure` is set.
     pub(in crate::mirrors) mirrors: Arc<[(KnownMirror, MirrorState)]>,
+    /// The last sweep that ended; `None` before the first.
+    pub(in crate::mirrors) last_sweep: Option<SweepRecord>,
     /// Why they could not be read this time.
     pub(in crate::mirrors) failure: Option<Failure>,
 }
@@ -53,9 +58,12 @@ pub(in crate::mirrors) struct Observer {
 #[derive(Debug, Default)]
 struct Memory {
     moment: Option<Moment>,
+    /// Whether the tables of sweeps exist.
+    has_sweeps: bool,
     seq: i64,
     checked_at: DateTime<Utc>,
     states: BTreeMap<MirrorKey, MirrorState>,
+    last_sweep: Option<SweepRecord>,
 }
 
 impl Default for Observer {
@@ -125,6 +133,17 @@ impl Mirrors {
         }
     }
 
+    /// The mirrors with their states as of now.
+    pub(in crate::mirrors) async fn states_now(
+        &self,
+    ) -> Result<Arc<[(KnownMirror, MirrorState)]>, Failure> {
+        let published = self.read_states(Instant::now()).await;
+        match published.failure {
+            Some(failure) => Err(failure),
+            None => Ok(published.mirrors),
+        }
+    }
+
     /// The last known states, for a caller that no longer waits for the local database.
     pub(in crate::mirrors) fn overdue_states(&self) -> Published {
         let message = "The local database has not answered in time.";
@@ -132,6 +151,7 @@ impl Mirrors {
         Published {
             read_at: Instant::now(),
             version: version(last.as_ref()),
+            last_sweep: last.as_ref().and_then(|last| last.last_sweep.clone()),
             mirrors: last.map(|last| last.mirrors).unwrap_or_default(),
             failure: Some(Failure::new(ErrorCode::LocalTimeout, message)),
         }
@@ -168,6 +188,7 @@ impl Mirrors {
             read_at,
             version: if is_same { old } else { old + 1 },
             mirrors,
+            last_sweep: memory.last_sweep.clone(),
             failure,
         };
         self.observer
@@ -195,6 +216,11 @@ impl Mirrors {
         let known = self.known(&tx).await?;
         let keys = keys(&tx, &known).await?;
         memory.update(&tx, &keys).await?;
+        let table = self.sweep_table(&tx).await?;
+        memory.last_sweep = match memory.has_sweeps {
+            true => sweeps::last(&tx, &table).await?,
+            false => None,
+        };
         memory.moment = moment;
         let states = known.iter().zip(&keys).map(|(known, key)| {
             let state = memory.states.get(key).cloned().unwrap_or_default();
@@ -224,7 +250,8 @@ impl Memory {
     /// Reads the states of those mirrors that may have changed, and of new ones.
     async fn update(&mut self, tx: &Tx<'_, Local>, keys: &[MirrorKey]) -> Result<(), Failure> {
         let tables = migrations::tables(tx).await?;
-        if !tables.sweeps {
+        self.has_sweeps = tables.sweeps;
+        if !self.has_sweeps {
             self.states.clear();
             return Ok(());
         }
@@ -242,7 +269,7 @@ impl Memory {
         let changed: Vec<MirrorKey> = changed.into_iter().collect();
         let read = mirror_state::read(tx, &changed).await?;
         self.states.extend(changed.into_iter().zip(read));
-        for (key, checked_at) in mirror_state::checked_since(tx, &names, self.checked_at).await? {
+        for (key, checked_at) in checks::since(tx, &names, self.checked_at).await? {
             self.checked_at = self.checked_at.max(checked_at);
             if let Some(state) = self.states.get_mut(&key) {
                 state.checked_at = Some(checked_at);

@@ -28,6 +28,8 @@ pub struct Process {
     pub(super) tasks: TaskTracker,
     /// When a run of this process last began or ended.
     activity: watch::Sender<Instant>,
+    /// Until when the schedule waits to try a sweep again; `None` if it does not wait.
+    pub(super) waiting_until: watch::Sender<Option<DateTime<Utc>>>,
     /// What is known of the remote: how it was when last used.
     pub(super) remote_state: watch::Sender<Connection>,
 }
@@ -36,20 +38,25 @@ impl Process {
     /// Creates the connection pools for the databases of the settings; nothing connects yet.
     pub(super) fn new(config: Config, tasks: TaskTracker) -> Result<Self, DbError> {
         let limits = &config.limits;
+        let runs = match config.tenants.is_one() {
+            true => 1,
+            false => config.workers as usize,
+        };
         let remote = config
             .remote
             .as_ref()
-            .map(|end| Database::new(end, limits))
+            .map(|end| Database::for_runs(end, limits, runs))
             .transpose()?;
         let local = config
             .local
             .as_ref()
-            .map(|end| Database::new(end, limits))
+            .map(|end| Database::for_runs(end, limits, runs))
             .transpose()?;
         let unused = Connection::unused(remote.is_some());
         Ok(Self {
             activity: watch::Sender::new(Instant::now()),
             remote_state: watch::Sender::new(unused),
+            waiting_until: watch::Sender::new(None),
             config,
             remote,
             clock: local.as_ref().map(Database::clock).unwrap_or_default(),

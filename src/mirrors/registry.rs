@@ -1,7 +1,7 @@
 //! Knows which mirrors a process keeps, from the settings. Where a table or a query of the local database names the
 //! tenants, it is read again while the process runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -32,7 +32,15 @@ enum Kept {
     /// One. Requests need not name its tenant.
     One(Mirror),
     /// Any number, as they were last read.
-    Many(RwLock<Arc<[KnownMirror]>>),
+    Many(RwLock<Known>),
+}
+
+/// What was last read of the tenants.
+#[derive(Debug, Default)]
+struct Known {
+    mirrors: Arc<[KnownMirror]>,
+    /// Why tenants have no mirror.
+    refused: Vec<Failure>,
 }
 
 /// One mirror of several.
@@ -124,7 +132,7 @@ impl Mirrors {
     /// Whether the settings name the only tenant, and it is one of these. Then the local database need not be asked.
     fn is_set_to_one_of(&self, ids: &[String]) -> bool {
         match &self.process.config.tenants {
-            Tenants::One(Some(set)) => ids.iter().any(|id| tenant::is_same(set.as_str(), id)),
+            Tenants::One(Some(set)) => ids.iter().any(|id| set.as_str() == id),
             Tenants::One(None) | Tenants::Listed(_) | Tenants::All | Tenants::Query(_) => false,
         }
     }
@@ -160,7 +168,7 @@ impl Mirrors {
     async fn read_again(
         &self,
         tx: &Tx<'_, Local>,
-        kept: &RwLock<Arc<[KnownMirror]>>,
+        kept: &RwLock<Known>,
     ) -> Result<Arc<[KnownMirror]>, Failure> {
         let Config {
             tenants: named,
@@ -168,40 +176,58 @@ impl Mirrors {
             ..
         } = &self.process.config;
         let rows = tenants::all(tx, named, mapping).await?;
-        let all = self.with_rows(&current(kept), rows)?;
-        *kept.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&all);
-        Ok(all)
+        let mut known = kept.write().unwrap_or_else(PoisonError::into_inner);
+        *known = self.with_rows(&known, rows);
+        Ok(Arc::clone(&known.mirrors))
     }
 
-    /// The mirrors of these tenants. A mirror that is known already is kept, with its run in progress.
-    fn with_rows(
-        &self,
-        known: &[KnownMirror],
-        rows: Vec<TenantRow>,
-    ) -> Result<Arc<[KnownMirror]>, Failure> {
-        let known: BTreeMap<&str, &Mirror> = known
+    /// The mirrors of these tenants. A mirror that is known already is kept, with its run in progress. A tenant whose local
+    /// table can have no name is left out, and told of in `refused`.
+    fn with_rows(&self, known: &Known, rows: Vec<TenantRow>) -> Known {
+        let old: BTreeMap<&str, &Mirror> = known
+            .mirrors
             .iter()
             .map(|known| (known.id.as_str(), &known.mirror))
             .collect();
-        rows.into_iter()
-            .map(|TenantRow { id, given, name }| {
-                let mirror = match known.get(id.as_str()) {
+        let mut refused = Vec::new();
+        let mirrors = rows
+            .into_iter()
+            .filter_map(|TenantRow { id, given, name }| {
+                let mirror = match old.get(id.as_str()) {
                     Some(mirror) => (*mirror).clone(),
-                    None => self.create(&given)?,
+                    None => match self.process.config.mapping.for_tenant(&given) {
+                        Ok(mapping) => Mirror::new(Arc::clone(&self.process), mapping),
+                        Err(error) => {
+                            refused.push(Failure::from(error));
+                            return None;
+                        }
+                    },
                 };
-                Ok(KnownMirror { id, name, mirror })
-            })
-            .collect()
+                Some(KnownMirror { id, name, mirror })
+            });
+        Known {
+            mirrors: mirrors.collect(),
+            refused,
+        }
     }
 
-    fn create(&self, given: &TenantId) -> Result<Mirror, Failure> {
-        let mapping = self.process.config.mapping.for_tenant(given);
-        let mapping = mapping.map_err(|problem| {
-            let message = format!("The local table of tenant {given} has no name: {problem}.");
-            Failure::new(ErrorCode::ConfigInvalid, message)
-                .with_remedy("Correct METER_SYNC_LOCAL_TABLE, or leave this tenant out.")
-        })?;
-        Ok(Mirror::new(Arc::clone(&self.process), mapping))
+    /// The mirrors as they were last read, without asking the local database.
+    pub(super) fn last_known(&self) -> Arc<[KnownMirror]> {
+        match &*self.kept {
+            Kept::One(_) => Arc::default(),
+            Kept::Many(kept) => current(kept),
+        }
+    }
+
+    /// Why tenants that the settings name have no mirror.
+    pub(super) fn refused(&self) -> Vec<Failure> {
+        match &*self.kept {
+            Kept::One(_) => Vec::new(),
+            Kept::Many(kept) => {
+                let known = kept.read().unwrap_or_else(PoisonError::into_inner);
+                known.refused.clone()
+            }
+        }
     }
 
     async fn required(&self, visible: Option<&[String]>) -> Failure {
@@ -225,8 +251,9 @@ impl Mirrors {
     }
 }
 
-fn current(kept: &RwLock<Arc<[KnownMirror]>>) -> Arc<[KnownMirror]> {
-    Arc::clone(&kept.read().unwrap_or_else(PoisonError::into_inner))
+fn current(kept: &RwLock<Known>) -> Arc<[KnownMirror]> {
+    let known = kept.read().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(&known.mirrors)
 }
 
 /// The ids of the tenants that a token counts for; `None` for all tenants.
@@ -235,19 +262,19 @@ pub fn visible_tenants(token: Option<&Token>) -> Option<Vec<String>> {
     Some(ids.iter().map(|id| id.as_str().to_owned()).collect())
 }
 
-/// The mirrors of these tenants, each once; all of them for `None`.
+/// The mirrors whose ids are these, letter by letter; all of them for `None`. Another spelling of an id does not count: where
+/// ids are texts, it is another tenant.
 pub(super) fn seen<'a>(
-    all: impl IntoIterator<Item = &'a KnownMirror, IntoIter: Clone>,
+    all: impl IntoIterator<Item = &'a KnownMirror>,
     visible: Option<&[String]>,
 ) -> Vec<&'a KnownMirror> {
     let all = all.into_iter();
     let Some(ids) = visible else {
         return all.collect();
     };
-    let found = ids.iter().filter_map(|id| named(all.clone(), id));
-    let found: BTreeMap<&str, &KnownMirror> =
-        found.map(|known| (known.id.as_str(), known)).collect();
-    found.into_values().collect()
+    let ids: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
+    all.filter(|known| ids.contains(known.id.as_str()))
+        .collect()
 }
 
 /// The tenant with this id: as it is written or, if there is none, in another spelling of the same id.

@@ -10,8 +10,9 @@ use tokio_postgres::Row;
 
 use crate::clock::set_back;
 use crate::db::param::Param;
-use crate::db::{Database, DbError, Local, Tx, migrations, param};
+use crate::db::{Database, DbError, Local, Tx, param};
 use crate::error::Failure;
+use crate::store::migrations;
 
 use super::local_table::{self, LocalTable, Scope};
 use super::run::{lock, log};
@@ -36,7 +37,7 @@ pub enum Claim {
     Served,
 }
 
-const CLAIM: &str = "\
+pub(super) const CLAIM: &str = "\
 -- claim a slot
 insert into meter_sync.meter_sync_slot (tenant, local_table, slot, claimed_by, schedule) values ($1, $2, $3, $4, $5)
 on conflict do nothing";
@@ -66,7 +67,7 @@ where s.tenant = $1 and s.local_table = $2 and s.slot = $3"
 
 /// A run normally starts some milliseconds after its slot is claimed, so a claim without a run is given up
 /// after 30 seconds. A process whose run could not start claims the slot again before it retries.
-const TAKE_OVER: &str = "\
+pub(super) const TAKE_OVER: &str = "\
 -- take over a slot
 update meter_sync.meter_sync_slot s
 set claimed_by = $4, claimed_at = now()
@@ -76,7 +77,7 @@ where s.tenant = $1 and s.local_table = $2 and s.slot = $3 and s.claimed_by = $5
 /// Deletes claims on slots that are more than an hour ahead. A wrong clock made them, and they would block
 /// these slots when their time comes. Claims less far ahead are kept, because the clock may have been set back
 /// since.
-const LET_GO: &str = concat!(
+pub(super) const LET_GO: &str = concat!(
     "\
 -- let go of slots that are far ahead
 delete from meter_sync.meter_sync_slot
@@ -86,7 +87,7 @@ where tenant = $1 and local_table = $2 and slot > greatest($3, clock_timestamp()
 
 /// Deletes claims that are more than 30 days older than the slot being claimed. Only the newest claim is
 /// needed; the others are kept for display.
-const PRUNE: &str = "\
+pub(super) const PRUNE: &str = "\
 -- prune old slots
 delete from meter_sync.meter_sync_slot
 where tenant = $1 and local_table = $2 and slot < $3 - interval '30 days'";

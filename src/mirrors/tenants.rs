@@ -26,7 +26,11 @@ pub(super) async fn all(
     tenants: &Tenants,
     mapping: &Mapping,
 ) -> Result<Vec<TenantRow>, Failure> {
-    let table = local_table::find(tx, mapping).await?;
+    // Where each tenant has a table of its own, the types of those tables are left to the runs.
+    let table = match mapping.is_of_each_tenant() {
+        true => local_table::find(tx, &no_table(mapping)).await?,
+        false => local_table::find(tx, mapping).await?,
+    };
     let types = Types {
         column: table.tenant_type.as_deref(),
         id: table.tenants.id_type.as_deref(),
@@ -44,6 +48,14 @@ pub(super) async fn all(
             .or_insert(TenantRow { id, given, name });
     }
     Ok(all.into_values().collect())
+}
+
+/// The mapping with a local table that does not exist.
+fn no_table(mapping: &Mapping) -> Mapping {
+    Mapping {
+        local_table: "pg_temp.meter_sync_none".to_owned(),
+        ..mapping.clone()
+    }
 }
 
 type Named = Vec<(TenantId, Option<String>)>;

@@ -2,18 +2,19 @@
 //! does not send the form again.
 
 use axum::Extension;
-use axum::extract::{Form, State};
+use axum::extract::Form;
 use axum::http::HeaderMap;
 use axum::response::Redirect;
 use serde::Deserialize;
 
-use super::Shared;
+use super::base::Base;
+use super::named_mirror::NamedMirror;
 use super::shell::ErrorPage;
 use super::viewer::Viewer;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::http::notice::Notice;
-use crate::mirrors::{Allow, Request, Requested, approval_of};
+use crate::mirrors::{Allow, Mirror, Request, Requested, approval_of};
 use crate::model::{Permission, RunId, Trigger};
 use crate::trace::TraceId;
 
@@ -46,7 +47,7 @@ enum Yes {
 /// - to the page of the other run, if one is in progress, or if the run to approve held nothing back;
 /// - to the status page otherwise.
 pub(super) async fn sync(
-    State(shared): State<Shared>,
+    NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
@@ -54,10 +55,8 @@ pub(super) async fn sync(
 ) -> Result<Redirect, ErrorPage> {
     if !viewer.may_trigger {
         let message = "This page is read-only for you.";
-        return Err(ErrorPage::forbidden(Failure::new(
-            ErrorCode::ReadOnly,
-            message,
-        )));
+        let failure = Failure::new(ErrorCode::ReadOnly, message);
+        return Err(ErrorPage::forbidden(failure).of_mirror(&base));
     }
     let mut request = Request::new(Trigger::Page);
     request.actor = token.and_then(|Extension(token)| token.name);
@@ -65,31 +64,32 @@ pub(super) async fn sync(
     request.dry_run = wanted.what == What::Preview;
     let allowed = wanted.allow.filter(|_| !request.dry_run);
     if let Some(id) = allowed {
-        let Some(allow) = allow(&shared, id, wanted.sure).await? else {
-            return Ok(Redirect::to(&noticed(id, Notice::NothingHeld)));
+        let allow = allow(&mirror, id, wanted.sure).await;
+        let Some(allow) = allow.map_err(|error| error.of_mirror(&base))? else {
+            return Ok(Redirect::to(&noticed(&base, id, Notice::NothingHeld)));
         };
         request.allow = allow;
         request.reason = Some(approval_of(id));
     }
     let is_shown = request.dry_run || allowed.is_some();
-    let to = match shared.mirror.request(request).await? {
-        Requested::Started(ticket) if is_shown => format!("/runs/{}", ticket.run_id()),
-        Requested::AlreadyRunning(report) => noticed(report.run_id, Notice::AlreadyRunning),
+    let to = match mirror.request(request).await? {
+        Requested::Started(ticket) if is_shown => base.run(ticket.run_id()),
+        Requested::AlreadyRunning(report) => noticed(&base, report.run_id, Notice::AlreadyRunning),
         // A run that ended at once may not be in the log. The status page shows how it ended.
-        Requested::Started(_) | Requested::Finished(_) => "/".to_owned(),
+        Requested::Started(_) | Requested::Finished(_) => base.page("/"),
     };
     Ok(Redirect::to(&to))
 }
 
 /// The address of a run's page, with a notice that says why the viewer was redirected there.
-fn noticed(id: RunId, notice: Notice) -> String {
-    format!("/runs/{id}?notice={}", notice.as_str())
+fn noticed(base: &Base, id: RunId, notice: Notice) -> String {
+    format!("{}?notice={}", base.run(id), notice.as_str())
 }
 
 /// Checks an approval. It allows the deactivations that the person was shown, or fewer. `None` if the run held none
 /// back; an error if the box was not ticked, or the plan can no longer be approved.
-async fn allow(shared: &Shared, id: RunId, sure: Option<Yes>) -> Result<Option<Allow>, ErrorPage> {
-    let detail = shared.mirror.run(id).await?;
+async fn allow(mirror: &Mirror, id: RunId, sure: Option<Yes>) -> Result<Option<Allow>, ErrorPage> {
+    let detail = mirror.run(id).await?;
     if detail
         .as_ref()
         .is_some_and(|detail| detail.held_back.is_none())

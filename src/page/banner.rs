@@ -1,4 +1,4 @@
-//! The banner at the top of the status page: the health of the mirror in a word and a sentence, and what to do.
+//! The banner at the top of a status page: the health in a word and a sentence, and what to do.
 
 use maud::{Markup, html};
 
@@ -57,25 +57,48 @@ fn advice(status: &Status, asks: bool, viewer: Viewer) -> Option<Markup> {
     }
 }
 
-/// The banner: icon, word, summary and advice.
-pub(super) fn show(status: &Status, asks: bool, viewer: Viewer) -> Markup {
-    let look = look(status);
-    let is_busy = match status.activity {
-        ActivityState::Running => Some("A sync is running."),
-        ActivityState::Waiting => Some("A failed scheduled sync waits for its retry."),
-        ActivityState::Idle => None,
-    };
-    html! {
-        section #banner data-live .box.banner .(look.tone) {
-            (look.icon.markup())
-            h1 #word { (look.word) }
-            p #summary { (prose(&status.summary)) }
-            @if let Some(busy) = is_busy { p #busy { (busy) } }
-            @if status.activity != ActivityState::Running && let Some(advice) = advice(status, asks, viewer) {
-                p #remedy { strong { "What to do: " } (advice) }
+/// What a banner says.
+pub(super) struct Banner<'a> {
+    pub(super) look: Look,
+    pub(super) summary: &'a str,
+    /// What is going on; `None` if nothing is.
+    pub(super) busy: Option<&'a str>,
+    /// What to do; `None` if nothing needs to be done.
+    pub(super) advice: Option<Markup>,
+}
+
+impl Banner<'_> {
+    /// The banner: icon, word, summary and advice.
+    pub(super) fn show(&self) -> Markup {
+        html! {
+            section #banner data-live .box.banner .(self.look.tone) {
+                (self.look.icon.markup())
+                h1 #word { (self.look.word) }
+                p #summary { (prose(self.summary)) }
+                @if let Some(busy) = self.busy { p #busy { (busy) } }
+                @if let Some(advice) = &self.advice { p #remedy { strong { "What to do: " } (advice) } }
             }
         }
     }
+}
+
+/// The banner of a mirror.
+pub(super) fn show(status: &Status, asks: bool, viewer: Viewer) -> Markup {
+    let (busy, advice) = match status.activity {
+        ActivityState::Running => (Some("A sync is running."), None),
+        ActivityState::Waiting => (
+            Some("A failed scheduled sync waits for its retry."),
+            advice(status, asks, viewer),
+        ),
+        ActivityState::Idle => (None, advice(status, asks, viewer)),
+    };
+    let banner = Banner {
+        look: look(status),
+        summary: &status.summary,
+        busy,
+        advice,
+    };
+    banner.show()
 }
 
 /// Help for a new site: how to configure it, or how to start the first sync.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::base::Base;
 use super::format::{self, number, shortened, value};
 use super::words;
 use crate::model::{Action, Change, Counts, Fields, HeldBack, Rejection};
@@ -39,13 +40,13 @@ pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
 }
 
 /// The changed meters, each with the old and new value of its fields.
-pub(super) fn list(changes: &[Change], planned: bool) -> Markup {
+pub(super) fn list(changes: &[Change], planned: bool, base: &Base) -> Markup {
     html! {
         ul.changes {
             @for change in changes {
                 li {
                     p { span.tag .(change.action.as_str()) { (words::action(change.action, planned)) }
-                        " " (meter(&change.key, change.name.as_deref())) }
+                        " " (meter(&change.key, change.name.as_deref(), base)) }
                     (fields(change))
                 }
             }
@@ -77,8 +78,8 @@ pub(super) fn fields(change: &Change) -> Markup {
 }
 
 /// A link to a meter's page, with the meter's key, and its name if known.
-pub(super) fn meter(key: &Fields, name: Option<&str>) -> Markup {
-    html! { a href=(address(key)) { (named(key, name)) } }
+pub(super) fn meter(key: &Fields, name: Option<&str>, base: &Base) -> Markup {
+    html! { a href=(base.page(&address(key))) { (named(key, name)) } }
 }
 
 /// A meter's key, and its name if it has a visible one.
@@ -100,7 +101,7 @@ fn key_text(key: &Fields) -> Markup {
     }
 }
 
-/// The address of a meter's page.
+/// The path of a meter's page below the base.
 fn address(key: &Fields) -> String {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let pairs = key
@@ -116,11 +117,11 @@ fn text(value: &serde_json::Value) -> String {
 }
 
 /// The rejected rows, each with the reason.
-pub(super) fn rejected(rows: &[Rejection]) -> Markup {
+pub(super) fn rejected(rows: &[Rejection], base: &Base) -> Markup {
     html! {
         ul.changes {
             @for row in rows {
-                li { p { span.tag.rejected { "Rejected" } " " (meter(&row.key, None)) }
+                li { p { span.tag.rejected { "Rejected" } " " (meter(&row.key, None, base)) }
                     p.soft { bdi { (shortened(&row.reason)) } } }
             }
         }
@@ -128,18 +129,18 @@ pub(super) fn rejected(rows: &[Rejection]) -> Markup {
 }
 
 /// The facts for a person to decide whether the held-back deactivations are right: how many, why, and which.
-pub(super) fn question(held: &HeldBack) -> Markup {
+pub(super) fn question(held: &HeldBack, base: &Base) -> Markup {
     html! {
         p { strong { (number(held.deactivated)) " of " (number(held.active)) " active meters would be deactivated" }
             ": " (held.reasons("the central database")) "." }
-        (listed("Gone:", held.gone, &held.first))
-        (listed("Switched off:", held.switched_off, &held.first_switched_off))
+        (listed("Gone:", held.gone, &held.first, base))
+        (listed("Switched off:", held.switched_off, &held.first_switched_off, base))
         p { "They keep their rows and readings, and become active again when the central database has them active." }
     }
 }
 
 /// The first meters of a kind, and how many more there are; nothing if there are none.
-fn listed(kind: &str, all: i64, first: &[Fields]) -> Markup {
+fn listed(kind: &str, all: i64, first: &[Fields], base: &Base) -> Markup {
     let count = i64::try_from(first.len()).unwrap_or(i64::MAX);
     html! {
         @if !first.is_empty() {
@@ -149,7 +150,7 @@ fn listed(kind: &str, all: i64, first: &[Fields]) -> Markup {
                     @let name = meter.get("name").and_then(serde_json::Value::as_str);
                     @let key: Fields = meter.iter().filter(|(column, _)| *column != "name")
                         .map(|(column, value)| (column.clone(), value.clone())).collect();
-                    li { (self::meter(&key, name)) }
+                    li { (self::meter(&key, name, base)) }
                 }
                 @if all > count { li.soft { "and " (number(all - count)) " more" } }
             }

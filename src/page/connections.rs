@@ -1,5 +1,6 @@
 //! The connections to both databases: their address, encryption and last state, and what a check of them finds.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
@@ -9,61 +10,69 @@ use maud::{Markup, html};
 
 use super::Shared;
 use super::banner;
+use super::base::Base;
 use super::format::{prose, time_ago};
 use super::icons::Icon;
+use super::named_mirror::NamedMirror;
 use super::shell::Shell;
 use super::viewer::Viewer;
 use super::words::Look;
 use crate::check::{self as checks, Finding, Verdict};
 use crate::clock;
-use crate::config::{CertificateCheck, Endpoint, Tls};
+use crate::config::{CertificateCheck, Config, Endpoint, Tls};
 use crate::mirrors::Mirror;
 use crate::mirrors::state::status::{Connection, ConnectionState, Status, StatusQuery};
+use crate::model::TenantId;
 
-/// The result of the last check. All viewers share it.
+/// The results of the last check of each mirror. All viewers share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct LastCheck(Arc<Checks>);
+pub(super) struct Checks(Arc<SharedChecks>);
 
 #[derive(Debug, Default)]
-struct Checks {
-    last: Mutex<Option<Checked>>,
-    /// Held by the request that runs the check. Others wait for it, and then use its result.
+struct SharedChecks {
+    /// By the tenant that the mirror's mapping names.
+    last: Mutex<HashMap<Option<TenantId>, Checked>>,
+    /// Held by the request that runs a check, so that there is one at a time. Others wait for it, and then use its
+    /// result.
     turn: tokio::sync::Mutex<()>,
 }
 
+/// The result of a check.
 #[derive(Clone, Debug)]
-struct Checked {
+pub(super) struct Checked {
     at: DateTime<Utc>,
     findings: Vec<Finding>,
 }
 
-impl LastCheck {
-    fn get(&self) -> Option<Checked> {
-        self.0
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+impl Checks {
+    /// The result of the last check of the mirror.
+    pub(super) fn last(&self, mirror: &Mirror) -> Option<Checked> {
+        let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.get(&mirror.mapping().tenant).cloned()
     }
 
-    fn set(&self, checked: Checked) {
+    fn set_last(&self, mirror: &Mirror, checked: Checked) {
         let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some(checked);
+        last.insert(mirror.mapping().tenant.clone(), checked);
     }
 
     /// Checks both databases, unless the last check is less than [`AGAIN`] ago.
     async fn look(&self, mirror: &Mirror) {
         let _turn = self.0.turn.lock().await;
-        let last = self.get();
+        let last = self.last(mirror);
         if last.is_some_and(|checked| clock::now() - checked.at < AGAIN) {
             return;
         }
-        let findings = Box::pin(checks::run_quick(mirror.config())).await;
+        let config = Config {
+            mapping: mirror.mapping().clone(),
+            ..mirror.config().clone()
+        };
+        let findings = Box::pin(checks::run_quick(&config)).await;
         let checked = Checked {
             at: clock::now(),
             findings,
         };
-        self.set(checked);
+        self.set_last(mirror, checked);
     }
 }
 
@@ -73,29 +82,37 @@ pub(super) const PATH: &str = "/connections";
 const AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
 /// `POST /connections`: tests every requirement of a sync, as `meter-sync check` does, but reads only a few rows.
-pub(super) async fn check(State(shared): State<Shared>) -> Redirect {
-    shared.checked.look(&shared.mirror).await;
-    Redirect::to(PATH)
+pub(super) async fn check(
+    State(shared): State<Shared>,
+    NamedMirror { mirror, base }: NamedMirror,
+) -> Redirect {
+    shared.checks.look(&mirror).await;
+    Redirect::to(&base.page(PATH))
 }
 
 /// `GET /connections`: shows the last check. It never starts a check, because a page of another site can make a browser
 /// send this request.
-pub(super) async fn show(State(shared): State<Shared>, viewer: Viewer) -> Markup {
+pub(super) async fn show(
+    State(shared): State<Shared>,
+    NamedMirror { mirror, base }: NamedMirror,
+    viewer: Viewer,
+) -> Markup {
     let query = StatusQuery::default();
-    let status = shared.mirror.status(&query).await;
-    let checked = shared.checked.get();
+    let status = mirror.status(&query).await;
+    let checked = shared.checks.last(&mirror);
     let shell = Shell {
+        base: base.clone(),
         title: "Connections".to_owned(),
         icon: Icon::List,
         tone: "calm",
         place: status
             .ok()
-            .map(|status| banner::place(&status, &shared.mirror.site())),
+            .map(|status| banner::place(&status, &mirror.site())),
         viewer: Some(viewer),
         refresh_seconds: None,
     };
     shell.around(&html! {
-        p { a href="/" { "Back to the status" } }
+        p { a href=(base.page("/")) { "Back to the status" } }
         h1 { "What a sync needs" }
         @match &checked {
             Some(checked) => {
@@ -104,7 +121,7 @@ pub(super) async fn show(State(shared): State<Shared>, viewer: Viewer) -> Markup
             }
             None => p.soft { "Nothing has been looked at since this server started." },
         }
-        form method="post" action=(PATH) { button { "Check both now" } }
+        form method="post" action=(base.page(PATH)) { button { "Check both now" } }
     })
 }
 
@@ -139,13 +156,11 @@ fn line(finding: &Finding) -> Markup {
 
 /// The section of the status page on both connections. `holder` is the process that claimed the last slot.
 pub(super) fn overview(
-    shared: &Shared,
-    status: &Status,
-    holder: Option<&str>,
+    (config, base): (&Config, &Base),
+    checked: Option<Checked>,
+    (status, holder): (&Status, Option<&str>),
     now: DateTime<Utc>,
 ) -> Markup {
-    let config = shared.mirror.config();
-    let checked = shared.checked.get();
     html! {
         section #connections data-live aria-labelledby="connections-head" {
             h2 #connections-head { "Connections" }
@@ -157,7 +172,7 @@ pub(super) fn overview(
                 Some(checked) => (measured(&checked, now)),
                 None => p.soft { "Latency, TLS and clocks have not been looked at since this server started." },
             }
-            p { a href=(PATH) { "Check both" } span.soft { ": latency, TLS, clocks, privileges, tables" } }
+            p { a href=(base.page(PATH)) { "Check both" } span.soft { ": latency, TLS, clocks, privileges, tables" } }
             @if let Some(holder) = holder { p.soft { "The schedule's last slot was taken by " bdi { (holder) } "." } }
         }
     }

@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
+use super::base::Base;
 use super::format::{number, span, stamp, time_ago, time_until};
 use super::viewer::Viewer;
 use super::words;
@@ -14,7 +15,12 @@ use crate::mirrors::state::status::{
 use crate::model::Phase;
 
 /// The list of facts, in the order of an operator's questions.
-pub(super) fn show(status: &Status, schedule: Option<&Schedule>, now: DateTime<Utc>) -> Markup {
+pub(super) fn show(
+    status: &Status,
+    schedule: Option<&Schedule>,
+    base: &Base,
+    now: DateTime<Utc>,
+) -> Markup {
     let ended = status.last_run.as_ref();
     // Without an answer from the local database, "never" and "none yet" could be wrong.
     let local = &status.connections.local;
@@ -34,7 +40,7 @@ pub(super) fn show(status: &Status, schedule: Option<&Schedule>, now: DateTime<U
             div { dt { "Last run" } dd {
                 @match ended {
                     Some(run) => {
-                        a href=(format!("/runs/{}", run.run_id)) { (words::outcome(run.outcome).word) }
+                        a href=(base.run(run.run_id)) { (words::outcome(run.outcome).word) }
                         ", " (time_ago(run.finished_at.unwrap_or(run.started_at), now))
                     }
                     None if is_unknown => "not known",
@@ -80,13 +86,13 @@ fn in_words(schedule: Option<&Schedule>) -> String {
 }
 
 /// The buttons that start a sync or a preview.
-pub(super) fn actions(status: &Status, viewer: Viewer) -> Markup {
+pub(super) fn actions(status: &Status, base: &Base, viewer: Viewer) -> Markup {
     let is_running = status.running.is_some();
     let is_off = is_running || status.tenant.is_none();
     html! {
         div #actions data-live {
             @if viewer.may_trigger {
-                form.row method="post" action="/sync" {
+                form.row method="post" action=(base.page("/sync")) {
                     button #sync .main name="do" value="sync" disabled[is_off] {
                         @if is_running { "Syncing…" } @else { "Sync now" }
                     }

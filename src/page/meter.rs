@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use maud::{Markup, html};
 
-use super::Shared;
+use super::base::Base;
 use super::format::{prose, shortened, time, value};
 use super::icons::Icon;
+use super::named_mirror::NamedMirror;
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::words;
@@ -18,33 +19,36 @@ use crate::model::Change;
 
 /// The page at `/meters?column=value`.
 pub(super) async fn show(
-    State(shared): State<Shared>,
+    NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,
     Query(pairs): Query<BTreeMap<String, String>>,
 ) -> Result<Markup, ErrorPage> {
-    let missing =
-        || ErrorPage::not_found("There is no such meter, neither in the table nor in the log.");
+    let missing = || {
+        ErrorPage::not_found("There is no such meter, neither in the table nor in the log.")
+            .of_mirror(&base)
+    };
     let key = KeyText::named(pairs).ok_or_else(missing)?;
-    let report = shared.mirror.meter(&key).await?.ok_or_else(missing)?;
-    let status = shared.mirror.status(&StatusQuery::default()).await?;
+    let report = mirror.meter(&key).await?.ok_or_else(missing)?;
+    let status = mirror.status(&StatusQuery::default()).await?;
     let name = report
         .meter
         .as_ref()
         .and_then(|meter| meter.get("name"))
         .and_then(serde_json::Value::as_str);
     let shell = Shell {
+        base: base.clone(),
         title: name.map_or_else(|| "Meter".to_owned(), super::format::name),
         icon: Icon::List,
         tone: "calm",
-        place: Some(banner::place(&status, &shared.mirror.site())),
+        place: Some(banner::place(&status, &mirror.site())),
         viewer: Some(viewer),
         refresh_seconds: None,
     };
     let main = html! {
-        p { a href="/" { "Back to the status" } }
+        p { a href=(base.page("/")) { "Back to the status" } }
         h1 { (changes::named(&report.key, name)) }
         (row(&report))
-        (history(&report))
+        (history(&report, &base))
     };
     Ok(shell.around(&main))
 }
@@ -64,7 +68,7 @@ fn row(report: &MeterReport) -> Markup {
     }
 }
 
-fn history(report: &MeterReport) -> Markup {
+fn history(report: &MeterReport, base: &Base) -> Markup {
     html! {
         section #history data-live {
             h2 { "What syncs changed, the latest first" }
@@ -72,7 +76,7 @@ fn history(report: &MeterReport) -> Markup {
             ul.changes { @for change in &report.changes {
                 li {
                     p { span.tag .(change.action.as_str()) { (words::action(change.action, false)) }
-                        " " a href=(format!("/runs/{}", change.run_id)) { (time(change.at)) } }
+                        " " a href=(base.run(change.run_id)) { (time(change.at)) } }
                     (changes::fields(&Change {
                         action: change.action,
                         key: report.key.clone(),

@@ -20,14 +20,15 @@ use crate::arguments::body;
 use crate::http::guards::WELL_KNOWN;
 use crate::http::guards::page_paths::{PagePaths, wants_page};
 use crate::http::request_error::RequestError;
-use crate::mirrors::Mirror;
+use crate::mirrors::Mirrors;
+use base::Base;
+use connections::Checks;
 use shell::ErrorPage;
-
-use connections::LastCheck;
 
 mod actions;
 mod assets;
 mod banner;
+mod base;
 mod changes;
 mod changes_chart;
 mod connections;
@@ -35,11 +36,13 @@ mod facts;
 mod format;
 mod icons;
 mod meter;
+mod named_mirror;
 mod overview;
 mod run;
 mod runs;
 mod shell;
 mod sign_in;
+mod tenants;
 mod timeline;
 mod viewer;
 mod words;
@@ -55,8 +58,8 @@ pub(crate) const ROUTES: PagePaths = PagePaths {
     sign_out: SIGN_OUT,
     assets: assets::FOLDER,
     is_page,
-    forms: &["/sync", connections::PATH, SIGN_IN, SIGN_OUT],
-    harmless_forms: &[connections::PATH, SIGN_OUT],
+    is_form,
+    is_harmless_form,
 };
 
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
@@ -68,27 +71,25 @@ const MAX_FORM_BYTES: usize = 4096;
 /// The state that handlers share.
 #[derive(Clone, Debug)]
 struct Shared {
-    mirror: Mirror,
-    /// The last check of the connections.
-    checked: LastCheck,
+    mirrors: Mirrors,
+    /// The last checks of the connections.
+    checks: Checks,
 }
 
-/// The page's routes.
-pub(crate) fn routes(mirror: Mirror) -> Router {
-    let shared = Shared {
-        mirror,
-        checked: LastCheck::default(),
+/// The page's routes. A process that keeps one mirror by its settings has the mirror's pages at the root. Otherwise the
+/// list of tenants is there, and the pages of each mirror are below `/tenants/{tenant_id}`.
+pub(crate) fn routes(mirrors: Mirrors) -> Router {
+    let pages = match mirrors.only() {
+        Some(_) => mirror_routes(""),
+        None => mirror_routes(Base::PATTERN)
+            .route(Base::PATTERN, get(tenants::add_slash))
+            .route("/", get(tenants::show)),
     };
-    Router::new()
-        .route("/", get(overview::show))
-        .route("/runs", get(runs::show))
-        .route("/runs/{id}", get(run::show))
-        .route("/meters", get(meter::show))
-        .route(
-            connections::PATH,
-            get(connections::show).post(connections::check),
-        )
-        .route("/sync", post(actions::sync))
+    let shared = Shared {
+        mirrors,
+        checks: Checks::default(),
+    };
+    pages
         .route(SIGN_IN, get(sign_in::show).post(sign_in::sign_in))
         .route(SIGN_OUT, post(sign_in::sign_out))
         .layer(middleware::from_fn(protect))
@@ -96,13 +97,40 @@ pub(crate) fn routes(mirror: Mirror) -> Router {
         .with_state(shared)
 }
 
+/// The routes of a mirror's pages, below its base.
+fn mirror_routes(base: &str) -> Router<Shared> {
+    let at = |path: &str| format!("{base}{path}");
+    Router::new()
+        .route(&at("/"), get(overview::show))
+        .route(&at("/runs"), get(runs::show))
+        .route(&at("/runs/{id}"), get(run::show))
+        .route(&at("/meters"), get(meter::show))
+        .route(
+            &at(connections::PATH),
+            get(connections::show).post(connections::check),
+        )
+        .route(&at("/sync"), post(actions::sync))
+}
+
 /// Whether the path is that of a page. A browser without a valid token is redirected from it to the sign-in form.
 fn is_page(path: &str) -> bool {
-    path == "/"
-        || path == connections::PATH
-        || path == "/meters"
-        || path == "/runs"
-        || path.starts_with("/runs/")
+    let path = below_base(path);
+    ["", "/", connections::PATH, "/meters", "/runs"].contains(&path) || path.starts_with("/runs/")
+}
+
+/// Whether the path takes a form.
+fn is_form(path: &str) -> bool {
+    is_harmless_form(path) || below_base(path) == "/sync" || path == SIGN_IN
+}
+
+/// Whether the path takes a form that changes only what the viewer sees.
+fn is_harmless_form(path: &str) -> bool {
+    below_base(path) == connections::PATH || path == SIGN_OUT
+}
+
+/// The path below the base of the mirror, with one mirror or with several.
+fn below_base(path: &str) -> &str {
+    Base::below(path).unwrap_or(path)
 }
 
 /// The 404 of an unknown route: a page for a browser, problem details for a program.

@@ -7,7 +7,9 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::Shared;
+use super::base::Base;
 use super::format::{counted, duration, prose, time_ago};
+use super::named_mirror::NamedMirror;
 use super::runs::{self, Asked};
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
@@ -72,10 +74,11 @@ fn refused(status: &Status) -> Option<&RunRecord> {
 /// Renders the page.
 pub(super) async fn show(
     State(shared): State<Shared>,
+    NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,
     Query(asked): Query<Asked>,
 ) -> Result<Markup, ErrorPage> {
-    let found = look(&shared.mirror, &asked).await?;
+    let found = look(&mirror, &asked).await?;
     let Found { status, .. } = &found;
     let now = clock::now();
     let look = banner::look(status);
@@ -92,13 +95,14 @@ pub(super) async fn show(
         None => look.word.to_owned(),
     };
     let shell = Shell {
+        base: base.clone(),
         title: match organisation {
             Some(name) => format!("{word} – {}", super::format::name(name)),
             None => word,
         },
         icon: look.icon,
         tone: look.tone,
-        place: Some(banner::place(status, &shared.mirror.site())),
+        place: Some(banner::place(status, &mirror.site())),
         viewer: Some(viewer),
         // Do not reload the page while a person decides whether to approve a plan.
         refresh_seconds: found.asked_about().is_none().then_some(refresh),
@@ -107,18 +111,18 @@ pub(super) async fn show(
         (banner::show(status, found.asks(), viewer))
         (banner::help(status, viewer))
         (facts::running(status.running.as_ref(), now))
-        (facts::actions(status, viewer))
-        (facts::show(status, shared.mirror.config().schedule.as_ref(), now))
+        (facts::actions(status, &base, viewer))
+        (facts::show(status, mirror.config().schedule.as_ref(), &base, now))
         (warnings(status))
-        (last_run(&found, viewer, now))
+        (last_run(&found, &base, viewer, now))
         @if let Some(why) = no_runs_known(status) {
             div #run_quick data-live { p.soft { (why) } }
             div #runs data-live {}
         } @else {
-            (timeline::show(&status.history, &found.claimed.slots, shared.mirror.config(), now))
-            (runs::table(&found.table, &asked, "/", now))
+            (timeline::show(&status.history, &found.claimed.slots, mirror.config(), &base, now))
+            (runs::table(&found.table, &asked, (&base, "/"), now))
         }
-        (connections::overview(&shared, status, found.claimed.holder.as_deref(), now))
+        (connections::overview((mirror.config(), &base), shared.checks.last(&mirror), (status, found.claimed.holder.as_deref()), now))
     };
     Ok(shell.around(&main))
 }
@@ -206,7 +210,7 @@ fn warnings(status: &Status) -> Markup {
     }
 }
 
-fn last_run(found: &Found, viewer: Viewer, now: DateTime<Utc>) -> Markup {
+fn last_run(found: &Found, base: &Base, viewer: Viewer, now: DateTime<Utc>) -> Markup {
     html! {
         div #last data-live {
             @if let Some(run) = &found.status.last_run {
@@ -220,10 +224,10 @@ fn last_run(found: &Found, viewer: Viewer, now: DateTime<Utc>) -> Markup {
                             p.soft { code { (error.code.as_str()) } }
                         }
                     }
-                    @if let Some(detail) = found.asked_about() { (super::run::decision(detail, viewer)) }
+                    @if let Some(detail) = found.asked_about() { (super::run::decision(detail, base, viewer)) }
                     @if run.counts != Counts::default() { (changes::counts(&run.counts, false)) }
-                    (first_changes(found, run))
-                    p { a href=(format!("/runs/{}", run.run_id)) { "All about this run" } }
+                    (first_changes(found, run, base))
+                    p { a href=(base.run(run.run_id)) { "All about this run" } }
                 }
             }
         }
@@ -242,16 +246,16 @@ fn ended(run: &RunRecord, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn first_changes(found: &Found, run: &RunRecord) -> Markup {
+fn first_changes(found: &Found, run: &RunRecord, base: &Base) -> Markup {
     let listed = &found.changes;
     let rejected = found.status.rejected.as_deref().unwrap_or_default();
     let rest = run.counts.changes() - i64::try_from(listed.len()).unwrap_or(i64::MAX);
     html! {
         @if !listed.is_empty() {
             h3 { "What changed" }
-            (changes::list(listed, false))
+            (changes::list(listed, false, base))
             @if rest > 0 { p.soft { "and " (counted(rest, "more", "more")) } }
         }
-        @if !rejected.is_empty() { h3 { "Rejected rows" } (changes::rejected(rejected)) }
+        @if !rejected.is_empty() { h3 { "Rejected rows" } (changes::rejected(rejected, base)) }
     }
 }

@@ -5,13 +5,14 @@
 // Only a page that was shown counts as fresh: that the server is heard, or that something answers in its place, does not.
 // All spans are measured by a clock that nobody sets, and times are told by the server's.
 
-const STREAM = "/api/v1/events";
+const STREAM = document.body.dataset.events;
 const QUIET_MS = 20_000;     // a heartbeat and a little: whoever is silent for longer is asked
 const SILENCE_MS = 35_000;   // two heartbeats and a little: whoever then does not answer either is gone
 const POLL_MS = 5_000;       // while there is no stream
 const HIDDEN_MS = 60_000;    // while nobody looks; a browser opens few streams at a time
 const ANSWER_MS = 12_000;    // an answer takes milliseconds, or as long as a database is waited for
 const FAILURES = 2;          // one failure may be a restart
+const LIST_MS = 1_000;        // the list of tenants is asked for no more often, however many runs begin and end
 const TWICE_MS = 3_000;      // two clicks so soon after each other are one
 
 const root = document.documentElement;
@@ -278,7 +279,7 @@ function progress(event) {
   const run = JSON.parse(event.data);
   const running = document.querySelector(`[data-run="${CSS.escape(run.run_id)}"]`);
   if (!running) {
-    const isOurs = find("banner") || location.pathname === `/runs/${run.run_id}`;
+    const isOurs = (find("banner") && !find("tenants")) || location.pathname.endsWith(`/runs/${run.run_id}`);
     if (isOurs && asked !== run.run_id) { asked = run.run_id; refresh(); }
     return;
   }
@@ -289,11 +290,20 @@ function progress(event) {
   say(running.querySelector("#rows"), `${number.format(run.rows).replaceAll(",", "\u202f")} rows read so far`);
 }
 
+let soon = null;
+
+/** Asks for the page, since something has changed. */
+function renew() {
+  hear();
+  if (!find("tenants")) { refresh(); return; }
+  soon ??= setTimeout(() => { soon = null; refresh(); }, Math.max(0, LIST_MS - clock() + shown.at));
+}
+
 function listen() {
   if (stream || document.hidden) return;
   stream = new EventSource(STREAM);
   stream.addEventListener("open", () => { hear(); refresh(); });
-  stream.addEventListener("status", () => { hear(); refresh(); });
+  stream.addEventListener("status", renew);
   stream.addEventListener("progress", progress);
   stream.addEventListener("heartbeat", hear);
   stream.addEventListener("error", tell);

@@ -1,11 +1,12 @@
 //! The page of one run: its changes, rejected rows with reasons, phases, error and remedy.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::Shared;
+use super::base::Base;
 use super::format::{bytes, counted, duration, number, prose, shortened, time};
+use super::named_mirror::NamedMirror;
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::{banner, changes, facts, words};
@@ -20,6 +21,12 @@ const CHANGES: u32 = 200;
 /// After how many seconds a browser without scripts reloads the page of a run in progress.
 const REFRESH_RUNNING: u32 = 5;
 
+/// The parameter of the route.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct RunPath {
+    id: String,
+}
+
 /// The query of the address.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(super) struct Asked {
@@ -31,26 +38,26 @@ pub(super) struct Asked {
 
 /// The page at `/runs/{id}`.
 pub(super) async fn show(
-    State(shared): State<Shared>,
+    NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,
-    Path(id): Path<String>,
+    Path(RunPath { id }): Path<RunPath>,
     Query(asked): Query<Asked>,
 ) -> Result<Markup, ErrorPage> {
-    let missing = || ErrorPage::not_found("There is no such run in the log.");
+    let missing = || ErrorPage::not_found("There is no such run in the log.").of_mirror(&base);
     let id: RunId = id.parse().map_err(|_not_an_id| missing())?;
-    let detail = shared.mirror.run(id).await?.ok_or_else(missing)?;
+    let detail = mirror.run(id).await?.ok_or_else(missing)?;
     let ChangesPage {
         changes,
         next_after,
-    } = shared
-        .mirror
+    } = mirror
         .changes(id, CHANGES, asked.after.unwrap_or(0))
         .await?;
-    let status = shared.mirror.status(&StatusQuery::default()).await?;
+    let status = mirror.status(&StatusQuery::default()).await?;
     let running = status.running.as_ref();
     let running = running.filter(|running| running.run_id == id);
     let look = words::outcome(detail.run.outcome);
     let shell = Shell {
+        base: base.clone(),
         title: format!(
             "{} – run of {}",
             look.word,
@@ -58,12 +65,12 @@ pub(super) async fn show(
         ),
         icon: look.icon,
         tone: look.tone,
-        place: Some(banner::place(&status, &shared.mirror.site())),
+        place: Some(banner::place(&status, &mirror.site())),
         viewer: Some(viewer),
         refresh_seconds: running.map(|_| REFRESH_RUNNING),
     };
     let main = html! {
-        p { a href="/" { "Back to the status" } }
+        p { a href=(base.page("/")) { "Back to the status" } }
         @match asked.notice {
             None => {},
             Some(Notice::AlreadyRunning) => p.box.warn { "Nothing was started: this run was in progress already." },
@@ -71,9 +78,9 @@ pub(super) async fn show(
         }
         (head(&detail))
         (facts::running(running, clock::now()))
-        div #decision data-live { (decision(&detail, viewer)) (carry_out(&detail, viewer)) }
-        (facts_of(&detail))
-        (body(&detail, &changes, Place { is_later: asked.after.is_some(), next_after }))
+        div #decision data-live { (decision(&detail, &base, viewer)) (carry_out(&detail, &base, viewer)) }
+        (facts_of(&detail, &base))
+        (body(&detail, &changes, Place { is_later: asked.after.is_some(), next_after }, &base))
     };
     Ok(shell.around(&main))
 }
@@ -96,8 +103,9 @@ fn head(detail: &RunDetail) -> Markup {
     }
 }
 
-fn facts_of(detail: &RunDetail) -> Markup {
+fn facts_of(detail: &RunDetail, base: &Base) -> Markup {
     let run = &detail.run;
+    let as_json = base.api(&format!("/runs/{}", run.run_id));
     let took = run
         .finished_at
         .map(|finished| (finished - run.started_at).num_milliseconds());
@@ -116,8 +124,8 @@ fn facts_of(detail: &RunDetail) -> Markup {
             }
             (phases(detail))
             p.row {
-                a href=(format!("/api/v1/runs/{}", run.run_id)) { "As JSON" }
-                button.plain type="button" hidden data-copy=(format!("/api/v1/runs/{}", run.run_id)) { "Copy as JSON" }
+                a href=(as_json) { "As JSON" }
+                button.plain type="button" hidden data-copy=(as_json) { "Copy as JSON" }
             }
         }
     }
@@ -133,12 +141,12 @@ fn phases(detail: &RunDetail) -> Markup {
 }
 
 /// The button that carries out the plan of a preview; nothing for other runs, or if nothing would change.
-fn carry_out(detail: &RunDetail, viewer: Viewer) -> Markup {
+fn carry_out(detail: &RunDetail, base: &Base, viewer: Viewer) -> Markup {
     let run = &detail.run;
     let is_plan = run.outcome == Some(Outcome::DryRun) && run.error.is_none();
     html! {
         @if is_plan && viewer.may_trigger && run.counts.changes() > 0 {
-            form.row method="post" action="/sync" {
+            form.row method="post" action=(base.page("/sync")) {
                 button.main name="do" value="sync" { "Sync now" }
                 span.soft { "makes these changes, and whatever else has changed by then." }
             }
@@ -148,7 +156,7 @@ fn carry_out(detail: &RunDetail, viewer: Viewer) -> Markup {
 
 /// The section on deactivations that the brake held back, with the form to approve them if that is still possible.
 /// Nothing if the run held none back.
-pub(super) fn decision(detail: &RunDetail, viewer: Viewer) -> Markup {
+pub(super) fn decision(detail: &RunDetail, base: &Base, viewer: Viewer) -> Markup {
     let Some(held) = &detail.held_back else {
         return html! {};
     };
@@ -156,14 +164,14 @@ pub(super) fn decision(detail: &RunDetail, viewer: Viewer) -> Markup {
         @if detail.awaits_decision {
             section.box.warn aria-labelledby="held-head" {
                 h2 #held-head { "This needs a person" }
-                (changes::question(held))
-                @if viewer.may_trigger { (answer(detail.run.run_id, held)) }
+                (changes::question(held, base))
+                @if viewer.may_trigger { (answer(detail.run.run_id, held, base)) }
                 @else { p.soft { "Somebody who may start a sync has to decide." } }
             }
         } @else {
             section.box aria-labelledby="held-head" {
                 h2 #held-head { "This was held back" }
-                (changes::question(held))
+                (changes::question(held, base))
                 p.soft { "A sync has succeeded since, or later runs held other meters back and the list of these is no longer kept. There is nothing left to decide here: look at the latest run." }
             }
         }
@@ -171,9 +179,9 @@ pub(super) fn decision(detail: &RunDetail, viewer: Viewer) -> Markup {
 }
 
 /// The form that approves the held-back deactivations of a run.
-fn answer(run: RunId, held: &HeldBack) -> Markup {
+fn answer(run: RunId, held: &HeldBack, base: &Base) -> Markup {
     html! {
-        form method="post" action="/sync" {
+        form method="post" action=(base.page("/sync")) {
             input type="hidden" name="allow" value=(run);
             p.box data-changed hidden { "This has changed since it was shown. " a href="" { "Look again" } }
             p { label { input type="checkbox" name="sure" value="yes" required; " I know these meters, and they are to be deactivated." } }
@@ -195,7 +203,7 @@ struct Place {
     next_after: Option<i64>,
 }
 
-fn body(detail: &RunDetail, changes: &[Change], place: Place) -> Markup {
+fn body(detail: &RunDetail, changes: &[Change], place: Place, base: &Base) -> Markup {
     let run = &detail.run;
     let is_plan = run.dry_run;
     html! {
@@ -208,15 +216,15 @@ fn body(detail: &RunDetail, changes: &[Change], place: Place) -> Markup {
                     (changes::counts(&run.counts, is_plan)),
             }
             @if run.changes_truncated { p.soft { "The log does not keep all changes of this run (METER_SYNC_CHANGE_LIMIT, METER_SYNC_KEEP_RUNS)." } }
-            @if place.is_later { p { a href=(format!("/runs/{}", run.run_id)) { "From the first change on" } } }
-            (changes::list(changes, is_plan))
+            @if place.is_later { p { a href=(base.run(run.run_id)) { "From the first change on" } } }
+            (changes::list(changes, is_plan, base))
             @if let Some(after) = place.next_after {
-                p { a href=(format!("/runs/{}?after={after}", run.run_id)) { "More changes" } }
+                p { a href=(format!("{}?after={after}", base.run(run.run_id))) { "More changes" } }
             }
             @if !detail.rejected.is_empty() {
                 h2 { "Rejected rows" }
                 p { "The changes of these rows could not be written; all others were. Mend the rows on the remote, or what refuses them here, and the next sync writes them." }
-                (changes::rejected(&detail.rejected))
+                (changes::rejected(&detail.rejected, base))
             }
         }
     }

@@ -1,13 +1,14 @@
 //! The page with the table of past runs, with filters, in pages.
 
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::Shared;
+use super::base::Base;
 use super::format::{duration, number, time};
 use super::icons::Icon;
+use super::named_mirror::NamedMirror;
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::{banner, words};
@@ -30,7 +31,7 @@ pub(super) struct Asked {
 
 /// The page at `/runs`.
 pub(super) async fn show(
-    State(shared): State<Shared>,
+    NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,
     Query(asked): Query<Asked>,
 ) -> Result<Markup, ErrorPage> {
@@ -39,21 +40,22 @@ pub(super) async fn show(
         before: asked.before,
         show: asked.show.unwrap_or_default(),
     };
-    let missing = || ErrorPage::not_found("There is no such run in the log.");
-    let page = shared.mirror.list(&query).await?.ok_or_else(missing)?;
-    let status = shared.mirror.status(&StatusQuery::default()).await?;
+    let missing = || ErrorPage::not_found("There is no such run in the log.").of_mirror(&base);
+    let page = mirror.list(&query).await?.ok_or_else(missing)?;
+    let status = mirror.status(&StatusQuery::default()).await?;
     let shell = Shell {
+        base: base.clone(),
         title: "Runs".to_owned(),
         icon: Icon::List,
         tone: "calm",
-        place: Some(banner::place(&status, &shared.mirror.site())),
+        place: Some(banner::place(&status, &mirror.site())),
         viewer: Some(viewer),
         refresh_seconds: None,
     };
     Ok(shell.around(&html! {
         h1 { "Runs" }
-        (table(&page, &asked, "/runs", clock::now()))
-        p { a href="/" { "Back to the status" } }
+        (table(&page, &asked, (&base, "/runs"), clock::now()))
+        p { a href=(base.page("/")) { "Back to the status" } }
     }))
 }
 
@@ -65,31 +67,36 @@ fn filter_word(show: Show) -> &'static str {
     }
 }
 
-/// The table of runs. The links of its filters go to `path`.
-pub(super) fn table(page: &RunsPage, asked: &Asked, path: &str, now: DateTime<Utc>) -> Markup {
+/// The table of runs. The links of its filters go to the page at `path`.
+pub(super) fn table(
+    page: &RunsPage,
+    asked: &Asked,
+    (base, path): (&Base, &str),
+    now: DateTime<Utc>,
+) -> Markup {
     let current = asked.show.unwrap_or_default();
     html! {
         section #runs data-live aria-labelledby="runs-head" {
             h2 #runs-head { @if path == "/" { "Runs" } @else { (filter_word(current)) ", newest first" } }
             nav.row aria-label="Which runs" {
                 @for show in Show::ALL {
-                    a.filter href=(format!("{path}?show={}#runs", show.as_str()))
+                    a.filter href=(base.page(&format!("{path}?show={}#runs", show.as_str())))
                         aria-current=[(show == current).then_some("true")] { (filter_word(show)) }
                 }
             }
             @if page.runs.is_empty() {
                 p.soft { @match current { Show::All => "There are no runs yet.", Show::Problems | Show::Changes => "There are no such runs." } }
             } @else {
-                (rows(page, now))
+                (rows(page, base, now))
             }
             @if let Some(before) = page.next_before {
-                p { a href=(format!("/runs?show={}&before={before}", current.as_str())) { "Older runs" } }
+                p { a href=(base.page(&format!("/runs?show={}&before={before}", current.as_str()))) { "Older runs" } }
             }
         }
     }
 }
 
-fn rows(page: &RunsPage, now: DateTime<Utc>) -> Markup {
+fn rows(page: &RunsPage, base: &Base, now: DateTime<Utc>) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label="Table of runs" {
             table {
@@ -100,19 +107,19 @@ fn rows(page: &RunsPage, now: DateTime<Utc>) -> Markup {
                     th.n scope="col" { abbr title="Reactivated" { "React." } }
                     th.n scope="col" { abbr title="Rejected" { "Rej." } }
                 } }
-                tbody { @for run in &page.runs { (row(run, now)) } }
+                tbody { @for run in &page.runs { (row(run, base, now)) } }
             }
         }
     }
 }
 
-fn row(run: &RunRecord, now: DateTime<Utc>) -> Markup {
+fn row(run: &RunRecord, base: &Base, now: DateTime<Utc>) -> Markup {
     let look = words::outcome(run.outcome);
     let counts = &run.counts;
     let took = run.finished_at.unwrap_or(now) - run.started_at;
     html! {
         tr {
-            th scope="row" { a href=(format!("/runs/{}", run.run_id)) { (time(run.started_at)) } }
+            th scope="row" { a href=(base.run(run.run_id)) { (time(run.started_at)) } }
             td { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) } }
             td { (duration(took.num_milliseconds())) }
             td { (words::trigger(run.trigger)) }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
+use super::base::Base;
 use super::format::{self, prose};
 use super::icons::{Icon, sprite};
 use super::viewer::Viewer;
@@ -15,6 +16,8 @@ use crate::error::{ErrorCode, Failure};
 
 /// The parts of the document around a page's content that differ between pages.
 pub(super) struct Shell<'a> {
+    /// Where the pages of the mirror lie that the page is about.
+    pub(super) base: Base,
     /// The document's title, without the program's name.
     pub(super) title: String,
     pub(super) icon: Icon,
@@ -34,7 +37,7 @@ impl Shell<'_> {
             (DOCTYPE)
             html lang="en" {
                 (self.head())
-                body {
+                body data-events=(self.base.api("/events")) {
                     (sprite())
                     a.skip href="#main" { "Skip to the content" }
                     (self.header())
@@ -67,6 +70,7 @@ impl Shell<'_> {
         html! {
             header.top {
                 a.brand href="/" { "meter-sync" }
+                @if self.base.is_of_tenant() { a href="/" { "All tenants" } }
                 @if let Some(place) = &self.place { p #place data-live { (place) } }
                 @if self.viewer.is_some_and(|viewer| viewer.is_signed_in) {
                     form method="post" action="/sign-out" { button.plain { "Sign out" } }
@@ -94,6 +98,8 @@ fn footer(now: DateTime<Utc>) -> Markup {
 pub(super) struct ErrorPage {
     status: StatusCode,
     failure: Failure,
+    /// Where the status is to which the page leads back.
+    base: Base,
 }
 
 impl From<Failure> for ErrorPage {
@@ -101,6 +107,7 @@ impl From<Failure> for ErrorPage {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             failure,
+            base: Base::root(),
         }
     }
 }
@@ -112,7 +119,23 @@ impl ErrorPage {
             Failure::new(ErrorCode::ConfigInvalid, message).with_remedy("Go back to the status.");
         Self {
             status: StatusCode::NOT_FOUND,
-            failure,
+            ..failure.into()
+        }
+    }
+
+    /// Leads back to the status of the mirror whose pages lie at `base`.
+    pub(super) fn of_mirror(self, base: &Base) -> Self {
+        Self {
+            base: base.clone(),
+            ..self
+        }
+    }
+
+    /// Says what to do.
+    pub(super) fn with_remedy(self, remedy: &str) -> Self {
+        Self {
+            failure: self.failure.with_remedy(remedy),
+            ..self
         }
     }
 
@@ -121,7 +144,10 @@ impl ErrorPage {
         let message = "This address, or what was sent to it, is none of this page's.";
         let failure =
             Failure::new(ErrorCode::ConfigInvalid, message).with_remedy("Go back to the status.");
-        Self { status, failure }
+        Self {
+            status,
+            ..failure.into()
+        }
     }
 
     /// The form could not be read as a whole.
@@ -130,7 +156,7 @@ impl ErrorPage {
             .with_remedy("Go back to the status, and try again.");
         Self {
             status: fault.status(),
-            failure,
+            ..failure.into()
         }
     }
 
@@ -138,15 +164,20 @@ impl ErrorPage {
     pub(super) fn forbidden(failure: Failure) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,
-            failure,
+            ..failure.into()
         }
     }
 }
 
 impl IntoResponse for ErrorPage {
     fn into_response(self) -> Response {
-        let Self { status, failure } = self;
+        let Self {
+            status,
+            failure,
+            base,
+        } = self;
         let shell = Shell {
+            base: base.clone(),
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             icon: Icon::Cross,
             tone: "bad",
@@ -160,7 +191,7 @@ impl IntoResponse for ErrorPage {
                 p { (prose(&failure.remedy)) }
                 @if failure.code != ErrorCode::ConfigInvalid { p.soft { code { (failure.code.as_str()) } } }
             }
-            p { a href="/" { "Back to the status" } }
+            p { a href=(base.page("/")) { "Back to the status" } }
         };
         (status, shell.around(&body)).into_response()
     }

@@ -9,6 +9,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::Shared;
+use super::base::Base;
 use super::icons::Icon;
 use super::shell::Shell;
 use super::{SIGN_IN, is_page};
@@ -35,6 +36,7 @@ pub(super) async fn show(Query(asked): Query<Asked>) -> Markup {
 
 fn form(next: Option<&str>, wrong: Option<&str>) -> Markup {
     let shell = Shell {
+        base: Base::root(),
         title: "Sign in".to_owned(),
         icon: Icon::Dots,
         tone: "calm",
@@ -62,7 +64,7 @@ pub(super) async fn sign_in(
     headers: HeaderMap,
     Form(shown): Form<SignInForm>,
 ) -> Response {
-    let tokens = shared.mirror.config().tokens.now();
+    let tokens = shared.mirrors.config().tokens.now();
     let Some(token) = session_cookie::find(&tokens, shown.token.trim().as_bytes()) else {
         let wrong = "This is not one of the tokens.";
         return (

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
 
+use super::base::Base;
 use super::format::{counted, duration, number};
 use super::icons::Icon;
 use super::{changes_chart, words};
@@ -45,6 +46,7 @@ pub(super) fn show(
     history: &[RunRecord],
     claimed: &[ClaimedSlot],
     config: &Config,
+    base: &Base,
     now: DateTime<Utc>,
 ) -> Markup {
     let oldest = history.iter().map(|run| run.started_at).min();
@@ -65,7 +67,7 @@ pub(super) fn show(
                         // The script writes the text of the focused bar here. Without it, only one bar can be focused
                         // by keyboard.
                         span #pointed aria-hidden="true" {} }
-                    (strip(&bars, now))
+                    (strip(&bars, base, now))
                     (changes_chart::show(&bars))
                 }
             }
@@ -131,7 +133,7 @@ fn bars<'a>(
     bars
 }
 
-fn strip(bars: &[Bar<'_>], now: DateTime<Utc>) -> Markup {
+fn strip(bars: &[Bar<'_>], base: &Base, now: DateTime<Utc>) -> Markup {
     let last = bars
         .iter()
         .rposition(|bar| matches!(bar, Bar::Run(_)))
@@ -141,7 +143,7 @@ fn strip(bars: &[Bar<'_>], now: DateTime<Utc>) -> Markup {
             @for (index, bar) in bars.iter().enumerate() {
                 @match bar {
                     Bar::Run(run) => li {
-                        a href=(format!("/runs/{}", run.run_id)) tabindex=(if index == last { "0" } else { "-1" })
+                        a href=(base.run(run.run_id)) tabindex=(if index == last { "0" } else { "-1" })
                             aria-label=(said(run, now)) title=(said(run, now)) { (drawn(run, now)) }
                     },
                     Bar::Missed(missed) => {

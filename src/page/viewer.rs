@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 
 use super::Shared;
 use crate::config::Token;
+use crate::model::TenantId;
 
 /// The viewer of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +24,16 @@ impl FromRequestParts<Shared> for Viewer {
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Infallible> {
         let token = parts.extensions.get::<Token>();
         Ok(Self {
-            may_trigger: !shared.mirror.is_read_only()
+            may_trigger: !shared.mirrors.is_read_only()
                 && token.is_none_or(|token| token.may_trigger),
             is_signed_in: token.is_some(),
         })
     }
+}
+
+/// The tenants that the holder of a token may see; `None` for all.
+pub(super) fn visible(token: &Token) -> Option<Vec<String>> {
+    let tenants = token.tenants.as_ref()?;
+    let ids = tenants.iter().map(TenantId::as_str);
+    Some(ids.map(str::to_owned).collect())
 }

@@ -89,8 +89,8 @@ async fn list(
 fn read(mut given: Arguments) -> Result<TenantsQuery, BadArgument> {
     let default = TenantsQuery::default();
     let limit = given.integer("limit", LIMIT, default.limit)?;
-    let before = given.id("before", TEXT_CHARS)?;
-    let search = given.id("search", TEXT_CHARS)?;
+    let before = given.query_text("before", TEXT_CHARS)?;
+    let search = given.query_text("search", TEXT_CHARS)?;
     let word = given.choice("health", &words())?;
     given.finish()?;
     let mut all = Health::ALL.iter();

@@ -27,12 +27,13 @@ use tracing::{info, warn};
 
 use crate::config::Schedule;
 use crate::error::ErrorCode;
-use crate::mirrors::run::report::RunState;
-use crate::mirrors::{Claim, Mirror, Request, Requested, Ticket};
+use crate::mirrors::{Claim, Mirrors};
 use crate::model::Trigger;
 use slot::Slot;
+use target::Target;
 
 mod slot;
+mod target;
 
 /// The longest time between two looks at the clock. It is short enough to notice a resumed machine or a corrected clock
 /// soon, and long enough to cost nothing.
@@ -62,36 +63,38 @@ impl Pace {
 /// configured.
 ///
 /// Does not wait at shutdown for a run in progress, which belongs to `mirrors`.
-pub async fn run(schedule: Schedule, pace: Pace, mirror: Mirror, shutdown: CancellationToken) {
-    if mirror.is_read_only() || !mirror.is_configured() {
+pub async fn run(schedule: Schedule, pace: Pace, mirrors: Mirrors, shutdown: CancellationToken) {
+    if mirrors.is_read_only() || !mirrors.is_configured() {
         info!("the schedule is off: this process is read-only or not configured");
         return;
     }
     info!(
         schedule = %schedule.describe(),
-        next_run_at = schedule.next_after(mirror.now()).map(tracing::field::display),
+        next_run_at = schedule.next_after(mirrors.now()).map(tracing::field::display),
         "the schedule is on"
     );
-    let slots = follow(&schedule, pace, &mirror);
+    let mut target = Target::of(&mirrors);
+    let slots = Box::pin(follow(&schedule, pace, &mut target));
     if shutdown.run_until_cancelled(slots).await.is_none() {
-        mirror.set_waiting(None);
+        target.set_waiting(None);
     }
 }
 
 /// Serves one slot after the other, for ever.
-async fn follow(schedule: &Schedule, pace: Pace, mirror: &Mirror) {
+async fn follow(schedule: &Schedule, pace: Pace, target: &mut Target) {
     let seed = RandomState::new();
     let mut trigger = Trigger::Startup;
     let mut handled = None;
     loop {
-        let now = mirror.now();
+        let now = target.process().now();
         if let Some(slot) = slot::due(schedule, handled, now) {
             let start = if trigger == Trigger::Startup {
                 slot.starts
             } else {
                 slot.delayed_start(pace.jitter, &seed)
             };
-            serve(&slot, start, (trigger, pace), mirror).await;
+            serve(&slot, start, (trigger, pace), target).await;
+            target.end_slot();
             handled = Some(slot.starts);
         } else {
             let next = schedule.next_after(now);
@@ -106,18 +109,18 @@ async fn serve(
     slot: &Slot,
     start: DateTime<Utc>,
     (trigger, pace): (Trigger, Pace),
-    mirror: &Mirror,
+    target: &mut Target,
 ) {
     let is_ours =
-        sleep_within(slot, start, mirror).await && claim(slot, (true, pace), mirror).await;
+        sleep_within(slot, start, target).await && claim(slot, (true, pace), target).await;
     if !is_ours {
         return;
     }
     let mut delays = slot::retry_delays(pace.first_retry);
-    while let Some(code) = attempt(trigger, mirror).await {
-        let again = code.is_transient() && wait_for_retry(slot, code, &mut delays, mirror).await;
+    while let Some(code) = target.attempt(slot.starts, trigger).await {
+        let again = code.is_transient() && wait_for_retry(slot, code, &mut delays, target).await;
         // Another process may have taken over the slot while we waited.
-        if !again || !claim(slot, (false, pace), mirror).await {
+        if !again || !claim(slot, (false, pace), target).await {
             return;
         }
     }
@@ -125,54 +128,26 @@ async fn serve(
 
 /// Claims the slot and returns whether this process must run it. Retries until the local database answers or the slot
 /// is over. If another process has the slot, waits until that process has run it, or until this one can take it over.
-async fn claim(slot: &Slot, (mut is_first, pace): (bool, Pace), mirror: &Mirror) -> bool {
+async fn claim(slot: &Slot, (mut is_first, pace): (bool, Pace), target: &Target) -> bool {
     let mut delays = slot::retry_delays(pace.first_retry);
     loop {
-        let claimed = match is_first {
-            true => mirror.claim_slot(slot.starts).await,
-            false => mirror.claim_slot_again(slot.starts).await,
-        };
-        match claimed {
+        match target.claim(slot.starts, !is_first).await {
             Ok(Claim::Ours) => return true,
             Ok(Claim::Served) => return false,
             Ok(Claim::Pending) => {
                 let next = delays.next();
-                let next = next.and_then(|delay| slot.next_try(mirror.now(), delay));
+                let next = next.and_then(|delay| slot.next_try(target.process().now(), delay));
                 let Some(next) = next else { return false };
-                if !sleep_within(slot, next, mirror).await {
+                if !sleep_within(slot, next, target).await {
                     return false;
                 }
             }
             Err(failure) => {
                 warn!(slot = %slot.starts, error = %failure, "the slot could not be claimed");
                 is_first = false;
-                if !wait_for_retry(slot, failure.code, &mut delays, mirror).await {
+                if !wait_for_retry(slot, failure.code, &mut delays, target).await {
                     return false;
                 }
-            }
-        }
-    }
-}
-
-/// Waits for one run to end and returns the code of its error, if any. The run itself is logged by `mirrors`.
-async fn attempt(trigger: Trigger, mirror: &Mirror) -> Option<ErrorCode> {
-    match mirror.request(Request::new(trigger)).await {
-        Ok(Requested::Started(mut ticket)) => outcome(&mut ticket).await,
-        Ok(Requested::AlreadyRunning(_)) => Some(ErrorCode::AlreadyRunning),
-        Ok(Requested::Finished(report)) => report.error.map(|error| error.code),
-        Err(failure) => Some(failure.code),
-    }
-}
-
-async fn outcome(ticket: &mut Ticket) -> Option<ErrorCode> {
-    loop {
-        let report = ticket.wait(LONGEST_SLEEP).await;
-        match report.state {
-            RunState::Running => {}
-            RunState::Finished | RunState::AlreadyRunning => {
-                let code = report.error.map(|error| error.code);
-                // If a run of this process was interrupted, somebody cancelled it on purpose.
-                return code.filter(|code| *code != ErrorCode::Interrupted);
             }
         }
     }
@@ -183,17 +158,17 @@ async fn wait_for_retry(
     slot: &Slot,
     code: ErrorCode,
     delays: &mut impl Iterator<Item = Duration>,
-    mirror: &Mirror,
+    target: &Target,
 ) -> bool {
     let delay = delays.next();
-    let Some(next) = delay.and_then(|delay| slot.next_try(mirror.now(), delay)) else {
+    let Some(next) = delay.and_then(|delay| slot.next_try(target.process().now(), delay)) else {
         info!(slot = %slot.starts, error.code = %code, "no time is left in the slot for a retry");
         return false;
     };
     info!(slot = %slot.starts, error.code = %code, retry_at = %next, "the slot will be tried again");
-    mirror.set_waiting(Some(next));
-    let in_time = sleep_within(slot, next, mirror).await;
-    mirror.set_waiting(None);
+    target.set_waiting(Some(next));
+    let in_time = sleep_within(slot, next, target).await;
+    target.set_waiting(None);
     in_time
 }
 
@@ -201,16 +176,16 @@ async fn wait_for_retry(
 ///
 /// This machine's clock may be set during the sleep, so the local database's clock is read at the end. If that fails,
 /// the claim that follows is retried.
-async fn sleep_within(slot: &Slot, until: DateTime<Utc>, mirror: &Mirror) -> bool {
+async fn sleep_within(slot: &Slot, until: DateTime<Utc>, target: &Target) -> bool {
     let goes_on = |now| slot.holds(now) && now < until;
     loop {
-        let now = mirror.now();
+        let now = target.process().now();
         if goes_on(now) {
             tokio::time::sleep(sleep_length(now, Some(until))).await;
             continue;
         }
-        let is_seen = mirror.look_at_the_clock().await.is_ok();
-        let now = mirror.now();
+        let is_seen = target.process().look_at_the_clock().await.is_ok();
+        let now = target.process().now();
         if !(is_seen && goes_on(now)) {
             return slot.holds(now);
         }

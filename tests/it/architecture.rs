@@ -14,10 +14,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("printable", &[]),
     ("config", &["error", "model", "clock"]),
     ("db", &["config", "error", "model", "clock"]),
+    ("store", &["db", "error", "model"]),
     ("engine", &["db", "config", "error", "model"]),
     (
         "mirrors",
-        &["engine", "db", "config", "error", "model", "clock", "trace"],
+        &[
+            "engine", "store", "db", "config", "error", "model", "clock", "trace",
+        ],
     ),
     (
         "schedule",
@@ -38,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "check",
         &[
-            "mirrors", "engine", "db", "config", "error", "model", "clock",
+            "mirrors", "engine", "store", "db", "config", "error", "model", "clock",
         ],
     ),
     (
@@ -115,6 +118,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "check",
             "mcp",
             "mirrors",
+            "store",
             "db",
             "config",
             "shutdown",
@@ -277,11 +281,11 @@ fn the_files_that_the_map_names_exist() {
 #[test]
 fn what_is_sent_to_a_database_is_ascii() {
     let mut sources = Vec::new();
-    for folder in ["db", "engine", "mirrors", "check"] {
+    for folder in ["db", "store", "engine", "mirrors", "check"] {
         rust_files(&source().join(folder), &mut sources);
     }
     let mut migrations = Vec::new();
-    files(&source().join("db/migrations"), "sql", &mut migrations);
+    files(&source().join("store/migrations"), "sql", &mut migrations);
     assert!(!migrations.is_empty());
     let mut odd = Vec::new();
     for file in sources.iter().chain(&migrations) {

@@ -36,6 +36,8 @@ mod log;
 #[cfg(test)]
 mod majors;
 #[cfg(test)]
+mod many;
+#[cfg(test)]
 mod mcp;
 #[cfg(test)]
 mod metrics;

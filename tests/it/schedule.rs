@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::held::{self, Held};
 use crate::support::postgres::{connect, start_pair};
-use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, mirror, rows, settings};
+use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, mirror, mirrors, rows, settings};
 use crate::support::wait::{self, recently};
 
 /// One slot for as long as any test runs.
@@ -29,10 +29,11 @@ const QUICK: Pace = Pace {
 
 /// A process's loop; it ends when the guard is dropped.
 fn start(line: &str, settings: &Settings) -> (Mirror, DropGuard) {
-    let mirror = mirror(settings);
+    let mirrors = mirrors(settings);
+    let mirror = mirrors.only().cloned().expect("settings of one mirror");
     let stop = CancellationToken::new();
     let line = Schedule::parse(line, Tz::UTC).expect("a schedule");
-    let slots = schedule::run(line, QUICK, mirror.clone(), stop.clone());
+    let slots = schedule::run(line, QUICK, mirrors, stop.clone());
     #[expect(clippy::disallowed_methods, reason = "the guard ends it")]
     tokio::spawn(slots);
     (mirror, stop.drop_guard())
@@ -249,7 +250,7 @@ async fn a_read_only_or_unconfigured_process_has_no_schedule() {
         Settings::default(),
     ] {
         let line = Schedule::parse(EACH_SECOND, Tz::UTC).expect("a schedule");
-        let slots = schedule::run(line, QUICK, mirror(&settings), CancellationToken::new());
+        let slots = schedule::run(line, QUICK, mirrors(&settings), CancellationToken::new());
         let ended = tokio::time::timeout(Duration::from_secs(10), slots).await;
         assert!(ended.is_ok(), "{settings:?}");
     }

@@ -17,6 +17,7 @@ use super::param::{Param, typed};
 use super::{DbError, Local, Side, Timeouts};
 
 mod opening;
+mod savepoints;
 
 /// An open transaction. It is rolled back if dropped without [`Tx::commit`].
 pub struct Tx<'c, S> {
@@ -238,24 +239,6 @@ impl<'c, S: Side> Tx<'c, S> {
         let limit_ms = self.role_limits.statement(limit).as_millis();
         self.batch(&format!(
             "-- set the time limit\nset local statement_timeout = {limit_ms}"
-        ))
-        .await
-    }
-
-    /// Sets a savepoint.
-    pub async fn savepoint(&self, name: &'static str) -> Result<(), DbError> {
-        self.batch(&format!("savepoint {name}")).await
-    }
-
-    /// Releases the savepoint: keeps what was done since.
-    pub async fn release(&self, name: &'static str) -> Result<(), DbError> {
-        self.batch(&format!("release savepoint {name}")).await
-    }
-
-    /// Rolls back to the savepoint and releases it. Row locks that were taken since are released, too.
-    pub async fn back_to(&self, name: &'static str) -> Result<(), DbError> {
-        self.batch(&format!(
-            "rollback to savepoint {name}; release savepoint {name}"
         ))
         .await
     }

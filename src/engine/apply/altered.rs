@@ -1,22 +1,20 @@
 //! Checks that the local table holds the values that the run wrote to it. A trigger may have changed them, and the next
 //! run would then find the same difference again.
 
-use crate::db::{DbError, Local, Tx, param, quote};
-
-use crate::engine::{Relations, scope::Scoped};
+use crate::db::{DbError, param, quote};
+use crate::engine::RunContext;
 
 /// Returns the names of the columns that do not hold the value written to them, and of the key columns if a row is
 /// missing altogether. `out` has the numbers of the rejected rows of the plan, which are not checked.
 pub(in crate::engine) async fn columns(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     out: &[i64],
 ) -> Result<Vec<String>, DbError> {
+    let relations = run.relations;
     if relations.stores_rows_unchanged {
         return Ok(Vec::new());
     }
-    let Relations { local: table, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+    let (table, local_filter) = (&relations.local, &run.scope.local_filter);
     let staged_row = relations.same_key("s", "p");
     let local_row = relations.same_key("l", "p");
     let has_row = relations.has_key("l");
@@ -53,6 +51,6 @@ cross join (values {key}) k (name)
 where not ({has_row})
 order by 1"
     );
-    let rows = local.query(&sql, &[param::bigints(out)]).await?;
+    let rows = run.local.query(&sql, &[param::bigints(out)]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -9,7 +9,7 @@ use super::exchange::Bad;
 use super::exchange::collisions::{as_view, collide, entries};
 use super::exchange::park;
 use super::try_rows;
-use crate::engine::{Relations, scope::Scoped};
+use crate::engine::RunContext;
 
 /// Defers the check of a constraint until [`try_rows::CHECK`]. Returns whether the constraint can be deferred.
 pub(in crate::engine) async fn put_off(
@@ -26,18 +26,16 @@ pub(in crate::engine) async fn put_off(
 }
 
 /// Finds the updated rows that break a deferred constraint with the values that they hold now.
-pub(in crate::engine) async fn colliding(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-) -> Result<Bad, DbError> {
+pub(in crate::engine) async fn colliding(run: &RunContext<'_>) -> Result<Bad, DbError> {
+    let local = run.local;
     let mut bad = Bad::new();
-    let rules = relations.rules.exclusive.iter();
+    let rules = run.relations.rules.exclusive.iter();
     for rule in rules.filter(|rule| rule.deferrable.is_some()) {
         // Comparing all rows by this constraint would take too long. They are left to be tried one by one.
         if park::is_costly(local, rule).await? {
             continue;
         }
-        if as_view(local, &standing(relations, rule)).await?.is_none() {
+        if as_view(local, &standing(run, rule)).await?.is_none() {
             continue;
         }
         let found = try_rows::if_possible(local, local.query(COLLIDING, &[])).await?;
@@ -57,9 +55,9 @@ const COLLIDING: &str = "\
 -- find the rows that break what was put off
 select distinct w.n from pg_temp.meter_sync_found w";
 
-fn standing(relations: &Scoped, rule: &Exclusive) -> String {
-    let Relations { local, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+fn standing(run: &RunContext<'_>, rule: &Exclusive) -> String {
+    let relations = run.relations;
+    let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let column = |read: &Read| relations.column("l", &read.name);
     let place = ["l.tableoid".to_owned(), "l.ctid".to_owned()];
     let [table, row] = place.clone();

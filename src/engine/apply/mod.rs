@@ -1,12 +1,12 @@
 //! Writes a plan to the local table: one statement a step, and row by row only around a row that the table refuses.
 
 use crate::db::exclusive::Rules;
-use crate::db::{DbError, Local, RowFault, Tx, json, param, quote};
+use crate::db::{DbError, RowFault, json, param, quote};
 use crate::model::{Action, Rejection};
 
 use super::plan::{Plan, Step, count_of};
 use super::read::Staged;
-use super::{Job, Relations, SyncError, Synced, record, scope::Scoped};
+use super::{Job, Relations, RunContext, SyncError, Synced, record};
 use exchange::{exchange_rings, referencing_rows};
 use reasons::BadRow;
 use release::ReleasedValues;
@@ -31,38 +31,34 @@ const WAITING_FACTOR: usize = 20;
 
 /// Applies the plan and records the rejected rows.
 pub(crate) async fn apply(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     plan: Plan,
     staged: Staged,
 ) -> Result<Synced, SyncError> {
     // An error raised only at commit could not be traced to a row.
-    local.batch(try_rows::CHECK).await?;
+    run.local.batch(try_rows::CHECK).await?;
     let last = plan.steps.last().map_or(0, |(_, rows)| rows.last);
     let mut released = ReleasedValues::after(last);
-    let Some((relations, mut bad)) = steps(local, relations, job, &plan, &mut released).await?
-    else {
-        let altered = altered::columns(local, relations, &[]).await?;
+    let Some((relations, mut bad)) = steps(run, &plan, &mut released).await? else {
+        let altered = altered::columns(run, &[]).await?;
         return Ok(Synced {
             altered,
-            ..plan.into_synced(job, staged.rejected)
+            ..plan.into_synced(run.job, staged.rejected)
         });
     };
-    Box::pin(try_again(local, &relations, job, &mut bad, &mut released)).await?;
-    settle(local, &relations, job, (plan, staged), (bad, &released)).await
+    let run = &run.with_relations(&relations);
+    Box::pin(try_again(run, &mut bad, &mut released)).await?;
+    settle(run, plan, staged, bad, &released).await
 }
 
 /// Carries out the steps. Returns `None` if one statement was enough for each step, else the relations with the
 /// constraints of the local table looked up, and the rows that could not be written.
 async fn steps(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     plan: &Plan,
     released: &mut ReleasedValues,
-) -> Result<Option<(Scoped, Vec<BadRow>)>, SyncError> {
-    let mut obstacles = None;
+) -> Result<Option<(Relations, Vec<BadRow>)>, SyncError> {
+    let mut obstacles: Option<Relations> = None;
     let mut bad: Vec<BadRow> = Vec::new();
     let mut left_of_inserts = None;
     for (step, rows) in &plan.steps {
@@ -71,32 +67,34 @@ async fn steps(
             Step::Deactivate | Step::Change => None,
         };
         let ranges = ranges.unwrap_or_else(|| vec![*rows]);
-        let needs_exchange = *step == Step::Change && relations.has_foreign_keys_acting_on_update;
-        if !needs_exchange && are_taken(local, relations, *step, &ranges).await? {
+        let needs_exchange =
+            *step == Step::Change && run.relations.has_foreign_keys_acting_on_update;
+        if !needs_exchange && are_taken(run, *step, &ranges).await? {
             continue;
         }
         if obstacles.is_none() {
-            obstacles = Some(with_rules(local, relations).await?);
+            obstacles = Some(with_rules(run).await?);
         }
-        let relations = obstacles.as_ref().unwrap_or(relations);
-        if needs_exchange && Box::pin(exchanged(local, relations, job, *rows, released)).await? {
+        let run = &run.with_relations(obstacles.as_ref().unwrap_or(run.relations));
+        if needs_exchange && Box::pin(exchanged(run, *rows, released)).await? {
             continue;
         }
         let inserts = plan.steps.iter().find(|(step, _)| *step == Step::Insert);
         if *step == Step::Change
             && let Some((_, inserts)) = inserts
         {
-            let left = reference_rings::insert_early(local, relations, *inserts).await?;
+            let left = reference_rings::insert_early(run, *inserts).await?;
             let any_early = left != [*inserts];
             left_of_inserts = Some(left);
-            if any_early && !needs_exchange && are_taken(local, relations, *step, &ranges).await? {
+            if any_early && !needs_exchange && are_taken(run, *step, &ranges).await? {
                 continue;
             }
         }
-        let limit = (job.limits.rejected_limit as usize * WAITING_FACTOR).saturating_sub(bad.len());
-        match one_step(local, relations, job, (*step, ranges, limit), released).await? {
+        let limit =
+            (run.job.limits.rejected_limit as usize * WAITING_FACTOR).saturating_sub(bad.len());
+        match one_step(run, *step, ranges, limit, released).await? {
             Ok(found) => bad.extend(found.into_iter().map(|(n, fault)| (*step, n, fault))),
-            Err(fault) => return Err(too_many(job, reasons::plain(&fault))),
+            Err(fault) => return Err(too_many(run.job, reasons::plain(&fault))),
         }
     }
     Ok(obstacles.map(|relations| (relations, bad)))
@@ -106,39 +104,29 @@ async fn steps(
 /// on updates: row by row, a value that moves to another meter would take the rows that refer to it along or not,
 /// depending on which of the two is written first.
 async fn exchanged(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     rows: Rows,
     released: &mut ReleasedValues,
 ) -> Result<bool, DbError> {
-    local.savepoint("acting").await?;
-    let mut given_up = released.clone();
-    let (index, write) = (index(relations), write(relations, Step::Change));
-    let rows = (rows, 1, &mut given_up);
-    let tried = exchange::write(local, relations, job, rows, (&index, &write)).await?;
-    let are_in = tried.is_ok_and(|bad| bad.is_empty());
-    match are_in {
-        true => {
-            *released = given_up;
-            local.release("acting").await?;
-        }
-        false => local.back_to("acting").await?,
-    }
-    Ok(are_in)
+    let written = run.local.attempt("acting", async {
+        let mut given_up = released.clone();
+        let tried = exchange::write(run, rows, 1, &mut given_up).await?;
+        let are_in = tried.is_ok_and(|bad| bad.is_empty());
+        Ok::<_, DbError>(if are_in { Ok(given_up) } else { Err(()) })
+    });
+    let Ok(given_up) = written.await? else {
+        return Ok(false);
+    };
+    *released = given_up;
+    Ok(true)
 }
 
 /// Writes all rows of the ranges, or none of them. Returns whether they were written.
-async fn are_taken(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    step: Step,
-    ranges: &[Rows],
-) -> Result<bool, DbError> {
-    let write = write(relations, step);
-    let tried = try_rows::attempt(local, async {
+async fn are_taken(run: &RunContext<'_>, step: Step, ranges: &[Rows]) -> Result<bool, DbError> {
+    let write = write(run, step);
+    let tried = try_rows::attempt(run.local, async {
         for rows in ranges {
-            if let Tried::NotWritten(fault) = write.run(local, *rows).await? {
+            if let Tried::NotWritten(fault) = write.run(run.local, *rows).await? {
                 return Ok(Tried::NotWritten(fault));
             }
         }
@@ -148,16 +136,14 @@ async fn are_taken(
 }
 
 /// Returns the relations with the constraints of the local table looked up.
-async fn with_rules(local: &Tx<'_, Local>, relations: &Scoped) -> Result<Scoped, DbError> {
+async fn with_rules(run: &RunContext<'_>) -> Result<Relations, DbError> {
+    let local = run.local;
     local.pin_path().await?;
-    let rules = Rules::look_up(local, relations.local_oid).await?;
+    let rules = Rules::look_up(local, run.relations.local_oid).await?;
     local.use_role_path().await?;
-    Ok(Scoped {
-        relations: Relations {
-            rules,
-            ..relations.relations.clone()
-        },
-        scope: relations.scope.clone(),
+    Ok(Relations {
+        rules,
+        ..run.relations.clone()
     })
 }
 
@@ -171,68 +157,63 @@ fn too_many(job: &Job<'_>, reason: String) -> SyncError {
 
 /// Writes the rows of a step that could not be written as a whole, except those at fault, which it returns.
 async fn one_step(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    (step, ranges, left): (Step, Vec<Rows>, usize),
+    run: &RunContext<'_>,
+    step: Step,
+    ranges: Vec<Rows>,
+    left: usize,
     released: &mut ReleasedValues,
 ) -> Result<Result<exchange::Bad, Box<RowFault>>, DbError> {
-    let (write, index) = (write(relations, step), index(relations));
+    let relations = run.relations;
+    let (write, index) = (write(run, step), index(relations));
     if step != Step::Deactivate {
-        let given_up = release::release(local, relations, job, step, released).await?;
+        let given_up = release::release(run, step, released).await?;
         let needs_exchange = step == Step::Change && relations.has_foreign_keys_acting_on_update;
-        if given_up > 0 && !needs_exchange && are_taken(local, relations, step, &ranges).await? {
+        if given_up > 0 && !needs_exchange && are_taken(run, step, &ranges).await? {
             return Ok(Ok(Vec::new()));
         }
     }
     match ranges.as_slice() {
         [rows] if step == Step::Change => {
-            Box::pin(exchange::write(
-                local,
-                relations,
-                job,
-                (*rows, left, released),
-                (&index, &write),
-            ))
-            .await
+            Box::pin(exchange::write(run, *rows, left, released)).await
         }
         _ if step == Step::Insert && reference_rings::references(relations).next().is_some() => {
-            parents::insert_all_but_the_bad(local, relations, ranges, left).await
+            parents::insert_all_but_the_bad(run, ranges, left).await
         }
         [rows] => {
             let (low, high) = rows.halves();
-            try_rows::all_but_the_bad(local, vec![low, high], left, &index, &write).await
+            try_rows::all_but_the_bad(run.local, vec![low, high], left, &index, &write).await
         }
-        _ => try_rows::all_but_the_bad(local, ranges, left, &index, &write).await,
+        _ => try_rows::all_but_the_bad(run.local, ranges, left, &index, &write).await,
     }
 }
 
 /// Finds the reasons of the rows that could not be written, and counts and records them as rejected.
 async fn settle(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    (mut plan, staged): (Plan, Staged),
-    (bad, released): (Vec<BadRow>, &ReleasedValues),
+    run: &RunContext<'_>,
+    mut plan: Plan,
+    staged: Staged,
+    bad: Vec<BadRow>,
+    released: &ReleasedValues,
 ) -> Result<Synced, SyncError> {
+    let job = run.job;
     let out: Vec<i64> = bad.iter().map(|(_, n, _)| *n).collect();
-    release::give_back(local, relations, job, (released, &out)).await?;
+    release::give_back(run, released, &out).await?;
     if bad.len() + staged.rejected.len() > job.limits.rejected_limit as usize {
         let last = bad.get(bad.len().saturating_sub(1)..).unwrap_or_default();
-        let reasons = reasons::explain(local, relations, job, last).await?;
+        let reasons = reasons::explain(run, last).await?;
         return Err(too_many(
             job,
             reasons.into_iter().next().unwrap_or_default(),
         ));
     }
-    let reasons = reasons::explain(local, relations, job, &bad).await?;
-    let altered = altered::columns(local, relations, &out).await?;
+    let reasons = reasons::explain(run, &bad).await?;
+    let altered = altered::columns(run, &out).await?;
     let mut rejected = staged.rejected;
     if plan.counts.changes() > i64::from(job.limits.change_limit) && !out.is_empty() {
-        record::refill(local, job, &out).await?;
+        record::refill(run, &out).await?;
     }
     for ((_, n, _), reason) in bad.into_iter().zip(reasons) {
-        let (action, rejection) = reject(local, relations, job, (n, reason)).await?;
+        let (action, rejection) = reject(run, n, reason).await?;
         if let Some(count) = count_of(&mut plan.counts, action) {
             *count -= 1;
         }
@@ -246,7 +227,7 @@ async fn settle(
 }
 
 /// SQL that indexes the plan by number and the staging table by key, so that a small range of rows is found fast.
-pub(super) fn index(relations: &Scoped) -> String {
+pub(super) fn index(relations: &Relations) -> String {
     let key = relations.places(&relations.key);
     format!(
         "-- index the plan
@@ -258,22 +239,20 @@ analyze pg_temp.meter_sync_plan (n)"
 
 /// Retries the rows that could not be written, until a pass releases no more values of meters missing on the remote.
 async fn try_again(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     bad: &mut Vec<BadRow>,
     released: &mut ReleasedValues,
 ) -> Result<(), DbError> {
     for _ in 0..PASSES {
-        retry(local, relations, bad).await?;
-        if Box::pin(exchange_rings::write(local, relations, job, bad)).await? {
-            retry(local, relations, bad).await?;
+        retry(run, bad).await?;
+        if Box::pin(exchange_rings::write(run, bad)).await? {
+            retry(run, bad).await?;
         }
         let mut given_up = 0;
         for step in [Step::Change, Step::Insert] {
             let mut rows = bad.iter();
             if rows.any(|(of, _, fault)| *of == step && fault.is_collision()) {
-                given_up += release::release(local, relations, job, step, released).await?;
+                given_up += release::release(run, step, released).await?;
             }
         }
         if given_up == 0 {
@@ -283,22 +262,18 @@ async fn try_again(
     Ok(())
 }
 
-async fn retry(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    bad: &mut Vec<BadRow>,
-) -> Result<(), DbError> {
+async fn retry(run: &RunContext<'_>, bad: &mut Vec<BadRow>) -> Result<(), DbError> {
     for _ in 0..PASSES {
         let before = bad.len();
-        reference_rings::write_together(local, relations, bad).await?;
+        reference_rings::write_together(run, bad).await?;
         // If each row waits for the next one, as when all numbers move up by one, the last must be written first.
         bad.reverse();
         let mut still_bad = Vec::new();
         for (step, n, known) in bad.drain(..) {
             let row = Rows { first: n, last: n };
-            let write = write(relations, step);
-            let tried = try_rows::attempt(local, write.run(local, row)).await?;
-            still_bad.extend(fault_of(relations, known, tried).map(|fault| (step, n, fault)));
+            let write = write(run, step);
+            let tried = try_rows::attempt(run.local, write.run(run.local, row)).await?;
+            still_bad.extend(fault_of(run.relations, known, tried).map(|fault| (step, n, fault)));
         }
         *bad = still_bad;
         if bad.is_empty() || bad.len() == before {
@@ -310,7 +285,7 @@ async fn retry(
 
 /// Returns why a retried row could not be written, `None` if it was. A row that could not be parked because of rows of
 /// other tables keeps that fault (`known`) if the retry only finds a collision, which is a consequence of it.
-fn fault_of(relations: &Scoped, known: RowFault, tried: Tried) -> Option<RowFault> {
+fn fault_of(relations: &Relations, known: RowFault, tried: Tried) -> Option<RowFault> {
     match tried {
         Tried::Written => None,
         Tried::NotWritten(fault)
@@ -325,18 +300,18 @@ fn fault_of(relations: &Scoped, known: RowFault, tried: Tried) -> Option<RowFaul
 }
 
 /// The statement of a step for a range of rows.
-pub(super) fn write(relations: &Scoped, step: Step) -> RowStatement {
+pub(super) fn write(run: &RunContext<'_>, step: Step) -> RowStatement {
     RowStatement {
-        sql: writing(relations, step, "p.n >= $1 and p.n <= $2"),
+        sql: writing(run, step, "p.n >= $1 and p.n <= $2"),
         has_gaps: false,
-        checks: !relations.stores_rows_unchanged,
+        checks: !run.relations.stores_rows_unchanged,
     }
 }
 
 /// The statement of a step for the rows `p` of the plan that meet the condition `picked`.
-pub(super) fn writing(relations: &Scoped, step: Step, picked: &str) -> String {
-    let Relations { local, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+pub(super) fn writing(run: &RunContext<'_>, step: Step, picked: &str) -> String {
+    let relations = run.relations;
+    let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let staged_row = relations.same_key("s", "p");
     let local_row = relations.same_key("l", "p");
     match step {
@@ -372,12 +347,11 @@ order by p.n",
 
 /// Removes a rejected row from the recorded changes. Returns its action and the rejection to report.
 async fn reject(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    (n, reason): (i64, String),
+    run: &RunContext<'_>,
+    n: i64,
+    reason: String,
 ) -> Result<(Action, Rejection), DbError> {
-    let key = relations.key_json("p");
+    let key = run.relations.key_json("p");
     let sql = format!(
         "-- take a rejected row from the changes
 with taken as (
@@ -386,9 +360,9 @@ with taken as (
 select p.action, {key}::text
 from pg_temp.meter_sync_plan p where p.n = $2"
     );
-    let run_id = job.run_id.as_uuid();
+    let run_id = run.job.run_id.as_uuid();
     let params = [param::uuid(run_id), param::bigint(n)];
-    let row = local.query_one(&sql, &params).await?;
+    let row = run.local.query_one(&sql, &params).await?;
     let action = Action::read(row.get(0));
     Ok((
         action,

@@ -6,13 +6,13 @@
 //! left to `rings`.
 
 use crate::db::exclusive::IncomingForeignKey;
-use crate::db::{DbError, Local, RowFault, Tx, param};
+use crate::db::{DbError, RowFault, param};
 
 use super::reference_rings::{equal, references};
 use super::try_rows::{self, RowStatement, Rows};
 use super::{index, writing};
+use crate::engine::RunContext;
 use crate::engine::plan::Step;
-use crate::engine::scope::Scoped;
 
 /// A reference from one new row to another, by their numbers in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,18 +24,20 @@ struct Edge {
 /// Inserts the rows of the ranges except those at fault. Returns the rows at fault, each with its fault, or the inner
 /// `Err(fault)` as soon as more than `limit` rows are at fault.
 pub(in crate::engine) async fn insert_all_but_the_bad(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     ranges: Vec<Rows>,
     limit: usize,
 ) -> Result<Result<Vec<(i64, RowFault)>, Box<RowFault>>, DbError> {
+    let RunContext {
+        local, relations, ..
+    } = *run;
     let mut edges = Vec::new();
     for reference in references(relations) {
-        edges.extend(look_up(local, relations, reference).await?);
+        edges.extend(look_up(run, reference).await?);
     }
     let index = index(relations);
     if edges.is_empty() {
-        let write = super::write(relations, Step::Insert);
+        let write = super::write(run, Step::Insert);
         return try_rows::all_but_the_bad(local, ranges, limit, &index, &write).await;
     }
     let rows = ranges.iter().flat_map(|rows| rows.first..=rows.last);
@@ -47,7 +49,7 @@ pub(in crate::engine) async fn insert_all_but_the_bad(
         last: i64::try_from(order.len()).unwrap_or(i64::MAX),
     };
     let write = RowStatement {
-        sql: writing(relations, Step::Insert, NUMBERED),
+        sql: writing(run, Step::Insert, NUMBERED),
         has_gaps: false,
         checks: !relations.stores_rows_unchanged,
     };
@@ -86,10 +88,10 @@ const NUMBERED: &str = "exists (select from pg_temp.meter_sync_order o
 
 /// Looks up which new rows refer to each other by a foreign key.
 async fn look_up(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     reference: &IncomingForeignKey,
 ) -> Result<Vec<Edge>, DbError> {
+    let relations = run.relations;
     let sql = format!(
         "-- look up which new rows refer to which
 select h.n, p.n
@@ -101,7 +103,7 @@ where p.step operator(pg_catalog.=) 2 and h.step operator(pg_catalog.=) 2 and h.
         relations.same_key("t", "h"),
         equal(relations, reference, "t")
     );
-    let found = try_rows::if_possible(local, local.query(&sql, &[])).await?;
+    let found = try_rows::if_possible(run.local, run.local.query(&sql, &[])).await?;
     let edge = |row: &tokio_postgres::Row| Edge {
         parent: row.get(0),
         child: row.get(1),

@@ -8,21 +8,21 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::db::exclusive::IncomingForeignKey;
-use crate::db::{DbError, Local, RowFault, Tx, param};
+use crate::db::{DbError, RowFault, param};
 
 use super::parents;
 use super::reasons::BadRow;
 use super::try_rows::{self, Rows, Tried};
 use super::writing;
 use crate::engine::plan::Step;
-use crate::engine::scope::Scoped;
+use crate::engine::{Relations, RunContext};
 
 /// A condition for the rows `p` of the plan whose numbers are in `$1`.
 const PICKED: &str = "p.n operator(pg_catalog.=) any ($1)";
 
 /// The foreign keys of the local table to itself whose columns are all synced.
 pub(in crate::engine) fn references(
-    relations: &Scoped,
+    relations: &Relations,
 ) -> impl Iterator<Item = &IncomingForeignKey> {
     relations.rules.references.iter().filter(|reference| {
         let is_synced = |name| relations.names.contains(name);
@@ -34,13 +34,12 @@ pub(in crate::engine) fn references(
 /// Writes the rows of `bad` that broke such a foreign key and that can be written together, and removes them from
 /// `bad`.
 pub(in crate::engine) async fn write_together(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     bad: &mut Vec<BadRow>,
 ) -> Result<(), DbError> {
     for step in [Step::Insert, Step::Change] {
         let waits = |fault: &RowFault| {
-            references(relations)
+            references(run.relations)
                 .any(|reference| fault.rule.as_ref() == Some(&reference.constraint))
         };
         let waiting: Vec<i64> = bad
@@ -52,11 +51,11 @@ pub(in crate::engine) async fn write_together(
             continue;
         }
         let mut edges = Vec::new();
-        for reference in references(relations) {
-            edges.extend(look_up(local, relations, reference, &waiting).await?);
+        for reference in references(run.relations) {
+            edges.extend(look_up(run, reference, &waiting).await?);
         }
         let groups = groups(&waiting, &edges);
-        let written = write_groups(local, relations, step, &groups).await?;
+        let written = write_groups(run, step, &groups).await?;
         bad.retain(|(_, n, _)| !written.contains(n));
     }
     Ok(())
@@ -65,18 +64,17 @@ pub(in crate::engine) async fn write_together(
 /// Writes all groups in one statement or, if that fails, each group in its own. A group of one row is then left to the
 /// caller. Returns the numbers of the rows written.
 async fn write_groups(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     step: Step,
     groups: &[Vec<i64>],
 ) -> Result<HashSet<i64>, DbError> {
     let all = groups.concat();
-    if !all.is_empty() && is_taken(local, relations, step, &all).await? {
+    if !all.is_empty() && is_taken(run, step, &all).await? {
         return Ok(all.into_iter().collect());
     }
     let mut written = HashSet::new();
     for group in groups.iter().filter(|group| group.len() > 1) {
-        if groups.len() > 1 && is_taken(local, relations, step, group).await? {
+        if groups.len() > 1 && is_taken(run, step, group).await? {
             written.extend(group);
         }
     }
@@ -89,23 +87,21 @@ const LEFT: usize = 100;
 /// Inserts as many new rows as possible before the updates that may refer to them, if the local table refers to itself.
 /// Returns the ranges left for later: the usual order, updates first, frees unique values that the new rows may need.
 pub(in crate::engine) async fn insert_early(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     rows: Rows,
 ) -> Result<Vec<Rows>, DbError> {
-    if references(relations).next().is_none() {
+    if references(run.relations).next().is_none() {
         return Ok(vec![rows]);
     }
-    local.savepoint("early").await?;
-    let tried = parents::insert_all_but_the_bad(local, relations, vec![rows], LEFT).await?;
-    let Ok(left) = tried else {
-        local.back_to("early").await?;
+    let inserted = run.local.attempt("early", async {
+        parents::insert_all_but_the_bad(run, vec![rows], LEFT).await
+    });
+    let Ok(left) = inserted.await? else {
         return Ok(vec![rows]);
     };
-    local.release("early").await?;
     let left = left.into_iter();
     let mut left: Vec<BadRow> = left.map(|(n, fault)| (Step::Insert, n, fault)).collect();
-    write_together(local, relations, &mut left).await?;
+    write_together(run, &mut left).await?;
     Ok(left
         .iter()
         .map(|(_, n, _)| Rows {
@@ -115,19 +111,15 @@ pub(in crate::engine) async fn insert_early(
         .collect())
 }
 
-async fn is_taken(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    step: Step,
-    rows: &[i64],
-) -> Result<bool, DbError> {
-    let sql = writing(relations, step, PICKED);
+async fn is_taken(run: &RunContext<'_>, step: Step, rows: &[i64]) -> Result<bool, DbError> {
+    let local = run.local;
+    let sql = writing(run, step, PICKED);
     let tried = try_rows::attempt(local, async {
         let touched = local.execute(&sql, &[param::bigints(rows)]).await?;
         if usize::try_from(touched) != Ok(rows.len()) {
             return Ok(Tried::NotWritten(Box::new(RowFault::skipped())));
         }
-        if !relations.stores_rows_unchanged {
+        if !run.relations.stores_rows_unchanged {
             local.batch(try_rows::CHECK).await?;
         }
         Ok(Tried::Written)
@@ -146,11 +138,11 @@ struct RowReference {
 
 /// Looks up the references of the rows by a foreign key. A row with NULL in one of its columns refers to nothing.
 async fn look_up(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     reference: &IncomingForeignKey,
     rows: &[i64],
 ) -> Result<Vec<RowReference>, DbError> {
+    let relations = run.relations;
     let set = reference.columns.iter();
     let set: Vec<String> = set
         .map(|(from, _)| format!("{} is not null", relations.column("s", from)))
@@ -170,7 +162,7 @@ where {PICKED} and {}",
         set.join(" and ")
     );
     let params = [param::bigints(rows)];
-    let found = try_rows::if_possible(local, local.query(&sql, &params)).await?;
+    let found = try_rows::if_possible(run.local, run.local.query(&sql, &params)).await?;
     let edge = |row: &tokio_postgres::Row| RowReference {
         from: row.get(0),
         to: row.get(1),
@@ -181,7 +173,7 @@ where {PICKED} and {}",
 
 /// A condition that holds if `row` has the values that the staged row `s` refers to.
 pub(in crate::engine) fn equal(
-    relations: &Scoped,
+    relations: &Relations,
     reference: &IncomingForeignKey,
     row: &str,
 ) -> String {

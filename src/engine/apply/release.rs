@@ -7,14 +7,14 @@
 use crate::db::catalog::Column;
 use crate::db::computed::Read;
 use crate::db::exclusive::Exclusive;
-use crate::db::{DbError, Local, Tx, json, param, quote};
+use crate::db::{DbError, json, param, quote};
 
 use super::exchange::collisions::{as_view, collide, entries, movable, wanted};
 use super::exchange::referencing_rows;
 use super::try_rows::{self, RowStatement, Rows, Tried};
 use crate::engine::plan::Step;
 use crate::engine::record::{self, Form};
-use crate::engine::{Job, Relations, digest, scope::Scoped};
+use crate::engine::{Relations, RunContext, digest};
 
 /// The values that were released so far.
 #[derive(Clone, Debug, Default)]
@@ -38,49 +38,49 @@ impl ReleasedValues {
 }
 
 /// A condition for a local row `l` that is inactive and missing on the remote.
-pub(in crate::engine) fn is_gone(relations: &Scoped, job: &Job<'_>) -> String {
+pub(in crate::engine) fn is_gone(run: &RunContext<'_>) -> String {
+    let relations = run.relations;
     let (unmatched, staged) = (relations.same_key("l", "u"), relations.same_key("l", "s"));
     format!(
         "(l.{} is not true and (exists (select from pg_temp.meter_sync_unmatched u where {unmatched})
  or {} and not exists (select from pg_temp.meter_sync_stage s where {staged})
  and not exists (select from pg_temp.meter_sync_aside s where {staged})))",
         quote::identifier(&relations.active),
-        digest::is_remembered_as_gone(relations, job)
+        digest::is_remembered_as_gone(run)
     )
 }
 
 /// Releases the values that rows of a step need and that meters missing on the remote hold, unless the setting
 /// `release_unique` is off. Returns how many values were released.
 pub(in crate::engine) async fn release(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     step: Step,
     released: &mut ReleasedValues,
 ) -> Result<i64, DbError> {
-    if !job.limits.release_unique {
+    let local = run.local;
+    if !run.job.limits.release_unique {
         return Ok(0);
     }
     let before = released.rows;
-    for rule in &relations.rules.exclusive {
-        for column in movable(relations, job, rule) {
+    for rule in &run.relations.rules.exclusive {
+        for column in movable(run, rule) {
             if !column.is_nullable {
                 continue;
             }
             let table = format!("meter_sync_released_{}", released.given_up.len());
-            let find = find(relations, job, (rule, step), column);
+            let find = find(run, rule, step, column);
             if as_view(local, &find).await?.is_none() {
                 continue;
             }
-            let fill = fill(relations, &table);
+            let fill = fill(run.relations, &table);
             let found = try_rows::if_possible(local, local.batch(&fill)).await?;
             if found.is_none() {
                 continue;
             }
-            let rows = give_up(local, relations, (column, &table)).await?;
+            let rows = give_up(run, column, &table).await?;
             released.given_up.push((table, column.name.clone()));
             if rows > 0 {
-                record(local, relations, job, released).await?;
+                record(run, released).await?;
                 released.rows += rows;
                 break;
             }
@@ -91,19 +91,15 @@ pub(in crate::engine) async fn release(
 
 /// A query of the meters that hold a value needed by a row of the plan: the key, the value as `old`, and the number of
 /// that row as `n`.
-fn find(
-    relations: &Scoped,
-    job: &Job<'_>,
-    (rule, step): (&Exclusive, Step),
-    column: &Column,
-) -> String {
-    let Relations { local, key, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+fn find(run: &RunContext<'_>, rule: &Exclusive, step: Step, column: &Column) -> String {
+    let relations = run.relations;
+    let Relations { local, key, .. } = relations;
+    let local_filter = &run.scope.local_filter;
     let values = key.iter().chain([&column.name]);
     let values: Vec<String> = values.map(|name| relations.column("l", name)).collect();
     let from = format!(
         "{local} l where {local_filter} and {} and {}",
-        is_gone(relations, job),
+        is_gone(run),
         is_unreferenced(relations, column)
     );
     let held = entries(
@@ -120,13 +116,13 @@ fn find(
         "select a.v1 as n, {}, b.v{} as old from {} a join {held} b on {}",
         keys.join(", "),
         key.len() + 1,
-        wanted(relations, rule, step),
+        wanted(run, rule, step),
         collide(rule, "a", "b")
     )
 }
 
 /// SQL that stores the meters found in a table, each once and numbered by `k`.
-fn fill(relations: &Scoped, table: &str) -> String {
+fn fill(relations: &Relations, table: &str) -> String {
     let places = relations.places(&relations.key);
     format!(
         "-- find values to be given up
@@ -140,7 +136,7 @@ analyze pg_temp.{table}"
 
 /// A condition for a local row `l` that no row refers to by this column. A table that our role cannot read counts as
 /// referring to it.
-pub(in crate::engine) fn is_unreferenced(relations: &Scoped, column: &Column) -> String {
+pub(in crate::engine) fn is_unreferenced(relations: &Relations, column: &Column) -> String {
     let references = relations.rules.references.iter().filter(|reference| {
         let mut pairs = reference.columns.iter();
         pairs.any(|(_, to)| *to == column.name)
@@ -162,13 +158,11 @@ pub(in crate::engine) fn is_unreferenced(relations: &Scoped, column: &Column) ->
 
 /// Sets the column to NULL for the meters in the table, and removes those from the table that keep their value. Returns
 /// how many were cleared.
-async fn give_up(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (column, table): (&Column, &str),
-) -> Result<i64, DbError> {
-    let Relations { local: meters, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+async fn give_up(run: &RunContext<'_>, column: &Column, table: &str) -> Result<i64, DbError> {
+    let RunContext {
+        local, relations, ..
+    } = *run;
+    let (meters, local_filter) = (&relations.local, &run.scope.local_filter);
     // From now on, a transaction that wants to refer to these rows waits. The statement that clears the values sees the
     // references committed before.
     let hold = format!(
@@ -213,21 +207,17 @@ delete from pg_temp.{table} f where f.k = any ($1) or exists (
 
 /// Records the values in the last table: as part of the meter's deactivation if the plan has one, else as an update of
 /// its own.
-async fn record(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    released: &mut ReleasedValues,
-) -> Result<(), DbError> {
+async fn record(run: &RunContext<'_>, released: &mut ReleasedValues) -> Result<(), DbError> {
+    let local = run.local;
     let Some((table, column)) = released.given_up.last() else {
         return Ok(());
     };
-    let as_recorded = as_recorded(local, relations, table).await?;
+    let as_recorded = as_recorded(run, table).await?;
     let name = quote::literal(column);
     let old = record::recorded("f.old", "f.old::text", Form::Json);
     let before = as_recorded(&format!("pg_catalog.jsonb_build_object({name}, {old})"));
     let after = format!("pg_catalog.jsonb_build_object({name}, null)");
-    let same_key = relations.same_key("p", "f");
+    let same_key = run.relations.same_key("p", "f");
     let merge = format!(
         "-- record values given up with a deactivation
 update meter_sync.meter_sync_change g set before = g.before || {before}, after = g.after || {after}
@@ -243,11 +233,11 @@ where not exists (
     join meter_sync.meter_sync_change g on g.run_id = $1 and g.n = p.n
     where {same_key} and p.step = 0)
 order by f.k limit $3",
-        as_recorded(&relations.key_json("f"))
+        as_recorded(&run.relations.key_json("f"))
     );
-    let run_id = job.run_id.as_uuid();
+    let run_id = run.job.run_id.as_uuid();
     local.execute(&merge, &[param::uuid(run_id)]).await?;
-    let limit = i64::from(job.limits.change_limit);
+    let limit = i64::from(run.job.limits.change_limit);
     let params = [
         param::uuid(run_id),
         param::bigint(released.last),
@@ -264,12 +254,9 @@ order by f.k limit $3",
 
 /// Returns the function that makes an SQL expression recordable. It escapes values to ASCII if the table has values
 /// that cannot be converted to UTF-8, and changes nothing otherwise.
-async fn as_recorded(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    table: &str,
-) -> Result<fn(&str) -> String, DbError> {
-    let key = relations.key_json("f");
+async fn as_recorded(run: &RunContext<'_>, table: &str) -> Result<fn(&str) -> String, DbError> {
+    let local = run.local;
+    let key = run.relations.key_json("f");
     let show = format!(
         "-- look whether the values given up can be shown
 select pg_catalog.count(pg_catalog.convert_to(pg_catalog.concat({key}, f.old), 'UTF8')) from pg_temp.{table} f"
@@ -292,16 +279,17 @@ fn in_ascii(value: &str) -> String {
 
 /// Gives released values back if the rows that needed them were rejected after all.
 pub(in crate::engine) async fn give_back(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    (released, rejected): (&ReleasedValues, &[i64]),
+    run: &RunContext<'_>,
+    released: &ReleasedValues,
+    rejected: &[i64],
 ) -> Result<(), DbError> {
+    let RunContext {
+        local, relations, ..
+    } = *run;
     if released.rows == 0 || rejected.is_empty() {
         return Ok(());
     }
-    let Relations { local: meters, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+    let (meters, local_filter) = (&relations.local, &run.scope.local_filter);
     for (table, column) in &released.given_up {
         let name = quote::identifier(column);
         let give_back = RowStatement {
@@ -321,34 +309,29 @@ where {} and {local_filter} and l.{name} is null and f.k >= $1 and f.k <= $2",
             let k: i64 = row.get(0);
             let one = Rows { first: k, last: k };
             if let Tried::Written = try_rows::attempt(local, give_back.run(local, one)).await? {
-                unrecord(local, relations, job, (table, column, k)).await?;
+                unrecord(run, table, column, k).await?;
             }
         }
     }
     Ok(())
 }
 
-async fn unrecord(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    (table, column, k): (&str, &str, i64),
-) -> Result<(), DbError> {
-    let (key, name) = (relations.key_json("f"), quote::literal(column));
+async fn unrecord(run: &RunContext<'_>, table: &str, column: &str, k: i64) -> Result<(), DbError> {
+    let (key, name) = (run.relations.key_json("f"), quote::literal(column));
     let (equals, escaped) = (quote::EQUALS, in_ascii(&key));
     let is_key = format!("(g.key {equals} {key} or g.key {equals} {escaped})");
     let of_it = format!("where f.k = $2 and g.run_id = $1 and {is_key}");
-    let params = [param::uuid(job.run_id.as_uuid()), param::bigint(k)];
+    let params = [param::uuid(run.job.run_id.as_uuid()), param::bigint(k)];
     let split = format!(
         "-- take a value given back from a deactivation
 update meter_sync.meter_sync_change g set before = g.before - {name}::text, after = g.after - {name}::text
 from pg_temp.{table} f {of_it} and g.action = 'deactivate'"
     );
-    local.execute(&split, &params).await?;
+    run.local.execute(&split, &params).await?;
     let delete = format!(
         "-- take a value given back from the changes
 delete from meter_sync.meter_sync_change g using pg_temp.{table} f
 {of_it} and g.action = 'update' and pg_catalog.jsonb_exists(g.before, {name})"
     );
-    local.execute(&delete, &params).await.map(drop)
+    run.local.execute(&delete, &params).await.map(drop)
 }

@@ -37,7 +37,6 @@ impl Rows {
 }
 
 /// A statement that writes each of the rows numbered `$1` to `$2` once.
-#[derive(Clone)]
 pub(crate) struct RowStatement {
     pub(crate) sql: String,
     /// Whether some numbers may have no row. If not, a statement has failed unless it touches as many rows as the range
@@ -79,22 +78,20 @@ pub(crate) async fn attempt(
     local: &Tx<'_, Local>,
     attempt: impl Future<Output = Result<Tried, DbError>>,
 ) -> Result<Tried, DbError> {
-    local.savepoint("attempt").await?;
-    match attempt.await {
-        Ok(Tried::Written) => {
-            local.release("attempt").await?;
-            Ok(Tried::Written)
+    // Boxed before another future wraps it, as in `Tx::attempt`.
+    let attempt = Box::pin(attempt);
+    let tried = local.attempt("attempt", async {
+        match attempt.await {
+            Ok(Tried::Written) => Ok(Ok(())),
+            Ok(Tried::NotWritten(fault)) => Ok(Err(fault)),
+            Err(error) if error.is_about_a_row() => Ok(Err(Box::new(error.fault()))),
+            Err(error) => Err(error),
         }
-        Ok(Tried::NotWritten(fault)) => {
-            local.back_to("attempt").await?;
-            Ok(Tried::NotWritten(fault))
-        }
-        Err(error) if error.is_about_a_row() => {
-            local.back_to("attempt").await?;
-            Ok(Tried::NotWritten(Box::new(error.fault())))
-        }
-        Err(error) => Err(error),
-    }
+    });
+    Ok(match tried.await? {
+        Ok(()) => Tried::Written,
+        Err(fault) => Tried::NotWritten(fault),
+    })
 }
 
 /// SQLSTATE classes of errors that come from the state of the server or the connection, not from the statement.
@@ -107,23 +104,20 @@ pub(crate) async fn if_possible<T>(
     local: &Tx<'_, Local>,
     attempt: impl Future<Output = Result<T, DbError>>,
 ) -> Result<Option<T>, DbError> {
-    local.savepoint("possible").await?;
-    match attempt.await {
-        Ok(found) => {
-            local.release("possible").await?;
-            Ok(Some(found))
+    let attempt = Box::pin(attempt);
+    let found = local.attempt("possible", async {
+        match attempt.await {
+            Err(error) if is_of_the_server(&error) || error.is_of_an_event_trigger() => Err(error),
+            found => Ok(found),
         }
-        Err(error) => {
-            let server_error = error.server_error();
-            let class = server_error.and_then(|error| error.code().code().get(..2));
-            let is_of_the_server = class.is_none_or(|class| NOT_OURS.contains(&class));
-            if is_of_the_server || error.is_of_an_event_trigger() {
-                return Err(error);
-            }
-            local.back_to("possible").await?;
-            Ok(None)
-        }
-    }
+    });
+    Ok(found.await?.ok())
+}
+
+fn is_of_the_server(error: &DbError) -> bool {
+    let server_error = error.server_error();
+    let class = server_error.and_then(|error| error.code().code().get(..2));
+    class.is_none_or(|class| NOT_OURS.contains(&class))
 }
 
 /// Writes all rows of the ranges except those at fault. Returns the rows at fault, each with its fault, or the inner

@@ -5,7 +5,7 @@ use crate::db::catalog::Column;
 use super::Extent;
 use super::compare::HashedColumns;
 use super::row_hash::{HashMode, Hasher, RowSide};
-use crate::engine::scope::Scoped;
+use crate::engine::Relations;
 
 /// The approximate number of rows in a bucket. It is small, because the other rows of a bucket travel with one that
 /// differs. It is not smaller, because the servers keep about 100 bytes for each bucket.
@@ -27,7 +27,7 @@ pub(super) struct Differing {
 impl Differing {
     /// Selects the rows in these buckets. Returns `None` if more than half of all buckets differ, because reading all
     /// rows is cheaper then.
-    pub(super) fn extent(&self, relations: &Scoped) -> Option<Extent> {
+    pub(super) fn extent(&self, relations: &Relations) -> Option<Extent> {
         let Buckets { count, .. } = self.buckets;
         if self.numbers.len() > count as usize / 2 {
             return None;
@@ -81,7 +81,7 @@ impl Buckets {
     }
 
     /// An `integer` expression: the number of a row's bucket.
-    pub(super) fn number(self, relations: &Scoped, row: RowSide) -> String {
+    pub(super) fn number(self, relations: &Relations, row: RowSide) -> String {
         format!(
             "({} & '{}'::bigint)::integer",
             self.key_hash(relations, row),
@@ -91,7 +91,7 @@ impl Buckets {
 
     /// An `integer` expression: the upper half of the hash of a row's key. It is independent of the bucket, whose
     /// number comes from the lower half.
-    pub(super) fn tag(self, relations: &Scoped, row: RowSide) -> String {
+    pub(super) fn tag(self, relations: &Relations, row: RowSide) -> String {
         format!("({} >> 32)::integer", self.key_hash(relations, row))
     }
 
@@ -100,7 +100,7 @@ impl Buckets {
         self.hasher.mode
     }
 
-    fn key_hash(self, relations: &Scoped, row: RowSide) -> String {
+    fn key_hash(self, relations: &Relations, row: RowSide) -> String {
         let is_key = |column: &Column| relations.key.contains(&column.name);
         self.hasher.hash(relations, row, is_key)
     }

@@ -7,7 +7,7 @@
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Remote, Tx, both};
-use crate::engine::{Job, SyncError, scope::Scoped};
+use crate::engine::{Job, Relations, RunContext, SyncError};
 
 use super::buckets::{Buckets, Differing};
 use super::cursor::{self, CHUNKS_AT_A_TIME, Cursor, Summed};
@@ -25,7 +25,7 @@ pub(super) enum HashedColumns {
 
 impl HashedColumns {
     /// A `bigint` expression: the hash of this part of a row.
-    pub(super) fn hash(self, hasher: Hasher, relations: &Scoped, row: RowSide) -> String {
+    pub(super) fn hash(self, hasher: Hasher, relations: &Relations, row: RowSide) -> String {
         let is_in = |column: &Column| match self {
             Self::Rows => true,
             Self::Keys => relations.key.contains(&column.name),
@@ -38,19 +38,19 @@ impl HashedColumns {
 /// many buckets are used.
 pub(super) async fn compare(
     remote: &Tx<'_, Remote>,
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    (what, rows): (HashedColumns, i64),
+    run: &RunContext<'_>,
+    what: HashedColumns,
+    rows: i64,
 ) -> Result<DigestVerdict, SyncError> {
+    let relations = run.relations;
     let there_rows = format!(
         "{} r where {}",
-        relations.remote_from, relations.scope.remote_filter
+        relations.remote_from, run.scope.remote_filter
     );
-    let here_rows = local_rows(local, relations, job).await?;
+    let here_rows = local_rows(run).await?;
     let mut mode = HashMode::USUAL;
     loop {
-        let hasher = hasher(job, mode);
+        let hasher = hasher(run.job, mode);
         let buckets = Buckets::of(rows, hasher);
         let summed = |row, rows: &str| Summed {
             bucket: buckets.number(relations, row),
@@ -61,7 +61,8 @@ pub(super) async fn compare(
         };
         let there = summed(RowSide::Remote, &there_rows);
         let here = summed(RowSide::Local, &here_rows);
-        let opened = cursor::open_both(Cursor::open(remote, &there), Cursor::open(local, &here));
+        let opened =
+            cursor::open_both(Cursor::open(remote, &there), Cursor::open(run.local, &here));
         match opened.await? {
             Some((there, here))
                 if mode.function == HashFunction::Server
@@ -71,7 +72,7 @@ pub(super) async fn compare(
                 both(there.close(), here.close()).await?;
             }
             Some((there, here)) => {
-                return Ok(differing((buckets, what), relations, there, here).await?);
+                return Ok(differing(buckets, what, relations, there, here).await?);
             }
             None if mode.casts && relations.has_one_text_a_key => mode.casts = false,
             None => return Ok(DigestVerdict::Unknown),
@@ -90,8 +91,9 @@ pub(super) fn hasher(job: &Job<'_>, mode: HashMode) -> Hasher {
 }
 
 async fn differing(
-    (buckets, what): (Buckets, HashedColumns),
-    relations: &Scoped,
+    buckets: Buckets,
+    what: HashedColumns,
+    relations: &Relations,
     mut there: Cursor<'_, '_, Remote>,
     mut here: Cursor<'_, '_, Local>,
 ) -> Result<DigestVerdict, DbError> {
@@ -122,19 +124,15 @@ async fn differing(
 
 /// The local rows to compare with remote rows, as SQL for `from`: the tenant's rows that have a key, without the
 /// inactive ones that have a tombstone. The remote cannot name a row without a key.
-pub(super) async fn local_rows(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-) -> Result<String, DbError> {
+pub(super) async fn local_rows(run: &RunContext<'_>) -> Result<String, DbError> {
     let (table, filter, has_key) = (
-        &relations.local,
-        &relations.scope.local_filter,
-        relations.has_key("l"),
+        &run.relations.local,
+        &run.scope.local_filter,
+        run.relations.has_key("l"),
     );
     let rows = format!("{table} l where {filter} and {has_key}");
-    Ok(match tombstones::is_known(local, relations, job).await? {
-        true => format!("{rows} and not {}", tombstones::condition(relations, job)),
+    Ok(match tombstones::is_known(run).await? {
+        true => format!("{rows} and not {}", tombstones::condition(run)),
         false => rows,
     })
 }

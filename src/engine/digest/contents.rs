@@ -6,8 +6,8 @@
 
 use tokio_postgres::SimpleQueryRow;
 
-use crate::db::{DbError, Local, Remote, Side, Tx};
-use crate::engine::{Compare, Job, SyncError, scope::Scoped};
+use crate::db::{DbError, Remote, Side, Tx};
+use crate::engine::{Compare, Relations, RunContext, SyncError};
 
 use super::compare::{self, HashedColumns};
 use super::cursor::SAVEPOINT;
@@ -32,27 +32,26 @@ pub enum Contents {
 /// Compares both sides by two digests, one for each seed.
 pub(in crate::engine) async fn compare_contents(
     remote: &Tx<'_, Remote>,
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     seeds: [u64; 2],
 ) -> Result<Contents, SyncError> {
+    let relations = run.relations;
     let there_rows = format!(
         "{} r where {}",
-        relations.remote_from, relations.scope.remote_filter
+        relations.remote_from, run.scope.remote_filter
     );
-    let here_rows = compare::local_rows(local, relations, job).await?;
+    let here_rows = compare::local_rows(run).await?;
     let mut mode = HashMode::USUAL;
     let rows = loop {
         let hashers = seeds.map(|seed| Hasher {
             seed,
-            bits: job.hash_bits,
+            bits: run.job.hash_bits,
             mode,
         });
-        let there = statement(relations, hashers, (RowSide::Remote, &there_rows));
-        let here = statement(relations, hashers, (RowSide::Local, &here_rows));
+        let there = statement(relations, hashers, RowSide::Remote, &there_rows);
+        let here = statement(relations, hashers, RowSide::Local, &here_rows);
         // If one side fails, the statement on the other is abandoned and its connection is closed.
-        match tokio::try_join!(total(remote, &there), total(local, &here))? {
+        match tokio::try_join!(total(remote, &there), total(run.local, &here))? {
             (Some(there), Some(here))
                 if mode.function == HashFunction::Server && there.probe != here.probe =>
             {
@@ -67,10 +66,10 @@ pub(in crate::engine) async fn compare_contents(
         }
     };
     Ok(
-        match compare::compare(remote, local, relations, job, (HashedColumns::Rows, rows)).await? {
+        match compare::compare(remote, run, HashedColumns::Rows, rows).await? {
             DigestVerdict::Equal(_) => Contents::Unsettled,
             DigestVerdict::Differing(differing) => {
-                let extent = rows::narrow(remote, local, relations, job, &differing).await?;
+                let extent = rows::narrow(remote, run, &differing).await?;
                 Contents::Differing(extent.map_or(Compare::Everything, Compare::Also))
             }
             DigestVerdict::Unclear => Contents::Differing(Compare::Everything),
@@ -110,7 +109,7 @@ async fn total<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Total>, DbEr
     }
 }
 
-fn statement(relations: &Scoped, hashers: [Hasher; 2], (row, rows): (RowSide, &str)) -> String {
+fn statement(relations: &Relations, hashers: [Hasher; 2], row: RowSide, rows: &str) -> String {
     let [one, other] = hashers.map(|hasher| HashedColumns::Rows.hash(hasher, relations, row));
     format!(
         "-- compare the contents

@@ -30,13 +30,14 @@ where
     Ok(None)
 }
 
-pub(super) const SAVEPOINT: &str = "meter_sync_digest";
+pub(in crate::engine) const SAVEPOINT: &str = "meter_sync_digest";
 /// Settings that make the server group rows by hashing instead of sorting. The planner would sort where it takes the
 /// expression of a unique column for unique, and sorting costs more than all the hashing. The memory is enough for
 /// the largest number of buckets.
-pub(super) const GROUP_BY_HASH: &str = "set local enable_sort = off; set local work_mem = '16MB'";
+pub(in crate::engine) const GROUP_BY_HASH: &str =
+    "set local enable_sort = off; set local work_mem = '16MB'";
 /// Lets the planner sort again after [`GROUP_BY_HASH`].
-pub(super) const DEFAULT_GROUPING: &str = "set local enable_sort to default";
+pub(in crate::engine) const DEFAULT_GROUPING: &str = "set local enable_sort to default";
 
 /// Returns `None`, after a rollback to the savepoint, for errors that a digest can meet but reading the rows cannot.
 /// Other errors are passed on.
@@ -45,7 +46,7 @@ pub(super) const DEFAULT_GROUPING: &str = "set local enable_sort to default";
 /// - a value that cannot be converted, such as a text that is no number where the local column is numeric;
 /// - a function that an older server does not have;
 /// - a statement over its time limit, which is shorter than that of a COPY (a COPY may take as long as a run).
-pub(super) async fn none_if_not_computable<S: Side, T>(
+pub(in crate::engine) async fn none_if_not_computable<S: Side, T>(
     tx: &Tx<'_, S>,
     answered: Result<T, DbError>,
 ) -> Result<Option<T>, DbError> {

@@ -15,9 +15,9 @@
 //!   (`watermark`), at a fifth of the cost. Where versions are proof, they tell which rows are new, and only the keys
 //!   of the other rows are compared.
 
-use crate::db::{DbError, Local, Remote, Tx, param};
+use crate::db::{DbError, Remote, Tx, param};
 
-use super::{Compare, Compared, Extent, Job, SyncError, Synced, scope::Scoped};
+use super::{Compare, Compared, Extent, RunContext, SyncError, Synced};
 
 use buckets::Differing;
 use compare::HashedColumns;
@@ -27,17 +27,17 @@ pub(super) use tombstones::condition as is_remembered_as_gone;
 use versions::VersionVerdict;
 pub(super) use versions::Versions;
 
-mod row_hash;
-mod tombstones;
+pub(super) mod row_hash;
+pub(super) mod tombstones;
 mod watermark;
 
 mod buckets;
 mod compare;
 mod contents;
-mod cursor;
+pub(super) mod cursor;
 mod rows;
 pub mod sums;
-mod versions;
+pub(super) mod versions;
 
 /// Where the sides can differ.
 #[derive(Debug)]
@@ -67,21 +67,19 @@ enum DigestVerdict {
 /// Finds where the sides can differ. Also returns how they were compared.
 pub(super) async fn find(
     remote: &Tx<'_, Remote>,
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     versions: Option<&Versions<'_>>,
 ) -> Result<(Difference, Compared), SyncError> {
     let everything = (Difference::Unclear, Compared::Everything);
-    let suspects = match &job.compare {
+    let suspects = match &run.job.compare {
         Compare::Everything => return Ok(everything),
         Compare::Also(extent) => Some(extent),
-        Compare::Differences if has_few_rows_with_a_new_column(local, relations, job).await? => {
+        Compare::Differences if has_few_rows_with_a_new_column(run).await? => {
             return Ok(everything);
         }
         Compare::Differences => None,
     };
-    let (difference, compared) = find_usual(remote, local, relations, job, versions).await?;
+    let (difference, compared) = find_usual(remote, run, versions).await?;
     let Some(suspects) = suspects else {
         return Ok((difference, compared));
     };
@@ -101,12 +99,9 @@ const FEW_ROWS: i64 = 10_000;
 /// Whether a column is synced for the first time in a table of few rows. Most rows get a value in such a column.
 /// Reading a few rows at once costs less than first finding those that differ, above all where the source is a slow
 /// view.
-async fn has_few_rows_with_a_new_column(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-) -> Result<bool, DbError> {
-    let report = job.column_report.get();
+async fn has_few_rows_with_a_new_column(run: &RunContext<'_>) -> Result<bool, DbError> {
+    let relations = run.relations;
+    let report = run.job.column_report.get();
     if !report.is_some_and(|report| report.has_new) {
         return Ok(false);
     }
@@ -114,7 +109,7 @@ async fn has_few_rows_with_a_new_column(
         return Ok(relations.estimated_rows <= FEW_ROWS);
     }
     let table = [param::oid(relations.local_oid)];
-    let bytes: i64 = local.query_one(SIZE, &table).await?.get(0);
+    let bytes: i64 = run.local.query_one(SIZE, &table).await?.get(0);
     Ok(bytes <= FEW_ROWS * SMALL_ROW)
 }
 
@@ -132,9 +127,7 @@ from (select $1::oid as oid
 /// Finds where the sides can differ, by the cheapest method that works.
 async fn find_usual(
     remote: &Tx<'_, Remote>,
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     versions: Option<&Versions<'_>>,
 ) -> Result<(Difference, Compared), SyncError> {
     let equal = |rows| Ok((Difference::None(rows), Compared::Differences));
@@ -143,13 +136,11 @@ async fn find_usual(
         Some(VersionVerdict::Since(transaction)) => (HashedColumns::Keys, Some(transaction)),
         None => (HashedColumns::Rows, None),
     };
-    let rows = versions.map_or(relations.estimated_rows, Versions::local_rows);
-    let extent = match compare::compare(remote, local, relations, job, (what, rows)).await? {
+    let rows = versions.map_or(run.relations.estimated_rows, Versions::local_rows);
+    let extent = match compare::compare(remote, run, what, rows).await? {
         DigestVerdict::Equal(rows) if since.is_none() => return equal(rows),
         DigestVerdict::Equal(rows) => Some(Extent::nothing(rows)),
-        DigestVerdict::Differing(differing) => {
-            rows::narrow(remote, local, relations, job, &differing).await?
-        }
+        DigestVerdict::Differing(differing) => rows::narrow(remote, run, &differing).await?,
         DigestVerdict::Unclear | DigestVerdict::Unknown => None,
     };
     Ok(match (extent, since) {
@@ -167,41 +158,38 @@ async fn find_usual(
 
 /// Stores what the next run needs: tombstones and the watermark. `is_planned` tells whether there was a plan.
 pub(super) async fn remember(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     versions: Option<Versions<'_>>,
-    (is_planned, synced): (bool, &Synced),
+    is_planned: bool,
+    synced: &Synced,
 ) -> Result<(), SyncError> {
     if is_planned {
-        tombstones::remember(local, relations, job).await?;
+        tombstones::remember(run).await?;
     }
     // The sides are not equal if rows were rejected, or if the local table changed values as they were written.
     let are_equal = synced.rejected.is_empty() && synced.altered.is_empty();
     match versions {
         Some(versions) if are_equal => {
             let written = synced.counts.changes();
-            versions.remember(local, relations, job, written).await?;
+            versions.remember(run, written).await?;
         }
-        _ => watermark::forget(local, relations, job).await?,
+        _ => watermark::forget(run).await?,
     }
     Ok(())
 }
 
 /// Stores what the next run needs, after the first load of an empty table.
 pub(super) async fn remember_load(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     versions: Option<Versions<'_>>,
     loaded: &Synced,
 ) -> Result<(), SyncError> {
     match versions {
         Some(versions) if loaded.rejected.is_empty() => {
             let rows = loaded.counts.inserted;
-            versions.remember_load(local, relations, job, rows).await?;
+            versions.remember_load(run, rows).await?;
         }
-        _ => watermark::forget(local, relations, job).await?,
+        _ => watermark::forget(run).await?,
     }
     Ok(())
 }

@@ -22,31 +22,31 @@
 use crate::db::catalog::Column;
 use crate::db::quote;
 
+use crate::engine::Relations;
 use crate::engine::read::convert::has_interval_fields;
 use crate::engine::read::copy_format;
-use crate::engine::scope::Scoped;
 
 /// How rows are hashed in one run.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Hasher {
+pub(in crate::engine) struct Hasher {
     /// Differs in each run, so that rows whose hashes collide by chance do not collide again.
-    pub(super) seed: u64,
+    pub(in crate::engine) seed: u64,
     /// How many bits of the hash are kept.
-    pub(super) bits: u32,
-    pub(super) mode: HashMode,
+    pub(in crate::engine) bits: u32,
+    pub(in crate::engine) mode: HashMode,
 }
 
 /// Which function hashes, and whether remote values are cast first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct HashMode {
-    pub(super) function: HashFunction,
+pub(in crate::engine) struct HashMode {
+    pub(in crate::engine) function: HashFunction,
     /// Whether a remote value of another type is cast to the local type. If not, the texts are compared.
-    pub(super) casts: bool,
+    pub(in crate::engine) casts: bool,
 }
 
 impl HashMode {
     /// The cheapest mode, which is tried first.
-    pub(super) const USUAL: Self = Self {
+    pub(in crate::engine) const USUAL: Self = Self {
         function: HashFunction::Server,
         casts: true,
     };
@@ -54,7 +54,7 @@ impl HashMode {
 
 /// Which function makes the hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HashFunction {
+pub(in crate::engine) enum HashFunction {
     /// Postgres's own hash functions, where both servers have the same ones.
     Server,
     /// The first 64 bits of a SHA-256 of the row's text in UTF-8. It is the same on all servers, and several times
@@ -64,7 +64,7 @@ pub(super) enum HashFunction {
 
 /// The side whose row an expression is for, which decides the row's alias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RowSide {
+pub(in crate::engine) enum RowSide {
     /// A remote row, with the alias `r`.
     Remote,
     /// A local row, with the alias `l`.
@@ -73,7 +73,7 @@ pub(super) enum RowSide {
 
 /// An SQL array that differs between two servers that hash differently, because of their version, their byte order or
 /// the encoding of their texts.
-pub(super) const PROBE: &str = "array[pg_catalog.hashtextextended('meter' collate pg_catalog.\"C\", 1), pg_catalog.hashint4extended(1, 2), \
+pub(in crate::engine) const PROBE: &str = "array[pg_catalog.hashtextextended('meter' collate pg_catalog.\"C\", 1), pg_catalog.hashint4extended(1, 2), \
      pg_catalog.hashfloat8extended(0.5, 3), pg_catalog.hashinetextended('10.0.0.1', 4), \
      pg_catalog.uuid_hash_extended('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 5), \
      pg_catalog.hash_array_extended(array['\\x6d65746572'::bytea], 6), \
@@ -81,16 +81,16 @@ pub(super) const PROBE: &str = "array[pg_catalog.hashtextextended('meter' collat
 
 impl Hasher {
     /// A `bigint` expression: the hash of the columns of a row for which `is_in` holds.
-    pub(super) fn hash(
+    pub(in crate::engine) fn hash(
         self,
-        relations: &Scoped,
+        relations: &Relations,
         row: RowSide,
         is_in: impl Fn(&Column) -> bool,
     ) -> String {
         let both = relations.remote_columns.iter().zip(&relations.columns);
         let values = both
             .filter(|(_, here)| is_in(here))
-            .map(|both| value(relations, row, both, self.mode.casts));
+            .map(|(there, here)| value(relations, row, there, here, self.mode.casts));
         let hash = match self.mode.function {
             HashFunction::Server => {
                 let terms: Vec<String> = values
@@ -116,7 +116,7 @@ impl Hasher {
     }
 
     /// A `bigint` expression: the hash of a pair of numbers.
-    pub(super) fn pair(self, a: &str, b: &str) -> String {
+    pub(in crate::engine) fn pair(self, a: &str, b: &str) -> String {
         match self.mode.function {
             HashFunction::Server => format!("pg_catalog.hashint4extended({a}, {b})"),
             HashFunction::Portable => portable(&format!("pg_catalog.concat({a}, ' ', {b})")),
@@ -236,17 +236,12 @@ impl Kind {
 
 /// The value of a column as the local table would store it, from a row of either side. Returns its text instead if
 /// storing the value may take a cast and `casts` is false.
-fn value(
-    relations: &Scoped,
-    row: RowSide,
-    (there, here): (&Column, &Column),
-    casts: bool,
-) -> Value {
+fn value(relations: &Relations, row: RowSide, there: &Column, here: &Column, casts: bool) -> Value {
     let name = quote::identifier(&here.name);
     let (plain, written) = match row {
         RowSide::Remote => {
             let plain = format!("r.{name}");
-            let cast = copy_format::cast(relations, (there, here), &plain);
+            let cast = copy_format::cast(relations, there, here, &plain);
             let written = cast.unwrap_or_else(|| text(&plain, there));
             (plain, written)
         }

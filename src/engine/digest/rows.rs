@@ -6,8 +6,8 @@
 
 use std::pin::pin;
 
-use crate::db::{DbError, Local, Remote, Side, Tx, both};
-use crate::engine::{Extent, Job, SyncError, scope::Scoped};
+use crate::db::{DbError, Remote, Side, Tx, both};
+use crate::engine::{Extent, RunContext, SyncError};
 
 use super::buckets::Differing;
 use super::compare;
@@ -29,12 +29,10 @@ const MOST_LISTED: i64 = 200_000;
 /// - `None` if all rows of the table are to be read.
 pub(super) async fn narrow(
     remote: &Tx<'_, Remote>,
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     differing: &Differing,
 ) -> Result<Option<Extent>, SyncError> {
-    let Some(extent) = differing.extent(relations) else {
+    let Some(extent) = differing.extent(run.relations) else {
         return Ok(None);
     };
     let few = match remote.is_near() {
@@ -44,9 +42,9 @@ pub(super) async fn narrow(
     if differing.numbers.len() <= few || differing.rows() > MOST_LISTED {
         return Ok(Some(extent));
     }
-    let sql = |row| statement(relations, job, differing, (&extent, row));
+    let sql = |row| statement(run, differing, &extent, row);
     let (there, here) = (sql(RowSide::Remote), sql(RowSide::Local));
-    let (there, here) = both(list(remote, &there), list(local, &here)).await?;
+    let (there, here) = both(list(remote, &there), list(run.local, &here)).await?;
     let (Some(there), Some(here)) = (there, here) else {
         return Ok(Some(extent));
     };
@@ -57,7 +55,7 @@ pub(super) async fn narrow(
         .collect();
     let tags = tags.join(",");
     Ok(Some(differing.pick(|row| {
-        let tag = differing.buckets.tag(relations, row);
+        let tag = differing.buckets.tag(run.relations, row);
         format!(
             "{tag} operator(pg_catalog.=) any (select pg_catalog.unnest('{{{tags}}}'::integer[]))"
         )
@@ -67,26 +65,22 @@ pub(super) async fn narrow(
 /// The number of groups that entries are collected in, so that each row of the COPY takes some kilobytes.
 const GROUPS: u32 = 256;
 
-fn statement(
-    relations: &Scoped,
-    job: &Job<'_>,
-    differing: &Differing,
-    (extent, row): (&Extent, RowSide),
-) -> String {
+fn statement(run: &RunContext<'_>, differing: &Differing, extent: &Extent, row: RowSide) -> String {
+    let relations = run.relations;
     let (from, filter, within) = match row {
         RowSide::Remote => (
             format!("{} r", relations.remote_from),
-            &relations.scope.remote_filter,
+            &run.scope.remote_filter,
             &extent.remote,
         ),
         RowSide::Local => (
             format!("{} l", relations.local),
-            &relations.scope.local_filter,
+            &run.scope.local_filter,
             &extent.local,
         ),
     };
     let tag = differing.buckets.tag(relations, row);
-    let hasher = compare::hasher(job, differing.buckets.mode());
+    let hasher = compare::hasher(run.job, differing.buckets.mode());
     let hash = differing.what.hash(hasher, relations, row);
     format!(
         "-- compare the rows

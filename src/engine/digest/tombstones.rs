@@ -5,22 +5,18 @@
 //! tombstones are corrected.
 
 use crate::db::catalog::Column;
-use crate::db::{DbError, Local, Tx, param, quote};
+use crate::db::{DbError, param, quote};
 
 use super::row_hash::{HashMode, Hasher, RowSide};
-use crate::engine::{Job, Relations, scope::Scoped};
+use crate::engine::{Relations, RunContext};
 
 /// Whether the tenant has tombstones for this table.
-pub(super) async fn is_known(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-) -> Result<bool, DbError> {
+pub(super) async fn is_known(run: &RunContext<'_>) -> Result<bool, DbError> {
     let params = [
-        param::text(job.tenant.as_str()),
-        param::text(relations.local.as_str()),
+        param::text(run.job.tenant.as_str()),
+        param::text(run.relations.local.as_str()),
     ];
-    Ok(local.query_one(IS_KNOWN, &params).await?.get(0))
+    Ok(run.local.query_one(IS_KNOWN, &params).await?.get(0))
 }
 
 const IS_KNOWN: &str = "\
@@ -28,24 +24,20 @@ const IS_KNOWN: &str = "\
 select exists (select from meter_sync.meter_sync_gone where tenant = $1 and local_table = $2)";
 
 /// An SQL condition: the local row `l` is inactive and has a tombstone.
-pub(in crate::engine) fn condition(relations: &Scoped, job: &Job<'_>) -> String {
+pub(in crate::engine) fn condition(run: &RunContext<'_>) -> String {
     format!(
         "(l.{} is not true and {} in (select g.key_hash from meter_sync.meter_sync_gone g where {}))",
-        quote::identifier(&relations.active),
-        key_hash(relations),
-        of(relations, job)
+        quote::identifier(&run.relations.active),
+        key_hash(run.relations),
+        of(run)
     )
 }
 
 /// Adds tombstones for the meters that the plan found missing on the remote, and deletes those of meters that are
 /// back.
-pub(super) async fn remember(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-) -> Result<(), DbError> {
-    let Relations { local: table, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+pub(super) async fn remember(run: &RunContext<'_>) -> Result<(), DbError> {
+    let relations = run.relations;
+    let (table, local_filter) = (&relations.local, &run.scope.local_filter);
     let hash = key_hash(relations);
     // The key of a row `row` of a temporary table, under the names of the local columns.
     let key = |row: &str| {
@@ -66,7 +58,7 @@ pub(super) async fn remember(
         ),
     };
     // The array makes the server compute the hashes once, whatever the planner expects of a table without statistics.
-    local
+    run.local
         .batch(&format!(
             "-- forget meters that are back
 delete from meter_sync.meter_sync_gone g
@@ -76,24 +68,24 @@ where {} and g.key_hash = any (array(
 insert into meter_sync.meter_sync_gone (tenant, local_table, key_hash)
 select {}, {}, {hash} from (select {} from pg_temp.meter_sync_unmatched u) l
 on conflict do nothing",
-            of(relations, job),
-            quote::literal(job.tenant.as_str()),
+            of(run),
+            quote::literal(run.job.tenant.as_str()),
             quote::literal(table),
             key("u"),
         ))
         .await
 }
 
-fn of(relations: &Scoped, job: &Job<'_>) -> String {
+fn of(run: &RunContext<'_>) -> String {
     format!(
         "g.tenant = {} and g.local_table = {}",
-        quote::literal(job.tenant.as_str()),
-        quote::literal(&relations.local)
+        quote::literal(run.job.tenant.as_str()),
+        quote::literal(&run.relations.local)
     )
 }
 
 /// The hash of a local row's key that is stored as its tombstone. It is the same in every run.
-fn key_hash(relations: &Scoped) -> String {
+pub(in crate::engine) fn key_hash(relations: &Relations) -> String {
     let hasher = Hasher {
         seed: 0,
         bits: 64,

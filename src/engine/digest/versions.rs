@@ -26,11 +26,11 @@
 //! The versions that are stored were read before the rows were compared, plus those that the plan wrote. Whatever
 //! else was written after that shows up as a difference in the next run, and is compared then.
 
-use crate::db::{DbError, Local, Remote, Side, Tx, both};
-use crate::engine::{Job, Relations, scope::Scoped};
+use crate::db::{DbError, Remote, Side, Tx, both};
 
 use super::cursor::{SAVEPOINT, none_if_not_computable};
 use super::watermark::{self, PerSide, Watermark};
+use crate::engine::RunContext;
 
 /// The row versions of both sides, read before anything was compared.
 #[derive(Debug)]
@@ -60,25 +60,21 @@ impl<'s> Versions<'s> {
     /// Reads the versions of both sides. Returns `None` where they prove nothing.
     pub(in crate::engine) async fn read(
         remote: &Tx<'_, Remote>,
-        local: &Tx<'_, Local>,
-        relations: &'s Scoped,
-        job: &Job<'_>,
+        run: &RunContext<'s>,
     ) -> Result<Option<Self>, DbError> {
+        let relations = run.relations;
         let Some(basis) = &relations.versions else {
             return Ok(None);
         };
-        let known = watermark::seen(local, relations, job, basis).await?;
+        let known = watermark::seen(run, basis).await?;
         let (there, here) = both(
             total(
                 remote,
                 "r",
-                (&relations.remote_from, &relations.scope.remote_filter),
+                &relations.remote_from,
+                &run.scope.remote_filter,
             ),
-            total(
-                local,
-                "l",
-                (&relations.local, &relations.scope.local_filter),
-            ),
+            total(run.local, "l", &relations.local, &run.scope.local_filter),
         )
         .await?;
         let (Some(there), Some(here)) = (there, here) else {
@@ -120,47 +116,44 @@ impl<'s> Versions<'s> {
     /// because the sides may not be equal.
     pub(super) async fn remember(
         mut self,
-        local: &Tx<'_, Local>,
-        relations: &Scoped,
-        job: &Job<'_>,
+        run: &RunContext<'_>,
         written: i64,
     ) -> Result<(), DbError> {
         let is_same = matches!(self.tell(), Some(VersionVerdict::Same(_)));
         // If a full comparison changed rows although the versions showed no change, the versions are no proof.
-        if written > 0 && (is_same || !relations.stores_rows_unchanged) {
-            return watermark::forget(local, relations, job).await;
+        if written > 0 && (is_same || !run.relations.stores_rows_unchanged) {
+            return watermark::forget(run).await;
         }
         if is_same {
             return Ok(());
         }
         if written > 0 {
-            let (inserted, changed) = written_since(local, relations).await?;
+            let (inserted, changed) = written_since(run).await?;
             self.now.totals.local.0 += inserted;
             self.now.totals.local.1 ^= changed;
         }
-        watermark::keep(local, relations, job, (self.basis, &self.now)).await
+        watermark::keep(run, self.basis, &self.now).await
     }
 
     /// Stores the versions for the next run, after `loaded` rows were copied into an empty table.
     pub(super) async fn remember_load(
         mut self,
-        local: &Tx<'_, Local>,
-        relations: &Scoped,
-        job: &Job<'_>,
+        run: &RunContext<'_>,
         loaded: i64,
     ) -> Result<(), DbError> {
         // If the table holds another number of rows than were copied, somebody else wrote some of them.
         let here = total(
-            local,
+            run.local,
             "l",
-            (&relations.local, &relations.scope.local_filter),
+            &run.relations.local,
+            &run.scope.local_filter,
         )
         .await?;
         let Some(here) = here.filter(|here| here.versions.0 == loaded) else {
             return Ok(());
         };
         self.now.totals.local = here.versions;
-        watermark::keep(local, relations, job, (self.basis, &self.now)).await
+        watermark::keep(run, self.basis, &self.now).await
     }
 }
 
@@ -175,9 +168,10 @@ struct Total {
 async fn total<S: Side>(
     tx: &Tx<'_, S>,
     row: &str,
-    (from, filter): (&str, &str),
+    from: &str,
+    filter: &str,
 ) -> Result<Option<Total>, DbError> {
-    let version = version(&format!("{row}.ctid"), &format!("{row}.xmin"));
+    let version = row_version(row);
     let sql = format!(
         "-- sum up the versions
 savepoint {SAVEPOINT};
@@ -201,10 +195,9 @@ release savepoint {SAVEPOINT}"
 /// Looks up the versions that the plan wrote. Returns how many rows were inserted, and the value that turns the sum
 /// of the old versions into that of the new ones by exclusive or. Reading the whole table again would also count what
 /// others wrote meanwhile, which was not compared.
-async fn written_since(local: &Tx<'_, Local>, relations: &Scoped) -> Result<(i64, i64), DbError> {
-    let Relations { local: table, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
-    let same_key = relations.same_key("l", "p");
+async fn written_since(run: &RunContext<'_>) -> Result<(i64, i64), DbError> {
+    let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
+    let same_key = run.relations.same_key("l", "p");
     let new = version("l.ctid", "l.xmin");
     let old = version("p.place", "p.version");
     let sql = format!(
@@ -213,8 +206,13 @@ select pg_catalog.count(*) filter (where p.place is null), coalesce(pg_catalog.b
 from pg_temp.meter_sync_plan p
 join {table} l on {same_key} and {local_filter}"
     );
-    let found = local.query_one(&sql, &[]).await?;
+    let found = run.local.query_one(&sql, &[]).await?;
     Ok((found.get(0), found.get(1)))
+}
+
+/// A `bigint` expression: the hash of the version of a row of a table; null for no row.
+pub(in crate::engine) fn row_version(row: &str) -> String {
+    version(&format!("{row}.ctid"), &format!("{row}.xmin"))
 }
 
 /// A `bigint` expression: the hash of a place and a transaction. The transaction enters as its distance from the

@@ -2,8 +2,8 @@
 //!
 //! It is written in the local transaction that makes the sides equal.
 
-use crate::db::{DbError, Local, Tx, param};
-use crate::engine::{Job, scope::Scoped};
+use crate::db::{DbError, param};
+use crate::engine::RunContext;
 
 /// A pair of values, one for each side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,15 +29,10 @@ select remote_rows, remote_sum, local_rows, local_sum, remote_horizon from meter
 where tenant = $1 and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')";
 
 /// Reads the watermark. Returns `None` if there is none, or if it was stored for another basis.
-pub(super) async fn seen(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    basis: &str,
-) -> Result<Option<Watermark>, DbError> {
-    let [tenant, table] = scope(relations, job);
+pub(super) async fn seen(run: &RunContext<'_>, basis: &str) -> Result<Option<Watermark>, DbError> {
+    let [tenant, table] = scope(run);
     let params = [tenant, table, param::bytea(basis.as_bytes())];
-    let found = local.query_opt(SEEN, &params).await?;
+    let found = run.local.query_opt(SEEN, &params).await?;
     Ok(found.map(|row| Watermark {
         totals: PerSide {
             remote: (row.get(0), row.get(1)),
@@ -59,12 +54,11 @@ on conflict (tenant, local_table) do update set
 
 /// Stores a watermark in place of the last one.
 pub(super) async fn keep(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    (basis, seen): (&str, &Watermark),
+    run: &RunContext<'_>,
+    basis: &str,
+    seen: &Watermark,
 ) -> Result<(), DbError> {
-    let [tenant, table] = scope(relations, job);
+    let [tenant, table] = scope(run);
     let Watermark { totals, horizon } = seen;
     let params = [
         tenant,
@@ -76,7 +70,7 @@ pub(super) async fn keep(
         param::bigint(totals.local.1),
         param::bigint(*horizon),
     ];
-    local.execute(KEEP, &params).await.map(drop)
+    run.local.execute(KEEP, &params).await.map(drop)
 }
 
 const FORGET: &str = "\
@@ -84,20 +78,13 @@ const FORGET: &str = "\
 delete from meter_sync.meter_sync_seen where tenant = $1 and local_table = $2";
 
 /// Deletes the watermark, so that the next run compares contents.
-pub(super) async fn forget(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-) -> Result<(), DbError> {
-    local
-        .execute(FORGET, &scope(relations, job))
-        .await
-        .map(drop)
+pub(super) async fn forget(run: &RunContext<'_>) -> Result<(), DbError> {
+    run.local.execute(FORGET, &scope(run)).await.map(drop)
 }
 
-fn scope<'a>(relations: &'a Scoped, job: &'a Job<'_>) -> [param::Param<'a>; 2] {
+fn scope<'a>(run: &RunContext<'a>) -> [param::Param<'a>; 2] {
     [
-        param::text(job.tenant.as_str()),
-        param::text(relations.local.as_str()),
+        param::text(run.job.tenant.as_str()),
+        param::text(run.relations.local.as_str()),
     ]
 }

@@ -123,7 +123,8 @@ fn shortest(column: &KnownColumn, relations: &Relations) -> Option<String> {
 pub fn finding(
     column: &KnownColumn,
     relations: &Relations,
-    (tenant, local_table): (&TenantId, &str),
+    tenant: &TenantId,
+    local_table: &str,
     follow: Follow,
 ) -> Option<String> {
     let forget = format!(

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::db::catalog::Column;
-use crate::db::{DbError, Local, RowFault, Tx, json, param, quote};
+use crate::db::{DbError, RowFault, json, param, quote};
 use crate::model::{Fields, Rejection};
 
 use super::copy_format::Format;
@@ -14,7 +14,7 @@ use super::relay::{Target, copy_again};
 use super::{misfit, recode, rows};
 use crate::engine::apply::reasons;
 use crate::engine::apply::try_rows::{self, RowStatement, Rows, Tried};
-use crate::engine::{Job, SyncError, scope::Scoped};
+use crate::engine::{Job, Relations, RunContext, SyncError};
 
 /// Rows that a COPY did not take. They pass through the temporary table `meter_sync_text`, which is created for the
 /// first of them; rows that not even this table takes are rejected.
@@ -52,21 +52,19 @@ impl Leftover {
     /// represent is rejected at once.
     pub(in crate::engine) async fn take(
         &mut self,
-        local: &Tx<'_, Local>,
-        relations: &Scoped,
-        job: &Job<'_>,
+        run: &RunContext<'_>,
         pieces: &[Bytes],
     ) -> Result<i64, SyncError> {
-        self.begin(local, relations).await?;
+        self.begin(run).await?;
         let apart = rows::apart(&self.format, pieces);
         let mut waiting = vec![apart.as_slice()];
         while let Some(rows) = waiting.pop() {
-            let Tried::NotWritten(fault) = self.copy(local, relations, rows).await? else {
+            let Tried::NotWritten(fault) = self.copy(run, rows).await? else {
                 continue;
             };
             if let [row] = rows {
-                Box::pin(self.set_aside(local, relations, row, *fault)).await?;
-                self.refuse_too_many(job)?;
+                Box::pin(self.set_aside(run, row, *fault)).await?;
+                self.refuse_too_many(run.job)?;
             } else {
                 let (low, high) = rows.split_at(rows.len() / 2);
                 waiting.extend([high, low]);
@@ -74,30 +72,29 @@ impl Leftover {
         }
         let number = i64::try_from(apart.len()).unwrap_or(i64::MAX);
         self.rows += number;
-        Box::pin(self.convert(local, relations, job)).await?;
+        Box::pin(self.convert(run)).await?;
         Ok(number)
     }
 
-    async fn begin(&self, local: &Tx<'_, Local>, relations: &Scoped) -> Result<(), DbError> {
+    async fn begin(&self, run: &RunContext<'_>) -> Result<(), DbError> {
         if self.rows > 0 {
             return Ok(());
         }
         if let Target::Meters = self.to {
-            super::create_tables(local, relations).await?;
+            super::create_tables(run).await?;
         }
-        local.batch(&self.create(relations)).await
+        run.local.batch(&self.create(run.relations)).await
     }
 
     /// Rejects rows that were too long for the remote to send, and returns their number.
     pub(in crate::engine) async fn take_long(
         &mut self,
-        local: &Tx<'_, Local>,
-        relations: &Scoped,
-        job: &Job<'_>,
+        run: &RunContext<'_>,
         long: &[Unsendable],
     ) -> Result<i64, SyncError> {
+        let relations = run.relations;
         for row in long {
-            self.begin(local, relations).await?;
+            self.begin(run).await?;
             let key = row.key.iter().map(|value| match value {
                 Some(text) => quote::literal(text),
                 None => "null".to_owned(),
@@ -107,35 +104,31 @@ impl Leftover {
                 relations.places(&relations.key),
                 key.collect::<Vec<_>>().join(", ")
             );
-            let tried = try_rows::attempt(local, async {
-                local.batch(&insert).await.map(|()| Tried::Written)
+            let tried = try_rows::attempt(run.local, async {
+                run.local.batch(&insert).await.map(|()| Tried::Written)
             });
             let (key, is_known) = match tried.await? {
-                Tried::Written => self.named(local, relations).await?,
+                Tried::Written => self.named(run).await?,
                 Tried::NotWritten(_) => (row.named(relations), false),
             };
             let reason = row.reason();
             self.rejected.push(Rejection { key, reason });
             self.unidentified += i64::from(!is_known);
             self.rows += 1;
-            self.refuse_too_many(job)?;
+            self.refuse_too_many(run.job)?;
         }
         Ok(i64::try_from(long.len()).unwrap_or(i64::MAX))
     }
 
     /// Records the key that was staged last, and deletes that row from the text table.
-    async fn named(
-        &self,
-        local: &Tx<'_, Local>,
-        relations: &Scoped,
-    ) -> Result<(Fields, bool), DbError> {
-        let n: i64 = local.query_one(LAST, &[]).await?.get(0);
-        let named = set_aside(local, relations, n).await?;
-        local.execute(TAKE_BACK, &[param::bigint(n)]).await?;
+    async fn named(&self, run: &RunContext<'_>) -> Result<(Fields, bool), DbError> {
+        let n: i64 = run.local.query_one(LAST, &[]).await?.get(0);
+        let named = set_aside(run, n).await?;
+        run.local.execute(TAKE_BACK, &[param::bigint(n)]).await?;
         Ok(named)
     }
 
-    fn create(&self, relations: &Scoped) -> String {
+    fn create(&self, relations: &Relations) -> String {
         let columns: Vec<String> = relations
             .columns
             .iter()
@@ -154,34 +147,35 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         )
     }
 
-    async fn copy(
-        &self,
-        local: &Tx<'_, Local>,
-        relations: &Scoped,
-        rows: &[Bytes],
-    ) -> Result<Tried, DbError> {
-        let (columns, format) = (relations.places(&relations.names), self.format.to_read());
+    async fn copy(&self, run: &RunContext<'_>, rows: &[Bytes]) -> Result<Tried, DbError> {
+        let (columns, format) = (
+            run.relations.places(&run.relations.names),
+            self.format.to_read(),
+        );
         let write = format!(
             "-- stage the meters as text\ncopy pg_temp.meter_sync_text ({columns}) from stdin ({format})"
         );
-        let copied = copy_again(local, (&write, &self.format), rows);
-        try_rows::attempt(local, async { copied.await.map(|_rows| Tried::Written) }).await
+        let copied = copy_again(run.local, &write, &self.format, rows);
+        try_rows::attempt(run.local, async {
+            copied.await.map(|_rows| Tried::Written)
+        })
+        .await
     }
 
     /// Rejects a row with a text that cannot be stored locally.
     async fn set_aside(
         &mut self,
-        local: &Tx<'_, Local>,
-        relations: &Scoped,
+        run: &RunContext<'_>,
         row: &Bytes,
         fault: RowFault,
     ) -> Result<(), DbError> {
-        let reason = Box::pin(self.reason(local, relations, row, fault)).await?;
+        let relations = run.relations;
+        let reason = Box::pin(self.reason(run, row, fault)).await?;
         let place = |name: &String| relations.names.iter().position(|known| known == name);
         let key: Vec<usize> = relations.key.iter().filter_map(place).collect();
         let bare = [rows::only(&self.format, row, &key)];
-        let (key, is_known) = match self.copy(local, relations, &bare).await? {
-            Tried::Written => self.named(local, relations).await?,
+        let (key, is_known) = match self.copy(run, &bare).await? {
+            Tried::Written => self.named(run).await?,
             Tried::NotWritten(_) => {
                 let shown = |name: &String| {
                     let place = relations.names.iter().position(|known| known == name)?;
@@ -199,29 +193,26 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
     /// Finds out why a row cannot be staged, by trying its values one by one.
     async fn reason(
         &self,
-        local: &Tx<'_, Local>,
-        relations: &Scoped,
+        run: &RunContext<'_>,
         row: &Bytes,
         fault: RowFault,
     ) -> Result<String, DbError> {
-        for (place, name) in relations.names.iter().enumerate() {
+        for (place, name) in run.relations.names.iter().enumerate() {
             let alone = [rows::only(&self.format, row, &[place])];
-            let tried = try_rows::attempt(local, async {
-                self.copy(local, relations, &alone)
-                    .await
-                    .map(|tried| match tried {
-                        // The value was only tried, so undo it.
-                        Tried::Written => Tried::NotWritten(Box::new(RowFault::skipped())),
-                        Tried::NotWritten(fault) => Tried::NotWritten(fault),
-                    })
+            let tried = try_rows::attempt(run.local, async {
+                self.copy(run, &alone).await.map(|tried| match tried {
+                    // The value was only tried, so undo it.
+                    Tried::Written => Tried::NotWritten(Box::new(RowFault::skipped())),
+                    Tried::NotWritten(fault) => Tried::NotWritten(fault),
+                })
             });
             if let Tried::NotWritten(fault) = Box::pin(tried).await?
                 && !fault.is_skip()
             {
                 let value = rows::shown(&self.format, row, place);
-                let lost = recode::fault(local, &self.format, (row, place)).await?;
+                let lost = recode::fault(run.local, &self.format, row, place).await?;
                 let fault = lost.unwrap_or(*fault);
-                return reasons::of_value(local, relations, &fault, (name, value.as_deref())).await;
+                return reasons::of_value(run, &fault, name, value.as_deref()).await;
             }
         }
         Ok(reasons::plain(&fault))
@@ -244,12 +235,10 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
     }
 
     /// Moves the rows of the text table to the staging table, and rejects those that do not convert.
-    async fn convert(
-        &mut self,
-        local: &Tx<'_, Local>,
-        relations: &Scoped,
-        job: &Job<'_>,
-    ) -> Result<(), SyncError> {
+    async fn convert(&mut self, run: &RunContext<'_>) -> Result<(), SyncError> {
+        let RunContext {
+            local, relations, ..
+        } = *run;
         let (columns, values) = (
             relations.places(&relations.names),
             values(relations, &relations.names),
@@ -269,13 +258,13 @@ where t.n >= $1 and t.n <= $2",
             return Ok(());
         };
         let all = Rows { first, last };
-        let left = (job.limits.rejected_limit as usize).saturating_sub(self.rejected.len());
+        let left = (run.job.limits.rejected_limit as usize).saturating_sub(self.rejected.len());
         let bad = try_rows::all_but_the_bad(local, vec![all], left, INDEX, &convert);
         let bad = bad.await?;
-        let bad = bad.map_err(|fault| too_many(job, reasons::plain(&fault)))?;
+        let bad = bad.map_err(|fault| too_many(run.job, reasons::plain(&fault)))?;
         for (row, fault) in bad {
-            let reason = misfit::reason(local, relations, (row, fault)).await?;
-            let (key, is_known) = set_aside(local, relations, row).await?;
+            let reason = misfit::reason(run, row, fault).await?;
+            let (key, is_known) = set_aside(run, row).await?;
             self.rejected.push(Rejection { key, reason });
             self.unidentified += i64::from(!is_known);
         }
@@ -323,7 +312,7 @@ pub(in crate::engine) struct Values {
 /// Converts columns of the text table to their local types, without length or precision. Those are applied by the
 /// assignment, which refuses a value that an explicit cast would cut off
 /// (<https://www.postgresql.org/docs/current/typeconv-query.html>).
-pub(in crate::engine) fn values(relations: &Scoped, names: &[String]) -> Values {
+pub(in crate::engine) fn values(relations: &Relations, names: &[String]) -> Values {
     let column = |name: &str| relations.columns.iter().find(|column| column.name == name);
     let is_read = |name: &str| column(name).is_some_and(is_read_by_input);
     let list = quote::list(names, ", ", |name| match is_read(name) {
@@ -364,11 +353,10 @@ pub(in crate::engine) fn has_interval_fields(column: &Column) -> bool {
 
 /// Records the key of a rejected row, so that its meter does not count as missing on the remote. Returns the key,
 /// and whether a local row could have it.
-async fn set_aside(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    row: i64,
-) -> Result<(Fields, bool), DbError> {
+async fn set_aside(run: &RunContext<'_>, row: i64) -> Result<(Fields, bool), DbError> {
+    let RunContext {
+        local, relations, ..
+    } = *run;
     let key = relations.places(&relations.key);
     let values = values(relations, &relations.key);
     let remember = format!(

@@ -1,9 +1,8 @@
 //! Chooses the COPY format in which rows pass from the remote to the local server.
 
 use crate::db::catalog::Column;
-use crate::db::{Local, Remote, Tx, quote};
-
-use crate::engine::scope::Scoped;
+use crate::db::{Remote, Tx, quote};
+use crate::engine::{Relations, RunContext};
 
 /// The COPY format that both servers use (<https://www.postgresql.org/docs/current/sql-copy.html>).
 #[derive(Clone, Debug)]
@@ -59,12 +58,12 @@ const NO_ENCODING: &str = "SQL_ASCII";
 impl Format {
     /// Chooses the fastest format: on a near connection the one with the least work, on a distant one, whose
     /// bandwidth is assumed to be low, the one with the fewest bytes.
-    pub(in crate::engine) fn quickest(
-        remote: &Tx<'_, Remote>,
-        local: &Tx<'_, Local>,
-        relations: &Scoped,
-    ) -> Self {
-        let mut columns = relations.remote_columns.iter().zip(&relations.columns);
+    pub(in crate::engine) fn quickest(remote: &Tx<'_, Remote>, run: &RunContext<'_>) -> Self {
+        let mut columns = run
+            .relations
+            .remote_columns
+            .iter()
+            .zip(&run.relations.columns);
         let is_alike = columns.all(|(there, here)| {
             there.is_builtin
                 && here.is_builtin
@@ -72,10 +71,10 @@ impl Format {
                 && ONE_FORM.contains(&here.base_type.as_str())
         });
         let is_any_text_taken =
-            remote.encoding() == UTF8 && [UTF8, NO_ENCODING].contains(&local.encoding());
+            remote.encoding() == UTF8 && [UTF8, NO_ENCODING].contains(&run.local.encoding());
         match is_alike && is_any_text_taken && remote.is_near() {
             true => Self::Binary,
-            false => Self::text(remote.encoding(), local.encoding()),
+            false => Self::text(remote.encoding(), run.local.encoding()),
         }
     }
 
@@ -109,11 +108,11 @@ impl Format {
     }
 
     /// The select list that sends the columns of a remote row `r`.
-    pub(in crate::engine) fn columns(&self, relations: &Scoped) -> Vec<String> {
+    pub(in crate::engine) fn columns(&self, relations: &Relations) -> Vec<String> {
         let both = || relations.remote_columns.iter().zip(&relations.columns);
         let sent = both().map(|(there, here)| {
             let value = format!("r.{}", quote::identifier(&there.name));
-            cast(relations, (there, here), &value).unwrap_or(value)
+            cast(relations, there, here, &value).unwrap_or(value)
         });
         let Self::Text { .. } = self else {
             return sent.collect();
@@ -182,8 +181,9 @@ fn text_options(encoding: Option<&str>) -> String {
 /// A cast must not fail on the remote, because the first failure ends a COPY. So a value that does not fit is sent
 /// without the cast, and the local server refuses it.
 pub(in crate::engine) fn cast(
-    relations: &Scoped,
-    (there, here): (&Column, &Column),
+    relations: &Relations,
+    there: &Column,
+    here: &Column,
     value: &str,
 ) -> Option<String> {
     if !there.is_builtin || there.base_type == here.base_type {

@@ -8,7 +8,7 @@ use crate::db::{DbError, Remote, Tx, quote};
 use crate::model::Fields;
 
 use super::copy_format::{self, Format};
-use crate::engine::{Extent, Job, scope::Scoped};
+use crate::engine::{Extent, Relations, RunContext};
 
 /// The length of the longest row that is read. A server cannot make a text of 1 GiB; the difference leaves room for
 /// short parts such as separators.
@@ -33,7 +33,7 @@ impl Unsendable {
     }
 
     /// Its key as the remote sent it, for a key that no local row can have.
-    pub(in crate::engine) fn named(&self, relations: &Scoped) -> Fields {
+    pub(in crate::engine) fn named(&self, relations: &Relations) -> Fields {
         let values = self.key.iter().map(|value| match value {
             Some(text) => serde_json::Value::String(text.clone()),
             None => serde_json::Value::Null,
@@ -44,11 +44,11 @@ impl Unsendable {
 
 /// SQL that leaves rows `r` that are too long out of what the remote sends: ` and` with a condition. Empty if no
 /// such row is to be left out.
-pub(in crate::engine) fn left_out(relations: &Scoped, job: &Job<'_>, format: &Format) -> String {
-    match job.earlier.leaves_long_rows {
+pub(in crate::engine) fn left_out(run: &RunContext<'_>, format: &Format) -> String {
+    match run.job.earlier.leaves_long_rows {
         true => format!(
             " and {} operator(pg_catalog.<=) {MOST_BYTES}::pg_catalog.int8",
-            bytes(relations, format)
+            bytes(run.relations, format)
         ),
         false => String::new(),
     }
@@ -57,19 +57,20 @@ pub(in crate::engine) fn left_out(relations: &Scoped, job: &Job<'_>, format: &Fo
 /// Finds the rows that were left out, at most one more than may be rejected.
 pub(in crate::engine) async fn find(
     remote: &Tx<'_, Remote>,
-    (relations, extent): (&Scoped, &Extent),
-    job: &Job<'_>,
+    run: &RunContext<'_>,
+    extent: &Extent,
     format: &Format,
 ) -> Result<Vec<Unsendable>, DbError> {
+    let relations = run.relations;
     let (from, filter, within) = (
         &relations.remote_from,
-        &relations.scope.remote_filter,
+        &run.scope.remote_filter,
         &extent.remote,
     );
     let keys = relations.key.iter().filter_map(|name| {
-        let both = pairs(relations).find(|(_, here)| here.name == *name)?;
-        let value = format!("r.{}", quote::identifier(&both.0.name));
-        Some(copy_format::cast(relations, both, &value).unwrap_or(value))
+        let (there, here) = pairs(relations).find(|(_, here)| here.name == *name)?;
+        let value = format!("r.{}", quote::identifier(&there.name));
+        Some(copy_format::cast(relations, there, here, &value).unwrap_or(value))
     });
     let keys: Vec<String> = keys.collect();
     let bytes = bytes(relations, format);
@@ -80,7 +81,7 @@ select {}, {bytes} from {from} r
 where {filter} and {within} and {bytes} operator(pg_catalog.>) {MOST_BYTES}::pg_catalog.int8
 limit {} + 1",
             keys.join(", "),
-            job.limits.rejected_limit
+            run.job.limits.rejected_limit
         ))
         .await?;
     let long = |row: &tokio_postgres::SimpleQueryRow| Unsendable {
@@ -92,12 +93,12 @@ limit {} + 1",
     Ok(rows.iter().map(long).collect())
 }
 
-fn pairs(relations: &Scoped) -> impl Iterator<Item = (&Column, &Column)> {
+fn pairs(relations: &Relations) -> impl Iterator<Item = (&Column, &Column)> {
     relations.remote_columns.iter().zip(&relations.columns)
 }
 
 /// SQL: how many bytes a remote row `r` may take.
-fn bytes(relations: &Scoped, format: &Format) -> String {
+fn bytes(relations: &Relations, format: &Format) -> String {
     let bytes = pairs(relations).map(|(there, _)| {
         let value = format!("r.{}", quote::identifier(&there.name));
         let of_value = of_value(&value, &there.base_type, format);

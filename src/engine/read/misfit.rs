@@ -1,26 +1,26 @@
 //! Finds which value of a row does not fit its column. The server names the value only in the words of its message.
 
-use crate::db::{DbError, Local, RowFault, Tx, param};
+use crate::db::{DbError, RowFault, param};
 
 use super::convert::values;
+use crate::engine::RunContext;
 use crate::engine::apply::reasons;
 use crate::engine::apply::try_rows::{self, Tried};
-use crate::engine::scope::Scoped;
 
 /// Returns the reason why a row of the text staging table does not convert. It halves the columns until the one at
 /// fault is left.
 pub(in crate::engine) async fn reason(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (row, fault): (i64, RowFault),
+    run: &RunContext<'_>,
+    row: i64,
+    fault: RowFault,
 ) -> Result<String, DbError> {
-    let mut names = relations.names.as_slice();
+    let mut names = run.relations.names.as_slice();
     let mut fault = fault;
     while names.len() > 1 {
         let (left, right) = names.split_at(names.len() / 2);
         names = right;
         for half in [left, right] {
-            if let Some(found) = tried(local, relations, half, row).await? {
+            if let Some(found) = tried(run, half, row).await? {
                 (names, fault) = (half, found);
                 break;
             }
@@ -32,28 +32,27 @@ pub(in crate::engine) async fn reason(
     let sql = format!(
         "-- look up the value that does not fit
 select pg_catalog.left({}::text, {} + 1) from pg_temp.meter_sync_text t where t.n = $1",
-        relations.column("t", name),
+        run.relations.column("t", name),
         reasons::SHOWN
     );
-    let value = local.query_one(&sql, &[param::bigint(row)]).await?;
-    reasons::of_value(local, relations, &fault, (name, value.get(0))).await
+    let value = run.local.query_one(&sql, &[param::bigint(row)]).await?;
+    reasons::of_value(run, &fault, name, value.get(0)).await
 }
 
 /// Tries to convert these columns of the row, and then undoes that. Returns the fault; `None` if they convert.
 async fn tried(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     names: &[String],
     row: i64,
 ) -> Result<Option<RowFault>, DbError> {
-    let (columns, values) = (relations.places(names), values(relations, names));
+    let (columns, values) = (run.relations.places(names), values(run.relations, names));
     let sql = format!(
         "-- try some values
 insert into pg_temp.meter_sync_stage ({columns}) select {} from {} where t.n = $1",
         values.list, values.from
     );
-    let tried = try_rows::attempt(local, async {
-        local.execute(&sql, &[param::bigint(row)]).await?;
+    let tried = try_rows::attempt(run.local, async {
+        run.local.execute(&sql, &[param::bigint(row)]).await?;
         Ok(Tried::NotWritten(Box::new(RowFault::skipped())))
     });
     Ok(match tried.await? {

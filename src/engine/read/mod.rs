@@ -5,11 +5,11 @@
 
 use tokio_postgres::Row;
 
-use crate::db::{DbError, Local, Remote, Tx, both, json, quote};
+use crate::db::{DbError, Remote, Tx, both, json, quote};
 use crate::model::{Rejection, TenantId};
 
 use super::relations::policies::may_hide_rows;
-use super::{Extent, Job, Observer, SyncError, candidates, scope::Scoped};
+use super::{Extent, Job, RunContext, SyncError, candidates};
 use convert::Converted;
 use copy_format::Format;
 use relay::Target;
@@ -43,30 +43,27 @@ pub(crate) struct Staged {
 /// a snapshot while we plan and write.
 pub(crate) async fn stage(
     remote: Tx<'_, Remote>,
-    local: &Tx<'_, Local>,
-    (relations, extent): (&Scoped, &Extent),
-    job: &Job<'_>,
-    observer: &Observer,
+    run: &RunContext<'_>,
+    extent: &Extent,
 ) -> Result<Staged, SyncError> {
-    create_tables(local, relations).await?;
-    let to = (Target::Stage, Format::quickest(&remote, local, relations));
-    let reading = relay::start(&remote, (relations, extent), to, job);
+    create_tables(run).await?;
+    let format = Format::quickest(&remote, run);
+    let reading = relay::start(&remote, run, extent, Target::Stage, format);
     // If all rows are read, all local rows are candidates, and a table of them would only cost time.
     let has_candidates = extent.remote_rows.is_some() && !extent.has_no_local_rows();
     let selecting = async {
         match has_candidates {
-            true => candidates::select(local, relations, extent).await,
+            true => candidates::select(run, extent).await,
             false => Ok(()),
         }
     };
     let (reading, ()) = both(reading, selecting).await?;
-    let sides = (&remote, local);
-    let relayed = relay::relay(sides, (relations, extent), reading, job, observer).await?;
+    let relayed = relay::relay(&remote, run, extent, reading).await?;
     let rows = extent.remote_rows.unwrap_or(relayed.rows);
-    let may_be_hidden = rows == 0 && may_hide_rows(&remote, &job.mapping.source).await?;
+    let may_be_hidden = rows == 0 && may_hide_rows(&remote, &run.job.mapping.source).await?;
     rewritten::commit_unless_rewritten(remote).await?;
     let converted = relayed.left.converted();
-    let staged = settle(local, relations, job, (rows, converted)).await?;
+    let staged = settle(run, rows, converted).await?;
     Ok(Staged {
         may_be_hidden,
         has_candidates,
@@ -77,10 +74,9 @@ pub(crate) async fn stage(
 /// Prepares staged rows for the plan: rejects those without a key, and refuses duplicate keys and other spellings of
 /// the tenant id.
 pub(super) async fn settle(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    (rows, converted): (i64, Converted),
+    run: &RunContext<'_>,
+    rows: i64,
+    converted: Converted,
 ) -> Result<Staged, SyncError> {
     let mut staged = Staged {
         rows,
@@ -89,22 +85,20 @@ pub(super) async fn settle(
         has_candidates: false,
         may_be_hidden: false,
     };
-    reject_without_key(local, relations, job, &mut staged).await?;
-    let key = relations.places(&relations.key);
-    local
+    reject_without_key(run, &mut staged).await?;
+    let key = run.relations.places(&run.relations.key);
+    run.local
         .batch(&format!(
             "-- analyze the staged rows\nanalyze pg_temp.meter_sync_stage ({key})"
         ))
         .await?;
-    refuse_duplicates(local, relations, job).await?;
-    refuse_other_spelling(local, relations, job).await?;
+    refuse_duplicates(run).await?;
+    refuse_other_spelling(run).await?;
     Ok(staged)
 }
 
-pub(super) async fn create_tables(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-) -> Result<(), DbError> {
+pub(super) async fn create_tables(run: &RunContext<'_>) -> Result<(), DbError> {
+    let relations = run.relations;
     let placed = |name: &str| {
         format!(
             "{} as {}",
@@ -115,7 +109,7 @@ pub(super) async fn create_tables(
     let columns = quote::list(&relations.names, ", ", placed);
     let key = quote::list(&relations.key, ", ", placed);
     let table = &relations.local;
-    local
+    run.local
         .batch(&format!(
             "-- create the staging tables
 create temp table meter_sync_stage on commit drop as select {columns} from {table} l with no data;
@@ -126,11 +120,8 @@ create temp table meter_sync_aside on commit drop as select {key} from {table} l
 
 /// Returns an error if a staged row would not be the tenant's in the local table. A local type that compares by text
 /// may distinguish ids that are equal on the remote, such as `7` and `7.00`.
-async fn refuse_other_spelling(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-) -> Result<(), SyncError> {
+async fn refuse_other_spelling(run: &RunContext<'_>) -> Result<(), SyncError> {
+    let RunContext { relations, job, .. } = *run;
     let tenant = &job.mapping.tenant_column;
     if !relations.names.contains(tenant) {
         return Ok(());
@@ -141,7 +132,7 @@ async fn refuse_other_spelling(
         "-- look for rows of no tenant here
 select 1 from pg_temp.meter_sync_stage s where ({value} {equals} {id}) is not true limit 1"
     );
-    match local.query_opt(&sql, &[]).await? {
+    match run.local.query_opt(&sql, &[]).await? {
         Some(_) => Err(other_spelling(job)),
         None => Ok(()),
     }
@@ -158,17 +149,13 @@ pub(super) fn other_spelling(job: &Job<'_>) -> SyncError {
 }
 
 /// Rejects rows without a key, and deletes them from the staging table.
-async fn reject_without_key(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    staged: &mut Staged,
-) -> Result<(), SyncError> {
+async fn reject_without_key(run: &RunContext<'_>, staged: &mut Staged) -> Result<(), SyncError> {
+    let relations = run.relations;
     let is_null = quote::list(&relations.key, " or ", |name| {
         format!("{} is null", relations.column("s", name))
     });
     let key = relations.key_json("s");
-    let limit = job.limits.rejected_limit as usize;
+    let limit = run.job.limits.rejected_limit as usize;
     let left = limit.saturating_sub(staged.rejected.len());
     let sql = format!(
         "-- reject rows without a key
@@ -177,11 +164,11 @@ with taken as (
 )
 select k.key from taken k limit {left} + 1"
     );
-    let rows = local.query(&sql, &[]).await?;
+    let rows = run.local.query(&sql, &[]).await?;
     let reason = "the key is null".to_owned();
     if rows.len() > left {
         return Err(SyncError::TooManyRejected {
-            tenant: job.tenant.clone(),
+            tenant: run.job.tenant.clone(),
             limit,
             reason,
         });
@@ -198,11 +185,8 @@ select k.key from taken k limit {left} + 1"
 /// How many duplicate keys an error names.
 pub(crate) const DUPLICATES_NAMED: usize = 3;
 
-async fn refuse_duplicates(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-) -> Result<(), SyncError> {
+async fn refuse_duplicates(run: &RunContext<'_>) -> Result<(), SyncError> {
+    let relations = run.relations;
     let (key, keys) = (
         relations.places(&relations.key),
         relations.list("k", &relations.key),
@@ -216,8 +200,8 @@ select {key_json}::text
 from (select {key} from pg_temp.meter_sync_stage union all select {key} from pg_temp.meter_sync_aside) k
 where {whole} group by {keys} having pg_catalog.count(*) > 1 order by {keys} limit {DUPLICATES_NAMED}"
     );
-    let rows = local.query(&sql, &[]).await?;
-    refuse_keys(job.tenant, &rows)
+    let rows = run.local.query(&sql, &[]).await?;
+    refuse_keys(run.job.tenant, &rows)
 }
 
 /// Returns an error that names these duplicate keys, if there are any. Each row is one key, as the text of a JSON

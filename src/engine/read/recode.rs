@@ -14,7 +14,8 @@ use crate::engine::apply::try_rows::{self, Tried};
 /// Converts pieces of whole rows to UTF-8.
 pub(in crate::engine) async fn to_utf8(
     local: &Tx<'_, Local>,
-    (format, encoding): (&Format, &str),
+    format: &Format,
+    encoding: &str,
     pieces: Vec<Bytes>,
 ) -> Result<Vec<Bytes>, DbError> {
     let mut converted = Vec::with_capacity(pieces.len());
@@ -88,7 +89,8 @@ async fn marked(local: &Tx<'_, Local>, encoding: &str, row: &Bytes) -> Result<By
 pub(in crate::engine) async fn fault(
     local: &Tx<'_, Local>,
     format: &Format,
-    (row, place): (&Bytes, usize),
+    row: &Bytes,
+    place: usize,
 ) -> Result<Option<RowFault>, DbError> {
     let value = rows::lines(row).nth(place);
     let bytes = value.and_then(|value| value.strip_prefix(&[rows::MARK]));

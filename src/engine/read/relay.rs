@@ -17,7 +17,7 @@ use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 use super::convert::Leftover;
 use super::copy_format::Format;
 use super::{long_rows, recode, rows};
-use crate::engine::{Extent, Job, Observer, SyncError, scope::Scoped};
+use crate::engine::{Extent, Observer, Relations, RunContext, SyncError};
 
 /// Where rows are relayed to.
 #[derive(Clone, Copy, Debug)]
@@ -52,60 +52,63 @@ pub(in crate::engine) struct Reading {
 /// Lets the remote begin to send the rows of the extent, for the local table `to`.
 pub(in crate::engine) async fn start(
     remote: &Tx<'_, Remote>,
-    (relations, extent): (&Scoped, &Extent),
-    (to, format): (Target, Format),
-    job: &Job<'_>,
+    run: &RunContext<'_>,
+    extent: &Extent,
+    to: Target,
+    format: Format,
 ) -> Result<Reading, DbError> {
     // A relay may take as long as the connection needs. Each row has a timeout of its own, which detects a stall.
-    remote.allow_each_statement(job.limits.run_timeout).await?;
-    let sql = read((relations, extent), job, &format);
+    remote
+        .allow_each_statement(run.job.limits.run_timeout)
+        .await?;
+    let sql = read(run, extent, &format);
     let rows = remote.copy_out(&sql).await?;
     Ok(Reading { rows, to, format })
 }
 
 /// Relays the rows of the extent, which the remote has begun to send.
 pub(in crate::engine) async fn relay(
-    (remote, local): (&Tx<'_, Remote>, &Tx<'_, Local>),
-    (relations, extent): (&Scoped, &Extent),
+    remote: &Tx<'_, Remote>,
+    run: &RunContext<'_>,
+    extent: &Extent,
     Reading { rows, to, format }: Reading,
-    job: &Job<'_>,
-    observer: &Observer,
 ) -> Result<Relayed, SyncError> {
+    let RunContext { local, job, .. } = *run;
     local.allow_each_statement(job.limits.run_timeout).await?;
     let mut from = Source {
         remote,
         rows: pin!(rows),
         told: ReadProgress {
             remote,
-            observer,
+            observer: run.observer,
             before: job.earlier.bytes,
         },
         format: format.clone(),
         pieces: 0,
         is_over: false,
     };
-    let write = write(relations, to, &format);
+    let write = write(run.relations, to, &format);
     let mut left = Leftover::new(to, format.clone());
     let mut rows = 0;
     while !from.is_over {
-        local.savepoint("copy").await?;
         let mut kept = Vec::new();
-        match copy(&mut from, local, &write, &mut kept).await {
-            Ok(taken) => {
-                rows += taken;
-                local.release("copy").await?;
+        let copied = local.attempt("copy", async {
+            match copy(&mut from, local, &write, &mut kept).await {
+                Err(error) if error.is_about_a_row() && error.side() == SideName::Local => {
+                    Ok(Err(error))
+                }
+                copied => copied.map(Ok),
             }
-            Err(error) if error.is_about_a_row() && error.side() == SideName::Local => {
-                local.back_to("copy").await?;
-                rows += Box::pin(left.take(local, relations, job, &kept)).await?;
-            }
-            Err(error) => return Err(error.into()),
-        }
+        });
+        rows += match copied.await? {
+            Ok(taken) => taken,
+            Err(_refused) => Box::pin(left.take(run, &kept)).await?,
+        };
     }
     from.told.rows(rows);
     if job.earlier.leaves_long_rows {
-        let long = long_rows::find(remote, (relations, extent), job, &format).await?;
-        rows += Box::pin(left.take_long(local, relations, job, &long)).await?;
+        let long = long_rows::find(remote, run, extent, &format).await?;
+        rows += Box::pin(left.take_long(run, &long)).await?;
     }
     local
         .allow_each_statement(job.limits.statement_timeout)
@@ -113,14 +116,14 @@ pub(in crate::engine) async fn relay(
     Ok(Relayed { rows, left })
 }
 
-fn read((relations, extent): (&Scoped, &Extent), job: &Job<'_>, format: &Format) -> String {
-    let long = long_rows::left_out(relations, job, format);
+fn read(run: &RunContext<'_>, extent: &Extent, format: &Format) -> String {
+    let long = long_rows::left_out(run, format);
     let (from, filter, within) = (
-        &relations.remote_from,
-        &relations.scope.remote_filter,
+        &run.relations.remote_from,
+        &run.scope.remote_filter,
         &extent.remote,
     );
-    let columns = format.columns(relations);
+    let columns = format.columns(run.relations);
     format!(
         "-- read the meters
 copy (select {} from {from} r where {filter} and {within}{long}) to stdout ({})",
@@ -129,7 +132,7 @@ copy (select {} from {from} r where {filter} and {within}{long}) to stdout ({})"
     )
 }
 
-fn write(relations: &Scoped, to: Target, format: &Format) -> String {
+fn write(relations: &Relations, to: Target, format: &Format) -> String {
     let (to, columns) = match to {
         Target::Meters => (
             relations.local.as_str(),
@@ -155,8 +158,8 @@ async fn copy(
     if let Some(encoding) = from.format.recoded().map(str::to_owned) {
         // Meanwhile the local transaction is idle, which its server allows only for a short time.
         let read = from.some(local.patience() / 4).await?;
-        *kept = recode::to_utf8(local, (&from.format, &encoding), read).await?;
-        return copy_again(local, (write, &from.format), kept).await;
+        *kept = recode::to_utf8(local, &from.format, &encoding, read).await?;
+        return copy_again(local, write, &from.format, kept).await;
     }
     let mut sink = pin!(local.copy_in(write).await?);
     let mut bytes = 0;
@@ -178,7 +181,8 @@ async fn copy(
 /// Copies rows that are in memory to the local server, and returns their number.
 pub(in crate::engine) async fn copy_again(
     local: &Tx<'_, Local>,
-    (write, format): (&str, &Format),
+    write: &str,
+    format: &Format,
     rows: &[Bytes],
 ) -> Result<i64, DbError> {
     let mut sink = pin!(local.copy_in(write).await?);

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::config::Source;
 use crate::db::{Connection, DbError, Local, Remote, Tx, catalog, param, quote};
-use crate::engine::{Job, Relations, scope::Scoped};
+use crate::engine::{Job, Relations};
 
 /// Returns the relations to lock for a source, as SQL names: the table or view itself, or the relations in the plan
 /// of a query. If the source is a query or `await_foreign` is set, also waits for sessions that are rewriting
@@ -74,7 +74,7 @@ pub(in crate::engine) async fn hold_local_table(
 /// its catalogs were read, returns `false` without a lock. The lock needs no rights beyond those for writing.
 pub(in crate::engine) async fn stores_rows_unchanged(
     local: &Tx<'_, Local>,
-    relations: &Scoped,
+    relations: &Relations,
 ) -> Result<bool, DbError> {
     if !relations.stores_rows_unchanged {
         return Ok(false);
@@ -94,19 +94,16 @@ pub(in crate::engine) async fn stores_rows_unchanged(
 /// The relations with `stores_rows_unchanged` as it stays for the rest of the run. A dry run takes no lock.
 pub(in crate::engine) async fn hold_to_write(
     local: &Tx<'_, Local>,
-    relations: &Scoped,
+    relations: &Relations,
     job: &Job<'_>,
-) -> Result<Scoped, DbError> {
+) -> Result<Relations, DbError> {
     let stores_rows_unchanged = match job.dry_run {
         true => relations.stores_rows_unchanged,
         false => stores_rows_unchanged(local, relations).await?,
     };
-    Ok(Scoped {
-        relations: Relations {
-            stores_rows_unchanged,
-            ..relations.relations.clone()
-        },
-        scope: relations.scope.clone(),
+    Ok(Relations {
+        stores_rows_unchanged,
+        ..relations.clone()
     })
 }
 

@@ -66,7 +66,8 @@ const MOST_SHOWN: usize = 5;
 /// the most similar column name.
 pub(in crate::engine) fn lacks(
     side: fn(String) -> SyncError,
-    (what, columns): (&str, &[Column]),
+    what: &str,
+    columns: &[Column],
     role: &str,
     column: &str,
 ) -> SyncError {

@@ -7,8 +7,8 @@ use crate::db::{Local, Remote, Tx, both, quote};
 use crate::model::RunId;
 
 use super::drift::Offered;
-use super::scope::{Scope, Scoped, try_tenant};
-use super::{Job, SyncError};
+use super::scope::try_tenant;
+use super::{Job, Scope, SyncError};
 use missing::{lacks, made_there};
 use refusals::{is_one_database, local_table, refuse_occupied};
 use remote_side::RemoteSide;
@@ -135,7 +135,7 @@ pub(super) async fn resolve(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     job: &Job<'_>,
-) -> Result<Scoped, SyncError> {
+) -> Result<(Relations, Scope), SyncError> {
     locks::hold_local_table(local, &job.mapping.local_table).await?;
     let (relations, here) = look(remote, local, job.mapping, job.run_id).await?;
     let scope = Scope::of(&relations, job.tenant);
@@ -147,7 +147,7 @@ pub(super) async fn resolve(
     if relations.local_tenant.is_none() {
         refuse_occupied(&here, job)?;
     }
-    Ok(Scoped { relations, scope })
+    Ok((relations, scope))
 }
 
 /// Finds the relations and the local table without locking the table, as a check does. The id `mark` serves to find
@@ -171,15 +171,30 @@ pub(crate) async fn look(
     }
     let unique = catalog::unique_indexes(local, here.oid).await?;
     let key = key(mapping, &here, &unique)?;
-    let tenant = there.tenant(mapping)?;
-    let columns = columns(mapping, &here, &there, &key)?;
-    let relations = of_both((there, &here), (columns, key, tenant), mapping);
-    Ok((relations, here))
+    let remote_tenant = there.tenant(mapping)?;
+    let selected = Selected {
+        columns: columns(mapping, &here, &there, &key)?,
+        key,
+        remote_tenant,
+    };
+    Ok((of_both(there, &here, selected, mapping), here))
+}
+
+/// What the settings select of the columns that the tables have.
+struct Selected {
+    columns: Vec<Column>,
+    key: Vec<String>,
+    remote_tenant: Column,
 }
 
 fn of_both(
-    (there, here): (RemoteSide, &Relation),
-    (columns, key, remote_tenant): (Vec<Column>, Vec<String>, Column),
+    there: RemoteSide,
+    here: &Relation,
+    Selected {
+        columns,
+        key,
+        remote_tenant,
+    }: Selected,
     mapping: &Mapping,
 ) -> Relations {
     let remote_columns: Vec<Column> = columns
@@ -192,7 +207,7 @@ fn of_both(
     };
     let has_exact_key = keys().all(|(there, here)| key::is_exact(there, here));
     let versions =
-        basis(&there, here, (&columns, &remote_columns), mapping).filter(|_| has_exact_key);
+        basis(&there, here, &columns, &remote_columns, mapping).filter(|_| has_exact_key);
     let may_lack_key = |column: &Column| column.is_nullable && key.contains(&column.name);
     let offered = Offered {
         remote_relation: there.oid,
@@ -239,7 +254,8 @@ fn key(
         let table = format!("table {}", mapping.local_table);
         return Err(lacks(
             SyncError::LocalSchema,
-            (&table, &here.columns),
+            &table,
+            &here.columns,
             "key column",
             missing,
         ));
@@ -274,8 +290,13 @@ fn columns(
 ) -> Result<Vec<Column>, SyncError> {
     let table = format!("table {}", mapping.local_table);
     let not_here = |name: &str| {
-        let table = (table.as_str(), here.columns.as_slice());
-        lacks(SyncError::LocalSchema, table, "column", name)
+        lacks(
+            SyncError::LocalSchema,
+            &table,
+            &here.columns,
+            "column",
+            name,
+        )
     };
     let is_its_own = |column: &Column| {
         column.is_generated || column.is_always_identity && !key.contains(&column.name)
@@ -321,7 +342,8 @@ fn columns(
 fn basis(
     there: &RemoteSide,
     here: &Relation,
-    (columns, remote_columns): (&[Column], &[Column]),
+    columns: &[Column],
+    remote_columns: &[Column],
     mapping: &Mapping,
 ) -> Option<String> {
     let (there, here) = (there.file.as_ref()?, here.file.as_ref()?);

@@ -59,8 +59,13 @@ impl RemoteSide {
 
     /// The error for a column that it lacks. The role says what the column is for.
     pub(super) fn lacks(&self, role: &str, column: &str) -> SyncError {
-        let source = (self.what.as_str(), self.columns.as_slice());
-        lacks(SyncError::RemoteSchema, source, role, column)
+        lacks(
+            SyncError::RemoteSchema,
+            &self.what,
+            &self.columns,
+            role,
+            column,
+        )
     }
 
     /// The column that holds the tenant's id. Fails if there is none.

@@ -218,14 +218,14 @@ impl Guards {
     /// request with `Origin` or a cookie but no bearer token. A browser never adds a bearer token by itself.
     fn is_of_a_browser(&self, request: &Request) -> bool {
         let headers = request.headers();
-        self.pages.is_form(request.uri().path())
+        (self.pages.is_form)(request.uri().path())
             || (bearer(headers).is_none()
                 && (headers.contains_key(ORIGIN) || headers.contains_key(COOKIE)))
     }
 
     /// Whether the request needs a token that may trigger.
     fn needs_trigger(&self, request: &Request) -> bool {
-        changes_something(request) && !self.pages.is_harmless(request.uri().path())
+        changes_something(request) && !(self.pages.is_harmless_form)(request.uri().path())
     }
 
     /// Checks that the request comes from a page of this server. A page on another port of this machine is refused.

@@ -15,31 +15,23 @@ pub(crate) struct PagePaths {
     /// Returns whether a GET of this path shows a page. A browser without a valid token is sent from it to the sign-in
     /// form.
     pub(crate) is_page: fn(&str) -> bool,
-    /// The paths that take forms. They may only be sent from a page of this server.
-    pub(crate) forms: &'static [&'static str],
-    /// The forms that change only what the viewer sees. A read-only token is enough for them.
-    pub(crate) harmless_forms: &'static [&'static str],
+    /// Returns whether this path takes forms. They may only be sent from a page of this server.
+    pub(crate) is_form: fn(&str) -> bool,
+    /// Returns whether the form of this path changes only what the viewer sees. A read-only token is enough for it.
+    pub(crate) is_harmless_form: fn(&str) -> bool,
 }
 
 impl PagePaths {
-    pub(super) fn is_form(&self, path: &str) -> bool {
-        self.forms.contains(&path)
-    }
-
-    pub(super) fn is_harmless(&self, path: &str) -> bool {
-        self.harmless_forms.contains(&path)
-    }
-
     /// Whether the path is that of a page or of a form.
     pub(super) fn has(&self, path: &str) -> bool {
-        (self.is_page)(path) || self.is_form(path)
+        (self.is_page)(path) || (self.is_form)(path)
     }
 
     /// Whether a browser requests a page or sends a form. It is then redirected to sign in, not answered with an error.
     pub(super) fn is_for_a_person(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {
         let is_ours = match *method {
             Method::GET => (self.is_page)(path),
-            Method::POST => self.is_form(path),
+            Method::POST => (self.is_form)(path),
             _ => false,
         };
         is_ours && wants_page(headers)

@@ -42,8 +42,8 @@ fn routes(tokens: &[(&str, bool)]) -> Router {
         sign_out: "/sign-out",
         assets: "/assets/",
         is_page: |path| path == "/",
-        forms: &["/sync", "/sign-in"],
-        harmless_forms: &[],
+        is_form: |path| ["/sync", "/sign-in"].contains(&path),
+        is_harmless_form: |_| false,
     };
     let config = Config::load_from(&Settings::default(), &Environment::default());
     let mirrors = Mirrors::new(config.expect("settings"), TaskTracker::new());

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::db::{DbError, Local, Tx, migrations};
+use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 use crate::model::{Change, HeldBack, PhaseTime, Rejection, RunId, TenantId};
 
@@ -13,6 +13,7 @@ use crate::mirrors::run::{lock, log, report};
 use crate::mirrors::state::status::RunRecord;
 use crate::mirrors::tenant::Tenant;
 use crate::mirrors::{Mirror, tenant};
+use crate::store::migrations;
 
 /// Which past runs to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
 use crate::db::catalog::{self, Column, Relation};
-use crate::db::{DbError, Local, Tx, json, migrations, param, quote};
+use crate::db::{DbError, Local, Tx, json, param, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Action, Fields, RunId, held_back};
 
@@ -16,6 +16,7 @@ pub use super::key_text::KeyText;
 use crate::mirrors::Mirror;
 use crate::mirrors::local_table::{self, LocalTable, Scope};
 use crate::mirrors::tenant::{self, NoTenant};
+use crate::store::migrations;
 
 /// A meter and its history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::db::{DbError, Local, Tx, migrations};
+use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::RunId;
 
@@ -16,6 +16,7 @@ use crate::mirrors::Mirror;
 use crate::mirrors::local_table::Scope;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::words;
+use crate::store::migrations;
 
 /// A question that goes beyond the status.
 #[derive(Clone, Debug, Default)]

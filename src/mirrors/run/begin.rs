@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::db::{Connection, DbError, Local, Tx, migrations};
+use crate::db::{Connection, DbError, Local, Tx};
 use crate::engine::drift::{ColumnReport, KnownColumns};
 use crate::engine::{Compare, SyncError, TableOwner};
 use crate::error::{ErrorCode, Failure};
@@ -17,6 +17,7 @@ use crate::mirrors::local_table::{self, LocalTable, Scope};
 use crate::mirrors::state::status::RunRecord;
 use crate::mirrors::tenant::{self, NoTenant};
 use crate::mirrors::{Requested, history, process_state};
+use crate::store::migrations;
 
 /// The result of an attempt to start a run.
 pub(in crate::mirrors) enum Start<'c> {

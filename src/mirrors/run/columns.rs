@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 use tokio_postgres::Row;
 
 use crate::config::Mapping;
-use crate::db::{DbError, Local, Tx, migrations, param};
+use crate::db::{DbError, Local, Tx, param};
 use crate::engine::drift::{ColumnReport, Drift, KnownColumn, KnownColumns};
 use crate::error::Failure;
 use crate::model::TenantId;
 
 use crate::mirrors::local_table::{self, LocalTable, Scope};
 use crate::mirrors::tenant::{self, NoTenant};
+use crate::store::migrations;
 
 const KNOWN: &str = "\
 -- read the known columns

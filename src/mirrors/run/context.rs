@@ -126,6 +126,10 @@ impl RunContext<'_> {
         let duration = record
             .finished_at
             .map(|finished| finished - record.started_at);
+        // Where there is one tenant, each line would say the same.
+        let process = &self.shared.process;
+        let tenant = self.shared.mapping.tenant.as_ref();
+        let tenant = tenant.filter(|_| !process.config.tenants.is_one());
         // `tracing` takes the level of an event only as a constant.
         macro_rules! log {
             ($level:ident) => {
@@ -134,6 +138,7 @@ impl RunContext<'_> {
                     Level::$level,
                     run.id = %record.run_id,
                     run.trigger = %record.trigger,
+                    tenant.id = tenant.map(tracing::field::display),
                     trace.id = self.request.trace.map(tracing::field::display),
                     run.outcome = record.outcome.map(Outcome::as_str),
                     error.code = code,

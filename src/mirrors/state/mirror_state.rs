@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;
 use crate::model::{Outcome, RunId};
+use crate::store::checks::MirrorKey;
 
 use super::health::{self, HealthInputs, LastRun, RecentSlots};
 use super::status::{ActivityState, Health};
@@ -67,13 +68,6 @@ impl MirrorState {
             Some(_) | None => ActivityState::Idle,
         }
     }
-}
-
-/// A tenant's id and the name of its local table, as the log has them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::mirrors) struct MirrorKey {
-    pub(in crate::mirrors) tenant: String,
-    pub(in crate::mirrors) local_table: String,
 }
 
 /// A run gets its number before its row is committed, so a row with a lower number can appear after one with a higher.
@@ -171,27 +165,4 @@ fn state(row: &Row) -> MirrorState {
             is_dry_run,
         }),
     }
-}
-
-const CHECKED: &str = "\
--- read when mirrors were found unchanged
-select m.tenant, m.local_table, m.checked_at from meter_sync.meter_sync_mirror m
-where m.local_table = any ($1) and m.checked_at > $2";
-
-/// The mirrors of these tables that a sweep found unchanged after `since`, and when.
-pub(in crate::mirrors) async fn checked_since(
-    tx: &Tx<'_, Local>,
-    tables: &[String],
-    since: DateTime<Utc>,
-) -> Result<Vec<(MirrorKey, DateTime<Utc>)>, DbError> {
-    let params = [param::texts(tables), param::timestamptz(since)];
-    let rows = tx.query(CHECKED, &params).await?;
-    let checked = |row: &Row| {
-        let key = MirrorKey {
-            tenant: row.get(0),
-            local_table: row.get(1),
-        };
-        (key, row.get(2))
-    };
-    Ok(rows.iter().map(checked).collect())
 }

@@ -57,19 +57,26 @@ impl Mirrors {
             by_health,
             list,
             matching,
+            last_sweep: published
+                .last_sweep
+                .clone()
+                .filter(|_| query.visible.is_none()),
         };
-        let health = worst(&by_health, published.failure.as_ref(), self.is_configured());
+        let failure = published.failure.as_ref();
+        let failure = failure.or_else(|| published.last_sweep.as_ref()?.error.as_ref());
+        let refused = self.refused();
+        let health = worst(
+            &by_health,
+            failure.or(refused.first()),
+            self.is_configured(),
+        );
         let schedule = config.schedule.as_ref();
+        let waiting = *self.process.waiting_until.borrow();
         Status {
-            summary: words::summary_of_many(
-                &tenants,
-                published.failure.as_ref(),
-                oldest(&all),
-                now,
-            ),
-            next_step: words::next_step_of_many(first(&all).as_ref(), published.failure.as_ref()),
+            summary: words::summary_of_many(&tenants, failure, oldest(&all), now),
+            next_step: words::next_step_of_many(first(&all).as_ref(), failure),
             health,
-            activity: activity(&all),
+            activity: activity(&all, waiting),
             now,
             meter: None,
             matches: None,
@@ -84,7 +91,7 @@ impl Mirrors {
             verified_at: None,
             last_run: None,
             held_back: None,
-            next_run_at: schedule.and_then(|schedule| schedule.next_after(now)),
+            next_run_at: waiting.or_else(|| schedule.and_then(|schedule| schedule.next_after(now))),
             schedule: ScheduleStatus::of(schedule),
             meters: None,
             connections: Connections {
@@ -95,15 +102,16 @@ impl Mirrors {
             history: Vec::new(),
             changes: None,
             rejected: None,
-            warnings: published.failure.iter().map(warning).collect(),
+            warnings: failure.into_iter().chain(&refused).map(warning).collect(),
         }
     }
 }
 
-fn activity(all: &[Ranked<'_>]) -> ActivityState {
+fn activity(all: &[Ranked<'_>], waiting: Option<DateTime<Utc>>) -> ActivityState {
     let is_running = |mirror: &Ranked<'_>| mirror.state.activity() == ActivityState::Running;
     match all.iter().any(is_running) {
         true => ActivityState::Running,
+        false if waiting.is_some() => ActivityState::Waiting,
         false => ActivityState::Idle,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::db::{Connection, Database, DbError, Local, Tx, migrations};
+use crate::db::{Connection, Database, DbError, Local, Tx};
 use crate::error::Failure;
 use crate::model::{Outcome, TenantId};
 
@@ -22,6 +22,7 @@ use crate::mirrors::process_state::{self, ProcessState};
 use crate::mirrors::run::{clocks, columns, contents, lock};
 use crate::mirrors::tenant::{self, NoTenant, Tenant};
 use crate::mirrors::{Mirror, history};
+use crate::store::migrations;
 
 /// Why the state could not be read.
 enum ReadError {

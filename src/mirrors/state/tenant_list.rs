@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::status::{ActivityState, Health};
 use crate::error::ErrorCode;
 use crate::model::{Outcome, RunId};
+use crate::store::sweeps::SweepRecord;
 
 /// The parameters of a request for the status of many mirrors.
 #[derive(Clone, Debug)]
@@ -47,6 +48,9 @@ pub struct TenantList {
     pub list: Vec<TenantSummary>,
     /// How many match what was asked for, on all pages.
     pub matching: i64,
+    /// The last sweep that ended: the look at all of them; absent before the first, and for who may see only some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_sweep: Option<SweepRecord>,
 }
 
 /// How many tenants are in which health.
@@ -98,7 +102,7 @@ impl HealthCounts {
 }
 
 /// Every health, the worst first.
-pub(in crate::mirrors) const WORST_FIRST: [Health; 7] = [
+pub const WORST_FIRST: [Health; 7] = [
     Health::Failing,
     Health::Stale,
     Health::Late,

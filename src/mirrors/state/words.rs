@@ -160,7 +160,7 @@ pub(in crate::mirrors) fn summary_of_many(
             Health::Ok | Health::Paused => return None,
             Health::Failing => "failing",
             Health::Stale => "stale",
-            Health::Late => "late",
+            Health::Late => "overdue",
             Health::NeverRun => "never synced",
             Health::NotConfigured => "not configured",
         };

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use meter_sync::config::Setting;
-use meter_sync::db::{Database, Local, migrations};
+use meter_sync::db::{Database, Local};
 use meter_sync::model::Outcome;
+use meter_sync::store::migrations;
 use serde_json::{Value, json};
 
 use crate::support::broken::Broken;
@@ -137,7 +138,7 @@ async fn eight_that_migrate_at_once_make_the_tables_once() {
         .count();
     assert_eq!(by_us + by_them, 1, "{done:?} {ended:?}");
     let versions = "select version from meter_sync.meter_sync_migration order by version";
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/db/migrations");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/migrations");
     let files = std::fs::read_dir(folder).expect("our migrations").count();
     let steps: Vec<_> = (1..=files)
         .map(|version| json!({"version": version}))

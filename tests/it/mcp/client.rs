@@ -215,7 +215,8 @@ impl Assistant {
         }
     }
 
-    async fn in_memory(server: Server, start: Start) -> Self {
+    /// A client of this server, over a pipe in memory.
+    pub(super) async fn in_memory(server: Server, start: Start) -> Self {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         #[expect(clippy::disallowed_methods, reason = "it ends with its client")]
         tokio::spawn(async move {
@@ -233,7 +234,12 @@ impl Assistant {
 
     /// A client of a server that is there already.
     pub(crate) async fn at(address: &str, token: Option<&str>) -> Self {
-        Self::begin_with(transport(address, token), Start::default(), None).await
+        Self::at_with(address, token, Start::default()).await
+    }
+
+    /// The same with a client that can do more.
+    pub(super) async fn at_with(address: &str, token: Option<&str>, start: Start) -> Self {
+        Self::begin_with(transport(address, token), start, None).await
     }
 
     /// The same over SSE.

@@ -161,7 +161,7 @@ fn bad_arguments_of_trigger() -> Vec<(&'static str, Value, &'static str)> {
         (
             TRIGGER,
             json!({"zzz": 1}),
-            "the arguments are dry_run, wait_seconds, reason, idempotency_key.",
+            "the arguments are tenant_id, dry_run, wait_seconds, reason, idempotency_key.",
         ),
     ]
 }

@@ -17,6 +17,9 @@ mod resources;
 mod sessions;
 mod sse;
 mod tasks;
+mod tenant_events;
+mod tenant_tokens;
+mod tenants;
 mod traces;
 
 /// The tools' names.

@@ -49,6 +49,25 @@ async fn of_two_organisations_that_start_at_once_one_gets_the_table() {
     assert_eq!(meters, json!([{"name": "theirs"}]));
 }
 
+/// The tables are found once for all tenants, so what the versions are compared under must not name one.
+#[tokio::test]
+async fn two_organisations_of_a_table_remember_versions_under_the_same_basis() {
+    let site = site("name text", ", tenant_id bigint").await;
+    site.on_remote(
+        "insert into meter select n, 7 + n % 2, 'meter ' || n, true from generate_series(1, 10) n",
+    )
+    .await;
+    for tenant in ["7", "8"] {
+        let runs = mirror(&of_tenant(&site, tenant));
+        let run = finish(&runs, Request::new(Trigger::Cli)).await;
+        assert_eq!(run.counts.inserted, 5, "{run:#?}");
+    }
+    let remembered =
+        "select count(*), count(distinct basis) as bases from meter_sync.meter_sync_seen";
+    let remembered = rows(&site.local, remembered).await;
+    assert_eq!(remembered, json!([{"count": 2, "bases": 1}]));
+}
+
 const TENANTS: &str = "select distinct tenant from meter_sync.meter_sync_log";
 
 #[tokio::test]

@@ -217,6 +217,42 @@ async function showsEveryHealth({host, card: given, client}) {
   assert.equal(marks.size, Object.keys(HEALTHS).length, 'each health has a shape of its own');
 }
 
+/** A server of many tenants, as the tool words it: the status of all, or of the one that is named. */
+async function listsTenants({host, card: given, client}) {
+  const {structuredContent: real} = await client.callTool({name: STATUS, arguments: {}});
+  const list = Array.from({length: 20}, (_, n) => ({tenant_id: `${n + 7}`, name: n ? `Site ${n}` : '<b>Acme</b>', health: n ? 'ok' : 'failing',
+    activity: 'idle', ...(!n && {last_run: {run_id: real.now, started_at: real.now, changes: 0, error_code: 'REMOTE_TIMEOUT', error_message: 'The remote did not answer.'}})}));
+  const {ok, failing} = {ok: 41, failing: 1};
+  const all = {...real, health: 'failing', summary: '41 of 42 tenants are in sync; 1 failing.', history: [],
+    tenants: {total: ok + failing, matching: ok + failing, by_health: {failing, stale: 0, late: 0, never_run: 0, not_configured: 0, paused: 0, ok}, list}};
+  const error = text => ({content: [{type: 'text', text}], isError: true});
+  const tool = async ({name, arguments: asked}) => ({
+    result: name === STATUS && !Object.keys(asked).length ? {content: [], structuredContent: all}
+      : asked.tenant_id === '8' ? await client.callTool({name, arguments: {...asked, tenant_id: undefined}})
+      : error('No tenant is named. Remedy: Name one. [TENANT_REQUIRED]'),
+  });
+  for (const result of [undefined, {content: [], structuredContent: all}]) {
+    const card = await host.show({card: given, tool, result});
+    await card.locator('#tenants li').first().waitFor();
+    assert.equal(await word(card), 'Failing');
+    const rows = await card.locator('#tenants li').allInnerTexts();
+    assert.equal(rows.length, 5);
+    assert.match(rows[0], /^<b>Acme<\/b>\s*Failing\s*The remote did not answer\.$/);
+    assert.match(await card.locator('#tenants').innerText(), /The worst 5 of 42\.$/);
+    assert.equal(await card.getByRole('button').count(), 1, 'to refresh, as a sync is one tenant\'s');
+    assert(await card.locator('#trouble').isHidden());
+    await look(host, card, 'tenants');
+  }
+  const card = await host.show({card: given, tool, input: {tenant_id: '8'}, result: {content: [], structuredContent: real}});
+  await button(card, 'Sync now').click();
+  await card.locator('#run .badge', {hasText: 'Succeeded'}).waitFor();
+  await idle(card);
+  const calls = await host.host('calls');
+  const synced = calls.findIndex(({name}) => name === TRIGGER);
+  const asked = calls.slice(synced).map(({arguments: {tenant_id}}) => tenant_id);
+  assert.deepEqual([...new Set(asked)], ['8'], 'the tenant is named in each call');
+}
+
 export const scenarios = [
   {name: 'a host finds the card by its tools and reads it', play: isFound},
   {name: 'the card has the theme, the colours, the fonts and the insets of its host', play: isThemed},
@@ -228,4 +264,5 @@ export const scenarios = [
   {name: 'a host or server that refuses is told of', play: bearsARefusingHost},
   {name: 'a run that never ends is not followed for ever', play: givesUpInTheEnd},
   {name: 'every health has a word and a shape, and only one is green', play: showsEveryHealth},
+  {name: 'of many tenants the worst are listed, and of one the card names it in each call', play: listsTenants},
 ];

@@ -169,7 +169,7 @@ async function shows(scene) {
   await changes(card, 'run');
   const seen = await card.locator('#run ins').evaluateAll(all => all.map(one => one.textContent));
   assert.deepEqual(seen.sort(), [...HOSTILE].sort());
-  assert.equal(await card.locator('#tenant').textContent(), HOSTILE[0]);
+  await until('the tenant is shown', async () => await card.locator('#tenant').textContent() === HOSTILE[0]);
   assert.equal(await card.locator('img, main script, main b').count(), 0);
   await look(host, card, 'hostile');
   await site.local(`update tenant set name = 'Acme'`);

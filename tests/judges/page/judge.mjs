@@ -7,12 +7,13 @@ import * as brake from './brake.mjs';
 import * as signing from './signing.mjs';
 import * as hostile from './hostile.mjs';
 import * as syncs from './syncs.mjs';
+import * as tenants from './tenants.mjs';
 import {within} from './site.mjs';
 import {openSite, serve} from './sites.mjs';
 import {openStage} from './stage.mjs';
 
 const SCENARIO_MS = 90_000;
-const SUBJECTS = [syncs, running, failures, brake, signing, reading, hostile];
+const SUBJECTS = [syncs, running, failures, brake, signing, reading, hostile, tenants];
 
 async function judge(scenario, site, stage) {
   await site.reset();

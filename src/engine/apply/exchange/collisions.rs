@@ -11,7 +11,7 @@ use crate::db::{DbError, Local, Tx, quote};
 
 use crate::engine::apply::try_rows;
 use crate::engine::plan::Step;
-use crate::engine::{Job, Relations, scope::Scoped};
+use crate::engine::{Relations, RunContext};
 
 /// Creates the temporary view `meter_sync_found` from a query. Returns `None` if the server cannot create it. The names
 /// in the query are resolved by the pinned search path. The view is read with the role's search path, so that a
@@ -91,7 +91,8 @@ pub(in crate::engine) fn collide(rule: &Exclusive, a: &str, b: &str) -> String {
 
 /// A subquery of the index entries that the rows of a step will have, with their number in the plan as `v1`. Updates
 /// are included only if they change a column that the index reads.
-pub(in crate::engine) fn wanted(relations: &Scoped, rule: &Exclusive, step: Step) -> String {
+pub(in crate::engine) fn wanted(run: &RunContext<'_>, rule: &Exclusive, step: Step) -> String {
+    let relations = run.relations;
     let staged_row = relations.same_key("s", "p");
     let number = ["p.n".to_owned()];
     let plan = format!("pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}");
@@ -105,7 +106,7 @@ pub(in crate::engine) fn wanted(relations: &Scoped, rule: &Exclusive, step: Step
                 "pg_temp.meter_sync_plan p join {} l on {} and {} where p.step = 0",
                 relations.local,
                 relations.same_key("l", "p"),
-                relations.scope.local_filter
+                run.scope.local_filter
             );
             entries(rule, &number, column, &from)
         }
@@ -123,31 +124,31 @@ pub(in crate::engine) fn wanted(relations: &Scoped, rule: &Exclusive, step: Step
         }
         Step::Change => {
             let column = |read: &Read| after(relations, read);
-            entries(rule, &number, column, &changed(relations, rule))
+            entries(rule, &number, column, &changed(run, rule))
         }
     }
 }
 
 /// A subquery of the index entries that these updated rows have now.
-fn held_by_plan(relations: &Scoped, rule: &Exclusive) -> String {
-    let column = |read: &Read| relations.column("l", &read.name);
+fn held_by_plan(run: &RunContext<'_>, rule: &Exclusive) -> String {
+    let column = |read: &Read| run.relations.column("l", &read.name);
     let number = ["p.n".to_owned()];
-    entries(rule, &number, column, &changed(relations, rule))
+    entries(rule, &number, column, &changed(run, rule))
 }
 
 /// A query of the updates that wait for a value of another updated row: their number as `n`, and that row's as
 /// `holder`.
-pub(in crate::engine) fn waiting(relations: &Scoped, rule: &Exclusive) -> String {
+pub(in crate::engine) fn waiting(run: &RunContext<'_>, rule: &Exclusive) -> String {
     format!(
         "select a.v1 as n, b.v1 as holder from {} a join {} b on {} where a.v1 <> b.v1",
-        wanted(relations, rule, Step::Change),
-        held_by_plan(relations, rule),
+        wanted(run, rule, Step::Change),
+        held_by_plan(run, rule),
         collide(rule, "a", "b")
     )
 }
 
 /// A column of the local row `l` after its update from the staged row `s`.
-fn after(relations: &Scoped, read: &Read) -> String {
+fn after(relations: &Relations, read: &Read) -> String {
     let row = match relations.fields().any(|name| *name == read.name) {
         true => "s",
         false => "l",
@@ -157,11 +158,11 @@ fn after(relations: &Scoped, read: &Read) -> String {
 
 /// The SQL after `from` for the updates that change a column that the index reads: the row `p` of the plan, the local
 /// row `l` and the staged row `s`. It ends in a `where` to which conditions can be added.
-pub(in crate::engine) fn changed(relations: &Scoped, rule: &Exclusive) -> String {
-    let Relations { local, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+pub(in crate::engine) fn changed(run: &RunContext<'_>, rule: &Exclusive) -> String {
+    let relations = run.relations;
+    let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let (staged_row, local_row) = (relations.same_key("s", "p"), relations.same_key("l", "p"));
-    let each = |row: fn(&Scoped, &Read) -> String| {
+    let each = |row: fn(&Relations, &Read) -> String| {
         let columns: Vec<String> = rule.reads.iter().map(|read| row(relations, read)).collect();
         columns.join(", ")
     };
@@ -178,15 +179,12 @@ where p.step = 1 and pg_catalog.record_image_ne(row({before}), row({after}))"
 
 /// The columns of the index that can be set to another value to move a row out of the way: synced columns that are not
 /// part of the key and neither the active nor the tenant column.
-pub(in crate::engine) fn movable<'s>(
-    relations: &'s Scoped,
-    job: &Job<'_>,
-    rule: &Exclusive,
-) -> Vec<&'s Column> {
+pub(in crate::engine) fn movable<'s>(run: &RunContext<'s>, rule: &Exclusive) -> Vec<&'s Column> {
+    let relations = run.relations;
     let may_move = |name: &String| {
         !relations.key.contains(name)
             && *name != relations.active
-            && *name != job.mapping.tenant_column
+            && *name != run.job.mapping.tenant_column
     };
     let reads = rule.reads.iter().filter(|read| may_move(&read.name));
     reads

@@ -11,18 +11,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::db::catalog::Column;
 use crate::db::exclusive::Exclusive;
-use crate::db::{DbError, Local, RowFault, Tx, param, quote};
+use crate::db::{DbError, RowFault, param, quote};
 
 use super::collisions::{as_view, movable, waiting};
 use super::outside_index::{self, Obstacles};
 use super::scarce_values;
 use super::{park, referencing_rows};
-use crate::engine::apply;
 use crate::engine::apply::deferred;
 use crate::engine::apply::reasons::BadRow;
 use crate::engine::apply::try_rows::{self, RowStatement, Rows, Tried};
 use crate::engine::plan::Step;
-use crate::engine::{Job, Relations, scope::Scoped};
+use crate::engine::{RunContext, apply};
 
 /// Rings are not looked for among more rows than this, because a ring takes one statement for each of its rows.
 const ROWS: usize = 5000;
@@ -44,9 +43,7 @@ struct Edge {
 
 /// Writes the rows that form rings, and removes them from `bad`. Returns whether any were written.
 pub(in crate::engine) async fn write(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     bad: &mut Vec<BadRow>,
 ) -> Result<bool, DbError> {
     let waiting: Vec<i64> = bad
@@ -57,10 +54,10 @@ pub(in crate::engine) async fn write(
     if waiting.len() < 2 || waiting.len() > ROWS {
         return Ok(false);
     }
-    let edges = look_up(local, relations, &waiting).await?;
+    let edges = look_up(run, &waiting).await?;
     let (mut written, mut unbroken) = (HashSet::new(), 0);
     for ring in rings(&edges) {
-        match is_broken(local, relations, job, (&ring, &edges)).await? {
+        match is_broken(run, &ring, &edges).await? {
             true => written.extend(ring),
             false => unbroken += 1,
         }
@@ -73,32 +70,29 @@ pub(in crate::engine) async fn write(
 }
 
 /// Looks up which of the rows wait for which.
-async fn look_up(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    rows: &[i64],
-) -> Result<Vec<Edge>, DbError> {
+async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<Edge>, DbError> {
     let mut edges = Vec::new();
-    for (place, rule) in relations.rules.exclusive.iter().enumerate() {
-        edges.extend(of_rule(local, relations, (place, rule), rows).await?);
+    for (place, rule) in run.relations.rules.exclusive.iter().enumerate() {
+        edges.extend(of_rule(run, place, rule, rows).await?);
     }
     Ok(edges)
 }
 
 /// Looks up which of the rows wait for which by one unique index or exclusion constraint.
 async fn of_rule(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (place, rule): (usize, &Exclusive),
+    run: &RunContext<'_>,
+    place: usize,
+    rule: &Exclusive,
     rows: &[i64],
 ) -> Result<Vec<Edge>, DbError> {
+    let local = run.local;
     let pairs = format!(
         "-- find rings
 select w.n, w.holder from pg_temp.meter_sync_found w
 where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {PAIRS}",
         equals = quote::EQUALS
     );
-    if as_view(local, &waiting(relations, rule)).await?.is_none() {
+    if as_view(local, &waiting(run, rule)).await?.is_none() {
         return Ok(Vec::new());
     }
     let params = [param::bigints(rows)];
@@ -145,21 +139,16 @@ fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
 
 /// Writes a ring by parking one of its rows. Returns whether it could. If an index reads more than one column, another
 /// row may find a free value where the first does not, so several are tried.
-async fn is_broken(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    (ring, edges): (&[i64], &[Edge]),
-) -> Result<bool, DbError> {
-    let mut rules = relations.rules.exclusive.iter();
+async fn is_broken(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result<bool, DbError> {
+    let mut rules = run.relations.rules.exclusive.iter();
     let starts = match rules.any(|rule| rule.reads.len() > 1) {
         true => ring.len().min(STARTS),
         false => 1,
     };
     let mut ring = ring.to_vec();
     for _ in 0..starts {
-        let broken = Box::pin(break_one(local, relations, job, (&ring, edges)));
-        if let Tried::Written = try_rows::attempt(local, broken).await? {
+        let broken = Box::pin(break_one(run, &ring, edges));
+        if let Tried::Written = try_rows::attempt(run.local, broken).await? {
             return Ok(true);
         }
         ring.rotate_left(1);
@@ -167,12 +156,8 @@ async fn is_broken(
     Ok(false)
 }
 
-async fn break_one(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    (ring, edges): (&[i64], &[Edge]),
-) -> Result<Tried, DbError> {
+async fn break_one(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result<Tried, DbError> {
+    let local = run.local;
     let not_taken = || Ok(Tried::NotWritten(Box::new(RowFault::collision())));
     let Some(&first) = ring.first() else {
         return not_taken();
@@ -180,55 +165,50 @@ async fn break_one(
     let is_inside = |edge: &&Edge| ring.contains(&edge.n) && ring.contains(&edge.holder);
     let inside: Vec<&Edge> = edges.iter().filter(is_inside).collect();
     let rules: BTreeSet<usize> = inside.iter().map(|edge| edge.rule).collect();
-    let all = relations.rules.exclusive.iter().enumerate();
+    let all = run.relations.rules.exclusive.iter().enumerate();
     let mut rules: Vec<(usize, &Exclusive)> =
         all.filter(|(place, _)| rules.contains(place)).collect();
     // A value that moves a row out of the way of a rule with fewer parts may do the same for one with more.
     rules.sort_by_key(|(_, rule)| rule.parts.len());
-    let columns = rules
-        .iter()
-        .flat_map(|(_, rule)| movable(relations, job, rule));
+    let columns = rules.iter().flat_map(|(_, rule)| movable(run, rule));
     let columns: Vec<&Column> = columns.collect();
-    if referencing_rows::changes_meters(relations, &columns) {
+    if referencing_rows::changes_meters(run.relations, &columns) {
         return not_taken();
     }
     local.batch(&number(ring)).await?;
-    referencing_rows::forget(local, relations).await?;
-    referencing_rows::put_off(local, relations, &columns).await?;
-    if !referencing_rows::prepare(local, relations, &columns)
-        .await?
-        .is_empty()
-    {
+    referencing_rows::forget(run).await?;
+    referencing_rows::put_off(run, &columns).await?;
+    if !referencing_rows::prepare(run, &columns).await?.is_empty() {
         return not_taken();
     }
     for (place, rule) in rules {
         if deferred::put_off(local, rule).await? {
             continue;
         }
-        let edges = of_rule(local, relations, (place, rule), ring).await?;
+        let edges = of_rule(run, place, rule, ring).await?;
         if !edges.iter().any(|edge| edge.holder == first) {
             continue;
         }
         let obstacles = Obstacles {
             rule,
-            waiting: Some(waiting(relations, rule)),
+            waiting: Some(waiting(run, rule)),
             waits: "true".to_owned(),
             holds: format!("h.n {} {first}", quote::EQUALS),
         };
-        if !Box::pin(is_parked(local, relations, (job, &obstacles), first)).await? {
+        if !Box::pin(is_parked(run, &obstacles, first)).await? {
             return not_taken();
         }
     }
     let write = RowStatement {
         checks: false,
-        ..apply::write(relations, Step::Change)
+        ..apply::write(run, Step::Change)
     };
     for &n in ring.iter().rev() {
         if let Tried::NotWritten(fault) = write.run(local, Rows { first: n, last: n }).await? {
             return Ok(Tried::NotWritten(fault));
         }
     }
-    referencing_rows::finish(local, relations).await
+    referencing_rows::finish(run).await
 }
 
 /// SQL that fills `meter_sync_holder` with the rows of a ring.
@@ -247,35 +227,36 @@ select v.k, v.n from (values {}) v (k, n)",
 /// Parks a row on the first value that moves it out of the way of a rule and that the table accepts. If there is none,
 /// moves the row out of the index. Returns whether either worked.
 async fn is_parked(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (job, obstacles): (&Job<'_>, &Obstacles<'_>),
+    run: &RunContext<'_>,
+    obstacles: &Obstacles<'_>,
     row: i64,
 ) -> Result<bool, DbError> {
+    let local = run.local;
     let is_alone = obstacles.rule.reads.len() == 1;
-    let columns = movable(relations, job, obstacles.rule);
-    let own = park::holders(relations, &obstacles.holds);
+    let columns = movable(run, obstacles.rule);
+    let own = park::holders(run, &obstacles.holds);
     for &column in &columns {
         let kind = park::kind(local, column).await?;
-        for free in scarce_values::statements(relations, column, &kind, is_alone, &own) {
+        for free in scarce_values::statements(run.relations, column, &kind, is_alone, &own) {
             let filled = try_rows::if_possible(local, park::fill(local, &free)).await?;
-            if filled.is_some() && takes_one(local, relations, (column, obstacles), row).await? {
+            if filled.is_some() && takes_one(run, column, obstacles, row).await? {
                 return Ok(true);
             }
         }
     }
-    Box::pin(outside_index::leave(local, relations, obstacles, &columns)).await
+    Box::pin(outside_index::leave(run, obstacles, &columns)).await
 }
 
 /// Parks a row on the first value in `meter_sync_free` that the table accepts and that moves it out of the way. Returns
 /// whether there is one.
 async fn takes_one(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (column, obstacles): (&Column, &Obstacles<'_>),
+    run: &RunContext<'_>,
+    column: &Column,
+    obstacles: &Obstacles<'_>,
     row: i64,
 ) -> Result<bool, DbError> {
-    let park = park_one(relations, column);
+    let local = run.local;
+    let park = park_one(run, column);
     let values: i64 = local.query_one(VALUES, &[]).await?.get(0);
     for k in 1..=values {
         let tried = try_rows::attempt(local, async {
@@ -303,15 +284,14 @@ select pg_catalog.count(*) from pg_temp.meter_sync_free f";
 
 /// The statement that parks row `$1` of the plan on value `$2` of `meter_sync_free`. It leaves the row alone if it
 /// already holds that value.
-fn park_one(relations: &Scoped, column: &Column) -> String {
-    let Relations { local, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+fn park_one(run: &RunContext<'_>, column: &Column) -> String {
+    let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let name = quote::identifier(&column.name);
     format!(
         "-- park one row of a ring
 update {local} l set {name} = f.value from pg_temp.meter_sync_free f, pg_temp.meter_sync_plan p
 where p.n {equals} $1 and f.k {equals} $2 and {} and {local_filter} and (l.{name} {} f.value) is not true",
-        relations.same_key("l", "p"),
+        run.relations.same_key("l", "p"),
         column.equals,
         equals = quote::EQUALS
     )

@@ -6,8 +6,7 @@
 
 use crate::db::catalog::Column;
 use crate::db::quote;
-
-use crate::engine::scope::Scoped;
+use crate::engine::Relations;
 
 /// The kind of a type, which decides how its values are made.
 #[derive(Clone, Debug)]
@@ -34,7 +33,7 @@ fn tries(rows: i64) -> i64 {
 
 /// Statements that each fill `meter_sync_free` with up to `rows` numbered values for the column.
 pub(in crate::engine) fn statements(
-    relations: &Scoped,
+    relations: &Relations,
     column: &Column,
     kind: &TypeKind,
     rows: i64,
@@ -46,7 +45,7 @@ pub(in crate::engine) fn statements(
 }
 
 pub(in crate::engine) fn statement(
-    relations: &Scoped,
+    relations: &Relations,
     column: &Column,
     way: &Way,
     rows: i64,

@@ -14,7 +14,7 @@ use super::deferred;
 use super::release::{self, ReleasedValues};
 use super::try_rows::{self, RowStatement, Rows, Tried};
 use crate::engine::plan::Step;
-use crate::engine::{Job, scope::Scoped};
+use crate::engine::{RunContext, apply};
 use park::Parked;
 
 pub(super) mod exchange_rings;
@@ -33,30 +33,29 @@ const ATTEMPTS: usize = 10;
 /// Rows of the plan that could not be written, by number, and why.
 pub(in crate::engine) type Bad = Vec<(i64, RowFault)>;
 
-/// Writes the updates except those at fault, of which at most `limit` are allowed. `prepare` and the result are as in
+/// Writes the updates except those at fault, of which at most `limit` are allowed. The result is as that of
 /// [`try_rows::all_but_the_bad`].
 pub(in crate::engine) async fn write(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    (rows, limit, released): (Rows, usize, &mut ReleasedValues),
-    (prepare, write): (&str, &RowStatement),
+    run: &RunContext<'_>,
+    rows: Rows,
+    limit: usize,
+    released: &mut ReleasedValues,
 ) -> Result<Result<Bad, Box<RowFault>>, DbError> {
     let mut out: Bad = Vec::new();
-    local.batch(prepare).await?;
+    let prepare = apply::index(run.relations);
+    run.local.batch(&prepare).await?;
     for _ in 0..ATTEMPTS {
-        let left = limit.saturating_sub(out.len());
         let mut given_up = released.clone();
-        let left_out = (rows, left, &out, &mut given_up);
-        match attempt(local, relations, job, left_out, (prepare, write)).await? {
-            Attempt::Done(bad) => {
+        let tried = attempt(run, rows, limit, &out, &mut given_up);
+        match run.local.attempt("exchange", tried).await? {
+            Ok(bad) => {
                 *released = given_up;
                 out.extend(bad);
                 return Ok(Ok(out));
             }
-            Attempt::TooMany(fault) => return Ok(Err(fault)),
-            Attempt::LeaveOut(bad) => out.extend(bad),
-            Attempt::NoUse => break,
+            Err(Undone::TooMany(fault)) => return Ok(Err(fault)),
+            Err(Undone::LeaveOut(bad)) => out.extend(bad),
+            Err(Undone::NoUse) => break,
         }
         if out.len() > limit {
             let last = out.pop().map(|(_, fault)| fault);
@@ -64,100 +63,96 @@ pub(in crate::engine) async fn write(
         }
     }
     let mut ranges = without(rows, &out);
-    if out.is_empty() && !relations.has_foreign_keys_acting_on_update {
+    if out.is_empty() && !run.relations.has_foreign_keys_acting_on_update {
         // The whole set was already tried by the caller.
         let (low, high) = rows.halves();
         ranges = vec![low, high];
     }
     let left = limit.saturating_sub(out.len());
-    let found = try_rows::all_but_the_bad(local, ranges, left, prepare, write).await?;
+    let write = apply::write(run, Step::Change);
+    let found = try_rows::all_but_the_bad(run.local, ranges, left, &prepare, &write).await?;
     Ok(found.map(|bad| {
         out.extend(bad);
         out
     }))
 }
 
-/// The result of one attempt at the exchange.
-enum Attempt {
-    /// All rows were written except these.
-    Done(Bad),
-    /// The attempt was undone. The next one is to leave these rows out: they are at fault, or wait for a value that a
-    /// row at fault holds.
+/// Why an attempt at the exchange is undone.
+enum Undone {
+    /// The next attempt is to leave these rows out: they are at fault, or wait for a value that a row at fault holds.
     LeaveOut(Bad),
-    /// The attempt was undone. No row waits for another, or another attempt would not help.
+    /// No row waits for another, or another attempt would not help.
     NoUse,
-    /// More rows are at fault than allowed, the last one for this reason. The attempt was not undone.
+    /// More rows are at fault than allowed, the last one for this reason.
     TooMany(Box<RowFault>),
 }
 
+/// Parks the rows in the way and writes all rows, both without those in `out`. Returns the rows that could not be
+/// written.
 async fn attempt(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    (rows, left, out, released): (Rows, usize, &Bad, &mut ReleasedValues),
-    (prepare, write): (&str, &RowStatement),
-) -> Result<Attempt, DbError> {
-    local.savepoint("exchange").await?;
+    run: &RunContext<'_>,
+    rows: Rows,
+    limit: usize,
+    out: &Bad,
+    released: &mut ReleasedValues,
+) -> Result<Result<Bad, Undone>, DbError> {
+    let local = run.local;
     let left_out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
-    match park::park(local, relations, job, &left_out).await? {
-        Parked::Nobody => {
-            local.back_to("exchange").await?;
-            return Ok(Attempt::NoUse);
-        }
-        Parked::Not(refused) => return Ok(Attempt::LeaveOut(undo(local, refused).await?)),
+    match park::park(run, &left_out).await? {
+        Parked::Nobody => return Ok(Err(Undone::NoUse)),
+        Parked::Not(refused) => return leave_out(local, refused).await.map(Err),
         Parked::All => {}
     }
     let ranges = without(rows, out);
+    let left = limit.saturating_sub(out.len());
+    let prepare = apply::index(run.relations);
     // Constraints deferred for the exchange are checked at its end.
     let write = &RowStatement {
         checks: false,
-        ..write.clone()
+        ..apply::write(run, Step::Change)
     };
-    let mut bad = match try_rows::all_but_the_bad(local, ranges, left, prepare, write).await? {
+    let mut bad = match try_rows::all_but_the_bad(local, ranges, left, &prepare, write).await? {
         Ok(bad) => bad,
-        Err(fault) => return Ok(Attempt::TooMany(fault)),
+        Err(fault) => return Ok(Err(Undone::TooMany(fault))),
     };
-    take_what_is_freed(local, relations, job, (&mut bad, released), write).await?;
+    take_what_is_freed(run, &mut bad, released, write).await?;
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     if !park::are_any_parked(local, &numbers).await? {
-        match try_rows::attempt(local, referencing_rows::finish(local, relations)).await? {
-            Tried::Written => {
-                local.release("exchange").await?;
-                return Ok(Attempt::Done(bad));
-            }
+        match try_rows::attempt(local, referencing_rows::finish(run)).await? {
+            Tried::Written => return Ok(Ok(bad)),
             Tried::NotWritten(fault) => {
                 let found = match fault.is_collision() {
-                    true => deferred::colliding(local, relations).await?,
-                    false => referred_values::missing(local, relations, &fault).await?,
+                    true => deferred::colliding(run).await?,
+                    false => referred_values::missing(run, &fault).await?,
                 };
                 bad.extend(found.into_iter().filter(|(n, _)| !numbers.contains(n)));
             }
         }
     }
     if bad.is_empty() {
-        local.back_to("exchange").await?;
-        return Ok(Attempt::NoUse);
+        return Ok(Err(Undone::NoUse));
     }
-    Ok(Attempt::LeaveOut(undo(local, bad).await?))
+    leave_out(local, bad).await.map(Err)
 }
 
 /// Releases values of meters missing on the remote that nothing refers to any more. If there are any, retries the rows
 /// of `bad`; those that still cannot be written stay in it.
 async fn take_what_is_freed(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
-    (bad, released): (&mut Bad, &mut ReleasedValues),
+    run: &RunContext<'_>,
+    bad: &mut Bad,
+    released: &mut ReleasedValues,
     write: &RowStatement,
 ) -> Result<(), DbError> {
     if !bad.iter().any(|(_, fault)| fault.is_collision())
-        || release::release(local, relations, job, Step::Change, released).await? == 0
+        || release::release(run, Step::Change, released).await? == 0
     {
         return Ok(());
     }
     for (n, fault) in std::mem::take(bad) {
         let row = Rows { first: n, last: n };
-        if let Tried::NotWritten(_) = try_rows::attempt(local, write.run(local, row)).await? {
+        if let Tried::NotWritten(_) =
+            try_rows::attempt(run.local, write.run(run.local, row)).await?
+        {
             bad.push((n, fault));
         }
     }
@@ -173,19 +168,17 @@ with recursive out (n) as (
 )
 select o.n from out o where o.n <> all ($1)";
 
-/// Undoes the attempt. Returns the rows at fault and those that wait, directly or through other rows, for a value that
-/// they hold.
-async fn undo(local: &Tx<'_, Local>, bad: Bad) -> Result<Bad, DbError> {
+/// Adds to the rows at fault those that wait, directly or through other rows, for a value that they hold.
+async fn leave_out(local: &Tx<'_, Local>, bad: Bad) -> Result<Undone, DbError> {
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     local
         .batch("-- index who waits\ncreate index on pg_temp.meter_sync_wait (holder); analyze pg_temp.meter_sync_wait")
         .await?;
     let waiting = local.query(WAITING, &[param::bigints(&numbers)]).await?;
-    local.back_to("exchange").await?;
     let waiting = waiting
         .iter()
         .map(|row| (row.get(0), RowFault::collision()));
-    Ok(bad.into_iter().chain(waiting).collect())
+    Ok(Undone::LeaveOut(bad.into_iter().chain(waiting).collect()))
 }
 
 /// Returns the ranges that are left of `rows` without the rows in `out`. Some of them may be empty.

@@ -13,7 +13,7 @@ use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 use super::collisions::{as_view, collide, entries};
 use super::{park, referencing_rows, scarce_values};
 use crate::engine::apply::try_rows::{self, Tried};
-use crate::engine::{Relations, scope::Scoped};
+use crate::engine::{Relations, RunContext};
 
 /// Rows of the plan that hold a value needed by other rows, in one unique index or exclusion constraint. The view
 /// `meter_sync_found` must be that of `waiting`.
@@ -41,7 +41,7 @@ fn is_plain(rule: &Exclusive, shown: &str) -> bool {
 }
 
 /// Whether the index reads the active column.
-pub(in crate::engine) fn reads_active(relations: &Scoped, rule: &Exclusive) -> bool {
+pub(in crate::engine) fn reads_active(relations: &Relations, rule: &Exclusive) -> bool {
     rule.reads.iter().any(|read| read.name == relations.active)
 }
 
@@ -70,34 +70,37 @@ select not exists (
 /// Moves all rows out of the index by one value in one of the columns, or by their active column. Returns whether they
 /// left it.
 pub(in crate::engine) async fn leave(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
     columns: &[&Column],
 ) -> Result<bool, DbError> {
-    let own = park::holders(relations, &obstacles.holds);
+    let own = park::holders(run, &obstacles.holds);
     let deciding = columns
         .iter()
         .filter(|column| decides(obstacles.rule, column));
     for &column in deciding {
-        let kind = park::kind(local, column).await?;
+        let kind = park::kind(run.local, column).await?;
         let mut ways = vec![scarce_values::named_in_rule(
-            relations,
+            run.relations,
             column,
             &kind,
             obstacles.rule,
             &own,
         )];
         ways.extend(scarce_values::statements(
-            relations, column, &kind, false, &own,
+            run.relations,
+            column,
+            &kind,
+            false,
+            &own,
         ));
         for free in ways {
-            if leave_by(local, relations, obstacles, (column, &free)).await? {
+            if leave_by(run, obstacles, column, &free).await? {
                 return Ok(true);
             }
         }
     }
-    leave_by_active(local, relations, obstacles).await
+    leave_by_active(run, obstacles).await
 }
 
 /// Whether a column may decide if a row is in the index: the text of the predicate or of an expression contains its
@@ -116,11 +119,12 @@ fn decides(rule: &Exclusive, column: &Column) -> bool {
 
 /// Tries to do so by one of the values that a statement makes for a column.
 async fn leave_by(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
-    (column, free): (&Column, &str),
+    column: &Column,
+    free: &str,
 ) -> Result<bool, DbError> {
+    let local = run.local;
     let Some(waiting) = &obstacles.waiting else {
         return Ok(false);
     };
@@ -128,16 +132,12 @@ async fn leave_by(
     if filled.is_none() {
         return Ok(false);
     }
-    let values = outside(local, relations, obstacles, column).await?;
+    let values = outside(run, obstacles, column).await?;
     as_view(local, waiting).await?;
     let set = format!("{} = f.value", quote::identifier(&column.name));
     for k in values {
         let one = format!("f.k {} {k}", quote::EQUALS);
-        let sql = moving(
-            relations,
-            obstacles,
-            (&set, ", pg_temp.meter_sync_free f", &one),
-        );
+        let sql = moving(run, obstacles, &set, ", pg_temp.meter_sync_free f", &one);
         let tried = try_rows::attempt(local, is_moved(local, obstacles, &sql));
         if let Tried::Written = tried.await? {
             return Ok(true);
@@ -146,30 +146,24 @@ async fn leave_by(
     Ok(false)
 }
 
-async fn leave_by_active(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    obstacles: &Obstacles<'_>,
-) -> Result<bool, DbError> {
+async fn leave_by_active(run: &RunContext<'_>, obstacles: &Obstacles<'_>) -> Result<bool, DbError> {
+    let relations = run.relations;
     let mut columns = relations.columns.iter();
     let active = columns.find(|column| column.name == relations.active);
     let (true, Some(active)) = (reads_active(relations, obstacles.rule), active) else {
         return Ok(false);
     };
-    if is_looked_at(local, relations).await? {
+    if is_looked_at(run).await? {
         return Ok(false);
     }
     let name = quote::identifier(&active.name);
     let other = format!("{name} = (l.{name} is not true)");
     let null = active.is_nullable.then(|| format!("{name} = null"));
     for set in [Some(other), null].into_iter().flatten() {
-        let sql = moving(relations, obstacles, (&set, "", "true"));
-        let tried = try_rows::attempt(local, async {
-            match referencing_rows::prepare(local, relations, &[active])
-                .await?
-                .is_empty()
-            {
-                true => is_moved(local, obstacles, &sql).await,
+        let sql = moving(run, obstacles, &set, "", "true");
+        let tried = try_rows::attempt(run.local, async {
+            match referencing_rows::prepare(run, &[active]).await?.is_empty() {
+                true => is_moved(run.local, obstacles, &sql).await,
                 false => Ok(Tried::NotWritten(Box::new(RowFault::collision()))),
             }
         });
@@ -182,18 +176,18 @@ async fn leave_by_active(
 
 /// Returns the numbers of some values in `meter_sync_free` with which none of the rows would be in the index.
 async fn outside(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
     column: &Column,
 ) -> Result<Vec<i64>, DbError> {
+    let local = run.local;
     let row = |read: &Read| match read.name == column.name {
         true => "f.value".to_owned(),
-        false => relations.column("l", &read.name),
+        false => run.relations.column("l", &read.name),
     };
     let from = format!(
         "pg_temp.meter_sync_free f cross join ({})",
-        park::holders(relations, &obstacles.holds)
+        park::holders(run, &obstacles.holds)
     );
     let inside = entries(obstacles.rule, &["f.k".to_owned()], row, &from);
     let query = format!(
@@ -214,19 +208,20 @@ const OUTSIDE: &str = "\
 select w.k from pg_temp.meter_sync_found w order by w.k limit 5";
 
 fn moving(
-    relations: &Scoped,
+    run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
-    (set, from, condition): (&str, &str, &str),
+    set: &str,
+    from: &str,
+    condition: &str,
 ) -> String {
-    let Relations { local, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+    let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
     format!(
         "-- let rows leave an index
 update {local} l set {set}
 from pg_temp.meter_sync_holder h, pg_temp.meter_sync_plan p{from}
 where p.n {} h.n and {} and {local_filter} and {} and {condition}",
         quote::EQUALS,
-        relations.same_key("l", "p"),
+        run.relations.same_key("l", "p"),
         obstacles.holds
     )
 }
@@ -244,10 +239,11 @@ async fn is_moved(
 }
 
 /// Whether a trigger or rewrite rule of the local table names the active column, judged by its text.
-async fn is_looked_at(local: &Tx<'_, Local>, relations: &Scoped) -> Result<bool, DbError> {
+async fn is_looked_at(run: &RunContext<'_>) -> Result<bool, DbError> {
+    let local = run.local;
     let params = [
-        param::oid(relations.local_oid),
-        param::text(relations.active.as_str()),
+        param::oid(run.relations.local_oid),
+        param::text(run.relations.active.as_str()),
     ];
     local.pin_path().await?;
     let row = local.query_one(LOOKED_AT, &params).await?;

@@ -12,10 +12,10 @@ use super::collisions::{as_view, movable, waiting, wanted};
 use super::free_values::{self, TypeKind};
 use super::outside_index::{self, Obstacles};
 use super::{referencing_rows, referred_values};
+use crate::engine::RunContext;
 use crate::engine::apply::deferred;
 use crate::engine::apply::try_rows::{self, RowStatement, Rows, Tried};
 use crate::engine::plan::Step;
-use crate::engine::{Job, Relations, scope::Scoped};
 
 /// The result of parking.
 pub(in crate::engine) enum Parked {
@@ -29,29 +29,28 @@ pub(in crate::engine) enum Parked {
 
 /// Parks the rows that other rows of the plan wait for, except those in `left_out`.
 pub(in crate::engine) async fn park(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     left_out: &[i64],
 ) -> Result<Parked, DbError> {
+    let local = run.local;
     local.batch(WAIT).await?;
     let mut parked = Parked::Nobody;
-    for (place, rule) in relations.rules.exclusive.iter().enumerate() {
+    for (place, rule) in run.relations.rules.exclusive.iter().enumerate() {
         if deferred::put_off(local, rule).await? {
-            if find(local, relations, (place, rule), left_out).await? > 0 {
+            if find(run, place, rule, left_out).await? > 0 {
                 parked = Parked::All;
             }
             continue;
         }
-        let columns = movable(relations, job, rule);
-        if columns.is_empty() && !outside_index::reads_active(relations, rule) {
+        let columns = movable(run, rule);
+        if columns.is_empty() && !outside_index::reads_active(run.relations, rule) {
             continue;
         }
-        let rows = find(local, relations, (place, rule), left_out).await?;
+        let rows = find(run, place, rule, left_out).await?;
         if rows == 0 {
             continue;
         }
-        let refused = referencing_rows::prepare(local, relations, &columns).await?;
+        let refused = referencing_rows::prepare(run, &columns).await?;
         if !refused.is_empty() {
             return Ok(Parked::Not(refused));
         }
@@ -59,12 +58,12 @@ pub(in crate::engine) async fn park(
             rule,
             waiting: match is_costly(local, rule).await? {
                 true => None,
-                false => Some(waiting(relations, rule)),
+                false => Some(waiting(run, rule)),
             },
             waits: format!("w.n operator(pg_catalog.<>) all ({})", array(left_out)),
             holds: "true".to_owned(),
         };
-        let refused = park_all(local, relations, &obstacles, (&columns, rows)).await?;
+        let refused = park_all(run, &obstacles, &columns, rows).await?;
         if !refused.is_empty() {
             return Ok(Parked::Not(refused));
         }
@@ -86,18 +85,19 @@ create temp table meter_sync_wait (rule integer, n bigint, holder bigint) on com
 /// Fills `meter_sync_wait` and `meter_sync_holder` for one unique index or exclusion constraint. Returns how many rows
 /// hold a value that others wait for.
 async fn find(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (place, rule): (usize, &Exclusive),
+    run: &RunContext<'_>,
+    place: usize,
+    rule: &Exclusive,
     left_out: &[i64],
 ) -> Result<i64, DbError> {
+    let local = run.local;
     let query = match is_costly(local, rule).await? {
         // Then each row is treated as if it waited for itself.
         true => format!(
             "select a.v1 as n, a.v1 as holder from {} a",
-            wanted(relations, rule, Step::Change)
+            wanted(run, rule, Step::Change)
         ),
-        false => waiting(relations, rule),
+        false => waiting(run, rule),
     };
     if as_view(local, &query).await?.is_none() {
         return Ok(0);
@@ -148,13 +148,13 @@ const UPDATES: &str = "\
 select pg_catalog.count(*) from pg_temp.meter_sync_plan p where p.step = 1";
 
 /// The SQL after `from` for the local rows `l` of the rows `h` of `meter_sync_holder` that meet a condition.
-pub(in crate::engine) fn holders(relations: &Scoped, condition: &str) -> String {
+pub(in crate::engine) fn holders(run: &RunContext<'_>, condition: &str) -> String {
     format!(
         "pg_temp.meter_sync_holder h join pg_temp.meter_sync_plan p on p.n = h.n and {condition}
 join {} l on {} and {}",
-        relations.local,
-        relations.same_key("l", "p"),
-        relations.scope.local_filter
+        run.relations.local,
+        run.relations.same_key("l", "p"),
+        run.scope.local_filter
     )
 }
 
@@ -164,23 +164,26 @@ select pg_catalog.count(*) from pg_temp.meter_sync_holder";
 
 /// Parks all rows of `meter_sync_holder`, or none. Returns the rows that cannot be parked.
 async fn park_all(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
-    (columns, rows): (&[&Column], i64),
+    columns: &[&Column],
+    rows: i64,
 ) -> Result<Bad, DbError> {
+    let RunContext {
+        local, relations, ..
+    } = *run;
     let all = Rows {
         first: 1,
         last: rows,
     };
-    let (own, mut ways) = (holders(relations, "true"), Vec::new());
+    let (own, mut ways) = (holders(run, "true"), Vec::new());
     for &column in columns {
         let kind = kind(local, column).await?;
         let referred = referred_values::statements(relations, column, rows, &own).into_iter();
         let statements = free_values::statements(relations, column, &kind, rows, &own);
         ways.extend(referred.chain(statements).map(|sql| (column, sql)));
     }
-    if are_moved(local, relations, obstacles, (&ways, all)).await? {
+    if are_moved(run, obstacles, &ways, all).await? {
         return Ok(Vec::new());
     }
     // If no values can be made, as for an unknown type: NULL, unless a foreign key refers to the column.
@@ -190,8 +193,8 @@ async fn park_all(
             pairs.any(|(_, to)| *to == column.name)
         });
         if column.is_nullable && !is_referred_to {
-            let clear = clear(relations, column);
-            let cleared = gets_away(local, obstacles, (&clear, all));
+            let clear = clear(run, column);
+            let cleared = gets_away(local, obstacles, &clear, all);
             if let Tried::Written = try_rows::attempt(local, cleared).await? {
                 return Ok(Vec::new());
             }
@@ -199,29 +202,30 @@ async fn park_all(
     }
     // Values that break the column's own foreign key, if its check can be deferred until all rows have their new
     // values.
-    if referencing_rows::put_off(local, relations, columns).await?
-        && are_moved(local, relations, obstacles, (&ways, all)).await?
+    if referencing_rows::put_off(run, columns).await?
+        && are_moved(run, obstacles, &ways, all).await?
     {
         return Ok(Vec::new());
     }
-    if Box::pin(outside_index::leave(local, relations, obstacles, columns)).await? {
+    if Box::pin(outside_index::leave(run, obstacles, columns)).await? {
         return Ok(Vec::new());
     }
-    one_by_one(local, relations, &ways, all).await
+    one_by_one(run, &ways, all).await
 }
 
 /// Parks all rows on the values of the first way that makes enough values that the table accepts. Returns whether there
 /// is one.
 async fn are_moved(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
-    (ways, all): (&[(&Column, String)], Rows),
+    ways: &[(&Column, String)],
+    all: Rows,
 ) -> Result<bool, DbError> {
+    let local = run.local;
     for (column, free) in ways {
         let tried = try_rows::attempt(local, async {
             match try_rows::if_possible(local, fill(local, free)).await? {
-                Some(()) => gets_away(local, obstacles, (&move_to(relations, column), all)).await,
+                Some(()) => gets_away(local, obstacles, &move_to(run, column), all).await,
                 None => Ok(Tried::NotWritten(Box::new(RowFault::collision()))),
             }
         });
@@ -237,7 +241,8 @@ async fn are_moved(
 async fn gets_away(
     local: &Tx<'_, Local>,
     obstacles: &Obstacles<'_>,
-    (park, all): (&RowStatement, Rows),
+    park: &RowStatement,
+    all: Rows,
 ) -> Result<Tried, DbError> {
     Ok(match park.run(local, all).await? {
         Tried::Written if !outside_index::are_out_of_the_way(local, obstacles).await? => {
@@ -250,23 +255,24 @@ async fn gets_away(
 /// Finds the rows that cannot be parked, and parks none. Each way is tried with the rows at fault left out, and the way
 /// that fails for the fewest rows counts. If no way fails for particular rows, all rows are returned.
 async fn one_by_one(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     ways: &[(&Column, String)],
     all: Rows,
 ) -> Result<Bad, DbError> {
+    let local = run.local;
     let mut refused: Bad = Vec::new();
     for (column, free) in ways {
-        local.savepoint("park").await?;
-        let filled = try_rows::if_possible(local, fill(local, free)).await?;
-        let mut at_fault = Vec::new();
-        if filled.is_some() {
-            let write = move_to(relations, column);
+        let at_fault = local.rehearse("park", async {
+            let filled = try_rows::if_possible(local, fill(local, free)).await?;
+            if filled.is_none() {
+                return Ok(Bad::new());
+            }
+            let write = move_to(run, column);
             let limit = usize::try_from(all.count()).unwrap_or(usize::MAX);
             let found = try_rows::all_but_the_bad(local, vec![all], limit, "select", &write);
-            at_fault = found.await?.unwrap_or_default();
-        }
-        local.back_to("park").await?;
+            Ok::<_, DbError>(found.await?.unwrap_or_default())
+        });
+        let at_fault = at_fault.await?;
         if !at_fault.is_empty() && (refused.is_empty() || at_fault.len() < refused.len()) {
             refused = at_fault;
         }
@@ -311,25 +317,24 @@ async fn drop_free(local: &Tx<'_, Local>) -> Result<(), DbError> {
         .await
 }
 
-fn move_to(relations: &Scoped, column: &Column) -> RowStatement {
+fn move_to(run: &RunContext<'_>, column: &Column) -> RowStatement {
     let name = quote::identifier(&column.name);
     parking(
-        relations,
+        run,
         &format!("{name} = f.value"),
         ", pg_temp.meter_sync_free f",
         " and f.k = h.k",
     )
 }
 
-fn clear(relations: &Scoped, column: &Column) -> RowStatement {
+fn clear(run: &RunContext<'_>, column: &Column) -> RowStatement {
     let name = quote::identifier(&column.name);
-    parking(relations, &format!("{name} = null"), "", "")
+    parking(run, &format!("{name} = null"), "", "")
 }
 
-fn parking(relations: &Scoped, set: &str, from: &str, condition: &str) -> RowStatement {
-    let Relations { local, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
-    let local_row = relations.same_key("l", "p");
+fn parking(run: &RunContext<'_>, set: &str, from: &str, condition: &str) -> RowStatement {
+    let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
+    let local_row = run.relations.same_key("l", "p");
     RowStatement {
         sql: format!(
             "-- park unique values

@@ -10,23 +10,23 @@ use crate::db::{DbError, Local, RowFault, Tx, quote};
 
 use super::Bad;
 use crate::engine::apply::try_rows::{self, Tried};
-use crate::engine::{Relations, scope::Scoped};
+use crate::engine::{Relations, RunContext};
 
 /// Prepares an exchange that changes some of `columns` in the rows of `meter_sync_holder`. Returns the rows that cannot
 /// take part, because rows that refer to them would lose them.
 pub(in crate::engine) async fn prepare(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     columns: &[&Column],
 ) -> Result<Bad, DbError> {
+    let local = run.local;
     let refers = |reference: &IncomingForeignKey| {
         let mut pairs = reference.columns.iter();
         pairs.any(|(_, to)| columns.iter().any(|column| column.name == *to))
     };
     let mut refused = Vec::new();
-    let references = &relations.rules.references;
+    let references = &run.relations.rules.references;
     if references.iter().any(|one| refers(one) && one.forgets()) {
-        hold(local, relations).await?;
+        hold(run).await?;
     }
     for (place, reference) in references.iter().enumerate() {
         if !refers(reference) {
@@ -38,19 +38,17 @@ pub(in crate::engine) async fn prepare(
             local.batch(&defer).await?;
         }
         if changes_others(reference) {
-            local
-                .batch(&note_own(relations, (place, reference)))
-                .await?;
+            local.batch(&note_own(run, place, reference)).await?;
             continue;
         }
-        refused.extend(lost_behind(local, relations, reference).await?);
+        refused.extend(lost_behind(run, reference).await?);
         if !reference.forgets() {
             continue;
         }
         if can_be_carried(reference) {
-            local.batch(&note(relations, (place, reference))).await?;
+            local.batch(&note(run, place, reference)).await?;
         } else {
-            refused.extend(referred_to(local, relations, reference).await?);
+            refused.extend(referred_to(run, reference).await?);
         }
     }
     // Several foreign keys may refer to one row.
@@ -61,28 +59,32 @@ pub(in crate::engine) async fn prepare(
 
 /// Locks the rows of `meter_sync_holder`, so that no new row can refer to them before they are written: its transaction
 /// waits. The next statement sees the rows that referred to them before.
-async fn hold(local: &Tx<'_, Local>, relations: &Scoped) -> Result<(), DbError> {
-    let Relations { local: table, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+async fn hold(run: &RunContext<'_>) -> Result<(), DbError> {
+    let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let hold = format!(
         "-- hold who may be referred to
 select pg_catalog.count(*) from (
     select from pg_temp.meter_sync_holder h
     join pg_temp.meter_sync_plan p on p.n = h.n
     join {table} l on {} and {local_filter} order by p.n for update of l) k",
-        relations.same_key("l", "p")
+        run.relations.same_key("l", "p")
     );
-    local.query_one(&hold, &[]).await.map(drop)
+    run.local.query_one(&hold, &[]).await.map(drop)
 }
 
 /// Defers the foreign keys of these columns to other tables until [`finish`]. Returns whether any can be deferred.
 pub(in crate::engine) async fn put_off(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     columns: &[&Column],
 ) -> Result<bool, DbError> {
     let mut are_some = false;
-    for outward in relations.rules.outward.iter().filter(|to| to.is_deferrable) {
+    for outward in run
+        .relations
+        .rules
+        .outward
+        .iter()
+        .filter(|to| to.is_deferrable)
+    {
         let mut pairs = outward.columns.iter();
         if pairs.any(|(from, _)| columns.iter().any(|column| column.name == *from)) {
             let defer = format!(
@@ -90,7 +92,7 @@ pub(in crate::engine) async fn put_off(
                 outward.name
             );
             // A constraint of the same name in another schema may not be deferrable.
-            let deferred = try_rows::if_possible(local, local.batch(&defer)).await?;
+            let deferred = try_rows::if_possible(run.local, run.local.batch(&defer)).await?;
             are_some |= deferred.is_some();
         }
     }
@@ -98,18 +100,14 @@ pub(in crate::engine) async fn put_off(
 }
 
 /// Makes the noted rows follow their meters, then checks the deferred constraints.
-pub(in crate::engine) async fn finish(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-) -> Result<Tried, DbError> {
-    for (place, reference) in relations.rules.references.iter().enumerate() {
+pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<Tried, DbError> {
+    let local = run.local;
+    for (place, reference) in run.relations.rules.references.iter().enumerate() {
         if changes_others(reference) && is_noted(local, place).await? {
-            local.execute(&restore((place, reference)), &[]).await?;
+            local.execute(&restore(place, reference), &[]).await?;
         } else if reference.forgets() && is_noted(local, place).await? {
-            local
-                .execute(&follow(relations, (place, reference)), &[])
-                .await?;
-            if !do_all_follow(local, relations, (place, reference)).await? {
+            local.execute(&follow(run, place, reference), &[]).await?;
+            if !do_all_follow(run, place, reference).await? {
                 return Ok(Tried::NotWritten(Box::new(lost(reference))));
             }
         }
@@ -120,7 +118,7 @@ pub(in crate::engine) async fn finish(
 }
 
 /// Whether an update of one of these columns changes other meters by a foreign key of the table to itself.
-pub(in crate::engine) fn changes_meters(relations: &Scoped, columns: &[&Column]) -> bool {
+pub(in crate::engine) fn changes_meters(relations: &Relations, columns: &[&Column]) -> bool {
     let mut references = relations.rules.references.iter();
     references.any(|reference| {
         let mut pairs = reference.columns.iter();
@@ -131,21 +129,18 @@ pub(in crate::engine) fn changes_meters(relations: &Scoped, columns: &[&Column])
 }
 
 /// Drops the notes of an exchange that is over.
-pub(in crate::engine) async fn forget(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-) -> Result<(), DbError> {
-    for place in 0..relations.rules.references.len() {
+pub(in crate::engine) async fn forget(run: &RunContext<'_>) -> Result<(), DbError> {
+    for place in 0..run.relations.rules.references.len() {
         let drop = format!(
             "-- forget who was noted\ndrop table if exists pg_temp.meter_sync_carried_{place}"
         );
-        local.batch(&drop).await?;
+        run.local.batch(&drop).await?;
     }
     Ok(())
 }
 
 /// Whether the fault is that rows of other tables refer to the row, directly or through further tables.
-pub(in crate::engine) fn is_blocked_by_references(relations: &Scoped, fault: &RowFault) -> bool {
+pub(in crate::engine) fn is_blocked_by_references(relations: &Relations, fault: &RowFault) -> bool {
     let rules = &relations.rules;
     let ends = rules.losing.iter().filter_map(|path| path.last());
     let mut others = rules
@@ -190,10 +185,9 @@ fn refers_to(reference: &IncomingForeignKey, from: &str, to: &str) -> String {
 }
 
 /// The SQL after `from` for the rows `c` of another table that refer to the rows `h` of `meter_sync_holder`.
-fn referring(relations: &Scoped, reference: &IncomingForeignKey) -> String {
-    let Relations { local, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
-    let (local_row, refers) = (relations.same_key("l", "p"), refers(reference));
+fn referring(run: &RunContext<'_>, reference: &IncomingForeignKey) -> String {
+    let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
+    let (local_row, refers) = (run.relations.same_key("l", "p"), refers(reference));
     format!(
         "pg_temp.meter_sync_holder h
 join pg_temp.meter_sync_plan p on p.n = h.n
@@ -203,12 +197,12 @@ join {} c on {refers}",
     )
 }
 
-fn note(relations: &Scoped, (place, reference): (usize, &IncomingForeignKey)) -> String {
+fn note(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> String {
     let key = quote::list(&reference.key, "", |name| {
         let at = reference.key.iter().position(|known| known == name);
         format!(", c.{} as k{}", quote::identifier(name), at.unwrap_or(0))
     });
-    let rows = format!("select h.n{key} from {}", referring(relations, reference));
+    let rows = format!("select h.n{key} from {}", referring(run, reference));
     format!(
         "-- note who refers to the rows
 create temp table if not exists meter_sync_carried_{place} on commit drop as {rows} with no data;
@@ -217,7 +211,8 @@ insert into pg_temp.meter_sync_carried_{place} {rows}"
 }
 
 /// SQL that notes the values by which meters outside of the plan refer to the meters of the exchange.
-fn note_own(relations: &Scoped, (place, reference): (usize, &IncomingForeignKey)) -> String {
+fn note_own(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> String {
+    let relations = run.relations;
     let keys = (0..)
         .zip(&reference.key)
         .map(|(at, name): (usize, _)| format!("c.{} as k{at}", quote::identifier(name)));
@@ -233,7 +228,7 @@ fn note_own(relations: &Scoped, (place, reference): (usize, &IncomingForeignKey)
         "select {} from {}
 where not exists (select from pg_temp.meter_sync_plan o where {is_planned})",
         columns.join(", "),
-        referring(relations, reference)
+        referring(run, reference)
     );
     format!(
         "-- note what meters say of each other
@@ -243,7 +238,7 @@ insert into pg_temp.meter_sync_carried_{place} {rows}"
 }
 
 /// SQL that gives these meters the noted values back.
-fn restore((place, reference): (usize, &IncomingForeignKey)) -> String {
+fn restore(place: usize, reference: &IncomingForeignKey) -> String {
     let set: Vec<String> = (0..)
         .zip(&reference.columns)
         .map(|(at, (from, _)): (usize, _)| format!("{} = k.v{at}", quote::identifier(from)))
@@ -265,9 +260,8 @@ select pg_catalog.to_regclass('pg_temp.meter_sync_carried_{place}') is not null"
     Ok(local.query_one(&sql, &[]).await?.get(0))
 }
 
-fn follow(relations: &Scoped, (place, reference): (usize, &IncomingForeignKey)) -> String {
-    let Relations { local, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+fn follow(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> String {
+    let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let set: Vec<String> = reference
         .columns
         .iter()
@@ -281,18 +275,17 @@ where {} and p.n = k.n and {} and {local_filter}",
         reference.table,
         set.join(", "),
         noted_row(reference),
-        relations.same_key("l", "p")
+        run.relations.same_key("l", "p")
     )
 }
 
 /// Whether every noted row refers to its meter again. A trigger may have changed or skipped it.
 async fn do_all_follow(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (place, reference): (usize, &IncomingForeignKey),
+    run: &RunContext<'_>,
+    place: usize,
+    reference: &IncomingForeignKey,
 ) -> Result<bool, DbError> {
-    let Relations { local: table, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
+    let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let sql = format!(
         "-- look whether all follow
 select not exists (
@@ -300,12 +293,12 @@ select not exists (
     join pg_temp.meter_sync_plan p on p.n = k.n
     join {table} l on {} and {local_filter}
     where not exists (select from {} c where {} and {}))",
-        relations.same_key("l", "p"),
+        run.relations.same_key("l", "p"),
         reference.table,
         noted_row(reference),
         refers(reference)
     );
-    Ok(local.query_one(&sql, &[]).await?.get(0))
+    Ok(run.local.query_one(&sql, &[]).await?.get(0))
 }
 
 /// A condition that holds if `c` is the noted row `k`.
@@ -328,34 +321,23 @@ fn lost(reference: &IncomingForeignKey) -> RowFault {
 }
 
 /// Returns the rows of `meter_sync_holder` that rows of the other table refer to and would lose.
-async fn referred_to(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    reference: &IncomingForeignKey,
-) -> Result<Bad, DbError> {
+async fn referred_to(run: &RunContext<'_>, reference: &IncomingForeignKey) -> Result<Bad, DbError> {
     let rows = match reference.is_readable {
-        true => format!(
-            "select distinct h.n from {}",
-            referring(relations, reference)
-        ),
+        true => format!("select distinct h.n from {}", referring(run, reference)),
         false => HOLDERS.to_owned(),
     };
-    refused(local, &rows, &lost(reference)).await
+    refused(run.local, &rows, &lost(reference)).await
 }
 
 const HOLDERS: &str = "select h.n from pg_temp.meter_sync_holder h";
 
 /// Returns the rows of `meter_sync_holder` that rows further away would lose: those that refer to rows which refer to a
 /// meter by this foreign key. They are not carried along.
-async fn lost_behind(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    first: &IncomingForeignKey,
-) -> Result<Bad, DbError> {
+async fn lost_behind(run: &RunContext<'_>, first: &IncomingForeignKey) -> Result<Bad, DbError> {
     let mut bad = Bad::new();
-    let paths = relations.rules.losing.iter();
+    let paths = run.relations.rules.losing.iter();
     for path in paths.filter(|path| path.first() == Some(first)) {
-        let mut from = referring(relations, first);
+        let mut from = referring(run, first);
         let mut last = ("c".to_owned(), first);
         for (place, next) in (1..).zip(path.iter().skip(1)) {
             let row = format!("c{place}");
@@ -375,7 +357,7 @@ async fn lost_behind(
             rule: Some(last.1.constraint.clone()),
             ..RowFault::default()
         };
-        bad.extend(refused(local, &rows, &fault).await?);
+        bad.extend(refused(run.local, &rows, &fault).await?);
     }
     Ok(bad)
 }

@@ -3,17 +3,17 @@
 
 use crate::db::catalog::Column;
 use crate::db::exclusive::OutgoingForeignKey;
-use crate::db::{DbError, Local, RowFault, Tx, param, quote};
+use crate::db::{DbError, RowFault, param, quote};
 
 use super::Bad;
 use super::free_values::{self, checked};
 use crate::engine::apply::try_rows;
-use crate::engine::scope::Scoped;
+use crate::engine::{Relations, RunContext};
 
 /// Statements that each fill `meter_sync_free` with up to `rows` such values; none for a column without a foreign key.
 /// If the foreign key has more columns, some of the values may not fit the other columns of a row.
 pub(in crate::engine) fn statements(
-    relations: &Scoped,
+    relations: &Relations,
     column: &Column,
     rows: i64,
     own: &str,
@@ -35,13 +35,13 @@ pub(in crate::engine) fn statements(
 /// Finds the updates of the plan that refer to a missing row of another table, if `fault` says that there are any: the
 /// error of a deferred constraint does not tell which row it is.
 pub(in crate::engine) async fn missing(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     fault: &RowFault,
 ) -> Result<Bad, DbError> {
-    let mut outward = relations.rules.outward.iter();
+    let local = run.local;
+    let mut outward = run.relations.rules.outward.iter();
     let broken = outward.find(|outward| fault.rule.as_ref() == Some(&outward.constraint));
-    let Some(sql) = broken.and_then(|outward| lacking(relations, outward)) else {
+    let Some(sql) = broken.and_then(|outward| lacking(run, outward)) else {
         return Ok(Vec::new());
     };
     let params = [&fault.schema, &fault.table].map(|name| param::text(name.as_deref()));
@@ -57,7 +57,8 @@ const LACKING: i64 = 10_000;
 
 /// The query for [`missing`]: the updates of rows in the table `$1`.`$2`, which may be a partition of the local table.
 /// `None` if a column of the foreign key is not synced.
-fn lacking(relations: &Scoped, outward: &OutgoingForeignKey) -> Option<String> {
+fn lacking(run: &RunContext<'_>, outward: &OutgoingForeignKey) -> Option<String> {
+    let relations = run.relations;
     let mut conditions = Vec::new();
     let mut matches = Vec::new();
     for (from, to) in &outward.columns {
@@ -84,7 +85,7 @@ limit {LACKING}",
         relations.same_key("s", "p"),
         relations.local,
         relations.same_key("l", "p"),
-        relations.scope.local_filter,
+        run.scope.local_filter,
         conditions.join(" and "),
         outward.table,
         matches.join(" and ")

@@ -7,7 +7,7 @@ use crate::db::quote;
 
 use super::free_values::{self, TypeKind, checked, sure};
 use super::referred_values;
-use crate::engine::scope::Scoped;
+use crate::engine::Relations;
 
 /// How many values of each kind are tried.
 const TRIED: i64 = 100;
@@ -15,7 +15,7 @@ const TRIED: i64 = 100;
 /// Statements that each fill `meter_sync_free` with values to be tried one by one. `is_alone` is whether the index
 /// compares only this column.
 pub(in crate::engine) fn statements(
-    relations: &Scoped,
+    relations: &Relations,
     column: &Column,
     kind: &TypeKind,
     is_alone: bool,
@@ -44,7 +44,7 @@ pub(in crate::engine) fn statements(
 /// The statement for the literals in the expressions and the predicate of an index. A row with one of them may be
 /// outside of a partial index. Other rows may hold the same value.
 pub(in crate::engine) fn named_in_rule(
-    relations: &Scoped,
+    relations: &Relations,
     column: &Column,
     kind: &TypeKind,
     rule: &Exclusive,
@@ -80,7 +80,7 @@ fn literals(column: &Column, is_number: bool) -> (&'static str, String) {
 }
 
 /// A query of the literals in the checks of the table and of the domains of its columns.
-fn named_in_checks(relations: &Scoped, column: &Column, is_number: bool) -> String {
+fn named_in_checks(relations: &Relations, column: &Column, is_number: bool) -> String {
     let (pattern, value) = literals(column, is_number);
     let oid = relations.local_oid;
     format!(

@@ -7,13 +7,13 @@ use std::collections::HashMap;
 
 use crate::db::computed::Read;
 use crate::db::exclusive::Exclusive;
-use crate::db::{DbError, Local, Tx, param, quote};
+use crate::db::{DbError, param, quote};
 
 use super::BadRow;
+use crate::engine::RunContext;
 use crate::engine::apply::exchange::collisions::{as_view, wanted};
 use crate::engine::apply::try_rows;
 use crate::engine::plan::Step;
-use crate::engine::scope::Scoped;
 
 /// A trigger that may change the values of a row before it is written.
 pub(in crate::engine) struct Altering {
@@ -35,14 +35,13 @@ impl Altering {
 /// Returns the reasons of the rows that broke a unique index because a trigger changed them. Rows in `known`, which
 /// have a reason already, are left out.
 pub(in crate::engine) async fn reasons(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     bad: &[BadRow],
     known: &HashMap<i64, String>,
     triggers: &[Altering],
 ) -> Result<HashMap<i64, String>, DbError> {
     let mut found = HashMap::new();
-    for rule in &relations.rules.exclusive {
+    for rule in &run.relations.rules.exclusive {
         for step in [Step::Deactivate, Step::Change, Step::Insert] {
             let blamed: Vec<&str> = triggers
                 .iter()
@@ -63,9 +62,9 @@ pub(in crate::engine) async fn reasons(
             }
             // An entry with NULL collides with nothing, so a trigger changed the row, unless the server fills in a
             // column that is not synced.
-            let is_synced = |read: &Read| relations.names.contains(&read.name);
+            let is_synced = |read: &Read| run.relations.names.contains(&read.name);
             let takes_nulls = !rule.nulls_match && rule.reads.iter().all(is_synced);
-            let planned = planned(local, relations, (rule, step), &collided).await?;
+            let planned = planned(run, rule, step, &collided).await?;
             let changed = collided.iter().filter(|(n, entry)| {
                 match planned.as_ref().map(|planned| planned.get(n)) {
                     None => false,
@@ -90,11 +89,12 @@ pub(in crate::engine) async fn reasons(
 /// Returns the index entry that each row of the plan would have, as the server prints it. An entry that contains NULL
 /// is `None`. The whole result is `None` if the entries cannot be computed.
 async fn planned(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (rule, step): (&Exclusive, Step),
+    run: &RunContext<'_>,
+    rule: &Exclusive,
+    step: Step,
     rows: &[(i64, &str)],
 ) -> Result<Option<HashMap<i64, Option<String>>>, DbError> {
+    let local = run.local;
     let parts: Vec<String> = (1..=rule.parts.len())
         .map(|place| format!("w.x{place}"))
         .collect();
@@ -102,7 +102,7 @@ async fn planned(
         "select w.v1 as n, case when num_nulls({}) = 0 then concat_ws(', ', {}) end as planned from {} w",
         parts.join(", "),
         parts.join(", "),
-        wanted(relations, rule, step)
+        wanted(run, rule, step)
     );
     if as_view(local, &query).await?.is_none() {
         return Ok(None);

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::db::{DbError, Local, RowFault, Tx, param};
+use crate::db::{DbError, RowFault, param};
 
 use super::BadRow;
 use super::row_values;
-use crate::engine::scope::Scoped;
+use crate::engine::RunContext;
 
 /// A constraint, and the values of its columns in each row that breaks it, by the row's number in the plan. There are
 /// no values if the constraint is not one of the local table.
@@ -18,19 +18,18 @@ pub(in crate::engine) struct Broken {
 /// Returns the constraint that a row breaks, with the values of all rows that break it. `None` if the fault names no
 /// constraint that is known.
 pub(in crate::engine) async fn broken(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     fault: &RowFault,
     bad: &[BadRow],
 ) -> Result<Option<Broken>, DbError> {
-    let Some(constraint) = constraint(local, relations, fault).await? else {
+    let Some(constraint) = constraint(run, fault).await? else {
         return Ok(None);
     };
     let values = match constraint.is_ours {
         true => {
             let rows = bad.iter().filter(|(_, _, other)| other.rule == fault.rule);
             let rows: Vec<i64> = rows.map(|(_, n, _)| *n).collect();
-            row_values::named(local, relations, &rows, &constraint.columns).await?
+            row_values::named(run, &rows, &constraint.columns).await?
         }
         false => HashMap::new(),
     };
@@ -69,8 +68,7 @@ where x.conname::text = $1 and n.nspname::text = coalesce($2, n.nspname::text)
 limit 1";
 
 pub(in crate::engine) async fn constraint(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     fault: &RowFault,
 ) -> Result<Option<Constraint>, DbError> {
     let owner = fault.table.as_ref().or(fault.datatype.as_ref());
@@ -81,9 +79,9 @@ pub(in crate::engine) async fn constraint(
         param::text(rule.as_str()),
         param::text(fault.schema.as_deref()),
         param::text(owner.as_str()),
-        param::oid(relations.local_oid),
+        param::oid(run.relations.local_oid),
     ];
-    let found = local.query_opt(CONSTRAINT, &params).await?;
+    let found = run.local.query_opt(CONSTRAINT, &params).await?;
     Ok(found.map(|row| Constraint {
         definition: row.get(0),
         columns: row.get(1),

@@ -14,26 +14,28 @@ use crate::engine::apply::exchange::collisions::{as_view, entries};
 use crate::engine::apply::exchange::park;
 use crate::engine::apply::exchange::scarce_values;
 use crate::engine::apply::try_rows::{self, Tried};
-use crate::engine::scope::Scoped;
+use crate::engine::{Relations, RunContext};
 
 /// Returns a statement for the meter with this key. It changes the first of the columns that accepts another value.
 /// `value` is the held value as the reason shows it. `None` if the local table accepted none of the values that were
 /// tried.
 pub(in crate::engine) async fn statement(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (rule, columns): (&Exclusive, &[&Column]),
-    (key, value): (&Fields, Option<&str>),
+    run: &RunContext<'_>,
+    rule: &Exclusive,
+    columns: &[&Column],
+    key: &Fields,
+    value: Option<&str>,
 ) -> Result<Option<String>, DbError> {
+    let relations = run.relations;
     let is_it = condition(key, |name| relations.equals(name).to_owned());
-    let is_seen = as_view(local, &entry(relations, rule, &is_it))
+    let is_seen = as_view(run.local, &entry(relations, rule, &is_it))
         .await?
         .is_some();
     for &column in columns {
-        let free = free_value(local, relations, (column, &is_it), (is_seen, value)).await?;
+        let free = free_value(run, column, &is_it, is_seen, value).await?;
         if let Some(free) = free {
             let is_it = condition(key, |_| "=".to_owned());
-            return Ok(Some(set(relations, (column, &free), &is_it)));
+            return Ok(Some(set(relations, column, &free, &is_it)));
         }
     }
     Ok(None)
@@ -41,36 +43,24 @@ pub(in crate::engine) async fn statement(
 
 /// Finds another value that the column accepts, as an SQL literal.
 async fn free_value(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (column, is_it): (&Column, &str),
-    (is_seen, value): (bool, Option<&str>),
+    run: &RunContext<'_>,
+    column: &Column,
+    is_it: &str,
+    is_seen: bool,
+    value: Option<&str>,
 ) -> Result<Option<String>, DbError> {
+    let relations = run.relations;
     let null = column.is_nullable.then(|| "null".to_owned());
     for free in null.into_iter().chain(marked(column, value)) {
-        if is_freed(
-            local,
-            relations,
-            is_seen,
-            &set(relations, (column, &free), is_it),
-        )
-        .await?
-        {
+        if is_freed(run, is_seen, &set(relations, column, &free, is_it)).await? {
             return Ok(Some(free));
         }
     }
-    let kind = park::kind(local, column).await?;
+    let kind = park::kind(run.local, column).await?;
     let own = format!("{} l where {is_it}", relations.local);
     for free in scarce_values::statements(relations, column, &kind, false, &own) {
-        for free in made(local, &free).await? {
-            if is_freed(
-                local,
-                relations,
-                is_seen,
-                &set(relations, (column, &free), is_it),
-            )
-            .await?
-            {
+        for free in made(run.local, &free).await? {
+            if is_freed(run, is_seen, &set(relations, column, &free, is_it)).await? {
                 return Ok(Some(free));
             }
         }
@@ -101,7 +91,7 @@ const MADE: &str = "\
 -- list free values
 select f.value::text from pg_temp.meter_sync_free f where f.value is not null order by f.k limit 5";
 
-fn set(relations: &Scoped, (column, free): (&Column, &str), is_it: &str) -> String {
+fn set(relations: &Relations, column: &Column, free: &str, is_it: &str) -> String {
     let name = quote::identifier(&column.name);
     format!(
         "update {} set {name} = {free} where {is_it}",
@@ -111,12 +101,8 @@ fn set(relations: &Scoped, (column, free): (&Column, &str), is_it: &str) -> Stri
 
 /// Tries a statement and undoes it. Returns whether it frees the value, or fails only because rows refer to the old
 /// one.
-async fn is_freed(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    is_seen: bool,
-    set: &str,
-) -> Result<bool, DbError> {
+async fn is_freed(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<bool, DbError> {
+    let local = run.local;
     let sql = format!("-- try what frees a value\n{set}");
     let tried = try_rows::attempt(local, async {
         let before = held(local, is_seen).await?;
@@ -131,7 +117,7 @@ async fn is_freed(
     Ok(match tried.await? {
         Tried::Written => true,
         Tried::NotWritten(fault) => {
-            let mut references = relations.rules.references.iter();
+            let mut references = run.relations.rules.references.iter();
             let is_referred_to =
                 references.any(|reference| fault.rule.as_ref() == Some(&reference.constraint));
             fault.is_skip() || is_referred_to
@@ -140,7 +126,7 @@ async fn is_freed(
 }
 
 /// A query of the index entry of the row that a condition picks, as text.
-fn entry(relations: &Scoped, rule: &Exclusive, is_it: &str) -> String {
+fn entry(relations: &Relations, rule: &Exclusive, is_it: &str) -> String {
     let from = format!("{} l where {is_it}", relations.local);
     let column = |read: &Read| relations.column("l", &read.name);
     let parts: Vec<String> = (1..=rule.parts.len())

@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 
 use crate::db::computed::Read;
 use crate::db::exclusive::Exclusive;
-use crate::db::{DbError, Local, Tx, json, param, quote};
+use crate::db::{DbError, json, param, quote};
 use crate::model::Fields;
 
 use super::first_causes::Holder;
@@ -17,7 +17,7 @@ use crate::engine::apply::exchange::collisions::{
 };
 use crate::engine::apply::{release, try_rows};
 use crate::engine::plan::Step;
-use crate::engine::{Job, Relations, scope::Scoped};
+use crate::engine::{Relations, RunContext};
 
 /// Why another row keeps a row of the plan from being written.
 pub(in crate::engine) struct Blocked {
@@ -30,16 +30,15 @@ pub(in crate::engine) struct Blocked {
 /// Returns the reason of each of these rows of the plan that another row keeps out by one unique index or exclusion
 /// constraint. A row has none if no other row is in its way any more.
 pub(in crate::engine) async fn reasons(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     rule: &Exclusive,
     numbers: &[i64],
 ) -> Result<HashMap<i64, Blocked>, DbError> {
+    let local = run.local;
     let mut holders = Vec::new();
     let first = first_of_each(rule);
     for step in [Step::Change, Step::Insert] {
-        let find = find(relations, job, rule, step);
+        let find = find(run, rule, step);
         if as_view(local, &find).await?.is_none() {
             continue;
         }
@@ -49,7 +48,7 @@ pub(in crate::engine) async fn reasons(
     }
     let mut found = HashMap::new();
     for row in &holders {
-        let reason = reason(local, relations, (job, rule), row).await?;
+        let reason = reason(run, rule, row).await?;
         let holder: Option<i64> = row.get("holder");
         let holder = holder.map(|n| Holder {
             n,
@@ -91,10 +90,11 @@ const OF_HOLDER: [&str; 6] = [
 /// A query of the rows of a step and the rows in their way: the row's number `n`, the values that it is to have, and
 /// what the reason says of the holder. An update is not in its own way. An insert is, if somebody else inserted the
 /// same meter during the run.
-fn find(relations: &Scoped, job: &Job<'_>, rule: &Exclusive, step: Step) -> String {
-    let Relations { local, key, .. } = &relations.relations;
-    let local_filter = &relations.scope.local_filter;
-    let movable = movable(relations, job, rule);
+fn find(run: &RunContext<'_>, rule: &Exclusive, step: Step) -> String {
+    let relations = run.relations;
+    let Relations { local, key, .. } = relations;
+    let local_filter = &run.scope.local_filter;
+    let movable = movable(run, rule);
     let is_unreferenced = movable.first().map_or("true".to_owned(), |column| {
         release::is_unreferenced(relations, column)
     });
@@ -102,9 +102,9 @@ fn find(relations: &Scoped, job: &Job<'_>, rule: &Exclusive, step: Step) -> Stri
         format!("{}::text", relations.key_json("l")),
         format!("l.{} is true", quote::identifier(&relations.active)),
         format!("({local_filter}) is true"),
-        format!("{} is true", release::is_gone(relations, job)),
+        format!("{} is true", release::is_gone(run)),
         is_unreferenced,
-        has_no_tenant(relations, job),
+        has_no_tenant(run),
     ];
     let values = key.iter().map(|name| relations.column("l", name));
     let values: Vec<String> = values.chain(of_holder).collect();
@@ -138,36 +138,31 @@ left join pg_temp.meter_sync_plan q on {is_ours} and {}
 where {others}",
         shown.join(", "),
         of_holder.join(", "),
-        gives_up(relations, rule),
-        wanted(relations, rule, step),
+        gives_up(run, rule),
+        wanted(run, rule, step),
         collide(rule, "a", "b"),
         same_key("q")
     )
 }
 
 /// A condition that holds if the plan makes row `q` give up the value that row `a` is to get.
-fn gives_up(relations: &Scoped, rule: &Exclusive) -> String {
+fn gives_up(run: &RunContext<'_>, rule: &Exclusive) -> String {
     let keeps = |step: Step| {
         format!(
             "exists (select from {} k where k.v1 = q.n and {})",
-            wanted(relations, rule, step),
+            wanted(run, rule, step),
             collide(rule, "a", "k")
         )
     };
     format!(
         "(q.step = 1 and exists (select p.n from {} and p.n = q.n) and not {} or q.step = 0 and not {})",
-        changed(relations, rule),
+        changed(run, rule),
         keeps(Step::Change),
         keeps(Step::Deactivate)
     )
 }
 
-async fn reason(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (job, rule): (&Job<'_>, &Exclusive),
-    row: &Row,
-) -> Result<String, DbError> {
+async fn reason(run: &RunContext<'_>, rule: &Exclusive, row: &Row) -> Result<String, DbError> {
     let values: Vec<Option<String>> = row.get("shown");
     let what: Vec<String> = rule
         .parts
@@ -205,38 +200,37 @@ async fn reason(
     let is_key = rule
         .reads
         .iter()
-        .all(|read| relations.key.contains(&read.name));
+        .all(|read| run.relations.key.contains(&read.name));
     if is_key && !is_ours && (has_no_tenant || !is_active) {
-        let moved = moved(relations, job, &key, has_no_tenant);
+        let moved = moved(run, &key, has_no_tenant);
         return Ok(format!(
             "{reason}; if it is the same meter, this statement on the local database gives the row to tenant {}: {moved}",
-            job.tenant
+            run.job.tenant
         ));
     }
     if !is_ours || !is_gone || is_same {
         return Ok(reason);
     }
     let is_unreferenced: bool = row.get("is_unreferenced");
-    let freed = freed(local, relations, (job, rule), (&key, &values)).await?;
+    let freed = freed(run, rule, &key, &values).await?;
     Ok(with_statement(reason, freed, is_unreferenced))
 }
 
 /// Finds how the value of a meter missing on the remote can be freed.
 async fn freed(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (job, rule): (&Job<'_>, &Exclusive),
-    (key, values): (&Fields, &[Option<String>]),
+    run: &RunContext<'_>,
+    rule: &Exclusive,
+    key: &Fields,
+    values: &[Option<String>],
 ) -> Result<Freed, DbError> {
-    let columns = movable(relations, job, rule);
+    let columns = movable(run, rule);
     let Some(first) = columns.first() else {
         return Ok(Freed::Never);
     };
     let mut parts = rule.parts.iter();
     let own = parts.position(|part| bare(&part.shown) == first.name);
     let value = values.get(own.unwrap_or(0)).and_then(Option::as_deref);
-    let statement =
-        freeing_statement::statement(local, relations, (rule, &columns), (key, value)).await?;
+    let statement = freeing_statement::statement(run, rule, &columns, key, value).await?;
     Ok(statement.map_or(Freed::NotByWhatWasTried, Freed::By))
 }
 
@@ -301,24 +295,24 @@ fn named(key: &Fields) -> String {
 
 /// The statement by which a person gives this tenant a row that another tenant left behind under the key, or that has
 /// no tenant.
-fn moved(relations: &Scoped, job: &Job<'_>, key: &Fields, has_no_tenant: bool) -> String {
-    let tenant = quote::identifier(&job.mapping.tenant_column);
+fn moved(run: &RunContext<'_>, key: &Fields, has_no_tenant: bool) -> String {
+    let tenant = quote::identifier(&run.job.mapping.tenant_column);
     let is_free = match has_no_tenant {
         true => format!("{tenant} is null"),
-        false => format!("{} is not true", quote::identifier(&relations.active)),
+        false => format!("{} is not true", quote::identifier(&run.relations.active)),
     };
     format!(
         "update {} set {tenant} = {} where {} and {is_free}",
-        relations.local,
-        quote::literal(job.tenant.as_str()),
+        run.relations.local,
+        quote::literal(run.job.tenant.as_str()),
         freeing_statement::condition(key, |_| "=".to_owned()),
     )
 }
 
 /// A condition for a local row `l` without a tenant; never true if the local table has no tenant column.
-fn has_no_tenant(relations: &Scoped, job: &Job<'_>) -> String {
-    let tenant = &job.mapping.tenant_column;
-    let mut columns = relations.offered.local.iter();
+fn has_no_tenant(run: &RunContext<'_>) -> String {
+    let tenant = &run.job.mapping.tenant_column;
+    let mut columns = run.relations.offered.local.iter();
     match columns.any(|column| column.name == *tenant) {
         true => format!("l.{} is null", quote::identifier(tenant)),
         false => "false".to_owned(),

@@ -1,10 +1,10 @@
 //! Finds which value of a row is too long for an index of the local table. The server names only the index, or neither
 //! of them.
 
-use crate::db::{DbError, Local, RowFault, Tx, param, quote};
+use crate::db::{DbError, RowFault, param, quote};
 
 use super::row_values;
-use crate::engine::scope::Scoped;
+use crate::engine::RunContext;
 
 /// An index and the columns that it reads.
 struct Index {
@@ -29,16 +29,17 @@ order by i.indexrelid";
 /// Returns the reason of row `n`. It shows the longest value of the index that the server names or, if the server names
 /// none, of the index whose values are longest. `None` if no index reads a column.
 pub(in crate::engine) async fn reason(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (n, fault): (i64, &RowFault),
+    run: &RunContext<'_>,
+    n: i64,
+    fault: &RowFault,
 ) -> Result<Option<String>, DbError> {
-    let rows = local
-        .query(INDEXES, &[param::oid(relations.local_oid)])
+    let rows = run
+        .local
+        .query(INDEXES, &[param::oid(run.relations.local_oid)])
         .await?;
-    let sizes = sizes(local, relations, n).await?;
+    let sizes = sizes(run, n).await?;
     let size = |name: &String| {
-        let place = relations.names.iter().position(|known| known == name);
+        let place = run.relations.names.iter().position(|known| known == name);
         place
             .and_then(|place| sizes.get(place))
             .copied()
@@ -66,7 +67,7 @@ pub(in crate::engine) async fn reason(
     let Some(column) = index.columns.iter().max_by_key(|name| size(name)) else {
         return Ok(None);
     };
-    let value = row_values::of_one(local, relations, n, std::slice::from_ref(column)).await?;
+    let value = row_values::of_one(run, n, std::slice::from_ref(column)).await?;
     Ok(Some(format!(
         "{value}: too long for index {}: {}",
         index.name, fault.message
@@ -74,11 +75,8 @@ pub(in crate::engine) async fn reason(
 }
 
 /// Returns how many bytes each value of the row takes as text, in the order of `relations.names`.
-async fn sizes(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    n: i64,
-) -> Result<Vec<Option<i64>>, DbError> {
+async fn sizes(run: &RunContext<'_>, n: i64) -> Result<Vec<Option<i64>>, DbError> {
+    let relations = run.relations;
     let sizes = quote::list(&relations.names, ", ", |name| {
         let value = relations.column("s", name);
         format!("pg_catalog.octet_length({value}::text)::bigint")
@@ -89,6 +87,6 @@ async fn sizes(
 select array[{sizes}] from pg_temp.meter_sync_plan p
 join pg_temp.meter_sync_stage s on {staged_row} where p.n = $1"
     );
-    let found = local.query_opt(&sql, &[param::bigint(n)]).await?;
+    let found = run.local.query_opt(&sql, &[param::bigint(n)]).await?;
     Ok(found.map(|row| row.get(0)).unwrap_or_default())
 }

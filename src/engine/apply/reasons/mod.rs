@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use crate::db::{DbError, Local, RowFault, Tx, param};
+use crate::db::{DbError, RowFault, param};
 
+use crate::engine::RunContext;
 use crate::engine::plan::Step;
-use crate::engine::{Job, scope::Scoped};
 use altering_triggers::Altering;
 use broken_constraints::{Broken, Constraint, broken, constraint};
 use first_causes::Holder;
@@ -49,20 +49,16 @@ fn cut(text: &str, limit: usize) -> String {
 
 /// Returns the reason of each row, in the same order. The constraints (`relations.rules`) must have been looked up.
 pub(in crate::engine) async fn explain(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     bad: &[BadRow],
 ) -> Result<Vec<String>, DbError> {
-    let (mut found, holders) = collisions(local, relations, job, bad).await?;
-    let triggers = triggers(local, relations, bad).await?;
-    found.extend(
-        altering_triggers::reasons(local, relations, bad, &found, &triggers.altering).await?,
-    );
+    let (mut found, holders) = collisions(run, bad).await?;
+    let triggers = triggers(run, bad).await?;
+    found.extend(altering_triggers::reasons(run, bad, &found, &triggers.altering).await?);
     let unnamed = bad
         .iter()
         .filter(|(_, _, fault)| fault.names_nothing() && of_trigger(fault, &triggers).is_none());
-    found.extend(Box::pin(unevaluated::reasons(local, relations, unnamed)).await?);
+    found.extend(Box::pin(unevaluated::reasons(run, unnamed)).await?);
     let mut rules: HashMap<String, Option<Broken>> = HashMap::new();
     let mut reasons = HashMap::with_capacity(bad.len());
     for (_, n, fault) in bad {
@@ -71,10 +67,10 @@ pub(in crate::engine) async fn explain(
             None => {
                 let rule = fault.rule.clone().unwrap_or_default();
                 if !rules.contains_key(&rule) {
-                    rules.insert(rule.clone(), broken(local, relations, fault, bad).await?);
+                    rules.insert(rule.clone(), broken(run, fault, bad).await?);
                 }
                 let rule = rules.get(&rule).and_then(Option::as_ref);
-                let reason = of_row(local, relations, (*n, fault), (rule, &triggers)).await?;
+                let reason = of_row(run, *n, fault, rule, &triggers).await?;
                 match fault.is_collision() && triggers.has_row_security {
                     true => format!("{reason}; row security may hide the row that holds it"),
                     false => reason,
@@ -95,20 +91,19 @@ pub(in crate::engine) async fn explain(
 /// Returns two maps by the number of the row: the reasons of the rows that collide with another row, and the meters in
 /// their way that the plan was to move out of it.
 async fn collisions(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    job: &Job<'_>,
+    run: &RunContext<'_>,
     bad: &[BadRow],
 ) -> Result<(HashMap<i64, String>, HashMap<i64, Holder>), DbError> {
     let (mut found, mut holders) = (HashMap::new(), HashMap::new());
     let collided = bad.iter().filter(|(_, _, fault)| fault.is_collision());
     let mut left: Vec<&BadRow> = collided.collect();
-    for rule in &relations.rules.exclusive {
+    for rule in &run.relations.rules.exclusive {
         let of_rule = |fault: &RowFault| {
             // The index of a partition has another name than the table's, so an unknown name may be that of any index.
             fault.rule.as_ref().is_none_or(|name| {
                 *name == rule.name
-                    || relations
+                    || run
+                        .relations
                         .rules
                         .exclusive
                         .iter()
@@ -123,7 +118,7 @@ async fn collisions(
         if numbers.is_empty() {
             continue;
         }
-        let taken = Box::pin(holders::reasons(local, relations, job, rule, &numbers)).await?;
+        let taken = Box::pin(holders::reasons(run, rule, &numbers)).await?;
         for (n, taken) in taken {
             holders.extend(taken.holder.map(|holder| (n, holder)));
             found.insert(n, taken.reason);
@@ -174,11 +169,7 @@ where x.contype = 'f' and (x.confrelid = $1 or exists (
     select from pg_catalog.pg_inherits i where i.inhrelid = x.confrelid and i.inhparent = $1))
 order by 4 nulls first, 1";
 
-async fn triggers(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    bad: &[BadRow],
-) -> Result<Triggers, DbError> {
+async fn triggers(run: &RunContext<'_>, bad: &[BadRow]) -> Result<Triggers, DbError> {
     let mut found = Triggers::default();
     if bad
         .iter()
@@ -186,8 +177,9 @@ async fn triggers(
     {
         return Ok(found);
     }
-    for row in local
-        .query(TRIGGERS, &[param::oid(relations.local_oid)])
+    for row in run
+        .local
+        .query(TRIGGERS, &[param::oid(run.relations.local_oid)])
         .await?
     {
         let (name, function): (Option<String>, String) = (row.get(0), row.get(1));
@@ -220,10 +212,11 @@ async fn triggers(
 }
 
 async fn of_row(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (n, fault): (i64, &RowFault),
-    (broken, triggers): (Option<&Broken>, &Triggers),
+    run: &RunContext<'_>,
+    n: i64,
+    fault: &RowFault,
+    broken: Option<&Broken>,
+    triggers: &Triggers,
 ) -> Result<String, DbError> {
     if fault.is_skip() {
         return Ok(of_skip(triggers));
@@ -231,7 +224,7 @@ async fn of_row(
     if fault.state == "23502"
         && let Some(column) = &fault.column
     {
-        let of_ours = match relations.names.contains(column) {
+        let of_ours = match run.relations.names.contains(column) {
             true => format!("{column} is null, which the local table does not allow"),
             false => format!(
                 "{column} of the local table may not be null, has no default and is not synced"
@@ -241,7 +234,7 @@ async fn of_row(
         return Ok(of_trigger(fault, triggers).unwrap_or(of_ours));
     }
     if fault.is_too_long_for_an_index()
-        && let Some(reason) = index_entries::reason(local, relations, (n, fault)).await?
+        && let Some(reason) = index_entries::reason(run, n, fault).await?
     {
         return Ok(reason);
     }
@@ -349,13 +342,13 @@ pub(in crate::engine) fn plain(fault: &RowFault) -> String {
 
 /// Returns the reason why one value cannot be stored in a column.
 pub(in crate::engine) async fn of_value(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     fault: &RowFault,
-    (column, value): (&str, Option<&str>),
+    column: &str,
+    value: Option<&str>,
 ) -> Result<String, DbError> {
     let value = quoted(value);
-    let reason = match constraint(local, relations, fault).await? {
+    let reason = match constraint(run, fault).await? {
         Some(rule) => of_constraint(fault, &rule, ""),
         None => plain(fault),
     };

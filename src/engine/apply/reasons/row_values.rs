@@ -2,19 +2,19 @@
 
 use std::collections::HashMap;
 
-use crate::db::{DbError, Local, Tx, param, quote};
+use crate::db::{DbError, param, quote};
 
 use super::{SHOWN, quoted};
-use crate::engine::scope::Scoped;
+use crate::engine::RunContext;
 
 /// Returns a text `name "value", ...` for each of these rows of the plan, with the values that it is to have, or
 /// `the row` if none of the columns is synced.
 pub(in crate::engine) async fn named(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     rows: &[i64],
     columns: &[String],
 ) -> Result<HashMap<i64, String>, DbError> {
+    let relations = run.relations;
     let known = columns.iter().filter(|name| relations.names.contains(name));
     let known: Vec<&String> = known.collect();
     if known.is_empty() {
@@ -30,7 +30,7 @@ pub(in crate::engine) async fn named(
         format!("pg_catalog.left({text}, {SHOWN} + 1)")
     });
     let (staged_row, local_row) = (relations.same_key("s", "p"), relations.same_key("l", "p"));
-    let (local_table, filter) = (&relations.local, &relations.scope.local_filter);
+    let (local_table, filter) = (&relations.local, &run.scope.local_filter);
     let sql = format!(
         "-- look up the values of rejected rows
 select p.n, array[{texts}] from pg_temp.meter_sync_plan p
@@ -38,7 +38,7 @@ left join pg_temp.meter_sync_stage s on {staged_row}
 left join {local_table} l on {local_row} and {filter} where p.n {} any ($1)",
         quote::EQUALS
     );
-    let found = local.query(&sql, &[param::bigints(rows)]).await?;
+    let found = run.local.query(&sql, &[param::bigints(rows)]).await?;
     let named = found.iter().map(|row| {
         let texts: Vec<Option<String>> = row.get(1);
         let pairs = known.iter().zip(&texts);
@@ -51,11 +51,10 @@ left join {local_table} l on {local_row} and {filter} where p.n {} any ($1)",
 
 /// The same for one row.
 pub(in crate::engine) async fn of_one(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     n: i64,
     columns: &[String],
 ) -> Result<String, DbError> {
-    let mut named = named(local, relations, &[n], columns).await?;
+    let mut named = named(run, &[n], columns).await?;
     Ok(named.remove(&n).unwrap_or_else(|| "the row".to_owned()))
 }

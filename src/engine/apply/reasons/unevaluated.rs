@@ -18,43 +18,45 @@ use super::{BadRow, plain};
 use crate::engine::apply::exchange::collisions::{as_view, wanted};
 use crate::engine::apply::try_rows::{self, Tried};
 use crate::engine::plan::Step;
-use crate::engine::{apply, scope::Scoped};
+use crate::engine::{RunContext, apply};
 
 /// How many times rules are evaluated in a run, at most: each time takes up to ten statements.
 const TIMES: usize = 60;
 
 /// Returns the reasons of the rows that were refused because a rule could not be evaluated, as far as they are found.
 pub(in crate::engine) async fn reasons(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     bad: impl Iterator<Item = &BadRow>,
 ) -> Result<HashMap<i64, String>, DbError> {
+    let local = run.local;
     let mut found = HashMap::new();
     let rows: Vec<&BadRow> = bad.collect();
     if rows.is_empty() {
         return Ok(found);
     }
     // Rows are looked up by their numbers in this function and after it.
-    local.batch(&apply::index(relations)).await?;
-    local.savepoint("unevaluated").await?;
-    match find(local, relations, &rows, &mut found).await {
-        Ok(()) => {}
-        Err(error) if error.ends_the_connection() => return Err(error),
-        Err(error) => tracing::debug!(%error, "could not look for the rule that a row breaks"),
-    }
+    local.batch(&apply::index(run.relations)).await?;
     // The session may be used again, so the function must not stay in it.
-    local.back_to("unevaluated").await?;
+    let looked = local.rehearse("unevaluated", async {
+        match find(run, &rows, &mut found).await {
+            Err(error) if error.ends_the_connection() => Err(error),
+            looked => Ok(looked),
+        }
+    });
+    if let Err(error) = looked.await? {
+        tracing::debug!(%error, "could not look for the rule that a row breaks");
+    }
     Ok(found)
 }
 
 async fn find(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     rows: &[&BadRow],
     found: &mut HashMap<i64, String>,
 ) -> Result<(), DbError> {
+    let local = run.local;
     local.pin_path().await?;
-    let rules = computed::evaluated(local, relations.local_oid).await?;
+    let rules = computed::evaluated(local, run.relations.local_oid).await?;
     local.use_role_path().await?;
     if rules.is_empty() {
         return Ok(());
@@ -71,8 +73,8 @@ async fn find(
                 continue;
             }
             times -= 1;
-            let failing = failing(local, relations, (rule, step), &left).await?;
-            found.extend(told(local, relations, rule, &failing).await?);
+            let failing = failing(run, rule, step, &left).await?;
+            found.extend(told(run, rule, &failing).await?);
         }
     }
     Ok(())
@@ -80,8 +82,7 @@ async fn find(
 
 /// Returns the reasons of the rows for which the rule fails.
 async fn told(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
+    run: &RunContext<'_>,
     rule: &Evaluated,
     failing: &[&BadRow],
 ) -> Result<HashMap<i64, String>, DbError> {
@@ -89,7 +90,7 @@ async fn told(
         return Ok(HashMap::new());
     }
     let numbers: Vec<i64> = failing.iter().map(|(_, n, _)| *n).collect();
-    let values = row_values::named(local, relations, &numbers, &rule.columns).await?;
+    let values = row_values::named(run, &numbers, &rule.columns).await?;
     let reasons = failing.iter().filter_map(|(_, n, fault)| {
         let (values, owner, raised) = (values.get(n)?, &rule.owner, plain(fault));
         let shown = &rule.shown;
@@ -101,12 +102,13 @@ async fn told(
 
 /// Returns the rows of a step for which the rule fails with the same error that the row was refused with.
 async fn failing<'b>(
-    local: &Tx<'_, Local>,
-    relations: &Scoped,
-    (rule, step): (&Evaluated, Step),
+    run: &RunContext<'_>,
+    rule: &Evaluated,
+    step: Step,
     rows: &[&'b BadRow],
 ) -> Result<Vec<&'b BadRow>, DbError> {
-    let entries = wanted(relations, &as_index(rule), step);
+    let local = run.local;
+    let entries = wanted(run, &as_index(rule), step);
     let query = format!("select w.v1 as n, w.x1 as value from {entries} w");
     let all: Vec<i64> = rows.iter().map(|(_, n, _)| *n).collect();
     if as_view(local, &query).await?.is_none() || is_evaluated(local, &all).await? {
@@ -144,10 +146,9 @@ async fn raised(
     rows: &[i64],
 ) -> Result<HashMap<i64, (String, String)>, DbError> {
     let params = [param::bigints(rows)];
-    local.savepoint("raised").await?;
-    let raised = local.query(RAISED, &params).await?;
     // Anything that a function of the rule wrote is undone.
-    local.back_to("raised").await?;
+    let raised = local.rehearse("raised", local.query(RAISED, &params));
+    let raised = raised.await?;
     let raised = raised
         .iter()
         .map(|row| (row.get(0), (row.get(1), row.get(2))));

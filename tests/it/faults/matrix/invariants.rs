@@ -235,7 +235,7 @@ pub(super) async fn connections_are_back(name: &str, trial: &Trial) {
         let local = trial.local.sessions().await;
         let local = local.as_array().expect("rows");
         trial.remote.sessions().await == json!([])
-            && local.len() <= LocalSide::CONNECTIONS
+            && local.len() <= LocalSide::FOR_A_RUN + LocalSide::FOR_REQUESTS
             && local.iter().all(|session| session["state"] == "idle")
     };
     wait::until(&format!("{name}: our connections are back"), are_back).await;

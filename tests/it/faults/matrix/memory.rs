@@ -101,7 +101,8 @@ async fn holds_no_more(cases: &[&Case]) {
         let now = (program.memory_kb(), program.descriptors());
         println!("{name}: memory and descriptors {now:?}, at first {settled:?}");
         assert!(now.0 <= settled.0 + MORE_KB, "{name}: {now:?} {settled:?}");
-        let most = settled.1 + i64::try_from(LocalSide::CONNECTIONS).expect("few");
+        let most =
+            settled.1 + i64::try_from(LocalSide::FOR_A_RUN + LocalSide::FOR_REQUESTS).expect("few");
         assert!(now.1 <= most, "{name}: {now:?} {settled:?}");
     }
 }

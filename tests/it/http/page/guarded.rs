@@ -43,7 +43,7 @@ async fn numbers_and_nesting_of_any_size_are_synced_and_shown() {
 }
 
 /// Each of these pages is refused what it asks for.
-async fn assert_only_our_own(browser: &Browser<'_>, path: &str) {
+pub(super) async fn assert_only_our_own(browser: &Browser<'_>, path: &str) {
     let (_, port) = browser.served.address.rsplit_once(':').expect("a port");
     let under_another_name = format!("http://localhost:{port}");
     for origin in [

@@ -5,12 +5,15 @@ mod brake;
 mod guarded;
 mod pages;
 mod status;
+mod tenant_pages;
+mod tenants;
 
+use meter_sync::config::Setting;
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response};
 
 use crate::support::served::{Served, send};
-use crate::support::site::Site;
+use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site};
 
 const READ: &str = "0123456789abcdef";
 const OPERATE: &str = "fedcba9876543210";
@@ -114,4 +117,25 @@ fn assert_says(html: &str, expected: &[&str]) {
 
 async fn served(site: &Site) -> Served {
     Served::new(&site.settings()).await
+}
+
+/// A site of the tenants 7, 8 and 9, whose meters are in one local table.
+async fn shared_site() -> Site {
+    let local = format!(
+        "{LOCAL_SCHEMA}; alter table meter add tenant_id bigint; insert into tenant values (8, 'Byte'), (9, 'Cole')"
+    );
+    Site::with_schemas(REMOTE_SCHEMA, &local).await
+}
+
+/// The page of many mirrors over a site.
+async fn served_for(site: &Site, tenants: &str) -> Served {
+    Served::new(&site.settings().with(Setting::Tenants, tenants)).await
+}
+
+/// The values of an attribute in a page.
+fn attributes(html: &str, name: &str) -> Vec<String> {
+    let start = format!(" {name}=\"");
+    let values = html.split(start.as_str()).skip(1);
+    let values = values.filter_map(|rest| rest.split('"').next());
+    values.map(|value| value.replace("&amp;", "&")).collect()
 }

@@ -3,7 +3,7 @@
 //! Steps are numbered from 1 and never edited once released. All missing steps run in one transaction under one
 //! advisory lock, so two processes that start at the same time apply them once.
 
-use super::{Connection, DbError, Local, Tx, param};
+use crate::db::{Connection, DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 
 /// The steps, oldest first.

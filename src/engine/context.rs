@@ -1,0 +1,30 @@
+//! What every step of a sync works with.
+
+use crate::db::{Local, Tx};
+
+use super::{Job, Observer, Relations, Scope};
+
+/// The local transaction of a sync, what is synced, and where progress is published.
+///
+/// The remote transaction is not part of it, because it ends before the plan is made. The steps that read from the
+/// remote take it as an argument of their own.
+#[derive(Clone, Copy)]
+pub(in crate::engine) struct RunContext<'a> {
+    /// The local transaction.
+    pub(in crate::engine) local: &'a Tx<'a, Local>,
+    /// The two tables.
+    pub(in crate::engine) relations: &'a Relations,
+    /// The tenant's rows in them.
+    pub(in crate::engine) scope: &'a Scope,
+    /// The settings and limits of the run.
+    pub(in crate::engine) job: &'a Job<'a>,
+    /// Where progress is published.
+    pub(in crate::engine) observer: &'a Observer,
+}
+
+impl<'a> RunContext<'a> {
+    /// The same context with relations of which more is known.
+    pub(in crate::engine) fn with_relations(&self, relations: &'a Relations) -> Self {
+        Self { relations, ..*self }
+    }
+}

@@ -1,0 +1,198 @@
+//! The sums of the remote behind a cursor, by groups of tenants.
+
+use tokio_postgres::SimpleQueryRow;
+
+use crate::db::{DbError, Remote, Tx};
+use crate::engine::digest::cursor::{GROUP_BY_HASH, SAVEPOINT, none_if_not_computable};
+use crate::engine::digest::row_hash::PROBE;
+
+use super::Summed;
+
+/// How many tenants share a group.
+pub(super) const GROUP: usize = 32;
+
+/// The number of rows of a tenant, and the exclusive or of their hashes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) rows: i64,
+    pub(super) hashes: i64,
+}
+
+/// The sums of the remote, of which the total is fetched.
+pub(super) struct Groups<'t, 'c> {
+    remote: &'t Tx<'c, Remote>,
+    total: Sum,
+    /// Equal on both sides if the servers hash alike (see [`PROBE`]).
+    pub(super) probe: String,
+}
+
+impl<'t, 'c> Groups<'t, 'c> {
+    /// Sums the rows and opens the cursor. Returns `None`, with no cursor open, if the sums cannot be computed.
+    pub(super) async fn open(
+        remote: &'t Tx<'c, Remote>,
+        summed: &Summed<'_>,
+    ) -> Result<Option<Self>, DbError> {
+        let answered = remote.simple(&statement(summed)).await;
+        let rows = none_if_not_computable(remote, answered).await?;
+        let row = rows.as_ref().and_then(|rows| rows.first());
+        let total = rows.as_deref().map(sums_of).unwrap_or_default();
+        Ok(total.first().map(|total| Self {
+            remote,
+            total: *total,
+            probe: row
+                .and_then(|row| row.get(1))
+                .unwrap_or_default()
+                .to_owned(),
+        }))
+    }
+
+    /// Tells for each tenant whether it has the expected sum; not, if none is expected. Fetches no more than is needed.
+    pub(super) async fn agree(self, expected: &[Option<Sum>]) -> Result<Vec<bool>, DbError> {
+        let mut agree: Vec<bool> = expected.iter().map(Option::is_some).collect();
+        if total(expected) == Some(self.total) {
+            return self.close(agree).await;
+        }
+        let groups = "-- sweep the groups\nfetch 1 from meter_sync_sweep";
+        let groups = sums_of(&self.remote.simple(groups).await?);
+        let differs = |(n, group): (usize, &[Option<Sum>])| {
+            (total(group) != groups.get(n).copied()).then_some(n)
+        };
+        let differing: Vec<usize> = expected
+            .chunks(GROUP)
+            .enumerate()
+            .filter_map(differs)
+            .collect();
+        let rows = match differing.is_empty() {
+            true => Vec::new(),
+            false => self.remote.simple(&fetch(&differing)).await?,
+        };
+        let fetched = differing
+            .iter()
+            .zip(rows.chunks(1))
+            .flat_map(|(n, row)| (n * GROUP..).zip(sums_of(row)));
+        for (place, sum) in fetched {
+            let wanted = expected.get(place).copied().flatten();
+            if let Some(agrees) = agree.get_mut(place) {
+                *agrees = wanted == Some(sum);
+            }
+        }
+        self.close(agree).await
+    }
+
+    /// Closes the cursor, so that another can be opened.
+    async fn close(self, agree: Vec<bool>) -> Result<Vec<bool>, DbError> {
+        let close = format!("close meter_sync_sweep; release savepoint {SAVEPOINT}");
+        self.remote.batch(&close).await?;
+        Ok(agree)
+    }
+
+    /// Gives the sums up without having looked at them.
+    pub(super) async fn abandon(self) -> Result<(), DbError> {
+        self.close(Vec::new()).await.map(drop)
+    }
+}
+
+fn statement(summed: &Summed<'_>) -> String {
+    let sums = summed.by_tenant();
+    format!(
+        "-- sweep the remote rows
+savepoint {SAVEPOINT};
+{GROUP_BY_HASH};
+declare meter_sync_sweep no scroll cursor for
+with sums as materialized (
+    {sums}
+), groups as materialized (
+    select (n - 1) / {GROUP} as n, pg_catalog.sum(rows)::bigint as rows, pg_catalog.bit_xor(sum) as sum,
+           pg_catalog.string_agg(pg_catalog.int8send(rows) || pg_catalog.int8send(sum), '' order by n) as tenants
+    from sums group by 1
+)
+select pg_catalog.int8send(coalesce(pg_catalog.sum(rows), 0)::bigint)
+           || pg_catalog.int8send(coalesce(pg_catalog.bit_xor(sum), 0)), {PROBE} from groups
+union all
+select pg_catalog.string_agg(pg_catalog.int8send(rows) || pg_catalog.int8send(sum), '' order by n), null from groups
+union all
+select tenants, null from (select tenants from groups order by n) g;
+fetch 1 from meter_sync_sweep"
+    )
+}
+
+/// The sum over these tenants; `None` if one of them has none.
+fn total(sums: &[Option<Sum>]) -> Option<Sum> {
+    let mut total = Sum::default();
+    for sum in sums {
+        let sum = (*sum)?;
+        total.rows += sum.rows;
+        total.hashes ^= sum.hashes;
+    }
+    Some(total)
+}
+
+/// The statements that fetch these groups, in ascending order, from the cursor after it has passed the groups' sums.
+fn fetch(groups: &[usize]) -> String {
+    let mut sql = "-- sweep the tenants\n".to_owned();
+    let mut passed = 0;
+    for group in groups {
+        if *group > passed {
+            sql += &format!("move {} from meter_sync_sweep; ", group - passed);
+        }
+        sql += "fetch 1 from meter_sync_sweep; ";
+        passed = group + 1;
+    }
+    sql
+}
+
+/// The hexadecimal digits of one number of 64 bits.
+const DIGITS: usize = 16;
+
+/// Reads sums from hexadecimal digits, as Postgres writes `int8send(rows) || int8send(sum)` after `\x`.
+fn sums_of(rows: &[SimpleQueryRow]) -> Vec<Sum> {
+    let texts = rows.iter().filter_map(|row| row.get(0));
+    texts.flat_map(read).collect()
+}
+
+fn read(text: &str) -> Vec<Sum> {
+    let number = |digits: &[u8]| {
+        let number = u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
+        Some(i64::from_ne_bytes(number.to_ne_bytes()))
+    };
+    let sum = |entry: &[u8]| {
+        let (rows, hashes) = entry.split_at(DIGITS);
+        Some(Sum {
+            rows: number(rows)?,
+            hashes: number(hashes)?,
+        })
+    };
+    let digits = text.trim_start_matches("\\x").as_bytes();
+    digits.chunks_exact(2 * DIGITS).filter_map(sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use quickcheck::quickcheck;
+
+    use super::*;
+
+    quickcheck! {
+        fn what_postgres_writes_is_read(sums: Vec<(i64, i64)>) -> bool {
+            let digits: String = sums.iter().map(|(rows, hashes)| format!("{rows:016x}{hashes:016x}")).collect();
+            let sums: Vec<Sum> = sums.into_iter().map(|(rows, hashes)| Sum { rows, hashes }).collect();
+            read(&format!("\\x{digits}")) == sums
+        }
+    }
+
+    #[test]
+    fn a_group_without_an_expected_sum_has_no_total() {
+        let one = Some(Sum { rows: 2, hashes: 5 });
+        assert_eq!(total(&[one, one]), Some(Sum { rows: 4, hashes: 0 }));
+        assert_eq!(total(&[one, None]), None);
+    }
+
+    #[test]
+    fn groups_between_those_fetched_are_passed_over() {
+        let fetch_1 = "fetch 1 from meter_sync_sweep; ";
+        let expected = format!(
+            "-- sweep the tenants\n{fetch_1}move 2 from meter_sync_sweep; {fetch_1}{fetch_1}"
+        );
+        assert_eq!(fetch(&[0, 3, 4]), expected);
+    }
+}

@@ -1,0 +1,134 @@
+//! Tells when the resources of one mirror, or the status of many, have changed.
+
+use rmcp::ErrorData;
+
+use super::caller::Caller;
+use super::resources::{self, Address, Subject};
+use crate::mirrors::state::status::{ActivityState, Health, RunRecord, Status};
+use crate::mirrors::state::tenant_list::{TenantList, TenantsQuery};
+use crate::mirrors::{Events, Mirrors, StateChanges};
+use crate::model::Outcome;
+
+/// What a client listens to for some of the addresses that it watches.
+#[derive(Debug)]
+pub(super) enum Feed {
+    /// The runs of one mirror.
+    Runs(Events),
+    /// The states of all mirrors.
+    States(Box<StateFeed>),
+}
+
+/// A change of resources.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// These runs of a mirror have begun or ended.
+    Runs(Vec<RunRecord>),
+    /// The status of many is another.
+    States,
+}
+
+impl Feed {
+    /// Finds the feed of an address, and the tenant whose mirror it is of; `None` for the feed of the only mirror or of
+    /// all. An error if the caller may see no such tenant.
+    pub(super) async fn of(
+        address: &Address,
+        mirrors: &Mirrors,
+        caller: &Caller,
+    ) -> Result<(Option<String>, Self), ErrorData> {
+        if is_of_all(address, mirrors) {
+            let states = StateFeed::new(mirrors, caller).await;
+            return Ok((None, Self::States(Box::new(states))));
+        }
+        let target = caller.find(mirrors, address.tenant.as_deref()).await;
+        let target = target.map_err(|failure| resources::unreadable(&failure))?;
+        Ok((target.tenant, Self::Runs(target.mirror.events())))
+    }
+
+    /// Waits for the next change.
+    pub(super) async fn next(&mut self) -> Change {
+        match self {
+            Self::Runs(events) => Change::Runs(events.next().await),
+            Self::States(states) => {
+                states.next().await;
+                Change::States
+            }
+        }
+    }
+}
+
+impl Change {
+    /// Returns whether the change is one of the resource at this address, which has the feed that told of it.
+    pub(super) fn touches(&self, uri: &str) -> bool {
+        let wrote = |run: &RunRecord| {
+            !run.dry_run
+                && run.counts.changes() > 0
+                && matches!(run.outcome, Some(Outcome::Succeeded | Outcome::Partial))
+        };
+        let Some(Address { subject, .. }) = Address::parse(uri) else {
+            return false;
+        };
+        match (self, subject) {
+            (Self::States, _) | (_, Subject::Status) => true,
+            (Self::Runs(runs), Subject::Run(id)) => runs.iter().any(|run| run.run_id == id),
+            (Self::Runs(runs), Subject::Meter(_)) => runs.iter().any(wrote),
+        }
+    }
+}
+
+/// Returns whether the address is that of the status of many.
+fn is_of_all(address: &Address, mirrors: &Mirrors) -> bool {
+    mirrors.only().is_none() && address.tenant.is_none() && address.subject == Subject::Status
+}
+
+/// Returns whether something can be watched at the address, whoever asks.
+pub(super) fn is_watchable(uri: &str, mirrors: &Mirrors) -> bool {
+    Address::parse(uri).is_some_and(|address| {
+        address.tenant.is_some() || mirrors.only().is_some() || is_of_all(&address, mirrors)
+    })
+}
+
+/// The states of the mirrors that one caller may see.
+#[derive(Debug)]
+pub(super) struct StateFeed {
+    mirrors: Mirrors,
+    caller: Caller,
+    changes: StateChanges,
+    last: Seen,
+}
+
+/// The part of the status of many whose changes are told.
+type Seen = (Health, ActivityState, Option<TenantList>);
+
+impl StateFeed {
+    async fn new(mirrors: &Mirrors, caller: &Caller) -> Self {
+        let changes = mirrors.state_changes();
+        Self {
+            last: look(mirrors, caller).await,
+            mirrors: mirrors.clone(),
+            caller: caller.clone(),
+            changes,
+        }
+    }
+
+    /// Waits until the first page of the status is another. Tenants that the caller may not see change nothing in it.
+    async fn next(&mut self) {
+        while self.changes.next().await {
+            let seen = look(&self.mirrors, &self.caller).await;
+            if std::mem::replace(&mut self.last, seen.clone()) != seen {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn look(mirrors: &Mirrors, caller: &Caller) -> Seen {
+    let query = caller.limit(TenantsQuery::default());
+    let Status {
+        health,
+        activity,
+        tenants,
+        ..
+    } = mirrors.overview(&query).await;
+    (health, activity, tenants)
+}

@@ -1,0 +1,36 @@
+//! Lists the tools.
+
+use rmcp::ErrorData;
+use rmcp::model::Tool;
+
+use super::{schema, status, trigger};
+use crate::arguments;
+
+/// Returns the tools in the order of `tools/list`, without the trigger tool if the caller may not use it.
+pub fn tools(may_trigger: bool) -> Vec<Tool> {
+    let mut tools = vec![status::tool(schema::outline(&status::output()))];
+    if may_trigger {
+        tools.push(trigger::tool(schema::outline(&trigger::output())));
+    }
+    tools
+}
+
+/// Returns all tools with the complete schemas of their results, for the bundle manifest.
+pub fn whole_tools() -> Vec<Tool> {
+    vec![
+        status::tool(status::output()),
+        trigger::tool(trigger::output()),
+    ]
+}
+
+/// The error for a tool that does not exist.
+pub(super) fn unknown_tool(name: &str) -> ErrorData {
+    let names = [status::NAME, trigger::NAME];
+    let hint = arguments::nearest(name, names)
+        .map(|known| format!(" Did you mean `{known}`?"))
+        .unwrap_or_default();
+    ErrorData::invalid_params(
+        format!("There is no tool `{}`.{hint}", arguments::shorten(name)),
+        None,
+    )
+}

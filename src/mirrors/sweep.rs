@@ -1,0 +1,357 @@
+//! A sweep: one look at all mirrors of the process, and runs of those that may differ.
+//!
+//! The look costs one statement a side (`engine::sweep`). A mirror that it finds unchanged needs no run: the time of the
+//! look is noted for it, in one statement for all of them, and counts as that of a run that found no change. All others
+//! get a run of their own, the one that is longest behind first, so that none of them holds another back: those that
+//! differ, that have never run, that were not equal after their last run, and those whose contents are to be compared.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
+
+use crate::db::{Database, DbError, Local, Remote, Tx, param};
+use crate::engine::{self, SyncError};
+use crate::error::{ErrorCode, Failure};
+use crate::model::{RunId, TenantId};
+use crate::store::checks;
+use crate::store::migrations;
+use crate::store::sweeps::{self, SweepCounts, SweepRecord};
+
+use super::registry::{KnownMirror, Mirrors};
+use super::run::report::{RunReport, RunState};
+use super::state::mirror_state::MirrorState;
+use super::{Mirror, Request, Requested, local_table, process_state};
+
+/// What a sweep did.
+#[derive(Debug)]
+pub struct SweepReport {
+    /// Its row in the log.
+    pub record: SweepRecord,
+    /// The mirrors whose run did not succeed, and why.
+    pub failed: Vec<(KnownMirror, ErrorCode)>,
+}
+
+/// The mirrors of a sweep, sorted out.
+struct Sorted {
+    /// Those that a look may find unchanged, in the order of their ids.
+    candidates: Vec<KnownMirror>,
+    /// Those that need a run, with when they were last known to be equal.
+    due: Vec<(Option<DateTime<Utc>>, KnownMirror)>,
+}
+
+impl Mirrors {
+    /// Sweeps all mirrors. `request` says what asks for it; the runs are requested in the same words. `on_run` is told
+    /// of each run that has ended.
+    ///
+    /// Fails if this process may not sync, or the local database cannot be asked. If the remote cannot be asked, the
+    /// sweep ends with that error and starts no runs, since all would fail alike.
+    pub async fn sweep(
+        &self,
+        request: &Request,
+        on_run: impl FnMut(&KnownMirror, RunReport),
+    ) -> Result<SweepReport, Failure> {
+        self.may_sync()?;
+        let mut record = match request.dry_run {
+            true => self.unlogged(request),
+            false => self.log_start(request).await?,
+        };
+        let counts = &mut record.counts;
+        let swept = self.look_and_run(request, counts, on_run).await;
+        let (failed, error) = match swept {
+            Ok(failed) => (failed, None),
+            Err(failure) => (Vec::new(), Some(failure)),
+        };
+        record.error = error;
+        record.finished_at = match request.dry_run {
+            true => Some(self.now()),
+            false => self.log_end(&record).await?,
+        };
+        self.note_activity();
+        Ok(SweepReport { record, failed })
+    }
+
+    /// Publishes until when the schedule waits to try a sweep again; `None` if it does not wait.
+    pub fn set_waiting(&self, until: Option<DateTime<Utc>>) {
+        self.process.waiting_until.send_replace(until);
+        self.note_activity();
+    }
+
+    /// Runs these mirrors once more, and returns those whose run did not succeed.
+    pub async fn run_again(
+        &self,
+        again: Vec<KnownMirror>,
+        request: &Request,
+    ) -> Result<Vec<(KnownMirror, ErrorCode)>, Failure> {
+        self.may_sync()?;
+        let mut counts = SweepCounts::default();
+        self.run_all(again, request, &mut counts, |_, _| {}).await
+    }
+
+    async fn look_and_run(
+        &self,
+        request: &Request,
+        counts: &mut SweepCounts,
+        on_run: impl FnMut(&KnownMirror, RunReport),
+    ) -> Result<Vec<(KnownMirror, ErrorCode)>, Failure> {
+        let states = self.states_now().await?;
+        counts.mirrors = count(states.len());
+        let sorted = self.sort(&states).await?;
+        let due = self.due(sorted, counts).await?;
+        self.run_all(due, request, counts, on_run).await
+    }
+
+    /// Separates the mirrors that a look may find unchanged from those that need a run in any case.
+    async fn sort(&self, states: &[(KnownMirror, MirrorState)]) -> Result<Sorted, Failure> {
+        let has_one_table = !self.config().mapping.is_of_each_tenant();
+        let compared = match has_one_table {
+            true => self.recently_compared().await?,
+            false => BTreeSet::new(),
+        };
+        let mut sorted = Sorted {
+            candidates: Vec::new(),
+            due: Vec::new(),
+        };
+        for (known, state) in states {
+            if has_one_table && state.was_equal() && compared.contains(known.id.as_str()) {
+                sorted.candidates.push(known.clone());
+            } else {
+                sorted.due.push((state.equal_at(), known.clone()));
+            }
+        }
+        Ok(sorted)
+    }
+
+    /// Looks at the candidates, notes those that are unchanged, and returns all mirrors that need a run, the one that is
+    /// longest behind first.
+    async fn due(
+        &self,
+        sorted: Sorted,
+        counts: &mut SweepCounts,
+    ) -> Result<Vec<KnownMirror>, Failure> {
+        let Sorted {
+            candidates,
+            mut due,
+        } = sorted;
+        due.sort_by_key(|(equal_at, _)| *equal_at);
+        let mut due: Vec<KnownMirror> = due.into_iter().map(|(_, known)| known).collect();
+        if candidates.is_empty() {
+            return Ok(due);
+        }
+        let (Some(remote), Some(local)) = (&self.process.remote, &self.process.local) else {
+            return Err(self.unconfigured());
+        };
+        match self.look(remote, local, &candidates).await {
+            Ok(swept) => {
+                self.publish_remote(None);
+                counts.remote_bytes += swept.remote_bytes;
+                let looked = candidates.into_iter().zip(swept.is_equal);
+                let changed = looked.filter(|(_, is_equal)| !is_equal);
+                due.extend(changed.map(|(known, _)| known));
+                counts.unchanged = counts.mirrors - count(due.len());
+            }
+            // A table was rewritten meanwhile. The runs tell.
+            Err(SyncError::Rewritten(_)) => due.extend(candidates),
+            Err(error) => {
+                let failure = engine::failure(&error, &self.config().mapping.source);
+                self.publish_remote(Some(&failure));
+                return Err(failure);
+            }
+        }
+        Ok(due)
+    }
+
+    /// Publishes how the remote was when the sweep used it.
+    fn publish_remote(&self, failure: Option<&Failure>) {
+        let of_remote = failure.filter(|failure| failure.code.as_str().starts_with("REMOTE_"));
+        if failure.is_none() || of_remote.is_some() {
+            let state = process_state::connection(of_remote.cloned(), self.now());
+            self.process.remote_state.send_replace(state);
+        }
+    }
+
+    /// Looks which of the mirrors are unchanged, and notes when for those that are.
+    async fn look(
+        &self,
+        remote: &Database<Remote>,
+        local: &Database<Local>,
+        candidates: &[KnownMirror],
+    ) -> Result<engine::Swept, SyncError> {
+        let mapping = &self.config().mapping;
+        let tenants: Vec<TenantId> = candidates
+            .iter()
+            .filter_map(|known| known.mirror.mapping().tenant.clone())
+            .collect();
+        let mut here = local.connect().await?;
+        let tx = here.begin_for_run("sweep").await?;
+        let at: DateTime<Utc> = tx
+            .query_one("-- tell the time\nselect now()", &[])
+            .await?
+            .get(0);
+        let table = table_name(&tx, &mapping.local_table).await?;
+        let mut there = remote.connect().await?;
+        let locks = engine::locks_of(&mut there, &mapping.source, false).await?;
+        let snapshot = there.snapshot("sweep", &locks).await?;
+        let swept = engine::sweep(snapshot, &tx, mapping, &tenants).await;
+        there.discard();
+        let swept = swept?;
+        let unchanged = candidates.iter().zip(&swept.is_equal);
+        let unchanged = unchanged.filter(|(_, is_equal)| **is_equal);
+        let ids: Vec<String> = unchanged
+            .map(|(known, _)| known.id.as_str().to_owned())
+            .collect();
+        checks::mark(&tx, &table, &ids, at).await?;
+        tx.commit().await?;
+        Ok(swept)
+    }
+
+    /// Runs these mirrors, a few at a time, and counts how their runs ended.
+    async fn run_all(
+        &self,
+        due: Vec<KnownMirror>,
+        request: &Request,
+        counts: &mut SweepCounts,
+        mut on_run: impl FnMut(&KnownMirror, RunReport),
+    ) -> Result<Vec<(KnownMirror, ErrorCode)>, Failure> {
+        let workers = self.config().workers as usize;
+        let run = async |known: KnownMirror| {
+            let report = run(&known.mirror, request.clone()).await;
+            (known, report)
+        };
+        let mut runs = futures_util::stream::iter(due)
+            .map(run)
+            .buffer_unordered(workers);
+        let mut failed = Vec::new();
+        while let Some((known, report)) = runs.next().await {
+            let report = report?;
+            counts.remote_bytes += report.remote_bytes;
+            let code = code_of(&report);
+            on_run(&known, report);
+            match code {
+                Some(code) => {
+                    counts.failed += 1;
+                    failed.push((known, code));
+                }
+                None => counts.succeeded += 1,
+            }
+        }
+        Ok(failed)
+    }
+}
+
+impl Mirrors {
+    /// A sweep of dry runs has no row in the log: it serves no slot, and tells nothing of the mirrors.
+    fn unlogged(&self, request: &Request) -> SweepRecord {
+        SweepRecord {
+            sweep_id: RunId::at(self.now()),
+            trigger: request.trigger,
+            started_at: self.now(),
+            finished_at: None,
+            counts: SweepCounts::default(),
+            error: None,
+        }
+    }
+
+    /// Cancels all runs of this process, as [`Mirror::cancel`] does.
+    pub fn cancel_all(&self) {
+        for known in self.last_known().iter() {
+            known.mirror.cancel_any();
+        }
+    }
+
+    /// Writes the row of a sweep that starts.
+    async fn log_start(&self, request: &Request) -> Result<SweepRecord, Failure> {
+        let mut connection = self.local()?.connect().await?;
+        migrations::run(&mut connection).await?;
+        let tx = connection.begin("start a sweep").await?;
+        let table = self.sweep_table(&tx).await?;
+        let sweep_id = RunId::at(self.now());
+        let who = (request.actor.as_deref(), request.reason.as_deref());
+        let started_at = sweeps::start(&tx, sweep_id, &table, request.trigger, who).await?;
+        tx.commit().await?;
+        Ok(SweepRecord {
+            sweep_id,
+            trigger: request.trigger,
+            started_at,
+            finished_at: None,
+            counts: SweepCounts::default(),
+            error: None,
+        })
+    }
+
+    /// Writes how a sweep ended, deletes old rows, and returns when it ended.
+    async fn log_end(&self, record: &SweepRecord) -> Result<Option<DateTime<Utc>>, Failure> {
+        let mut connection = self.local()?.connect().await?;
+        let tx = connection.begin("end a sweep").await?;
+        let error = record.error.as_ref();
+        let ended = sweeps::finish(&tx, record.sweep_id, &record.counts, error).await?;
+        if let Some(keep) = self.config().limits.keep_runs {
+            let table = self.sweep_table(&tx).await?;
+            sweeps::prune(&tx, &table, keep).await?;
+        }
+        tx.commit().await?;
+        Ok(ended)
+    }
+
+    /// The name of the local table in the rows of sweeps and in their slots: the pattern, where each tenant has a table
+    /// of its own.
+    pub(super) async fn sweep_table(&self, tx: &Tx<'_, Local>) -> Result<String, DbError> {
+        let mapping = &self.config().mapping;
+        match mapping.is_of_each_tenant() {
+            true => Ok(mapping.local_table.clone()),
+            false => table_name(tx, &mapping.local_table).await,
+        }
+    }
+
+    /// The tenants whose contents need not be compared yet.
+    async fn recently_compared(&self) -> Result<BTreeSet<String>, Failure> {
+        let since = self.now() - self.config().limits.full_compare;
+        let read = async |tx: &Tx<'_, Local>| {
+            let table = self.sweep_table(tx).await?;
+            let params = [param::text(table.as_str()), param::timestamptz(since)];
+            let rows = tx.query(COMPARED, &params).await?;
+            Ok(rows.iter().map(|row| row.get(0)).collect())
+        };
+        self.local()?.read("sweep", read).await
+    }
+}
+
+const COMPARED: &str = "\
+-- list the tenants whose contents were compared
+select distinct tenant from meter_sync.meter_sync_log
+where local_table = $1 and tenant is not null and compared in ('contents', 'everything')
+  and started_at > $2 and started_at <= clock_timestamp()";
+
+async fn table_name(tx: &Tx<'_, Local>, table: &str) -> Result<String, DbError> {
+    let names = local_table::names(tx, std::iter::once(table)).await?;
+    Ok(names.into_iter().next().unwrap_or_default())
+}
+
+/// Requests a run and waits for its end, and for that of the comparison of contents that may follow it.
+async fn run(mirror: &Mirror, request: Request) -> Result<RunReport, Failure> {
+    match mirror.request(request).await? {
+        Requested::Started(mut ticket) => loop {
+            let report = ticket.wait(LONGEST_WAIT).await;
+            if ticket.is_over() {
+                return Ok(report);
+            }
+        },
+        Requested::AlreadyRunning(report) | Requested::Finished(report) => Ok(*report),
+    }
+}
+
+/// How long one wait for a run lasts. Another one follows until the run has ended.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Why the run does not count as a success; `None` if it does.
+fn code_of(report: &RunReport) -> Option<ErrorCode> {
+    match report.state {
+        RunState::AlreadyRunning => Some(ErrorCode::AlreadyRunning),
+        RunState::Finished | RunState::Running => report.error.as_ref().map(|error| error.code),
+    }
+}
+
+fn count(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,76 @@
+//! Finds the mirror that the address of a page names, if the viewer's token allows it.
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+
+use super::Shared;
+use super::base::Base;
+use super::shell::ErrorPage;
+use crate::config::Token;
+use crate::error::ErrorCode;
+use crate::mirrors::{Mirror, Mirrors};
+
+/// The mirror that the address of a page names, and where its pages lie.
+///
+/// Refuses with 404 if there is no such mirror, and in the same words if the viewer's token does not allow it.
+pub(super) struct NamedMirror {
+    pub(super) mirror: Mirror,
+    pub(super) base: Base,
+}
+
+impl FromRequestParts<Shared> for NamedMirror {
+    type Rejection = ErrorPage;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, ErrorPage> {
+        let id = tenant_id(parts, shared).await?;
+        let token = parts.extensions.get::<Token>();
+        match id {
+            Some(id) => one_of_several(&shared.mirrors, &id, token).await,
+            None => only(&shared.mirrors, token).await,
+        }
+    }
+}
+
+/// The id in the address; `None` if the page's route has none.
+async fn tenant_id(parts: &mut Parts, shared: &Shared) -> Result<Option<String>, ErrorPage> {
+    let parameters = RawPathParams::from_request_parts(parts, shared).await;
+    let parameters = parameters.map_err(|_not_text| unknown(parts.extensions.get()))?;
+    let mut parameters = parameters.iter();
+    let segment = parameters.find_map(|(name, value)| (name == Base::PARAMETER).then_some(value));
+    Ok(segment.map(|segment| Base::tenant_id(segment).to_owned()))
+}
+
+async fn one_of_several(
+    mirrors: &Mirrors,
+    id: &str,
+    token: Option<&Token>,
+) -> Result<NamedMirror, ErrorPage> {
+    match mirrors.find_for(Some(id), token).await {
+        Ok(mirror) => Ok(NamedMirror {
+            mirror,
+            base: Base::of_tenant(id),
+        }),
+        Err(failure) if failure.code == ErrorCode::TenantUnknown => Err(unknown(token)),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+async fn only(mirrors: &Mirrors, token: Option<&Token>) -> Result<NamedMirror, ErrorPage> {
+    match mirrors.find_for(None, token).await {
+        Ok(mirror) => Ok(NamedMirror {
+            mirror,
+            base: Base::root(),
+        }),
+        Err(failure) if failure.code == ErrorCode::TenantUnknown => Err(unknown(token)),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+/// The error of a tenant without a mirror, and of one that the token does not allow.
+fn unknown(token: Option<&Token>) -> ErrorPage {
+    match token.is_some_and(|token| token.tenants.is_some()) {
+        true => ErrorPage::not_found("There is no such tenant here, or your token is not for it.")
+            .with_remedy("Go back to the status, or sign in with another token at `/sign-in`."),
+        false => ErrorPage::not_found("There is no such tenant here."),
+    }
+}

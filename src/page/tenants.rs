@@ -1,0 +1,300 @@
+//! The list of tenants, at `/` of a process that keeps several mirrors: how each of them is, the worst first.
+//!
+//! A viewer whose token is limited to tenants sees and counts only those.
+
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use axum::response::Redirect;
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use super::Shared;
+use super::banner::{self, Banner};
+use super::base::Base;
+use super::format::{counted, name, number, prose, shortened, time_ago};
+use super::icons::Icon;
+use super::shell::Shell;
+use super::viewer::{self, Viewer};
+use super::words;
+use crate::clock;
+use crate::config::Token;
+use crate::mirrors::state::status::{ActivityState, Health, Status};
+use crate::mirrors::state::tenant_list::{
+    HealthCounts, LastRunSummary, TenantList, TenantSummary, TenantsQuery, WORST_FIRST,
+};
+use crate::printable;
+
+/// How many tenants a page holds.
+const PAGE: u32 = 50;
+/// After how many seconds a browser without scripts reloads the page.
+const REFRESH: u32 = 30;
+
+/// The query of the address.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Asked {
+    /// A part of the id or name; an empty text is none.
+    search: Option<String>,
+    health: Option<Health>,
+    /// The tenant with which the page begins; `None` begins with the worst.
+    before: Option<String>,
+}
+
+impl Asked {
+    fn search(&self) -> Option<&str> {
+        let search = self.search.as_deref().map(str::trim);
+        search.filter(|text| !text.is_empty())
+    }
+
+    /// The address of the list with the same search, this health, and the page that begins with this tenant.
+    fn address(&self, health: Option<Health>, before: Option<&str>) -> String {
+        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let pairs = [
+            self.search().map(|text| format!("search={}", encode(text))),
+            health.map(|health| format!("health={}", health.as_str())),
+            before.map(|id| format!("before={}", encode(id))),
+        ];
+        let pairs: Vec<String> = pairs.into_iter().flatten().collect();
+        match pairs.is_empty() {
+            true => "/".to_owned(),
+            false => format!("/?{}", pairs.join("&")),
+        }
+    }
+}
+
+/// The path of a tenant's id. Browsers are sent to the status below it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct TenantPath {
+    tenant_id: String,
+}
+
+/// Redirects from the address of a tenant without its last slash.
+pub(super) async fn add_slash(Path(TenantPath { tenant_id }): Path<TenantPath>) -> Redirect {
+    let base = Base::of_tenant(Base::tenant_id(&tenant_id));
+    Redirect::to(&base.page("/"))
+}
+
+/// Renders the page.
+pub(super) async fn show(
+    State(shared): State<Shared>,
+    viewer: Viewer,
+    token: Option<Extension<Token>>,
+    Query(asked): Query<Asked>,
+) -> Markup {
+    let query = TenantsQuery {
+        limit: PAGE,
+        before: asked.before.clone(),
+        search: asked.search().map(str::to_owned),
+        health: asked.health,
+        visible: token.and_then(|Extension(token)| viewer::visible(&token)),
+    };
+    let status = shared.mirrors.overview(&query).await;
+    let look = words::health(status.health);
+    let tenants = known(&status);
+    let total = tenants.map_or_else(
+        || "Tenants".to_owned(),
+        |tenants| counted(tenants.total, "tenant", "tenants"),
+    );
+    let shell = Shell {
+        base: Base::root(),
+        title: format!("{} – {total}", look.word),
+        icon: look.icon,
+        tone: look.tone,
+        place: Some(html! {
+            strong { (total) } span.soft { " at " bdi { (shared.mirrors.site()) } }
+        }),
+        viewer: Some(viewer),
+        refresh_seconds: Some(REFRESH),
+    };
+    let main = html! {
+        (banner(&status))
+        @if status.health == Health::NotConfigured { (banner::help(&status, viewer)) }
+        (health_counts(tenants, &asked))
+        (search(&asked))
+        (list(tenants, status.next_before.as_deref(), &asked, clock::now()))
+    };
+    shell.around(&main)
+}
+
+/// The tenants; `None` if they were never read because the local database does not answer.
+fn known(status: &Status) -> Option<&TenantList> {
+    let tenants = status.tenants.as_ref();
+    tenants.filter(|tenants| tenants.total > 0 || status.connections.local.error.is_none())
+}
+
+fn banner(status: &Status) -> Markup {
+    let banner = Banner {
+        look: words::health(status.health),
+        summary: &status.summary,
+        busy: (status.activity == ActivityState::Running).then_some("Syncs are running."),
+        advice: advice(status),
+    };
+    banner.show()
+}
+
+/// What to do, in the words of the page's links; `None` if nothing needs to be done.
+fn advice(status: &Status) -> Option<Markup> {
+    let by_health = status.tenants.as_ref().map(|tenants| tenants.by_health);
+    let local_failed = status.connections.local.error.is_some();
+    let worst = by_health.and_then(|by_health| worst(&by_health));
+    match (status.health, worst) {
+        (Health::NotConfigured, _) | (_, None) => Some(prose(&status.next_step)),
+        (_, Some(_)) if local_failed => Some(prose(&status.next_step)),
+        (_, Some((Health::Ok | Health::Paused, _))) => None,
+        (_, Some((health, count))) => {
+            let address = Asked::default().address(Some(health), None);
+            let word = words::health(health).word;
+            Some(html! { "Look at " a href=(address) {
+                @if count == 1 { "the tenant" } @else { "the " (number(count)) " tenants" }
+                " marked " (word)
+            } "." })
+        }
+    }
+}
+
+/// The worst health of any tenant, and how many are in it; `None` if there are no tenants.
+fn worst(by_health: &HealthCounts) -> Option<(Health, i64)> {
+    let counts = WORST_FIRST.map(|health| (health, by_health.of(health)));
+    counts.into_iter().find(|(_, count)| *count > 0)
+}
+
+/// How many tenants are in which health, as links that list only those.
+fn health_counts(tenants: Option<&TenantList>, asked: &Asked) -> Markup {
+    html! {
+        div #by_health data-live {
+            @if let Some(tenants) = tenants { (filters(tenants, asked)) }
+        }
+    }
+}
+
+fn filters(tenants: &TenantList, asked: &Asked) -> Markup {
+    let is_shown =
+        |health: &Health| tenants.by_health.of(*health) > 0 || asked.health == Some(*health);
+    html! {
+        nav.row aria-label="Tenants by health" {
+            a.filter href=(asked.address(None, None)) aria-current=[asked.health.is_none().then_some("true")] {
+                "All " strong { (number(tenants.total)) }
+            }
+            @for health in WORST_FIRST.into_iter().filter(is_shown) {
+                @let look = words::health(health);
+                a.filter .(look.tone) href=(asked.address(Some(health), None))
+                    aria-current=[(asked.health == Some(health)).then_some("true")] {
+                    span.badge { (look.icon.markup()) " " (look.word) } " "
+                    strong { (number(tenants.by_health.of(health))) }
+                }
+            }
+        }
+    }
+}
+
+/// The search form. It is not replaced while the page is shown, because somebody may be typing.
+fn search(asked: &Asked) -> Markup {
+    html! {
+        form.row role="search" method="get" action="/" {
+            label for="search" { "Name or id" }
+            input #search type="search" name="search" maxlength="200" value=(asked.search().unwrap_or_default());
+            @if let Some(health) = asked.health { input type="hidden" name="health" value=(health.as_str()); }
+            button { "Search" }
+            @if asked.search().is_some() {
+                a href=(Asked { search: None, ..asked.clone() }.address(asked.health, None)) { "Clear the search" }
+            }
+        }
+    }
+}
+
+fn list(
+    tenants: Option<&TenantList>,
+    next: Option<&str>,
+    asked: &Asked,
+    now: DateTime<Utc>,
+) -> Markup {
+    html! {
+        section #tenants data-live aria-labelledby="tenants-head" {
+            h2 #tenants-head { "Tenants" }
+            @match tenants {
+                Some(tenants) => {
+                    p.soft { (said(tenants, asked)) }
+                    @if asked.before.is_some() {
+                        p { a href=(asked.address(asked.health, None)) { "From the worst on" } }
+                    }
+                    @if !tenants.list.is_empty() { (table(&tenants.list, now)) }
+                }
+                None => p.soft { "Which tenants there are is not known while this site's database does not answer." },
+            }
+            @if let Some(next) = next {
+                p { a href=(asked.address(asked.health, Some(next))) { "More tenants" } }
+            }
+        }
+    }
+}
+
+/// Which tenants the list holds.
+fn said(tenants: &TenantList, asked: &Asked) -> Markup {
+    let is_part = asked.search().is_some() || asked.health.is_some();
+    html! {
+        @if is_part { (number(tenants.matching)) " of " }
+        (counted(tenants.total, "tenant", "tenants"))
+        @if let Some(health) = asked.health { " marked " (words::health(health).word) }
+        @if let Some(text) = asked.search() {
+            @if asked.health.is_some() { " and" }
+            " with “" bdi { (shortened(text)) } "” in the name or id"
+        }
+        ", the worst first."
+    }
+}
+
+fn table(list: &[TenantSummary], now: DateTime<Utc>) -> Markup {
+    html! {
+        div.wide tabindex="0" role="region" aria-label="Table of tenants" {
+            table.tenants {
+                thead { tr {
+                    th scope="col" { "Tenant" } th scope="col" { "Health" } th scope="col" { "Last in sync" }
+                    th scope="col" { "Last run" } th scope="col" { "Activity" }
+                } }
+                tbody { @for tenant in list { (row(tenant, now)) } }
+            }
+        }
+    }
+}
+
+fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
+    let base = Base::of_tenant(&tenant.tenant_id);
+    let look = words::health(tenant.health);
+    let named = tenant.name.as_deref();
+    html! {
+        tr {
+            th scope="row" {
+                @match named.filter(|name| printable::is_seen(name)) {
+                    Some(named) => {
+                        a href=(base.page("/")) { bdi { (name(named)) } }
+                        " " span.soft { "(" bdi { (name(&tenant.tenant_id)) } ")" }
+                    }
+                    None => a href=(base.page("/")) { "Tenant " bdi { (name(&tenant.tenant_id)) } },
+                }
+            }
+            td { span.badge.whole .(look.tone) { (look.icon.markup()) " " (look.word) } }
+            td { @match tenant.last_success_at { Some(at) => (time_ago(at, now)), None => span.soft { "never" } } }
+            td { @match &tenant.last_run { Some(run) => (last_run(run, &base)), None => span.soft { "none yet" } } }
+            td { (activity(tenant.activity)) }
+        }
+    }
+}
+
+fn last_run(run: &LastRunSummary, base: &Base) -> Markup {
+    let look = words::outcome(run.outcome);
+    html! {
+        span.badge.whole .(look.tone) { (look.icon.markup()) " " a href=(base.run(run.run_id)) { (look.word) } }
+        @if let Some(code) = run.error_code { " " code.soft.whole { (code.as_str()) } }
+    }
+}
+
+fn activity(activity: ActivityState) -> Markup {
+    html! {
+        @match activity {
+            ActivityState::Idle => span.soft { "Idle" },
+            ActivityState::Running => span.whole { span.dot aria-hidden="true" {} " Syncing" },
+            ActivityState::Waiting => { (Icon::Clock.markup()) " Waits for its retry" }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The table `meter_sync_mirror`: when a sweep last found a mirror unchanged.
+
+use chrono::{DateTime, Utc};
+use tokio_postgres::Row;
+
+use crate::db::{DbError, Local, Tx, param};
+
+/// A mirror as our tables name it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MirrorKey {
+    /// The tenant's id, in its canonical spelling.
+    pub tenant: String,
+    /// The local table, with its schema, quoted where needed.
+    pub local_table: String,
+}
+
+const MARK: &str = "\
+-- note the mirrors found unchanged
+insert into meter_sync.meter_sync_mirror as m (tenant, local_table, checked_at)
+select u.tenant, $2, $3 from unnest($1) u (tenant)
+on conflict (tenant, local_table) do update set checked_at = excluded.checked_at
+where m.checked_at < excluded.checked_at";
+
+/// Notes that these tenants were found unchanged in a table, as of `at`.
+pub async fn mark(
+    tx: &Tx<'_, Local>,
+    local_table: &str,
+    tenants: &[String],
+    at: DateTime<Utc>,
+) -> Result<(), DbError> {
+    if tenants.is_empty() {
+        return Ok(());
+    }
+    let params = [
+        param::texts(tenants),
+        param::text(local_table),
+        param::timestamptz(at),
+    ];
+    tx.execute(MARK, &params).await.map(drop)
+}
+
+const SINCE: &str = "\
+-- read when mirrors were found unchanged
+select m.tenant, m.local_table, m.checked_at from meter_sync.meter_sync_mirror m
+where m.local_table = any ($1) and m.checked_at > $2";
+
+/// The mirrors of these tables that a sweep found unchanged after `since`, and when.
+pub async fn since(
+    tx: &Tx<'_, Local>,
+    tables: &[String],
+    since: DateTime<Utc>,
+) -> Result<Vec<(MirrorKey, DateTime<Utc>)>, DbError> {
+    let params = [param::texts(tables), param::timestamptz(since)];
+    let rows = tx.query(SINCE, &params).await?;
+    let checked = |row: &Row| {
+        let key = MirrorKey {
+            tenant: row.get(0),
+            local_table: row.get(1),
+        };
+        (key, row.get(2))
+    };
+    Ok(rows.iter().map(checked).collect())
+}

@@ -1,0 +1,156 @@
+//! The table `meter_sync_sweep`: one row for each sweep.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
+
+use crate::db::{DbError, Local, Tx, param};
+use crate::error::{ErrorCode, Failure};
+use crate::model::{RunId, Trigger};
+
+/// A sweep: one look at all mirrors of a process, and the runs of those that may differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SweepRecord {
+    /// Its id.
+    pub sweep_id: RunId,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// When it started, by the local database's clock.
+    pub started_at: DateTime<Utc>,
+    /// When it ended; absent while it is in progress, or if its process went away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<DateTime<Utc>>,
+    /// What it found.
+    pub counts: SweepCounts,
+    /// Why it could not look at the mirrors; absent if it could.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+}
+
+/// How many mirrors a sweep found in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SweepCounts {
+    /// All mirrors.
+    pub mirrors: i64,
+    /// Those that were found unchanged, without a run.
+    pub unchanged: i64,
+    /// Those whose run succeeded, whether it changed anything or not.
+    pub succeeded: i64,
+    /// Those whose run did not succeed.
+    pub failed: i64,
+    /// Bytes that the remote sent for the look at all mirrors, and for the runs.
+    pub remote_bytes: i64,
+}
+
+const START: &str = "\
+-- log the start of a sweep
+insert into meter_sync.meter_sync_sweep (id, local_table, trigger, actor, reason, started_at)
+values ($1, $2, $3, $4, $5, clock_timestamp())
+returning started_at";
+
+/// Writes the row of a sweep that starts, and returns when it started.
+pub async fn start(
+    tx: &Tx<'_, Local>,
+    id: RunId,
+    local_table: &str,
+    trigger: Trigger,
+    (actor, reason): (Option<&str>, Option<&str>),
+) -> Result<DateTime<Utc>, DbError> {
+    let actor = tx.storable_if_any(actor).await?;
+    let reason = tx.storable_if_any(reason).await?;
+    let params = [
+        param::uuid(id.as_uuid()),
+        param::text(local_table),
+        param::text(trigger.as_str()),
+        param::text(actor.as_deref()),
+        param::text(reason.as_deref()),
+    ];
+    Ok(tx.query_one(START, &params).await?.get(0))
+}
+
+const FINISH: &str = "\
+-- log the end of a sweep
+update meter_sync.meter_sync_sweep
+set finished_at = greatest(clock_timestamp(), started_at), mirrors = $2, unchanged = $3, succeeded = $4, failed = $5,
+    remote_bytes = $6, error_code = $7, error_message = $8, error_remedy = $9
+where id = $1
+returning finished_at";
+
+/// Writes how a sweep ended, and returns when.
+pub async fn finish(
+    tx: &Tx<'_, Local>,
+    id: RunId,
+    counts: &SweepCounts,
+    error: Option<&Failure>,
+) -> Result<Option<DateTime<Utc>>, DbError> {
+    let message = error.map(|error| error.message.as_str());
+    let message = tx.storable_if_any(message).await?;
+    let remedy = error.map(|error| error.remedy.as_str());
+    let remedy = tx.storable_if_any(remedy).await?;
+    let params = [
+        param::uuid(id.as_uuid()),
+        param::bigint(counts.mirrors),
+        param::bigint(counts.unchanged),
+        param::bigint(counts.succeeded),
+        param::bigint(counts.failed),
+        param::bigint(counts.remote_bytes),
+        param::text(error.map(|error| error.code.as_str())),
+        param::text(message.as_deref()),
+        param::text(remedy.as_deref()),
+    ];
+    let row = tx.query_opt(FINISH, &params).await?;
+    Ok(row.and_then(|row| row.get(0)))
+}
+
+const LAST: &str = "\
+-- read the last sweep
+select id, trigger, started_at, finished_at, mirrors, unchanged, succeeded, failed, remote_bytes,
+       error_code, error_message, error_remedy
+from meter_sync.meter_sync_sweep where local_table = $1 and finished_at is not null
+order by seq desc limit 1";
+
+/// The last sweep of the table that ended.
+pub async fn last(tx: &Tx<'_, Local>, local_table: &str) -> Result<Option<SweepRecord>, DbError> {
+    let row = tx.query_opt(LAST, &[param::text(local_table)]).await?;
+    Ok(row.as_ref().map(record))
+}
+
+fn record(row: &Row) -> SweepRecord {
+    let text = |place| row.get::<_, Option<String>>(place).unwrap_or_default();
+    SweepRecord {
+        sweep_id: RunId::from(row.get::<_, uuid::Uuid>(0)),
+        trigger: Trigger::read(row.get(1)),
+        started_at: row.get(2),
+        finished_at: row.get(3),
+        counts: SweepCounts {
+            mirrors: row.get(4),
+            unchanged: row.get(5),
+            succeeded: row.get(6),
+            failed: row.get(7),
+            remote_bytes: row.get(8),
+        },
+        error: row.get::<_, Option<&str>>(9).map(|code| Failure {
+            code: ErrorCode::read(code),
+            message: text(10),
+            remedy: text(11),
+        }),
+    }
+}
+
+const PRUNE: &str = "\
+-- prune old sweeps
+delete from meter_sync.meter_sync_sweep s
+where s.local_table = $1 and s.started_at < now() - $2 * interval '1 second'
+  and s.seq < (select max(b.seq) from meter_sync.meter_sync_sweep b where b.local_table = $1)";
+
+/// Deletes the sweeps that are older than `keep`, but not the last one.
+pub async fn prune(tx: &Tx<'_, Local>, local_table: &str, keep: Duration) -> Result<(), DbError> {
+    let seconds = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
+    let params = [param::text(local_table), param::bigint(seconds)];
+    tx.execute(PRUNE, &params).await.map(drop)
+}

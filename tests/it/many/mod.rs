@@ -1,0 +1,46 @@
+//! Many tenants in one process: which mirrors there are, sweeps over them, and their states.
+
+mod mirrors;
+mod slots;
+mod sweeps;
+
+use meter_sync::config::{Setting, Settings};
+use meter_sync::mirrors::{Mirrors, Request, SweepReport};
+use meter_sync::model::Trigger;
+
+use crate::support::site::{self, Site};
+
+const REMOTE: &str = "
+    create table tenant (id bigint primary key, name text);
+    insert into tenant values (7, 'Acme'), (8, 'Byte'), (9, 'Cole');
+    create table meter (
+        id bigint primary key, tenant_id bigint not null, name text, active boolean not null default true);
+    insert into meter select n, 7 + n % 3, 'meter ' || n, true from generate_series(1, 300) n";
+
+const LOCAL: &str = "
+    create table tenant (id bigint primary key, name text);
+    insert into tenant values (7, 'Acme'), (8, 'Byte'), (9, 'Cole');
+    create table meter (
+        id bigint primary key, tenant_id bigint not null, name text, active boolean not null default true)";
+
+/// A site whose local table holds the meters of several tenants, with 100 remote meters each.
+async fn three_tenants() -> Site {
+    Site::with_schemas(REMOTE, LOCAL).await
+}
+
+fn of_all(site: &Site) -> Settings {
+    site.settings().with(Setting::Tenants, "all")
+}
+
+async fn sweep(mirrors: &Mirrors) -> SweepReport {
+    let report = mirrors.sweep(&Request::new(Trigger::Cli), |_, _| {}).await;
+    report.expect("a sweep")
+}
+
+/// The mirrors of a site, after a sweep that loaded all of them.
+async fn loaded(site: &Site) -> Mirrors {
+    let mirrors = site::mirrors(&of_all(site));
+    let first = sweep(&mirrors).await;
+    assert_eq!(first.record.counts.succeeded, 3, "{first:?}");
+    mirrors
+}
