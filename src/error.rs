@@ -154,7 +154,7 @@ impl ErrorCode {
             }
             Self::ConfigInvalid => "Correct the named setting; `meter-sync --help` lists them all.",
             Self::TenantNotConfigured => {
-                "Set METER_SYNC_TENANT_ID to the organisation's id, or keep exactly one row in the local `tenant` table."
+                "Set METER_SYNC_TENANT_ID or METER_SYNC_TENANTS to the organisation's id, or keep exactly one row in the local `tenant` table."
             }
             Self::TenantMismatch => {
                 "Set METER_SYNC_TENANT_ID back. If the site really changed hands, a person turns the table over, as the handbook (docs/operating.md) says."

@@ -132,7 +132,7 @@ async fn none(
         false => String::new(),
     };
     Ok(Verdict::Warning(format!(
-        "none of tenant {tenant}. Check METER_SYNC_TENANT_ID, METER_SYNC_TENANT_COLUMN and the remote table.{hidden}"
+        "none of tenant {tenant}. Check METER_SYNC_TENANT_ID or METER_SYNC_TENANTS, METER_SYNC_TENANT_COLUMN and the remote table.{hidden}"
     )))
 }
 

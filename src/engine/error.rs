@@ -268,7 +268,7 @@ impl SyncError {
                 ..
             } => Some(format!("{HIDDEN} {}", failure.remedy)),
             Self::TenantRefused { .. } => Some(
-                "Set METER_SYNC_TENANT_ID to the organisation's id as the remote holds it."
+                "Set METER_SYNC_TENANT_ID or METER_SYNC_TENANTS to the organisation's id as the remote holds it."
                     .to_owned(),
             ),
             Self::DuplicateLocalKey { table, .. } => Some(format!(

@@ -121,7 +121,7 @@ impl Events {
         (changed, events)
     }
 
-    /// Waits until the state of this process changes. `self.mirrors` keeps the sender alive.
+    /// Waits until the state of this process changes. `self.mirror` keeps the sender alive.
     async fn changed(&mut self) {
         let changed = self
             .process_state

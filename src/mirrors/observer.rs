@@ -1,11 +1,13 @@
 //! Reads the states of all mirrors from the store and publishes them, for a process that keeps many.
 //!
 //! State flows one way: a run or a sweep writes the store, the observer reads it, and every surface reads what the
-//! observer published. The observer reads every 2 s, so what another process did is seen by then. It asks the database
-//! one short statement, and more only if something was committed since the last time. Then it reads the states of
-//! those mirrors that have new runs, not of all.
+//! observer published. The observer reads every 2 s, so what another process did is seen by then, and whenever a run of
+//! this process begins or ends. It asks the database one short statement, and more only if something was committed since
+//! the last time or a run is open. Then it reads the states of the mirrors among the last 1,000 runs, since a lower
+//! number may be committed late, and of those that are new or have an open run.
 //!
-//! A surface that needs a newer answer, because this process has just ended a run, waits for the next publication.
+//! A surface that needs a newer answer, because this process has just ended a run, reads the store at once and publishes
+//! what it read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Keeps what only this process knows: its run in progress, its last run that ended, and the state of both
-//! databases when last used. The status falls back on it while the local database is down.
+//! Keeps what only this process knows of one mirror: its run in progress, its last run that ended, and the state of
+//! both databases when last used. The status falls back on it while the local database is down.
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
@@ -10,7 +10,7 @@ use crate::model::{Progress, RunId};
 
 use super::state::status::{Connection, ConnectionState, RunRecord, TenantStatus};
 
-/// What only this process knows.
+/// What only this process knows of one mirror.
 #[derive(Clone, Debug)]
 pub(super) struct ProcessState {
     pub(super) running: Option<LocalRun>,

@@ -1,9 +1,10 @@
 //! A sweep: one look at all mirrors of the process, and runs of those that may differ.
 //!
-//! The look costs one statement a side (`engine::sweep`). A mirror that it finds unchanged needs no run: the time of the
-//! look is noted for it, in one statement for all of them, and counts as that of a run that found no change. All others
-//! get a run of their own, the one that is longest behind first, so that none of them holds another back: those that
-//! differ, that have never run, that were not equal after their last run, and those whose contents are to be compared.
+//! The look costs a few statements on each side (`engine::sweep`). A mirror that it finds unchanged needs no run: the
+//! time of the look is noted for it, in one statement for all of them, and counts as that of a run that found no change.
+//! All others get a run of their own, the one that is longest behind first, so that none of them holds another back:
+//! those that differ, that have never run, that were not equal after their last run, and those whose contents are to be
+//! compared. Where each tenant has a table of its own, all get a run.
 
 use std::collections::BTreeSet;
 

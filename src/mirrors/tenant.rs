@@ -270,7 +270,7 @@ async fn cast(
 fn refused(given: &TenantId, type_: &str) -> NoTenant {
     let message =
         format!("The tenant id {given} is not of type {type_}, as the local tenant column is.");
-    let remedy = "Set METER_SYNC_TENANT_ID to the organisation's id as the databases hold it.";
+    let remedy = "Set METER_SYNC_TENANT_ID or METER_SYNC_TENANTS to the organisation's id as the databases hold it.";
     NoTenant::Unknown(Failure::new(ErrorCode::ConfigInvalid, message).with_remedy(remedy))
 }
 

@@ -126,7 +126,7 @@ fn not_configured() -> Markup {
             li { "Set " code { "METER_SYNC_REMOTE_URL" } " to the central database, with a role that may only read." }
             li { "Set " code { "METER_SYNC_LOCAL_URL" } " to this site's database." }
             li { "Where the local table " code { "tenant" } " does not hold exactly one row, set "
-                code { "METER_SYNC_TENANT_ID" } " to the customer organisation." }
+                code { "METER_SYNC_TENANT_ID" } " or " code { "METER_SYNC_TENANTS" } " to the customer organisation." }
             li { "Run " code { "meter-sync check" } ": it tests every requirement of a sync. Then start again." }
         }
     }

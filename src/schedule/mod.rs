@@ -1,4 +1,4 @@
-//! Requests a run at each slot of the schedule.
+//! Requests a run, or with many mirrors a sweep, at each slot of the schedule.
 //!
 //! Each slot is run once, however many processes there are: a process claims the slot in the local database before it
 //! requests the run. The random delay comes before the claim. So a process that dies during its delay has claimed
@@ -59,8 +59,8 @@ impl Pace {
     }
 }
 
-/// Requests a run from `mirrors` at each slot until `shutdown`. Returns at once if this process is read-only or not
-/// configured.
+/// Requests a run, or with many mirrors a sweep, at each slot of the schedule until `shutdown`. Returns at once if this
+/// process is read-only or not configured.
 ///
 /// Does not wait at shutdown for a run in progress, which belongs to `mirrors`.
 pub async fn run(schedule: Schedule, pace: Pace, mirrors: Mirrors, shutdown: CancellationToken) {

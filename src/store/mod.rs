@@ -1,4 +1,4 @@
-//! Our tables in schema `meter_sync`: one file a table, with all SQL on it.
+//! Our tables in schema `meter_sync`: their migrations, and the SQL that writes sweeps and checks.
 
 pub mod checks;
 pub mod migrations;

@@ -1,4 +1,4 @@
-//! Tells for many tenants at once which of them need no run, with one statement a side.
+//! Tells for many tenants at once which of them need no run, with a few statements on each side.
 //!
 //! Each server sums its own rows by tenant, in one pass. The remote's sums wait behind a cursor: the sum over all tenants
 //! is fetched first, then the sums of groups of tenants if that differs, then the sums of the tenants in the groups that
