@@ -12,7 +12,8 @@ use crate::site::Site;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Those of this process, except the bench's own, which have no name.
-const COUNT: &str = "select count(*) from pg_stat_activity where application_name like 'meter-sync%'";
+const COUNT: &str =
+    "select count(*) from pg_stat_activity where application_name like 'meter-sync%'";
 
 /// Does the work, and tells how many connections there were at most at the remote and at the local database.
 pub(crate) async fn most_during<T>(

@@ -50,7 +50,8 @@ Tenants x meters of each. Times are medians.
 
 const UNCHANGED: &str = "\
 Nothing has changed on either side. The grouped statement is what Postgres needs in any case: it counts the same rows by
-tenant and hashes their versions, with nothing around it. Processor time is that of all processes of a server.
+tenant and hashes their versions, with nothing around it. Alone, it may use more than one core. Processor time is that of
+all processes of a server.
 
 ";
 
@@ -127,12 +128,6 @@ fn unchanged(all: &[Figures]) -> String {
     sizes.median("a grouped statement, remote", Figure::GroupedRemote, time);
     sizes.median("the same, local", Figure::GroupedLocal, time);
     sizes.median("both at the same time", Figure::GroupedBoth, time);
-    sizes.row("the sweep, times the slower of the two", |figures| {
-        times(figures.times_grouped())
-    });
-    sizes.row("times both at the same time", |figures| {
-        times(figures.median(Figure::Unchanged) / figures.median(Figure::GroupedBoth))
-    });
     sizes.median("a single run of a tenant", Figure::SingleRun, milliseconds);
     sizes.row("all tenants that way, one after another", |figures| {
         time(figures.all_single_runs())

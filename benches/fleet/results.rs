@@ -95,8 +95,13 @@ impl Figures {
         median(values.copied()).unwrap_or_default()
     }
 
-    /// How many times as long an unchanged sweep takes as the grouped statement on the slower side.
-    pub(crate) fn times_grouped(&self) -> f64 {
+    /// How many times as long an unchanged sweep takes as the grouped statement on both sides at once.
+    pub(crate) fn times_both(&self) -> f64 {
+        self.median(Figure::Unchanged) / self.median(Figure::GroupedBoth)
+    }
+
+    /// How many times as long it takes as the grouped statement on the slower side.
+    pub(crate) fn times_slower(&self) -> f64 {
         let [remote, local] = [Figure::GroupedRemote, Figure::GroupedLocal].map(|f| self.median(f));
         self.median(Figure::Unchanged) / remote.max(local)
     }
