@@ -42,7 +42,7 @@ pub(crate) fn table(all: &[Figures]) -> String {
     table.finish()
 }
 
-fn goals(figures: &Figures) -> [Goal; 7] {
+fn goals(figures: &Figures) -> [Goal; 6] {
     let below = |text: &str, measured: f64, limit: f64, shown: fn(f64) -> String| Goal {
         text: format!("{text}: under {}", shown(limit)),
         measured: shown(measured),
@@ -66,12 +66,6 @@ fn goals(figures: &Figures) -> [Goal; 7] {
         below(
             "times one grouped statement on each side at the same time",
             figures.times_both(),
-            TIMES_GROUPED,
-            times,
-        ),
-        below(
-            "times one grouped statement on the slower side alone",
-            figures.times_slower(),
             TIMES_GROUPED,
             times,
         ),

@@ -128,6 +128,20 @@ fn unchanged(all: &[Figures]) -> String {
     sizes.median("a grouped statement, remote", Figure::GroupedRemote, time);
     sizes.median("the same, local", Figure::GroupedLocal, time);
     sizes.median("both at the same time", Figure::GroupedBoth, time);
+    sizes.row("the sweep, times the slower of the two alone", |figures| {
+        times(figures.times_slower())
+    });
+    sizes.row("times both at the same time", |figures| {
+        times(figures.times_both())
+    });
+    sizes.median(
+        "processor time of both for that",
+        Figure::GroupedCpu,
+        cpu_time,
+    );
+    sizes.row("processor time of the sweep, times that", |figures| {
+        times(figures.median(Figure::UnchangedCpu) / figures.median(Figure::GroupedCpu))
+    });
     sizes.median("a single run of a tenant", Figure::SingleRun, milliseconds);
     sizes.row("all tenants that way, one after another", |figures| {
         time(figures.all_single_runs())

@@ -19,12 +19,16 @@ pub(crate) enum Figure {
     UnchangedRemoteCpu,
     /// The processor time of the local server for it.
     UnchangedLocalCpu,
+    /// The processor time of both servers for it.
+    UnchangedCpu,
     /// One grouped statement over the meters of all tenants at the remote.
     GroupedRemote,
     /// The same in the local database.
     GroupedLocal,
     /// The same in both at once.
     GroupedBoth,
+    /// The processor time of both servers for that.
+    GroupedCpu,
     /// One single run of an unchanged tenant.
     SingleRun,
     /// A sweep after one meter of every hundredth tenant has changed.

@@ -100,9 +100,13 @@ impl Round<'_> {
         let there = start.elapsed();
         once(local).await?;
         let here = start.elapsed().saturating_sub(there);
+        let before = self.site.spent();
         let start = Instant::now();
         tokio::try_join!(once(remote), once(local))?;
         let both = start.elapsed();
+        let after = self.site.spent();
+        self.figures
+            .add(Figure::GroupedCpu, after.sum() - before.sum());
         self.figures.time(Figure::GroupedRemote, there);
         self.figures.time(Figure::GroupedLocal, here);
         self.figures.time(Figure::GroupedBoth, both);
@@ -121,6 +125,7 @@ impl Round<'_> {
         let [remote, local] = [after.remote - before.remote, after.local - before.local];
         self.figures.add(Figure::UnchangedRemoteCpu, remote);
         self.figures.add(Figure::UnchangedLocalCpu, local);
+        self.figures.add(Figure::UnchangedCpu, remote + local);
         Ok(())
     }
 

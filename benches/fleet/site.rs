@@ -50,6 +50,12 @@ pub(crate) struct Spent {
     pub(crate) local: f64,
 }
 
+impl Spent {
+    pub(crate) fn sum(self) -> f64 {
+        self.remote + self.local
+    }
+}
+
 impl Site {
     /// Starts the servers and fills the remote.
     pub(crate) async fn start(options: &Options, size: Size) -> Result<Self> {
