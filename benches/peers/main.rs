@@ -39,6 +39,8 @@ mod results;
 mod rounds;
 mod row_by_row;
 mod runs;
+#[path = "../shared/server_cpu.rs"]
+mod server_cpu;
 mod servers;
 mod sling;
 

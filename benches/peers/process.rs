@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::say;
+use crate::server_cpu::{children, read, seconds};
 
 /// What a process and those it started took.
 #[derive(Debug)]
@@ -42,8 +43,6 @@ impl Ran {
 const POLL: Duration = Duration::from_millis(5);
 /// A tool that takes longer is ended, and counts as failed.
 const LIMIT: Duration = Duration::from_secs(300);
-/// The unit of times in `/proc`: `USER_HZ`, which is 100 on Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Runs a command to its end. No other child may end meanwhile, since their processor time would count.
 pub(crate) fn run(mut command: Command) -> Result<Ran> {
@@ -125,37 +124,8 @@ fn family(pid: u32) -> Vec<u32> {
     all
 }
 
-fn children(pid: u32) -> Vec<u32> {
-    let children = read(pid, &format!("task/{pid}/children"));
-    let pids = children.split_whitespace();
-    pids.filter_map(|pid| pid.parse().ok()).collect()
-}
-
-fn read(pid: u32, file: &str) -> String {
-    fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
-}
-
-/// The processor time of a server so far: of its first process, of those that ended, and of those
-/// that run.
-pub(crate) fn server_cpu_seconds(pid: u32) -> f64 {
-    let running: f64 = children(pid)
-        .into_iter()
-        .map(|pid| seconds(&read(pid, "stat"), 2))
-        .sum();
-    running + seconds(&read(pid, "stat"), 4)
-}
-
 /// The processor time of all children of ours that have ended.
 fn of_children() -> Result<f64> {
     let stat = fs::read_to_string("/proc/self/stat").context("/proc is needed")?;
     Ok(seconds(&stat, 4) - seconds(&stat, 2))
-}
-
-/// The sum of the first `count` of utime, stime, cutime and cstime in a `stat` file. The name before
-/// them may hold blanks and parentheses.
-fn seconds(stat: &str, count: usize) -> f64 {
-    let (_, fields) = stat.rsplit_once(") ").unwrap_or_default();
-    let times = fields.split_whitespace().skip(11).take(count);
-    let ticks: f64 = times.filter_map(|time| time.parse::<f64>().ok()).sum();
-    ticks / TICKS_PER_SECOND
 }

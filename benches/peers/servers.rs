@@ -8,7 +8,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::line::{Line, THIN};
 use crate::options::LineKind;
-use crate::process;
+use crate::server_cpu::server_cpu_seconds;
 
 /// Settings of both servers beside those of every throw-away server (`fsync = off` and the like).
 pub(crate) const SETTINGS: [&str; 9] = [
@@ -122,7 +122,7 @@ impl Servers {
         let client = self.connect(Side::Local, MAINTENANCE).await?;
         let sql = "select (pg_current_wal_insert_lsn() - '0/0')::bigint";
         let row = client.query_one(sql, &[]).await?;
-        let cpu = |server: &Server| server.pid().map(process::server_cpu_seconds);
+        let cpu = |server: &Server| server.pid().map(server_cpu_seconds);
         Ok(Spent {
             remote_cpu: cpu(&self.remote).unwrap_or_default(),
             local_cpu: cpu(&self.local).unwrap_or_default(),

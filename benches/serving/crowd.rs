@@ -33,7 +33,7 @@ struct Meeting {
 
 /// Lets so many clients in on a fresh program.
 pub(crate) async fn measure<C: OverHttp>(site: &Site, clients: u32) -> Result<Crowd> {
-    let (program, address) = Program::serve(site).await?;
+    let (program, address) = Program::serve(site.command("serve")).await?;
     let count = usize::try_from(clients)? + 1; // and the watcher
     let meeting = Meeting {
         clients,

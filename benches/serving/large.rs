@@ -15,7 +15,7 @@ impl Round<'_> {
     /// Asks over standard input and output, and at `/mcp`.
     pub(crate) async fn large(&mut self) -> Result<()> {
         let question = Question::Status(self.site.meters);
-        let (program, pipes) = Program::stdio(self.site)?;
+        let (program, pipes) = Program::stdio(self.site.command("stdio"))?;
         let mut client = Lines::begin(pipes).await?;
         let first = client.ask(question, 1).await?;
         self.results.asked(Asked::LargeFirst, &[first]);
@@ -23,7 +23,7 @@ impl Round<'_> {
         drop(client);
         program.stop().await?;
 
-        let (program, address) = Program::serve(self.site).await?;
+        let (program, address) = Program::serve(self.site.command("serve")).await?;
         let mut session = Session::begin(&address).await?;
         session.ask(question, 1).await?;
         self.ask_anew(&mut session, Asked::LargeSession).await?;

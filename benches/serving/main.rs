@@ -31,6 +31,7 @@ mod machine;
 mod median;
 mod message;
 mod options;
+#[path = "../shared/program.rs"]
 mod program;
 mod report;
 mod results;

@@ -76,7 +76,7 @@ impl Round<'_> {
     }
 
     async fn stdio(&mut self) -> Result<()> {
-        let (program, pipes) = Program::stdio(self.site)?;
+        let (program, pipes) = Program::stdio(self.site.command("stdio"))?;
         let mut client = Lines::begin(pipes).await?;
         self.memory(Moment::StdioStarted, program.memory_kib()?);
         client.ask(Question::Status(METERS), 1).await?;
@@ -116,7 +116,7 @@ impl Round<'_> {
     }
 
     async fn serve(&mut self) -> Result<()> {
-        let (program, address) = Program::serve(self.site).await?;
+        let (program, address) = Program::serve(self.site.command("serve")).await?;
         self.memory(Moment::ServeStarted, program.memory_kib()?);
         let mut session = Session::begin(&address).await?;
         session.ask(Question::Status(METERS), 1).await?;
@@ -139,7 +139,7 @@ impl Round<'_> {
     async fn starts(&mut self) -> Result<()> {
         for _ in 0..STARTS {
             let started = Instant::now();
-            let (program, pipes) = Program::stdio(self.site)?;
+            let (program, pipes) = Program::stdio(self.site.command("stdio"))?;
             let mut client = Lines::begin(pipes).await?;
             self.first(First::Hello, started.elapsed());
             client.ask(Question::Status(METERS), 1).await?;
@@ -148,7 +148,7 @@ impl Round<'_> {
             program.stop().await?;
 
             let started = Instant::now();
-            let (program, address) = Program::serve(self.site).await?;
+            let (program, address) = Program::serve(self.site.command("serve")).await?;
             let mut client = Stateless::begin(&address).await?;
             client.ask(Stateless::status(METERS), 1).await?;
             self.first(First::HttpStatus, started.elapsed());

@@ -208,9 +208,15 @@ fn of_load(run: &RunContext<'_>, log: &Log<'_>, form: Form) -> String {
         quote::columns("l.", &relations.key),
     );
     let after = fields(relations, "l", form);
+    // Without the fence, the planner may walk the key of all tenants to find the first rows of this one. It does so while
+    // a table that is being filled has no statistics, and each load would read the loads before it.
+    let rows = match relations.local_tenant {
+        Some(_) => format!("(select l.* from {local} l where {local_filter} offset 0) l"),
+        None => format!("{local} l where {local_filter}"),
+    };
     let rows = format!(
         "select '{run_id}'::uuid, $1 - 1 + pg_catalog.row_number() over (order by {order}), 'insert', {key}, '{{}}'::jsonb, {after}
-from (select l.* from {local} l where {local_filter} order by {order} offset $1 - 1 limit $2 - $1 + 1) l"
+from (select l.* from {rows} order by {order} offset $1 - 1 limit $2 - $1 + 1) l"
     );
     format!("-- record the load\n{}", log.insert(&rows, form))
 }

@@ -164,9 +164,9 @@ fn interruption(run: &RunRecord) -> String {
     )
 }
 
-/// Holds the last state that was read from the local database.
+/// Holds the last state that was read from the local database. It is boxed, because most of many mirrors hold none.
 #[derive(Debug, Default)]
-pub(in crate::mirrors) struct StateCache(Mutex<Option<Answer>>);
+pub(in crate::mirrors) struct StateCache(Mutex<Option<Box<Answer>>>);
 
 #[derive(Debug)]
 struct Answer {
@@ -199,7 +199,7 @@ impl StateCache {
             history,
             found: found.clone(),
         };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(answer));
     }
 }
 

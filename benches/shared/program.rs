@@ -10,8 +10,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
-use crate::site::Site;
-
 /// It starts in milliseconds and stops within its own 8 s.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// So much of its log is kept to tell of an error.
@@ -29,16 +27,15 @@ pub(crate) struct Program {
 pub(crate) type Pipes = (ChildStdin, ChildStdout);
 
 impl Program {
-    /// Starts `stdio`.
-    pub(crate) fn stdio(site: &Site) -> Result<(Self, Pipes)> {
-        let (program, pipes, errors) = Self::start(site.command("stdio"))?;
+    /// Starts the command `stdio`.
+    pub(crate) fn stdio(command: Command) -> Result<(Self, Pipes)> {
+        let (program, pipes, errors) = Self::start(command)?;
         program.collect(errors);
         Ok((program, pipes))
     }
 
-    /// Starts `serve` on a free port; gives its address once it listens.
-    pub(crate) async fn serve(site: &Site) -> Result<(Self, String)> {
-        let mut command = site.command("serve");
+    /// Starts the command `serve` on a free port; gives its address once it listens.
+    pub(crate) async fn serve(mut command: Command) -> Result<(Self, String)> {
         command.env(meter_sync::config::Setting::Listen.env(), "127.0.0.1:0");
         let (program, _pipes, mut errors) = Self::start(command)?;
         let listening = tokio::time::timeout(PATIENCE, program.address(&mut errors)).await;

@@ -1,0 +1,78 @@
+//! The options of the command.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, Error, ensure};
+use clap::Parser;
+
+/// Measures one process that keeps the meters of many tenants in sync, over servers of its own.
+///
+/// Without arguments it measures all that docs/fleet-performance.md shows, and writes that file.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "fleet")]
+pub(crate) struct Options {
+    /// How many tenants there are and how many meters each of them has; several are measured one after another
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "10000x100,1000x1000",
+        value_name = "TENANTSxMETERS"
+    )]
+    pub(crate) sizes: Vec<Size>,
+    /// How often everything is measured
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+    /// How many single runs of unchanged tenants are timed in each round
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) single_runs: u32,
+    /// How many runs a sweep may have at a time
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) workers: u32,
+    /// The program whose memory is measured; without it the one that cargo builds for the bench
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_meter-sync"))]
+    pub(crate) program: PathBuf,
+    /// Where to write fleet-performance.md, or `none`
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/docs"))]
+    output: PathBuf,
+    /// Given by cargo; changes nothing
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+impl Options {
+    /// Where the page goes, if anywhere.
+    pub(crate) fn output(&self) -> Option<&PathBuf> {
+        Some(&self.output).filter(|path| path.as_os_str() != "none")
+    }
+
+    /// Whether the program was built by itself, and not for the bench.
+    pub(crate) fn is_shipped(&self) -> bool {
+        self.program.as_os_str() != env!("CARGO_BIN_EXE_meter-sync")
+    }
+}
+
+/// How many tenants there are, and how many meters each has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) tenants: u32,
+    pub(crate) meters: u32,
+}
+
+impl FromStr for Size {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (tenants, meters) = text.split_once('x').context("a size is like 1000x100")?;
+        let size = Self {
+            tenants: tenants.parse().context("the number of tenants")?,
+            meters: meters.parse().context("the number of meters")?,
+        };
+        // Four tenants are changed in ways of their own, and of a few the second meter is.
+        ensure!(
+            size.tenants >= 8 && size.meters >= 2,
+            "at least 8 tenants with 2 meters"
+        );
+        Ok(size)
+    }
+}
