@@ -29,6 +29,8 @@ use super::state::mirror_state::{self, MirrorState};
 
 /// How often the store is read.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How long the observer waits at least, however many runs begin and end.
+const LEAST_PAUSE: Duration = Duration::from_millis(250);
 /// How old a publication may be that a surface takes without asking for a newer one.
 const FRESH: Duration = Duration::from_secs(4);
 
@@ -109,6 +111,7 @@ impl Mirrors {
         let observed = async {
             loop {
                 let published = self.read_states(Instant::now()).await;
+                tokio::time::sleep(LEAST_PAUSE).await;
                 self.process.activity_after(published.read_at, PAUSE).await;
             }
         };
@@ -265,7 +268,11 @@ impl Memory {
             state.is_none_or(|state| state.open_run.is_some())
         };
         let unsettled = keys.iter().filter(is_unsettled).copied();
-        let changed = new_runs.iter().filter(|key| keys.contains(key));
+        let is_newer = |(key, newest): &&(MirrorKey, i64)| {
+            let state = self.states.get(key);
+            keys.contains(key) && state.is_some_and(|state| state.newest < *newest)
+        };
+        let changed = new_runs.iter().filter(is_newer).map(|(key, _)| key);
         let changed: BTreeSet<MirrorKey> = changed.chain(unsettled).cloned().collect();
         let changed: Vec<MirrorKey> = changed.into_iter().collect();
         let read = mirror_state::read(tx, &changed).await?;

@@ -120,7 +120,15 @@ impl Mirrors {
                 let mut seen = seen(all.iter(), visible).into_iter();
                 seen.next().map(picked).ok_or_else(not_of_the_token)
             }
-            (Kept::One(_), Some(asked), _) => pick_or_fail(&self.all().await?, asked, visible),
+            (Kept::One(mirror), Some(asked), None) => match self.all().await {
+                Ok(all) => pick_or_fail(&all, asked, None),
+                // The local database cannot be asked whose the meters are. The status says why, and no run can begin.
+                Err(failure) if cannot_be_asked(failure.code) => Ok(mirror.clone()),
+                Err(failure) => Err(failure),
+            },
+            (Kept::One(_), Some(asked), Some(_)) => {
+                pick_or_fail(&self.all().await?, asked, visible)
+            }
             (Kept::Many(_), None, _) => Err(self.required(visible).await),
             (Kept::Many(kept), Some(asked), _) => {
                 match pick(&seen(current(kept).iter(), visible), asked) {
@@ -324,6 +332,17 @@ fn pick_or_fail(
 ) -> Result<Mirror, Failure> {
     let seen = seen(all, visible);
     pick(&seen, asked).ok_or_else(|| unknown(asked, &seen))
+}
+
+/// Whether the error is that the local database is not set or does not answer.
+fn cannot_be_asked(code: ErrorCode) -> bool {
+    [
+        ErrorCode::ConfigMissing,
+        ErrorCode::LocalUnreachable,
+        ErrorCode::LocalTimeout,
+        ErrorCode::LocalAuth,
+    ]
+    .contains(&code)
 }
 
 /// How many tenants an error names.

@@ -24,6 +24,8 @@ pub(in crate::mirrors) struct MirrorState {
     pub(in crate::mirrors) checked_at: Option<DateTime<Utc>>,
     /// A run that has not ended.
     pub(in crate::mirrors) open_run: Option<OpenRun>,
+    /// The number of the newest run; 0 before the first.
+    pub(in crate::mirrors) newest: i64,
 }
 
 /// A run whose log row has no end.
@@ -82,19 +84,22 @@ from meter_sync.meter_sync_log l
 where l.local_table = any ($1) and l.seq > $2 and l.tenant is not null
 group by l.tenant, l.local_table";
 
-/// The mirrors of these tables that have runs with numbers after `seq`, and the highest number. Runs of some earlier
+/// The mirrors of these tables that have runs with numbers after `seq`, each with its highest, and the highest of all. Runs of some earlier
 /// numbers are included, because they may have been committed late.
 pub(in crate::mirrors) async fn changed_since(
     tx: &Tx<'_, Local>,
     tables: &[String],
     seq: i64,
-) -> Result<(Vec<MirrorKey>, i64), DbError> {
+) -> Result<(Vec<(MirrorKey, i64)>, i64), DbError> {
     let params = [param::texts(tables), param::bigint(seq - NUMBERS_APART)];
     let rows = tx.query(CHANGED, &params).await?;
     let highest = rows.iter().map(|row| row.get::<_, i64>(2)).max();
-    let keys = rows.iter().map(|row| MirrorKey {
-        tenant: row.get(0),
-        local_table: row.get(1),
+    let keys = rows.iter().map(|row| {
+        let key = MirrorKey {
+            tenant: row.get(0),
+            local_table: row.get(1),
+        };
+        (key, row.get(2))
     });
     Ok((keys.collect(), highest.unwrap_or(seq).max(seq)))
 }
@@ -104,6 +109,8 @@ const READ: &str = "\
 -- read the states of mirrors
 select u.n, last.id, last.outcome, last.started_at, last.finished_at, last.changes, last.error_code, last.error_message,
        success.finished_at, m.checked_at, open.dry_run,
+       coalesce((select max(l.seq) from meter_sync.meter_sync_log l
+                 where l.tenant = u.tenant and l.local_table = u.local_table), 0),
        exists (
            select from pg_catalog.pg_locks k
            join pg_catalog.pg_database d on d.oid = k.database
@@ -162,9 +169,10 @@ fn state(row: &Row) -> MirrorState {
         last_success_at: row.get(8),
         checked_at: row.get(9),
         open_run: row.get::<_, Option<bool>>(10).map(|is_dry_run| OpenRun {
-            is_in_progress: row.get(11),
+            is_in_progress: row.get(12),
             is_dry_run,
         }),
+        newest: row.get(11),
     }
 }
 

@@ -118,7 +118,10 @@ impl Mirrors {
         }
         let local = match self.process.local {
             Some(_) => process_state::connection(published.failure.clone(), self.now()),
-            None => Connection::unused(false),
+            None => Connection {
+                error: published.failure.clone(),
+                ..Connection::unused(false)
+            },
         };
         Connections { remote, local }
     }

@@ -159,6 +159,10 @@ const BY_MEANING: [&str; 5] = [
     "No run ",
 ];
 
+fn is_whole(value: &Value) -> bool {
+    value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0)
+}
+
 #[test]
 fn a_tool_takes_what_its_schema_allows_and_nothing_else() {
     let runtime = Runtime::new().expect("a runtime");
@@ -182,6 +186,10 @@ fn a_tool_takes_what_its_schema_allows_and_nothing_else() {
                 }
                 (Some(_), _) => true,
             });
+            // Models write an id of digits as a number.
+            if let Some(id) = given.get_mut("tenant_id").filter(|id| is_whole(id)) {
+                *id = Value::String(id.to_string());
+            }
             let is_allowed = tool.validator.is_valid(&Value::Object(given));
             let text = result["content"][0]["text"].as_str().expect("text");
             let is_refused = result["isError"] == true && text.ends_with("[INVALID_ARGUMENT]");

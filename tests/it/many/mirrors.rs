@@ -3,7 +3,7 @@
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::Mirrors;
-use meter_sync::mirrors::state::status::Health;
+use meter_sync::mirrors::state::status::{Health, StatusQuery};
 use meter_sync::mirrors::state::tenant_list::TenantsQuery;
 use serde_json::json;
 
@@ -207,4 +207,27 @@ async fn runs_of_other_processes_are_seen_within_two_seconds_and_ones_own_at_onc
     )
     .await;
     assert_eq!(logged, json!([{"count": 3}]));
+}
+
+#[tokio::test]
+async fn a_tenant_whose_id_cannot_be_used_fails_alone_and_shows_nothing_of_others() {
+    let site = three_tenants().await;
+    let settings = site.settings().with(Setting::Tenants, "7,8,x9");
+    let mirrors = site::mirrors(&settings);
+    let report = sweep(&mirrors).await.record;
+    assert_eq!((report.counts.succeeded, report.counts.failed), (2, 1));
+    let history = async |id: &str| {
+        let mirror = mirrors.find(Some(id)).await.expect("a mirror");
+        let status = mirror.status(&StatusQuery::default()).await;
+        status.expect("a status")
+    };
+    assert_eq!(history("7").await.health, Health::Paused);
+    assert_eq!(history("7").await.history.len(), 1);
+    let strange = history("x9").await;
+    assert_eq!(strange.history.len(), 1, "{strange:#?}");
+    let code = strange.history[0].error.as_ref().map(|error| error.code);
+    assert_eq!(code, Some(ErrorCode::ConfigInvalid));
+    let list = mirrors.overview(&TenantsQuery::default()).await;
+    let by_health = list.tenants.expect("a list").by_health;
+    assert_eq!((by_health.failing, by_health.paused), (1, 2));
 }

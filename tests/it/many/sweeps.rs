@@ -318,3 +318,69 @@ async fn the_tenant_that_is_longest_behind_goes_first() {
         json!([{"tenants": "9 7 8"}])
     );
 }
+
+#[tokio::test]
+async fn a_column_that_the_remote_renames_is_no_reason_to_call_tenants_unchanged() {
+    let site = three_tenants().await;
+    site.on_remote("create view meters as select * from meter")
+        .await;
+    let settings = of_all(&site).with(Setting::RemoteTable, "meters");
+    let mirrors = site::mirrors(&settings);
+    sweep(&mirrors).await;
+    assert_eq!(sweep(&mirrors).await.record.counts.unchanged, 3);
+    site.on_remote("alter view meters rename column name to label")
+        .await;
+    let counts = sweep(&mirrors).await.record.counts;
+    assert_eq!(
+        (counts.unchanged, counts.succeeded),
+        (0, 3),
+        "each run tells of the drift"
+    );
+    let drifted = "select count(*) from meter_sync.meter_sync_column where drift is not null";
+    assert_eq!(rows(&site.local, drifted).await, json!([{"count": 3}]));
+    assert_eq!(sweep(&mirrors).await.record.counts.unchanged, 3);
+}
+
+#[tokio::test]
+async fn processes_that_keep_other_tenants_sweep_apart() {
+    let site = three_tenants().await;
+    let settings = |ids| site.settings().with(Setting::Tenants, ids);
+    let (one, other) = (
+        site::mirrors(&settings("7,8")),
+        site::mirrors(&settings("9")),
+    );
+    let slot = one.now();
+    assert_eq!(one.claim_sweep(slot, false).await, Ok(Claim::Ours));
+    sweep(&one).await;
+    assert_eq!(other.claim_sweep(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(sweep(&other).await.record.counts.mirrors, 1);
+    let last = async |mirrors: &Mirrors| {
+        let status = mirrors.overview(&TenantsQuery::default()).await;
+        let last = status.tenants.and_then(|tenants| tenants.last_sweep);
+        last.map(|sweep| sweep.counts.mirrors)
+    };
+    assert_eq!((last(&one).await, last(&other).await), (Some(2), Some(1)));
+}
+
+#[tokio::test]
+async fn a_look_that_a_wrong_clock_dated_ahead_is_replaced_by_the_next() {
+    let site = three_tenants().await;
+    let settings = of_all(&site).with(Setting::Schedule, "0 * * * *");
+    let mirrors = site::mirrors(&settings);
+    sweep(&mirrors).await;
+    sweep(&mirrors).await;
+    site.on_local(
+        "update meter_sync.meter_sync_mirror set checked_at = checked_at + interval '3 days'",
+    )
+    .await;
+    let fresh = site::mirrors(&settings);
+    let health = |mirrors: &Mirrors| {
+        let mirrors = mirrors.clone();
+        async move { mirrors.overview(&TenantsQuery::default()).await.health }
+    };
+    assert_eq!(health(&fresh).await, Health::Ok, "the last runs are fresh");
+    sweep(&fresh).await;
+    let ahead = "select count(*) from meter_sync.meter_sync_mirror where checked_at > now()";
+    assert_eq!(rows(&site.local, ahead).await, json!([{"count": 0}]));
+    assert_eq!(health(&fresh).await, Health::Ok);
+}

@@ -84,7 +84,7 @@ const MOUNTED: [(&str, usize); 5] = [
     ("src/http/oauth/metadata.rs", 2),
     ("src/mcp/http.rs", 1),
     ("src/mcp/sse.rs", 2),
-    ("src/page/mod.rs", 9),
+    ("src/page/mod.rs", 11),
 ];
 
 #[test]
