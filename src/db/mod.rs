@@ -221,6 +221,11 @@ impl<S: Side> Database<S> {
         }
     }
 
+    /// Closes the connections that nobody uses.
+    pub fn close_idle(&self) {
+        self.pool.retain(|_, _| false);
+    }
+
     /// The server's clock, which each transaction updates.
     pub fn clock(&self) -> ServerClock {
         self.clock.clone()

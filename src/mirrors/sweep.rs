@@ -75,6 +75,9 @@ impl Mirrors {
             true => Some(self.now()),
             false => self.log_end(&record).await?,
         };
+        if let Some(remote) = &self.process.remote {
+            remote.close_idle();
+        }
         self.note_activity();
         Ok(SweepReport { record, failed })
     }

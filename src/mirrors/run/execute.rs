@@ -226,7 +226,8 @@ impl RunContext<'_> {
             known_columns: &run.known_columns,
             column_report: &run.column_report,
         };
-        let work = work(remote, &run.tx, &job, observer);
+        let is_only = self.shared.process.config.tenants.is_one();
+        let work = work(remote, is_only, (&run.tx, &job), observer);
         let work = tokio::time::timeout(limits.run_timeout, work);
         let worked = cancel.run_until_cancelled(Box::pin(work)).await;
         let reached = *observer.borrow();
@@ -293,14 +294,17 @@ impl RunContext<'_> {
 /// Syncs from a snapshot of the remote into the transaction of the run.
 async fn work(
     remote: &Database<Remote>,
-    local: &Tx<'_, Local>,
-    job: &Job<'_>,
+    is_only: bool,
+    (local, job): (&Tx<'_, Local>, &Job<'_>),
     observer: &engine::Observer,
 ) -> Result<Done, SyncError> {
     let mut connection = remote.connect().await?;
     let result = read_and_write(&mut connection, local, job, observer).await;
-    // The next run may be an hour away, so the remote need not keep a connection open for it.
-    connection.discard();
+    // The next run of the only mirror may be an hour away, so the remote need not keep a connection open for it. The runs of
+    // a sweep use connections of each other, and the sweep closes them at its end.
+    if is_only || result.is_err() {
+        connection.discard();
+    }
     result
 }
 
