@@ -81,10 +81,15 @@ async fn what_is_logged_of_a_request_tells_its_trace() {
         .header("host", "evil.example")
         .header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01"));
     assert_eq!(request.send().await.expect("an answer").status(), 403);
-    let refused = program
-        .log()
-        .into_iter()
-        .find(|line| line["problem"] == "HostNotAllowed");
-    let refused = refused.unwrap_or_else(|| panic!("{}", program.stderr()));
+    // A thread of its own writes the log.
+    let logged = || {
+        let lines = program.log().into_iter();
+        lines
+            .filter(|line| line["problem"] == "HostNotAllowed")
+            .last()
+    };
+    let is_logged = async || logged().is_some();
+    wait::until("the refusal is logged", is_logged).await;
+    let refused = logged().expect("a line");
     assert_eq!(refused["span"]["trace.id"], TRACE, "{refused}");
 }
