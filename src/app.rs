@@ -38,9 +38,7 @@ impl App {
     /// Serves MCP, the page and REST over HTTP, and follows the schedule, until the process is told to stop.
     pub async fn serve(self) -> anyhow::Result<()> {
         let listen = self.mirrors.config().listen;
-        let listener = TcpListener::bind(listen)
-            .await
-            .map_err(|error| cannot_listen(listen, &error))?;
+        let listener = http::listen(listen).map_err(|error| cannot_listen(listen, &error))?;
         self.serve_on(listener).await
     }
 

@@ -26,7 +26,7 @@ mod connections;
 mod serve;
 mod timeouts;
 
-pub use serve::serve;
+pub use serve::{listen, serve};
 
 pub(super) mod problem_details;
 pub(super) mod request_error;

@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,6 +42,21 @@ const MOST: usize = 10_000;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The same if an idle connection was closed to make room.
 const SHORT_PAUSE: Duration = Duration::from_millis(10);
+
+/// How many connections may wait to be taken. With fewer, a crowd that comes and goes fills the queue, and the kernel lets
+/// the next client, which may be a health check, try again only after a second.
+const QUEUE: u32 = 4096;
+
+/// Listens on an address. Must be called within a runtime.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE)
+}
 
 /// Serves until `shutdown` is cancelled, then waits at most `grace` for open requests to end.
 pub async fn serve(
