@@ -39,6 +39,7 @@ async function hasAnyKey({site, visit}) {
     insert into meter select 7, name, ${quoted('é/?#%00 <b>')}, 'x' from unnest(array[${NAMES.filter(name => name.length < 1000).map(quoted).join(', ')}]) name`);
   const page = await visit();
   await sync(page);
+  await page.locator('#last .changes').first().waitFor();
   const links = await page.locator('#last .changes a').evaluateAll(all => all.map(one => one.href));
   assert.equal(links.length, NAMES.length - 1);
   for (const link of links) {
@@ -53,6 +54,7 @@ async function isPaged({site, visit}) {
   await site.remote(`insert into meter select id, 7, 'Meter ' || id, 'electricity', 'SN-' || id, true from generate_series(1001, 2000) id`);
   const page = await visit();
   await sync(page);
+  await page.locator('#last .changes').first().waitFor();
   assert.match(await page.locator('#last').innerText(), /and 1\D018 more/);
   await page.getByRole('link', {name: 'All about this run'}).click();
   const seen = new Set();
