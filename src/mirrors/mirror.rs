@@ -74,12 +74,6 @@ impl Mirror {
 
     /// The tenant's id, in its canonical spelling, and its name. Fails if the tenant is not known, or the local
     /// database does not answer.
-    pub(super) async fn tenant(&self) -> Result<(TenantId, Option<String>), Failure> {
-        let read = async |tx: &Tx<'_, Local>| self.tenant_in(tx).await;
-        self.local()?.read("tenant", read).await
-    }
-
-    /// The same in a transaction that is open already.
     pub(super) async fn tenant_in(
         &self,
         tx: &Tx<'_, Local>,

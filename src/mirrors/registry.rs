@@ -150,22 +150,8 @@ impl Mirrors {
     /// All mirrors, in the order of their ids, as the settings and the local database name them now. A process that
     /// keeps one has it in the list when its tenant is known.
     pub async fn all(&self) -> Result<Arc<[KnownMirror]>, Failure> {
-        match &*self.kept {
-            Kept::One(mirror) => {
-                let (id, name) = mirror.tenant().await?;
-                let mirror = mirror.clone();
-                Ok(Arc::new([KnownMirror {
-                    id,
-                    name,
-                    mirror,
-                    is_text: false,
-                }]))
-            }
-            Kept::Many(kept) => {
-                let read = async |tx: &Tx<'_, Local>| self.read_again(tx, kept).await;
-                self.local()?.read("tenants", read).await
-            }
-        }
+        let read = async |tx: &Tx<'_, Local>| self.known(tx).await;
+        self.local()?.read("tenants", read).await
     }
 
     /// The same as [`Self::all`], in a transaction that is open already.

@@ -151,12 +151,13 @@ impl Mirrors {
         let (Some(remote), Some(local)) = (&self.process.remote, &self.process.local) else {
             return Err(self.unconfigured());
         };
-        if candidates.is_empty() {
-            due.sort_by_key(|(age, _)| *age);
-            return Ok(due.into_iter().map(|(_, known)| known).collect());
-        }
-        match self.look(remote, local, &candidates, dry_run).await {
-            Ok(swept) => {
+        let looked = match candidates.is_empty() {
+            true => None,
+            false => Some(self.look(remote, local, &candidates, dry_run).await),
+        };
+        match looked {
+            None => {}
+            Some(Ok(swept)) => {
                 self.publish_remote(None);
                 counts.remote_bytes += swept.remote_bytes;
                 let looked = candidates.into_iter().zip(swept.is_equal);
@@ -164,7 +165,7 @@ impl Mirrors {
                 due.extend(changed.map(|(aged, _)| aged));
                 counts.unchanged = counts.mirrors - count(due.len());
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 let failure = engine::failure(&error, &self.config().mapping.source);
                 if is_of_all(failure.code) {
                     self.publish_remote(Some(&failure));

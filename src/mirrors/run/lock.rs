@@ -15,13 +15,25 @@ use crate::db::{DbError, Local, Tx, param};
 
 use crate::mirrors::local_table::{LocalTable, Scope};
 
+/// The key of the run lock, as SQL. `$scope` is SQL for [`Scope::text`]: the table, a blank and the tenant.
+macro_rules! run_lock_key {
+    ($scope:literal) => {
+        concat!("hashtextextended('meter_sync run ' || ", $scope, ", 0)")
+    };
+}
+pub(in crate::mirrors) use run_lock_key;
+
 const TRY_DOOR: &str = "\
 -- try the door
 select pg_try_advisory_xact_lock(hashtextextended('meter_sync door ' || $1, 0))";
 
-const TAKE: &str = "\
+const TAKE: &str = concat!(
+    "\
 -- take the run lock
-select pg_advisory_xact_lock(hashtextextended('meter_sync run ' || $1, 0))";
+select pg_advisory_xact_lock(",
+    run_lock_key!("$1"),
+    ")"
+);
 
 /// Takes the door until the transaction ends. Returns `false` if another process holds it to start a run or to
 /// claim a slot.
@@ -60,15 +72,19 @@ pub(in crate::mirrors) async fn try_table(
         .get(0))
 }
 
-const IS_HELD: &str = "\
+const IS_HELD: &str = concat!(
+    "\
 -- look for the run lock
 select exists (
     select from pg_catalog.pg_locks k
     join pg_catalog.pg_database d on d.oid = k.database
-    cross join (select hashtextextended('meter_sync run ' || $1, 0) as key) h
+    cross join (select ",
+    run_lock_key!("$1"),
+    " as key) h
     where k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = current_database()
       and k.classid::bigint = (h.key >> 32) & 4294967295 and k.objid::bigint = h.key & 4294967295
-)";
+)"
+);
 
 /// Whether a run of the scope is in progress in any process. A log row without an end does not prove it,
 /// because a process that died leaves one, too.
@@ -82,17 +98,21 @@ pub(in crate::mirrors) async fn is_held(
         .get(0))
 }
 
-const END_FROZEN: &str = "\
+const END_FROZEN: &str = concat!(
+    "\
 -- end the run of a frozen process
 select pg_terminate_backend(a.pid)
 from pg_catalog.pg_locks k
 join pg_catalog.pg_database d on d.oid = k.database
 join pg_catalog.pg_stat_activity a on a.pid = k.pid
-cross join (select hashtextextended('meter_sync run ' || $1, 0) as key) h
+cross join (select ",
+    run_lock_key!("$1"),
+    " as key) h
 where k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = current_database()
   and k.classid::bigint = (h.key >> 32) & 4294967295 and k.objid::bigint = h.key & 4294967295
   and a.usename = current_user and a.wait_event_type = 'Client'
-  and a.xact_start < clock_timestamp() - ($2 || ' milliseconds')::interval";
+  and a.xact_start < clock_timestamp() - ($2 || ' milliseconds')::interval"
+);
 
 /// The time beyond the limits of a run after which its process counts as frozen. A process that is not frozen
 /// has given the run up by then.

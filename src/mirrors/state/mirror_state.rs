@@ -12,6 +12,7 @@ use crate::store::checks::MirrorKey;
 use super::health::{self, HealthInputs, LastRun, RecentSlots};
 use super::status::{ActivityState, Health};
 use super::tenant_list::LastRunSummary;
+use crate::mirrors::run::lock::run_lock_key;
 
 /// What is stored of one mirror.
 #[derive(Clone, Debug, Default)]
@@ -105,7 +106,8 @@ pub(in crate::mirrors) async fn changed_since(
 }
 
 // Each part follows an index that begins with tenant and table, so the cost is that of the mirrors asked for.
-const READ: &str = "\
+const READ: &str = concat!(
+    "\
 -- read the states of mirrors
 select u.n, last.id, last.outcome, last.started_at, last.finished_at, last.changes, last.error_code, last.error_message,
        success.finished_at, m.checked_at, open.dry_run,
@@ -116,8 +118,12 @@ select u.n, last.id, last.outcome, last.started_at, last.finished_at, last.chang
            join pg_catalog.pg_database d on d.oid = k.database
            where open.dry_run is not null
              and k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = current_database()
-             and k.classid::bigint = (hashtextextended('meter_sync run ' || u.local_table || ' ' || u.tenant, 0) >> 32) & 4294967295
-             and k.objid::bigint = hashtextextended('meter_sync run ' || u.local_table || ' ' || u.tenant, 0) & 4294967295
+             and k.classid::bigint = (",
+    run_lock_key!("u.local_table || ' ' || u.tenant"),
+    " >> 32) & 4294967295
+             and k.objid::bigint = ",
+    run_lock_key!("u.local_table || ' ' || u.tenant"),
+    " & 4294967295
        )
 from unnest($1, $2) with ordinality u (tenant, local_table, n)
 left join lateral (
@@ -138,7 +144,8 @@ left join lateral (
     order by l.seq desc limit 1
 ) open on true
 left join meter_sync.meter_sync_mirror m on m.tenant = u.tenant and m.local_table = u.local_table
-order by u.n";
+order by u.n"
+);
 
 /// Reads the states of these mirrors, in their order.
 pub(in crate::mirrors) async fn read(
