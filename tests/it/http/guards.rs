@@ -33,10 +33,9 @@ async fn a_host_that_is_let_in_without_tokens_is_warned_of() {
             (Setting::Tokens, tokens),
         ];
         let (program, _) = Running::serve(program::over(&site, &["serve"], &more)).await;
-        let warned = program
-            .stderr()
-            .contains("METER_SYNC_ALLOWED_HOSTS names a host");
-        assert_eq!(warned, is_warned, "{}", program.stderr());
+        let told = program.whole_stderr().await;
+        let warned = told.contains("METER_SYNC_ALLOWED_HOSTS names a host");
+        assert_eq!(warned, is_warned, "{told}");
     }
 }
 

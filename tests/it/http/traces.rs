@@ -24,7 +24,7 @@ async fn the_log_lines_of_a_run_tell_the_trace_of_the_request() {
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status(), 200);
     }
-    let traces = program.traces_of_runs();
+    let traces = program.traces_of_runs(4).await;
     let told = Some(TRACE.to_owned());
     assert_eq!(
         traces,
@@ -61,10 +61,8 @@ async fn whatever_route_asks_for_a_run_gives_it_the_trace() {
         held::outcomes(&site).await;
     }
     let told = Some(TRACE.to_owned());
-    let all = async || program.traces_of_runs().len() == 4;
-    wait::until("both runs are logged", all).await;
     assert_eq!(
-        program.traces_of_runs(),
+        program.traces_of_runs(4).await,
         [told.clone(), told.clone(), told.clone(), told]
     );
 }

@@ -224,8 +224,9 @@ async fn with_both_databases_down_the_status_answers_and_a_sync_says_which_is_do
             let text = assistant.refused(TRIGGER, json!({})).await;
             assert!(text.ends_with("[LOCAL_UNREACHABLE]"), "{way:?}: {text}");
         }
-        if let Some(program) = &assistant.program {
-            assert!(!program.stderr().contains("hunter2"), "{way:?}");
+        if let Some(program) = assistant.leave().await {
+            let log = program.whole_stderr().await;
+            assert!(!log.contains("hunter2"), "{way:?}");
         }
     }
 }

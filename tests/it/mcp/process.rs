@@ -93,8 +93,7 @@ async fn standard_output_holds_one_answer_a_request_and_nothing_else() {
     let run = by_hand.call(TRIGGER, json!({})).await;
     assert_eq!(run["result"]["structuredContent"]["outcome"], "succeeded");
     by_hand.call(TRIGGER, json!({"dry_run": 5})).await;
-    let log = by_hand.program.stderr();
-    assert!(log.contains("sync started"), "{log}");
+    by_hand.program.told("sync started").await;
     assert_eq!(by_hand.close().await, 0);
 }
 
@@ -227,7 +226,7 @@ async fn the_log_of_a_conversation_holds_no_secret() {
         assistant.ask(STATUS, json!({})).await;
         site.on_remote("drop role spy").await;
         if let Some(program) = assistant.leave().await {
-            let log = program.stderr();
+            let log = program.whole_stderr().await;
             assert!(log.contains("sync started"), "{log}");
             let line = log.lines().find(|line| line.contains("hunter2"));
             assert_eq!(line, None, "{way:?}");

@@ -25,13 +25,14 @@ async fn the_log_lines_of_a_run_tell_the_trace_of_the_call() {
             let result = assistant.client.call_tool(call).await.expect("a result");
             assert_eq!(result.is_error, Some(false), "{way:?}");
         }
-        let program = assistant.program.as_ref().expect("a program");
+        let program = assistant.leave().await.expect("a program");
         let told = Some(TRACE.to_owned());
         assert_eq!(
-            program.traces_of_runs(),
+            program.traces_of_runs(4).await,
             [told.clone(), told, None, None],
             "{way:?}"
         );
-        assert!(!program.stderr().contains("hunter2"), "{way:?}");
+        let log = program.whole_stderr().await;
+        assert!(!log.contains("hunter2"), "{way:?}");
     }
 }

@@ -159,11 +159,8 @@ async fn an_address_that_others_can_reach_is_served_without_static_tokens() {
     ];
     let command = program::over(&site, &["serve", "--listen", "0.0.0.0:0"], &more);
     let (program, _) = Running::serve(command).await;
-    assert!(
-        !program.stderr().contains("no tokens are set"),
-        "{}",
-        program.stderr()
-    );
+    let told = program.whole_stderr().await;
+    assert!(!told.contains("no tokens are set"), "{told}");
 }
 
 /// Whatever becomes of a token, and however much is logged.
@@ -211,7 +208,7 @@ async fn no_log_holds_a_token() {
     }
     let refusals = || program.stderr().matches("refused an HTTP request").count();
     wait::until("the refusals are logged", async || refusals() == 3).await;
-    let log = program.stderr();
+    let log = program.whole_stderr().await;
     for token in [&good, &expired, &odd] {
         let parts = token.split('.').skip(1);
         for secret in parts.chain(["hunter2"]) {

@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
 
 use super::site::Site;
 use super::wait;
@@ -69,6 +70,7 @@ pub(crate) async fn run(mut command: Command) -> Ended {
 pub(crate) struct Running {
     child: Child,
     stderr: Arc<Mutex<String>>,
+    collector: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -82,8 +84,13 @@ impl Running {
         let input = child.stdin.take().expect("piped");
         let output = child.stdout.take().expect("piped");
         let stderr = Arc::new(Mutex::new(String::new()));
-        collect(child.stderr.take().expect("piped"), Arc::clone(&stderr));
-        (Self { child, stderr }, input, output)
+        let collector = collect(child.stderr.take().expect("piped"), Arc::clone(&stderr));
+        let running = Self {
+            child,
+            stderr,
+            collector: Some(collector),
+        };
+        (running, input, output)
     }
 
     /// Starts `serve` on a free port; gives its address once it listens.
@@ -99,10 +106,17 @@ impl Running {
         (running, address)
     }
 
-    /// What it has written to standard error so far.
+    /// What it has written to standard error so far: all of it once [`Self::code`] has returned. A line that a living
+    /// program is to write may still be on its way; wait for it with [`Self::told`].
     pub(crate) fn stderr(&self) -> String {
         let text = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         text.clone()
+    }
+
+    /// Waits until it has written this to standard error.
+    pub(crate) async fn told(&self, text: &str) {
+        let is_told = async || self.stderr().contains(text);
+        wait::until(&format!("it tells {text:?}"), is_told).await;
     }
 
     /// The same as JSON, for a program that logs so.
@@ -111,13 +125,17 @@ impl Running {
         self.stderr().lines().map(line).collect()
     }
 
-    /// The trace in each line that tells of a run, for a program that logs JSON.
-    pub(crate) fn traces_of_runs(&self) -> Vec<Option<String>> {
-        let log = self.log();
-        let of_runs = log.iter().filter(|line| line["run.id"].is_string());
-        of_runs
-            .map(|line| line["trace.id"].as_str().map(str::to_owned))
-            .collect()
+    /// The trace in each line that tells of a run, for a program that logs JSON. Waits until there are `count`.
+    pub(crate) async fn traces_of_runs(&self, count: usize) -> Vec<Option<String>> {
+        let traces = || {
+            let log = self.log();
+            let of_runs = log.iter().filter(|line| line["run.id"].is_string());
+            let traces = of_runs.map(|line| line["trace.id"].as_str().map(str::to_owned));
+            traces.collect::<Vec<_>>()
+        };
+        let are_told = async || traces().len() >= count;
+        wait::until("the runs are logged", are_told).await;
+        traces()
     }
 
     /// Its process id.
@@ -150,15 +168,29 @@ impl Running {
         self.child.kill().await.expect("kill -9");
     }
 
-    /// Its exit code, which comes within `limit`.
+    /// Its exit code, which comes within `limit`. All that it wrote to standard error has then been read.
     pub(crate) async fn code(&mut self, limit: Duration) -> i32 {
         let ended = tokio::time::timeout(limit, self.child.wait()).await;
         let Ok(status) = ended else {
             panic!("the program goes on after {limit:?}: {}", self.stderr());
         };
         let status = status.expect("wait for it");
+        if let Some(collector) = self.collector.take() {
+            let read = tokio::time::timeout(PATIENCE, collector).await;
+            let read = read.expect("its standard error ends with it");
+            read.expect("read its standard error");
+        }
         let code = status.code();
         code.unwrap_or_else(|| panic!("{status}: {}", self.stderr()))
+    }
+
+    /// Stops it, unless it has ended by itself, and gives all that it wrote to standard error.
+    pub(crate) async fn whole_stderr(mut self) -> String {
+        if self.child.try_wait().expect("look after it").is_none() {
+            self.terminate();
+        }
+        self.code(PATIENCE).await;
+        self.stderr()
     }
 
     fn assert_alive(&mut self) {
@@ -167,7 +199,7 @@ impl Running {
     }
 }
 
-fn collect(from: impl AsyncRead + Send + Unpin + 'static, into: Arc<Mutex<String>>) {
+fn collect(from: impl AsyncRead + Send + Unpin + 'static, into: Arc<Mutex<String>>) -> JoinHandle<()> {
     #[expect(clippy::disallowed_methods, reason = "it ends with the program")]
     tokio::spawn(async move {
         let mut lines = BufReader::new(from).lines();
@@ -176,7 +208,7 @@ fn collect(from: impl AsyncRead + Send + Unpin + 'static, into: Arc<Mutex<String
             *text += &line;
             *text += "\n";
         }
-    });
+    })
 }
 
 /// The address in the log line that says where is listened.
