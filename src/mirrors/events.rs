@@ -1,24 +1,22 @@
 //! Tells its listeners that a run has begun or ended, in this process or in another one.
 //!
-//! All listeners share each read of the run log (`LogCache`), so many listeners cost no more queries than one.
+//! All listeners share each read of the mirror's state (`state::read_state`), so many listeners cost no more queries than one.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::db::{Local, Tx};
 use crate::error::Failure;
 use crate::model::{Outcome, RunId};
-use crate::store::migrations;
 
+use super::Mirror;
 use super::process_state::ProcessState;
+use super::state::read_state::Observation;
 use super::state::status::{ConnectionState, RunRecord, Status};
-use super::{Mirror, history, local_table, tenant};
 
 /// How often the log is read to find runs of other processes.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -27,8 +25,6 @@ const PAUSE: Duration = Duration::from_secs(2);
 const FRESH: Duration = Duration::from_millis(200);
 /// How old a status may get before it counts as outdated even though no event was seen.
 const STATUS_AGE: Duration = Duration::from_secs(60);
-/// How many of the latest runs each read of the log fetches.
-const LATEST: u32 = 10;
 
 /// A listener for run events. It remembers which events it has already returned.
 #[derive(Debug)]
@@ -107,8 +103,8 @@ impl Events {
         // All listeners wake at the same time. The first read after this moment serves all of them.
         let woken = Instant::now();
         tokio::time::sleep(FRESH).await;
-        let latest = self.mirror.shared.latest.since(woken, &self.mirror).await;
-        let events = latest.map(|latest| {
+        let observed = self.mirror.observed_since(woken).await;
+        let events = observed.map(|Observation { runs: latest, .. }| {
             let now = self.mirror.now();
             let is_new = |run: &&RunRecord| self.seen_runs.is_new_event(run, now);
             let events = latest.iter().filter(is_new).cloned().collect();
@@ -148,43 +144,6 @@ impl SeenRuns {
             },
         }
     }
-}
-
-/// The last read of the log, shared by all listeners.
-#[derive(Debug, Default)]
-pub(super) struct LogCache(Mutex<Option<(Instant, LatestRuns)>>);
-
-/// The latest runs, or why they could not be read. Failures are shared too, so that not every listener waits
-/// for an unreachable database.
-type LatestRuns = Result<Arc<[RunRecord]>, Failure>;
-
-impl LogCache {
-    /// Returns the latest runs as they were read at `time` or later. Reads the log unless another listener has
-    /// done so. Fails while the local database cannot be asked.
-    async fn since(&self, time: Instant, mirror: &Mirror) -> LatestRuns {
-        let mut last = self.0.lock().await;
-        if let Some((_, latest)) = last.as_ref().filter(|(looked, _)| *looked >= time) {
-            return latest.clone();
-        }
-        let now = Instant::now();
-        let latest: LatestRuns = look(mirror).await.map(Arc::from);
-        *last = Some((now, latest.clone()));
-        latest
-    }
-}
-
-async fn look(mirror: &Mirror) -> Result<Vec<RunRecord>, Failure> {
-    let mapping = mirror.mapping();
-    let read = async |tx: &Tx<'_, Local>| {
-        if !migrations::exist(tx).await? {
-            return Ok(Vec::new());
-        }
-        let table = local_table::find(tx, mapping).await?;
-        let tenant = tenant::known(tx, mapping, &table).await?;
-        let tenant = tenant.as_ref().map(|tenant| &tenant.id);
-        Ok(history::newest(tx, &table, tenant, LATEST).await?)
-    };
-    mirror.local()?.read("events", read).await
 }
 
 /// The part of [`ProcessState`] whose changes wake a listener.

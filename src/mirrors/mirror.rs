@@ -12,12 +12,12 @@ use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId, TenantId};
 
-use super::events::LogCache;
 use super::process::Process;
 use super::process_state::ProcessState;
+use super::publication::Publication;
 use super::run::report::RunReport;
-use super::state::cache::StateCache;
-use super::state::meter_counts::MeterCountCache;
+use super::state::meter_counts::MeterCounter;
+use super::state::read_state::Observed;
 use super::state::status::StatusQuery;
 use super::tenant::{self, NoTenant};
 use super::{Request, Requested, local_table, run};
@@ -37,9 +37,9 @@ pub(super) struct Shared {
     /// Held while a run is being started, so that requests cannot starve each other of connections.
     pub(super) starting: Mutex<()>,
     pub(super) process_state: watch::Sender<ProcessState>,
-    pub(super) state_cache: StateCache,
-    pub(super) counted: MeterCountCache,
-    pub(super) latest: LogCache,
+    /// The state of the mirror as it was last read.
+    pub(super) observed: Arc<Publication<Observed>>,
+    pub(super) meter_counter: MeterCounter,
 }
 
 /// What the mirror shares with all mirrors of the process.
@@ -60,9 +60,8 @@ impl Mirror {
                 mapping,
                 starting: Mutex::new(()),
                 process_state: watch::Sender::new(process_state),
-                state_cache: StateCache::default(),
-                counted: MeterCountCache::default(),
-                latest: LogCache::default(),
+                observed: Arc::default(),
+                meter_counter: MeterCounter::default(),
             }),
         }
     }

@@ -6,14 +6,14 @@
 //! the last time or a run is open. Then it reads the states of the mirrors among the last 1,000 runs, since a lower
 //! number may be committed late, and of those that are new or have an open run.
 //!
-//! A surface that needs a newer answer, because this process has just ended a run, reads the store at once and publishes
-//! what it read.
+//! A surface that needs a newer answer, because this process has just ended a run, asks for it and waits for the next
+//! publication.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,7 @@ use crate::store::migrations;
 use crate::store::sweeps::{self, SweepRecord};
 
 use super::local_table;
+use super::publication::{Listener, Publication};
 use super::registry::{KnownMirror, Mirrors};
 use super::state::mirror_state::{self, MirrorState};
 
@@ -37,8 +38,6 @@ const FRESH: Duration = Duration::from_secs(4);
 /// The states of all mirrors at one time.
 #[derive(Clone, Debug)]
 pub(in crate::mirrors) struct Published {
-    /// When they were read.
-    read_at: Instant,
     /// Grows with each publication that may differ from the one before it.
     version: u64,
     /// The mirrors in the order of their ids, with their states. The last known ones, if `failure` is set.
@@ -50,11 +49,11 @@ pub(in crate::mirrors) struct Published {
 }
 
 /// Reads and publishes the states.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::mirrors) struct Observer {
-    /// What was read last. Held while reading, so that all who wait share one read.
+    /// What was read last. Held while reading.
     memory: Mutex<Memory>,
-    published: watch::Sender<Option<Published>>,
+    published: Arc<Publication<Published>>,
 }
 
 /// What was read last, by which the next read is shorter.
@@ -68,19 +67,11 @@ struct Memory {
     last_sweep: Option<SweepRecord>,
 }
 
-impl Default for Observer {
-    fn default() -> Self {
-        Self {
-            memory: Mutex::default(),
-            published: watch::Sender::new(None),
-        }
-    }
-}
-
 /// A listener for changes of the states of all mirrors.
 #[derive(Debug)]
 pub struct StateChanges {
-    published: watch::Receiver<Option<Published>>,
+    published: Listener<Published>,
+    observer: Arc<Observer>,
     version: u64,
 }
 
@@ -89,14 +80,11 @@ impl StateChanges {
     /// more changes.
     pub async fn next(&mut self) -> bool {
         let old = self.version;
-        let changed = self
-            .published
-            .wait_for(|published| version(published.as_ref()) != old);
-        let version = match changed.await {
-            Ok(published) => version(published.as_ref()),
-            Err(_closed) => return false,
-        };
-        self.version = version;
+        let is_other = |published: &Published| published.version != old;
+        if !self.published.wait_for(is_other).await {
+            return false;
+        }
+        self.version = version(self.observer.published.last().as_ref());
         true
     }
 }
@@ -110,9 +98,10 @@ impl Mirrors {
     pub async fn observe(self, shutdown: CancellationToken) {
         let observed = async {
             loop {
-                let published = self.read_states(Instant::now()).await;
+                let asked_at = Instant::now();
+                self.states_since(asked_at).await;
                 tokio::time::sleep(LEAST_PAUSE).await;
-                self.process.activity_after(published.read_at, PAUSE).await;
+                self.process.activity_after(asked_at, PAUSE).await;
             }
         };
         shutdown.run_until_cancelled(observed).await;
@@ -120,27 +109,28 @@ impl Mirrors {
 
     /// Listens for changes of the states. Something must publish them ([`Self::observe`]).
     pub fn state_changes(&self) -> StateChanges {
-        let mut published = self.observer.published.subscribe();
-        let version = version(published.borrow_and_update().as_ref());
-        StateChanges { published, version }
+        let published = self.observer.published.listener();
+        let version = version(self.observer.published.last().as_ref());
+        StateChanges {
+            published,
+            observer: Arc::clone(&self.observer),
+            version,
+        }
     }
 
     /// The states as they were published, not before the last run of this process began or ended.
     pub(in crate::mirrors) async fn states(&self) -> Published {
-        let oldest = Instant::now().checked_sub(FRESH);
-        let oldest = oldest.max(Some(self.process.last_activity()));
-        let published = self.observer.published.borrow().clone();
-        match published {
-            Some(published) if Some(published.read_at) >= oldest => published,
-            Some(_) | None => self.read_states(Instant::now()).await,
-        }
+        let activity = self.process.last_activity();
+        let fresh = Instant::now().checked_sub(FRESH);
+        self.states_since(fresh.map_or(activity, |fresh| fresh.max(activity)))
+            .await
     }
 
     /// The mirrors with their states as of now.
     pub(in crate::mirrors) async fn states_now(
         &self,
     ) -> Result<Arc<[(KnownMirror, MirrorState)]>, Failure> {
-        let published = self.read_states(Instant::now()).await;
+        let published = self.states_since(Instant::now()).await;
         match published.failure {
             Some(failure) => Err(failure),
             None => Ok(published.mirrors),
@@ -150,24 +140,36 @@ impl Mirrors {
     /// The last known states, for a caller that no longer waits for the local database.
     pub(in crate::mirrors) fn overdue_states(&self) -> Published {
         let message = "The local database has not answered in time.";
-        let last = self.observer.published.borrow().clone();
+        self.last_states_with(Failure::new(ErrorCode::LocalTimeout, message))
+    }
+
+    fn last_states_with(&self, failure: Failure) -> Published {
+        let last = self.observer.published.last();
         Published {
-            read_at: Instant::now(),
             version: version(last.as_ref()),
             last_sweep: last.as_ref().and_then(|last| last.last_sweep.clone()),
             mirrors: last.map(|last| last.mirrors).unwrap_or_default(),
-            failure: Some(Failure::new(ErrorCode::LocalTimeout, message)),
+            failure: Some(failure),
         }
     }
 
-    /// Reads the states, unless another caller has begun to after `after`, and publishes them.
-    async fn read_states(&self, after: Instant) -> Published {
+    /// The states as they were read at `time` or later.
+    async fn states_since(&self, time: Instant) -> Published {
+        let mirrors = self.clone();
+        let read = move |last| {
+            let mirrors = mirrors.clone();
+            async move { mirrors.read_states(last).await }
+        };
+        let tasks = &self.process.tasks;
+        let published = self.observer.published.since(time, tasks, read).await;
+        published.unwrap_or_else(|| {
+            let message = "The states of the mirrors could not be read.";
+            self.last_states_with(Failure::new(ErrorCode::Internal, message))
+        })
+    }
+
+    async fn read_states(&self, last: Option<Published>) -> Published {
         let mut memory = self.observer.memory.lock().await;
-        let last = self.observer.published.borrow().clone();
-        if let Some(published) = last.as_ref().filter(|published| published.read_at >= after) {
-            return published.clone();
-        }
-        let read_at = Instant::now();
         let read = match self.local() {
             Ok(local) => match local.connect_to_read().await {
                 Ok(mut connection) => self.read(&mut connection, &mut memory, last.as_ref()).await,
@@ -187,17 +189,12 @@ impl Mirrors {
         let is_same = last
             .as_ref()
             .is_some_and(|last| Arc::ptr_eq(&last.mirrors, &mirrors) && last.failure == failure);
-        let published = Published {
-            read_at,
+        Published {
             version: if is_same { old } else { old + 1 },
             mirrors,
             last_sweep: memory.last_sweep.clone(),
             failure,
-        };
-        self.observer
-            .published
-            .send_replace(Some(published.clone()));
-        published
+        }
     }
 
     async fn read(

@@ -1,18 +1,18 @@
-//! Counts the meters, and caches the count of a large table for a short time.
+//! Counts the meters, and reports the count of a large table for a short time.
 //!
 //! Postgres cannot tell cheaply and exactly whether one table has changed while others were written. The statistics of
 //! a table arrive 10 s late from an idle session, and later from a session that commits in the middle of a statement.
-//! So a small table is counted for each status. A large table is counted now and then, and the answer says when that
-//! was. When a run has ended in any process, the meters are counted again.
+//! So a small table is counted whenever the state is read. A large table is counted now and then, and the answer says when
+//! that was. When a run has ended in any process, the meters are counted again.
 //!
-//! A status holds a connection while it waits for a count. It waits at most [`PATIENCE`], and then reports the last
-//! count, or that the meters are still being counted. A background task then counts without that limit.
+//! The read of a state waits at most [`PATIENCE`] for a count. Then a background task counts without that limit, and the
+//! last count is reported meanwhile, or that the meters are still being counted.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::clock;
 use crate::db::{DbError, Local, Tx, quote};
@@ -23,7 +23,7 @@ use super::status::MeterCounts;
 use crate::mirrors::Mirror;
 use crate::mirrors::local_table::{self, Scope};
 
-/// Fewer meters than this are counted for each status, unless the count takes [`PATIENCE`] or longer. On an idle
+/// Fewer meters than this are counted for each state, unless the count takes [`PATIENCE`] or longer. On an idle
 /// machine such a count takes less than [`LONG`]. A moment of load is no reason for a less exact answer.
 const MANY: i64 = 50_000;
 /// A count that takes less than this is not reused.
@@ -33,44 +33,23 @@ const TIMES: u32 = 100;
 /// The longest time for which a count is fresh. It is reported for as long again while a background task recounts.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How long a status waits for a count.
+/// How long the read of a state waits for a count.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Caches the last count of the meters.
+/// Holds the last count of the meters.
 #[derive(Debug, Default)]
-pub(in crate::mirrors) struct MeterCountCache {
-    last: Mutex<Last>,
-    /// Held by the background task that recounts while the last count is still reported.
-    behind: Arc<Mutex<()>>,
+pub(in crate::mirrors) struct MeterCounter {
+    last: Mutex<LastCount>,
+    /// Held by the background task that counts.
+    behind: Arc<tokio::sync::Mutex<()>>,
 }
 
-#[derive(Debug, Default)]
-enum Last {
-    /// Nothing has been counted yet.
-    #[default]
-    Unknown,
-    /// The last count was small or quick, so it is not reused.
-    Quick,
-    /// The last count was slow, and is reused for a while.
-    Slow(Count),
-    /// A count took longer than [`PATIENCE`], and no recount has ended yet. Holds the previous count, if there is one.
-    Overdue(Option<Count>),
-}
-
-/// The meter count for one status.
-#[derive(Debug)]
-struct CountAnswer {
-    /// `None` if no earlier count can be reported while the meters are being counted.
-    counts: Option<MeterCounts>,
-    /// If set, the caller must start a background recount.
-    due: Option<Due>,
-}
-
-/// The right to recount in the background. Only one caller has it at a time.
-#[derive(Debug)]
-struct Due {
-    question: Question,
-    _only: OwnedMutexGuard<()>,
+#[derive(Clone, Debug, Default)]
+struct LastCount {
+    /// `None` before the first count.
+    count: Option<Count>,
+    /// Whether a count took longer than [`PATIENCE`], and no count has ended since.
+    is_overdue: bool,
 }
 
 /// What to count, and after which run.
@@ -85,7 +64,7 @@ struct Question {
     last_run: Option<RunId>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Count {
     question: Question,
     began: Instant,
@@ -94,87 +73,9 @@ struct Count {
     at: DateTime<Utc>,
 }
 
-impl MeterCountCache {
-    /// Counts the meters, or returns the last count if it can be reused. If counting is slow, one caller counts and the
-    /// others wait for its result.
-    async fn count(&self, tx: &Tx<'_, Local>, question: Question) -> Result<CountAnswer, DbError> {
-        let last = self.last.lock().await;
-        let alone = match &*last {
-            Last::Slow(count) if count.is_told(&question, Instant::now()) => {
-                return Ok(self.tell_again(count, question));
-            }
-            Last::Overdue(known) => return Ok(self.tell_known(known.as_ref(), question)),
-            Last::Unknown | Last::Slow(_) => Some(last),
-            Last::Quick => {
-                drop(last);
-                None
-            }
-        };
-        let counting = Count::make(tx, question.clone());
-        let counted = tokio::time::timeout(PATIENCE, counting).await;
-        let mut last = match alone {
-            Some(last) => last,
-            None => self.last.lock().await,
-        };
-        let Ok(counted) = counted else {
-            let known = std::mem::take(&mut *last).count();
-            let told = self.tell_known(known.as_ref(), question);
-            *last = Last::Overdue(known);
-            return Ok(told);
-        };
-        let count = counted?;
-        let counts = Some(count.counts);
-        *last = count.kept();
-        Ok(CountAnswer { counts, due: None })
-    }
-
-    /// Returns the last count by the same statement, however old. One caller gets the right to recount.
-    fn tell_known(&self, known: Option<&Count>, question: Question) -> CountAnswer {
-        let known = known.filter(|count| count.question.sql == question.sql);
-        CountAnswer {
-            counts: known.map(Count::again),
-            due: self.due(question),
-        }
-    }
-
-    /// Returns the right to recount in the background, unless another caller has it.
-    fn due(&self, question: Question) -> Option<Due> {
-        let only = Arc::clone(&self.behind).try_lock_owned().ok()?;
-        Some(Due {
-            question,
-            _only: only,
-        })
-    }
-
-    fn tell_again(&self, count: &Count, question: Question) -> CountAnswer {
-        let holds = count.holds(&question, Instant::now());
-        CountAnswer {
-            counts: Some(count.again()),
-            due: (!holds).then(|| self.due(question)).flatten(),
-        }
-    }
-
-    /// Recounts while the last count is still reported.
-    async fn count_behind(&self, tx: &Tx<'_, Local>, due: Due) -> Result<(), DbError> {
-        let count = Count::make(tx, due.question).await?;
-        *self.last.lock().await = count.kept();
-        Ok(())
-    }
-}
-
-impl Last {
-    fn count(self) -> Option<Count> {
-        match self {
-            Self::Unknown | Self::Quick => None,
-            Self::Slow(count) => Some(count),
-            Self::Overdue(known) => known,
-        }
-    }
-}
-
 /// The number of meters, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mirrors) enum Meters {
+pub(super) enum Meters {
     /// The table or its active column does not exist.
     Missing,
     /// They are being counted, and there is no earlier count.
@@ -183,21 +84,32 @@ pub(in crate::mirrors) enum Meters {
     Counted(MeterCounts),
 }
 
+impl MeterCounter {
+    fn last(&self) -> LastCount {
+        let last = self.last.lock();
+        last.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, count: Option<Count>, is_overdue: bool) {
+        let last = self.last.lock();
+        *last.unwrap_or_else(PoisonError::into_inner) = LastCount { count, is_overdue };
+    }
+}
+
 impl Mirror {
-    /// Counts the meters of the scope. Starts a background recount if the reported count is not fresh.
-    pub(in crate::mirrors) async fn count_meters(
+    /// Counts the meters of the scope, unless the last count can be reported.
+    pub(super) async fn count_meters(
         &self,
         tx: &Tx<'_, Local>,
         scope: &Scope,
         last_run: Option<RunId>,
     ) -> Result<Meters, DbError> {
-        let mapping = self.mapping();
         let Scope { tenant, table } = scope;
         if !table.exists || !table.has_active {
             return Ok(Meters::Missing);
         }
-        let active = quote::identifier(&mapping.active_column);
-        let filter = local_table::of_tenant(table, mapping, &tenant.given);
+        let active = quote::identifier(&self.mapping().active_column);
+        let filter = local_table::of_tenant(table, self.mapping(), &tenant.given);
         let sql = format!(
             "-- count the meters
 select pg_catalog.count(*) filter (where l.{active}), pg_catalog.count(*) filter (where l.{active} is not true)
@@ -209,27 +121,58 @@ from {} l where {filter}",
             needs_role_path: table.has_row_security,
             last_run,
         };
-        let told = self.shared.counted.count(tx, question).await?;
-        if let Some(due) = told.due {
-            let mirror = self.clone();
-            self.shared
-                .process
-                .tasks
-                .spawn(async move { mirror.count_behind(due).await });
-        }
-        Ok(told.counts.map_or(Meters::BeingCounted, Meters::Counted))
+        self.count_or_recall(tx, question).await
     }
 
-    /// Recounts in the background. If that fails, the next status starts another recount.
-    async fn count_behind(&self, due: Due) {
-        let counted = async {
-            let count = async |tx: &Tx<'_, Local>| {
-                Ok::<_, Failure>(self.shared.counted.count_behind(tx, due).await?)
-            };
-            self.local()?.read("count", count).await
+    async fn count_or_recall(
+        &self,
+        tx: &Tx<'_, Local>,
+        question: Question,
+    ) -> Result<Meters, DbError> {
+        let counter = &self.shared.meter_counter;
+        let LastCount { count, is_overdue } = counter.last();
+        let now = Instant::now();
+        if let Some(count) = count.as_ref().filter(|count| count.is_told(&question, now)) {
+            if !count.holds(&question, now) {
+                self.start_counting(question);
+            }
+            return Ok(Meters::Counted(count.again()));
+        }
+        if !is_overdue {
+            let counting = Count::make(tx, question.clone());
+            if let Ok(counted) = tokio::time::timeout(PATIENCE, counting).await {
+                let count = counted?;
+                let counts = count.counts;
+                counter.set(Some(count), false);
+                return Ok(Meters::Counted(counts));
+            }
+            counter.set(count.clone(), true);
+        }
+        let known = count.filter(|count| count.question.sql == question.sql);
+        self.start_counting(question);
+        Ok(known.map_or(Meters::BeingCounted, |count| Meters::Counted(count.again())))
+    }
+
+    /// Counts in the background, unless that is being done. If it fails, the next read of the state starts another count.
+    fn start_counting(&self, question: Question) {
+        let Ok(only) = Arc::clone(&self.shared.meter_counter.behind).try_lock_owned() else {
+            return;
         };
-        if let Err(failure) = counted.await {
-            tracing::debug!(error.code = %failure.code, "the meters could not be counted");
+        let mirror = self.clone();
+        let counting = async move { mirror.count_behind(question, only).await };
+        self.shared.process.tasks.spawn(counting);
+    }
+
+    async fn count_behind(&self, question: Question, _only: OwnedMutexGuard<()>) {
+        let counted = async {
+            let count = async |tx: &Tx<'_, Local>| Count::make(tx, question).await;
+            Ok::<_, Failure>(self.local()?.read("count", count).await?)
+        };
+        match counted.await {
+            Ok(count) => self.shared.meter_counter.set(Some(count), false),
+            Err(failure) => {
+                tracing::debug!(error.code = %failure.code, "the meters could not be counted");
+            }
         }
     }
 }
@@ -274,13 +217,6 @@ impl Count {
     /// Whether the count may be reported: while it is fresh, and for as long again while a background task recounts.
     fn is_told(&self, question: &Question, now: Instant) -> bool {
         self.question == *question && now.duration_since(self.began) < self.lasts() * 2
-    }
-
-    fn kept(self) -> Last {
-        match self.lasts() {
-            Duration::ZERO => Last::Quick,
-            _ => Last::Slow(self),
-        }
     }
 
     fn again(&self) -> MeterCounts {

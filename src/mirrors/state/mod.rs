@@ -1,12 +1,13 @@
 //! The state of the mirror as every surface shows it: the status, its health, and the sentences that describe it.
 
-pub(super) mod cache;
 mod health;
 pub(super) mod meter_counts;
 pub(super) mod mirror_state;
 mod overview;
 mod read_log;
+pub(super) mod read_state;
 mod read_status;
 pub mod status;
+mod stored_state;
 pub mod tenant_list;
 pub(super) mod words;

@@ -3,26 +3,22 @@
 use crate::db::{DbError, Local, Tx};
 use crate::model::{Outcome, TenantId};
 
-use super::cache::StoredState;
 use super::read_status::ReadError;
 use super::status::{RunRecord, StatusQuery};
+use super::stored_state::StoredState;
 use super::words;
 use crate::mirrors::history;
 use crate::mirrors::local_table::LocalTable;
 
-/// The least number of runs to read. They usually include the last run that ended and the last success, so these need
-/// no queries of their own.
-const RUNS: u32 = 5;
-
+/// Reads the `wanted` latest runs, and what they tell of the last run and of the last success.
 pub(super) async fn read_log(
     tx: &Tx<'_, Local>,
     (table, tenant): (&LocalTable, Option<&TenantId>),
     wanted: u32,
     found: &mut StoredState,
 ) -> Result<(), DbError> {
-    let limit = wanted.max(RUNS) as usize;
-    let mut runs = history::newest(tx, table, tenant, wanted.max(RUNS)).await?;
-    let is_all = runs.len() < limit;
+    let runs = history::newest(tx, table, tenant, wanted).await?;
+    let is_all = runs.len() < wanted as usize;
     let has_ended = |run: &&RunRecord| run.outcome.is_some() && !run.dry_run;
     found.last_run = match runs.iter().find(has_ended) {
         None if !is_all => history::last_finished(tx, table, tenant).await?,
@@ -56,7 +52,6 @@ pub(super) async fn read_log(
                 .unwrap_or(i64::MAX)
         }
     });
-    runs.truncate(wanted as usize);
     found.history = runs;
     Ok(())
 }

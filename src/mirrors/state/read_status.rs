@@ -1,27 +1,22 @@
-//! Builds the status from the local database (log and meters) and from what only this process knows. If the local
-//! database is down, the status has only the latter, and a warning.
+//! Builds the status from the published state of the mirror and from what only this process knows. If the local database
+//! is down, the status has only the latter, and a warning.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 
-use crate::db::{Connection, Database, DbError, Local, Tx};
+use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 
-use super::cache::{self, StoredState, Tally};
 use super::health::{self, HealthInputs, LastRun, RecentSlots};
-use super::meter_counts::Meters;
-use super::mirror_state::latest;
-use super::read_log::{read_log, read_runs};
-use super::status::{
-    ActivityState, Connections, Health, ScheduleStatus, Status, StatusQuery, TenantStatus,
-};
+use super::read_log::read_runs;
+use super::status::{ActivityState, Connections, Health, ScheduleStatus, Status, StatusQuery};
+use super::stored_state::{StoredState, Tally};
 use super::words;
-use crate::mirrors::local_table::{self, LocalTable, Scope};
 use crate::mirrors::process_state::{self, ProcessState};
-use crate::mirrors::run::{clocks, columns, contents, lock};
-use crate::mirrors::tenant::{self, NoTenant, Tenant};
-use crate::mirrors::{Mirror, history};
+use crate::mirrors::run::clocks;
+use crate::mirrors::{Mirror, local_table, tenant};
 use crate::store::migrations;
 
 /// Why the state could not be read.
@@ -65,7 +60,7 @@ impl Mirror {
         patience: Option<Duration>,
     ) -> Result<(Status, Tally), Failure> {
         let asked = match &self.shared.process.local {
-            Some(local) => Some(self.ask_within(local, query, patience).await),
+            Some(_) => Some(self.ask_within(query, patience).await),
             None => None,
         };
         let now = self.now();
@@ -92,11 +87,10 @@ impl Mirror {
 
     async fn ask_within(
         &self,
-        local: &Database<Local>,
         query: &StatusQuery,
         patience: Option<Duration>,
     ) -> Result<StoredState, ReadError> {
-        let asked = self.ask(local, query);
+        let asked = self.ask(query);
         let Some(patience) = patience else {
             return asked.await;
         };
@@ -107,132 +101,39 @@ impl Mirror {
             .unwrap_or_else(|elapsed| Err(silence(elapsed)))
     }
 
-    async fn ask(
-        &self,
-        local: &Database<Local>,
-        query: &StatusQuery,
-    ) -> Result<StoredState, ReadError> {
-        let mut connection = local.connect_to_read().await?;
-        let asked = match cache::is_plain(query) {
-            true => self.recall_or_ask(&mut connection, query).await,
-            false => self.ask_anew(&mut connection, query).await,
-        };
-        if let Err(ReadError::Failed(_)) = &asked {
-            connection.discard();
-        }
-        asked
-    }
-
-    /// Returns the cached state if nothing was committed since it was read. Otherwise reads the state and caches it.
-    async fn recall_or_ask(
-        &self,
-        connection: &mut Connection<Local>,
-        query: &StatusQuery,
-    ) -> Result<StoredState, ReadError> {
-        let moment = connection.moment().await;
-        let before = moment?;
-        let state_cache = &self.shared.state_cache;
-        if let Some(found) = state_cache.at(before.as_ref(), query.history) {
-            return Ok(found);
-        }
-        let found = self.ask_anew(connection, query).await?;
-        if let Some(before) = before.filter(|_| found.lasts()) {
-            // Caching may fail: the answer is complete without it.
-            let after = connection.moment().await.ok().flatten();
-            if after.as_ref() == Some(&before) {
-                state_cache.keep(before, query.history, &found);
-            }
+    async fn ask(&self, query: &StatusQuery) -> Result<StoredState, ReadError> {
+        let observed = self.observed_since(Instant::now()).await;
+        let observation = observed.map_err(ReadError::Failed)?;
+        let mut found = observation.with_history(query.history);
+        if query.run_id.is_some() || query.include_changes {
+            let read = async |tx: &Tx<'_, Local>| self.read_details(tx, query, &mut found).await;
+            self.local()
+                .map_err(ReadError::Failed)?
+                .read("status", read)
+                .await?;
         }
         Ok(found)
     }
 
-    async fn ask_anew(
-        &self,
-        connection: &mut Connection<Local>,
-        query: &StatusQuery,
-    ) -> Result<StoredState, ReadError> {
-        let tx = connection.begin("status").await?;
-        let mapping = self.mapping();
-        let table = local_table::find(&tx, mapping).await?;
-        let tenant = match tenant::resolve(&tx, mapping, &table).await {
-            Ok(tenant) => Ok(tenant),
-            Err(NoTenant::Unknown(failure)) => Err(failure),
-            Err(NoTenant::Database(error)) => return Err(error.into()),
-        };
-        self.read(&tx, table, tenant, query).await
-    }
-
-    async fn read(
+    async fn read_details(
         &self,
         tx: &Tx<'_, Local>,
-        table: LocalTable,
-        tenant: Result<Tenant, Failure>,
         query: &StatusQuery,
-    ) -> Result<StoredState, ReadError> {
-        let mut found = StoredState {
-            failures: Some(0),
-            ..StoredState::default()
-        };
-        let set = self.mapping().tenant.as_ref();
-        let id = tenant.as_ref().map_or(set, |tenant| Some(&tenant.id));
-        let tables = migrations::tables(tx).await?;
-        let has_log = tables.any;
-        if let Some(id) = id.filter(|_| tables.columns) {
-            let drifted = columns::drifted(tx, &table, id).await;
-            found.drifted = Some(drifted?);
-        }
-        if has_log {
-            let log = (&table, id);
-            read_log(tx, log, query.history, &mut found).await?;
-            read_runs(tx, log, query, &mut found).await?;
-            let looks = contents::last_looks(tx, log, tables.sweeps).await?;
-            found.verified_at = looks.verified_at;
-            found.checked_at = looks.checked_at;
-            found.last_success_at = latest(found.last_success_at, looks.checked_at);
-        } else if let Some(id) = query.run_id {
-            return Err(ReadError::NoSuchRun(words::no_such_run(id)));
-        }
-        match tenant {
-            Ok(tenant) => {
-                let scope = Scope { tenant, table };
-                if has_log {
-                    read_running(tx, &scope, &mut found).await?;
-                }
-                self.read_meters(tx, scope, &mut found).await?;
-            }
-            Err(failure) => found
-                .warnings
-                .push(format!("{} {}", failure.message, failure.remedy)),
-        }
-        Ok(found)
-    }
-
-    async fn read_meters(
-        &self,
-        tx: &Tx<'_, Local>,
-        scope: Scope,
         found: &mut StoredState,
     ) -> Result<(), ReadError> {
-        let last_run = found.last_run.as_ref().map(|run| run.run_id);
-        let counted = self.count_meters(tx, &scope, last_run).await;
-        match counted? {
-            Meters::Counted(counts) => found.meters = Some(counts),
-            Meters::Missing => {
-                let table = &self.mapping().local_table;
-                let warning = format!("The local table {table} does not exist.");
-                found.warnings.push(warning);
-            }
-            Meters::BeingCounted => {
-                found.is_being_counted = true;
-                let warning = "The local meters are still being counted: ask again in a moment.";
-                found.warnings.push(warning.to_owned());
-            }
+        if migrations::exist(tx).await? {
+            let mapping = self.mapping();
+            let table = local_table::find(tx, mapping).await?;
+            let tenant = tenant::known(tx, mapping, &table).await?;
+            let id = tenant
+                .as_ref()
+                .map_or(mapping.tenant.as_ref(), |tenant| Some(&tenant.id));
+            read_runs(tx, (&table, id), query, found).await
+        } else {
+            query.run_id.map_or(Ok(()), |id| {
+                Err(ReadError::NoSuchRun(words::no_such_run(id)))
+            })
         }
-        found.tenant = Some(TenantStatus {
-            id: scope.tenant.id.as_str().to_owned(),
-            name: scope.tenant.name,
-        });
-        Ok(())
     }
 
     fn fall_back(&self, process_state: &ProcessState, failure: &Failure) -> StoredState {
@@ -312,22 +213,4 @@ impl Mirror {
             warnings: found.warnings.into_iter().chain(drift).collect(),
         }
     }
-}
-
-async fn read_running(
-    tx: &Tx<'_, Local>,
-    scope: &Scope,
-    found: &mut StoredState,
-) -> Result<(), DbError> {
-    let Some(run) = history::running(tx, scope).await? else {
-        return Ok(());
-    };
-    if lock::is_held(tx, scope).await? {
-        found.running = Some(run);
-        return Ok(());
-    }
-    // The run may have ended since its row was read. If it has not, its process has died.
-    let now = history::by_id(tx, (&scope.table, Some(&scope.tenant.id)), run.run_id).await?;
-    found.interrupted = now.filter(|run| run.outcome.is_none());
-    Ok(())
 }

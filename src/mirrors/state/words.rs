@@ -6,8 +6,8 @@ use crate::clock;
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId};
 
-use super::cache::StoredState;
 use super::status::{Health, RunningStatus};
+use super::stored_state::StoredState;
 use super::tenant_list::{HealthCounts, TenantList, WORST_FIRST};
 use crate::mirrors::run::report;
 

@@ -43,6 +43,11 @@ async fn statuses_behind_a_slow_count_starve_no_run() {
         let is_counting = async || rows(&site.local, counting).await != json!([]);
         wait::until("the meters are being counted", is_counting).await;
         site.mirror.reach_local().await.expect("it answers");
+        let asking =
+            "select pid from pg_stat_activity where application_name = 'meter-sync status'";
+        let asking = rows(&site.local, asking).await;
+        let sessions = asking.as_array().map(Vec::len);
+        assert!(sessions <= Some(1), "all statuses share a read: {asking}");
         site.sync().await
     };
     let (statuses, run) = tokio::join!(statuses, run);

@@ -1,25 +1,13 @@
-//! Caches the last status, keyed by a [`Moment`] of the local database.
-//!
-//! A status is cached if the moment was the same before and after it was read. While the database reports that moment,
-//! nothing has been committed, so the status is still true. A client that asks every second, or a thousand clients at
-//! once, cost one short statement for each request.
-
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+//! The state of one mirror as the local database tells it, and what follows from it.
 
 use chrono::{DateTime, Utc};
 
-use crate::db::Moment;
 use crate::engine::drift::{self, KnownColumn};
 use crate::model::{Change, HeldBack, Outcome, Rejection};
 
-use super::status::{MeterCounts, RunRecord, RunningStatus, StatusQuery, TenantStatus};
+use super::status::{MeterCounts, RunRecord, RunningStatus, TenantStatus};
 use crate::mirrors::process_state::ProcessState;
 use crate::mirrors::run::{clocks, log, warnings};
-
-/// The longest time for which a cached status is used. Row security or a view may depend on the current time, which
-/// changes without a commit.
-const LASTS: Duration = Duration::from_secs(10);
 
 /// The state of the mirror as read from the local database.
 #[derive(Clone, Debug, Default)]
@@ -115,7 +103,7 @@ impl StoredState {
         }
     }
 
-    /// Whether the state changes only by a commit, so that it may be cached. This is not so in two cases:
+    /// Whether the state changes only by a commit, so that it is still true at the next request if nothing was committed. This is not so in two cases:
     ///
     /// - A run has not ended. Only a lock tells whether it is still in progress.
     /// - The meter count is from an earlier request. It expires after some time.
@@ -162,50 +150,6 @@ fn interruption(run: &RunRecord) -> String {
         "Run {} was interrupted, and the next run will mark it: leave that to the schedule, or ask the user whether to sync now.",
         run.run_id
     )
-}
-
-/// Holds the last state that was read from the local database. It is boxed, because most of many mirrors hold none.
-#[derive(Debug, Default)]
-pub(in crate::mirrors) struct StateCache(Mutex<Option<Box<Answer>>>);
-
-#[derive(Debug)]
-struct Answer {
-    moment: Moment,
-    asked_at: Instant,
-    history: u32,
-    found: StoredState,
-}
-
-impl StateCache {
-    /// Returns the cached state, if it was read at this moment with the same `history` and is not older than [`LASTS`].
-    pub(in crate::mirrors) fn at(
-        &self,
-        moment: Option<&Moment>,
-        history: u32,
-    ) -> Option<StoredState> {
-        let answer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = answer.as_ref()?;
-        let is_same = Some(&answer.moment) == moment
-            && answer.history == history
-            && answer.asked_at.elapsed() < LASTS;
-        is_same.then(|| answer.found.clone())
-    }
-
-    /// Caches the state that was read for a plain query. The caller must have checked that it lasts.
-    pub(in crate::mirrors) fn keep(&self, moment: Moment, history: u32, found: &StoredState) {
-        let answer = Answer {
-            moment,
-            asked_at: Instant::now(),
-            history,
-            found: found.clone(),
-        };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(answer));
-    }
-}
-
-/// Whether the answer to this query is cached. Answers to other queries can be long, and are seldom asked for twice.
-pub(in crate::mirrors) fn is_plain(query: &StatusQuery) -> bool {
-    query.run_id.is_none() && !query.include_changes
 }
 
 #[cfg(test)]

@@ -1,0 +1,210 @@
+//! Reads the state of one mirror from the local database, and publishes it to all who ask for it.
+//!
+//! The state is read anew only if something may have been committed since the last read (a [`Moment`] tells), so a client that
+//! asks every second, or a thousand clients at once, cost one short statement a read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::db::{Connection, Database, DbError, Local, Moment, Tx};
+use crate::error::{ErrorCode, Failure};
+
+use super::meter_counts::Meters;
+use super::mirror_state::latest;
+use super::read_log::read_log;
+use super::status::{RunRecord, TenantStatus};
+use super::stored_state::StoredState;
+use crate::mirrors::local_table::{self, LocalTable, Scope};
+use crate::mirrors::run::{columns, contents, lock};
+use crate::mirrors::tenant::{self, NoTenant, Tenant};
+use crate::mirrors::{Mirror, history};
+use crate::store::migrations;
+
+/// How long a state is used at the same moment. Row security or a view may depend on the current time, which changes
+/// without a commit.
+const LASTS: Duration = Duration::from_secs(10);
+/// How many of the newest runs are read: as many as a status lists at most.
+const RUNS: u32 = 50;
+
+/// The state of one mirror as one read told it.
+#[derive(Clone, Debug)]
+pub(in crate::mirrors) struct Observation {
+    /// The state, without a history.
+    pub(super) state: Arc<StoredState>,
+    /// The newest runs, the latest first.
+    pub(in crate::mirrors) runs: Arc<[RunRecord]>,
+    /// The moment at which it was read; `None` if it may change without a commit.
+    moment: Option<Moment>,
+    read_at: Instant,
+}
+
+/// What is published of a mirror. Failures are published too, so that not every caller waits for a database that does not
+/// answer.
+pub(in crate::mirrors) type Observed = Result<Observation, Failure>;
+
+impl Observation {
+    /// The state with so many of the newest runs.
+    pub(super) fn with_history(&self, history: u32) -> StoredState {
+        let runs = self.runs.iter().take(history as usize);
+        StoredState {
+            history: runs.cloned().collect(),
+            ..StoredState::clone(&self.state)
+        }
+    }
+
+    fn is_still_true(&self, moment: Option<&Moment>) -> bool {
+        moment.is_some() && self.moment.as_ref() == moment && self.read_at.elapsed() < LASTS
+    }
+}
+
+impl Mirror {
+    /// The state of the mirror as it was read at `time` or later.
+    pub(in crate::mirrors) async fn observed_since(&self, time: Instant) -> Observed {
+        let mirror = self.clone();
+        let read = move |last: Option<Observed>| {
+            let mirror = mirror.clone();
+            async move { mirror.read_state(last.and_then(Result::ok)).await }
+        };
+        let tasks = &self.shared.process.tasks;
+        let observed = self.shared.observed.since(time, tasks, read).await;
+        observed.unwrap_or_else(|| {
+            let message = "The state of the mirror could not be read.";
+            Err(Failure::new(ErrorCode::Internal, message))
+        })
+    }
+
+    async fn read_state(&self, last: Option<Observation>) -> Observed {
+        let local: &Database<Local> = self.local()?;
+        let mut connection = local.connect_to_read().await?;
+        let read = self.read_unless_known(&mut connection, last).await;
+        if read.is_err() {
+            connection.discard();
+        }
+        read
+    }
+
+    async fn read_unless_known(
+        &self,
+        connection: &mut Connection<Local>,
+        last: Option<Observation>,
+    ) -> Observed {
+        let before = connection.moment().await?;
+        if let Some(last) = last.filter(|last| last.is_still_true(before.as_ref())) {
+            return Ok(last);
+        }
+        let read_at = Instant::now();
+        let mut state = self.read_anew(connection).await?;
+        let moment = match before.filter(|_| state.lasts()) {
+            // Without the second moment the state is as true, but must be read again.
+            Some(before) => {
+                let after = connection.moment().await.ok().flatten();
+                after.filter(|after| *after == before)
+            }
+            None => None,
+        };
+        Ok(Observation {
+            runs: std::mem::take(&mut state.history).into(),
+            state: Arc::new(state),
+            moment,
+            read_at,
+        })
+    }
+
+    async fn read_anew(&self, connection: &mut Connection<Local>) -> Result<StoredState, Failure> {
+        let tx = connection.begin("status").await?;
+        let mapping = self.mapping();
+        let table = local_table::find(&tx, mapping).await?;
+        let tenant = match tenant::resolve(&tx, mapping, &table).await {
+            Ok(tenant) => Ok(tenant),
+            Err(NoTenant::Unknown(failure)) => Err(failure),
+            Err(NoTenant::Database(error)) => return Err(error.into()),
+        };
+        self.read(&tx, table, tenant).await
+    }
+
+    async fn read(
+        &self,
+        tx: &Tx<'_, Local>,
+        table: LocalTable,
+        tenant: Result<Tenant, Failure>,
+    ) -> Result<StoredState, Failure> {
+        let mut found = StoredState {
+            failures: Some(0),
+            ..StoredState::default()
+        };
+        let set = self.mapping().tenant.as_ref();
+        let id = tenant.as_ref().map_or(set, |tenant| Some(&tenant.id));
+        let tables = migrations::tables(tx).await?;
+        if let Some(id) = id.filter(|_| tables.columns) {
+            found.drifted = Some(columns::drifted(tx, &table, id).await?);
+        }
+        if tables.any {
+            let log = (&table, id);
+            read_log(tx, log, RUNS, &mut found).await?;
+            let looks = contents::last_looks(tx, log, tables.sweeps).await?;
+            found.verified_at = looks.verified_at;
+            found.checked_at = looks.checked_at;
+            found.last_success_at = latest(found.last_success_at, looks.checked_at);
+        }
+        match tenant {
+            Ok(tenant) => {
+                let scope = Scope { tenant, table };
+                if tables.any {
+                    read_running(tx, &scope, &mut found).await?;
+                }
+                self.read_meters(tx, scope, &mut found).await?;
+            }
+            Err(failure) => found
+                .warnings
+                .push(format!("{} {}", failure.message, failure.remedy)),
+        }
+        Ok(found)
+    }
+
+    async fn read_meters(
+        &self,
+        tx: &Tx<'_, Local>,
+        scope: Scope,
+        found: &mut StoredState,
+    ) -> Result<(), DbError> {
+        let last_run = found.last_run.as_ref().map(|run| run.run_id);
+        match self.count_meters(tx, &scope, last_run).await? {
+            Meters::Counted(counts) => found.meters = Some(counts),
+            Meters::Missing => {
+                let table = &self.mapping().local_table;
+                let warning = format!("The local table {table} does not exist.");
+                found.warnings.push(warning);
+            }
+            Meters::BeingCounted => {
+                found.is_being_counted = true;
+                let warning = "The local meters are still being counted: ask again in a moment.";
+                found.warnings.push(warning.to_owned());
+            }
+        }
+        found.tenant = Some(TenantStatus {
+            id: scope.tenant.id.as_str().to_owned(),
+            name: scope.tenant.name,
+        });
+        Ok(())
+    }
+}
+
+async fn read_running(
+    tx: &Tx<'_, Local>,
+    scope: &Scope,
+    found: &mut StoredState,
+) -> Result<(), DbError> {
+    let Some(run) = history::running(tx, scope).await? else {
+        return Ok(());
+    };
+    if lock::is_held(tx, scope).await? {
+        found.running = Some(run);
+        return Ok(());
+    }
+    // The run may have ended since its row was read. If it has not, its process has died.
+    let now = history::by_id(tx, (&scope.table, Some(&scope.tenant.id)), run.run_id).await?;
+    found.interrupted = now.filter(|run| run.outcome.is_none());
+    Ok(())
+}
