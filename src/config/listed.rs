@@ -112,7 +112,7 @@ struct Secret {
     /// The setting that names a file with the value.
     by_file: Setting,
     /// The legacy variables that are the fallback for it; `None` if there are none.
-    seed: Option<LegacyPrefix>,
+    legacy: Option<LegacyPrefix>,
     /// Returns the part of the value that may be shown.
     show: fn(&FoundValue) -> String,
 }
@@ -121,19 +121,19 @@ const SECRETS: &[Secret] = &[
     Secret {
         setting: Setting::RemoteUrl,
         by_file: Setting::RemoteUrlFile,
-        seed: Some(LegacyPrefix::Remote),
+        legacy: Some(LegacyPrefix::Remote),
         show: without_password,
     },
     Secret {
         setting: Setting::LocalUrl,
         by_file: Setting::LocalUrlFile,
-        seed: Some(LegacyPrefix::Local),
+        legacy: Some(LegacyPrefix::Local),
         show: without_password,
     },
     Secret {
         setting: Setting::Tokens,
         by_file: Setting::TokensFile,
-        seed: None,
+        legacy: None,
         show: scopes,
     },
 ];
@@ -151,7 +151,7 @@ impl Secret {
                 place: found.place,
             }));
         }
-        let Some(prefix) = self.seed else {
+        let Some(prefix) = self.legacy else {
             return Ok(None);
         };
         let pairs = legacy::parameters(environment, prefix)?;

@@ -127,19 +127,19 @@ impl Config {
 struct Side {
     url: Setting,
     url_file: Setting,
-    seed: LegacyPrefix,
+    legacy: LegacyPrefix,
 }
 
 impl Side {
     const REMOTE: Self = Self {
         url: Setting::RemoteUrl,
         url_file: Setting::RemoteUrlFile,
-        seed: LegacyPrefix::Remote,
+        legacy: LegacyPrefix::Remote,
     };
     const LOCAL: Self = Self {
         url: Setting::LocalUrl,
         url_file: Setting::LocalUrlFile,
-        seed: LegacyPrefix::Local,
+        legacy: LegacyPrefix::Local,
     };
 
     fn endpoint(
@@ -157,8 +157,8 @@ impl Side {
                 });
                 (found.place, endpoint)
             }
-            None => match legacy::parameters(environment, self.seed)? {
-                Some(pairs) => (self.seed.place(), Endpoint::from_pairs(pairs, limits)),
+            None => match legacy::parameters(environment, self.legacy)? {
+                Some(pairs) => (self.legacy.place(), Endpoint::from_pairs(pairs, limits)),
                 None => return Ok(None),
             },
         };

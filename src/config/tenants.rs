@@ -82,7 +82,7 @@ impl Mapping {
     }
 
     /// Whether each tenant has a local table of its own, by a placeholder in its name.
-    pub fn is_of_each_tenant(&self) -> bool {
+    pub fn has_table_per_tenant(&self) -> bool {
         table_pattern::is_pattern(&self.local_table)
     }
 

@@ -102,15 +102,15 @@ fn a_secret_may_come_from_a_file_but_not_twice() {
 }
 
 #[test]
-fn the_seed_systems_variables_count_only_where_nothing_else_is_set() {
-    let seed = [
+fn the_legacy_variables_count_only_where_nothing_else_is_set() {
+    let legacy = [
         ("POSTGRES_CLIENT_HOST", "central"),
         ("POSTGRES_CLIENT_DB", "meters"),
         ("POSTGRES_CLIENT_USER", "u"),
         ("POSTGRES_SYNC_HOST", "site"),
         ("METER_SYNC_LOCAL_URL", LOCAL),
     ];
-    let config = load(seed).unwrap();
+    let config = load(legacy).unwrap();
     assert_eq!(config.remote.unwrap().place(), "central:5432/meters");
     assert_eq!(config.local.unwrap().place(), "localhost:5432/site");
     assert!(

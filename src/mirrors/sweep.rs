@@ -114,7 +114,7 @@ impl Mirrors {
 
     /// Separates the mirrors that a look may find unchanged from those that need a run in any case.
     async fn sort(&self, states: &[(KnownMirror, MirrorState)]) -> Result<Sorted, Failure> {
-        let has_one_table = !self.config().mapping.is_of_each_tenant();
+        let has_one_table = !self.config().mapping.has_table_per_tenant();
         let may_be_unchanged = |state: &MirrorState| has_one_table && state.was_equal();
         // Without such a mirror there may be no log yet.
         let compared = match states.iter().any(|(_, state)| may_be_unchanged(state)) {
@@ -324,7 +324,7 @@ impl Mirrors {
         let Config {
             mapping, tenants, ..
         } = self.config();
-        let local_table = match mapping.is_of_each_tenant() {
+        let local_table = match mapping.has_table_per_tenant() {
             true => mapping.local_table.clone(),
             false => table_name(tx, &mapping.local_table).await?,
         };

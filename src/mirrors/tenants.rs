@@ -29,7 +29,7 @@ pub(super) async fn all(
     mapping: &Mapping,
 ) -> Result<Vec<TenantRow>, Failure> {
     // Where each tenant has a table of its own, the types of those tables are left to the runs.
-    let table = match mapping.is_of_each_tenant() {
+    let table = match mapping.has_table_per_tenant() {
         true => local_table::find(tx, &no_table(mapping)).await?,
         false => local_table::find(tx, mapping).await?,
     };
