@@ -25,4 +25,4 @@ pub mod schedule;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
-pub mod trace;
+pub mod trace_id;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::conninfo;
 use super::error::ConfigError;
 use super::layers::{Environment, FoundValue, Layers, SettingSource};
-use super::legacy::{self, LegacyPrefix};
+use super::legacy_variables::{self, LegacyPrefix};
 use super::settings::{Setting, Settings};
 use super::tenants::TENANT_SETTINGS;
 use super::tokens;
@@ -154,7 +154,7 @@ impl Secret {
         let Some(prefix) = self.legacy else {
             return Ok(None);
         };
-        let pairs = legacy::parameters(environment, prefix)?;
+        let pairs = legacy_variables::parameters(environment, prefix)?;
         Ok(pairs.map(|pairs| ListedValue {
             value: conninfo::show(&pairs),
             source: SettingSource::Variable,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::endpoint::Endpoint;
 use super::error::ConfigError;
 use super::layers::{Environment, FoundValue, Layers};
-use super::legacy::{self, LegacyPrefix};
+use super::legacy_variables::{self, LegacyPrefix};
 use super::logging::LogSettings;
 use super::settings::{Setting, Settings};
 use super::{
@@ -157,7 +157,7 @@ impl Side {
                 });
                 (found.place, endpoint)
             }
-            None => match legacy::parameters(environment, self.legacy)? {
+            None => match legacy_variables::parameters(environment, self.legacy)? {
                 Some(pairs) => (self.legacy.place(), Endpoint::from_pairs(pairs, limits)),
                 None => return Ok(None),
             },

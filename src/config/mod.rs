@@ -31,14 +31,14 @@ mod database_servers;
 
 mod watched_file;
 
-mod legacy;
+mod legacy_variables;
 
 mod conninfo;
 mod endpoint;
 mod error;
 mod file;
 mod layers;
-mod libpq;
+mod libpq_parameters;
 mod listed;
 mod load;
 mod logging;

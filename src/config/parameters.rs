@@ -8,7 +8,7 @@ use super::Limits;
 use super::conninfo::{self, Pairs};
 use super::database_servers::{Server, Servers, SessionAttrs};
 use super::endpoint::EndpointError;
-use super::libpq;
+use super::libpq_parameters;
 
 /// A silent peer is noticed after about nine seconds: 3 s, then three probes 2 s apart.
 const KEEPALIVES_IDLE: Duration = Duration::from_secs(3);
@@ -23,9 +23,9 @@ impl Parameters {
     pub(super) fn new(pairs: Pairs) -> Result<Self, EndpointError> {
         let mut known: Vec<(&'static str, String)> = Vec::new();
         for (name, value) in pairs {
-            let name = libpq::known(&name)?;
+            let name = libpq_parameters::known(&name)?;
             known.retain(|(earlier, _)| *earlier != name);
-            if !value.is_empty() && !libpq::IGNORED.contains(&name) {
+            if !value.is_empty() && !libpq_parameters::IGNORED.contains(&name) {
                 known.push((name, value));
             }
         }
@@ -47,7 +47,7 @@ impl Parameters {
         for (name, value) in self
             .0
             .iter()
-            .filter(|(name, _)| libpq::DRIVERS.contains(name))
+            .filter(|(name, _)| libpq_parameters::DRIVERS.contains(name))
         {
             let pair = ((*name).to_owned(), value.clone());
             if read_by_driver(std::slice::from_ref(&pair)).is_err() {

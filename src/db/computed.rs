@@ -20,7 +20,7 @@ pub struct Read {
 /// everything else with its schema, so it is valid where only the columns of one row are in scope and the search path
 /// is pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evaluated {
+pub struct ComputedExpression {
     /// What it belongs to: `constraint c`, `generated column g` or `index i`.
     pub owner: String,
     /// The expression, as SQL.
@@ -67,11 +67,14 @@ order by e.step, e.owner, e.expression";
 
 /// Looks up these expressions of a table, in the order in which Postgres evaluates them. The search path must be
 /// pinned.
-pub async fn evaluated<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Evaluated>, DbError> {
+pub async fn evaluated<S: Side>(
+    tx: &Tx<'_, S>,
+    oid: u32,
+) -> Result<Vec<ComputedExpression>, DbError> {
     let columns = table_columns(tx, oid).await?;
     let of = |owner: String, (expression, shown): (String, String), names: Vec<String>| {
         let (reads, computed) = reads(names.clone(), &columns);
-        Evaluated {
+        ComputedExpression {
             owner,
             expression,
             shown,
@@ -89,7 +92,7 @@ pub async fn evaluated<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Evaluate
             column.from.clone(),
         ))
     });
-    let mut found: Vec<Evaluated> = generated.collect();
+    let mut found: Vec<ComputedExpression> = generated.collect();
     let rows = tx.query(EVALUATED, &[param::oid(oid)]).await?;
     found.extend(
         rows.iter()
@@ -123,7 +126,7 @@ order by a.attnum";
 
 /// A column of the table. A generated column has an `expression`, and the columns that it is computed from in `from`.
 /// Another column may have a `default`, but not one that gives each row another value.
-pub(super) struct TableColumn {
+pub(super) struct ColumnDefinition {
     name: String,
     type_: String,
     expression: Option<String>,
@@ -135,9 +138,9 @@ pub(super) struct TableColumn {
 pub(super) async fn table_columns<S: Side>(
     tx: &Tx<'_, S>,
     oid: u32,
-) -> Result<Vec<TableColumn>, DbError> {
+) -> Result<Vec<ColumnDefinition>, DbError> {
     let rows = tx.query(COLUMNS, &[param::oid(oid)]).await?;
-    let column = |row: &Row| TableColumn {
+    let column = |row: &Row| ColumnDefinition {
         name: row.get(0),
         type_: row.get(1),
         expression: row.get(2),
@@ -151,7 +154,7 @@ pub(super) async fn table_columns<S: Side>(
 /// with their expressions.
 pub(super) fn reads(
     names: Vec<String>,
-    columns: &[TableColumn],
+    columns: &[ColumnDefinition],
 ) -> (Vec<Read>, Vec<(String, String)>) {
     let (mut reads, mut computed) = (Vec::<Read>::new(), Vec::new());
     let mut names = names;

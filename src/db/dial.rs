@@ -27,9 +27,9 @@ use crate::config::{Endpoint, Server, Servers, SessionAttrs, Tls};
 
 /// The last error that the server sent on any connection of a pool.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastServerError(Arc<Mutex<Option<(Instant, Error)>>>);
+pub(super) struct LastConnectionError(Arc<Mutex<Option<(Instant, Error)>>>);
 
-impl LastServerError {
+impl LastConnectionError {
     fn keep(&self, error: Error) {
         if error.as_db_error().is_some() {
             let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,11 +56,11 @@ impl LastServerError {
 pub(super) struct Connector {
     side: SideName,
     endpoint: Mutex<Arc<Endpoint>>,
-    words: LastServerError,
+    words: LastConnectionError,
 }
 
 impl Connector {
-    pub(super) fn new(side: SideName, endpoint: Endpoint, words: LastServerError) -> Self {
+    pub(super) fn new(side: SideName, endpoint: Endpoint, words: LastConnectionError) -> Self {
         Self {
             side,
             endpoint: Mutex::new(Arc::new(endpoint)),
@@ -89,7 +89,7 @@ impl Connector {
 /// A request to open one connection.
 struct Call {
     endpoint: Arc<Endpoint>,
-    words: LastServerError,
+    words: LastConnectionError,
 }
 
 impl Call {
@@ -110,7 +110,7 @@ impl Call {
                 Ok(client) => return Ok(client),
                 Err(attempts) => attempts,
             };
-            if attempts.last().is_some_and(Attempt::decides) {
+            if attempts.last().is_some_and(FailedAttempt::decides) {
                 break;
             }
         }
@@ -126,7 +126,7 @@ impl Call {
         &self,
         servers: &[&Server],
         wanted: SessionAttrs,
-    ) -> Result<ClientWrapper, Vec<Attempt>> {
+    ) -> Result<ClientWrapper, Vec<FailedAttempt>> {
         let mut attempts = Vec::new();
         for server in servers {
             let why = match self.server(server, wanted).await {
@@ -134,8 +134,8 @@ impl Call {
                 Err(why) => why,
             };
             let server = server.to_string();
-            attempts.push(Attempt { server, why });
-            if attempts.last().is_some_and(Attempt::decides) {
+            attempts.push(FailedAttempt { server, why });
+            if attempts.last().is_some_and(FailedAttempt::decides) {
                 break;
             }
         }
@@ -268,7 +268,7 @@ impl Manager for Connector {
 
 /// Drives a connection to its end. Keeps its last error before dropping the connection, because the drop tells its
 /// user that it is closed.
-async fn carry(connection: impl Future<Output = Result<(), Error>>, words: LastServerError) {
+async fn carry(connection: impl Future<Output = Result<(), Error>>, words: LastConnectionError) {
     let mut connection = pin!(connection);
     if let Err(error) = connection.as_mut().await {
         words.keep(error);
@@ -280,7 +280,7 @@ async fn carry(connection: impl Future<Output = Result<(), Error>>, words: LastS
 #[error("no connection could be made")]
 pub struct DialError {
     /// The attempts in order; the last one decided.
-    pub(super) attempts: Vec<Attempt>,
+    pub(super) attempts: Vec<FailedAttempt>,
     /// The database that we asked for.
     pub(super) database: String,
     /// `sslmode` as given, or its default.
@@ -301,14 +301,14 @@ impl DialError {
 
 /// A failed attempt to connect to one server.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct FailedAttempt {
     /// Its `host:port`.
     pub(super) server: String,
     /// Why it failed.
     pub(super) why: ConnectFailure,
 }
 
-impl Attempt {
+impl FailedAttempt {
     fn decides(&self) -> bool {
         self.why.is_of_the_database()
     }

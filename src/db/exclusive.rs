@@ -4,7 +4,7 @@
 //! The rules of partitions and of tables that inherit from the table count, too, for rows that are in them or belong
 //! there.
 
-use super::computed::{Read, TableColumn, reads, table_columns};
+use super::computed::{ColumnDefinition, Read, reads, table_columns};
 use super::family::family;
 use super::foreign_key_chains::{self, Path};
 use super::{DbError, Side, Tx, param};
@@ -219,7 +219,7 @@ async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Exclusive>, 
 
 /// The rule of an index, with its first part. If the index covers only a part of the table, the predicate covers the
 /// same part.
-fn rule(row: &Row, part: Part, columns: &[TableColumn]) -> Exclusive {
+fn rule(row: &Row, part: Part, columns: &[ColumnDefinition]) -> Exclusive {
     let (place, predicate): (Option<String>, Option<String>) = (row.get(10), row.get(3));
     let (mut names, by_place): (Vec<String>, Vec<String>) = (row.get(7), row.get(11));
     names.extend(by_place);

@@ -18,7 +18,7 @@ use tokio_postgres::IsolationLevel;
 use bounds::Bounds;
 pub use bounds::RoleLimits;
 pub use dial::DialError;
-use dial::{Connector, LastServerError};
+use dial::{Connector, LastConnectionError};
 pub use error::DbError;
 pub(crate) use error::PUBLICATION_REMEDY;
 pub use moment::Moment;
@@ -111,7 +111,7 @@ pub struct Database<S> {
     clock: ServerClock,
     /// One permit for each connection that may answer requests.
     readers: Arc<Semaphore>,
-    words: LastServerError,
+    words: LastConnectionError,
     side: PhantomData<S>,
 }
 
@@ -160,7 +160,7 @@ pub struct Connection<S> {
     answer_due: AtomicBool,
     waits: Timeouts,
     clock: ServerClock,
-    words: LastServerError,
+    words: LastConnectionError,
     /// The permit of a connection that answers requests; `None` for other connections.
     _reader: Option<OwnedSemaphorePermit>,
     side: PhantomData<S>,
@@ -182,7 +182,7 @@ impl<S: Side> Database<S> {
 
     /// Creates a pool for the endpoint, with connections for so many runs at a time. Nothing connects yet.
     pub fn for_runs(endpoint: &Endpoint, limits: &Limits, runs: usize) -> Result<Self, DbError> {
-        let words = LastServerError::default();
+        let words = LastConnectionError::default();
         // There is no `create_timeout`: each attempt to connect has a limit of its own.
         let pool = Pool::builder(Connector::new(S::NAME, endpoint.clone(), words.clone()))
             .max_size(runs * S::FOR_A_RUN + S::FOR_REQUESTS)

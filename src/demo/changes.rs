@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_postgres::types::Type;
 use tokio_util::sync::CancellationToken;
 
-use super::owner::Owner;
+use super::owner_connection::OwnerConnection;
 
 const INTERVAL: Duration = Duration::from_secs(20);
 
@@ -131,7 +131,7 @@ pub(super) async fn keep_changing(remote_url: String, stop: CancellationToken) {
 }
 
 async fn change_once(remote_url: &str) -> Result<(Change, Vec<String>), tokio_postgres::Error> {
-    let mut owner = Owner::connect(remote_url).await?;
+    let mut owner = OwnerConnection::connect(remote_url).await?;
     let tx = owner.begin().await?;
     let step: i64 = tx.query_one(NEXT, &[]).await?.try_get(0)?;
     let (change, cycle) = place(step);

@@ -32,7 +32,7 @@ use pair::Place;
 use welcome::Welcome;
 
 mod changes;
-mod owner;
+mod owner_connection;
 mod pair;
 pub mod sample;
 mod welcome;

@@ -3,7 +3,7 @@
 
 use anyhow::Context;
 
-use super::owner::Owner;
+use super::owner_connection::OwnerConnection;
 
 /// Raised with every change of the sample's tables, so that data of an older demo is detected.
 const VERSION: i32 = 1;
@@ -39,7 +39,7 @@ pub async fn fill(remote_url: &str, local_url: &str) -> anyhow::Result<()> {
 
 /// Fills one database in one transaction, so that a start that is killed in the middle leaves it empty.
 async fn fill_one(url: &str, tables: &str) -> anyhow::Result<()> {
-    let mut owner = Owner::connect(url).await?;
+    let mut owner = OwnerConnection::connect(url).await?;
     let tx = owner.begin().await?;
     if tx.query_one(MARKED, &[]).await?.try_get(0)? {
         let found: i32 = tx.query_one(VERSION_FOUND, &[]).await?.try_get(0)?;

@@ -9,8 +9,8 @@ use crate::db::{DbError, Remote, Tx};
 use crate::model::Phase;
 
 use super::apply::try_rows::{self, Rows};
-use super::read::convert::Leftover;
-use super::read::copy_format::Format;
+use super::read::choose_copy_format::Format;
+use super::read::convert::UnreadRows;
 use super::read::relay::{self, Target};
 use super::relations::locks;
 use super::{Extent, RunContext, SyncError, Synced, apply, enter, plan, read, record};
@@ -84,7 +84,7 @@ async fn relay_all(
 /// Inserts the rows that the COPY did not take, except those at fault. `loaded` is how many it took.
 async fn bring_in(
     run: &RunContext<'_>,
-    left: Leftover,
+    left: UnreadRows,
     loaded: i64,
 ) -> Result<Result<Synced, NotLoaded>, SyncError> {
     enter(run.observer, Phase::Plan);

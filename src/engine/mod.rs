@@ -26,7 +26,7 @@ use crate::model::{Counts, Permission, Phase, Progress, Rejection, RunId, Tenant
 
 use context::RunContext;
 pub use digest::{Contents, sums};
-use digest::{Difference, Versions};
+use digest::{Difference, RowVersions};
 use drift::{ColumnReport, KnownColumns};
 pub use error::SyncError;
 pub(crate) use error::{HIDDEN, usage};
@@ -39,9 +39,9 @@ pub(crate) use relations::locks::of_source as locks_of;
 pub(crate) use relations::look;
 pub(crate) use relations::missing::missing;
 pub(crate) use relations::policies::may_hide_rows;
-pub(crate) use remedy::failure;
 pub use scope::Scope;
 pub(crate) use scope::try_tenant;
+pub(crate) use source_remedy::failure;
 pub use sweep::{Swept, sweep};
 
 mod relations;
@@ -60,7 +60,7 @@ mod load;
 mod plan;
 mod read;
 mod record;
-mod remedy;
+mod source_remedy;
 
 /// The input of one sync.
 #[derive(Clone, Debug)]
@@ -239,7 +239,7 @@ pub async fn run(
         observer,
     };
     enter(observer, Phase::Read);
-    let versions = Versions::read(&remote, run).await?;
+    let versions = RowVersions::read(&remote, run).await?;
     if !job.dry_run
         && let Some(loaded) = Box::pin(load::load(&remote, run)).await?
     {
@@ -248,7 +248,7 @@ pub async fn run(
         return Ok(Done::of(loaded, Compared::Everything));
     }
     let (difference, compared) = {
-        let _told = read::relay::ReadProgress {
+        let _told = read::relay::ReadProgressReporter {
             remote: &remote,
             observer,
             before: job.earlier.bytes,
@@ -286,7 +286,7 @@ struct Found {
 /// Plans the changes that follow from the staged rows, and applies the plan unless the brake holds it back.
 async fn carry_out(
     run: &RunContext<'_>,
-    versions: Option<Versions<'_>>,
+    versions: Option<RowVersions<'_>>,
     Found {
         extent,
         staged,
@@ -343,7 +343,7 @@ pub async fn compare(
     observer: &Observer,
 ) -> Result<Contents, SyncError> {
     let contents = {
-        let _told = read::relay::ReadProgress {
+        let _told = read::relay::ReadProgressReporter {
             remote: &remote,
             observer,
             before: 0,

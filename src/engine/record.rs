@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, json, param, quote};
 
-use super::apply::try_rows::{self, RowStatement, Rows, Tried};
+use super::apply::try_rows::{self, RowRangeStatement, Rows, Tried};
 use super::plan::Plan;
 use super::{Relations, RunContext, apply};
 
@@ -131,7 +131,7 @@ async fn record(
     if let Tried::Written = tried.await? {
         return Ok(());
     }
-    let as_text = RowStatement {
+    let as_text = RowRangeStatement {
         sql: statement(Form::Text),
         has_gaps: true,
         checks: false,
@@ -140,7 +140,7 @@ async fn record(
     for (n, _reason) in bad.unwrap_or_default() {
         let row = Rows { first: n, last: n };
         if !local.is_utf8() {
-            let escaped = RowStatement {
+            let escaped = RowRangeStatement {
                 sql: statement(Form::Escaped),
                 has_gaps: true,
                 checks: false,

@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// How the server can ask the user through this client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ElicitationStyle {
+pub(super) enum ApprovalMethod {
     /// Not at all: the client shows no forms.
     None,
     /// By a request to the client, while its call waits.
@@ -46,7 +46,7 @@ pub(super) enum ElicitationStyle {
     SecondCall,
 }
 
-impl ElicitationStyle {
+impl ApprovalMethod {
     pub(super) fn of(context: &RequestContext<RoleServer>) -> Self {
         let elicitation = context
             .client_capabilities()

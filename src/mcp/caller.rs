@@ -15,7 +15,7 @@ use crate::error::Failure;
 use crate::mirrors::state::status::StatusQuery;
 use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::mirrors::{Mirror, Mirrors, visible_tenants};
-use crate::trace::TraceId;
+use crate::trace_id::TraceId;
 
 /// How many characters of a client's name and version the log keeps.
 const ACTOR_CHARS: usize = 100;

@@ -15,7 +15,7 @@ use rmcp::transport::streamable_http_server::session::local::{LocalSessionManage
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
-use super::request_guard;
+use super::request_check;
 use super::sessions::{self, SESSION_IDLE, Sessions};
 use super::sse;
 
@@ -52,7 +52,7 @@ fn streamable<S: ServerHandler>(
             Sessions::new(sessions),
             sessions::check,
         ))
-        .layer(middleware::from_fn(request_guard::check))
+        .layer(middleware::from_fn(request_check::check))
 }
 
 fn manager() -> LocalSessionManager {

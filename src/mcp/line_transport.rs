@@ -18,7 +18,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::sync::Mutex;
 use tokio_util::codec::FramedWrite;
 
-use super::message::{self, InvalidMessage};
+use super::message_parser::{self, InvalidMessage};
 
 /// Removed from the start of a message, because some programs write it before their text (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -135,7 +135,7 @@ where
             }
             let line = self.line.trim_ascii();
             let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
-            let read = (!line.is_empty()).then(|| message::read(line));
+            let read = (!line.is_empty()).then(|| message_parser::read(line));
             self.line.clear();
             match read {
                 Some(Ok(message)) => return Some(message),

@@ -23,7 +23,7 @@ use tracing::Instrument;
 
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirrors;
-use crate::trace;
+use crate::trace_id;
 use approval::Approvals;
 use caller::{Caller, caller_token, caller_trace};
 use subscriptions::Subscriptions;
@@ -32,22 +32,21 @@ use tool_list::unknown_tool;
 pub use tool_list::{tools, whole_tools};
 
 mod answer;
-mod app;
 mod approval;
 mod caller;
 mod completion;
 mod feed;
 pub mod http;
-mod lenient_transport;
 mod line_transport;
 pub mod manifest;
-mod message;
+mod message_parser;
 mod overview;
 mod page_address;
 mod progress;
 mod prompts;
 mod refusal;
-mod request_guard;
+mod request_check;
+mod request_first_transport;
 mod resources;
 mod schema;
 mod sessions;
@@ -55,6 +54,7 @@ mod shorten;
 mod since_argument;
 mod sse;
 mod status;
+mod status_card;
 pub mod stdio;
 mod subscriptions;
 mod tasks;
@@ -203,7 +203,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let meta = modern_meta(&context);
-        let span = trace::span(caller_trace(&context));
+        let span = trace_id::span(caller_trace(&context));
         let answer = self.answer_call(&request, &context).instrument(span);
         let mut response = answer.await?;
         match &mut response {

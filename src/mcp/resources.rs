@@ -14,7 +14,7 @@ use crate::mirrors::{Mirror, Mirrors};
 use crate::model::{Change, Rejection, RunId};
 
 use super::caller::{Caller, Target};
-use super::{app, overview, status};
+use super::{overview, status, status_card};
 use crate::arguments::shorten;
 
 /// The address of the status: of the only mirror, or of all.
@@ -95,7 +95,7 @@ pub(super) fn list() -> Vec<Resource> {
                 "Whether the local meters can be relied on, the last runs and the next, as meter_sync_status answers it.",
             )
             .with_mime_type(JSON),
-        app::resource(),
+        status_card::resource(),
     ]
 }
 
@@ -156,8 +156,8 @@ pub(super) async fn read(
     uri: &str,
     caller: &Caller,
 ) -> Result<ReadResourceResult, ErrorData> {
-    if uri == app::URI {
-        return Ok(app::read());
+    if uri == status_card::URI {
+        return Ok(status_card::read());
     }
     let Some(Address { tenant, subject }) = Address::parse(uri) else {
         return Err(not_found(uri, mirrors));

@@ -29,8 +29,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::http::MAX_BODY_BYTES;
-use super::lenient_transport::LenientTransport;
-use super::message;
+use super::message_parser;
+use super::request_first_transport::RequestFirstTransport;
 use super::sessions::{MAX_SESSIONS, SESSION_IDLE, full, is_same};
 use crate::arguments::body;
 use crate::config::Token;
@@ -121,7 +121,8 @@ async fn converse<S: ServerHandler>(
     shutdown: CancellationToken,
 ) {
     // boxed, so that memory that only the beginning needs is freed
-    let begun = Box::pin(server.serve_with_ct(LenientTransport::new(transport), shutdown)).await;
+    let begun =
+        Box::pin(server.serve_with_ct(RequestFirstTransport::new(transport), shutdown)).await;
     let ended = match begun {
         Ok(running) => running
             .waiting()
@@ -185,7 +186,7 @@ async fn post_message(
         Ok(body) => body,
         Err(fault) => return (fault.status(), fault.detail()).into_response(),
     };
-    let mut message = match message::read(&body) {
+    let mut message = match message_parser::read(&body) {
         Ok(message) => message,
         Err(no_message) => return no_message.into_response(),
     };

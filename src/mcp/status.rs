@@ -9,8 +9,8 @@ use serde_json::json;
 use super::caller::{Caller, Target};
 use super::page_address::PageAddress;
 use super::{
-    CallToolResult, Schema, TENANT_ID_CHARS, answer, app, literal, overview, schema, shorten,
-    since_argument,
+    CallToolResult, Schema, TENANT_ID_CHARS, answer, literal, overview, schema, shorten,
+    since_argument, status_card,
 };
 use crate::arguments::{Arguments, BadArgument, shorten};
 use crate::error::Failure;
@@ -55,7 +55,7 @@ pub(super) fn tool(output: Schema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
         .with_raw_output_schema(output)
-        .with_meta(app::shows_results())
+        .with_meta(status_card::shows_results())
         .with_annotations(
             ToolAnnotations::with_title(TITLE)
                 .read_only(true)

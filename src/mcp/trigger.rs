@@ -11,12 +11,12 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 use serde_json::json;
 
-use super::approval::{self, Answer, ApprovalReply, Approvals, ElicitationStyle, Question};
+use super::approval::{self, Answer, ApprovalMethod, ApprovalReply, Approvals, Question};
 use super::caller::{Caller, Target, caller_name, caller_trace};
 use super::page_address::PageAddress;
 use super::{
-    CallToolResult, Schema, TENANT_ID_CHARS, answer, app, literal, progress, refusal, schema,
-    shorten, tasks,
+    CallToolResult, Schema, TENANT_ID_CHARS, answer, literal, progress, refusal, schema, shorten,
+    status_card, tasks,
 };
 use crate::arguments::{Arguments, BadArgument};
 use crate::error::Failure;
@@ -64,7 +64,7 @@ pub(super) fn tool(output: Schema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
         .with_raw_output_schema(output)
-        .with_meta(app::shows_results())
+        .with_meta(status_card::shows_results())
         .with_annotations(
             ToolAnnotations::with_title(TITLE)
                 .read_only(false)
@@ -127,17 +127,17 @@ async fn sync(
             Err(failure) => return Ok(answer::failure(&failure, None).into()),
         };
         let held = run.held_back.as_ref().filter(|_| !run.dry_run);
-        match (held, ElicitationStyle::of(context)) {
+        match (held, ApprovalMethod::of(context)) {
             (None, _) if run.state == RunState::Running && tasks::are_known(context) => {
                 return Ok(tasks::begun(&run, target).into());
             }
-            (None, _) | (Some(_), ElicitationStyle::None) => return Ok(report(run, page).into()),
-            (Some(held), ElicitationStyle::SecondCall) => {
+            (None, _) | (Some(_), ApprovalMethod::None) => return Ok(report(run, page).into()),
+            (Some(held), ApprovalMethod::SecondCall) => {
                 let question = Question::new(held, target).await;
                 let asked = approvals.question(run.run_id, question, context, call)?;
                 return Ok(asked.into());
             }
-            (Some(held), ElicitationStyle::DuringCall) => {
+            (Some(held), ApprovalMethod::DuringCall) => {
                 let question = Question::new(held, target).await;
                 match approval::ask(context, question, end).await {
                     Answer::Yes => request = approved(request, run.run_id),

@@ -14,7 +14,7 @@ use crate::error::Failure;
 use crate::model::{Outcome, RunId};
 
 use super::Mirror;
-use super::process_state::ProcessState;
+use super::live_state::LiveState;
 use super::state::read_state::Observation;
 use super::state::status::{ConnectionState, RunRecord, Status};
 
@@ -30,7 +30,7 @@ const STATUS_AGE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Events {
     mirror: Mirror,
-    process_state: watch::Receiver<ProcessState>,
+    live_state: watch::Receiver<LiveState>,
     /// The state of this process at the last look.
     state: WatchedState,
     seen_runs: SeenRuns,
@@ -51,11 +51,11 @@ enum SeenRuns {
 impl Mirror {
     /// Starts to listen. The returned [`Events`] reports what happens from now on.
     pub fn events(&self) -> Events {
-        let process_state = self.shared.process_state.subscribe();
-        let state = state(&process_state.borrow());
+        let live_state = self.shared.live_state.subscribe();
+        let state = state(&live_state.borrow());
         Events {
             mirror: self.clone(),
-            process_state,
+            live_state,
             state,
             seen_runs: SeenRuns::Nothing { since: self.now() },
         }
@@ -120,10 +120,10 @@ impl Events {
     /// Waits until the state of this process changes. `self.mirror` keeps the sender alive.
     async fn changed(&mut self) {
         let changed = self
-            .process_state
-            .wait_for(|process_state| state(process_state) != self.state);
-        if let Ok(process_state) = changed.await {
-            self.state = state(&process_state);
+            .live_state
+            .wait_for(|live_state| state(live_state) != self.state);
+        if let Ok(live_state) = changed.await {
+            self.state = state(&live_state);
         }
     }
 }
@@ -146,7 +146,7 @@ impl SeenRuns {
     }
 }
 
-/// The part of [`ProcessState`] whose changes wake a listener.
+/// The part of [`LiveState`] whose changes wake a listener.
 #[derive(Debug, PartialEq, Eq)]
 struct WatchedState {
     running: Option<RunId>,
@@ -155,12 +155,12 @@ struct WatchedState {
     connections: [ConnectionState; 2],
 }
 
-fn state(process_state: &ProcessState) -> WatchedState {
+fn state(live_state: &LiveState) -> WatchedState {
     WatchedState {
-        running: process_state.running.as_ref().map(|run| run.record.run_id),
-        last: process_state.last.as_ref().map(mark),
-        waiting_until: process_state.waiting_until,
-        connections: [process_state.remote.state, process_state.local.state],
+        running: live_state.running.as_ref().map(|run| run.record.run_id),
+        last: live_state.last.as_ref().map(mark),
+        waiting_until: live_state.waiting_until,
+        connections: [live_state.remote.state, live_state.local.state],
     }
 }
 

@@ -12,10 +12,10 @@ use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId, TenantId};
 
+use super::live_state::LiveState;
 use super::process::Process;
-use super::process_state::ProcessState;
-use super::publication::Publication;
 use super::run::report::RunReport;
+use super::shared_read::SharedRead;
 use super::state::meter_counts::MeterCounter;
 use super::state::read_state::Observed;
 use super::state::status::StatusQuery;
@@ -36,9 +36,9 @@ pub(super) struct Shared {
     pub(super) mapping: Mapping,
     /// Held while a run is being started, so that requests cannot starve each other of connections.
     pub(super) starting: Mutex<()>,
-    pub(super) process_state: watch::Sender<ProcessState>,
+    pub(super) live_state: watch::Sender<LiveState>,
     /// The state of the mirror as it was last read.
-    pub(super) observed: Arc<Publication<Observed>>,
+    pub(super) observed: Arc<SharedRead<Observed>>,
     pub(super) meter_counter: MeterCounter,
 }
 
@@ -53,13 +53,13 @@ impl Deref for Mirror {
 
 impl Mirror {
     pub(super) fn new(process: Arc<Process>, mapping: Mapping) -> Self {
-        let process_state = ProcessState::new(process.remote.is_some(), process.local.is_some());
+        let live_state = LiveState::new(process.remote.is_some(), process.local.is_some());
         Self {
             shared: Arc::new(Shared {
                 process,
                 mapping,
                 starting: Mutex::new(()),
-                process_state: watch::Sender::new(process_state),
+                live_state: watch::Sender::new(live_state),
                 observed: Arc::default(),
                 meter_counter: MeterCounter::default(),
             }),
@@ -88,15 +88,15 @@ impl Mirror {
     /// Cancels a run of this process. The run ends as `interrupted` and changes no meter, unless it is already
     /// writing its result. Returns `false` if this process has no such run in progress.
     pub fn cancel(&self, id: RunId) -> bool {
-        let process_state = self.shared.process_state.borrow();
-        let running = process_state.running.as_ref();
+        let live_state = self.shared.live_state.borrow();
+        let running = live_state.running.as_ref();
         let running = running.filter(|running| running.record.run_id == id);
         running.inspect(|running| running.cancel.cancel()).is_some()
     }
 
     /// Cancels the run of this process that is in progress, if there is one.
     pub(super) fn cancel_any(&self) {
-        let running = self.shared.process_state.borrow().running.clone();
+        let running = self.shared.live_state.borrow().running.clone();
         if let Some(running) = running {
             running.cancel.cancel();
         }
@@ -138,8 +138,8 @@ impl Mirror {
     /// Publishes until when the schedule waits to retry a failed slot; `None` if it does not wait.
     pub fn set_waiting(&self, until: Option<DateTime<Utc>>) {
         self.shared
-            .process_state
-            .send_modify(|process_state| process_state.waiting_until = until);
+            .live_state
+            .send_modify(|live_state| live_state.waiting_until = until);
     }
 
     /// Requests a run and waits for its end; with `and_comparison`, also for that of the comparison of contents that may
@@ -168,7 +168,7 @@ impl Mirror {
     pub async fn request(&self, request: Request) -> Result<Requested, Failure> {
         self.may_sync()?;
         // With a key, the answer may be a run that has already ended, whatever is running now.
-        let running = self.shared.process_state.borrow().running_record();
+        let running = self.shared.live_state.borrow().running_record();
         if let Some(running) = running.filter(|_| request.idempotency_key.is_none()) {
             let report = RunReport::already_running(&running, self.now());
             return Ok(Requested::AlreadyRunning(Box::new(report)));

@@ -4,8 +4,8 @@
 //! [`Mirror::request`], and learns what happened through [`Mirror::status`]. A run belongs to this module and not to its
 //! caller: it goes on when the caller goes away. A lock in the local database (`run::lock`) allows one run at a time for each mirror. The run log in
 //! the same database (`run::log`, `history`) keeps what happened. State flows one way: a run writes the log, one task at a
-//! time reads it and publishes what it read (`publication`), and every surface waits for the next publication. What only
-//! this process knows is published in one `watch` channel for each mirror (`process_state`).
+//! time reads it and publishes what it read (`shared_read`), and every surface waits for the next publication. What only
+//! this process knows is published in one `watch` channel for each mirror (`live_state`).
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::db::ServerClock;
 use crate::engine::Compare;
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Permission, Progress, RunId, Trigger};
-use crate::trace::TraceId;
+use crate::trace_id::TraceId;
 
 pub use events::Events;
 pub use mirror::Mirror;
@@ -32,14 +32,14 @@ use state::status::RunRecord;
 
 mod events;
 pub mod history;
+mod live_state;
 mod local_table;
 mod mirror;
 mod observer;
 mod process;
-mod process_state;
-mod publication;
 mod registry;
 pub mod run;
+mod shared_read;
 mod slot_claims;
 pub mod state;
 mod sweep;

@@ -24,8 +24,8 @@ use crate::store::migrations;
 use crate::store::sweeps::{self, SweepRecord};
 
 use super::local_table;
-use super::publication::{Listener, Publication};
 use super::registry::{KnownMirror, Mirrors};
+use super::shared_read::{Listener, SharedRead};
 use super::state::mirror_state::{self, MirrorState};
 
 /// How often the store is read.
@@ -53,7 +53,7 @@ pub(in crate::mirrors) struct Published {
 pub(in crate::mirrors) struct Observer {
     /// What was read last. Held while reading.
     memory: Mutex<Memory>,
-    published: Arc<Publication<Published>>,
+    published: Arc<SharedRead<Published>>,
 }
 
 /// What was read last, by which the next read is shorter.

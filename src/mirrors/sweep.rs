@@ -25,7 +25,7 @@ use super::registry::{KnownMirror, Mirrors};
 use super::run::columns;
 use super::run::report::RunReport;
 use super::state::mirror_state::MirrorState;
-use super::{Request, error_of, local_table, process_state};
+use super::{Request, error_of, live_state, local_table};
 
 /// What a sweep did.
 #[derive(Debug)]
@@ -184,7 +184,7 @@ impl Mirrors {
     fn publish_remote(&self, failure: Option<&Failure>) {
         let of_remote = failure.filter(|failure| failure.code.as_str().starts_with("REMOTE_"));
         if failure.is_none() || of_remote.is_some() {
-            let state = process_state::connection(of_remote.cloned(), self.now());
+            let state = live_state::connection(of_remote.cloned(), self.now());
             self.process.remote_state.send_replace(state);
         }
     }

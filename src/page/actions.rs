@@ -16,7 +16,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::http::notice::Notice;
 use crate::mirrors::{Allow, Mirror, Request, Requested, approval_of};
 use crate::model::{Permission, RunId, Trigger};
-use crate::trace::TraceId;
+use crate::trace_id::TraceId;
 
 /// The form that starts a sync.
 #[derive(Clone, Copy, Debug, Deserialize)]

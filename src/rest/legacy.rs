@@ -22,7 +22,7 @@ use crate::mirrors::state::status::{ActivityState, Health, RunRecord, Status, St
 use crate::mirrors::state::tenant_list::{TenantList, TenantsQuery};
 use crate::mirrors::{Request, Requested};
 use crate::model::{Counts, Outcome, Trigger};
-use crate::trace::TraceId;
+use crate::trace_id::TraceId;
 
 /// How many runs are searched for the last one that was not a dry run: the most that a status lists.
 const HISTORY: u32 = 50;

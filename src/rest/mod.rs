@@ -28,7 +28,6 @@ mod events_of_all;
 mod legacy;
 mod meter;
 mod openapi;
-mod other_routes;
 mod request_arguments;
 mod requested_mirror;
 mod route;
@@ -37,6 +36,7 @@ mod status;
 mod sync;
 mod tenants;
 mod unexpected_arguments;
+mod unversioned_routes;
 
 /// The path of the API's description.
 const DESCRIPTION_PATH: &str = "/api/v1/openapi.json";
@@ -92,10 +92,10 @@ fn table() -> Vec<Route> {
     let mut table = vec![
         tenants::route(),
         description_route(),
-        other_routes::local_status(),
-        other_routes::local_trigger(),
-        other_routes::live(),
-        other_routes::ready(),
+        unversioned_routes::local_status(),
+        unversioned_routes::local_trigger(),
+        unversioned_routes::live(),
+        unversioned_routes::ready(),
     ];
     table.extend(of_mirror());
     table.extend(of_mirror().map(Route::of_tenant));

@@ -26,7 +26,7 @@ use crate::http::request_error::RequestError;
 use crate::mirrors::run::report::{RunReport, RunState};
 use crate::mirrors::{Request, Requested};
 use crate::model::{Outcome, Trigger};
-use crate::trace::TraceId;
+use crate::trace_id::TraceId;
 
 const REASON_CHARS: usize = 200;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

@@ -10,7 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("shutdown", &[]),
     ("arguments", &[]),
-    ("trace", &[]),
+    ("trace_id", &[]),
     ("printable", &[]),
     ("config", &["error", "model", "clock"]),
     ("db", &["config", "error", "model", "clock"]),
@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "mirrors",
         &[
-            "engine", "store", "db", "config", "error", "model", "clock", "trace",
+            "engine", "store", "db", "config", "error", "model", "clock", "trace_id",
         ],
     ),
     (
@@ -34,7 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "error",
             "model",
             "arguments",
-            "trace",
+            "trace_id",
             "printable",
         ],
     ),
@@ -54,7 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "arguments",
             "clock",
             "shutdown",
-            "trace",
+            "trace_id",
             "printable",
         ],
     ),
@@ -69,7 +69,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "arguments",
             "clock",
             "shutdown",
-            "trace",
+            "trace_id",
         ],
     ),
     (
@@ -83,7 +83,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "model",
             "arguments",
             "clock",
-            "trace",
+            "trace_id",
             "printable",
         ],
     ),

@@ -6,7 +6,7 @@ use super::remedy::{auth, unreachable};
 use super::{failure, origin};
 use crate::config::SessionAttrs;
 use crate::db::SideName;
-use crate::db::dial::{Attempt, ConnectFailure, DialError, TIMED_OUT};
+use crate::db::dial::{ConnectFailure, DialError, FailedAttempt, TIMED_OUT};
 use crate::error::{ErrorCode, Failure};
 
 /// The driver's text if TLS is required and the server has none.
@@ -36,7 +36,7 @@ pub(super) fn of_dial(side: SideName, error: &DialError) -> Failure {
     }
 }
 
-fn told(attempt: &Attempt) -> String {
+fn told(attempt: &FailedAttempt) -> String {
     format!("{}: {}", attempt.server, reason(&attempt.why))
 }
 
@@ -64,7 +64,7 @@ fn reason(why: &ConnectFailure) -> String {
 fn of_driver(
     side: SideName,
     error: &DialError,
-    Attempt { server, .. }: &Attempt,
+    FailedAttempt { server, .. }: &FailedAttempt,
     source: &tokio_postgres::Error,
 ) -> Option<Failure> {
     if let Some(said) = source.as_db_error() {

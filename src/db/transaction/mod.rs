@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use super::bounds::{Bounds, RoleLimits};
-use super::dial::LastServerError;
+use super::dial::LastConnectionError;
 use super::param::{Param, typed};
 use super::{DbError, Local, Side, Timeouts};
 
@@ -26,7 +26,7 @@ pub struct Tx<'c, S> {
     answer_due: &'c AtomicBool,
     waits: Timeouts,
     opened: Instant,
-    words: LastServerError,
+    words: LastConnectionError,
     /// The limits that the role, its database or the server sets.
     role_limits: RoleLimits,
     bounds: Bounds,
@@ -58,7 +58,7 @@ impl<'c, S: Side> Tx<'c, S> {
         inner: Transaction<'c>,
         answer_due: &'c AtomicBool,
         waits: Timeouts,
-        words: LastServerError,
+        words: LastConnectionError,
     ) -> Self {
         Self {
             inner,

@@ -10,7 +10,7 @@ use super::{Job, Relations, RunContext, SyncError, Synced, record};
 use exchange::{exchange_rings, referencing_rows};
 use reasons::BadRow;
 use release::ReleasedValues;
-use try_rows::{RowStatement, Rows, Tried};
+use try_rows::{RowRangeStatement, Rows, Tried};
 
 mod altered;
 mod deferred;
@@ -300,8 +300,8 @@ fn fault_of(relations: &Relations, known: RowFault, tried: Tried) -> Option<RowF
 }
 
 /// The statement of a step for a range of rows.
-pub(super) fn write(run: &RunContext<'_>, step: Step) -> RowStatement {
-    RowStatement {
+pub(super) fn write(run: &RunContext<'_>, step: Step) -> RowRangeStatement {
+    RowRangeStatement {
         sql: writing(run, step, "p.n >= $1 and p.n <= $2"),
         has_gaps: false,
         checks: !run.relations.stores_rows_unchanged,

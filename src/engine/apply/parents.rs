@@ -9,7 +9,7 @@ use crate::db::exclusive::IncomingForeignKey;
 use crate::db::{DbError, RowFault, param};
 
 use super::reference_rings::{equal, references};
-use super::try_rows::{self, RowStatement, Rows};
+use super::try_rows::{self, RowRangeStatement, Rows};
 use super::{index, writing};
 use crate::engine::RunContext;
 use crate::engine::plan::Step;
@@ -48,7 +48,7 @@ pub(in crate::engine) async fn insert_all_but_the_bad(
         first: 1,
         last: i64::try_from(order.len()).unwrap_or(i64::MAX),
     };
-    let write = RowStatement {
+    let write = RowRangeStatement {
         sql: writing(run, Step::Insert, NUMBERED),
         has_gaps: false,
         checks: !relations.stores_rows_unchanged,

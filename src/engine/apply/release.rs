@@ -11,7 +11,7 @@ use crate::db::{DbError, json, param, quote};
 
 use super::exchange::collisions::{as_view, collide, entries, movable, wanted};
 use super::exchange::referencing_rows;
-use super::try_rows::{self, RowStatement, Rows, Tried};
+use super::try_rows::{self, RowRangeStatement, Rows, Tried};
 use crate::engine::plan::Step;
 use crate::engine::record::{self, Form};
 use crate::engine::{Relations, RunContext, digest};
@@ -172,7 +172,7 @@ select pg_catalog.count(*) from (
         relations.same_key("l", "f")
     );
     local.query_one(&hold, &[]).await?;
-    let clear = RowStatement {
+    let clear = RowRangeStatement {
         sql: format!(
             "-- give unique values up
 update {meters} l set {} = null from pg_temp.{table} f
@@ -292,7 +292,7 @@ pub(in crate::engine) async fn give_back(
     let (meters, local_filter) = (&relations.local, &run.scope.local_filter);
     for (table, column) in &released.given_up {
         let name = quote::identifier(column);
-        let give_back = RowStatement {
+        let give_back = RowRangeStatement {
             sql: format!(
                 "-- give a value back
 update {meters} l set {name} = f.old from pg_temp.{table} f

@@ -37,7 +37,7 @@ impl Rows {
 }
 
 /// A statement that writes each of the rows numbered `$1` to `$2` once.
-pub(crate) struct RowStatement {
+pub(crate) struct RowRangeStatement {
     pub(crate) sql: String,
     /// Whether some numbers may have no row. If not, a statement has failed unless it touches as many rows as the range
     /// has numbers.
@@ -50,7 +50,7 @@ pub(crate) struct RowStatement {
 /// Checks the deferred constraints, and from then on checks all constraints at once.
 pub(crate) const CHECK: &str = "-- check constraints at once\nset constraints all immediate";
 
-impl RowStatement {
+impl RowRangeStatement {
     pub(crate) async fn run(&self, local: &Tx<'_, Local>, rows: Rows) -> Result<Tried, DbError> {
         let params = [param::bigint(rows.first), param::bigint(rows.last)];
         let touched = local.execute(&self.sql, &params).await?;
@@ -128,7 +128,7 @@ pub(crate) async fn all_but_the_bad(
     ranges: Vec<Rows>,
     limit: usize,
     prepare: &str,
-    bring_in: &RowStatement,
+    bring_in: &RowRangeStatement,
 ) -> Result<Result<Vec<(i64, RowFault)>, Box<RowFault>>, DbError> {
     let mut is_prepared = false;
     let mut bad = Vec::new();

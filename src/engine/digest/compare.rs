@@ -10,7 +10,7 @@ use crate::db::{DbError, Local, Remote, Tx, both};
 use crate::engine::{Job, Relations, RunContext, SyncError};
 
 use super::buckets::{Buckets, Differing};
-use super::cursor::{self, CHUNKS_AT_A_TIME, Cursor, Summed};
+use super::cursor::{self, CHUNKS_AT_A_TIME, SumCursor, Summed};
 use super::row_hash::{HashFunction, HashMode, Hasher, RowSide};
 use super::{DigestVerdict, sums, tombstones};
 
@@ -61,8 +61,10 @@ pub(super) async fn compare(
         };
         let there = summed(RowSide::Remote, &there_rows);
         let here = summed(RowSide::Local, &here_rows);
-        let opened =
-            cursor::open_both(Cursor::open(remote, &there), Cursor::open(run.local, &here));
+        let opened = cursor::open_both(
+            SumCursor::open(remote, &there),
+            SumCursor::open(run.local, &here),
+        );
         match opened.await? {
             Some((there, here))
                 if mode.function == HashFunction::Server
@@ -94,8 +96,8 @@ async fn differing(
     buckets: Buckets,
     what: HashedColumns,
     relations: &Relations,
-    mut there: Cursor<'_, '_, Remote>,
-    mut here: Cursor<'_, '_, Local>,
+    mut there: SumCursor<'_, '_, Remote>,
+    mut here: SumCursor<'_, '_, Local>,
 ) -> Result<DigestVerdict, DbError> {
     let remote_rows = there.total.rows;
     if there.total.is_of_same_rows(&here.total) {

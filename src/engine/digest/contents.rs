@@ -12,7 +12,7 @@ use crate::engine::{Compare, Relations, RunContext, SyncError};
 use super::compare::{self, HashedColumns};
 use super::cursor::SAVEPOINT;
 use super::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
-use super::{DigestVerdict, rows};
+use super::{DigestVerdict, differing_rows};
 
 /// The result of a comparison of contents.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ pub(in crate::engine) async fn compare_contents(
         match compare::compare(remote, run, HashedColumns::Rows, rows).await? {
             DigestVerdict::Equal(_) => Contents::Unsettled,
             DigestVerdict::Differing(differing) => {
-                let extent = rows::narrow(remote, run, &differing).await?;
+                let extent = differing_rows::narrow(remote, run, &differing).await?;
                 Contents::Differing(extent.map_or(Compare::Everything, Compare::Also))
             }
             DigestVerdict::Unclear => Contents::Differing(Compare::Everything),

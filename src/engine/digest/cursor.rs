@@ -13,9 +13,9 @@ use super::sums::{self, CHUNK, Sums};
 /// Opens a cursor on both sides at the same time. If one of them cannot be opened, closes the other and returns
 /// `None`.
 pub(super) async fn open_both<'t, 'c, 'u, 'd, R: Side, L: Side>(
-    there: impl Future<Output = Result<Option<Cursor<'t, 'c, R>>, DbError>>,
-    here: impl Future<Output = Result<Option<Cursor<'u, 'd, L>>, DbError>>,
-) -> Result<Option<(Cursor<'t, 'c, R>, Cursor<'u, 'd, L>)>, DbError>
+    there: impl Future<Output = Result<Option<SumCursor<'t, 'c, R>>, DbError>>,
+    here: impl Future<Output = Result<Option<SumCursor<'u, 'd, L>>, DbError>>,
+) -> Result<Option<(SumCursor<'t, 'c, R>, SumCursor<'u, 'd, L>)>, DbError>
 where
     'c: 't,
     'd: 'u,
@@ -96,7 +96,7 @@ pub(super) struct Summed {
 }
 
 /// An open cursor over the sums of one side.
-pub(super) struct Cursor<'t, 'c, S> {
+pub(super) struct SumCursor<'t, 'c, S> {
     pub(super) tx: &'t Tx<'c, S>,
     pub(super) total: Total,
     /// The numbers of the chunks, in the order in which the cursor returns them.
@@ -111,7 +111,7 @@ const SUMS: usize = 3;
 /// How many chunks are fetched in one request. Their sums take 200 kilobytes of text.
 pub(super) const CHUNKS_AT_A_TIME: usize = 128;
 
-impl<'t, 'c, S: Side> Cursor<'t, 'c, S> {
+impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
     /// Sums the rows by bucket and opens a cursor over the sums. Returns `None`, with no cursor open, for the errors
     /// that [`none_if_not_computable`] lists.
     pub(super) async fn open(tx: &'t Tx<'c, S>, summed: &Summed) -> Result<Option<Self>, DbError> {

@@ -24,8 +24,8 @@ use compare::HashedColumns;
 pub use contents::Contents;
 pub(super) use contents::compare_contents;
 pub(super) use tombstones::condition as is_remembered_as_gone;
+pub(super) use versions::RowVersions;
 use versions::VersionVerdict;
-pub(super) use versions::Versions;
 
 pub(super) mod row_hash;
 pub(super) mod tombstones;
@@ -35,7 +35,7 @@ mod buckets;
 mod compare;
 mod contents;
 pub(super) mod cursor;
-mod rows;
+mod differing_rows;
 pub mod sums;
 pub(super) mod versions;
 
@@ -68,7 +68,7 @@ enum DigestVerdict {
 pub(super) async fn find(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    versions: Option<&Versions<'_>>,
+    versions: Option<&RowVersions<'_>>,
 ) -> Result<(Difference, Compared), SyncError> {
     let everything = (Difference::Unclear, Compared::Everything);
     let suspects = match &run.job.compare {
@@ -128,19 +128,21 @@ from (select $1::oid as oid
 async fn find_usual(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    versions: Option<&Versions<'_>>,
+    versions: Option<&RowVersions<'_>>,
 ) -> Result<(Difference, Compared), SyncError> {
     let equal = |rows| Ok((Difference::None(rows), Compared::Differences));
-    let (what, since) = match versions.and_then(Versions::tell) {
+    let (what, since) = match versions.and_then(RowVersions::tell) {
         Some(VersionVerdict::Same(rows)) => return equal(rows),
         Some(VersionVerdict::Since(transaction)) => (HashedColumns::Keys, Some(transaction)),
         None => (HashedColumns::Rows, None),
     };
-    let rows = versions.map_or(run.relations.estimated_rows, Versions::local_rows);
+    let rows = versions.map_or(run.relations.estimated_rows, RowVersions::local_rows);
     let extent = match compare::compare(remote, run, what, rows).await? {
         DigestVerdict::Equal(rows) if since.is_none() => return equal(rows),
         DigestVerdict::Equal(rows) => Some(Extent::nothing(rows)),
-        DigestVerdict::Differing(differing) => rows::narrow(remote, run, &differing).await?,
+        DigestVerdict::Differing(differing) => {
+            differing_rows::narrow(remote, run, &differing).await?
+        }
         DigestVerdict::Unclear | DigestVerdict::Unknown => None,
     };
     Ok(match (extent, since) {
@@ -159,7 +161,7 @@ async fn find_usual(
 /// Stores what the next run needs: tombstones and the watermark. `is_planned` tells whether there was a plan.
 pub(super) async fn remember(
     run: &RunContext<'_>,
-    versions: Option<Versions<'_>>,
+    versions: Option<RowVersions<'_>>,
     is_planned: bool,
     synced: &Synced,
 ) -> Result<(), SyncError> {
@@ -181,7 +183,7 @@ pub(super) async fn remember(
 /// Stores what the next run needs, after the first load of an empty table.
 pub(super) async fn remember_load(
     run: &RunContext<'_>,
-    versions: Option<Versions<'_>>,
+    versions: Option<RowVersions<'_>>,
     loaded: &Synced,
 ) -> Result<(), SyncError> {
     match versions {

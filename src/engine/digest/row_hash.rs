@@ -23,8 +23,8 @@ use crate::db::catalog::Column;
 use crate::db::quote;
 
 use crate::engine::Relations;
+use crate::engine::read::choose_copy_format;
 use crate::engine::read::convert::has_interval_fields;
-use crate::engine::read::copy_format;
 
 /// How rows are hashed in one run.
 #[derive(Clone, Copy, Debug)]
@@ -241,7 +241,7 @@ fn value(relations: &Relations, row: RowSide, there: &Column, here: &Column, cas
     let (plain, written) = match row {
         RowSide::Remote => {
             let plain = format!("r.{name}");
-            let cast = copy_format::cast(relations, there, here, &plain);
+            let cast = choose_copy_format::cast(relations, there, here, &plain);
             let written = cast.unwrap_or_else(|| text(&plain, there));
             (plain, written)
         }

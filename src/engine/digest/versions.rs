@@ -10,7 +10,7 @@
 //! was still running when the last run took its snapshot
 //! (<https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT>). A version that is visible
 //! now and older than that was visible then. The newest transaction seen would not do: it would miss what was written
-//! early and committed late. Versions do not show which rows were deleted; comparing keys does.
+//! early and committed late. RowVersions do not show which rows were deleted; comparing keys does.
 //!
 //! This holds only under these conditions. Contents are compared instead:
 //! - after a restart, a crash, a restore or a failover, each of which starts a server or its processes anew;
@@ -34,7 +34,7 @@ use crate::engine::RunContext;
 
 /// The row versions of both sides, read before anything was compared.
 #[derive(Debug)]
-pub(in crate::engine) struct Versions<'s> {
+pub(in crate::engine) struct RowVersions<'s> {
     /// Identifies what must stay the same for versions to be comparable: table files, settings and columns.
     basis: &'s str,
     now: Watermark,
@@ -56,7 +56,7 @@ pub(super) enum VersionVerdict {
 /// Transaction IDs wrap around at 2^32, so only IDs closer together than this can be ordered.
 const FARTHEST: i64 = 1 << 31;
 
-impl<'s> Versions<'s> {
+impl<'s> RowVersions<'s> {
     /// Reads the versions of both sides. Returns `None` where they prove nothing.
     pub(in crate::engine) async fn read(
         remote: &Tx<'_, Remote>,

@@ -8,18 +8,18 @@ use crate::db::catalog::Column;
 use crate::db::{DbError, RowFault, json, param, quote};
 use crate::model::{Fields, Rejection};
 
-use super::copy_format::Format;
+use super::choose_copy_format::Format;
 use super::long_rows::Unsendable;
 use super::relay::{Target, copy_again};
 use super::{misfit, recode, rows};
 use crate::engine::apply::reasons;
-use crate::engine::apply::try_rows::{self, RowStatement, Rows, Tried};
+use crate::engine::apply::try_rows::{self, RowRangeStatement, Rows, Tried};
 use crate::engine::{Job, Relations, RunContext, SyncError};
 
 /// Rows that a COPY did not take. They pass through the temporary table `meter_sync_text`, which is created for the
 /// first of them; rows that not even this table takes are rejected.
 #[derive(Debug)]
-pub(in crate::engine) struct Leftover {
+pub(in crate::engine) struct UnreadRows {
     to: Target,
     format: Format,
     /// How many rows there were, including those in `rejected`.
@@ -36,7 +36,7 @@ pub(in crate::engine) struct Converted {
     pub(in crate::engine) unidentified: i64,
 }
 
-impl Leftover {
+impl UnreadRows {
     /// Starts without rows. `to` is where the COPY was to put them.
     pub(in crate::engine) fn new(to: Target, format: Format) -> Self {
         Self {
@@ -243,7 +243,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
             relations.places(&relations.names),
             values(relations, &relations.names),
         );
-        let convert = RowStatement {
+        let convert = RowRangeStatement {
             sql: format!(
                 "-- convert the staged rows
 insert into pg_temp.meter_sync_stage ({columns}) select {} from {}

@@ -7,7 +7,7 @@ use crate::db::catalog::Column;
 use crate::db::{DbError, Remote, Tx, quote};
 use crate::model::Fields;
 
-use super::copy_format::{self, Format};
+use super::choose_copy_format::{self, Format};
 use crate::engine::{Extent, Relations, RunContext};
 
 /// The length of the longest row that is read. A server cannot make a text of 1 GiB; the difference leaves room for
@@ -70,7 +70,7 @@ pub(in crate::engine) async fn find(
     let keys = relations.key.iter().filter_map(|name| {
         let (there, here) = pairs(relations).find(|(_, here)| here.name == *name)?;
         let value = format!("r.{}", quote::identifier(&there.name));
-        Some(copy_format::cast(relations, there, here, &value).unwrap_or(value))
+        Some(choose_copy_format::cast(relations, there, here, &value).unwrap_or(value))
     });
     let keys: Vec<String> = keys.collect();
     let bytes = bytes(relations, format);

@@ -10,12 +10,12 @@ use crate::model::{Rejection, TenantId};
 
 use super::relations::policies::may_hide_rows;
 use super::{Extent, Job, RunContext, SyncError, candidates};
+use choose_copy_format::Format;
 use convert::Converted;
-use copy_format::Format;
 use relay::Target;
 
+pub(super) mod choose_copy_format;
 pub(super) mod convert;
-pub(super) mod copy_format;
 mod long_rows;
 mod misfit;
 mod recode;

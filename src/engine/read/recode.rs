@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
-use super::copy_format::Format;
+use super::choose_copy_format::Format;
 use super::rows;
 use crate::engine::apply::try_rows::{self, Tried};
 

@@ -1,7 +1,7 @@
 //! Relays rows from the remote snapshot into a local table by COPY, without decoding them. Each row is read once.
 //!
 //! The remote writes one COPY, which the local server reads as several COPYs, each under a savepoint. If a row is
-//! not taken, its local COPY is undone, and the rows of that COPY, which are still in memory, go on to [`Leftover`].
+//! not taken, its local COPY is undone, and the rows of that COPY, which are still in memory, go on to [`UnreadRows`].
 //! So a row at fault causes no second read of other rows, however slow the connection is. Memory is bounded by one
 //! local COPY or one row.
 
@@ -14,8 +14,8 @@ use tokio_postgres::CopyOutStream;
 
 use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 
-use super::convert::Leftover;
-use super::copy_format::Format;
+use super::choose_copy_format::Format;
+use super::convert::UnreadRows;
 use super::{long_rows, recode, rows};
 use crate::engine::{Extent, Observer, Relations, RunContext, SyncError};
 
@@ -33,7 +33,7 @@ pub(in crate::engine) struct Relayed {
     /// How many rows the remote has in the extent, including rows too long to send.
     pub(in crate::engine) rows: i64,
     /// The rows that the target did not take.
-    pub(in crate::engine) left: Leftover,
+    pub(in crate::engine) left: UnreadRows,
 }
 
 /// How many bytes are passed on to the local server at a time.
@@ -78,7 +78,7 @@ pub(in crate::engine) async fn relay(
     let mut from = Source {
         remote,
         rows: pin!(rows),
-        told: ReadProgress {
+        told: ReadProgressReporter {
             remote,
             observer: run.observer,
             before: job.earlier.bytes,
@@ -88,7 +88,7 @@ pub(in crate::engine) async fn relay(
         is_over: false,
     };
     let write = write(run.relations, to, &format);
-    let mut left = Leftover::new(to, format.clone());
+    let mut left = UnreadRows::new(to, format.clone());
     let mut rows = 0;
     while !from.is_over {
         let mut kept = Vec::new();
@@ -216,7 +216,7 @@ async fn patiently<T>(
 struct Source<'t, 'c> {
     remote: &'t Tx<'c, Remote>,
     rows: Pin<&'t mut CopyOutStream>,
-    told: ReadProgress<'t, 'c>,
+    told: ReadProgressReporter<'t, 'c>,
     format: Format,
     /// How many rows have arrived so far.
     pieces: i64,
@@ -262,14 +262,14 @@ impl Source<'_, '_> {
 }
 
 /// Publishes how much was read. On drop it publishes the bytes again, so a failed or cancelled read is counted, too.
-pub(in crate::engine) struct ReadProgress<'t, 'c> {
+pub(in crate::engine) struct ReadProgressReporter<'t, 'c> {
     pub(in crate::engine) remote: &'t Tx<'c, Remote>,
     pub(in crate::engine) observer: &'t Observer,
     /// How many bytes earlier snapshots of the same run sent.
     pub(in crate::engine) before: i64,
 }
 
-impl ReadProgress<'_, '_> {
+impl ReadProgressReporter<'_, '_> {
     fn rows(&self, rows: i64) {
         self.observer.send_modify(|progress| {
             progress.rows = rows;
@@ -278,7 +278,7 @@ impl ReadProgress<'_, '_> {
     }
 }
 
-impl Drop for ReadProgress<'_, '_> {
+impl Drop for ReadProgressReporter<'_, '_> {
     fn drop(&mut self) {
         self.observer
             .send_modify(|progress| progress.remote_bytes = self.before + self.remote.bytes_read());

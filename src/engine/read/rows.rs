@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::copy_format::Format;
+use super::choose_copy_format::Format;
 
 /// The head of the binary format, before the rows: its signature, no flags and no extension.
 const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";

@@ -26,7 +26,7 @@ use crate::clock;
 use crate::config::{Token, Tokens};
 use crate::mirrors::Mirrors;
 use crate::shutdown::Shutdown;
-use crate::trace::{self, TraceId};
+use crate::trace_id::{self, TraceId};
 use page_paths::PagePaths;
 
 pub(crate) mod page_paths;
@@ -80,7 +80,7 @@ pub(super) fn guard(routes: Router, guards: Guards) -> Router {
 }
 
 async fn in_its_trace(request: Request, next: Next) -> Response {
-    let span = trace::span(TraceId::of_headers(request.headers()));
+    let span = trace_id::span(TraceId::of_headers(request.headers()));
     next.run(request).instrument(span).await
 }
 

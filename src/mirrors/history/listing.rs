@@ -153,7 +153,7 @@ impl Mirror {
 
     /// Returns the last run of this process, if it has this id. It may have ended without reaching the log.
     fn known_here(&self, id: RunId) -> Option<RunDetail> {
-        let last = self.shared.process_state.borrow().last.clone();
+        let last = self.shared.live_state.borrow().last.clone();
         let run = last.filter(|last| last.run_id == id)?;
         Some(RunDetail {
             summary: report::summary(&run),

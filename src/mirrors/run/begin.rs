@@ -16,7 +16,7 @@ use super::{columns, contents, lock};
 use crate::mirrors::local_table::{self, LocalTable, Scope};
 use crate::mirrors::state::status::RunRecord;
 use crate::mirrors::tenant::{self, NoTenant};
-use crate::mirrors::{Requested, history, process_state};
+use crate::mirrors::{Requested, history, live_state};
 use crate::store::migrations;
 
 /// The result of an attempt to start a run.
@@ -247,10 +247,10 @@ impl RunContext<'_> {
     pub(in crate::mirrors) fn never_began(&self, failure: Failure) -> Requested {
         if failure.code == ErrorCode::LocalUnreachable {
             let now = self.shared.process.clock.now();
-            let local = process_state::connection(Some(failure.clone()), now);
+            let local = live_state::connection(Some(failure.clone()), now);
             self.shared
-                .process_state
-                .send_modify(|process_state| process_state.local = local);
+                .live_state
+                .send_modify(|live_state| live_state.local = local);
         }
         self.ended_at_once(self.failed(failure, false, None))
     }

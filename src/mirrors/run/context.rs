@@ -158,7 +158,7 @@ impl RunContext<'_> {
         run_metrics::ended(record);
         self.shared.process.note_activity();
         self.shared
-            .process_state
-            .send_modify(|process_state| process_state.ended(record));
+            .live_state
+            .send_modify(|live_state| live_state.ended(record));
     }
 }

@@ -22,8 +22,8 @@ use super::report::RunReport;
 use super::retention;
 use super::settle::{Settled, SettledRun};
 use super::warnings::joined;
+use crate::mirrors::live_state::{self, LocalRun};
 use crate::mirrors::local_table::{LocalTable, Scope};
-use crate::mirrors::process_state::{self, LocalRun};
 use crate::mirrors::state::status::TenantStatus;
 use crate::mirrors::{Request, Requested, Shared, Ticket};
 
@@ -165,8 +165,8 @@ struct RunningGuard<'a>(&'a Shared, RunId);
 impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         self.0
-            .process_state
-            .send_modify(|process_state| process_state.no_longer_running(self.1));
+            .live_state
+            .send_modify(|live_state| live_state.no_longer_running(self.1));
     }
 }
 
@@ -188,10 +188,10 @@ impl RunContext<'_> {
             progress: ticket.progress(),
             cancel: cancel.clone(),
         };
-        self.shared.process_state.send_modify(|process_state| {
-            process_state.running = Some(running);
-            process_state.tenant = Some(tenant);
-            process_state.local = process_state::connection(None, self.started_at);
+        self.shared.live_state.send_modify(|live_state| {
+            live_state.running = Some(running);
+            live_state.tenant = Some(tenant);
+            live_state.local = live_state::connection(None, self.started_at);
         });
         self.shared.process.note_activity();
         tracing::info!(
@@ -279,14 +279,14 @@ impl RunContext<'_> {
         let is_remote = |e: &Failure| e.code.as_str().starts_with("REMOTE_");
         let is_local = |e: &Failure| e.code.as_str().starts_with("LOCAL_");
         let now = ending.finished_at;
-        let remote = process_state::connection(error.clone().filter(is_remote), now);
+        let remote = live_state::connection(error.clone().filter(is_remote), now);
         self.shared
             .process
             .remote_state
             .send_replace(remote.clone());
-        self.shared.process_state.send_modify(|process_state| {
-            process_state.remote = remote;
-            process_state.local = process_state::connection(error.filter(is_local), now);
+        self.shared.live_state.send_modify(|live_state| {
+            live_state.remote = remote;
+            live_state.local = live_state::connection(error.filter(is_local), now);
         });
     }
 }

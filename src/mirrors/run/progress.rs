@@ -9,7 +9,7 @@ use crate::db::ServerClock;
 use crate::model::{Phase, Progress, RunId};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::process_state::ProcessState;
+use crate::mirrors::live_state::LiveState;
 
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,7 +31,7 @@ pub struct RunProgress {
 /// miss a whole run.
 #[derive(Debug)]
 pub struct Following {
-    process_state: watch::Receiver<ProcessState>,
+    live_state: watch::Receiver<LiveState>,
     clock: ServerClock,
     followed: Option<Followed>,
 }
@@ -47,7 +47,7 @@ impl Mirror {
     /// Follows the runs of this process, the one in progress included.
     pub fn follow(&self) -> Following {
         Following {
-            process_state: self.shared.process_state.subscribe(),
+            live_state: self.shared.live_state.subscribe(),
             clock: self.shared.process.clock.clone(),
             followed: None,
         }
@@ -64,10 +64,10 @@ impl Following {
         {
             return Some(followed.told(self.clock.now()));
         }
-        let is_another = |process_state: &ProcessState| {
-            Followed::of(process_state).is_some_and(|run| Some(run.id) != last)
+        let is_another = |live_state: &LiveState| {
+            Followed::of(live_state).is_some_and(|run| Some(run.id) != last)
         };
-        let mut followed = Followed::of(&*self.process_state.wait_for(is_another).await.ok()?)?;
+        let mut followed = Followed::of(&*self.live_state.wait_for(is_another).await.ok()?)?;
         let told = followed.told(self.clock.now());
         self.followed = Some(followed);
         Some(told)
@@ -75,8 +75,8 @@ impl Following {
 }
 
 impl Followed {
-    fn of(process_state: &ProcessState) -> Option<Self> {
-        let running = process_state.running.as_ref()?;
+    fn of(live_state: &LiveState) -> Option<Self> {
+        let running = live_state.running.as_ref()?;
         Some(Self {
             id: running.record.run_id,
             started_at: running.record.started_at,

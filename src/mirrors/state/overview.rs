@@ -13,8 +13,8 @@ use super::mirror_state::MirrorState;
 use super::status::{ActivityState, Connection, Connections, Health, ScheduleStatus, Status};
 use super::tenant_list::{HealthCounts, TenantList, TenantSummary, TenantsQuery, WORST_FIRST};
 use super::words;
+use crate::mirrors::live_state;
 use crate::mirrors::observer::Published;
-use crate::mirrors::process_state;
 use crate::mirrors::registry::{self, KnownMirror, Mirrors};
 
 /// One mirror with its health and its place in the list.
@@ -117,7 +117,7 @@ impl Mirrors {
             remote.error = None;
         }
         let local = match self.process.local {
-            Some(_) => process_state::connection(published.failure.clone(), self.now()),
+            Some(_) => live_state::connection(published.failure.clone(), self.now()),
             None => Connection {
                 error: published.failure.clone(),
                 ..Connection::unused(false)

@@ -14,7 +14,7 @@ use super::read_log::read_runs;
 use super::status::{ActivityState, Connections, Health, ScheduleStatus, Status, StatusQuery};
 use super::stored_state::{StoredState, Tally};
 use super::words;
-use crate::mirrors::process_state::{self, ProcessState};
+use crate::mirrors::live_state::{self, LiveState};
 use crate::mirrors::run::clocks;
 use crate::mirrors::{Mirror, local_table, tenant};
 use crate::store::migrations;
@@ -64,25 +64,25 @@ impl Mirror {
             None => None,
         };
         let now = self.now();
-        let mut process_state = self.shared.process_state.borrow().clone();
+        let mut live_state = self.shared.live_state.borrow().clone();
         let found = match asked {
             Some(Ok(found)) => {
-                process_state.local = process_state::connection(None, now);
-                found.with(&process_state)
+                live_state.local = live_state::connection(None, now);
+                found.with(&live_state)
             }
             Some(Err(ReadError::NoSuchRun(failure))) => return Err(failure),
             Some(Err(ReadError::Failed(failure))) => {
-                let mut found = self.fall_back(&process_state, &failure);
+                let mut found = self.fall_back(&live_state, &failure);
                 if let Some(id) = query.run_id {
                     found.history.retain(|run| run.run_id == id);
                 }
-                process_state.local = process_state::connection(Some(failure), now);
+                live_state.local = live_state::connection(Some(failure), now);
                 found
             }
-            None => self.fall_back(&process_state, &self.unconfigured()),
+            None => self.fall_back(&live_state, &self.unconfigured()),
         };
         let tally = found.tally();
-        Ok((self.compose(found, process_state, now), tally))
+        Ok((self.compose(found, live_state, now), tally))
     }
 
     async fn ask_within(
@@ -136,28 +136,23 @@ impl Mirror {
         }
     }
 
-    fn fall_back(&self, process_state: &ProcessState, failure: &Failure) -> StoredState {
+    fn fall_back(&self, live_state: &LiveState, failure: &Failure) -> StoredState {
         StoredState {
-            tenant: process_state.tenant.clone(),
-            last_run: process_state.last.clone(),
-            last_success_at: process_state.last_success_at,
-            running: process_state.running_record(),
-            history: process_state.last.clone().into_iter().collect(),
+            tenant: live_state.tenant.clone(),
+            last_run: live_state.last.clone(),
+            last_success_at: live_state.last_success_at,
+            running: live_state.running_record(),
+            history: live_state.last.clone().into_iter().collect(),
             warnings: vec![format!("{} {}", failure.message, failure.remedy)],
             ..StoredState::default()
         }
     }
 
-    fn compose(
-        &self,
-        mut found: StoredState,
-        process_state: ProcessState,
-        now: DateTime<Utc>,
-    ) -> Status {
+    fn compose(&self, mut found: StoredState, live_state: LiveState, now: DateTime<Utc>) -> Status {
         let config = self.config();
         clocks::warn(&mut found.warnings, self.shared.process.clock.ahead());
         found.warnings.extend(found.dated_ahead(now));
-        let is_down = process_state.local.error.is_some();
+        let is_down = live_state.local.error.is_some();
         let signs = HealthInputs {
             is_configured: self.is_configured() && (is_down || found.tenant.is_some()),
             is_local_down: is_down,
@@ -168,8 +163,8 @@ impl Mirror {
         };
         let health = health::derive(&signs);
         let drift = found.drift();
-        let running = found.running_at(&process_state, now);
-        let activity = match (&running, process_state.waiting_until) {
+        let running = found.running_at(&live_state, now);
+        let activity = match (&running, live_state.waiting_until) {
             (Some(_), _) => ActivityState::Running,
             (None, Some(_)) => ActivityState::Waiting,
             (None, None) => ActivityState::Idle,
@@ -179,7 +174,7 @@ impl Mirror {
             activity,
             summary: match health == Health::NeverRun && running.is_some() {
                 true => words::FIRST_RUN.to_owned(),
-                false => words::summary(health, &found, process_state.local.error.as_ref(), now),
+                false => words::summary(health, &found, live_state.local.error.as_ref(), now),
             },
             next_step: words::next_step(health, &found, running.as_ref()),
             now,
@@ -196,15 +191,15 @@ impl Mirror {
             verified_at: found.verified_at,
             last_run: found.last_run,
             held_back: found.held_back,
-            next_run_at: process_state
+            next_run_at: live_state
                 .waiting_until
                 .or_else(|| config.schedule.as_ref().and_then(|s| s.next_after(now)))
                 .filter(|_| self.is_configured()),
             schedule: ScheduleStatus::of(config.schedule.as_ref()),
             meters: found.meters,
             connections: Connections {
-                remote: process_state.remote,
-                local: process_state.local,
+                remote: live_state.remote,
+                local: live_state.local,
             },
             running,
             history: found.history,

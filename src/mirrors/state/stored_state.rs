@@ -6,7 +6,7 @@ use crate::engine::drift::{self, KnownColumn};
 use crate::model::{Change, HeldBack, Outcome, Rejection};
 
 use super::status::{MeterCounts, RunRecord, RunningStatus, TenantStatus};
-use crate::mirrors::process_state::ProcessState;
+use crate::mirrors::live_state::LiveState;
 use crate::mirrors::run::{clocks, log, warnings};
 
 /// The state of the mirror as read from the local database.
@@ -49,8 +49,8 @@ pub(in crate::mirrors) struct Tally {
 impl StoredState {
     /// Adds what only this process knows. The log may lack a run of this process, if it could not be written: if that
     /// run is newer than the logged ones, it becomes the last run. An interrupted run gets a warning.
-    pub(in crate::mirrors) fn with(mut self, process_state: &ProcessState) -> Self {
-        let ours = [process_state.running_record(), process_state.last.clone()];
+    pub(in crate::mirrors) fn with(mut self, live_state: &LiveState) -> Self {
+        let ours = [live_state.running_record(), live_state.last.clone()];
         let is_ours = |run: &RunRecord| ours.iter().flatten().any(|our| our.run_id == run.run_id);
         self.interrupted = self.interrupted.filter(|run| !is_ours(run));
         if let Some(interrupted) = &self.interrupted {
@@ -65,7 +65,7 @@ impl StoredState {
             Some(logged) => run.run_id != logged.run_id && run.is_after(logged),
             None => true,
         };
-        if let Some(run) = process_state.last.as_ref().filter(is_new) {
+        if let Some(run) = live_state.last.as_ref().filter(is_new) {
             self.last_run = Some(run.clone());
             self.held_back = None;
         }
@@ -116,13 +116,13 @@ impl StoredState {
     /// The run in progress at `now`. If another process runs it, phase and rows are `None`.
     pub(in crate::mirrors) fn running_at(
         &self,
-        process_state: &ProcessState,
+        live_state: &LiveState,
         now: DateTime<Utc>,
     ) -> Option<RunningStatus> {
-        let record = process_state
+        let record = live_state
             .running_record()
             .or_else(|| self.running.clone())?;
-        let ours = process_state
+        let ours = live_state
             .running
             .as_ref()
             .map(|running| *running.progress.borrow());

@@ -14,12 +14,12 @@ use crate::db::exclusive::Exclusive;
 use crate::db::{DbError, RowFault, param, quote};
 
 use super::collisions::{as_view, movable, waiting};
-use super::outside_index::{self, Obstacles};
+use super::partial_index::{self, Obstacles};
 use super::scarce_values;
 use super::{park, referencing_rows};
 use crate::engine::apply::deferred;
 use crate::engine::apply::reasons::BadRow;
-use crate::engine::apply::try_rows::{self, RowStatement, Rows, Tried};
+use crate::engine::apply::try_rows::{self, RowRangeStatement, Rows, Tried};
 use crate::engine::plan::Step;
 use crate::engine::{RunContext, apply};
 
@@ -199,7 +199,7 @@ async fn break_one(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result
             return not_taken();
         }
     }
-    let write = RowStatement {
+    let write = RowRangeStatement {
         checks: false,
         ..apply::write(run, Step::Change)
     };
@@ -244,7 +244,7 @@ async fn is_parked(
             }
         }
     }
-    Box::pin(outside_index::leave(run, obstacles, &columns)).await
+    Box::pin(partial_index::leave(run, obstacles, &columns)).await
 }
 
 /// Parks a row on the first value in `meter_sync_free` that the table accepts and that moves it out of the way. Returns
@@ -265,7 +265,7 @@ async fn takes_one(
                 return Ok(Tried::NotWritten(Box::new(RowFault::skipped())));
             }
             Ok(
-                match outside_index::are_out_of_the_way(local, obstacles).await? {
+                match partial_index::are_out_of_the_way(local, obstacles).await? {
                     true => Tried::Written,
                     false => Tried::NotWritten(Box::new(RowFault::collision())),
                 },

@@ -12,7 +12,7 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::deferred;
 use super::release::{self, ReleasedValues};
-use super::try_rows::{self, RowStatement, Rows, Tried};
+use super::try_rows::{self, RowRangeStatement, Rows, Tried};
 use crate::engine::plan::Step;
 use crate::engine::{RunContext, apply};
 use park::Parked;
@@ -22,10 +22,10 @@ pub(super) mod referencing_rows;
 pub(super) mod scarce_values;
 
 pub(super) mod collisions;
+mod foreign_key_values;
 mod free_values;
-mod outside_index;
 pub(super) mod park;
-mod referred_values;
+mod partial_index;
 
 /// How many times the exchange is tried, each time without the rows that were found to be at fault.
 const ATTEMPTS: usize = 10;
@@ -107,7 +107,7 @@ async fn attempt(
     let left = limit.saturating_sub(out.len());
     let prepare = apply::index(run.relations);
     // Constraints deferred for the exchange are checked at its end.
-    let write = &RowStatement {
+    let write = &RowRangeStatement {
         checks: false,
         ..apply::write(run, Step::Change)
     };
@@ -123,7 +123,7 @@ async fn attempt(
             Tried::NotWritten(fault) => {
                 let found = match fault.is_collision() {
                     true => deferred::colliding(run).await?,
-                    false => referred_values::missing(run, &fault).await?,
+                    false => foreign_key_values::missing(run, &fault).await?,
                 };
                 bad.extend(found.into_iter().filter(|(n, _)| !numbers.contains(n)));
             }
@@ -141,7 +141,7 @@ async fn take_what_is_freed(
     run: &RunContext<'_>,
     bad: &mut Bad,
     released: &mut ReleasedValues,
-    write: &RowStatement,
+    write: &RowRangeStatement,
 ) -> Result<(), DbError> {
     if !bad.iter().any(|(_, fault)| fault.is_collision())
         || release::release(run, Step::Change, released).await? == 0

@@ -10,11 +10,11 @@ use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 use super::Bad;
 use super::collisions::{as_view, movable, waiting, wanted};
 use super::free_values::{self, TypeKind};
-use super::outside_index::{self, Obstacles};
-use super::{referencing_rows, referred_values};
+use super::partial_index::{self, Obstacles};
+use super::{foreign_key_values, referencing_rows};
 use crate::engine::RunContext;
 use crate::engine::apply::deferred;
-use crate::engine::apply::try_rows::{self, RowStatement, Rows, Tried};
+use crate::engine::apply::try_rows::{self, RowRangeStatement, Rows, Tried};
 use crate::engine::plan::Step;
 
 /// The result of parking.
@@ -43,7 +43,7 @@ pub(in crate::engine) async fn park(
             continue;
         }
         let columns = movable(run, rule);
-        if columns.is_empty() && !outside_index::reads_active(run.relations, rule) {
+        if columns.is_empty() && !partial_index::reads_active(run.relations, rule) {
             continue;
         }
         let rows = find(run, place, rule, left_out).await?;
@@ -179,7 +179,7 @@ async fn park_all(
     let (own, mut ways) = (holders(run, "true"), Vec::new());
     for &column in columns {
         let kind = kind(local, column).await?;
-        let referred = referred_values::statements(relations, column, rows, &own).into_iter();
+        let referred = foreign_key_values::statements(relations, column, rows, &own).into_iter();
         let statements = free_values::statements(relations, column, &kind, rows, &own);
         ways.extend(referred.chain(statements).map(|sql| (column, sql)));
     }
@@ -207,7 +207,7 @@ async fn park_all(
     {
         return Ok(Vec::new());
     }
-    if Box::pin(outside_index::leave(run, obstacles, columns)).await? {
+    if Box::pin(partial_index::leave(run, obstacles, columns)).await? {
         return Ok(Vec::new());
     }
     one_by_one(run, &ways, all).await
@@ -241,11 +241,11 @@ async fn are_moved(
 async fn gets_away(
     local: &Tx<'_, Local>,
     obstacles: &Obstacles<'_>,
-    park: &RowStatement,
+    park: &RowRangeStatement,
     all: Rows,
 ) -> Result<Tried, DbError> {
     Ok(match park.run(local, all).await? {
-        Tried::Written if !outside_index::are_out_of_the_way(local, obstacles).await? => {
+        Tried::Written if !partial_index::are_out_of_the_way(local, obstacles).await? => {
             Tried::NotWritten(Box::new(RowFault::collision()))
         }
         tried @ (Tried::Written | Tried::NotWritten(_)) => tried,
@@ -317,7 +317,7 @@ async fn drop_free(local: &Tx<'_, Local>) -> Result<(), DbError> {
         .await
 }
 
-fn move_to(run: &RunContext<'_>, column: &Column) -> RowStatement {
+fn move_to(run: &RunContext<'_>, column: &Column) -> RowRangeStatement {
     let name = quote::identifier(&column.name);
     parking(
         run,
@@ -327,15 +327,15 @@ fn move_to(run: &RunContext<'_>, column: &Column) -> RowStatement {
     )
 }
 
-fn clear(run: &RunContext<'_>, column: &Column) -> RowStatement {
+fn clear(run: &RunContext<'_>, column: &Column) -> RowRangeStatement {
     let name = quote::identifier(&column.name);
     parking(run, &format!("{name} = null"), "", "")
 }
 
-fn parking(run: &RunContext<'_>, set: &str, from: &str, condition: &str) -> RowStatement {
+fn parking(run: &RunContext<'_>, set: &str, from: &str, condition: &str) -> RowRangeStatement {
     let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let local_row = run.relations.same_key("l", "p");
-    RowStatement {
+    RowRangeStatement {
         sql: format!(
             "-- park unique values
 update {local} l set {set}

@@ -5,8 +5,8 @@ use crate::db::catalog::Column;
 use crate::db::exclusive::Exclusive;
 use crate::db::quote;
 
+use super::foreign_key_values;
 use super::free_values::{self, TypeKind, checked, sure};
-use super::referred_values;
 use crate::engine::Relations;
 
 /// How many values of each kind are tried.
@@ -35,7 +35,7 @@ pub(in crate::engine) fn statements(
     let few = ways
         .iter()
         .map(|way| free_values::statement(relations, column, way, TRIED, own));
-    let referred = referred_values::statements(relations, column, TRIED, own).into_iter();
+    let referred = foreign_key_values::statements(relations, column, TRIED, own).into_iter();
     let few = referred.chain(few);
     few.chain(free_values::statements(relations, column, kind, TRIED, own))
         .collect()

@@ -9,18 +9,18 @@ use crate::db::{DbError, RowFault, param};
 
 use crate::engine::RunContext;
 use crate::engine::plan::Step;
-use altering_triggers::Altering;
 use broken_constraints::{Broken, Constraint, broken, constraint};
 use first_causes::Holder;
+use trigger_conflicts::Altering;
 
 mod freeing_statement;
 
-mod altering_triggers;
 mod broken_constraints;
 mod first_causes;
 mod holders;
 mod index_entries;
 mod row_values;
+mod trigger_conflicts;
 mod unevaluated;
 
 /// A row of the plan that could not be written: its step, its number and the fault.
@@ -54,7 +54,7 @@ pub(in crate::engine) async fn explain(
 ) -> Result<Vec<String>, DbError> {
     let (mut found, holders) = collisions(run, bad).await?;
     let triggers = triggers(run, bad).await?;
-    found.extend(altering_triggers::reasons(run, bad, &found, &triggers.altering).await?);
+    found.extend(trigger_conflicts::reasons(run, bad, &found, &triggers.altering).await?);
     let unnamed = bad
         .iter()
         .filter(|(_, _, fault)| fault.names_nothing() && of_trigger(fault, &triggers).is_none());

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use crate::db::computed::{self, Evaluated};
+use crate::db::computed::{self, ComputedExpression};
 use crate::db::exclusive::{Exclusive, Part};
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
@@ -83,7 +83,7 @@ async fn find(
 /// Returns the reasons of the rows for which the rule fails.
 async fn told(
     run: &RunContext<'_>,
-    rule: &Evaluated,
+    rule: &ComputedExpression,
     failing: &[&BadRow],
 ) -> Result<HashMap<i64, String>, DbError> {
     if failing.is_empty() {
@@ -103,7 +103,7 @@ async fn told(
 /// Returns the rows of a step for which the rule fails with the same error that the row was refused with.
 async fn failing<'b>(
     run: &RunContext<'_>,
-    rule: &Evaluated,
+    rule: &ComputedExpression,
     step: Step,
     rows: &[&'b BadRow],
 ) -> Result<Vec<&'b BadRow>, DbError> {
@@ -181,7 +181,7 @@ begin
 end $$";
 
 /// Describes the rule as an index on its expression, so that [`wanted`] can build the query of its values.
-fn as_index(rule: &Evaluated) -> Exclusive {
+fn as_index(rule: &ComputedExpression) -> Exclusive {
     Exclusive {
         name: rule.owner.clone(),
         is_exclusion: false,

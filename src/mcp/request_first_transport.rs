@@ -7,12 +7,12 @@ use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 
 /// A transport that drops every message but requests until the conversation has begun.
-pub(super) struct LenientTransport<T> {
+pub(super) struct RequestFirstTransport<T> {
     inner: T,
     begun: bool,
 }
 
-impl<T> LenientTransport<T> {
+impl<T> RequestFirstTransport<T> {
     /// Wraps a transport from which nothing was read yet.
     pub(super) fn new(inner: T) -> Self {
         Self {
@@ -22,7 +22,7 @@ impl<T> LenientTransport<T> {
     }
 }
 
-impl<T: Transport<RoleServer>> Transport<RoleServer> for LenientTransport<T> {
+impl<T: Transport<RoleServer>> Transport<RoleServer> for RequestFirstTransport<T> {
     type Error = T::Error;
 
     fn send(
@@ -84,7 +84,7 @@ mod tests {
     async fn received(lines: &[&str]) -> Vec<Value> {
         let input = lines.join("\n") + "\n";
         let transport = AsyncRwTransport::new(input.as_bytes(), tokio::io::sink());
-        let mut patient = LenientTransport::new(transport);
+        let mut patient = RequestFirstTransport::new(transport);
         let mut methods = Vec::new();
         while let Some(message) = patient.receive().await {
             let message = serde_json::to_value(&message).expect("JSON");

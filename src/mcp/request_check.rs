@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::http::MAX_BODY_BYTES;
-use super::message;
+use super::message_parser;
 use crate::arguments::body;
 use crate::arguments::json::is_announced;
 
@@ -31,7 +31,7 @@ pub(super) async fn check(mut request: Request, next: Next) -> Response {
         Ok(body) => body,
         Err(fault) => return (fault.status(), fault.detail()).into_response(),
     };
-    match message::read(&body) {
+    match message_parser::read(&body) {
         Ok(_) => next.run(Request::from_parts(parts, Body::from(body))).await,
         Err(no_message) => no_message.into_response(),
     }

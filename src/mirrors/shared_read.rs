@@ -15,7 +15,7 @@ const ATTEMPTS: u32 = 3;
 
 /// The last value that was read, and the task that reads the next.
 #[derive(Debug)]
-pub(in crate::mirrors) struct Publication<T> {
+pub(in crate::mirrors) struct SharedRead<T> {
     state: watch::Sender<State<T>>,
 }
 
@@ -33,7 +33,7 @@ struct Published<T> {
     value: T,
 }
 
-impl<T> Default for Publication<T> {
+impl<T> Default for SharedRead<T> {
     fn default() -> Self {
         let (last, asked_at) = (None, None);
         Self {
@@ -42,7 +42,7 @@ impl<T> Default for Publication<T> {
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> Publication<T> {
+impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
     /// The last value that was published, however old; `None` before the first.
     pub(in crate::mirrors) fn last(&self) -> Option<T> {
         let state = self.state.borrow();
@@ -131,12 +131,12 @@ impl<T> State<T> {
 
 /// Wakes the callers if the task that reads ends without an answer, because nobody waited or because of a bug. `None` once
 /// it has answered.
-struct Unfinished<'a, T>(Option<&'a Publication<T>>);
+struct Unfinished<'a, T>(Option<&'a SharedRead<T>>);
 
 impl<T> Drop for Unfinished<'_, T> {
     fn drop(&mut self) {
-        if let Some(publication) = self.0 {
-            publication.state.send_modify(|state| state.asked_at = None);
+        if let Some(shared) = self.0 {
+            shared.state.send_modify(|state| state.asked_at = None);
         }
     }
 }
@@ -184,7 +184,7 @@ mod tests {
         }
     }
 
-    async fn now(published: &Arc<Publication<u32>>, source: &Arc<Source>) -> Option<u32> {
+    async fn now(published: &Arc<SharedRead<u32>>, source: &Arc<Source>) -> Option<u32> {
         let (source, tasks) = (Arc::clone(source), TaskTracker::new());
         let read = move |_| Arc::clone(&source).read();
         published.since(Instant::now(), &tasks, read).await
@@ -208,7 +208,7 @@ mod tests {
             permits,
             ..Source::default()
         });
-        let published: Arc<Publication<u32>> = Arc::default();
+        let published: Arc<SharedRead<u32>> = Arc::default();
         let patience = Duration::from_millis(20);
         let waited = tokio::time::timeout(patience, now(&published, &source)).await;
         assert!(waited.is_err(), "{waited:?}");
@@ -222,7 +222,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_that_panics_leaves_nobody_waiting() {
-        let (published, tasks): (Arc<Publication<u32>>, _) = (Arc::default(), TaskTracker::new());
+        let (published, tasks): (Arc<SharedRead<u32>>, _) = (Arc::default(), TaskTracker::new());
         let read = |_| async { panic!("a bug") };
         let answer = published.since(Instant::now(), &tasks, read).await;
         assert_eq!(answer, None);

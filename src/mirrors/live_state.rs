@@ -12,7 +12,7 @@ use super::state::status::{Connection, ConnectionState, RunRecord, TenantStatus}
 
 /// What only this process knows of one mirror.
 #[derive(Clone, Debug)]
-pub(super) struct ProcessState {
+pub(super) struct LiveState {
     pub(super) running: Option<LocalRun>,
     /// When the schedule retries a failed slot; `None` if it does not wait.
     pub(super) waiting_until: Option<DateTime<Utc>>,
@@ -33,7 +33,7 @@ pub(super) struct LocalRun {
     pub(super) cancel: CancellationToken,
 }
 
-impl ProcessState {
+impl LiveState {
     pub(super) fn new(has_remote: bool, has_local: bool) -> Self {
         Self {
             running: None,

@@ -5,12 +5,12 @@ use tokio_postgres::{Client, NoTls, Transaction};
 use tokio_util::task::TaskTracker;
 
 /// One connection with the right to write.
-pub(super) struct Owner {
+pub(super) struct OwnerConnection {
     client: Client,
     driver: TaskTracker,
 }
 
-impl Owner {
+impl OwnerConnection {
     pub(super) async fn connect(url: &str) -> Result<Self, tokio_postgres::Error> {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         let driver = TaskTracker::new();

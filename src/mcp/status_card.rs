@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub(super) const URI: &str = "ui://meter-sync/status";
 /// The media type by which a host recognises this HTML as a card.
 const MIME_TYPE: &str = "text/html;profile=mcp-app";
-const CARD: &str = include_str!("app/status.html");
+const CARD: &str = include_str!("status_card/status.html");
 
 /// Returns the card's entry in `resources/list`.
 pub(super) fn resource() -> Resource {
