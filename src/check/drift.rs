@@ -5,7 +5,7 @@ use super::{Finding, Verdict};
 use crate::config::{Mapping, OnDrift};
 use crate::db::{DbError, Local, param};
 use crate::engine::Relations;
-use crate::engine::drift::{self, Drift, Follow, KnownColumn};
+use crate::engine::drift::{self, Drift, KnownColumn, TypeChange};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::columns::{self, KnownScope};
 
@@ -79,11 +79,11 @@ async fn follow(
     local: &mut CheckedConnection<Local>,
     column: &KnownColumn,
     relations: &Relations,
-) -> Result<Follow, DbError> {
+) -> Result<TypeChange, DbError> {
     let mut columns = relations.columns.iter();
     let here = columns.find(|here| here.name == column.name);
     let (Some(here), Some(Drift::Retyped(to))) = (here, &column.drift) else {
-        return Ok(Follow::Cast);
+        return Ok(TypeChange::Cast);
     };
     let tx = local.look().await?;
     let params = [
@@ -91,12 +91,12 @@ async fn follow(
         param::text(to.as_str()),
     ];
     match tx.query_opt(CAST, &params).await {
-        Ok(Some(row)) if row.get(0) => Ok(Follow::Cast),
-        Ok(Some(_)) => Ok(Follow::Text),
-        Ok(None) => Ok(Follow::NoType),
+        Ok(Some(row)) if row.get(0) => Ok(TypeChange::Cast),
+        Ok(Some(_)) => Ok(TypeChange::Text),
+        Ok(None) => Ok(TypeChange::NoType),
         // The name of the type has characters that this database's encoding lacks. They were escaped, so it is no valid
         // name.
-        Err(error) if error.server_error().is_some() => Ok(Follow::NoType),
+        Err(error) if error.server_error().is_some() => Ok(TypeChange::NoType),
         Err(error) => Err(error),
     }
 }

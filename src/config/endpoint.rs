@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Limits;
+use super::connection_parameters::Parameters;
 use super::conninfo::{self, ConninfoError, Pairs};
 use super::database_servers::{Server, Servers, SessionAttrs};
-use super::parameters::Parameters;
 use super::tls::{Tls, TlsError};
 use super::watched_file::{self, WatchedFile};
 

@@ -7,7 +7,7 @@
 
 use super::conninfo::Pairs;
 use super::error::ConfigError;
-use super::layers::Environment;
+use super::setting_layers::Environment;
 
 /// The prefix of the variables of one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

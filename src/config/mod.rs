@@ -14,11 +14,11 @@ use std::time::Duration;
 pub use database_servers::{Server, Servers, SessionAttrs};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::ConfigError;
-pub use layers::{Environment, SettingSource};
-pub use listed::{ListedSetting, list};
-pub use logging::{LogFormat, LogSettings};
-pub use oauth::{Jwks, OAuth};
+pub use log_settings::{LogFormat, LogSettings};
+pub use oauth_settings::{Jwks, OAuth};
 pub use schedule::{Schedule, ScheduleError};
+pub use setting_layers::{Environment, SettingSource};
+pub use setting_list::{ListedSetting, list};
 pub use settings::{Setting, Settings};
 pub use tenants::{DEFAULT_WORKERS, TENANT_PLACEHOLDER, Tenants};
 pub use tls::{CertificateCheck, Tls};
@@ -33,20 +33,20 @@ mod watched_file;
 
 mod legacy_variables;
 
+mod connection_parameters;
 mod conninfo;
 mod endpoint;
 mod error;
-mod file;
-mod layers;
 mod libpq_parameters;
-mod listed;
-mod load;
-mod logging;
-mod oauth;
-mod parameters;
-mod query;
+mod load_config;
+mod log_settings;
+mod oauth_settings;
+mod query_text;
 mod schedule;
+mod setting_layers;
+mod setting_list;
 mod settings;
+mod settings_file;
 mod sslmode;
 pub mod table_name;
 mod table_pattern;
@@ -55,7 +55,7 @@ mod tenants;
 mod tests;
 mod tls;
 mod tokens;
-mod values;
+mod value_parsers;
 
 /// All settings of a process, parsed and checked.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Command};
 
 /// The type of a setting in the TOML file. Flags and variables are always text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ValueType {
     /// A string.
     Text,
     /// A string, or a whole number for sites whose ids are numbers.
@@ -51,8 +51,8 @@ macro_rules! settings {
                 match self { $($(Self::$name => $env,)+)+ }
             }
 
-            pub(super) fn kind(self) -> Kind {
-                match self { $($(Self::$name => Kind::$kind,)+)+ }
+            pub(super) fn kind(self) -> ValueType {
+                match self { $($(Self::$name => ValueType::$kind,)+)+ }
             }
 
             fn heading(self) -> &'static str {
@@ -284,13 +284,13 @@ fn argument(setting: Setting) -> Arg {
         .help_heading(setting.heading())
         .help(setting.help().trim().trim_end_matches('.'));
     match setting.kind() {
-        Kind::Switch => argument
+        ValueType::Switch => argument
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),
-        Kind::Id | Kind::Ids => argument.allow_hyphen_values(true),
-        Kind::Text if setting == Setting::Schedule => argument.allow_hyphen_values(true),
-        Kind::Text | Kind::Number | Kind::List => argument,
+        ValueType::Id | ValueType::Ids => argument.allow_hyphen_values(true),
+        ValueType::Text if setting == Setting::Schedule => argument.allow_hyphen_values(true),
+        ValueType::Text | ValueType::Number | ValueType::List => argument,
     }
 }
 

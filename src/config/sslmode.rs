@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
+use super::connection_parameters::{Parameters, bad};
 use super::database_servers::{Server, Servers};
 use super::endpoint::EndpointError;
-use super::parameters::{Parameters, bad};
 use super::tls::{self, CertificateCheck, Roots, Tls, TlsRequest};
 
 impl Parameters {

@@ -1,9 +1,9 @@
 //! Which tenants' meters a process keeps in sync, and how many at once.
 
 use super::error::ConfigError;
-use super::layers::{FoundValue, Layers, Value};
+use super::setting_layers::{FoundValue, Layers, Value};
 use super::settings::Setting;
-use super::{Mapping, query, table_pattern};
+use super::{Mapping, query_text, table_pattern};
 use crate::model::TenantId;
 
 /// The placeholder in the name of the local table that stands for the tenant's id.
@@ -47,7 +47,7 @@ pub(super) fn read(layers: &Layers) -> Result<Tenants, ConfigError> {
     Ok(match layers.find_one_of(TENANT_SETTINGS)? {
         None => Tenants::One(None),
         Some((Setting::Tenants, found)) => several(&found)?,
-        Some((Setting::TenantsQuery, found)) => Tenants::Query(query::read(&found)?),
+        Some((Setting::TenantsQuery, found)) => Tenants::Query(query_text::read(&found)?),
         Some((_, found)) => Tenants::One(TenantId::new(found.exact_text())),
     })
 }

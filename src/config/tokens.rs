@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
-use super::layers::Value;
+use super::setting_layers::Value;
 use super::watched_file::{self, WatchedFile};
 use crate::model::TenantId;
 
@@ -97,10 +97,10 @@ impl std::fmt::Debug for Token {
 
 /// The tokens that are valid now, from the setting or from the file that the setting names.
 #[derive(Clone, Debug, Default)]
-pub struct Tokens(Arc<Mutex<Held>>);
+pub struct Tokens(Arc<Mutex<TokenList>>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct TokenList {
     list: Arc<[Token]>,
     file: Option<WatchedFile>,
 }
@@ -109,13 +109,13 @@ impl Tokens {
     /// Tokens that do not change.
     pub fn new(list: Vec<Token>) -> Self {
         let list = list.into();
-        Self(Arc::new(Mutex::new(Held { list, file: None })))
+        Self(Arc::new(Mutex::new(TokenList { list, file: None })))
     }
 
     /// Tokens that are read again when their file changes.
     pub(super) fn of_file(list: Vec<Token>, file: WatchedFile) -> Self {
         let (list, file) = (list.into(), Some(file));
-        Self(Arc::new(Mutex::new(Held { list, file })))
+        Self(Arc::new(Mutex::new(TokenList { list, file })))
     }
 
     /// Whether there are no tokens. Tokens from a file never become none, as a file without tokens is not used.

@@ -15,26 +15,23 @@ use deadpool::managed::{Object, Pool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::IsolationLevel;
 
-use bounds::Bounds;
-pub use bounds::RoleLimits;
-pub use dial::DialError;
-use dial::{Connector, LastConnectionError};
+pub use connector::DialError;
+use connector::{Connector, LastConnectionError};
 pub use error::DbError;
 pub(crate) use error::PUBLICATION_REMEDY;
 pub use moment::Moment;
 pub use row_fault::RowFault;
 pub use server_clock::ServerClock;
 pub use transaction::{Tx, both};
+pub use transaction_limits::RoleLimits;
+use transaction_limits::TransactionLimits;
 
 use crate::config::{Endpoint, Limits};
 
-mod bounds;
 pub mod catalog;
-pub mod computed;
-mod dial;
+pub mod computed_expressions;
+mod connector;
 mod error;
-pub mod exclusive;
-pub(crate) mod family;
 pub mod foreign_key_chains;
 pub mod json;
 mod moment;
@@ -42,8 +39,11 @@ pub mod param;
 pub mod quote;
 mod row_fault;
 mod server_clock;
-mod storable;
+mod storable_text;
+pub(crate) mod table_family;
+pub mod table_rules;
 mod transaction;
+mod transaction_limits;
 
 /// Which database a connection, a transaction or an error belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,7 +309,7 @@ impl<S: Side> Connection<S> {
         &mut self,
         name: &'static str,
         level: IsolationLevel,
-        (settings, bounds, locks): (&str, Bounds, &[String]),
+        (settings, bounds, locks): (&str, TransactionLimits, &[String]),
     ) -> Result<Tx<'_, S>, DbError> {
         let waits = self.waits;
         let Some(client) = self.client.as_mut() else {
@@ -379,7 +379,7 @@ impl Connection<Local> {
     async fn begin_bounded(
         &mut self,
         name: &'static str,
-        bounds: Bounds,
+        bounds: TransactionLimits,
     ) -> Result<Tx<'_, Local>, DbError> {
         let settings = format!(
             "set local tcp_keepalives_idle = 3; set local tcp_keepalives_interval = 2; \

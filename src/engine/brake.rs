@@ -8,7 +8,7 @@ use crate::model::{HeldBack, Permission};
 
 use super::held::{self, Cover, Kind};
 use super::plan::Plan;
-use super::read::Staged;
+use super::read::StagedRows;
 use super::{RunContext, SyncError};
 
 /// Refuses a plan unless a person approved these meters, if one of these is true:
@@ -21,7 +21,7 @@ use super::{RunContext, SyncError};
 pub(super) async fn check(
     run: &RunContext<'_>,
     plan: &Plan,
-    staged: &Staged,
+    staged: &StagedRows,
 ) -> Result<(), SyncError> {
     let job = run.job;
     // A row with a key that no local row can have stands for no meter.

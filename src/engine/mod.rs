@@ -32,13 +32,13 @@ pub use error::SyncError;
 pub(crate) use error::{HIDDEN, usage};
 pub(crate) use held::SET_OF_RUN;
 pub(crate) use plan::refuse_duplicate_local_keys;
-use read::Staged;
+use read::StagedRows;
 pub(crate) use read::{DUPLICATES_NAMED, refuse_keys};
 pub use relations::Relations;
 pub(crate) use relations::locks::of_source as locks_of;
 pub(crate) use relations::look;
-pub(crate) use relations::missing::missing;
-pub(crate) use relations::policies::may_hide_rows;
+pub(crate) use relations::missing_names::missing;
+pub(crate) use relations::row_security::may_hide_rows;
 pub use scope::Scope;
 pub(crate) use scope::try_tenant;
 pub(crate) use source_remedy::failure;
@@ -55,8 +55,8 @@ mod context;
 mod digest;
 pub mod drift;
 mod error;
+mod first_load;
 mod held;
-mod load;
 mod plan;
 mod read;
 mod record;
@@ -186,7 +186,7 @@ pub enum TableOwner {
 
 /// What a sync did, or what it would do if this was a dry run.
 #[derive(Clone, Debug, Default)]
-pub struct Synced {
+pub struct SyncResult {
     /// How many meters were inserted, updated, deactivated and so on.
     pub counts: Counts,
     /// Whether fewer changes were recorded than made.
@@ -200,9 +200,9 @@ pub struct Synced {
 
 /// How a sync ended.
 #[derive(Debug)]
-pub struct Done {
+pub struct SyncEnd {
     /// What it did, or what it would do if this was a dry run.
-    pub synced: Synced,
+    pub synced: SyncResult,
     /// Why the brake would hold back the plan of a dry run. `None` if it would not, or if this was no dry run.
     pub refusal: Option<SyncError>,
     /// How the rows that differ were found.
@@ -221,7 +221,7 @@ pub async fn run(
     local: &Tx<'_, Local>,
     job: &Job<'_>,
     observer: &Observer,
-) -> Result<Done, SyncError> {
+) -> Result<SyncEnd, SyncError> {
     enter(observer, Phase::Prepare);
     if local.is_replica() {
         return Err(SyncError::TriggersDisabled);
@@ -241,14 +241,14 @@ pub async fn run(
     enter(observer, Phase::Read);
     let versions = RowVersions::read(&remote, run).await?;
     if !job.dry_run
-        && let Some(loaded) = Box::pin(load::load(&remote, run)).await?
+        && let Some(loaded) = Box::pin(first_load::load(&remote, run)).await?
     {
-        read::rewritten::commit_unless_rewritten(remote).await?;
+        read::rewritten_tables::commit_unless_rewritten(remote).await?;
         digest::remember_load(run, versions, &loaded).await?;
-        return Ok(Done::of(loaded, Compared::Everything));
+        return Ok(SyncEnd::of(loaded, Compared::Everything));
     }
     let (difference, compared) = {
-        let _told = read::relay::ReadProgressReporter {
+        let _told = read::relay_rows::ReadProgressReporter {
             remote: &remote,
             observer,
             before: job.earlier.bytes,
@@ -257,12 +257,12 @@ pub async fn run(
     };
     let extent = match difference {
         Difference::None(rows) => {
-            read::rewritten::commit_unless_rewritten(remote).await?;
-            let synced = Synced::unchanged(rows);
+            read::rewritten_tables::commit_unless_rewritten(remote).await?;
+            let synced = SyncResult::unchanged(rows);
             if !job.dry_run {
                 digest::remember(run, versions, false, &synced).await?;
             }
-            return Ok(Done::of(synced, compared));
+            return Ok(SyncEnd::of(synced, compared));
         }
         Difference::Within(extent) => extent,
         Difference::Unclear => Extent::everything(),
@@ -279,7 +279,7 @@ pub async fn run(
 /// What was found to differ, before it is planned.
 struct Found {
     extent: Extent,
-    staged: Staged,
+    staged: StagedRows,
     compared: Compared,
 }
 
@@ -292,7 +292,7 @@ async fn carry_out(
         staged,
         compared,
     }: Found,
-) -> Result<Done, SyncError> {
+) -> Result<SyncEnd, SyncError> {
     enter(run.observer, Phase::Plan);
     run.local.hold_rows().await?;
     let relations = relations::locks::hold_to_write(run.local, run.relations, run.job).await?;
@@ -305,15 +305,15 @@ async fn carry_out(
             braked => braked.err(),
         };
         record::changes(run, &plan).await?;
-        let done = Done::of(plan.into_synced(run.job, staged.rejected), compared);
-        return Ok(Done { refusal, ..done });
+        let done = SyncEnd::of(plan.into_synced(run.job, staged.rejected), compared);
+        return Ok(SyncEnd { refusal, ..done });
     }
     braked?;
     record::changes(run, &plan).await?;
     enter(run.observer, Phase::Apply);
     let synced = apply::apply(run, plan, staged).await?;
     digest::remember(run, versions, true, &synced).await?;
-    Ok(Done::of(synced, compared))
+    Ok(SyncEnd::of(synced, compared))
 }
 
 fn look_for_drift(relations: &Relations, job: &Job<'_>) -> Result<(), SyncError> {
@@ -343,7 +343,7 @@ pub async fn compare(
     observer: &Observer,
 ) -> Result<Contents, SyncError> {
     let contents = {
-        let _told = read::relay::ReadProgressReporter {
+        let _told = read::relay_rows::ReadProgressReporter {
             remote: &remote,
             observer,
             before: 0,
@@ -358,12 +358,12 @@ pub async fn compare(
         };
         digest::compare_contents(&remote, run, seeds).await?
     };
-    read::rewritten::commit_unless_rewritten(remote).await?;
+    read::rewritten_tables::commit_unless_rewritten(remote).await?;
     Ok(contents)
 }
 
-impl Done {
-    fn of(synced: Synced, compared: Compared) -> Self {
+impl SyncEnd {
+    fn of(synced: SyncResult, compared: Compared) -> Self {
         Self {
             synced,
             refusal: None,
@@ -372,7 +372,7 @@ impl Done {
     }
 }
 
-impl Synced {
+impl SyncResult {
     fn unchanged(rows: i64) -> Self {
         Self {
             counts: Counts {

@@ -9,9 +9,9 @@
 use crate::db::{DbError, Local, Tx, quote};
 use crate::model::{Action, Counts, Rejection};
 
-use super::apply::try_rows::Rows;
-use super::read::{self, Staged};
-use super::{Extent, Job, Relations, RunContext, Scope, SyncError, Synced, candidates};
+use super::apply::try_rows::RowRange;
+use super::read::{self, StagedRows};
+use super::{Extent, Job, Relations, RunContext, Scope, SyncError, SyncResult, candidates};
 
 /// What a sync would change. The rows are in two temporary tables:
 ///
@@ -23,7 +23,7 @@ pub(crate) struct Plan {
     /// How many updates make an active meter inactive, because its remote `active` is not true.
     pub(crate) switched_off: i64,
     /// The rows of each step, in the order in which they are applied.
-    pub(crate) steps: Vec<(Step, Rows)>,
+    pub(crate) steps: Vec<(Step, RowRange)>,
 }
 
 /// A step of applying a plan. A step that frees unique values comes before a step that takes them.
@@ -48,8 +48,8 @@ impl Step {
 
 impl Plan {
     /// Turns the plan and the rejected rows into the result of the sync, or of the dry run.
-    pub(crate) fn into_synced(self, job: &Job<'_>, rejected: Vec<Rejection>) -> Synced {
-        Synced {
+    pub(crate) fn into_synced(self, job: &Job<'_>, rejected: Vec<Rejection>) -> SyncResult {
+        SyncResult {
             changes_truncated: self.counts.changes() > i64::from(job.limits.change_limit),
             counts: self.counts,
             rejected,
@@ -66,7 +66,7 @@ const ATTEMPTS: usize = 5;
 pub(crate) async fn make(
     run: &RunContext<'_>,
     extent: &Extent,
-    staged: &Staged,
+    staged: &StagedRows,
 ) -> Result<Plan, SyncError> {
     let RunContext { local, job, .. } = *run;
     let mut attempt = 1;
@@ -250,7 +250,7 @@ group by {keys} having pg_catalog.count(*) > 1 order by {keys} limit {}",
     }
 }
 
-async fn summary(local: &Tx<'_, Local>, staged: &Staged) -> Result<Plan, DbError> {
+async fn summary(local: &Tx<'_, Local>, staged: &StagedRows) -> Result<Plan, DbError> {
     let mut plan = Plan {
         counts: Counts::default(),
         switched_off: 0,
@@ -267,12 +267,12 @@ async fn summary(local: &Tx<'_, Local>, staged: &Staged) -> Result<Plan, DbError
         plan.switched_off += row.get::<_, i64>(4);
         match plan.steps.iter_mut().find(|(known, _)| *known == step) {
             Some((_, rows)) => {
-                *rows = Rows {
+                *rows = RowRange {
                     first: rows.first.min(first),
                     last: rows.last.max(last),
                 };
             }
-            None => plan.steps.push((step, Rows { first, last })),
+            None => plan.steps.push((step, RowRange { first, last })),
         }
     }
     plan.steps.sort_by_key(|(_, rows)| rows.first);

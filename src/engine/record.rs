@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, json, param, quote};
 
-use super::apply::try_rows::{self, RowRangeStatement, Rows, Tried};
+use super::apply::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use super::plan::Plan;
 use super::{Relations, RunContext, apply};
 
@@ -23,7 +23,7 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
     let limit = i64::from(job.limits.change_limit);
     let log = Log::new(run, LOG);
     let index = apply::index(run.relations);
-    let first = Rows {
+    let first = RowRange {
         first: 1,
         last: limit,
     };
@@ -32,7 +32,7 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
         return Ok(());
     }
     local.batch(CREATE_SPARE).await?;
-    let further = Rows {
+    let further = RowRange {
         first: limit + 1,
         last: limit + i64::from(job.limits.rejected_limit),
     };
@@ -71,7 +71,7 @@ pub(super) async fn refill(run: &RunContext<'_>, rejected: &[i64]) -> Result<(),
 }
 
 /// Records the meters of a first load as inserts, numbered in the order of their keys.
-pub(super) async fn load(run: &RunContext<'_>, rows: Rows) -> Result<(), DbError> {
+pub(super) async fn load(run: &RunContext<'_>, rows: RowRange) -> Result<(), DbError> {
     let log = Log::new(run, LOG);
     record(run.local, rows, "", |form| of_load(run, &log, form)).await
 }
@@ -120,15 +120,17 @@ where pg_catalog.convert_to(pg_catalog.concat(x.key, x.before, x.after), 'UTF8')
 /// sizes of its long values.
 async fn record(
     local: &Tx<'_, Local>,
-    rows: Rows,
+    rows: RowRange,
     prepare: &str,
     statement: impl Fn(Form) -> String,
 ) -> Result<(), DbError> {
-    let params = |rows: Rows| [param::bigint(rows.first), param::bigint(rows.last)];
+    let params = |rows: RowRange| [param::bigint(rows.first), param::bigint(rows.last)];
     let (sql, range) = (statement(Form::Json), params(rows));
     let recorded = local.execute(&sql, &range);
-    let tried = try_rows::attempt(local, async { recorded.await.map(|_rows| Tried::Written) });
-    if let Tried::Written = tried.await? {
+    let tried = try_rows::attempt(local, async {
+        recorded.await.map(|_rows| WriteOutcome::Written)
+    });
+    if let WriteOutcome::Written = tried.await? {
         return Ok(());
     }
     let as_text = RowRangeStatement {
@@ -138,7 +140,7 @@ async fn record(
     };
     let bad = try_rows::all_but_the_bad(local, vec![rows], usize::MAX, prepare, &as_text).await?;
     for (n, _reason) in bad.unwrap_or_default() {
-        let row = Rows { first: n, last: n };
+        let row = RowRange { first: n, last: n };
         if !local.is_utf8() {
             let escaped = RowRangeStatement {
                 sql: statement(Form::Escaped),
@@ -146,7 +148,7 @@ async fn record(
                 checks: false,
             };
             let tried = try_rows::attempt(local, escaped.run(local, row));
-            if let Tried::Written = tried.await? {
+            if let WriteOutcome::Written = tried.await? {
                 continue;
             }
         }

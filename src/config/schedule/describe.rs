@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use chrono_tz::Tz;
 
-use super::fields::{Fields, Values};
+use super::fields::{AllowedValues, CronFields};
 
 /// The schedule in words; `None` for an unusual one. The time zone is named only with times of the day.
-pub(super) fn in_words(fields: &Fields, zone: Tz) -> Option<String> {
+pub(super) fn in_words(fields: &CronFields, zone: Tz) -> Option<String> {
     let sole_second = fields.seconds.set.iter().eq([&0]);
     if !sole_second || !fields.months.all || !fields.years.all {
         return None;
@@ -28,7 +28,7 @@ pub(super) fn in_words(fields: &Fields, zone: Tz) -> Option<String> {
     Some(format!("{days} at {} ({zone})", times(fields)?))
 }
 
-fn by_the_clock(fields: &Fields) -> Option<String> {
+fn by_the_clock(fields: &CronFields) -> Option<String> {
     let each_minute = every(&fields.minutes, 60);
     let each_hour = every(&fields.hours, 24);
     match (each_minute, sole(&fields.minutes), each_hour) {
@@ -41,7 +41,7 @@ fn by_the_clock(fields: &Fields) -> Option<String> {
 }
 
 /// The step between the values, if they start at 0 and are evenly spaced around the whole clock; otherwise `None`.
-fn every(values: &Values, round: u32) -> Option<u32> {
+fn every(values: &AllowedValues, round: u32) -> Option<u32> {
     let mut set = values.set.iter();
     let step = match (set.next(), set.next()) {
         (Some(0), Some(second)) => *second,
@@ -51,13 +51,13 @@ fn every(values: &Values, round: u32) -> Option<u32> {
     (round.is_multiple_of(step) && even == values.set).then_some(step)
 }
 
-fn sole(values: &Values) -> Option<u32> {
+fn sole(values: &AllowedValues) -> Option<u32> {
     let mut set = values.set.iter();
     set.next().copied().filter(|_| set.next().is_none())
 }
 
 /// The times of the day; `None` if there are more than four, or if they have several minutes.
-fn times(fields: &Fields) -> Option<String> {
+fn times(fields: &CronFields) -> Option<String> {
     let minute = sole(&fields.minutes)?;
     let hours = &fields.hours.set;
     (hours.len() <= 4).then(|| {
@@ -69,7 +69,7 @@ fn times(fields: &Fields) -> Option<String> {
     })
 }
 
-fn weekdays(values: &Values) -> Option<String> {
+fn weekdays(values: &AllowedValues) -> Option<String> {
     const NAMES: [&str; 7] = [
         "Sunday",
         "Monday",

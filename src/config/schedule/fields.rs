@@ -10,19 +10,19 @@ pub(super) const LAST_YEAR: i32 = 2099;
 
 /// A parsed cron line.
 #[derive(Clone)]
-pub(super) struct Fields {
-    pub(super) seconds: Values,
-    pub(super) minutes: Values,
-    pub(super) hours: Values,
-    pub(super) days_of_month: Values,
-    pub(super) months: Values,
-    pub(super) weekdays: Values,
-    pub(super) years: Values,
+pub(super) struct CronFields {
+    pub(super) seconds: AllowedValues,
+    pub(super) minutes: AllowedValues,
+    pub(super) hours: AllowedValues,
+    pub(super) days_of_month: AllowedValues,
+    pub(super) months: AllowedValues,
+    pub(super) weekdays: AllowedValues,
+    pub(super) years: AllowedValues,
 }
 
 /// The values a field allows.
 #[derive(Clone)]
-pub(super) struct Values {
+pub(super) struct AllowedValues {
     pub(super) set: BTreeSet<u32>,
     /// Whether the field starts with `*` (or is `?`). Such a day field does not restrict days, and such an hour field
     /// does not name particular hours.
@@ -43,7 +43,7 @@ struct Unit {
     seven_is_zero: bool,
 }
 
-impl Fields {
+impl CronFields {
     pub(super) fn parse(line: &str) -> Result<Self, ScheduleError> {
         let line = match line.trim() {
             name if name.starts_with('@') => spelt_out(name)?,
@@ -158,12 +158,12 @@ impl Unit {
         }
     }
 
-    fn read(&self, text: &str) -> Result<Values, ScheduleError> {
+    fn read(&self, text: &str) -> Result<AllowedValues, ScheduleError> {
         let mut set = BTreeSet::new();
         for part in text.split(',') {
             set.extend(self.part(part)?.into_iter().map(|value| self.fold(value)));
         }
-        Ok(Values {
+        Ok(AllowedValues {
             starred: text.starts_with('*'),
             all: (self.low..=self.high).all(|value| set.contains(&value)),
             set,

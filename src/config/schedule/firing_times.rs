@@ -11,14 +11,14 @@ use std::str::FromStr;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 use cron::TimeUnitSpec;
 
-use super::fields::Fields;
+use super::fields::CronFields;
 
 /// The slots of a line, as one Quartz line, or as two whose slots are merged.
 #[derive(Clone)]
 pub(super) struct FiringTimes(Vec<cron::Schedule>);
 
 impl FiringTimes {
-    pub(super) fn new(fields: &Fields) -> Self {
+    pub(super) fn new(fields: &CronFields) -> Self {
         let days = list(&fields.days_of_month.set);
         let weekdays = list(fields.weekdays.set.iter().map(|from_zero| from_zero + 1));
         let either = !fields.days_of_month.starred && !fields.weekdays.starred;
@@ -74,7 +74,7 @@ fn end_of_last_year(line: &cron::Schedule, local: NaiveDateTime) -> Option<Naive
     clippy::expect_used,
     reason = "a set out of `fields` is never empty and lies within the crate's ranges"
 )]
-fn quartz(fields: &Fields, days: &str, weekdays: &str) -> cron::Schedule {
+fn quartz(fields: &CronFields, days: &str, weekdays: &str) -> cron::Schedule {
     let seconds = list(&fields.seconds.set);
     let minutes = list(&fields.minutes.set);
     let hours = list(&fields.hours.set);

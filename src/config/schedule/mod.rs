@@ -1,6 +1,6 @@
 //! Parses a cron line in a named time zone, and finds the instants at which it fires.
 //!
-//! Fields: a line has five fields as in crontab(5) (minute, hour, day of month, month, weekday), six with seconds
+//! CronFields: a line has five fields as in crontab(5) (minute, hour, day of month, month, weekday), six with seconds
 //! first, or seven with the year last; or it is a nickname such as `@hourly`. Weekdays have the same numbers in all of
 //! these: 0 and 7 are Sunday, as in Node, Spring and crontab. Only Quartz and AWS count from 1 = Sunday. A line that
 //! looks like theirs (`?` for the day, a number for the weekday) is refused, as it would otherwise run a day late
@@ -23,7 +23,7 @@
 use chrono::{DateTime, MappedLocalTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 
-use fields::Fields;
+use fields::CronFields;
 use firing_times::FiringTimes;
 
 pub use error::ScheduleError;
@@ -41,7 +41,7 @@ mod tests;
 pub struct Schedule {
     line: String,
     zone: Tz,
-    fields: Fields,
+    fields: CronFields,
     slots: FiringTimes,
 }
 
@@ -63,7 +63,7 @@ impl Schedule {
     /// Parses a cron line of 5, 6 (seconds first) or 7 (year last) fields, or one of `@hourly`, `@daily`, `@midnight`,
     /// `@weekly`, `@monthly`, `@yearly`, `@annually`.
     pub fn parse(line: &str, zone: Tz) -> Result<Self, ScheduleError> {
-        let fields = Fields::parse(line)?;
+        let fields = CronFields::parse(line)?;
         let slots = FiringTimes::new(&fields);
         if !slots.any() {
             return Err(ScheduleError::NeverFires {

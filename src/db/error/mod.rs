@@ -5,17 +5,17 @@ use std::time::Duration;
 use deadpool::managed::{BuildError, PoolError};
 use tokio_postgres::error::SqlState;
 
-use super::dial::DialError;
+use super::connector::DialError;
 use super::{Side, SideName};
 use crate::error::{ErrorCode, Failure};
 
-mod connecting;
-mod denied;
+mod connect_failure;
 mod failure;
+mod missing_privilege;
 mod origin;
 mod remedy;
 
-pub(crate) use denied::Denied;
+pub(crate) use missing_privilege::MissingPrivilege;
 pub(crate) use remedy::PUBLICATION_REMEDY;
 
 /// An error of one of the databases. Its text contains no user name and no SQL; the cause is kept as the source.
@@ -110,8 +110,8 @@ impl DbError {
     }
 
     /// The object that the role lacks a right on, if the server's message names it.
-    pub(crate) fn denied(&self) -> Option<Denied<'_>> {
-        self.server_error().and_then(Denied::of)
+    pub(crate) fn denied(&self) -> Option<MissingPrivilege<'_>> {
+        self.server_error().and_then(MissingPrivilege::of)
     }
 
     fn driver_error(&self) -> Option<&tokio_postgres::Error> {
@@ -218,7 +218,7 @@ impl DbError {
             Self::Connect {
                 source: PoolError::Backend(source),
                 ..
-            } => connecting::of_dial(side, source),
+            } => connect_failure::of_dial(side, source),
             Self::Connect { .. } => Failure::new(
                 remedy::unreachable(side),
                 format!("No connection to the {side} database could be had."),

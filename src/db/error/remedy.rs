@@ -2,8 +2,8 @@
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
-use super::denied::Denied;
 use super::failure::shortened;
+use super::missing_privilege::MissingPrivilege;
 use super::origin::{self, class};
 use crate::db::SideName;
 use crate::error::ErrorCode;
@@ -144,7 +144,7 @@ fn of_state(side: SideName, error: &ServerError) -> Option<String> {
         "42501" if error.file() == Some("rls.c") => format!(
             "Row security hides rows from the {side} role and row_security is off for it: give it a policy for the tenant's rows, or bypassrls."
         ),
-        "42501" if let Some(grant) = Denied::of(error).and_then(|denied| denied.remedy(side)) => grant,
+        "42501" if let Some(grant) = MissingPrivilege::of(error).and_then(|denied| denied.remedy(side)) => grant,
         "42501" if side == SideName::Local && [Some("aclchk.c"), Some("sequence.c")].contains(&error.file()) => "The local role lacks a right on what the message names; it creates and writes schema meter_sync, and reads and writes the meter table. `meter-sync check` tells the grant that it needs."
             .to_owned(),
         "55000" if error.routine() == Some("CheckCmdReplicaIdentity") => "The local table is published for logical replication and has no replica identity: give it a primary key, or `alter table <table> replica identity using index <unique index>` (or `replica identity full`)."

@@ -11,9 +11,9 @@ use deadpool_postgres::Transaction;
 use futures_util::StreamExt;
 use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
-use super::bounds::{Bounds, RoleLimits};
-use super::dial::LastConnectionError;
+use super::connector::LastConnectionError;
 use super::param::{Param, typed};
+use super::transaction_limits::{RoleLimits, TransactionLimits};
 use super::{DbError, Local, Side, Timeouts};
 
 mod opening;
@@ -29,7 +29,7 @@ pub struct Tx<'c, S> {
     words: LastConnectionError,
     /// The limits that the role, its database or the server sets.
     role_limits: RoleLimits,
-    bounds: Bounds,
+    bounds: TransactionLimits,
     /// The shortest time that an answer took so far, in microseconds.
     shortest_us: AtomicU64,
     /// How many bytes of rows the server has sent, including the headers of their messages.
@@ -67,7 +67,7 @@ impl<'c, S: Side> Tx<'c, S> {
             opened: Instant::now(),
             words,
             role_limits: RoleLimits::default(),
-            bounds: Bounds::default(),
+            bounds: TransactionLimits::default(),
             shortest_us: AtomicU64::new(u64::MAX),
             bytes_read: AtomicU64::new(0),
             role_path: String::new(),

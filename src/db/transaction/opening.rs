@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Bounds, DbError, RoleLimits, Tx, first_values};
+use super::{DbError, RoleLimits, TransactionLimits, Tx, first_values};
 use crate::db::{ServerClock, Side, SideName, quote};
 
 /// How errors name the step that locks the relations of a snapshot.
@@ -51,7 +51,7 @@ impl<S: Side> Tx<'_, S> {
         &mut self,
         name: &str,
         settings: &str,
-        bounds: Bounds,
+        bounds: TransactionLimits,
     ) -> Result<(), DbError> {
         let sql = format!("-- {name}\n{}{settings}{}", RoleLimits::ASK, bounds.sql());
         let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;

@@ -1,25 +1,25 @@
 //! Writes a plan to the local table: one statement a step, and row by row only around a row that the table refuses.
 
-use crate::db::exclusive::Rules;
+use crate::db::table_rules::TableRules;
 use crate::db::{DbError, RowFault, json, param, quote};
 use crate::model::{Action, Rejection};
 
 use super::plan::{Plan, Step, count_of};
-use super::read::Staged;
-use super::{Job, Relations, RunContext, SyncError, Synced, record};
+use super::read::StagedRows;
+use super::{Job, Relations, RunContext, SyncError, SyncResult, record};
 use exchange::{exchange_rings, referencing_rows};
 use reasons::BadRow;
-use release::ReleasedValues;
-use try_rows::{RowRangeStatement, Rows, Tried};
+use release_values::ReleasedValues;
+use try_rows::{RowRange, RowRangeStatement, WriteOutcome};
 
-mod altered;
-mod deferred;
+mod deferred_constraints;
 mod exchange;
-mod parents;
+mod parents_first;
 pub(super) mod reasons;
 mod reference_rings;
-mod release;
+mod release_values;
 pub(super) mod try_rows;
+mod verify_written;
 
 /// How many times rows that could not be written are retried, as long as a pass helps: a row may have waited for a
 /// value that another row gave up, or for the row that it refers to.
@@ -33,15 +33,15 @@ const WAITING_FACTOR: usize = 20;
 pub(crate) async fn apply(
     run: &RunContext<'_>,
     plan: Plan,
-    staged: Staged,
-) -> Result<Synced, SyncError> {
+    staged: StagedRows,
+) -> Result<SyncResult, SyncError> {
     // An error raised only at commit could not be traced to a row.
     run.local.batch(try_rows::CHECK).await?;
     let last = plan.steps.last().map_or(0, |(_, rows)| rows.last);
     let mut released = ReleasedValues::after(last);
     let Some((relations, mut bad)) = steps(run, &plan, &mut released).await? else {
-        let altered = altered::columns(run, &[]).await?;
-        return Ok(Synced {
+        let altered = verify_written::columns(run, &[]).await?;
+        return Ok(SyncResult {
             altered,
             ..plan.into_synced(run.job, staged.rejected)
         });
@@ -105,7 +105,7 @@ async fn steps(
 /// depending on which of the two is written first.
 async fn exchanged(
     run: &RunContext<'_>,
-    rows: Rows,
+    rows: RowRange,
     released: &mut ReleasedValues,
 ) -> Result<bool, DbError> {
     let written = run.local.attempt("acting", async {
@@ -122,24 +122,24 @@ async fn exchanged(
 }
 
 /// Writes all rows of the ranges, or none of them. Returns whether they were written.
-async fn are_taken(run: &RunContext<'_>, step: Step, ranges: &[Rows]) -> Result<bool, DbError> {
+async fn are_taken(run: &RunContext<'_>, step: Step, ranges: &[RowRange]) -> Result<bool, DbError> {
     let write = write(run, step);
     let tried = try_rows::attempt(run.local, async {
         for rows in ranges {
-            if let Tried::NotWritten(fault) = write.run(run.local, *rows).await? {
-                return Ok(Tried::NotWritten(fault));
+            if let WriteOutcome::NotWritten(fault) = write.run(run.local, *rows).await? {
+                return Ok(WriteOutcome::NotWritten(fault));
             }
         }
-        Ok(Tried::Written)
+        Ok(WriteOutcome::Written)
     });
-    Ok(matches!(tried.await?, Tried::Written))
+    Ok(matches!(tried.await?, WriteOutcome::Written))
 }
 
 /// Returns the relations with the constraints of the local table looked up.
 async fn with_rules(run: &RunContext<'_>) -> Result<Relations, DbError> {
     let local = run.local;
     local.pin_path().await?;
-    let rules = Rules::look_up(local, run.relations.local_oid).await?;
+    let rules = TableRules::look_up(local, run.relations.local_oid).await?;
     local.use_role_path().await?;
     Ok(Relations {
         rules,
@@ -159,14 +159,14 @@ fn too_many(job: &Job<'_>, reason: String) -> SyncError {
 async fn one_step(
     run: &RunContext<'_>,
     step: Step,
-    ranges: Vec<Rows>,
+    ranges: Vec<RowRange>,
     left: usize,
     released: &mut ReleasedValues,
 ) -> Result<Result<exchange::Bad, Box<RowFault>>, DbError> {
     let relations = run.relations;
     let (write, index) = (write(run, step), index(relations));
     if step != Step::Deactivate {
-        let given_up = release::release(run, step, released).await?;
+        let given_up = release_values::release(run, step, released).await?;
         let needs_exchange = step == Step::Change && relations.has_foreign_keys_acting_on_update;
         if given_up > 0 && !needs_exchange && are_taken(run, step, &ranges).await? {
             return Ok(Ok(Vec::new()));
@@ -177,7 +177,7 @@ async fn one_step(
             Box::pin(exchange::write(run, *rows, left, released)).await
         }
         _ if step == Step::Insert && reference_rings::references(relations).next().is_some() => {
-            parents::insert_all_but_the_bad(run, ranges, left).await
+            parents_first::insert_all_but_the_bad(run, ranges, left).await
         }
         [rows] => {
             let (low, high) = rows.halves();
@@ -191,13 +191,13 @@ async fn one_step(
 async fn settle(
     run: &RunContext<'_>,
     mut plan: Plan,
-    staged: Staged,
+    staged: StagedRows,
     bad: Vec<BadRow>,
     released: &ReleasedValues,
-) -> Result<Synced, SyncError> {
+) -> Result<SyncResult, SyncError> {
     let job = run.job;
     let out: Vec<i64> = bad.iter().map(|(_, n, _)| *n).collect();
-    release::give_back(run, released, &out).await?;
+    release_values::give_back(run, released, &out).await?;
     if bad.len() + staged.rejected.len() > job.limits.rejected_limit as usize {
         let last = bad.get(bad.len().saturating_sub(1)..).unwrap_or_default();
         let reasons = reasons::explain(run, last).await?;
@@ -207,7 +207,7 @@ async fn settle(
         ));
     }
     let reasons = reasons::explain(run, &bad).await?;
-    let altered = altered::columns(run, &out).await?;
+    let altered = verify_written::columns(run, &out).await?;
     let mut rejected = staged.rejected;
     if plan.counts.changes() > i64::from(job.limits.change_limit) && !out.is_empty() {
         record::refill(run, &out).await?;
@@ -220,7 +220,7 @@ async fn settle(
         plan.counts.rejected += 1;
         rejected.push(rejection);
     }
-    Ok(Synced {
+    Ok(SyncResult {
         altered,
         ..plan.into_synced(job, rejected)
     })
@@ -252,7 +252,7 @@ async fn try_again(
         for step in [Step::Change, Step::Insert] {
             let mut rows = bad.iter();
             if rows.any(|(of, _, fault)| *of == step && fault.is_collision()) {
-                given_up += release::release(run, step, released).await?;
+                given_up += release_values::release(run, step, released).await?;
             }
         }
         if given_up == 0 {
@@ -270,7 +270,7 @@ async fn retry(run: &RunContext<'_>, bad: &mut Vec<BadRow>) -> Result<(), DbErro
         bad.reverse();
         let mut still_bad = Vec::new();
         for (step, n, known) in bad.drain(..) {
-            let row = Rows { first: n, last: n };
+            let row = RowRange { first: n, last: n };
             let write = write(run, step);
             let tried = try_rows::attempt(run.local, write.run(run.local, row)).await?;
             still_bad.extend(fault_of(run.relations, known, tried).map(|fault| (step, n, fault)));
@@ -285,17 +285,17 @@ async fn retry(run: &RunContext<'_>, bad: &mut Vec<BadRow>) -> Result<(), DbErro
 
 /// Returns why a retried row could not be written, `None` if it was. A row that could not be parked because of rows of
 /// other tables keeps that fault (`known`) if the retry only finds a collision, which is a consequence of it.
-fn fault_of(relations: &Relations, known: RowFault, tried: Tried) -> Option<RowFault> {
+fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Option<RowFault> {
     match tried {
-        Tried::Written => None,
-        Tried::NotWritten(fault)
+        WriteOutcome::Written => None,
+        WriteOutcome::NotWritten(fault)
             if fault.is_collision()
                 && (known.is_refused_elsewhere()
                     || referencing_rows::is_blocked_by_references(relations, &known)) =>
         {
             Some(known)
         }
-        Tried::NotWritten(fault) => Some(*fault),
+        WriteOutcome::NotWritten(fault) => Some(*fault),
     }
 }
 

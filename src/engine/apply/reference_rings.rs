@@ -7,12 +7,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::db::exclusive::IncomingForeignKey;
+use crate::db::table_rules::IncomingForeignKey;
 use crate::db::{DbError, RowFault, param};
 
-use super::parents;
+use super::parents_first;
 use super::reasons::BadRow;
-use super::try_rows::{self, Rows, Tried};
+use super::try_rows::{self, RowRange, WriteOutcome};
 use super::writing;
 use crate::engine::plan::Step;
 use crate::engine::{Relations, RunContext};
@@ -88,13 +88,13 @@ const LEFT: usize = 100;
 /// Returns the ranges left for later: the usual order, updates first, frees unique values that the new rows may need.
 pub(in crate::engine) async fn insert_early(
     run: &RunContext<'_>,
-    rows: Rows,
-) -> Result<Vec<Rows>, DbError> {
+    rows: RowRange,
+) -> Result<Vec<RowRange>, DbError> {
     if references(run.relations).next().is_none() {
         return Ok(vec![rows]);
     }
     let inserted = run.local.attempt("early", async {
-        parents::insert_all_but_the_bad(run, vec![rows], LEFT).await
+        parents_first::insert_all_but_the_bad(run, vec![rows], LEFT).await
     });
     let Ok(left) = inserted.await? else {
         return Ok(vec![rows]);
@@ -104,7 +104,7 @@ pub(in crate::engine) async fn insert_early(
     write_together(run, &mut left).await?;
     Ok(left
         .iter()
-        .map(|(_, n, _)| Rows {
+        .map(|(_, n, _)| RowRange {
             first: *n,
             last: *n,
         })
@@ -117,14 +117,14 @@ async fn is_taken(run: &RunContext<'_>, step: Step, rows: &[i64]) -> Result<bool
     let tried = try_rows::attempt(local, async {
         let touched = local.execute(&sql, &[param::bigints(rows)]).await?;
         if usize::try_from(touched) != Ok(rows.len()) {
-            return Ok(Tried::NotWritten(Box::new(RowFault::skipped())));
+            return Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())));
         }
         if !run.relations.stores_rows_unchanged {
             local.batch(try_rows::CHECK).await?;
         }
-        Ok(Tried::Written)
+        Ok(WriteOutcome::Written)
     });
-    Ok(matches!(tried.await?, Tried::Written))
+    Ok(matches!(tried.await?, WriteOutcome::Written))
 }
 
 /// A reference of a row of the plan to another row.

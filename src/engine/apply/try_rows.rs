@@ -10,12 +10,12 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 
 /// A range of row numbers, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rows {
+pub(crate) struct RowRange {
     pub(crate) first: i64,
     pub(crate) last: i64,
 }
 
-impl Rows {
+impl RowRange {
     /// How many rows the range has.
     pub(crate) fn count(self) -> i64 {
         self.last - self.first + 1
@@ -51,46 +51,50 @@ pub(crate) struct RowRangeStatement {
 pub(crate) const CHECK: &str = "-- check constraints at once\nset constraints all immediate";
 
 impl RowRangeStatement {
-    pub(crate) async fn run(&self, local: &Tx<'_, Local>, rows: Rows) -> Result<Tried, DbError> {
+    pub(crate) async fn run(
+        &self,
+        local: &Tx<'_, Local>,
+        rows: RowRange,
+    ) -> Result<WriteOutcome, DbError> {
         let params = [param::bigint(rows.first), param::bigint(rows.last)];
         let touched = local.execute(&self.sql, &params).await?;
         if !self.has_gaps && i64::try_from(touched) != Ok(rows.count()) {
-            return Ok(Tried::NotWritten(Box::new(RowFault::skipped())));
+            return Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())));
         }
         if self.checks {
             local.batch(CHECK).await?;
         }
-        Ok(Tried::Written)
+        Ok(WriteOutcome::Written)
     }
 }
 
 /// The result of trying to write a set of rows.
-pub(crate) enum Tried {
+pub(crate) enum WriteOutcome {
     /// All of them were written.
     Written,
     /// None was written, for this reason.
     NotWritten(Box<RowFault>),
 }
 
-/// Runs `attempt` under a savepoint and undoes it if it gives [`Tried::NotWritten`]. An error about a row is undone, too,
-/// and becomes [`Tried::NotWritten`]; any other error is returned.
+/// Runs `attempt` under a savepoint and undoes it if it gives [`WriteOutcome::NotWritten`]. An error about a row is undone, too,
+/// and becomes [`WriteOutcome::NotWritten`]; any other error is returned.
 pub(crate) async fn attempt(
     local: &Tx<'_, Local>,
-    attempt: impl Future<Output = Result<Tried, DbError>>,
-) -> Result<Tried, DbError> {
+    attempt: impl Future<Output = Result<WriteOutcome, DbError>>,
+) -> Result<WriteOutcome, DbError> {
     // Boxed before another future wraps it, as in `Tx::attempt`.
     let attempt = Box::pin(attempt);
     let tried = local.attempt("attempt", async {
         match attempt.await {
-            Ok(Tried::Written) => Ok(Ok(())),
-            Ok(Tried::NotWritten(fault)) => Ok(Err(fault)),
+            Ok(WriteOutcome::Written) => Ok(Ok(())),
+            Ok(WriteOutcome::NotWritten(fault)) => Ok(Err(fault)),
             Err(error) if error.is_about_a_row() => Ok(Err(Box::new(error.fault()))),
             Err(error) => Err(error),
         }
     });
     Ok(match tried.await? {
-        Ok(()) => Tried::Written,
-        Err(fault) => Tried::NotWritten(fault),
+        Ok(()) => WriteOutcome::Written,
+        Err(fault) => WriteOutcome::NotWritten(fault),
     })
 }
 
@@ -125,7 +129,7 @@ fn is_of_the_server(error: &DbError) -> bool {
 /// is halved.
 pub(crate) async fn all_but_the_bad(
     local: &Tx<'_, Local>,
-    ranges: Vec<Rows>,
+    ranges: Vec<RowRange>,
     limit: usize,
     prepare: &str,
     bring_in: &RowRangeStatement,
@@ -138,7 +142,8 @@ pub(crate) async fn all_but_the_bad(
         if rows.count() <= 0 {
             continue;
         }
-        let Tried::NotWritten(fault) = attempt(local, bring_in.run(local, rows)).await? else {
+        let WriteOutcome::NotWritten(fault) = attempt(local, bring_in.run(local, rows)).await?
+        else {
             continue;
         };
         if rows.count() > 1 {

@@ -17,7 +17,7 @@
 
 use crate::db::{DbError, Remote, Tx, param};
 
-use super::{Compare, Compared, Extent, RunContext, SyncError, Synced};
+use super::{Compare, Compared, Extent, RunContext, SyncError, SyncResult};
 
 use buckets::Differing;
 use compare::HashedColumns;
@@ -163,7 +163,7 @@ pub(super) async fn remember(
     run: &RunContext<'_>,
     versions: Option<RowVersions<'_>>,
     is_planned: bool,
-    synced: &Synced,
+    synced: &SyncResult,
 ) -> Result<(), SyncError> {
     if is_planned {
         tombstones::remember(run).await?;
@@ -184,7 +184,7 @@ pub(super) async fn remember(
 pub(super) async fn remember_load(
     run: &RunContext<'_>,
     versions: Option<RowVersions<'_>>,
-    loaded: &Synced,
+    loaded: &SyncResult,
 ) -> Result<(), SyncError> {
     match versions {
         Some(versions) if loaded.rejected.is_empty() => {

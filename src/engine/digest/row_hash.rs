@@ -24,7 +24,7 @@ use crate::db::quote;
 
 use crate::engine::Relations;
 use crate::engine::read::choose_copy_format;
-use crate::engine::read::convert::has_interval_fields;
+use crate::engine::read::convert_rows::has_interval_fields;
 
 /// How rows are hashed in one run.
 #[derive(Clone, Copy, Debug)]

@@ -19,7 +19,7 @@ use crate::db::catalog::Column;
 
 use super::Relations;
 
-pub use words::{Follow, failure, finding, warning};
+pub use words::{TypeChange, failure, finding, warning};
 
 mod words;
 
@@ -79,7 +79,7 @@ pub struct ColumnReport {
 
 /// All columns of both sides, synced or not.
 #[derive(Clone, Debug)]
-pub struct Offered {
+pub struct OfferedColumns {
     /// The object id of the remote table or view; `None` for a query.
     pub remote_relation: Option<u32>,
     /// The columns of the remote table, view or query.

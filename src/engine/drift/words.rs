@@ -14,7 +14,7 @@ const IN_REMEDY: usize = 3;
 
 /// How a local column can be changed to the new type of the remote column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Follow {
+pub enum TypeChange {
     /// Postgres casts the values.
     Cast,
     /// Postgres has no cast, but can convert the values through their text.
@@ -27,7 +27,7 @@ pub enum Follow {
 pub fn warning<'a>(drifted: impl IntoIterator<Item = &'a KnownColumn>) -> Option<String> {
     let changes = changes(drifted)?;
     Some(format!(
-        "Synced columns have changed on the remote: {changes} Run `meter-sync check` for the statements that settle this."
+        "SyncResult columns have changed on the remote: {changes} Run `meter-sync check` for the statements that settle this."
     ))
 }
 
@@ -83,7 +83,7 @@ pub(super) fn left(columns: &[String]) -> Option<String> {
 pub fn failure(drifted: &[&KnownColumn], relations: &Relations) -> Failure {
     let changes = changes(drifted.iter().copied()).unwrap_or_default();
     let message =
-        format!("Synced columns have changed on the remote: {changes} No meter was changed.");
+        format!("SyncResult columns have changed on the remote: {changes} No meter was changed.");
     let ways = drifted
         .iter()
         .filter_map(|column| shortest(column, relations));
@@ -113,7 +113,7 @@ fn shortest(column: &KnownColumn, relations: &Relations) -> Option<String> {
             quote::where_needed(&column.name)
         )),
         Drift::Retyped(to) if has_type(relations, column) => {
-            Some(retype(column, to, relations, Follow::Cast))
+            Some(retype(column, to, relations, TypeChange::Cast))
         }
         Drift::Retyped(_) => None,
     }
@@ -125,7 +125,7 @@ pub fn finding(
     relations: &Relations,
     tenant: &TenantId,
     local_table: &str,
-    follow: Follow,
+    follow: TypeChange,
 ) -> Option<String> {
     let forget = format!(
         "delete from meter_sync.meter_sync_column where tenant = {} and local_table = {} and column_name = {}",
@@ -167,10 +167,10 @@ pub fn finding(
                 _ if column.name == relations.active => format!(
                     "{begin} The active column has to stay boolean. To keep the local type: {forget}; or let METER_SYNC_REMOTE_QUERY give it as a boolean"
                 ),
-                Follow::NoType => format!(
+                TypeChange::NoType => format!(
                     "{begin} The local database has no type {to}. To keep the local type: {forget}. To follow, make the type here as the remote has it: a check then prints the statement for the column"
                 ),
-                Follow::Cast | Follow::Text => format!(
+                TypeChange::Cast | TypeChange::Text => format!(
                     "{begin} To follow: {}. To keep the local type: {forget}",
                     retype(column, to, relations, follow)
                 ),
@@ -202,11 +202,11 @@ fn rename(column: &KnownColumn, to: &str, relations: &Relations) -> String {
     )
 }
 
-fn retype(column: &KnownColumn, to: &str, relations: &Relations, follow: Follow) -> String {
+fn retype(column: &KnownColumn, to: &str, relations: &Relations, follow: TypeChange) -> String {
     let name = quote::where_needed(&column.name);
     let value = match follow {
-        Follow::Text => format!("{name}::text"),
-        Follow::Cast | Follow::NoType => name.clone(),
+        TypeChange::Text => format!("{name}::text"),
+        TypeChange::Cast | TypeChange::NoType => name.clone(),
     };
     format!(
         "alter table {} alter column {name} type {to} using {value}::{to}",

@@ -16,14 +16,14 @@ const MOST_BYTES: i64 = 1_073_000_000;
 
 /// A remote row that is left out because it is too long.
 #[derive(Debug)]
-pub(in crate::engine) struct Unsendable {
+pub(in crate::engine) struct OversizedRow {
     /// The values of its key as texts; `None` for NULL.
     pub(in crate::engine) key: Vec<Option<String>>,
     /// How many bytes it may take, as digits.
     pub(in crate::engine) bytes: String,
 }
 
-impl Unsendable {
+impl OversizedRow {
     /// Why it is rejected.
     pub(in crate::engine) fn reason(&self) -> String {
         format!(
@@ -60,7 +60,7 @@ pub(in crate::engine) async fn find(
     run: &RunContext<'_>,
     extent: &Extent,
     format: &Format,
-) -> Result<Vec<Unsendable>, DbError> {
+) -> Result<Vec<OversizedRow>, DbError> {
     let relations = run.relations;
     let (from, filter, within) = (
         &relations.remote_from,
@@ -84,7 +84,7 @@ limit {} + 1",
             run.job.limits.rejected_limit
         ))
         .await?;
-    let long = |row: &tokio_postgres::SimpleQueryRow| Unsendable {
+    let long = |row: &tokio_postgres::SimpleQueryRow| OversizedRow {
         key: (0..relations.key.len())
             .map(|place| row.get(place).map(str::to_owned))
             .collect(),

@@ -1,32 +1,32 @@
 //! Reads the tenant's remote rows into a local staging table.
 //!
 //! The staging table has the types of the local columns, so a value is decoded once, by the local server, from the
-//! bytes that the remote wrote. Rows with a value that the local type does not take are rejected.
+//! bytes that the remote wrote. RowRange with a value that the local type does not take are rejected.
 
 use tokio_postgres::Row;
 
 use crate::db::{DbError, Remote, Tx, both, json, quote};
 use crate::model::{Rejection, TenantId};
 
-use super::relations::policies::may_hide_rows;
+use super::relations::row_security::may_hide_rows;
 use super::{Extent, Job, RunContext, SyncError, candidates};
 use choose_copy_format::Format;
-use convert::Converted;
-use relay::Target;
+use convert_rows::ConversionReport;
+use relay_rows::CopyTarget;
 
 pub(super) mod choose_copy_format;
-pub(super) mod convert;
+pub(super) mod convert_rows;
+mod copy_rows;
 mod long_rows;
-mod misfit;
-mod recode;
-pub(super) mod relay;
-pub(super) mod rewritten;
-mod rows;
+mod misfit_values;
+mod recode_rows;
+pub(super) mod relay_rows;
+pub(super) mod rewritten_tables;
 
 /// The tenant's remote rows in the temporary table `meter_sync_stage`. The keys of rejected rows are in
 /// `meter_sync_aside`.
 #[derive(Debug)]
-pub(crate) struct Staged {
+pub(crate) struct StagedRows {
     /// How many rows the remote has for the tenant: staged, rejected, or outside the extent.
     pub(crate) rows: i64,
     /// The rows that were rejected.
@@ -45,10 +45,10 @@ pub(crate) async fn stage(
     remote: Tx<'_, Remote>,
     run: &RunContext<'_>,
     extent: &Extent,
-) -> Result<Staged, SyncError> {
+) -> Result<StagedRows, SyncError> {
     create_tables(run).await?;
     let format = Format::quickest(&remote, run);
-    let reading = relay::start(&remote, run, extent, Target::Stage, format);
+    let reading = relay_rows::start(&remote, run, extent, CopyTarget::Stage, format);
     // If all rows are read, all local rows are candidates, and a table of them would only cost time.
     let has_candidates = extent.remote_rows.is_some() && !extent.has_no_local_rows();
     let selecting = async {
@@ -58,13 +58,13 @@ pub(crate) async fn stage(
         }
     };
     let (reading, ()) = both(reading, selecting).await?;
-    let relayed = relay::relay(&remote, run, extent, reading).await?;
+    let relayed = relay_rows::relay(&remote, run, extent, reading).await?;
     let rows = extent.remote_rows.unwrap_or(relayed.rows);
     let may_be_hidden = rows == 0 && may_hide_rows(&remote, &run.job.mapping.source).await?;
-    rewritten::commit_unless_rewritten(remote).await?;
+    rewritten_tables::commit_unless_rewritten(remote).await?;
     let converted = relayed.left.converted();
     let staged = settle(run, rows, converted).await?;
-    Ok(Staged {
+    Ok(StagedRows {
         may_be_hidden,
         has_candidates,
         ..staged
@@ -76,9 +76,9 @@ pub(crate) async fn stage(
 pub(super) async fn settle(
     run: &RunContext<'_>,
     rows: i64,
-    converted: Converted,
-) -> Result<Staged, SyncError> {
-    let mut staged = Staged {
+    converted: ConversionReport,
+) -> Result<StagedRows, SyncError> {
+    let mut staged = StagedRows {
         rows,
         rejected: converted.rejected,
         unidentified: converted.unidentified,
@@ -149,7 +149,10 @@ pub(super) fn other_spelling(job: &Job<'_>) -> SyncError {
 }
 
 /// Rejects rows without a key, and deletes them from the staging table.
-async fn reject_without_key(run: &RunContext<'_>, staged: &mut Staged) -> Result<(), SyncError> {
+async fn reject_without_key(
+    run: &RunContext<'_>,
+    staged: &mut StagedRows,
+) -> Result<(), SyncError> {
     let relations = run.relations;
     let is_null = quote::list(&relations.key, " or ", |name| {
         format!("{} is null", relations.column("s", name))
@@ -192,7 +195,7 @@ async fn refuse_duplicates(run: &RunContext<'_>) -> Result<(), SyncError> {
         relations.list("k", &relations.key),
     );
     let key_json = relations.key_json("k");
-    // Rows without a key are not duplicates: each is rejected for itself.
+    // RowRange without a key are not duplicates: each is rejected for itself.
     let whole = relations.has_key("k");
     let sql = format!(
         "-- look for duplicate keys

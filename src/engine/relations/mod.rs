@@ -2,23 +2,23 @@
 
 use crate::config::Mapping;
 use crate::db::catalog::{self, Column, Relation, UniqueIndexes};
-use crate::db::exclusive::Rules;
+use crate::db::table_rules::TableRules;
 use crate::db::{Local, Remote, Tx, both, quote};
 use crate::model::RunId;
 
-use super::drift::Offered;
+use super::drift::OfferedColumns;
 use super::scope::try_tenant;
 use super::{Job, Scope, SyncError};
-use missing::{lacks, made_there};
+use missing_names::{lacks, made_there};
 use refusals::{is_one_database, local_table, refuse_occupied};
 use remote_side::RemoteSide;
 
-mod key;
+mod key_types;
 pub(super) mod locks;
-pub(super) mod missing;
-pub(super) mod policies;
+pub(super) mod missing_names;
 mod refusals;
 mod remote_side;
+pub(super) mod row_security;
 
 /// The tables, columns and key of a sync. They are the same for all tenants of the tables; a [`Scope`] selects the rows
 /// of one of them. Names of relations are quoted for SQL, names of columns are not.
@@ -41,12 +41,12 @@ pub struct Relations {
     /// The local table's object id.
     pub local_oid: u32,
     /// Unique indexes, exclusion constraints and foreign keys of the local table; empty until looked up.
-    pub rules: Rules,
+    pub rules: TableRules,
     /// Whether rows can be copied straight into the local table: it is plain, and no key column can be NULL.
     pub takes_copies: bool,
-    /// Whether local keys that compare equal are identical (`key::is_exact`).
+    /// Whether local keys that compare equal are identical (`key_types::is_exact`).
     pub has_exact_key: bool,
-    /// Whether remote keys that convert to one local key have one text on the remote (`key::has_one_text`).
+    /// Whether remote keys that convert to one local key have one text on the remote (`key_types::has_one_text`).
     pub has_one_text_a_key: bool,
     /// Whether the local table keeps rows as written: it has no triggers, rules, row security or acting keys.
     pub stores_rows_unchanged: bool,
@@ -65,7 +65,7 @@ pub struct Relations {
     /// The local column that holds the tenant's id; `None` if the table holds the rows of one tenant only.
     pub local_tenant: Option<Column>,
     /// All columns of both sides, synced or not.
-    pub offered: Offered,
+    pub offered: OfferedColumns,
 }
 
 impl Relations {
@@ -205,11 +205,11 @@ fn of_both(
         let both = remote_columns.iter().zip(&columns);
         both.filter(|(_, here)| key.contains(&here.name))
     };
-    let has_exact_key = keys().all(|(there, here)| key::is_exact(there, here));
+    let has_exact_key = keys().all(|(there, here)| key_types::is_exact(there, here));
     let versions =
         basis(&there, here, &columns, &remote_columns, mapping).filter(|_| has_exact_key);
     let may_lack_key = |column: &Column| column.is_nullable && key.contains(&column.name);
-    let offered = Offered {
+    let offered = OfferedColumns {
         remote_relation: there.oid,
         remote: there.columns.clone(),
         local: here.columns.clone(),
@@ -217,12 +217,12 @@ fn of_both(
     Relations {
         offered,
         local_oid: here.oid,
-        rules: Rules::default(),
+        rules: TableRules::default(),
         remote_tenant,
         local_tenant: here.column(&mapping.tenant_column).cloned(),
         versions,
         has_exact_key,
-        has_one_text_a_key: keys().all(|(there, here)| key::has_one_text(there, here)),
+        has_one_text_a_key: keys().all(|(there, here)| key_types::has_one_text(there, here)),
         stores_rows_unchanged: here.is_plain && !here.has_foreign_keys_acting_on_update,
         has_foreign_keys_acting_on_update: here.has_foreign_keys_acting_on_update,
         is_remote_plain: there.is_plain,

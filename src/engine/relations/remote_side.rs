@@ -5,7 +5,7 @@ use crate::db::catalog::{self, Column};
 use crate::db::{Remote, Tx};
 use crate::engine::SyncError;
 
-use super::missing::{lacks, remote_source};
+use super::missing_names::{lacks, remote_source};
 
 /// The remote source, with fields as in [`Relation`]. A query has no `oid` and no `file`.
 pub(super) struct RemoteSide {

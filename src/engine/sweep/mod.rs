@@ -49,7 +49,7 @@ pub async fn sweep(
     let (relations, _) = relations::look(&remote, local, mapping, mark).await?;
     let is_equal = look(&remote, local, &relations, tenants).await?;
     let remote_bytes = remote.bytes_read();
-    read::rewritten::commit_unless_rewritten(remote).await?;
+    read::rewritten_tables::commit_unless_rewritten(remote).await?;
     Ok(Swept {
         is_equal,
         remote_bytes,

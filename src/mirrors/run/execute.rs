@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::db::{Connection, Database, Local, Remote, Tx};
-use crate::engine::{self, Done, EarlierAttempts, Job, SyncError};
+use crate::engine::{self, EarlierAttempts, Job, SyncEnd, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, Phase, Progress, RunId, TenantId};
 
@@ -297,7 +297,7 @@ async fn work(
     is_only: bool,
     (local, job): (&Tx<'_, Local>, &Job<'_>),
     observer: &engine::Observer,
-) -> Result<Done, SyncError> {
+) -> Result<SyncEnd, SyncError> {
     let mut connection = remote.connect().await?;
     let result = read_and_write(&mut connection, local, job, observer).await;
     // The next run of the only mirror may be an hour away, so the remote need not keep a connection open for it. The runs of
@@ -317,7 +317,7 @@ async fn read_and_write(
     local: &Tx<'_, Local>,
     job: &Job<'_>,
     observer: &engine::Observer,
-) -> Result<Done, SyncError> {
+) -> Result<SyncEnd, SyncError> {
     let mut tries = 1..=SNAPSHOTS;
     let mut job = job.clone();
     let done = loop {

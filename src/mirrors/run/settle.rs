@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use crate::db::{DbError, Local, Tx};
-use crate::engine::{Compared, Done, SyncError};
+use crate::engine::{Compared, SyncEnd, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Change, HeldBack, Outcome, Progress};
 
@@ -72,11 +72,11 @@ impl RunContext<'_> {
     pub(in crate::mirrors) async fn succeed(
         &self,
         run: Begun<'_>,
-        Done {
+        SyncEnd {
             synced,
             refusal,
             compared,
-        }: Done,
+        }: SyncEnd,
         reached: &Progress,
     ) -> Result<Settled, DbError> {
         let outcome = match &synced.counts {

@@ -7,7 +7,7 @@ use meter_sync::clock;
 use meter_sync::config::{Config, Setting, Settings};
 use meter_sync::db::{Connection, Database, Local, Remote, Tx};
 use meter_sync::engine::drift::{ColumnReport, KnownColumns};
-use meter_sync::engine::{self, Compare, Contents, Done, EarlierAttempts, Job, TableOwner};
+use meter_sync::engine::{self, Compare, Contents, EarlierAttempts, Job, SyncEnd, TableOwner};
 use meter_sync::mirrors::Request;
 use meter_sync::model::{Outcome, Permission, Progress, RunId, TenantId, Trigger};
 use quickcheck::{Arbitrary, Gen};
@@ -119,7 +119,7 @@ fn job<'a>(
     }
 }
 
-async fn sync(config: &Config, planted: &Planted, compare: Compare) -> Done {
+async fn sync(config: &Config, planted: &Planted, compare: Compare) -> SyncEnd {
     let (mut remote, mut local) = connected(config).await;
     let snapshot = remote.snapshot("sync", &[]).await.unwrap();
     let tx = local.begin("sync").await.unwrap();

@@ -5,8 +5,8 @@
 //! and compares the entries with the operators of the index.
 
 use crate::db::catalog::Column;
-use crate::db::computed::Read;
-use crate::db::exclusive::Exclusive;
+use crate::db::computed_expressions::InputColumn;
+use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, Local, Tx, quote};
 
 use crate::engine::apply::try_rows;
@@ -35,9 +35,9 @@ create temp view meter_sync_found as {query}"
 /// `v1`, `v2`, ... are `values`. `from` is the SQL after `from`, and `column` gives the SQL of a column of a row. The
 /// search path must be pinned.
 pub(in crate::engine) fn entries(
-    rule: &Exclusive,
+    rule: &UniquenessRule,
     values: &[String],
-    column: impl Fn(&Read) -> String,
+    column: impl Fn(&InputColumn) -> String,
     from: &str,
 ) -> String {
     // Columns of the table may be named `v1` and so on, too.
@@ -77,7 +77,7 @@ pub(in crate::engine) fn entries(
 }
 
 /// A condition that holds if the index entries `a` and `b` exclude each other.
-pub(in crate::engine) fn collide(rule: &Exclusive, a: &str, b: &str) -> String {
+pub(in crate::engine) fn collide(rule: &UniquenessRule, a: &str, b: &str) -> String {
     let parts = (1..).zip(&rule.parts).map(|(place, part)| {
         let (a, b) = (format!("{a}.x{place}"), format!("{b}.x{place}"));
         let matches = format!("{a} {} {b}", part.operator);
@@ -91,14 +91,14 @@ pub(in crate::engine) fn collide(rule: &Exclusive, a: &str, b: &str) -> String {
 
 /// A subquery of the index entries that the rows of a step will have, with their number in the plan as `v1`. Updates
 /// are included only if they change a column that the index reads.
-pub(in crate::engine) fn wanted(run: &RunContext<'_>, rule: &Exclusive, step: Step) -> String {
+pub(in crate::engine) fn wanted(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
     let relations = run.relations;
     let staged_row = relations.same_key("s", "p");
     let number = ["p.n".to_owned()];
     let plan = format!("pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}");
     match step {
         Step::Deactivate => {
-            let column = |read: &Read| match read.name == relations.active {
+            let column = |read: &InputColumn| match read.name == relations.active {
                 true => "false".to_owned(),
                 false => relations.column("l", &read.name),
             };
@@ -111,7 +111,7 @@ pub(in crate::engine) fn wanted(run: &RunContext<'_>, rule: &Exclusive, step: St
             entries(rule, &number, column, &from)
         }
         Step::Insert => {
-            let column = |read: &Read| match relations.names.contains(&read.name) {
+            let column = |read: &InputColumn| match relations.names.contains(&read.name) {
                 true => relations.column("s", &read.name),
                 false => format!(
                     "({})::{}",
@@ -123,22 +123,22 @@ pub(in crate::engine) fn wanted(run: &RunContext<'_>, rule: &Exclusive, step: St
             entries(rule, &number, column, &from)
         }
         Step::Change => {
-            let column = |read: &Read| after(relations, read);
+            let column = |read: &InputColumn| after(relations, read);
             entries(rule, &number, column, &changed(run, rule))
         }
     }
 }
 
 /// A subquery of the index entries that these updated rows have now.
-fn held_by_plan(run: &RunContext<'_>, rule: &Exclusive) -> String {
-    let column = |read: &Read| run.relations.column("l", &read.name);
+fn held_by_plan(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
+    let column = |read: &InputColumn| run.relations.column("l", &read.name);
     let number = ["p.n".to_owned()];
     entries(rule, &number, column, &changed(run, rule))
 }
 
 /// A query of the updates that wait for a value of another updated row: their number as `n`, and that row's as
 /// `holder`.
-pub(in crate::engine) fn waiting(run: &RunContext<'_>, rule: &Exclusive) -> String {
+pub(in crate::engine) fn waiting(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     format!(
         "select a.v1 as n, b.v1 as holder from {} a join {} b on {} where a.v1 <> b.v1",
         wanted(run, rule, Step::Change),
@@ -148,7 +148,7 @@ pub(in crate::engine) fn waiting(run: &RunContext<'_>, rule: &Exclusive) -> Stri
 }
 
 /// A column of the local row `l` after its update from the staged row `s`.
-fn after(relations: &Relations, read: &Read) -> String {
+fn after(relations: &Relations, read: &InputColumn) -> String {
     let row = match relations.fields().any(|name| *name == read.name) {
         true => "s",
         false => "l",
@@ -158,11 +158,11 @@ fn after(relations: &Relations, read: &Read) -> String {
 
 /// The SQL after `from` for the updates that change a column that the index reads: the row `p` of the plan, the local
 /// row `l` and the staged row `s`. It ends in a `where` to which conditions can be added.
-pub(in crate::engine) fn changed(run: &RunContext<'_>, rule: &Exclusive) -> String {
+pub(in crate::engine) fn changed(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let (staged_row, local_row) = (relations.same_key("s", "p"), relations.same_key("l", "p"));
-    let each = |row: fn(&Relations, &Read) -> String| {
+    let each = |row: fn(&Relations, &InputColumn) -> String| {
         let columns: Vec<String> = rule.reads.iter().map(|read| row(relations, read)).collect();
         columns.join(", ")
     };
@@ -179,7 +179,10 @@ where p.step = 1 and pg_catalog.record_image_ne(row({before}), row({after}))"
 
 /// The columns of the index that can be set to another value to move a row out of the way: synced columns that are not
 /// part of the key and neither the active nor the tenant column.
-pub(in crate::engine) fn movable<'s>(run: &RunContext<'s>, rule: &Exclusive) -> Vec<&'s Column> {
+pub(in crate::engine) fn movable<'s>(
+    run: &RunContext<'s>,
+    rule: &UniquenessRule,
+) -> Vec<&'s Column> {
     let relations = run.relations;
     let may_move = |name: &String| {
         !relations.key.contains(name)

@@ -10,16 +10,16 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::db::catalog::Column;
-use crate::db::exclusive::Exclusive;
+use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, RowFault, param, quote};
 
 use super::collisions::{as_view, movable, waiting};
 use super::partial_index::{self, Obstacles};
 use super::scarce_values;
-use super::{park, referencing_rows};
-use crate::engine::apply::deferred;
+use super::{park_rows, referencing_rows};
+use crate::engine::apply::deferred_constraints;
 use crate::engine::apply::reasons::BadRow;
-use crate::engine::apply::try_rows::{self, RowRangeStatement, Rows, Tried};
+use crate::engine::apply::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::plan::Step;
 use crate::engine::{RunContext, apply};
 
@@ -82,7 +82,7 @@ async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<Edge>, DbErro
 async fn of_rule(
     run: &RunContext<'_>,
     place: usize,
-    rule: &Exclusive,
+    rule: &UniquenessRule,
     rows: &[i64],
 ) -> Result<Vec<Edge>, DbError> {
     let local = run.local;
@@ -148,7 +148,7 @@ async fn is_broken(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result
     let mut ring = ring.to_vec();
     for _ in 0..starts {
         let broken = Box::pin(break_one(run, &ring, edges));
-        if let Tried::Written = try_rows::attempt(run.local, broken).await? {
+        if let WriteOutcome::Written = try_rows::attempt(run.local, broken).await? {
             return Ok(true);
         }
         ring.rotate_left(1);
@@ -156,9 +156,13 @@ async fn is_broken(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result
     Ok(false)
 }
 
-async fn break_one(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result<Tried, DbError> {
+async fn break_one(
+    run: &RunContext<'_>,
+    ring: &[i64],
+    edges: &[Edge],
+) -> Result<WriteOutcome, DbError> {
     let local = run.local;
-    let not_taken = || Ok(Tried::NotWritten(Box::new(RowFault::collision())));
+    let not_taken = || Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision())));
     let Some(&first) = ring.first() else {
         return not_taken();
     };
@@ -166,7 +170,7 @@ async fn break_one(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result
     let inside: Vec<&Edge> = edges.iter().filter(is_inside).collect();
     let rules: BTreeSet<usize> = inside.iter().map(|edge| edge.rule).collect();
     let all = run.relations.rules.exclusive.iter().enumerate();
-    let mut rules: Vec<(usize, &Exclusive)> =
+    let mut rules: Vec<(usize, &UniquenessRule)> =
         all.filter(|(place, _)| rules.contains(place)).collect();
     // A value that moves a row out of the way of a rule with fewer parts may do the same for one with more.
     rules.sort_by_key(|(_, rule)| rule.parts.len());
@@ -182,7 +186,7 @@ async fn break_one(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result
         return not_taken();
     }
     for (place, rule) in rules {
-        if deferred::put_off(local, rule).await? {
+        if deferred_constraints::put_off(local, rule).await? {
             continue;
         }
         let edges = of_rule(run, place, rule, ring).await?;
@@ -204,8 +208,10 @@ async fn break_one(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result
         ..apply::write(run, Step::Change)
     };
     for &n in ring.iter().rev() {
-        if let Tried::NotWritten(fault) = write.run(local, Rows { first: n, last: n }).await? {
-            return Ok(Tried::NotWritten(fault));
+        if let WriteOutcome::NotWritten(fault) =
+            write.run(local, RowRange { first: n, last: n }).await?
+        {
+            return Ok(WriteOutcome::NotWritten(fault));
         }
     }
     referencing_rows::finish(run).await
@@ -234,11 +240,11 @@ async fn is_parked(
     let local = run.local;
     let is_alone = obstacles.rule.reads.len() == 1;
     let columns = movable(run, obstacles.rule);
-    let own = park::holders(run, &obstacles.holds);
+    let own = park_rows::holders(run, &obstacles.holds);
     for &column in &columns {
-        let kind = park::kind(local, column).await?;
+        let kind = park_rows::kind(local, column).await?;
         for free in scarce_values::statements(run.relations, column, &kind, is_alone, &own) {
-            let filled = try_rows::if_possible(local, park::fill(local, &free)).await?;
+            let filled = try_rows::if_possible(local, park_rows::fill(local, &free)).await?;
             if filled.is_some() && takes_one(run, column, obstacles, row).await? {
                 return Ok(true);
             }
@@ -262,16 +268,16 @@ async fn takes_one(
         let tried = try_rows::attempt(local, async {
             let params = [param::bigint(row), param::bigint(k)];
             if local.execute(&park, &params).await? != 1 {
-                return Ok(Tried::NotWritten(Box::new(RowFault::skipped())));
+                return Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())));
             }
             Ok(
                 match partial_index::are_out_of_the_way(local, obstacles).await? {
-                    true => Tried::Written,
-                    false => Tried::NotWritten(Box::new(RowFault::collision())),
+                    true => WriteOutcome::Written,
+                    false => WriteOutcome::NotWritten(Box::new(RowFault::collision())),
                 },
             )
         });
-        if let Tried::Written = tried.await? {
+        if let WriteOutcome::Written = tried.await? {
             return Ok(true);
         }
     }

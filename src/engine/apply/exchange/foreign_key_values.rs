@@ -2,7 +2,7 @@
 //! accepts no others.
 
 use crate::db::catalog::Column;
-use crate::db::exclusive::OutgoingForeignKey;
+use crate::db::table_rules::OutgoingForeignKey;
 use crate::db::{DbError, RowFault, param, quote};
 
 use super::Bad;

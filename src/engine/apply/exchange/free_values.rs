@@ -19,7 +19,7 @@ pub(in crate::engine) struct TypeKind {
 
 /// One way to make free values.
 #[derive(Clone, Debug)]
-pub(in crate::engine) struct Way {
+pub(in crate::engine) struct FreeValueSource {
     /// A query of values to choose from; it can read `held` and `own`.
     candidates: String,
     /// Whether the values are used without a check that no row holds them.
@@ -47,7 +47,7 @@ pub(in crate::engine) fn statements(
 pub(in crate::engine) fn statement(
     relations: &Relations,
     column: &Column,
-    way: &Way,
+    way: &FreeValueSource,
     rows: i64,
     own: &str,
 ) -> String {
@@ -81,7 +81,7 @@ from ({free} limit {rows}) f",
     )
 }
 
-fn ways(column: &Column, kind: &TypeKind, rows: i64) -> Vec<Way> {
+fn ways(column: &Column, kind: &TypeKind, rows: i64) -> Vec<FreeValueSource> {
     let base = column.base_type.as_str();
     match (base, kind.kind.as_str(), kind.category.as_str()) {
         (_, "e", _) => vec![checked(format!("select unnest(enum_range(null::{base}))"))],
@@ -104,7 +104,7 @@ fn ways(column: &Column, kind: &TypeKind, rows: i64) -> Vec<Way> {
     }
 }
 
-fn others(base: &str, rows: i64) -> Vec<Way> {
+fn others(base: &str, rows: i64) -> Vec<FreeValueSource> {
     match base {
         "oid" => vec![series("g::oid", rows)],
         "pg_lsn" => vec![series("('0/' || to_hex(g))::pg_lsn", rows)],
@@ -148,7 +148,7 @@ fn others(base: &str, rows: i64) -> Vec<Way> {
     }
 }
 
-fn times(base: &str, rows: i64) -> Vec<Way> {
+fn times(base: &str, rows: i64) -> Vec<FreeValueSource> {
     match base {
         "date" => moments(base, "g", rows),
         "timestamp without time zone" | "timestamp with time zone" => {
@@ -163,7 +163,7 @@ fn times(base: &str, rows: i64) -> Vec<Way> {
     }
 }
 
-fn addresses(base: &str, rows: i64) -> Vec<Way> {
+fn addresses(base: &str, rows: i64) -> Vec<FreeValueSource> {
     match base {
         "inet" => vec![
             series("inet '240.0.0.0' + g", rows),
@@ -178,29 +178,29 @@ fn addresses(base: &str, rows: i64) -> Vec<Way> {
 const RANDOM: &str =
     "encode(sha256(convert_to(concat(random(), clock_timestamp(), g), 'UTF8')), 'hex')";
 
-pub(in crate::engine) fn sure(candidates: String) -> Way {
-    Way {
+pub(in crate::engine) fn sure(candidates: String) -> FreeValueSource {
+    FreeValueSource {
         candidates,
         is_surely_free: true,
     }
 }
 
-pub(in crate::engine) fn checked(candidates: String) -> Way {
-    Way {
+pub(in crate::engine) fn checked(candidates: String) -> FreeValueSource {
+    FreeValueSource {
         candidates,
         is_surely_free: false,
     }
 }
 
 /// A way that counts: an expression of `g`, for more numbers than there are values in use, so that some are free.
-fn series(value: &str, rows: i64) -> Way {
+fn series(value: &str, rows: i64) -> FreeValueSource {
     checked(format!(
         "select {value} from generate_series(1, {rows} + (select count(*) from held)) g"
     ))
 }
 
 /// A way that varies the row's own value: an expression of `o.value` that gives another value for each `g`.
-fn own(base: &str, value: &str, rows: i64) -> Way {
+fn own(base: &str, value: &str, rows: i64) -> FreeValueSource {
     let tries = tries(rows);
     checked(format!(
         "select ({value})::{base} from own o, generate_series(1, {tries}) g where o.value is not null"
@@ -212,7 +212,7 @@ const SHORTEST_TOKEN: usize = 16;
 /// The length of the longest random text; a longer one would be no better.
 const LONGEST_TOKEN: usize = 32;
 
-fn texts(column: &Column, rows: i64) -> Vec<Way> {
+fn texts(column: &Column, rows: i64) -> Vec<FreeValueSource> {
     let base = column.base_type.as_str();
     let limit = length_limit(column);
     let fits = |length: usize| limit.is_none_or(|limit| limit >= length);
@@ -278,7 +278,7 @@ fn in_parentheses(type_: &str) -> Option<&str> {
     rest.split_once(')').map(|(inside, _)| inside)
 }
 
-fn numbers(column: &Column, rows: i64) -> Vec<Way> {
+fn numbers(column: &Column, rows: i64) -> Vec<FreeValueSource> {
     let base = column.base_type.as_str();
     let scale = in_parentheses(&column.exact_type)
         .and_then(|inside| inside.split_once(','))
@@ -325,7 +325,7 @@ fn bits(column: &Column) -> String {
 }
 
 /// Arrays with the same elements but other subscripts are different values.
-fn arrays(base: &str, rows: i64) -> Vec<Way> {
+fn arrays(base: &str, rows: i64) -> Vec<FreeValueSource> {
     let element = base.strip_suffix("[]").unwrap_or(base);
     vec![
         own(
@@ -341,7 +341,7 @@ fn arrays(base: &str, rows: i64) -> Vec<Way> {
     ]
 }
 
-fn moments(base: &str, step: &str, rows: i64) -> Vec<Way> {
+fn moments(base: &str, step: &str, rows: i64) -> Vec<FreeValueSource> {
     let finite = "from held h where isfinite(h.value)";
     let literal = quote::literal("2000-01-01");
     vec![
@@ -355,7 +355,7 @@ fn moments(base: &str, step: &str, rows: i64) -> Vec<Way> {
 }
 
 /// Ways to make ranges, or multiranges of one range each.
-fn ranges(base: &str, range: &str, rows: i64) -> Vec<Way> {
+fn ranges(base: &str, range: &str, rows: i64) -> Vec<FreeValueSource> {
     let (point, step, start) = match range {
         "int4range" => ("integer", "g * 2", "0"),
         "int8range" => ("bigint", "g * 2", "0"),

@@ -6,16 +6,16 @@
 //! take their new values, in any order. A foreign key that cascades updates the rows that refer to a meter both times,
 //! so they still refer to it at the end. If meters were parked on NULL, these rows would lose their meter.
 //!
-//! In the code, a rule is a unique index or an exclusion constraint ([`Exclusive`](crate::db::exclusive::Exclusive)).
+//! In the code, a rule is a unique index or an exclusion constraint ([`UniquenessRule`](crate::db::table_rules::UniquenessRule)).
 
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
-use super::deferred;
-use super::release::{self, ReleasedValues};
-use super::try_rows::{self, RowRangeStatement, Rows, Tried};
+use super::deferred_constraints;
+use super::release_values::{self, ReleasedValues};
+use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::plan::Step;
 use crate::engine::{RunContext, apply};
-use park::Parked;
+use park_rows::ParkOutcome;
 
 pub(super) mod exchange_rings;
 pub(super) mod referencing_rows;
@@ -24,20 +24,20 @@ pub(super) mod scarce_values;
 pub(super) mod collisions;
 mod foreign_key_values;
 mod free_values;
-pub(super) mod park;
+pub(super) mod park_rows;
 mod partial_index;
 
 /// How many times the exchange is tried, each time without the rows that were found to be at fault.
 const ATTEMPTS: usize = 10;
 
-/// Rows of the plan that could not be written, by number, and why.
+/// RowRange of the plan that could not be written, by number, and why.
 pub(in crate::engine) type Bad = Vec<(i64, RowFault)>;
 
 /// Writes the updates except those at fault, of which at most `limit` are allowed. The result is as that of
 /// [`try_rows::all_but_the_bad`].
 pub(in crate::engine) async fn write(
     run: &RunContext<'_>,
-    rows: Rows,
+    rows: RowRange,
     limit: usize,
     released: &mut ReleasedValues,
 ) -> Result<Result<Bad, Box<RowFault>>, DbError> {
@@ -53,9 +53,9 @@ pub(in crate::engine) async fn write(
                 out.extend(bad);
                 return Ok(Ok(out));
             }
-            Err(Undone::TooMany(fault)) => return Ok(Err(fault)),
-            Err(Undone::LeaveOut(bad)) => out.extend(bad),
-            Err(Undone::NoUse) => break,
+            Err(UndoReason::TooMany(fault)) => return Ok(Err(fault)),
+            Err(UndoReason::LeaveOut(bad)) => out.extend(bad),
+            Err(UndoReason::NoUse) => break,
         }
         if out.len() > limit {
             let last = out.pop().map(|(_, fault)| fault);
@@ -78,7 +78,7 @@ pub(in crate::engine) async fn write(
 }
 
 /// Why an attempt at the exchange is undone.
-enum Undone {
+enum UndoReason {
     /// The next attempt is to leave these rows out: they are at fault, or wait for a value that a row at fault holds.
     LeaveOut(Bad),
     /// No row waits for another, or another attempt would not help.
@@ -91,17 +91,17 @@ enum Undone {
 /// written.
 async fn attempt(
     run: &RunContext<'_>,
-    rows: Rows,
+    rows: RowRange,
     limit: usize,
     out: &Bad,
     released: &mut ReleasedValues,
-) -> Result<Result<Bad, Undone>, DbError> {
+) -> Result<Result<Bad, UndoReason>, DbError> {
     let local = run.local;
     let left_out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
-    match park::park(run, &left_out).await? {
-        Parked::Nobody => return Ok(Err(Undone::NoUse)),
-        Parked::Not(refused) => return leave_out(local, refused).await.map(Err),
-        Parked::All => {}
+    match park_rows::park(run, &left_out).await? {
+        ParkOutcome::Nobody => return Ok(Err(UndoReason::NoUse)),
+        ParkOutcome::Not(refused) => return leave_out(local, refused).await.map(Err),
+        ParkOutcome::All => {}
     }
     let ranges = without(rows, out);
     let left = limit.saturating_sub(out.len());
@@ -113,16 +113,16 @@ async fn attempt(
     };
     let mut bad = match try_rows::all_but_the_bad(local, ranges, left, &prepare, write).await? {
         Ok(bad) => bad,
-        Err(fault) => return Ok(Err(Undone::TooMany(fault))),
+        Err(fault) => return Ok(Err(UndoReason::TooMany(fault))),
     };
     take_what_is_freed(run, &mut bad, released, write).await?;
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
-    if !park::are_any_parked(local, &numbers).await? {
+    if !park_rows::are_any_parked(local, &numbers).await? {
         match try_rows::attempt(local, referencing_rows::finish(run)).await? {
-            Tried::Written => return Ok(Ok(bad)),
-            Tried::NotWritten(fault) => {
+            WriteOutcome::Written => return Ok(Ok(bad)),
+            WriteOutcome::NotWritten(fault) => {
                 let found = match fault.is_collision() {
-                    true => deferred::colliding(run).await?,
+                    true => deferred_constraints::colliding(run).await?,
                     false => foreign_key_values::missing(run, &fault).await?,
                 };
                 bad.extend(found.into_iter().filter(|(n, _)| !numbers.contains(n)));
@@ -130,7 +130,7 @@ async fn attempt(
         }
     }
     if bad.is_empty() {
-        return Ok(Err(Undone::NoUse));
+        return Ok(Err(UndoReason::NoUse));
     }
     leave_out(local, bad).await.map(Err)
 }
@@ -144,13 +144,13 @@ async fn take_what_is_freed(
     write: &RowRangeStatement,
 ) -> Result<(), DbError> {
     if !bad.iter().any(|(_, fault)| fault.is_collision())
-        || release::release(run, Step::Change, released).await? == 0
+        || release_values::release(run, Step::Change, released).await? == 0
     {
         return Ok(());
     }
     for (n, fault) in std::mem::take(bad) {
-        let row = Rows { first: n, last: n };
-        if let Tried::NotWritten(_) =
+        let row = RowRange { first: n, last: n };
+        if let WriteOutcome::NotWritten(_) =
             try_rows::attempt(run.local, write.run(run.local, row)).await?
         {
             bad.push((n, fault));
@@ -169,7 +169,7 @@ with recursive out (n) as (
 select o.n from out o where o.n <> all ($1)";
 
 /// Adds to the rows at fault those that wait, directly or through other rows, for a value that they hold.
-async fn leave_out(local: &Tx<'_, Local>, bad: Bad) -> Result<Undone, DbError> {
+async fn leave_out(local: &Tx<'_, Local>, bad: Bad) -> Result<UndoReason, DbError> {
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     local
         .batch("-- index who waits\ncreate index on pg_temp.meter_sync_wait (holder); analyze pg_temp.meter_sync_wait")
@@ -178,32 +178,34 @@ async fn leave_out(local: &Tx<'_, Local>, bad: Bad) -> Result<Undone, DbError> {
     let waiting = waiting
         .iter()
         .map(|row| (row.get(0), RowFault::collision()));
-    Ok(Undone::LeaveOut(bad.into_iter().chain(waiting).collect()))
+    Ok(UndoReason::LeaveOut(
+        bad.into_iter().chain(waiting).collect(),
+    ))
 }
 
 /// Returns the ranges that are left of `rows` without the rows in `out`. Some of them may be empty.
-fn without(rows: Rows, out: &Bad) -> Vec<Rows> {
+fn without(rows: RowRange, out: &Bad) -> Vec<RowRange> {
     let mut out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
     out.sort_unstable();
     let mut ranges = Vec::with_capacity(out.len() + 1);
     let mut first = rows.first;
     for n in out {
-        ranges.push(Rows { first, last: n - 1 });
+        ranges.push(RowRange { first, last: n - 1 });
         first = n + 1;
     }
-    ranges.push(Rows { first, ..rows });
+    ranges.push(RowRange { first, ..rows });
     ranges
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{RowFault, Rows, without};
+    use super::{RowFault, RowRange, without};
 
     #[test]
     fn rows_are_left_out_of_a_range() {
-        let rows = |first, last| Rows { first, last };
+        let rows = |first, last| RowRange { first, last };
         let out = [9, 5, 3].map(|n| (n, RowFault::default())).to_vec();
-        let left: Vec<Rows> = without(rows(3, 9), &out)
+        let left: Vec<RowRange> = without(rows(3, 9), &out)
             .into_iter()
             .filter(|rows| rows.count() > 0)
             .collect();

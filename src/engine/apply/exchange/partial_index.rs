@@ -5,21 +5,21 @@
 //! deactivations would act on this change, too.
 
 use crate::db::catalog::Column;
-use crate::db::computed::Read;
-use crate::db::exclusive::Exclusive;
-use crate::db::family::family;
+use crate::db::computed_expressions::InputColumn;
+use crate::db::table_family::family;
+use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
 use super::collisions::{as_view, collide, entries};
-use super::{park, referencing_rows, scarce_values};
-use crate::engine::apply::try_rows::{self, Tried};
+use super::{park_rows, referencing_rows, scarce_values};
+use crate::engine::apply::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
-/// Rows of the plan that hold a value needed by other rows, in one unique index or exclusion constraint. The view
+/// RowRange of the plan that hold a value needed by other rows, in one unique index or exclusion constraint. The view
 /// `meter_sync_found` must be that of `waiting`.
 pub(in crate::engine) struct Obstacles<'r> {
     /// The unique index or exclusion constraint.
-    pub(in crate::engine) rule: &'r Exclusive,
+    pub(in crate::engine) rule: &'r UniquenessRule,
     /// A query of which row (`n`) waits for which (`holder`); `None` if it would cost too much.
     pub(in crate::engine) waiting: Option<String>,
     /// The condition that picks the waiting rows, on a row `w` of that query.
@@ -30,18 +30,18 @@ pub(in crate::engine) struct Obstacles<'r> {
 
 /// Whether the index has a predicate or an expression. A row may then still be in the way with a column value that no
 /// other row holds.
-fn is_conditional(rule: &Exclusive) -> bool {
+fn is_conditional(rule: &UniquenessRule) -> bool {
     rule.predicate.is_some() || !rule.parts.iter().all(|part| is_plain(rule, &part.shown))
 }
 
 /// Whether a part of an index is a plain column.
-fn is_plain(rule: &Exclusive, shown: &str) -> bool {
+fn is_plain(rule: &UniquenessRule, shown: &str) -> bool {
     let mut reads = rule.reads.iter();
     reads.any(|read| *shown == read.name || *shown == quote::identifier(&read.name))
 }
 
 /// Whether the index reads the active column.
-pub(in crate::engine) fn reads_active(relations: &Relations, rule: &Exclusive) -> bool {
+pub(in crate::engine) fn reads_active(relations: &Relations, rule: &UniquenessRule) -> bool {
     rule.reads.iter().any(|read| read.name == relations.active)
 }
 
@@ -74,12 +74,12 @@ pub(in crate::engine) async fn leave(
     obstacles: &Obstacles<'_>,
     columns: &[&Column],
 ) -> Result<bool, DbError> {
-    let own = park::holders(run, &obstacles.holds);
+    let own = park_rows::holders(run, &obstacles.holds);
     let deciding = columns
         .iter()
         .filter(|column| decides(obstacles.rule, column));
     for &column in deciding {
-        let kind = park::kind(run.local, column).await?;
+        let kind = park_rows::kind(run.local, column).await?;
         let mut ways = vec![scarce_values::named_in_rule(
             run.relations,
             column,
@@ -105,7 +105,7 @@ pub(in crate::engine) async fn leave(
 
 /// Whether a column may decide if a row is in the index: the text of the predicate or of an expression contains its
 /// name.
-fn decides(rule: &Exclusive, column: &Column) -> bool {
+fn decides(rule: &UniquenessRule, column: &Column) -> bool {
     let mut computed = rule.computed.iter().map(|(_, text)| text);
     let mut texts = rule
         .parts
@@ -128,7 +128,7 @@ async fn leave_by(
     let Some(waiting) = &obstacles.waiting else {
         return Ok(false);
     };
-    let filled = try_rows::if_possible(local, park::fill(local, free)).await?;
+    let filled = try_rows::if_possible(local, park_rows::fill(local, free)).await?;
     if filled.is_none() {
         return Ok(false);
     }
@@ -139,7 +139,7 @@ async fn leave_by(
         let one = format!("f.k {} {k}", quote::EQUALS);
         let sql = moving(run, obstacles, &set, ", pg_temp.meter_sync_free f", &one);
         let tried = try_rows::attempt(local, is_moved(local, obstacles, &sql));
-        if let Tried::Written = tried.await? {
+        if let WriteOutcome::Written = tried.await? {
             return Ok(true);
         }
     }
@@ -164,10 +164,10 @@ async fn leave_by_active(run: &RunContext<'_>, obstacles: &Obstacles<'_>) -> Res
         let tried = try_rows::attempt(run.local, async {
             match referencing_rows::prepare(run, &[active]).await?.is_empty() {
                 true => is_moved(run.local, obstacles, &sql).await,
-                false => Ok(Tried::NotWritten(Box::new(RowFault::collision()))),
+                false => Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision()))),
             }
         });
-        if let Tried::Written = tried.await? {
+        if let WriteOutcome::Written = tried.await? {
             return Ok(true);
         }
     }
@@ -181,13 +181,13 @@ async fn outside(
     column: &Column,
 ) -> Result<Vec<i64>, DbError> {
     let local = run.local;
-    let row = |read: &Read| match read.name == column.name {
+    let row = |read: &InputColumn| match read.name == column.name {
         true => "f.value".to_owned(),
         false => run.relations.column("l", &read.name),
     };
     let from = format!(
         "pg_temp.meter_sync_free f cross join ({})",
-        park::holders(run, &obstacles.holds)
+        park_rows::holders(run, &obstacles.holds)
     );
     let inside = entries(obstacles.rule, &["f.k".to_owned()], row, &from);
     let query = format!(
@@ -230,11 +230,11 @@ async fn is_moved(
     local: &Tx<'_, Local>,
     obstacles: &Obstacles<'_>,
     sql: &str,
-) -> Result<Tried, DbError> {
+) -> Result<WriteOutcome, DbError> {
     local.execute(sql, &[]).await?;
     Ok(match are_out_of_the_way(local, obstacles).await? {
-        true => Tried::Written,
-        false => Tried::NotWritten(Box::new(RowFault::collision())),
+        true => WriteOutcome::Written,
+        false => WriteOutcome::NotWritten(Box::new(RowFault::collision())),
     })
 }
 

@@ -5,11 +5,11 @@
 //! One that refuses the update is checked after all values have moved, if it can be deferred.
 
 use crate::db::catalog::Column;
-use crate::db::exclusive::IncomingForeignKey;
+use crate::db::table_rules::IncomingForeignKey;
 use crate::db::{DbError, Local, RowFault, Tx, quote};
 
 use super::Bad;
-use crate::engine::apply::try_rows::{self, Tried};
+use crate::engine::apply::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
 /// Prepares an exchange that changes some of `columns` in the rows of `meter_sync_holder`. Returns the rows that cannot
@@ -100,7 +100,7 @@ pub(in crate::engine) async fn put_off(
 }
 
 /// Makes the noted rows follow their meters, then checks the deferred constraints.
-pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<Tried, DbError> {
+pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<WriteOutcome, DbError> {
     let local = run.local;
     for (place, reference) in run.relations.rules.references.iter().enumerate() {
         if changes_others(reference) && is_noted(local, place).await? {
@@ -108,13 +108,13 @@ pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<Tried, DbE
         } else if reference.forgets() && is_noted(local, place).await? {
             local.execute(&follow(run, place, reference), &[]).await?;
             if !do_all_follow(run, place, reference).await? {
-                return Ok(Tried::NotWritten(Box::new(lost(reference))));
+                return Ok(WriteOutcome::NotWritten(Box::new(lost(reference))));
             }
         }
     }
     // Constraints are immediate again, as at the start of the plan.
     local.batch(try_rows::CHECK).await?;
-    Ok(Tried::Written)
+    Ok(WriteOutcome::Written)
 }
 
 /// Whether an update of one of these columns changes other meters by a foreign key of the table to itself.

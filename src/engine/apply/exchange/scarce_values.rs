@@ -2,8 +2,8 @@
 //! the values in use and, if the index compares more than this column, values that other rows hold.
 
 use crate::db::catalog::Column;
-use crate::db::exclusive::Exclusive;
 use crate::db::quote;
+use crate::db::table_rules::UniquenessRule;
 
 use super::foreign_key_values;
 use super::free_values::{self, TypeKind, checked, sure};
@@ -47,7 +47,7 @@ pub(in crate::engine) fn named_in_rule(
     relations: &Relations,
     column: &Column,
     kind: &TypeKind,
-    rule: &Exclusive,
+    rule: &UniquenessRule,
     own: &str,
 ) -> String {
     let (pattern, value) = literals(column, is_number(column, kind));

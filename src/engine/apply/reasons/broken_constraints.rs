@@ -10,7 +10,7 @@ use crate::engine::RunContext;
 
 /// A constraint, and the values of its columns in each row that breaks it, by the row's number in the plan. There are
 /// no values if the constraint is not one of the local table.
-pub(in crate::engine) struct Broken {
+pub(in crate::engine) struct BrokenConstraint {
     pub(in crate::engine) constraint: Constraint,
     pub(in crate::engine) values: HashMap<i64, String>,
 }
@@ -21,7 +21,7 @@ pub(in crate::engine) async fn broken(
     run: &RunContext<'_>,
     fault: &RowFault,
     bad: &[BadRow],
-) -> Result<Option<Broken>, DbError> {
+) -> Result<Option<BrokenConstraint>, DbError> {
     let Some(constraint) = constraint(run, fault).await? else {
         return Ok(None);
     };
@@ -33,7 +33,7 @@ pub(in crate::engine) async fn broken(
         }
         false => HashMap::new(),
     };
-    Ok(Some(Broken { constraint, values }))
+    Ok(Some(BrokenConstraint { constraint, values }))
 }
 
 /// A constraint of the local table, of another table or of a domain.

@@ -5,15 +5,15 @@
 //! says that these have to go first.
 
 use crate::db::catalog::Column;
-use crate::db::computed::Read;
-use crate::db::exclusive::Exclusive;
+use crate::db::computed_expressions::InputColumn;
+use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, quote};
 use crate::model::Fields;
 
 use crate::engine::apply::exchange::collisions::{as_view, entries};
-use crate::engine::apply::exchange::park;
+use crate::engine::apply::exchange::park_rows;
 use crate::engine::apply::exchange::scarce_values;
-use crate::engine::apply::try_rows::{self, Tried};
+use crate::engine::apply::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
 /// Returns a statement for the meter with this key. It changes the first of the columns that accepts another value.
@@ -21,7 +21,7 @@ use crate::engine::{Relations, RunContext};
 /// tried.
 pub(in crate::engine) async fn statement(
     run: &RunContext<'_>,
-    rule: &Exclusive,
+    rule: &UniquenessRule,
     columns: &[&Column],
     key: &Fields,
     value: Option<&str>,
@@ -56,7 +56,7 @@ async fn free_value(
             return Ok(Some(free));
         }
     }
-    let kind = park::kind(run.local, column).await?;
+    let kind = park_rows::kind(run.local, column).await?;
     let own = format!("{} l where {is_it}", relations.local);
     for free in scarce_values::statements(relations, column, &kind, false, &own) {
         for free in made(run.local, &free).await? {
@@ -77,7 +77,7 @@ fn marked(column: &Column, value: Option<&str>) -> Option<String> {
 
 /// Returns some of the values that a statement makes, as SQL literals.
 async fn made(local: &Tx<'_, Local>, free: &str) -> Result<Vec<String>, DbError> {
-    let filled = try_rows::if_possible(local, park::fill(local, free)).await?;
+    let filled = try_rows::if_possible(local, park_rows::fill(local, free)).await?;
     if filled.is_none() {
         return Ok(Vec::new());
     }
@@ -110,13 +110,13 @@ async fn is_freed(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<bool
         let after = held(local, is_seen).await?;
         Ok(match is_set && (before.is_none() || before != after) {
             // The statement worked, and is undone by this result.
-            true => Tried::NotWritten(Box::new(RowFault::skipped())),
-            false => Tried::NotWritten(Box::new(RowFault::collision())),
+            true => WriteOutcome::NotWritten(Box::new(RowFault::skipped())),
+            false => WriteOutcome::NotWritten(Box::new(RowFault::collision())),
         })
     });
     Ok(match tried.await? {
-        Tried::Written => true,
-        Tried::NotWritten(fault) => {
+        WriteOutcome::Written => true,
+        WriteOutcome::NotWritten(fault) => {
             let mut references = run.relations.rules.references.iter();
             let is_referred_to =
                 references.any(|reference| fault.rule.as_ref() == Some(&reference.constraint));
@@ -126,9 +126,9 @@ async fn is_freed(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<bool
 }
 
 /// A query of the index entry of the row that a condition picks, as text.
-fn entry(relations: &Relations, rule: &Exclusive, is_it: &str) -> String {
+fn entry(relations: &Relations, rule: &UniquenessRule, is_it: &str) -> String {
     let from = format!("{} l where {is_it}", relations.local);
-    let column = |read: &Read| relations.column("l", &read.name);
+    let column = |read: &InputColumn| relations.column("l", &read.name);
     let parts: Vec<String> = (1..=rule.parts.len())
         .map(|place| format!("e.x{place}::text"))
         .collect();

@@ -9,19 +9,19 @@ use crate::db::{DbError, RowFault, param};
 
 use crate::engine::RunContext;
 use crate::engine::plan::Step;
-use broken_constraints::{Broken, Constraint, broken, constraint};
+use broken_constraints::{BrokenConstraint, Constraint, broken, constraint};
 use first_causes::Holder;
-use trigger_conflicts::Altering;
+use trigger_conflicts::AlteringTrigger;
 
 mod freeing_statement;
 
 mod broken_constraints;
+mod failed_evaluations;
 mod first_causes;
-mod holders;
 mod index_entries;
 mod row_values;
 mod trigger_conflicts;
-mod unevaluated;
+mod value_holders;
 
 /// A row of the plan that could not be written: its step, its number and the fault.
 pub(in crate::engine) type BadRow = (Step, i64, RowFault);
@@ -58,8 +58,8 @@ pub(in crate::engine) async fn explain(
     let unnamed = bad
         .iter()
         .filter(|(_, _, fault)| fault.names_nothing() && of_trigger(fault, &triggers).is_none());
-    found.extend(Box::pin(unevaluated::reasons(run, unnamed)).await?);
-    let mut rules: HashMap<String, Option<Broken>> = HashMap::new();
+    found.extend(Box::pin(failed_evaluations::reasons(run, unnamed)).await?);
+    let mut rules: HashMap<String, Option<BrokenConstraint>> = HashMap::new();
     let mut reasons = HashMap::with_capacity(bad.len());
     for (_, n, fault) in bad {
         let reason = match found.remove(n) {
@@ -118,7 +118,7 @@ async fn collisions(
         if numbers.is_empty() {
             continue;
         }
-        let taken = Box::pin(holders::reasons(run, rule, &numbers)).await?;
+        let taken = Box::pin(value_holders::reasons(run, rule, &numbers)).await?;
         for (n, taken) in taken {
             holders.extend(taken.holder.map(|holder| (n, holder)));
             found.insert(n, taken.reason);
@@ -144,7 +144,7 @@ struct Triggers {
     /// The names of the triggers and rewrite rules of the local table that may skip a row.
     skipping: Vec<String>,
     /// The triggers of the local table that may change the values of a row before it is written.
-    altering: Vec<Altering>,
+    altering: Vec<AlteringTrigger>,
     /// Whether row security of the local table applies to our role.
     has_row_security: bool,
 }
@@ -194,7 +194,7 @@ async fn triggers(run: &RunContext<'_>, bad: &[BadRow]) -> Result<Triggers, DbEr
                 "trigger"
             };
             found.skipping.push(format!("{kind} {name}"));
-            found.altering.push(Altering {
+            found.altering.push(AlteringTrigger {
                 trigger: format!("trigger {name} ({function})"),
                 on_insert: row.get(4),
                 on_update: row.get(5),
@@ -215,7 +215,7 @@ async fn of_row(
     run: &RunContext<'_>,
     n: i64,
     fault: &RowFault,
-    broken: Option<&Broken>,
+    broken: Option<&BrokenConstraint>,
     triggers: &Triggers,
 ) -> Result<String, DbError> {
     if fault.is_skip() {
@@ -238,7 +238,7 @@ async fn of_row(
     {
         return Ok(reason);
     }
-    if let Some(Broken { constraint, values }) = broken {
+    if let Some(BrokenConstraint { constraint, values }) = broken {
         if constraint.is_ours
             && fault.is_collision()
             && let Some(Trigger { name, function, .. }) = within(fault, triggers)

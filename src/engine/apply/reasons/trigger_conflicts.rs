@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use crate::db::computed::Read;
-use crate::db::exclusive::Exclusive;
+use crate::db::computed_expressions::InputColumn;
+use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, param, quote};
 
 use super::BadRow;
@@ -16,14 +16,14 @@ use crate::engine::apply::try_rows;
 use crate::engine::plan::Step;
 
 /// A trigger that may change the values of a row before it is written.
-pub(in crate::engine) struct Altering {
+pub(in crate::engine) struct AlteringTrigger {
     /// The trigger's name and its function's, for a person.
     pub(in crate::engine) trigger: String,
     pub(in crate::engine) on_insert: bool,
     pub(in crate::engine) on_update: bool,
 }
 
-impl Altering {
+impl AlteringTrigger {
     fn fires_at(&self, step: Step) -> bool {
         match step {
             Step::Insert => self.on_insert,
@@ -32,13 +32,13 @@ impl Altering {
     }
 }
 
-/// Returns the reasons of the rows that broke a unique index because a trigger changed them. Rows in `known`, which
+/// Returns the reasons of the rows that broke a unique index because a trigger changed them. RowRange in `known`, which
 /// have a reason already, are left out.
 pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,
     bad: &[BadRow],
     known: &HashMap<i64, String>,
-    triggers: &[Altering],
+    triggers: &[AlteringTrigger],
 ) -> Result<HashMap<i64, String>, DbError> {
     let mut found = HashMap::new();
     for rule in &run.relations.rules.exclusive {
@@ -62,7 +62,7 @@ pub(in crate::engine) async fn reasons(
             }
             // An entry with NULL collides with nothing, so a trigger changed the row, unless the server fills in a
             // column that is not synced.
-            let is_synced = |read: &Read| run.relations.names.contains(&read.name);
+            let is_synced = |read: &InputColumn| run.relations.names.contains(&read.name);
             let takes_nulls = !rule.nulls_match && rule.reads.iter().all(is_synced);
             let planned = planned(run, rule, step, &collided).await?;
             let changed = collided.iter().filter(|(n, entry)| {
@@ -90,7 +90,7 @@ pub(in crate::engine) async fn reasons(
 /// is `None`. The whole result is `None` if the entries cannot be computed.
 async fn planned(
     run: &RunContext<'_>,
-    rule: &Exclusive,
+    rule: &UniquenessRule,
     step: Step,
     rows: &[(i64, &str)],
 ) -> Result<Option<HashMap<i64, Option<String>>>, DbError> {

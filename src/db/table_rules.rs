@@ -4,17 +4,17 @@
 //! The rules of partitions and of tables that inherit from the table count, too, for rows that are in them or belong
 //! there.
 
-use super::computed::{ColumnDefinition, Read, reads, table_columns};
-use super::family::family;
+use super::computed_expressions::{ColumnDefinition, InputColumn, reads, table_columns};
 use super::foreign_key_chains::{self, Path};
+use super::table_family::family;
 use super::{DbError, Side, Tx, param};
 use tokio_postgres::Row;
 
 /// All these rules of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
+pub struct TableRules {
     /// The unique indexes and exclusion constraints.
-    pub exclusive: Vec<Exclusive>,
+    pub exclusive: Vec<UniquenessRule>,
     /// The foreign keys that refer to the table.
     pub references: Vec<IncomingForeignKey>,
     /// The foreign keys to other tables.
@@ -23,7 +23,7 @@ pub struct Rules {
     pub losing: Vec<Path>,
 }
 
-impl Rules {
+impl TableRules {
     /// Looks up the rules of a table. The search path must be pinned.
     pub async fn look_up<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Self, DbError> {
         let references = references(tx, oid).await?;
@@ -40,7 +40,7 @@ impl Rules {
 /// everything else with its schema, so they are valid where only the columns of one row are in scope and the search
 /// path is pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exclusive {
+pub struct UniquenessRule {
     /// Its name.
     pub name: String,
     /// Whether it is an exclusion constraint.
@@ -48,21 +48,21 @@ pub struct Exclusive {
     /// The name of the constraint, as `set constraints` takes it; `None` if it is not deferrable.
     pub deferrable: Option<String>,
     /// What is compared. Two rows exclude each other if all parts match.
-    pub parts: Vec<Part>,
+    pub parts: Vec<ComparedValue>,
     /// The condition for rows that it covers; `None` if it covers all.
     pub predicate: Option<String>,
     /// Whether two nulls match.
     pub nulls_match: bool,
     /// The columns that parts and predicate are computed from, those of the parts first. A generated column is
     /// replaced by those that it is computed from.
-    pub reads: Vec<Read>,
+    pub reads: Vec<InputColumn>,
     /// The generated columns among them, each with its expression.
     pub computed: Vec<(String, String)>,
 }
 
 /// One value that a rule compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct ComparedValue {
     /// The value as SQL, with its collation.
     pub expression: String,
     /// The value, as it is shown to people.
@@ -178,14 +178,14 @@ order by i.indrelid <> $1::oid, i.indexrelid, k.position"
 );
 
 /// Looks up the unique indexes and exclusion constraints of the table.
-async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Exclusive>, DbError> {
+async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<UniquenessRule>, DbError> {
     let rows = tx.query(EXCLUSIVE, &[param::oid(oid)]).await?;
     let columns = table_columns(tx, oid).await?;
-    let mut found: Vec<Exclusive> = Vec::new();
+    let mut found: Vec<UniquenessRule> = Vec::new();
     let (mut last, mut of_others) = (None, 0);
     for row in &rows {
         let (shown, collation): (String, String) = (row.get(4), row.get(5));
-        let part = Part {
+        let part = ComparedValue {
             expression: format!("({shown}){collation}"),
             shown,
             operator: row.get(6),
@@ -205,7 +205,7 @@ async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Exclusive>, 
     }
     for rule in &mut found {
         let (parts, computed) = (&rule.parts, &rule.computed);
-        let is_compared = |read: &Read| {
+        let is_compared = |read: &InputColumn| {
             let name = super::quote::identifier(&read.name);
             let bare = read.name.as_str();
             let names_it = |text: &str| text.contains(bare) || text.contains(&name);
@@ -219,19 +219,19 @@ async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<Exclusive>, 
 
 /// The rule of an index, with its first part. If the index covers only a part of the table, the predicate covers the
 /// same part.
-fn rule(row: &Row, part: Part, columns: &[ColumnDefinition]) -> Exclusive {
+fn rule(row: &Row, part: ComparedValue, columns: &[ColumnDefinition]) -> UniquenessRule {
     let (place, predicate): (Option<String>, Option<String>) = (row.get(10), row.get(3));
     let (mut names, by_place): (Vec<String>, Vec<String>) = (row.get(7), row.get(11));
     names.extend(by_place);
     let (mut reads, computed) = reads(names, columns);
     if place.is_some() && row.get(12) {
-        reads.push(Read {
+        reads.push(InputColumn {
             name: "tableoid".to_owned(),
             type_: "oid".to_owned(),
             default: None,
         });
     }
-    Exclusive {
+    UniquenessRule {
         name: row.get(0),
         is_exclusion: row.get(1),
         deferrable: row.get(13),

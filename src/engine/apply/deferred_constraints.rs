@@ -1,20 +1,20 @@
-//! Defers unique and exclusion constraints that are deferrable. Rows of the plan may then hold the same value for a
+//! Defers unique and exclusion constraints that are deferrable. RowRange of the plan may then hold the same value for a
 //! moment, so none of them has to be parked on another value.
 
-use crate::db::computed::Read;
-use crate::db::exclusive::Exclusive;
+use crate::db::computed_expressions::InputColumn;
+use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx};
 
 use super::exchange::Bad;
 use super::exchange::collisions::{as_view, collide, entries};
-use super::exchange::park;
+use super::exchange::park_rows;
 use super::try_rows;
 use crate::engine::RunContext;
 
 /// Defers the check of a constraint until [`try_rows::CHECK`]. Returns whether the constraint can be deferred.
 pub(in crate::engine) async fn put_off(
     local: &Tx<'_, Local>,
-    rule: &Exclusive,
+    rule: &UniquenessRule,
 ) -> Result<bool, DbError> {
     let Some(name) = &rule.deferrable else {
         return Ok(false);
@@ -32,7 +32,7 @@ pub(in crate::engine) async fn colliding(run: &RunContext<'_>) -> Result<Bad, Db
     let rules = run.relations.rules.exclusive.iter();
     for rule in rules.filter(|rule| rule.deferrable.is_some()) {
         // Comparing all rows by this constraint would take too long. They are left to be tried one by one.
-        if park::is_costly(local, rule).await? {
+        if park_rows::is_costly(local, rule).await? {
             continue;
         }
         if as_view(local, &standing(run, rule)).await?.is_none() {
@@ -55,10 +55,10 @@ const COLLIDING: &str = "\
 -- find the rows that break what was put off
 select distinct w.n from pg_temp.meter_sync_found w";
 
-fn standing(run: &RunContext<'_>, rule: &Exclusive) -> String {
+fn standing(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
-    let column = |read: &Read| relations.column("l", &read.name);
+    let column = |read: &InputColumn| relations.column("l", &read.name);
     let place = ["l.tableoid".to_owned(), "l.ctid".to_owned()];
     let [table, row] = place.clone();
     let updated = format!(

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::endpoint::Endpoint;
 use super::error::ConfigError;
-use super::layers::{Environment, FoundValue, Layers};
 use super::legacy_variables::{self, LegacyPrefix};
-use super::logging::LogSettings;
+use super::log_settings::LogSettings;
+use super::setting_layers::{Environment, FoundValue, Layers};
 use super::settings::{Setting, Settings};
 use super::{
-    Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, Source, Tenants, Tokens, oauth,
-    query, table_name, table_pattern, tenants, tokens, values,
+    Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, Source, Tenants, Tokens,
+    oauth_settings, query_text, table_name, table_pattern, tenants, tokens, value_parsers,
 };
 use crate::clock;
 
@@ -56,11 +56,17 @@ impl Config {
                 DEFAULT_JITTER,
                 Duration::ZERO..=HOUR,
             )?,
-            listen: parse(&layers, Setting::Listen, DEFAULT_LISTEN, values::address)?,
+            listen: parse(
+                &layers,
+                Setting::Listen,
+                DEFAULT_LISTEN,
+                value_parsers::address,
+            )?,
             tokens: tokens(&layers)?,
-            oauth: oauth::read(&layers)?,
-            allowed_hosts: list(&layers, Setting::AllowedHosts, values::hosts)?.unwrap_or_default(),
-            read_only: parse(&layers, Setting::ReadOnly, false, values::switch)?,
+            oauth: oauth_settings::read(&layers)?,
+            allowed_hosts: list(&layers, Setting::AllowedHosts, value_parsers::hosts)?
+                .unwrap_or_default(),
+            read_only: parse(&layers, Setting::ReadOnly, false, value_parsers::switch)?,
             limits,
         };
         config.check_listen(&layers)?;
@@ -177,7 +183,7 @@ fn mapping(layers: &Layers, tenants: &Tenants) -> Result<Mapping, ConfigError> {
     let mapping = Mapping {
         tenant: None,
         source: match layers.find_one_of(&[Setting::RemoteTable, Setting::RemoteQuery])? {
-            Some((Setting::RemoteQuery, found)) => Source::Query(query::read(&found)?),
+            Some((Setting::RemoteQuery, found)) => Source::Query(query_text::read(&found)?),
             Some((_, found)) => {
                 Source::Table(table(&found, |text| table_name::parts(text).map(drop))?)
             }
@@ -187,15 +193,15 @@ fn mapping(layers: &Layers, tenants: &Tenants) -> Result<Mapping, ConfigError> {
             Some(found) => table(&found, table_pattern::check)?,
             None => DEFAULT_TABLE.to_owned(),
         },
-        columns: list(layers, Setting::Columns, values::names)?,
-        key: list(layers, Setting::Key, values::names)?,
+        columns: list(layers, Setting::Columns, value_parsers::names)?,
+        key: list(layers, Setting::Key, value_parsers::names)?,
         tenant_column: text(Setting::TenantColumn, "tenant_id"),
         active_column: text(Setting::ActiveColumn, "active"),
         on_drift: parse(
             layers,
             Setting::OnDrift,
             OnDrift::default(),
-            values::on_drift,
+            value_parsers::on_drift,
         )?,
     };
     match tenants {
@@ -218,7 +224,12 @@ fn table(
 }
 
 fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
-    let zone = parse(layers, Setting::Timezone, chrono_tz::UTC, values::timezone)?;
+    let zone = parse(
+        layers,
+        Setting::Timezone,
+        chrono_tz::UTC,
+        value_parsers::timezone,
+    )?;
     let found = layers.find(Setting::Schedule);
     let line = found
         .as_ref()
@@ -294,7 +305,7 @@ fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
         )?,
         keep_runs: parse(layers, S::KeepRuns, default.keep_runs, |text| match text {
             "off" => Ok(None),
-            text => values::duration(text, &(HOUR * 24..=HOUR * 24 * 36_500)).map(Some),
+            text => value_parsers::duration(text, &(HOUR * 24..=HOUR * 24 * 36_500)).map(Some),
         })?,
         change_limit: count(S::ChangeLimit, default.change_limit, 10_000_000)?,
         rejected_limit: count(S::RejectedLimit, default.rejected_limit, 10_000_000)?,
@@ -302,7 +313,7 @@ fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
             layers,
             S::ReleaseUnique,
             default.release_unique,
-            values::switch,
+            value_parsers::switch,
         )?,
     })
 }
@@ -314,7 +325,7 @@ fn duration(
     range: RangeInclusive<Duration>,
 ) -> Result<Duration, ConfigError> {
     parse(layers, setting, default, |text| {
-        values::duration(text, &range)
+        value_parsers::duration(text, &range)
     })
 }
 
@@ -325,7 +336,7 @@ fn number(
     range: RangeInclusive<u32>,
 ) -> Result<u32, ConfigError> {
     parse(layers, setting, default, |text| {
-        values::number(text, &range)
+        value_parsers::number(text, &range)
     })
 }
 

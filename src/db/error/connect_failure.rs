@@ -6,7 +6,7 @@ use super::remedy::{auth, unreachable};
 use super::{failure, origin};
 use crate::config::SessionAttrs;
 use crate::db::SideName;
-use crate::db::dial::{ConnectFailure, DialError, FailedAttempt, TIMED_OUT};
+use crate::db::connector::{ConnectFailure, DialError, FailedAttempt, TIMED_OUT};
 use crate::error::{ErrorCode, Failure};
 
 /// The driver's text if TLS is required and the server has none.

@@ -6,7 +6,7 @@ use super::{DbError, Side, Tx, param};
 
 /// A column that an expression reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Read {
+pub struct InputColumn {
     /// Its name.
     pub name: String,
     /// Its type.
@@ -30,7 +30,7 @@ pub struct ComputedExpression {
     /// The columns that it names.
     pub columns: Vec<String>,
     /// The columns that it is computed from. A generated column is replaced by those that it is computed from.
-    pub reads: Vec<Read>,
+    pub reads: Vec<InputColumn>,
     /// The generated columns among those that it names, each with its expression.
     pub computed: Vec<(String, String)>,
 }
@@ -155,8 +155,8 @@ pub(super) async fn table_columns<S: Side>(
 pub(super) fn reads(
     names: Vec<String>,
     columns: &[ColumnDefinition],
-) -> (Vec<Read>, Vec<(String, String)>) {
-    let (mut reads, mut computed) = (Vec::<Read>::new(), Vec::new());
+) -> (Vec<InputColumn>, Vec<(String, String)>) {
+    let (mut reads, mut computed) = (Vec::<InputColumn>::new(), Vec::new());
     let mut names = names;
     while let Some(name) = names.pop() {
         let Some(column) = columns.iter().find(|column| column.name == name) else {
@@ -167,7 +167,7 @@ pub(super) fn reads(
                 computed.push((name, expression.clone()));
                 names.extend(column.from.iter().cloned());
             }
-            None if reads.iter().all(|read| read.name != name) => reads.push(Read {
+            None if reads.iter().all(|read| read.name != name) => reads.push(InputColumn {
                 name,
                 type_: column.type_.clone(),
                 default: column.default.clone(),

@@ -5,13 +5,13 @@
 //! and so does a row that other rows refer to by this value, as these would lose their meter.
 
 use crate::db::catalog::Column;
-use crate::db::computed::Read;
-use crate::db::exclusive::Exclusive;
+use crate::db::computed_expressions::InputColumn;
+use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, json, param, quote};
 
 use super::exchange::collisions::{as_view, collide, entries, movable, wanted};
 use super::exchange::referencing_rows;
-use super::try_rows::{self, RowRangeStatement, Rows, Tried};
+use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::plan::Step;
 use crate::engine::record::{self, Form};
 use crate::engine::{Relations, RunContext, digest};
@@ -91,7 +91,7 @@ pub(in crate::engine) async fn release(
 
 /// A query of the meters that hold a value needed by a row of the plan: the key, the value as `old`, and the number of
 /// that row as `n`.
-fn find(run: &RunContext<'_>, rule: &Exclusive, step: Step, column: &Column) -> String {
+fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step, column: &Column) -> String {
     let relations = run.relations;
     let Relations { local, key, .. } = relations;
     let local_filter = &run.scope.local_filter;
@@ -105,7 +105,7 @@ fn find(run: &RunContext<'_>, rule: &Exclusive, step: Step, column: &Column) -> 
     let held = entries(
         rule,
         &values,
-        |read: &Read| relations.column("l", &read.name),
+        |read: &InputColumn| relations.column("l", &read.name),
         &from,
     );
     let keys: Vec<String> = (1..)
@@ -189,7 +189,7 @@ where {} and {local_filter} and l.{} is not true and f.k >= $1 and f.k <= $2 and
         "-- count the values to be given up\nselect pg_catalog.count(*) from pg_temp.{table}"
     );
     let last: i64 = local.query_one(&count, &[]).await?.get(0);
-    let all = vec![Rows { first: 1, last }];
+    let all = vec![RowRange { first: 1, last }];
     let limit = usize::try_from(last).unwrap_or(usize::MAX);
     let kept = try_rows::all_but_the_bad(local, all, limit, "select", &clear).await?;
     let kept: Vec<i64> = kept.unwrap_or_default().iter().map(|(k, _)| *k).collect();
@@ -307,8 +307,10 @@ where {} and {local_filter} and l.{name} is null and f.k >= $1 and f.k <= $2",
         );
         for row in local.query(&list, &[param::bigints(rejected)]).await? {
             let k: i64 = row.get(0);
-            let one = Rows { first: k, last: k };
-            if let Tried::Written = try_rows::attempt(local, give_back.run(local, one)).await? {
+            let one = RowRange { first: k, last: k };
+            if let WriteOutcome::Written =
+                try_rows::attempt(local, give_back.run(local, one)).await?
+            {
                 unrecord(run, table, column, k).await?;
             }
         }

@@ -9,18 +9,18 @@ use crate::db::{DbError, RowFault, json, param, quote};
 use crate::model::{Fields, Rejection};
 
 use super::choose_copy_format::Format;
-use super::long_rows::Unsendable;
-use super::relay::{Target, copy_again};
-use super::{misfit, recode, rows};
+use super::long_rows::OversizedRow;
+use super::relay_rows::{CopyTarget, copy_again};
+use super::{copy_rows, misfit_values, recode_rows};
 use crate::engine::apply::reasons;
-use crate::engine::apply::try_rows::{self, RowRangeStatement, Rows, Tried};
+use crate::engine::apply::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{Job, Relations, RunContext, SyncError};
 
-/// Rows that a COPY did not take. They pass through the temporary table `meter_sync_text`, which is created for the
+/// RowRange that a COPY did not take. They pass through the temporary table `meter_sync_text`, which is created for the
 /// first of them; rows that not even this table takes are rejected.
 #[derive(Debug)]
 pub(in crate::engine) struct UnreadRows {
-    to: Target,
+    to: CopyTarget,
     format: Format,
     /// How many rows there were, including those in `rejected`.
     pub(in crate::engine) rows: i64,
@@ -30,7 +30,7 @@ pub(in crate::engine) struct UnreadRows {
 
 /// The rows that were rejected instead of converted.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Converted {
+pub(in crate::engine) struct ConversionReport {
     pub(in crate::engine) rejected: Vec<Rejection>,
     /// How many of these have a key that no local row can have.
     pub(in crate::engine) unidentified: i64,
@@ -38,7 +38,7 @@ pub(in crate::engine) struct Converted {
 
 impl UnreadRows {
     /// Starts without rows. `to` is where the COPY was to put them.
-    pub(in crate::engine) fn new(to: Target, format: Format) -> Self {
+    pub(in crate::engine) fn new(to: CopyTarget, format: Format) -> Self {
         Self {
             to,
             format,
@@ -56,10 +56,10 @@ impl UnreadRows {
         pieces: &[Bytes],
     ) -> Result<i64, SyncError> {
         self.begin(run).await?;
-        let apart = rows::apart(&self.format, pieces);
+        let apart = copy_rows::apart(&self.format, pieces);
         let mut waiting = vec![apart.as_slice()];
         while let Some(rows) = waiting.pop() {
-            let Tried::NotWritten(fault) = self.copy(run, rows).await? else {
+            let WriteOutcome::NotWritten(fault) = self.copy(run, rows).await? else {
                 continue;
             };
             if let [row] = rows {
@@ -80,7 +80,7 @@ impl UnreadRows {
         if self.rows > 0 {
             return Ok(());
         }
-        if let Target::Meters = self.to {
+        if let CopyTarget::Meters = self.to {
             super::create_tables(run).await?;
         }
         run.local.batch(&self.create(run.relations)).await
@@ -90,7 +90,7 @@ impl UnreadRows {
     pub(in crate::engine) async fn take_long(
         &mut self,
         run: &RunContext<'_>,
-        long: &[Unsendable],
+        long: &[OversizedRow],
     ) -> Result<i64, SyncError> {
         let relations = run.relations;
         for row in long {
@@ -105,11 +105,14 @@ impl UnreadRows {
                 key.collect::<Vec<_>>().join(", ")
             );
             let tried = try_rows::attempt(run.local, async {
-                run.local.batch(&insert).await.map(|()| Tried::Written)
+                run.local
+                    .batch(&insert)
+                    .await
+                    .map(|()| WriteOutcome::Written)
             });
             let (key, is_known) = match tried.await? {
-                Tried::Written => self.named(run).await?,
-                Tried::NotWritten(_) => (row.named(relations), false),
+                WriteOutcome::Written => self.named(run).await?,
+                WriteOutcome::NotWritten(_) => (row.named(relations), false),
             };
             let reason = row.reason();
             self.rejected.push(Rejection { key, reason });
@@ -147,7 +150,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         )
     }
 
-    async fn copy(&self, run: &RunContext<'_>, rows: &[Bytes]) -> Result<Tried, DbError> {
+    async fn copy(&self, run: &RunContext<'_>, rows: &[Bytes]) -> Result<WriteOutcome, DbError> {
         let (columns, format) = (
             run.relations.places(&run.relations.names),
             self.format.to_read(),
@@ -157,7 +160,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         );
         let copied = copy_again(run.local, &write, &self.format, rows);
         try_rows::attempt(run.local, async {
-            copied.await.map(|_rows| Tried::Written)
+            copied.await.map(|_rows| WriteOutcome::Written)
         })
         .await
     }
@@ -173,13 +176,13 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         let reason = Box::pin(self.reason(run, row, fault)).await?;
         let place = |name: &String| relations.names.iter().position(|known| known == name);
         let key: Vec<usize> = relations.key.iter().filter_map(place).collect();
-        let bare = [rows::only(&self.format, row, &key)];
+        let bare = [copy_rows::only(&self.format, row, &key)];
         let (key, is_known) = match self.copy(run, &bare).await? {
-            Tried::Written => self.named(run).await?,
-            Tried::NotWritten(_) => {
+            WriteOutcome::Written => self.named(run).await?,
+            WriteOutcome::NotWritten(_) => {
                 let shown = |name: &String| {
                     let place = relations.names.iter().position(|known| known == name)?;
-                    let value = rows::shown(&self.format, row, place);
+                    let value = copy_rows::shown(&self.format, row, place);
                     Some((name.clone(), value.map_or(Value::Null, Value::String)))
                 };
                 (relations.key.iter().filter_map(shown).collect(), false)
@@ -198,19 +201,20 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         fault: RowFault,
     ) -> Result<String, DbError> {
         for (place, name) in run.relations.names.iter().enumerate() {
-            let alone = [rows::only(&self.format, row, &[place])];
+            let alone = [copy_rows::only(&self.format, row, &[place])];
             let tried = try_rows::attempt(run.local, async {
-                self.copy(run, &alone).await.map(|tried| match tried {
-                    // The value was only tried, so undo it.
-                    Tried::Written => Tried::NotWritten(Box::new(RowFault::skipped())),
-                    Tried::NotWritten(fault) => Tried::NotWritten(fault),
+                let outcome = self.copy(run, &alone).await?;
+                // The value was only tried, so undo it.
+                Ok::<_, DbError>(match outcome {
+                    WriteOutcome::Written => not_written(RowFault::skipped()),
+                    WriteOutcome::NotWritten(fault) => not_written(*fault),
                 })
             });
-            if let Tried::NotWritten(fault) = Box::pin(tried).await?
+            if let WriteOutcome::NotWritten(fault) = Box::pin(tried).await?
                 && !fault.is_skip()
             {
-                let value = rows::shown(&self.format, row, place);
-                let lost = recode::fault(run.local, &self.format, row, place).await?;
+                let value = copy_rows::shown(&self.format, row, place);
+                let lost = recode_rows::fault(run.local, &self.format, row, place).await?;
                 let fault = lost.unwrap_or(*fault);
                 return reasons::of_value(run, &fault, name, value.as_deref()).await;
             }
@@ -227,8 +231,8 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
     }
 
     /// The rows that were rejected.
-    pub(in crate::engine) fn converted(self) -> Converted {
-        Converted {
+    pub(in crate::engine) fn converted(self) -> ConversionReport {
+        ConversionReport {
             rejected: self.rejected,
             unidentified: self.unidentified,
         }
@@ -257,13 +261,13 @@ where t.n >= $1 and t.n <= $2",
         let (Some(first), Some(last)) = (ends.get(0), ends.get(1)) else {
             return Ok(());
         };
-        let all = Rows { first, last };
+        let all = RowRange { first, last };
         let left = (run.job.limits.rejected_limit as usize).saturating_sub(self.rejected.len());
         let bad = try_rows::all_but_the_bad(local, vec![all], left, INDEX, &convert);
         let bad = bad.await?;
         let bad = bad.map_err(|fault| too_many(run.job, reasons::plain(&fault)))?;
         for (row, fault) in bad {
-            let reason = misfit::reason(run, row, fault).await?;
+            let reason = misfit_values::reason(run, row, fault).await?;
             let (key, is_known) = set_aside(run, row).await?;
             self.rejected.push(Rejection { key, reason });
             self.unidentified += i64::from(!is_known);
@@ -302,7 +306,7 @@ create index if not exists meter_sync_text_n on pg_temp.meter_sync_text (n);
 analyze pg_temp.meter_sync_text (n)";
 
 /// SQL that converts values of the text table `t` to their local types.
-pub(in crate::engine) struct Values {
+pub(in crate::engine) struct ConversionSql {
     /// The select list.
     pub(in crate::engine) list: String,
     /// The `from` clause.
@@ -312,7 +316,7 @@ pub(in crate::engine) struct Values {
 /// Converts columns of the text table to their local types, without length or precision. Those are applied by the
 /// assignment, which refuses a value that an explicit cast would cut off
 /// (<https://www.postgresql.org/docs/current/typeconv-query.html>).
-pub(in crate::engine) fn values(relations: &Relations, names: &[String]) -> Values {
+pub(in crate::engine) fn values(relations: &Relations, names: &[String]) -> ConversionSql {
     let column = |name: &str| relations.columns.iter().find(|column| column.name == name);
     let is_read = |name: &str| column(name).is_some_and(is_read_by_input);
     let list = quote::list(names, ", ", |name| match is_read(name) {
@@ -335,7 +339,7 @@ pub(in crate::engine) fn values(relations: &Relations, names: &[String]) -> Valu
 cross join lateral pg_catalog.json_to_record((select pg_catalog.row_to_json(x) from (select {texts}) x)) i ({types})"
         ));
     }
-    Values { list, from }
+    ConversionSql { list, from }
 }
 
 /// Whether a text must go through the input function of the type with its modifiers, as in COPY. A cast does the
@@ -372,9 +376,9 @@ returning {}::text, {}",
     let mut found = None;
     let tried = try_rows::attempt(local, async {
         found = Some(local.query_one(&remember, &[param::bigint(row)]).await?);
-        Ok(Tried::Written)
+        Ok(WriteOutcome::Written)
     });
-    if let (Tried::Written, Some(key)) = (tried.await?, found) {
+    if let (WriteOutcome::Written, Some(key)) = (tried.await?, found) {
         return Ok((json::stored_fields(key.get(0)), key.get(1)));
     }
     // No local row can have a key that does not convert. The key is reported as the remote sent it.
@@ -385,4 +389,8 @@ select {}::text from pg_temp.meter_sync_text t where t.n = $1",
     );
     let named = local.query_one(&name, &[param::bigint(row)]).await?;
     Ok((json::stored_fields(named.get(0)), false))
+}
+
+fn not_written(fault: RowFault) -> WriteOutcome {
+    WriteOutcome::NotWritten(Box::new(fault))
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::layers::{Value, place_in_file};
-use super::settings::{Kind, Setting};
-use super::values;
+use super::setting_layers::{Value, place_in_file};
+use super::settings::{Setting, ValueType};
+use super::value_parsers;
 use super::watched_file::without_mark;
 
 /// Reads the settings of a file. `named_by` is the setting that gave its path.
@@ -75,17 +75,18 @@ fn setting_of(key: &str) -> Result<Setting, String> {
 /// Converts a TOML value to text or a list; `None` if it does not have the type of the setting.
 fn convert(setting: Setting, value: toml::Value) -> Option<Value> {
     match (setting.kind(), value) {
-        (Kind::Text | Kind::Id | Kind::Ids | Kind::List, toml::Value::String(text)) => {
-            Some(Value::Text(text))
-        }
-        (Kind::Id | Kind::Ids | Kind::Number, toml::Value::Integer(number)) => {
+        (
+            ValueType::Text | ValueType::Id | ValueType::Ids | ValueType::List,
+            toml::Value::String(text),
+        ) => Some(Value::Text(text)),
+        (ValueType::Id | ValueType::Ids | ValueType::Number, toml::Value::Integer(number)) => {
             Some(Value::Text(number.to_string()))
         }
-        (Kind::Switch, toml::Value::Boolean(on)) => Some(Value::Text(on.to_string())),
-        (kind @ (Kind::List | Kind::Ids), toml::Value::Array(items)) => {
+        (ValueType::Switch, toml::Value::Boolean(on)) => Some(Value::Text(on.to_string())),
+        (kind @ (ValueType::List | ValueType::Ids), toml::Value::Array(items)) => {
             let texts = items.into_iter().map(|item| match item {
                 toml::Value::String(text) => Some(text),
-                toml::Value::Integer(number) if kind == Kind::Ids => Some(number.to_string()),
+                toml::Value::Integer(number) if kind == ValueType::Ids => Some(number.to_string()),
                 toml::Value::Integer(_)
                 | toml::Value::Float(_)
                 | toml::Value::Boolean(_)
@@ -101,15 +102,15 @@ fn convert(setting: Setting, value: toml::Value) -> Option<Value> {
 
 fn expected(setting: Setting, given: &toml::Value) -> String {
     let is = match setting.kind() {
-        Kind::Text => "is not a string",
-        Kind::Id => "is neither a string nor a whole number",
-        Kind::Ids => "is not an array of strings and whole numbers",
-        Kind::Number => "is not a whole number",
-        Kind::Switch => "is neither true nor false",
-        Kind::List => "is not an array of strings",
+        ValueType::Text => "is not a string",
+        ValueType::Id => "is neither a string nor a whole number",
+        ValueType::Ids => "is not an array of strings and whole numbers",
+        ValueType::Number => "is not a whole number",
+        ValueType::Switch => "is neither true nor false",
+        ValueType::List => "is not an array of strings",
     };
     let default = setting.default_text().unwrap_or_default();
-    let is_duration = values::duration(default, &(Duration::ZERO..=Duration::MAX)).is_ok();
+    let is_duration = value_parsers::duration(default, &(Duration::ZERO..=Duration::MAX)).is_ok();
     match given.as_integer() {
         Some(number) if is_duration => {
             format!("{is}; write {} = \"{number}s\" for seconds", setting.key())

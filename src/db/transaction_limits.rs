@@ -16,7 +16,7 @@ const HAS_TRANSACTION_TIMEOUT: u32 = 170_000;
 
 /// The limits that we set for one transaction.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bounds {
+pub(super) struct TransactionLimits {
     statement: Duration,
     /// For a lock. `None` leaves it to the limit of the statement.
     lock: Option<Duration>,
@@ -28,18 +28,18 @@ pub(super) struct Bounds {
 
 impl Timeouts {
     /// The limits of a transaction that waits for nothing but its own statements.
-    pub(super) fn alone(self) -> Bounds {
+    pub(super) fn alone(self) -> TransactionLimits {
         let idle = self.answer() + GRACE;
         self.bounds(idle.min(self.run + GRACE))
     }
 
     /// The limits of a transaction that also waits for the other database, in the middle of a run.
-    pub(super) fn bounds_for_run(self) -> Bounds {
+    pub(super) fn bounds_for_run(self) -> TransactionLimits {
         self.bounds(self.run + GRACE)
     }
 
-    fn bounds(self, idle: Duration) -> Bounds {
-        Bounds {
+    fn bounds(self, idle: Duration) -> TransactionLimits {
+        TransactionLimits {
             statement: self.statement,
             lock: None,
             idle,
@@ -48,7 +48,7 @@ impl Timeouts {
     }
 }
 
-impl Bounds {
+impl TransactionLimits {
     pub(super) fn with_lock(self, lock: Duration) -> Self {
         Self {
             lock: Some(lock),
@@ -100,7 +100,7 @@ impl RoleLimits {
     }
 
     /// The SQL that restores the limits of the role that are lower than ours.
-    pub(super) fn lower_than(self, ours: Bounds) -> String {
+    pub(super) fn lower_than(self, ours: TransactionLimits) -> String {
         let pairs = [
             ("statement_timeout", self.statement, Some(ours.statement)),
             ("lock_timeout", self.lock, ours.lock),
@@ -123,14 +123,14 @@ impl RoleLimits {
     }
 
     /// The SQL that sets how long the transaction may be idle: the lower of the role's limit and ours.
-    pub(super) fn idle(self, ours: Bounds) -> String {
+    pub(super) fn idle(self, ours: TransactionLimits) -> String {
         let idle = lower(self.idle, ours.idle);
         set("idle_in_transaction_session_timeout", idle)
     }
 
     /// The SQL that asks for the role's limit of whole transactions and sets ours. Empty if the server has no such
     /// limit. If the role has a limit, it is running already, and the server does not replace it.
-    pub(super) fn whole_transaction(self, ours: Bounds) -> String {
+    pub(super) fn whole_transaction(self, ours: TransactionLimits) -> String {
         if self.version < HAS_TRANSACTION_TIMEOUT {
             return String::new();
         }
@@ -140,7 +140,11 @@ impl RoleLimits {
 
     /// Keeps the role's limit of whole transactions. If it is longer than ours, returns the SQL that replaces it. The
     /// server starts a new limit only while none is running, so the SQL first turns the role's limit off.
-    pub(super) fn shorten_transaction(&mut self, theirs: &str, ours: Bounds) -> Option<String> {
+    pub(super) fn shorten_transaction(
+        &mut self,
+        theirs: &str,
+        ours: TransactionLimits,
+    ) -> Option<String> {
         self.transaction = duration(theirs);
         self.transaction.filter(|theirs| *theirs > ours.whole)?;
         let set = set("transaction_timeout", ours.whole);
@@ -201,7 +205,7 @@ mod tests {
     fn the_lower_limit_is_kept() {
         let values = ["2s", "0", "1min", "150000"].map(str::to_owned);
         let limits = RoleLimits::read(&values);
-        let ours = Bounds {
+        let ours = TransactionLimits {
             statement: Duration::from_secs(60),
             lock: Some(Duration::from_secs(10)),
             idle: Duration::from_secs(30),

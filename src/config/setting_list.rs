@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::conninfo;
 use super::error::ConfigError;
-use super::layers::{Environment, FoundValue, Layers, SettingSource};
 use super::legacy_variables::{self, LegacyPrefix};
+use super::setting_layers::{Environment, FoundValue, Layers, SettingSource};
 use super::settings::{Setting, Settings};
 use super::tenants::TENANT_SETTINGS;
 use super::tokens;

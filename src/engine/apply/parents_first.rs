@@ -2,14 +2,14 @@
 //!
 //! A set of rows that cannot be inserted as a whole is halved. In the order of keys, the parents of some rows would be
 //! in the other half, so these rows would be found at fault, too. With parents first, the parents of a row are already
-//! inserted, unless they are at fault themselves. Rows that refer to each other in a ring have no such order and are
+//! inserted, unless they are at fault themselves. RowRange that refer to each other in a ring have no such order and are
 //! left to `rings`.
 
-use crate::db::exclusive::IncomingForeignKey;
+use crate::db::table_rules::IncomingForeignKey;
 use crate::db::{DbError, RowFault, param};
 
 use super::reference_rings::{equal, references};
-use super::try_rows::{self, RowRangeStatement, Rows};
+use super::try_rows::{self, RowRange, RowRangeStatement};
 use super::{index, writing};
 use crate::engine::RunContext;
 use crate::engine::plan::Step;
@@ -25,7 +25,7 @@ struct Edge {
 /// `Err(fault)` as soon as more than `limit` rows are at fault.
 pub(in crate::engine) async fn insert_all_but_the_bad(
     run: &RunContext<'_>,
-    ranges: Vec<Rows>,
+    ranges: Vec<RowRange>,
     limit: usize,
 ) -> Result<Result<Vec<(i64, RowFault)>, Box<RowFault>>, DbError> {
     let RunContext {
@@ -44,7 +44,7 @@ pub(in crate::engine) async fn insert_all_but_the_bad(
     let order = parents_first(&rows.collect::<Vec<_>>(), edges);
     local.batch(ORDER).await?;
     local.execute(FILL, &[param::bigints(&order)]).await?;
-    let all = Rows {
+    let all = RowRange {
         first: 1,
         last: i64::try_from(order.len()).unwrap_or(i64::MAX),
     };
@@ -111,7 +111,7 @@ where p.step operator(pg_catalog.=) 2 and h.step operator(pg_catalog.=) 2 and h.
     Ok(found.iter().flatten().map(edge).collect())
 }
 
-/// Orders `rows`, which must be ascending, so that each row follows its parents. Rows in a ring, and rows that refer to
+/// Orders `rows`, which must be ascending, so that each row follows its parents. RowRange in a ring, and rows that refer to
 /// such rows, come last.
 fn parents_first(rows: &[i64], mut edges: Vec<Edge>) -> Vec<i64> {
     edges.sort_unstable();

@@ -4,7 +4,7 @@
 //! rows that hold the needed values of one unique index, and `meter_sync_free` has a free value for each.
 
 use crate::db::catalog::Column;
-use crate::db::exclusive::Exclusive;
+use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
 use super::Bad;
@@ -13,12 +13,12 @@ use super::free_values::{self, TypeKind};
 use super::partial_index::{self, Obstacles};
 use super::{foreign_key_values, referencing_rows};
 use crate::engine::RunContext;
-use crate::engine::apply::deferred;
-use crate::engine::apply::try_rows::{self, RowRangeStatement, Rows, Tried};
+use crate::engine::apply::deferred_constraints;
+use crate::engine::apply::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::plan::Step;
 
 /// The result of parking.
-pub(in crate::engine) enum Parked {
+pub(in crate::engine) enum ParkOutcome {
     /// No row of the plan waits for another.
     Nobody,
     /// All rows in the way are parked, or the constraint is deferred.
@@ -31,14 +31,14 @@ pub(in crate::engine) enum Parked {
 pub(in crate::engine) async fn park(
     run: &RunContext<'_>,
     left_out: &[i64],
-) -> Result<Parked, DbError> {
+) -> Result<ParkOutcome, DbError> {
     let local = run.local;
     local.batch(WAIT).await?;
-    let mut parked = Parked::Nobody;
+    let mut parked = ParkOutcome::Nobody;
     for (place, rule) in run.relations.rules.exclusive.iter().enumerate() {
-        if deferred::put_off(local, rule).await? {
+        if deferred_constraints::put_off(local, rule).await? {
             if find(run, place, rule, left_out).await? > 0 {
-                parked = Parked::All;
+                parked = ParkOutcome::All;
             }
             continue;
         }
@@ -52,7 +52,7 @@ pub(in crate::engine) async fn park(
         }
         let refused = referencing_rows::prepare(run, &columns).await?;
         if !refused.is_empty() {
-            return Ok(Parked::Not(refused));
+            return Ok(ParkOutcome::Not(refused));
         }
         let obstacles = Obstacles {
             rule,
@@ -65,9 +65,9 @@ pub(in crate::engine) async fn park(
         };
         let refused = park_all(run, &obstacles, &columns, rows).await?;
         if !refused.is_empty() {
-            return Ok(Parked::Not(refused));
+            return Ok(ParkOutcome::Not(refused));
         }
-        parked = Parked::All;
+        parked = ParkOutcome::All;
     }
     Ok(parked)
 }
@@ -87,7 +87,7 @@ create temp table meter_sync_wait (rule integer, n bigint, holder bigint) on com
 async fn find(
     run: &RunContext<'_>,
     place: usize,
-    rule: &Exclusive,
+    rule: &UniquenessRule,
     left_out: &[i64],
 ) -> Result<i64, DbError> {
     let local = run.local;
@@ -134,7 +134,7 @@ const COMPARED: i64 = 2000;
 /// plan has too many updates for that.
 pub(in crate::engine) async fn is_costly(
     local: &Tx<'_, Local>,
-    rule: &Exclusive,
+    rule: &UniquenessRule,
 ) -> Result<bool, DbError> {
     if rule.parts.iter().all(|part| part.operator.ends_with(".=)")) {
         return Ok(false);
@@ -172,7 +172,7 @@ async fn park_all(
     let RunContext {
         local, relations, ..
     } = *run;
-    let all = Rows {
+    let all = RowRange {
         first: 1,
         last: rows,
     };
@@ -195,7 +195,7 @@ async fn park_all(
         if column.is_nullable && !is_referred_to {
             let clear = clear(run, column);
             let cleared = gets_away(local, obstacles, &clear, all);
-            if let Tried::Written = try_rows::attempt(local, cleared).await? {
+            if let WriteOutcome::Written = try_rows::attempt(local, cleared).await? {
                 return Ok(Vec::new());
             }
         }
@@ -219,17 +219,17 @@ async fn are_moved(
     run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
     ways: &[(&Column, String)],
-    all: Rows,
+    all: RowRange,
 ) -> Result<bool, DbError> {
     let local = run.local;
     for (column, free) in ways {
         let tried = try_rows::attempt(local, async {
             match try_rows::if_possible(local, fill(local, free)).await? {
                 Some(()) => gets_away(local, obstacles, &move_to(run, column), all).await,
-                None => Ok(Tried::NotWritten(Box::new(RowFault::collision()))),
+                None => Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision()))),
             }
         });
-        if let Tried::Written = tried.await? {
+        if let WriteOutcome::Written = tried.await? {
             drop_free(local).await?;
             return Ok(true);
         }
@@ -242,13 +242,13 @@ async fn gets_away(
     local: &Tx<'_, Local>,
     obstacles: &Obstacles<'_>,
     park: &RowRangeStatement,
-    all: Rows,
-) -> Result<Tried, DbError> {
+    all: RowRange,
+) -> Result<WriteOutcome, DbError> {
     Ok(match park.run(local, all).await? {
-        Tried::Written if !partial_index::are_out_of_the_way(local, obstacles).await? => {
-            Tried::NotWritten(Box::new(RowFault::collision()))
+        WriteOutcome::Written if !partial_index::are_out_of_the_way(local, obstacles).await? => {
+            WriteOutcome::NotWritten(Box::new(RowFault::collision()))
         }
-        tried @ (Tried::Written | Tried::NotWritten(_)) => tried,
+        tried @ (WriteOutcome::Written | WriteOutcome::NotWritten(_)) => tried,
     })
 }
 
@@ -257,7 +257,7 @@ async fn gets_away(
 async fn one_by_one(
     run: &RunContext<'_>,
     ways: &[(&Column, String)],
-    all: Rows,
+    all: RowRange,
 ) -> Result<Bad, DbError> {
     let local = run.local;
     let mut refused: Bad = Vec::new();

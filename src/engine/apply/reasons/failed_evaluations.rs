@@ -9,14 +9,14 @@
 
 use std::collections::HashMap;
 
-use crate::db::computed::{self, ComputedExpression};
-use crate::db::exclusive::{Exclusive, Part};
+use crate::db::computed_expressions::{self, ComputedExpression};
+use crate::db::table_rules::{ComparedValue, UniquenessRule};
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::row_values;
 use super::{BadRow, plain};
 use crate::engine::apply::exchange::collisions::{as_view, wanted};
-use crate::engine::apply::try_rows::{self, Tried};
+use crate::engine::apply::try_rows::{self, WriteOutcome};
 use crate::engine::plan::Step;
 use crate::engine::{RunContext, apply};
 
@@ -34,7 +34,7 @@ pub(in crate::engine) async fn reasons(
     if rows.is_empty() {
         return Ok(found);
     }
-    // Rows are looked up by their numbers in this function and after it.
+    // RowRange are looked up by their numbers in this function and after it.
     local.batch(&apply::index(run.relations)).await?;
     // The session may be used again, so the function must not stay in it.
     let looked = local.rehearse("unevaluated", async {
@@ -56,7 +56,7 @@ async fn find(
 ) -> Result<(), DbError> {
     let local = run.local;
     local.pin_path().await?;
-    let rules = computed::evaluated(local, run.relations.local_oid).await?;
+    let rules = computed_expressions::evaluated(local, run.relations.local_oid).await?;
     local.use_role_path().await?;
     if rules.is_empty() {
         return Ok(());
@@ -128,11 +128,11 @@ async fn is_evaluated(local: &Tx<'_, Local>, rows: &[i64]) -> Result<bool, DbErr
     let evaluated = try_rows::attempt(local, async {
         local.query_one(EVALUATE, &params).await?;
         // Anything that a function of the rule wrote is undone.
-        Ok(Tried::NotWritten(Box::new(RowFault::skipped())))
+        Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())))
     });
     Ok(match try_rows::if_possible(local, evaluated).await? {
-        Some(Tried::NotWritten(raised)) => raised.is_skip(),
-        Some(Tried::Written) | None => true,
+        Some(WriteOutcome::NotWritten(raised)) => raised.is_skip(),
+        Some(WriteOutcome::Written) | None => true,
     })
 }
 
@@ -181,12 +181,12 @@ begin
 end $$";
 
 /// Describes the rule as an index on its expression, so that [`wanted`] can build the query of its values.
-fn as_index(rule: &ComputedExpression) -> Exclusive {
-    Exclusive {
+fn as_index(rule: &ComputedExpression) -> UniquenessRule {
+    UniquenessRule {
         name: rule.owner.clone(),
         is_exclusion: false,
         deferrable: None,
-        parts: vec![Part {
+        parts: vec![ComparedValue {
             expression: format!("({})", rule.expression),
             shown: rule.shown.clone(),
             operator: String::new(),

@@ -3,7 +3,7 @@
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::error::ConfigError;
-use super::layers::{Environment, FoundValue, Layers};
+use super::setting_layers::{Environment, FoundValue, Layers};
 use super::settings::{Setting, Settings};
 
 /// What is logged and in which format. Logs always go to stderr.

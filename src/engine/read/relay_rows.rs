@@ -15,13 +15,13 @@ use tokio_postgres::CopyOutStream;
 use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 
 use super::choose_copy_format::Format;
-use super::convert::UnreadRows;
-use super::{long_rows, recode, rows};
+use super::convert_rows::UnreadRows;
+use super::{copy_rows, long_rows, recode_rows};
 use crate::engine::{Extent, Observer, Relations, RunContext, SyncError};
 
 /// Where rows are relayed to.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::engine) enum Target {
+pub(in crate::engine) enum CopyTarget {
     /// The local table itself.
     Meters,
     /// The staging table.
@@ -29,7 +29,7 @@ pub(in crate::engine) enum Target {
 }
 
 /// The result of a relay.
-pub(in crate::engine) struct Relayed {
+pub(in crate::engine) struct RelayReport {
     /// How many rows the remote has in the extent, including rows too long to send.
     pub(in crate::engine) rows: i64,
     /// The rows that the target did not take.
@@ -42,10 +42,10 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// memory.
 const COPY_BYTES: usize = 2 * 1024 * 1024;
 
-/// Rows that the remote has begun to send.
-pub(in crate::engine) struct Reading {
+/// RowRange that the remote has begun to send.
+pub(in crate::engine) struct RemoteCopy {
     rows: CopyOutStream,
-    to: Target,
+    to: CopyTarget,
     format: Format,
 }
 
@@ -54,16 +54,16 @@ pub(in crate::engine) async fn start(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     extent: &Extent,
-    to: Target,
+    to: CopyTarget,
     format: Format,
-) -> Result<Reading, DbError> {
+) -> Result<RemoteCopy, DbError> {
     // A relay may take as long as the connection needs. Each row has a timeout of its own, which detects a stall.
     remote
         .allow_each_statement(run.job.limits.run_timeout)
         .await?;
     let sql = read(run, extent, &format);
     let rows = remote.copy_out(&sql).await?;
-    Ok(Reading { rows, to, format })
+    Ok(RemoteCopy { rows, to, format })
 }
 
 /// Relays the rows of the extent, which the remote has begun to send.
@@ -71,8 +71,8 @@ pub(in crate::engine) async fn relay(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     extent: &Extent,
-    Reading { rows, to, format }: Reading,
-) -> Result<Relayed, SyncError> {
+    RemoteCopy { rows, to, format }: RemoteCopy,
+) -> Result<RelayReport, SyncError> {
     let RunContext { local, job, .. } = *run;
     local.allow_each_statement(job.limits.run_timeout).await?;
     let mut from = Source {
@@ -113,7 +113,7 @@ pub(in crate::engine) async fn relay(
     local
         .allow_each_statement(job.limits.statement_timeout)
         .await?;
-    Ok(Relayed { rows, left })
+    Ok(RelayReport { rows, left })
 }
 
 fn read(run: &RunContext<'_>, extent: &Extent, format: &Format) -> String {
@@ -132,13 +132,13 @@ copy (select {} from {from} r where {filter} and {within}{long}) to stdout ({})"
     )
 }
 
-fn write(relations: &Relations, to: Target, format: &Format) -> String {
+fn write(relations: &Relations, to: CopyTarget, format: &Format) -> String {
     let (to, columns) = match to {
-        Target::Meters => (
+        CopyTarget::Meters => (
             relations.local.as_str(),
             quote::columns("", &relations.names),
         ),
-        Target::Stage => (
+        CopyTarget::Stage => (
             "pg_temp.meter_sync_stage",
             relations.places(&relations.names),
         ),
@@ -158,12 +158,12 @@ async fn copy(
     if let Some(encoding) = from.format.recoded().map(str::to_owned) {
         // Meanwhile the local transaction is idle, which its server allows only for a short time.
         let read = from.some(local.patience() / 4).await?;
-        *kept = recode::to_utf8(local, &from.format, &encoding, read).await?;
+        *kept = recode_rows::to_utf8(local, &from.format, &encoding, read).await?;
         return copy_again(local, write, &from.format, kept).await;
     }
     let mut sink = pin!(local.copy_in(write).await?);
     let mut bytes = 0;
-    let head = rows::head(&from.format);
+    let head = copy_rows::head(&from.format);
     patiently(local, sink.send(Bytes::from_static(head))).await?;
     while bytes < COPY_BYTES
         && let Some(piece) = from.next().await?
@@ -172,7 +172,7 @@ async fn copy(
         kept.push(piece.clone());
         patiently(local, sink.send(piece)).await?;
     }
-    let tail = rows::tail(&from.format);
+    let tail = copy_rows::tail(&from.format);
     patiently(local, sink.send(Bytes::from_static(tail))).await?;
     let rows = patiently(local, sink.finish()).await?;
     Ok(i64::try_from(rows).unwrap_or(i64::MAX))
@@ -186,7 +186,7 @@ pub(in crate::engine) async fn copy_again(
     rows: &[Bytes],
 ) -> Result<i64, DbError> {
     let mut sink = pin!(local.copy_in(write).await?);
-    let (head, tail) = (rows::head(format), rows::tail(format));
+    let (head, tail) = (copy_rows::head(format), copy_rows::tail(format));
     let (head, tail) = (Bytes::from_static(head), Bytes::from_static(tail));
     let mut piece = BytesMut::new();
     for row in [&head].into_iter().chain(rows).chain([&tail]) {
@@ -247,7 +247,7 @@ impl Source<'_, '_> {
                 self.is_over = true;
                 break;
             };
-            let row = rows::bare(&self.format, row);
+            let row = copy_rows::bare(&self.format, row);
             self.pieces += i64::from(!row.is_empty());
             // A long row is passed on without copying it.
             if piece.is_empty() && row.len() >= PIECE_BYTES {

@@ -8,8 +8,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::choose_copy_format::Format;
-use super::rows;
-use crate::engine::apply::try_rows::{self, Tried};
+use super::copy_rows;
+use crate::engine::apply::try_rows::{self, WriteOutcome};
 
 /// Converts pieces of whole rows to UTF-8.
 pub(in crate::engine) async fn to_utf8(
@@ -31,7 +31,7 @@ pub(in crate::engine) async fn to_utf8(
             continue;
         }
         let mut pieces = match pieces.as_slice() {
-            [_] => rows::apart(format, &pieces),
+            [_] => copy_rows::apart(format, &pieces),
             _ => pieces,
         };
         if let [row] = pieces.as_slice() {
@@ -59,25 +59,25 @@ select pg_catalog.convert($1, $2::pg_catalog.name, 'UTF8')";
         let params = [param::bytea(bytes), param::text(encoding)];
         let row = local.query_one(CONVERT, &params).await?;
         converted = Bytes::from(row.get::<_, Vec<u8>>(0));
-        Ok(Tried::Written)
+        Ok(WriteOutcome::Written)
     });
     Ok(match tried.await? {
-        Tried::Written => Ok(converted),
-        Tried::NotWritten(fault) => Err(*fault),
+        WriteOutcome::Written => Ok(converted),
+        WriteOutcome::NotWritten(fault) => Err(*fault),
     })
 }
 
 /// Converts a row to UTF-8, except for the values that do not convert, which get a mark.
 async fn marked(local: &Tx<'_, Local>, encoding: &str, row: &Bytes) -> Result<Bytes, DbError> {
     let mut written = BytesMut::new();
-    for (place, value) in rows::lines(row).enumerate() {
+    for (place, value) in copy_rows::lines(row).enumerate() {
         if place > 0 {
             written.put_u8(b'\t');
         }
         if let Ok(text) = convert(local, encoding, value).await? {
             written.put_slice(&text);
         } else {
-            written.put_u8(rows::MARK);
+            written.put_u8(copy_rows::MARK);
             written.put_slice(value);
         }
     }
@@ -92,8 +92,8 @@ pub(in crate::engine) async fn fault(
     row: &Bytes,
     place: usize,
 ) -> Result<Option<RowFault>, DbError> {
-    let value = rows::lines(row).nth(place);
-    let bytes = value.and_then(|value| value.strip_prefix(&[rows::MARK]));
+    let value = copy_rows::lines(row).nth(place);
+    let bytes = value.and_then(|value| value.strip_prefix(&[copy_rows::MARK]));
     match (format.recoded(), bytes) {
         (Some(encoding), Some(bytes)) => Ok(convert(local, encoding, bytes).await?.err()),
         _ => Ok(None),

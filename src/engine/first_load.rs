@@ -1,6 +1,6 @@
 //! The first load: relays the remote rows straight into the local table if the tenant has no meters there yet.
 //!
-//! The result is the same as with staging and planning, at half the cost. Rows that the table does not take this way
+//! The result is the same as with staging and planning, at half the cost. RowRange that the table does not take this way
 //! are staged and planned. Not all of them are at fault: for example, a row may refer to a later row.
 
 use tokio_postgres::Row;
@@ -8,19 +8,19 @@ use tokio_postgres::Row;
 use crate::db::{DbError, Remote, Tx};
 use crate::model::Phase;
 
-use super::apply::try_rows::{self, Rows};
+use super::apply::try_rows::{self, RowRange};
 use super::read::choose_copy_format::Format;
-use super::read::convert::UnreadRows;
-use super::read::relay::{self, Target};
+use super::read::convert_rows::UnreadRows;
+use super::read::relay_rows::{self, CopyTarget};
 use super::relations::locks;
-use super::{Extent, RunContext, SyncError, Synced, apply, enter, plan, read, record};
+use super::{Extent, RunContext, SyncError, SyncResult, apply, enter, plan, read, record};
 
 /// Loads the meters by COPY. Returns `None`, with nothing changed, if that is not possible: the tenant has local
 /// meters already, or the local table is not suited.
 pub(super) async fn load(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-) -> Result<Option<Synced>, SyncError> {
+) -> Result<Option<SyncResult>, SyncError> {
     if !run.relations.takes_copies || !is_empty(run).await? {
         return Ok(None);
     }
@@ -34,7 +34,7 @@ struct NotLoaded;
 async fn relay_all(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-) -> Result<Result<Synced, NotLoaded>, SyncError> {
+) -> Result<Result<SyncResult, NotLoaded>, SyncError> {
     let RunContext {
         local,
         relations,
@@ -54,13 +54,13 @@ async fn relay_all(
     local.batch(try_rows::CHECK).await?;
     let everything = Extent::everything();
     let format = Format::quickest(remote, run);
-    let reading = relay::start(remote, run, &everything, Target::Meters, format).await?;
-    let relayed = relay::relay(remote, run, &everything, reading).await?;
+    let reading = relay_rows::start(remote, run, &everything, CopyTarget::Meters, format).await?;
+    let relayed = relay_rows::relay(remote, run, &everything, reading).await?;
     let loaded = relayed.rows - relayed.left.rows;
     if loaded > 0 && is_empty(run).await? {
         return Err(read::other_spelling(job));
     }
-    let mut synced = Synced::default();
+    let mut synced = SyncResult::default();
     if relayed.left.rows > 0 {
         let Ok(brought) = bring_in(run, relayed.left, loaded).await? else {
             return Ok(Err(NotLoaded));
@@ -72,7 +72,7 @@ async fn relay_all(
         enter(run.observer, Phase::Apply);
         let limit = i64::from(job.limits.change_limit);
         synced.changes_truncated = synced.counts.inserted > limit;
-        let rows = Rows {
+        let rows = RowRange {
             first: 1,
             last: synced.counts.inserted.min(limit),
         };
@@ -86,7 +86,7 @@ async fn bring_in(
     run: &RunContext<'_>,
     left: UnreadRows,
     loaded: i64,
-) -> Result<Result<Synced, NotLoaded>, SyncError> {
+) -> Result<Result<SyncResult, NotLoaded>, SyncError> {
     enter(run.observer, Phase::Plan);
     let rows = left.rows;
     let converted = left.converted();

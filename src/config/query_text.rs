@@ -1,7 +1,7 @@
 //! Removes semicolons, comments and blanks from the end of the query that a setting gives.
 
 use super::error::ConfigError;
-use super::layers::FoundValue;
+use super::setting_layers::FoundValue;
 
 /// Returns the query without semicolons, comments and blanks at its end. Error: nothing is left.
 pub(super) fn read(found: &FoundValue) -> Result<String, ConfigError> {
@@ -27,14 +27,14 @@ fn without_end(text: &str) -> &str {
 }
 
 /// The first token of a text.
-struct Token {
+struct SqlToken {
     /// Its length in bytes; at least one character.
     length: usize,
     /// Whether it is part of the query, and not a blank, a comment or a semicolon.
     counts: bool,
 }
 
-impl Token {
+impl SqlToken {
     fn new(counts: bool) -> impl Fn(usize) -> Self {
         move |length| Self { length, counts }
     }
@@ -42,8 +42,8 @@ impl Token {
 
 /// Reads the first token as Postgres does (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html>), as far
 /// as that is needed to find where comments begin. A quote or comment that is never closed extends to the end.
-fn token(text: &str) -> Token {
-    let (part, nothing) = (Token::new(true), Token::new(false));
+fn token(text: &str) -> SqlToken {
+    let (part, nothing) = (SqlToken::new(true), SqlToken::new(false));
     if text.starts_with("--") {
         return nothing(text.find(['\n', '\r']).unwrap_or(text.len()));
     }

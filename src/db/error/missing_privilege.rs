@@ -6,14 +6,14 @@ use crate::db::{SideName, quote};
 
 /// An object that a role lacks a right on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Denied<'e> {
+pub(crate) struct MissingPrivilege<'e> {
     /// The kind of the object, in the words of the server: `function`, `table`, `foreign table`.
     pub(crate) kind: &'e str,
     /// Its name, without its schema.
     pub(crate) name: &'e str,
 }
 
-impl<'e> Denied<'e> {
+impl<'e> MissingPrivilege<'e> {
     /// Reads the object from the error. Returns `None` for other errors, and for messages in another language.
     pub(super) fn of(error: &'e ServerError) -> Option<Self> {
         const KINDS: &[&str] = &[

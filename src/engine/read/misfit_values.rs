@@ -2,10 +2,10 @@
 
 use crate::db::{DbError, RowFault, param};
 
-use super::convert::values;
+use super::convert_rows::values;
 use crate::engine::RunContext;
 use crate::engine::apply::reasons;
-use crate::engine::apply::try_rows::{self, Tried};
+use crate::engine::apply::try_rows::{self, WriteOutcome};
 
 /// Returns the reason why a row of the text staging table does not convert. It halves the columns until the one at
 /// fault is left.
@@ -53,10 +53,10 @@ insert into pg_temp.meter_sync_stage ({columns}) select {} from {} where t.n = $
     );
     let tried = try_rows::attempt(run.local, async {
         run.local.execute(&sql, &[param::bigint(row)]).await?;
-        Ok(Tried::NotWritten(Box::new(RowFault::skipped())))
+        Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())))
     });
     Ok(match tried.await? {
-        Tried::NotWritten(fault) if !fault.is_skip() => Some(*fault),
-        Tried::NotWritten(_) | Tried::Written => None,
+        WriteOutcome::NotWritten(fault) if !fault.is_skip() => Some(*fault),
+        WriteOutcome::NotWritten(_) | WriteOutcome::Written => None,
     })
 }

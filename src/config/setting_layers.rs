@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::ConfigError;
-use super::file;
 use super::settings::{Setting, Settings, TENANT_FLAG};
+use super::settings_file;
 use super::watched_file::{self, WatchedFile};
 
 /// A set of environment variables. Only [`Environment::of_process`] reads the real ones.
@@ -162,7 +162,7 @@ impl Layers {
         let mut layers = Self::without_file(settings, environment)?;
         if let Some(found) = layers.find(Setting::Config) {
             let path = PathBuf::from(found.text());
-            let values = file::read(&path, &found.place)?;
+            let values = settings_file::read(&path, &found.place)?;
             layers.0.push(Layer {
                 origin: Origin::File(path),
                 values,

@@ -87,12 +87,12 @@ impl Connector {
 }
 
 /// A request to open one connection.
-struct Call {
+struct ConnectRequest {
     endpoint: Arc<Endpoint>,
     words: LastConnectionError,
 }
 
-impl Call {
+impl ConnectRequest {
     async fn dial(&self) -> Result<ClientWrapper, DialError> {
         let Servers {
             list,
@@ -248,7 +248,7 @@ impl Manager for Connector {
 
     async fn create(&self) -> Result<ClientWrapper, DialError> {
         // Boxed as a trait object; otherwise the types of the futures around it are too deep for the compiler.
-        let call = Call {
+        let call = ConnectRequest {
             endpoint: self.endpoint(),
             words: self.words.clone(),
         };

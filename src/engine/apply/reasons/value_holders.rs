@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use tokio_postgres::Row;
 
-use crate::db::computed::Read;
-use crate::db::exclusive::Exclusive;
+use crate::db::computed_expressions::InputColumn;
+use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, json, param, quote};
 use crate::model::Fields;
 
@@ -15,12 +15,12 @@ use super::{LONGEST, SHOWN, quoted};
 use crate::engine::apply::exchange::collisions::{
     as_view, changed, collide, entries, movable, wanted,
 };
-use crate::engine::apply::{release, try_rows};
+use crate::engine::apply::{release_values, try_rows};
 use crate::engine::plan::Step;
 use crate::engine::{Relations, RunContext};
 
 /// Why another row keeps a row of the plan from being written.
-pub(in crate::engine) struct Blocked {
+pub(in crate::engine) struct BlockingRow {
     /// The reason, for a person.
     pub(in crate::engine) reason: String,
     /// The meter in the way, if it was to give the value up in the same run.
@@ -31,9 +31,9 @@ pub(in crate::engine) struct Blocked {
 /// constraint. A row has none if no other row is in its way any more.
 pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,
-    rule: &Exclusive,
+    rule: &UniquenessRule,
     numbers: &[i64],
-) -> Result<HashMap<i64, Blocked>, DbError> {
+) -> Result<HashMap<i64, BlockingRow>, DbError> {
     let local = run.local;
     let mut holders = Vec::new();
     let first = first_of_each(rule);
@@ -54,13 +54,13 @@ pub(in crate::engine) async fn reasons(
             n,
             name: named(&json::fields(row.get("named"))),
         });
-        found.insert(row.get("n"), Blocked { reason, holder });
+        found.insert(row.get("n"), BlockingRow { reason, holder });
     }
     Ok(found)
 }
 
 /// The query that picks one holder for each row from those found: meters of this tenant first, then active ones.
-fn first_of_each(rule: &Exclusive) -> String {
+fn first_of_each(rule: &UniquenessRule) -> String {
     let shown: Vec<String> = (1..=rule.parts.len())
         .map(|place| format!("pg_catalog.left(w.x{place}, {SHOWN} + 1)"))
         .collect();
@@ -90,25 +90,25 @@ const OF_HOLDER: [&str; 6] = [
 /// A query of the rows of a step and the rows in their way: the row's number `n`, the values that it is to have, and
 /// what the reason says of the holder. An update is not in its own way. An insert is, if somebody else inserted the
 /// same meter during the run.
-fn find(run: &RunContext<'_>, rule: &Exclusive, step: Step) -> String {
+fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
     let relations = run.relations;
     let Relations { local, key, .. } = relations;
     let local_filter = &run.scope.local_filter;
     let movable = movable(run, rule);
     let is_unreferenced = movable.first().map_or("true".to_owned(), |column| {
-        release::is_unreferenced(relations, column)
+        release_values::is_unreferenced(relations, column)
     });
     let of_holder = [
         format!("{}::text", relations.key_json("l")),
         format!("l.{} is true", quote::identifier(&relations.active)),
         format!("({local_filter}) is true"),
-        format!("{} is true", release::is_gone(run)),
+        format!("{} is true", release_values::is_gone(run)),
         is_unreferenced,
         has_no_tenant(run),
     ];
     let values = key.iter().map(|name| relations.column("l", name));
     let values: Vec<String> = values.chain(of_holder).collect();
-    let column = |read: &Read| relations.column("l", &read.name);
+    let column = |read: &InputColumn| relations.column("l", &read.name);
     let held = entries(rule, &values, column, &format!("{local} l"));
     let of_holder: Vec<String> = (key.len() + 1..)
         .zip(OF_HOLDER)
@@ -146,7 +146,7 @@ where {others}",
 }
 
 /// A condition that holds if the plan makes row `q` give up the value that row `a` is to get.
-fn gives_up(run: &RunContext<'_>, rule: &Exclusive) -> String {
+fn gives_up(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     let keeps = |step: Step| {
         format!(
             "exists (select from {} k where k.v1 = q.n and {})",
@@ -162,7 +162,7 @@ fn gives_up(run: &RunContext<'_>, rule: &Exclusive) -> String {
     )
 }
 
-async fn reason(run: &RunContext<'_>, rule: &Exclusive, row: &Row) -> Result<String, DbError> {
+async fn reason(run: &RunContext<'_>, rule: &UniquenessRule, row: &Row) -> Result<String, DbError> {
     let values: Vec<Option<String>> = row.get("shown");
     let what: Vec<String> = rule
         .parts
@@ -219,23 +219,23 @@ async fn reason(run: &RunContext<'_>, rule: &Exclusive, row: &Row) -> Result<Str
 /// Finds how the value of a meter missing on the remote can be freed.
 async fn freed(
     run: &RunContext<'_>,
-    rule: &Exclusive,
+    rule: &UniquenessRule,
     key: &Fields,
     values: &[Option<String>],
-) -> Result<Freed, DbError> {
+) -> Result<FreeingOption, DbError> {
     let columns = movable(run, rule);
     let Some(first) = columns.first() else {
-        return Ok(Freed::Never);
+        return Ok(FreeingOption::Never);
     };
     let mut parts = rule.parts.iter();
     let own = parts.position(|part| bare(&part.shown) == first.name);
     let value = values.get(own.unwrap_or(0)).and_then(Option::as_deref);
     let statement = freeing_statement::statement(run, rule, &columns, key, value).await?;
-    Ok(statement.map_or(Freed::NotByWhatWasTried, Freed::By))
+    Ok(statement.map_or(FreeingOption::NotByWhatWasTried, FreeingOption::By))
 }
 
 /// How the value of a meter missing on the remote can be freed.
-enum Freed {
+enum FreeingOption {
     /// It cannot: the index reads no column that a run may change.
     Never,
     /// The local table refused all values that were tried.
@@ -245,21 +245,21 @@ enum Freed {
 }
 
 /// Adds to the reason what a person can do. A statement that would be cut off is left out.
-fn with_statement(reason: String, freed: Freed, is_unreferenced: bool) -> String {
+fn with_statement(reason: String, freed: FreeingOption, is_unreferenced: bool) -> String {
     let hint = match is_unreferenced {
         true => "",
         false => " once nothing refers to it",
     };
     match freed {
-        Freed::Never => reason,
-        Freed::By(statement)
+        FreeingOption::Never => reason,
+        FreeingOption::By(statement)
             if reason.chars().count() + statement.chars().count() + ROOM < LONGEST =>
         {
             format!(
                 "{reason}; this statement on the local database frees the value{hint}: {statement}"
             )
         }
-        Freed::By(_) | Freed::NotByWhatWasTried => {
+        FreeingOption::By(_) | FreeingOption::NotByWhatWasTried => {
             format!("{reason}; give that meter another value on the local database{hint}")
         }
     }
