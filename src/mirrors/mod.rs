@@ -22,8 +22,10 @@ pub use observer::StateChanges;
 pub use process::Process;
 pub use registry::{KnownMirror, Mirrors, visible_tenants};
 pub use run::progress::{Following, RunProgress};
-pub use slot_claims::{Claim, ClaimedSlot, ClaimedSlots};
+pub use slots::Claim;
 pub use sweep::SweepReport;
+
+pub use crate::store::slots::{ClaimedSlot, ClaimedSlots};
 
 use mirror::Shared;
 use run::report::{RunReport, RunState};
@@ -38,10 +40,9 @@ mod process;
 mod process_state;
 mod registry;
 pub mod run;
-mod slot_claims;
+mod slots;
 pub mod state;
 mod sweep;
-mod sweep_slots;
 pub(crate) mod tenant;
 mod tenants;
 

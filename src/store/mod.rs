@@ -2,4 +2,5 @@
 
 pub mod checks;
 pub mod migrations;
+pub mod slots;
 pub mod sweeps;

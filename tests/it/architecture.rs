@@ -14,8 +14,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("printable", &[]),
     ("config", &["error", "model", "clock"]),
     ("db", &["config", "error", "model", "clock"]),
-    ("store", &["db", "error", "model"]),
-    ("engine", &["db", "config", "error", "model"]),
+    ("store", &["db", "error", "model", "clock"]),
+    ("engine", &["store", "db", "config", "error", "model"]),
     (
         "mirrors",
         &[
