@@ -14,11 +14,11 @@ use crate::clock;
 use crate::db::{Local, Tx};
 use crate::error::Failure;
 use crate::model::{Outcome, RunId};
-use crate::store::migrations;
+use crate::store::{log, migrations};
 
 use super::process_state::ProcessState;
 use super::state::status::{ConnectionState, RunRecord, Status};
-use super::{Mirror, history, local_table, tenant};
+use super::{Mirror, local_table, tenant};
 
 /// How often the log is read to find runs of other processes.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -182,7 +182,7 @@ async fn look(mirror: &Mirror) -> Result<Vec<RunRecord>, Failure> {
         let table = local_table::find(tx, mapping).await?;
         let tenant = tenant::known(tx, mapping, &table).await?;
         let tenant = tenant.as_ref().map(|tenant| &tenant.id);
-        Ok(history::newest(tx, &table, tenant, LATEST).await?)
+        Ok(log::newest(tx, table.log(tenant), LATEST).await?)
     };
     mirror.local()?.read("events", read).await
 }

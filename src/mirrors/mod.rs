@@ -3,7 +3,7 @@
 //! [`Mirrors`] knows all mirrors of the process. Every surface finds one there, requests a run through
 //! [`Mirror::request`], and learns what happened through [`Mirror::status`]. A run belongs to this module and not to its
 //! caller: it goes on when the caller goes away. A lock in the local database (`run::lock`) allows one run at a time for each mirror. The run log in
-//! the same database (`run::log`, `history`) keeps what happened. What only this process knows is published in
+//! the same database (`store::log`) keeps what happened. What only this process knows is published in
 //! one `watch` channel for each mirror (`process_state`).
 
 use std::time::Duration;

@@ -17,11 +17,11 @@ use futures_util::future::Either;
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 use crate::model::TenantId;
-use crate::store::migrations;
 use crate::store::slots::{self, ClaimedSlots, Slot};
+use crate::store::{log, migrations};
 
 use super::local_table::{self, LocalTable, Scope};
-use super::run::{lock, log};
+use super::run::lock;
 use super::tenant::{self, Tenant};
 use super::{Mirror, Mirrors, Process};
 
@@ -169,7 +169,7 @@ async fn take(
     }
     // If a dead run kept its open row, the next process would take the slot over from this one.
     if let Some(scope) = scope {
-        log::mark_interrupted(tx, scope).await?;
+        log::mark_interrupted(tx, scope.log()).await?;
     }
     let is_taken = slots::take_over(tx, slot, claimant, &standing).await?;
     Ok(if is_taken {

@@ -13,18 +13,17 @@ use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
-use crate::db::{Database, DbError, Local, Remote, Tx, param};
+use crate::db::{Database, DbError, Local, Remote, Tx};
 use crate::engine::{self, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{RunId, TenantId};
-use crate::store::checks;
-use crate::store::migrations;
+use crate::store::mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
+use crate::store::{checks, log, migrations};
 
 use super::registry::{KnownMirror, Mirrors};
 use super::run::columns;
 use super::run::report::RunReport;
-use super::state::mirror_state::MirrorState;
 use super::{Request, error_of, local_table, process_state};
 
 /// What a sweep did.
@@ -341,19 +340,11 @@ impl Mirrors {
         let since = self.now() - self.config().limits.full_compare;
         let read = async |tx: &Tx<'_, Local>| {
             let table = table_name(tx, &self.config().mapping.local_table).await?;
-            let params = [param::text(table.as_str()), param::timestamptz(since)];
-            let rows = tx.query(COMPARED, &params).await?;
-            Ok(rows.iter().map(|row| row.get(0)).collect())
+            Ok(log::compared_tenants(tx, &table, since).await?)
         };
         self.local()?.read("sweep", read).await
     }
 }
-
-const COMPARED: &str = "\
--- list the tenants whose contents were compared
-select distinct tenant from meter_sync.meter_sync_log
-where local_table = $1 and tenant is not null and compared in ('contents', 'everything')
-  and started_at > $2 and started_at <= clock_timestamp()";
 
 async fn table_name(tx: &Tx<'_, Local>, table: &str) -> Result<String, DbError> {
     let names = local_table::names(tx, std::iter::once(table)).await?;

@@ -14,7 +14,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
 use super::local_table::{self, LocalTable, TenantTable};
-use super::run::log;
+use crate::store::log;
 
 /// The organisation whose meters are mirrored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub(super) async fn other(
     if table.tenant_type.is_some() {
         return Ok(None);
     }
-    let last = log::last_tenant(tx, table).await?;
+    let last = log::last_tenant(tx, &table.name).await?;
     Ok(last.filter(|last| last != tenant.id.as_str()))
 }
 

@@ -5,15 +5,13 @@ use chrono::{DateTime, Utc};
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::model::RunId;
+use crate::model::{ChangeCursor, RunId};
 
-use super::cursor::ChangeCursor;
 use super::listing::{RunsQuery, Show};
 use super::meters::{KeyText, MeterReport, Meters};
 use super::search::{MATCHES, MeterMatch};
 use super::since::{self, ChangesSince};
 use crate::mirrors::Mirror;
-use crate::mirrors::local_table::Scope;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::words;
 use crate::store::migrations;
@@ -112,10 +110,10 @@ impl Mirror {
         page: (Option<ChangeCursor>, u32),
     ) -> Result<ChangesSince, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
-            let Scope { table, tenant } = self.meters(tx).await?.scope;
+            let scope = self.meters(tx).await?.scope;
             tx.pin_path().await?;
             Ok(match migrations::exist(tx).await? {
-                true => since::read(tx, (&table, &tenant.id), since, page).await?,
+                true => since::read(tx, scope.log(), since, page).await?,
                 false => ChangesSince::nothing(since),
             })
         };

@@ -9,11 +9,11 @@ use crate::db::{Database, Local};
 use crate::error::Failure;
 use crate::model::{Counts, Outcome, Progress, RunId, TenantId};
 
-use super::log::{RunEnd, RunStart};
 use super::{clocks, report, run_metrics};
 use crate::mirrors::local_table::LocalTable;
 use crate::mirrors::state::status::RunRecord;
 use crate::mirrors::{RUN_ENDED, Request, Shared};
+use crate::store::log::{RunEnd, RunStart};
 
 /// A request that becomes a run, with the id and times of that run.
 pub(in crate::mirrors) struct RunContext<'a> {
@@ -54,9 +54,13 @@ impl RunContext<'_> {
     ) -> RunStart<'b> {
         RunStart {
             run_id: self.run_id,
+            local_table: &table.name,
             tenant,
-            table,
-            request: self.request,
+            trigger: self.request.trigger,
+            actor: self.request.actor.as_deref(),
+            reason: self.request.reason.as_deref(),
+            idempotency_key: self.request.idempotency_key.as_deref(),
+            dry_run: self.request.dry_run,
         }
     }
 

@@ -15,7 +15,8 @@ use crate::model::{Change, HeldBack, Outcome, Rejection};
 
 use super::status::{MeterCounts, RunRecord, RunningStatus, StatusQuery, TenantStatus};
 use crate::mirrors::process_state::ProcessState;
-use crate::mirrors::run::{clocks, log, warnings};
+use crate::mirrors::run::{clocks, warnings};
+use crate::store::log;
 
 /// The longest time for which a cached status is used. Row security or a view may depend on the current time, which
 /// changes without a commit.

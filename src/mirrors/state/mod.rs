@@ -3,7 +3,6 @@
 pub(super) mod cache;
 mod health;
 pub(super) mod meter_counts;
-pub(super) mod mirror_state;
 mod overview;
 mod read_log;
 mod read_status;

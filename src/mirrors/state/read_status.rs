@@ -11,18 +11,18 @@ use crate::error::Failure;
 use super::cache::{self, StoredState, Tally};
 use super::health::{self, HealthInputs, LastRun, RecentSlots};
 use super::meter_counts::Meters;
-use super::mirror_state::latest;
 use super::read_log::{read_log, read_runs};
 use super::status::{
     ActivityState, Connections, Health, ScheduleStatus, Status, StatusQuery, TenantStatus,
 };
 use super::words;
+use crate::mirrors::Mirror;
 use crate::mirrors::local_table::{self, LocalTable, Scope};
 use crate::mirrors::process_state::{self, ProcessState};
-use crate::mirrors::run::{clocks, columns, contents, lock};
+use crate::mirrors::run::{clocks, lock};
 use crate::mirrors::tenant::{self, NoTenant, Tenant};
-use crate::mirrors::{Mirror, history};
-use crate::store::migrations;
+use crate::store::mirror_states::latest;
+use crate::store::{columns, log, migrations};
 
 /// Why the state could not be read.
 pub(super) enum ReadError {
@@ -178,14 +178,14 @@ impl Mirror {
         let tables = migrations::tables(tx).await?;
         let has_log = tables.any;
         if let Some(id) = id.filter(|_| tables.columns) {
-            let drifted = columns::drifted(tx, &table, id).await;
+            let drifted = columns::drifted(tx, id, &table.name).await;
             found.drifted = Some(drifted?);
         }
         if has_log {
             let log = (&table, id);
             read_log(tx, log, query.history, &mut found).await?;
             read_runs(tx, log, query, &mut found).await?;
-            let looks = contents::last_looks(tx, log, tables.sweeps).await?;
+            let looks = log::last_looks(tx, table.log(id), tables.sweeps).await?;
             found.verified_at = looks.verified_at;
             found.checked_at = looks.checked_at;
             found.last_success_at = latest(found.last_success_at, looks.checked_at);
@@ -319,7 +319,7 @@ async fn read_running(
     scope: &Scope,
     found: &mut StoredState,
 ) -> Result<(), DbError> {
-    let Some(run) = history::running(tx, scope).await? else {
+    let Some(run) = log::running(tx, scope.log()).await? else {
         return Ok(());
     };
     if lock::is_held(tx, scope).await? {
@@ -327,7 +327,7 @@ async fn read_running(
         return Ok(());
     }
     // The run may have ended since its row was read. If it has not, its process has died.
-    let now = history::by_id(tx, (&scope.table, Some(&scope.tenant.id)), run.run_id).await?;
+    let now = log::by_id(tx, scope.log(), run.run_id).await?;
     found.interrupted = now.filter(|run| run.outcome.is_none());
     Ok(())
 }
