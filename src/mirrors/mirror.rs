@@ -19,7 +19,7 @@ use super::run::report::RunReport;
 use super::state::cache::StateCache;
 use super::state::meter_counts::MeterCountCache;
 use super::state::status::StatusQuery;
-use super::tenant::{self, NoTenant};
+use super::tenant;
 use super::{Request, Requested, local_table, run};
 
 /// One tenant's meters in one local table: starts its runs, and tells what happened in them. Clones share one state.
@@ -79,11 +79,8 @@ impl Mirror {
         tx: &Tx<'_, Local>,
     ) -> Result<(TenantId, Option<String>), Failure> {
         let table = local_table::find(tx, self.mapping()).await?;
-        match tenant::resolve(tx, self.mapping(), &table).await {
-            Ok(tenant) => Ok((tenant.id, tenant.name)),
-            Err(NoTenant::Unknown(failure)) => Err(failure),
-            Err(NoTenant::Database(error)) => Err(error.into()),
-        }
+        let tenant = tenant::resolve(tx, self.mapping(), &table).await?;
+        Ok((tenant.id, tenant.name))
     }
 
     /// Cancels a run of this process. The run ends as `interrupted` and changes no meter, unless it is already

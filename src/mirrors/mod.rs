@@ -44,7 +44,6 @@ mod slots;
 pub mod state;
 mod sweep;
 pub(crate) mod tenant;
-mod tenants;
 
 /// The tracing target of the log line that says how a run ended.
 pub const RUN_ENDED: &str = "meter_sync::mirrors::ended";

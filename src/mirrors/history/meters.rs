@@ -13,7 +13,7 @@ use super::active_text;
 pub use super::key_text::KeyText;
 use crate::mirrors::Mirror;
 use crate::mirrors::local_table::{self, Scope};
-use crate::mirrors::tenant::{self, NoTenant};
+use crate::mirrors::tenant;
 pub use crate::store::changes::MeterChange;
 use crate::store::{changes, migrations};
 
@@ -101,11 +101,7 @@ impl Mirror {
     pub(in crate::mirrors) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
         let mapping = self.mapping();
         let table = local_table::find(tx, mapping).await?;
-        let tenant = match tenant::resolve(tx, mapping, &table).await {
-            Ok(tenant) => tenant,
-            Err(NoTenant::Unknown(failure)) => return Err(failure),
-            Err(NoTenant::Database(error)) => return Err(error.into()),
-        };
+        let tenant = tenant::resolve(tx, mapping, &table).await?;
         let missing = |what: String| Failure::new(ErrorCode::LocalSchema, what);
         let found = catalog::find(tx, &mapping.local_table).await;
         let relation = found?.ok_or_else(|| {

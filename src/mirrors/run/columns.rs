@@ -10,7 +10,7 @@ use crate::error::Failure;
 use crate::model::TenantId;
 
 use crate::mirrors::local_table;
-use crate::mirrors::tenant::{self, NoTenant};
+use crate::mirrors::tenant;
 use crate::store::{columns, migrations};
 
 /// The tenants of a table of which a run with these relations would find nothing new about the columns.
@@ -42,19 +42,12 @@ pub(crate) async fn look(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,
 ) -> Result<Option<KnownScope>, Failure> {
-    let failed = |e: DbError| e.failure();
-    if !migrations::tables(tx).await.map_err(failed)?.columns {
+    if !migrations::tables(tx).await?.columns {
         return Ok(None);
     }
-    let table = local_table::find(tx, mapping).await.map_err(failed)?;
-    let tenant = match tenant::resolve(tx, mapping, &table).await {
-        Ok(tenant) => tenant.id,
-        Err(NoTenant::Unknown(failure)) => return Err(failure),
-        Err(NoTenant::Database(error)) => return Err(error.into()),
-    };
-    let known = columns::known(tx, &tenant, &table.name)
-        .await
-        .map_err(failed)?;
+    let table = local_table::find(tx, mapping).await?;
+    let tenant = tenant::resolve(tx, mapping, &table).await?.id;
+    let known = columns::known(tx, &tenant, &table.name).await?;
     let is_known = !known.columns.is_empty();
     Ok(is_known.then_some(KnownScope {
         known,
