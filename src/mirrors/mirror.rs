@@ -8,19 +8,20 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, oneshot, watch};
 
 use crate::config::Mapping;
-use crate::db::{Local, Tx};
+use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId, TenantId};
 
 use super::events::LogCache;
+use super::local_table::{self, LocalTable};
 use super::process::Process;
 use super::process_state::ProcessState;
 use super::run::report::RunReport;
 use super::state::cache::StateCache;
 use super::state::meter_counts::MeterCountCache;
 use super::state::status::StatusQuery;
-use super::tenant;
-use super::{Request, Requested, local_table, run};
+use super::tenant::{self, Tenant};
+use super::{Request, Requested, run};
 
 /// One tenant's meters in one local table: starts its runs, and tells what happened in them. Clones share one state.
 #[derive(Clone, Debug)]
@@ -81,6 +82,16 @@ impl Mirror {
         let table = local_table::find(tx, self.mapping()).await?;
         let tenant = tenant::resolve(tx, self.mapping(), &table).await?;
         Ok((tenant.id, tenant.name))
+    }
+
+    /// The local table, and the tenant if it is known.
+    pub(super) async fn whose(
+        &self,
+        tx: &Tx<'_, Local>,
+    ) -> Result<(LocalTable, Option<Tenant>), DbError> {
+        let table = local_table::find(tx, self.mapping()).await?;
+        let tenant = tenant::known(tx, self.mapping(), &table).await?;
+        Ok((table, tenant))
     }
 
     /// Cancels a run of this process. The run ends as `interrupted` and changes no meter, unless it is already

@@ -16,13 +16,11 @@ use futures_util::future::Either;
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::TenantId;
 use crate::store::slots::{self, ClaimedSlots, Slot};
 use crate::store::{log, migrations};
 
-use super::local_table::{self, LocalTable, Scope};
+use super::local_table::Scope;
 use super::run::lock;
-use super::tenant::{self, Tenant};
 use super::{Mirror, Mirrors, Process};
 
 /// The answer to a claim on a slot.
@@ -61,7 +59,8 @@ impl Mirror {
             // An unknown tenant does not prevent the claim: the run fails and says why, and one process is enough for
             // that.
             let (table, tenant) = self.whose(tx).await?;
-            let slot = slot_of(&table, tenant.as_ref(), slot);
+            let id = tenant.as_ref().map(|tenant| &tenant.id);
+            let slot = Slot::of_run(id, &table.name, slot);
             let scope = tenant.map(|tenant| Scope { tenant, table });
             Ok::<_, Failure>(take(tx, &slot, self, (scope.as_ref(), is_again)).await?)
         };
@@ -77,14 +76,9 @@ impl Mirror {
             return Ok(ClaimedSlots::default());
         }
         let (table, tenant) = self.whose(&tx).await?;
-        let slot = slot_of(&table, tenant.as_ref(), since);
+        let id = tenant.as_ref().map(|tenant| &tenant.id);
+        let slot = Slot::of_run(id, &table.name, since);
         Ok(slots::claimed_since(&tx, &slot).await?)
-    }
-
-    async fn whose(&self, tx: &Tx<'_, Local>) -> Result<(LocalTable, Option<Tenant>), DbError> {
-        let table = local_table::find(tx, self.mapping()).await?;
-        let tenant = tenant::known(tx, self.mapping(), &table).await?;
-        Ok((table, tenant))
     }
 }
 
@@ -132,11 +126,6 @@ impl Mirrors {
             tracing::debug!(error.code = %failure.code, "the claim on the slot could not be renewed");
         }
     }
-}
-
-fn slot_of(table: &LocalTable, tenant: Option<&Tenant>, at: DateTime<Utc>) -> Slot {
-    let tenant: Option<&TenantId> = tenant.map(|tenant| &tenant.id);
-    Slot::of_run(tenant, &table.name, at)
 }
 
 /// Claims a slot for this process, unless another process holds it or it is served. `scope` is what the slot's run

@@ -265,7 +265,7 @@ impl Mirrors {
 }
 
 impl Mirrors {
-    /// A sweep of dry runs has no row in the log: it serves no slot, and tells nothing of the mirrors.
+    /// A sweep without a row in the log, as one of dry runs is: that serves no slot, and tells nothing of the mirrors.
     fn unlogged(&self, request: &Request) -> SweepRecord {
         SweepRecord {
             sweep_id: RunId::at(self.now()),
@@ -286,36 +286,30 @@ impl Mirrors {
 
     /// Writes the row of a sweep that starts.
     async fn log_start(&self, request: &Request) -> Result<SweepRecord, Failure> {
-        let mut connection = self.local()?.connect().await?;
-        migrations::run(&mut connection).await?;
-        let tx = connection.begin("start a sweep").await?;
-        let set = self.swept_set(&tx).await?;
-        let sweep_id = RunId::at(self.now());
-        let who = (request.actor.as_deref(), request.reason.as_deref());
-        let started_at = sweeps::start(&tx, sweep_id, &set, request.trigger, who).await?;
-        tx.commit().await?;
-        Ok(SweepRecord {
-            sweep_id,
-            trigger: request.trigger,
-            started_at,
-            finished_at: None,
-            counts: SweepCounts::default(),
-            error: None,
-        })
+        let local = self.local()?;
+        migrations::run(&mut local.connect().await?).await?;
+        let mut record = self.unlogged(request);
+        let start = async |tx: &Tx<'_, Local>| {
+            let set = self.swept_set(tx).await?;
+            let who = (request.actor.as_deref(), request.reason.as_deref());
+            sweeps::start(tx, record.sweep_id, &set, request.trigger, who).await
+        };
+        record.started_at = local.write("start a sweep", start).await?;
+        Ok(record)
     }
 
     /// Writes how a sweep ended, deletes old rows, and returns when it ended.
     async fn log_end(&self, record: &SweepRecord) -> Result<Option<DateTime<Utc>>, Failure> {
-        let mut connection = self.local()?.connect().await?;
-        let tx = connection.begin("end a sweep").await?;
-        let error = record.error.as_ref();
-        let ended = sweeps::finish(&tx, record.sweep_id, &record.counts, error).await?;
-        if let Some(keep) = self.config().limits.keep_runs {
-            let set = self.swept_set(&tx).await?;
-            sweeps::prune(&tx, &set, keep).await?;
-        }
-        tx.commit().await?;
-        Ok(ended)
+        let end = async |tx: &Tx<'_, Local>| {
+            let error = record.error.as_ref();
+            let ended = sweeps::finish(tx, record.sweep_id, &record.counts, error).await?;
+            if let Some(keep) = self.config().limits.keep_runs {
+                let set = self.swept_set(tx).await?;
+                sweeps::prune(tx, &set, keep).await?;
+            }
+            Ok(ended)
+        };
+        self.local()?.write("end a sweep", end).await
     }
 
     /// What a sweep of this process looks at.

@@ -9,6 +9,34 @@ use super::log::LogKey;
 use crate::db::{DbError, Local, Tx, json, param};
 use crate::model::{Action, Change, ChangeCursor, Fields, RunId};
 
+/// What syncs changed since a time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangesSince {
+    /// The time.
+    pub since: DateTime<Utc>,
+    /// How many runs changed meters since then.
+    pub runs: i64,
+    /// Meters that were inserted.
+    pub inserted: i64,
+    /// Meters whose fields changed.
+    pub updated: i64,
+    /// Meters that were deactivated, as the remote has them no more.
+    pub deactivated: i64,
+    /// Meters that became active again.
+    pub reactivated: i64,
+    /// Whether the log still has each of these changes.
+    pub is_complete: bool,
+    /// The changes, those of the latest run first.
+    pub changes: Vec<DatedChange>,
+    /// Whether there are changes before these.
+    #[serde(skip)]
+    pub has_more: bool,
+    /// When the log begins, where that is later.
+    #[serde(skip)]
+    pub begins: Option<DateTime<Utc>>,
+}
+
 /// A change, and when it became visible.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DatedChange {
@@ -103,33 +131,30 @@ const RUNS: &str = "g.local_table = $1 and g.tenant = $2 and not g.dry_run and g
     and g.inserted + g.updated + g.deactivated + g.reactivated > 0
     and g.started_at >= $3::timestamptz - interval '1 day' and g.finished_at >= $3";
 
-/// How many meters runs changed since a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChangeCounts {
-    /// How many runs changed meters.
-    pub runs: i64,
-    /// Meters that were inserted.
-    pub inserted: i64,
-    /// Meters whose fields changed.
-    pub updated: i64,
-    /// Meters that were deactivated.
-    pub deactivated: i64,
-    /// Meters that became active again.
-    pub reactivated: i64,
-    /// Whether the log still has each of these changes.
-    pub is_complete: bool,
-    /// When the log begins; `None` if it is empty.
-    pub begins: Option<DateTime<Utc>>,
-}
-
-/// Counts what was changed since a time. `log` must name a tenant.
-pub async fn count_since(
+/// Counts what was changed since a time, and lists at most `limit` of the changes, from a place on. `log` must name a tenant.
+pub async fn since(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
     since: DateTime<Utc>,
-) -> Result<ChangeCounts, DbError> {
-    let [table, tenant] = log.params();
-    let params = [table, tenant, param::timestamptz(since)];
+    (before, limit): (Option<ChangeCursor>, u32),
+) -> Result<ChangesSince, DbError> {
+    let counted = count_since(tx, log, since).await?;
+    let mut changes = list_since(tx, log, since, (before, i64::from(limit) + 1)).await?;
+    let has_more = changes.len() > limit as usize;
+    changes.truncate(limit as usize);
+    Ok(ChangesSince {
+        changes,
+        has_more,
+        ..counted
+    })
+}
+
+async fn count_since(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    since: DateTime<Utc>,
+) -> Result<ChangesSince, DbError> {
+    let params = log.with([param::timestamptz(since)]);
     // `is_pruned` is read through JSON, because the log of an earlier version does not have it.
     let tally = format!(
         "-- count changes since a time
@@ -140,34 +165,34 @@ select count(*), coalesce(sum(g.inserted), 0)::bigint, coalesce(sum(g.updated), 
 from meter_sync.meter_sync_log g where {RUNS}"
     );
     let row = tx.query_one(&tally, &params).await?;
-    Ok(ChangeCounts {
+    let begins: Option<DateTime<Utc>> = row.get(6);
+    Ok(ChangesSince {
+        since,
         runs: row.get(0),
         inserted: row.get(1),
         updated: row.get(2),
         deactivated: row.get(3),
         reactivated: row.get(4),
         is_complete: row.get(5),
-        begins: row.get(6),
+        begins: begins.filter(|begins| *begins > since),
+        changes: Vec::new(),
+        has_more: false,
     })
 }
 
-/// Lists at most `limit` of the changes since a time, the newest run first, from a place on.
-pub async fn list_since(
+async fn list_since(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
     since: DateTime<Utc>,
     (before, limit): (Option<ChangeCursor>, i64),
 ) -> Result<Vec<DatedChange>, DbError> {
-    let [table, tenant] = log.params();
     let (run, n) = place(before);
-    let params = [
-        table,
-        tenant,
+    let params = log.with([
         param::timestamptz(since),
         param::bigint(limit),
         param::uuid(run),
         param::bigint(n),
-    ];
+    ]);
     let (order, is_before) = (order(log), is_before(log, "$5", "$6"));
     let sql = |text: fn(&str) -> String| {
         format!(

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tokio_postgres::Row;
 
+use super::mirror_params;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
@@ -66,7 +67,7 @@ pub async fn known(
 ) -> Result<KnownColumns, DbError> {
     Ok(KnownColumns {
         is_unicode: is_unicode(tx).await?,
-        columns: read(tx, KNOWN, &key(tenant.as_str(), local_table)).await?,
+        columns: read(tx, KNOWN, &mirror_params(tenant.as_str(), local_table)).await?,
     })
 }
 
@@ -77,11 +78,7 @@ pub async fn drifted(
     local_table: &str,
 ) -> Result<Vec<KnownColumn>, DbError> {
     let drifted = format!("{KNOWN} and c.drift is not null");
-    read(tx, &drifted, &key(tenant.as_str(), local_table)).await
-}
-
-fn key<'a>(tenant: &'a str, local_table: &'a str) -> [Param<'a>; 2] {
-    [param::text(tenant), param::text(local_table)]
+    read(tx, &drifted, &mirror_params(tenant.as_str(), local_table)).await
 }
 
 async fn is_unicode(tx: &Tx<'_, Local>) -> Result<bool, DbError> {
@@ -140,7 +137,7 @@ pub async fn groups(tx: &Tx<'_, Local>, local_table: &str) -> Result<Vec<ColumnG
     let is_unicode = is_unicode(tx).await?;
     let mut groups = Vec::new();
     for group in tx.query(GROUPS, &[param::text(local_table)]).await? {
-        let columns = read(tx, KNOWN, &key(group.get(1), local_table)).await?;
+        let columns = read(tx, KNOWN, &mirror_params(group.get(1), local_table)).await?;
         groups.push(ColumnGroup {
             tenants: group.get(0),
             known: KnownColumns {
@@ -171,7 +168,7 @@ pub async fn keep(
     local_table: &str,
     columns: &[KnownColumn],
 ) -> Result<(), DbError> {
-    let key = || key(tenant.as_str(), local_table);
+    let key = || mirror_params(tenant.as_str(), local_table);
     tx.execute(FORGET, &key()).await?;
     let columns: Vec<Value> = columns.iter().map(row).collect();
     let [tenant, table] = key();

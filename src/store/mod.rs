@@ -9,6 +9,8 @@
 //! What the rows mean is decided above. A statement that is built at run time from the users' columns, and joins one of our
 //! tables with theirs or with a temporary table, stands in `engine`: recording changes (`record`, `apply`), and sweeps.
 
+use crate::db::param::{self, Param};
+
 pub mod changes;
 pub mod checks;
 pub mod columns;
@@ -22,6 +24,11 @@ pub mod slots;
 pub mod sweeps;
 pub mod tombstones;
 pub mod watermarks;
+
+/// The parameters that pick the rows of a mirror: the tenant's id and the local table.
+fn mirror_params<'a>(tenant: &'a str, local_table: &'a str) -> [Param<'a>; 2] {
+    [param::text(tenant), param::text(local_table)]
+}
 
 /// The key of the run lock, as SQL. `$mirror` is SQL for a mirror: the table, a blank and the tenant.
 macro_rules! run_lock_key {

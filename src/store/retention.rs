@@ -50,10 +50,7 @@ async fn step(local: &Database<Local>, log: LogKey<'_>, keep: Duration) -> Resul
         let old = old_runs(tx, log, keep).await?;
         if !old.is_empty() {
             let ids = || param::uuids(&old);
-            let of_log = || {
-                let [table, tenant] = log.params();
-                [table, tenant, ids()]
-            };
+            let of_log = || log.with([ids()]);
             tx.execute(SUPERSEDED, &of_log()).await?;
             tx.execute(CHANGES, &of_log()).await?;
             tx.execute(REJECTED, &[ids()]).await?;
@@ -72,15 +69,12 @@ async fn old_runs(
     keep: Duration,
 ) -> Result<Vec<uuid::Uuid>, DbError> {
     let seconds = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
-    let [table, tenant] = log.params();
-    let params = [
-        table,
-        tenant,
+    let params = log.with([
         param::bigint(seconds),
         param::bigint(seconds.saturating_mul(PROBLEMS)),
         param::bigint(STEP),
         param::bigint(STEP_ENTRIES),
-    ];
+    ]);
     let rows = tx.query(OLD, &params).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -49,6 +49,10 @@ impl Slot {
             param::timestamptz(self.at),
         ]
     }
+
+    fn key_and<'a, const N: usize>(&'a self, more: [Param<'a>; N]) -> Vec<Param<'a>> {
+        self.key().into_iter().chain(more).collect()
+    }
 }
 
 /// How a slot stands that a process has claimed.
@@ -112,14 +116,7 @@ pub async fn claim(
     schedule: Option<&str>,
 ) -> Result<bool, DbError> {
     tx.execute(LET_GO, &slot.key()).await?;
-    let [tenant, table, at] = slot.key();
-    let params = [
-        tenant,
-        table,
-        at,
-        param::text(claimant),
-        param::text(schedule),
-    ];
+    let params = slot.key_and([param::text(claimant), param::text(schedule)]);
     let is_claimed = tx.execute(CLAIM, &params).await? == 1;
     if is_claimed {
         tx.execute(PRUNE, &slot.key()).await?;
@@ -195,15 +192,11 @@ pub async fn take_over(
     claimant: &str,
     standing: &Standing,
 ) -> Result<bool, DbError> {
-    let [tenant, table, at] = slot.key();
-    let params = [
-        tenant,
-        table,
-        at,
+    let params = slot.key_and([
         param::text(claimant),
         param::text(standing.holder.as_str()),
         param::boolean(standing.has_begun),
-    ];
+    ]);
     Ok(tx.execute(TAKE_OVER, &params).await? == 1)
 }
 
@@ -214,8 +207,7 @@ where tenant = $1 and local_table = $2 and slot = $3 and claimed_by = $4";
 
 /// Renews a process's claim on a slot. Does nothing if another process has taken the slot over.
 pub async fn renew(tx: &Tx<'_, Local>, slot: &Slot, claimant: &str) -> Result<(), DbError> {
-    let [tenant, table, at] = slot.key();
-    let params = [tenant, table, at, param::text(claimant)];
+    let params = slot.key_and([param::text(claimant)]);
     tx.execute(RENEW, &params).await.map(drop)
 }
 
@@ -234,8 +226,7 @@ order by s.slot desc limit $4";
 
 /// The claimed slots after this one, and the last one at or before it.
 pub async fn claimed_since(tx: &Tx<'_, Local>, slot: &Slot) -> Result<ClaimedSlots, DbError> {
-    let [tenant, table, at] = slot.key();
-    let params = [tenant, table, at, param::bigint(MOST)];
+    let params = slot.key_and([param::bigint(MOST)]);
     let rows = tx.query(CLAIMED, &params).await?;
     let claimed = |row: &Row| ClaimedSlot {
         at: row.get(0),

@@ -1,7 +1,8 @@
 //! The table `meter_sync_gone`: tombstones, which are hashes of the keys of meters that are inactive locally because the
 //! remote no longer has them.
 
-use crate::db::{DbError, Local, Tx, param, quote};
+use super::mirror_params;
+use crate::db::{DbError, Local, Tx, quote};
 use crate::model::TenantId;
 
 const IS_KNOWN: &str = "\
@@ -14,7 +15,7 @@ pub async fn are_known(
     tenant: &TenantId,
     local_table: &str,
 ) -> Result<bool, DbError> {
-    let params = [param::text(tenant.as_str()), param::text(local_table)];
+    let params = mirror_params(tenant.as_str(), local_table);
     Ok(tx.query_one(IS_KNOWN, &params).await?.get(0))
 }
 

@@ -3,7 +3,7 @@
 //!
 //! It is written in the local transaction that makes the sides equal.
 
-use crate::db::param::Param;
+use super::mirror_params;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
 
@@ -39,7 +39,7 @@ pub async fn read(
     local_table: &str,
     basis: &str,
 ) -> Result<Option<Watermark>, DbError> {
-    let [tenant, table] = key(tenant, local_table);
+    let [tenant, table] = mirror_params(tenant.as_str(), local_table);
     let params = [tenant, table, param::bytea(basis.as_bytes())];
     let found = tx.query_opt(READ, &params).await?;
     Ok(found.map(|row| Watermark {
@@ -69,7 +69,7 @@ pub async fn keep(
     basis: &str,
     watermark: &Watermark,
 ) -> Result<(), DbError> {
-    let [tenant, table] = key(tenant, local_table);
+    let [tenant, table] = mirror_params(tenant.as_str(), local_table);
     let Watermark { totals, horizon } = watermark;
     let params = [
         tenant,
@@ -94,10 +94,6 @@ pub async fn forget(
     tenant: &TenantId,
     local_table: &str,
 ) -> Result<(), DbError> {
-    let key = key(tenant, local_table);
-    tx.execute(FORGET, &key).await.map(drop)
-}
-
-fn key<'a>(tenant: &'a TenantId, local_table: &'a str) -> [Param<'a>; 2] {
-    [param::text(tenant.as_str()), param::text(local_table)]
+    let params = mirror_params(tenant.as_str(), local_table);
+    tx.execute(FORGET, &params).await.map(drop)
 }

@@ -7,11 +7,11 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 use crate::model::{Change, HeldBack, PhaseTime, Rejection, RunId};
 
-use crate::mirrors::local_table::{self, LocalTable, Scope};
+use crate::mirrors::Mirror;
+use crate::mirrors::local_table::{LocalTable, Scope};
 use crate::mirrors::run::{lock, report};
 use crate::mirrors::state::status::RunRecord;
 use crate::mirrors::tenant::Tenant;
-use crate::mirrors::{Mirror, tenant};
 use crate::store::log::LogKey;
 pub use crate::store::log::{RunsQuery, Show};
 use crate::store::{changes, held, log, migrations, rejected};
@@ -182,9 +182,7 @@ impl Mirror {
         if !migrations::exist(tx).await? {
             return Ok(None);
         }
-        let mapping = self.mapping();
-        let table = local_table::find(tx, mapping).await?;
-        let tenant = tenant::known(tx, mapping, &table).await?;
+        let (table, tenant) = self.whose(tx).await?;
         Ok(Some(Log { table, tenant }))
     }
 }

@@ -1,13 +1,12 @@
 //! Reads one meter from the local table, together with the changes that runs made to it.
 
-use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::db::catalog::{self, Column, Relation};
 use crate::db::{DbError, Local, Tx, json, param, quote};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{ChangeCursor, Fields, held_back};
+use crate::model::{Fields, held_back};
 
 use super::active_text;
 pub use super::key_text::KeyText;
@@ -162,7 +161,10 @@ impl Meters {
         // The log is ours, so it is read with the pinned `search_path` again.
         tx.pin_path().await?;
         let changes = match migrations::exist(tx).await? {
-            true => self.changes(tx, &key_json).await?,
+            true => {
+                let newest = (None, None, CHANGES);
+                changes::of_meter(tx, self.scope.log(), &key_json, newest).await?
+            }
             false => Vec::new(),
         };
         if meter.is_none() && changes.is_empty() {
@@ -272,22 +274,6 @@ from pg_catalog.jsonb_array_elements($1::jsonb) with ordinality asked (key, n) o
         let keys = serde_json::json!(keys).to_string();
         let rows = tx.query(&sql, &[param::text(keys.as_str())]).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
-    }
-
-    async fn changes(&self, tx: &Tx<'_, Local>, key: &str) -> Result<Vec<MeterChange>, DbError> {
-        self.changes_before(tx, key, (None, None), CHANGES).await
-    }
-
-    /// Returns the changes since a time and before a place in the log, newest first, at most `limit`.
-    pub(in crate::mirrors) async fn changes_before(
-        &self,
-        tx: &Tx<'_, Local>,
-        key: &str,
-        (since, before): (Option<DateTime<Utc>>, Option<ChangeCursor>),
-        limit: i64,
-    ) -> Result<Vec<MeterChange>, DbError> {
-        let log = self.scope.log();
-        changes::of_meter(tx, log, key, (since, before, limit)).await
     }
 }
 

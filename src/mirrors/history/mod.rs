@@ -7,4 +7,4 @@ pub mod meter_names;
 pub mod meters;
 pub mod questions;
 pub mod search;
-pub mod since;
+mod since;

@@ -237,9 +237,11 @@ impl RunContext<'_> {
         table: &LocalTable,
         tenant: Option<&TenantId>,
     ) -> Result<(), DbError> {
-        let numbered = log::start(tx, &self.beginning(table, tenant)).await?;
-        self.seq = Some(numbered.seq);
-        self.started_at = numbered.started_at;
+        let mut record = self.record();
+        let key = self.request.idempotency_key.as_deref();
+        log::start(tx, table.log(tenant), &mut record, key).await?;
+        self.seq = record.seq;
+        self.started_at = record.started_at;
         Ok(())
     }
 

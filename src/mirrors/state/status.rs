@@ -9,8 +9,8 @@ use crate::config::Schedule;
 use crate::error::Failure;
 use crate::mirrors::history::meters::MeterReport;
 use crate::mirrors::history::search::MeterMatch;
-use crate::mirrors::history::since::ChangesSince;
 use crate::model::{Change, ChangeCursor, HeldBack, Phase, Rejection, RunId, text_enum};
+use crate::store::changes::ChangesSince;
 pub use crate::store::log::RunRecord;
 
 text_enum! {

@@ -46,8 +46,7 @@ pub async fn was_compared_since(
     log: LogKey<'_>,
     since: DateTime<Utc>,
 ) -> Result<bool, DbError> {
-    let [table, tenant] = log.params();
-    let params = [table, tenant, param::timestamptz(since)];
+    let params = log.with([param::timestamptz(since)]);
     Ok(tx.query_one(WAS_COMPARED_SINCE, &params).await?.get(0))
 }
 

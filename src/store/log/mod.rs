@@ -16,7 +16,7 @@ pub use read::{
     Details, RunsQuery, Show, by_id, by_idempotency_key, details, ended_after, last_finished,
     last_success, last_tenant, newest, page, running,
 };
-pub use write::{RunEnd, RunStart, StartedRun, finish, interrupt, mark_interrupted, start};
+pub use write::{RunEnd, finish, interrupt, mark_interrupted, start};
 
 mod comparisons;
 mod read;
@@ -93,6 +93,11 @@ impl LogKey<'_> {
             param::text(self.local_table),
             param::text(self.tenant.map(TenantId::as_str)),
         ]
+    }
+
+    /// The parameters of a statement: those that pick the rows, and these.
+    pub(super) fn with<'a, const N: usize>(&'a self, more: [Param<'a>; N]) -> Vec<Param<'a>> {
+        self.params().into_iter().chain(more).collect()
     }
 
     /// The `order by` that lists the newest run first.

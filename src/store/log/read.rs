@@ -7,6 +7,7 @@ use tokio_postgres::Row;
 
 use super::{LogKey, RunRecord};
 use crate::clock;
+use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure, OVERRIDE};
 use crate::model::{Counts, HeldBack, Outcome, PhaseTime, RunId, Trigger};
@@ -117,9 +118,8 @@ pub async fn by_id(
         "-- read a run\n{} where local_table = $1 and (tenant is null or tenant = coalesce($2, tenant)) and id = $3",
         select(log)
     );
-    let [table, tenant] = log.params();
-    let params = [table, tenant, param::uuid(id.as_uuid())];
-    Ok(tx.query_opt(&sql, &params).await?.as_ref().map(record))
+    let params = log.with([param::uuid(id.as_uuid())]);
+    one(tx, &sql, &params).await
 }
 
 /// Returns the newest runs of the table, newest first: the tenant's runs (those of all tenants if it is not known), and
@@ -130,8 +130,7 @@ pub async fn newest(
     limit: u32,
 ) -> Result<Vec<RunRecord>, DbError> {
     let sql = format!("-- list runs\n{}", runs(log, ""));
-    let [table, tenant] = log.params();
-    let params = [table, tenant, param::bigint(i64::from(limit))];
+    let params = log.with([param::bigint(i64::from(limit))]);
     Ok(tx.query(&sql, &params).await?.iter().map(record).collect())
 }
 
@@ -150,13 +149,10 @@ pub async fn page(
     let condition = format!("and ($4::uuid is null or {before}) {shown}");
     let listed = runs(log, &condition);
     let sql = format!("-- list a page of runs\n{listed}");
-    let [table, tenant] = log.params();
-    let params = [
-        table,
-        tenant,
+    let params = log.with([
         param::bigint(i64::from(query.limit)),
         param::uuid(query.before.map(RunId::as_uuid)),
-    ];
+    ]);
     Ok(tx.query(&sql, &params).await?.iter().map(record).collect())
 }
 
@@ -192,11 +188,7 @@ pub async fn running(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<Option<RunRe
         select(log),
         log.newest_first()
     );
-    Ok(tx
-        .query_opt(&sql, &log.params())
-        .await?
-        .as_ref()
-        .map(record))
+    one(tx, &sql, &log.params()).await
 }
 
 /// Returns the last run that ended, without dry runs, among those that [`newest`] lists.
@@ -205,9 +197,8 @@ pub async fn last_finished(
     log: LogKey<'_>,
 ) -> Result<Option<RunRecord>, DbError> {
     let sql = format!("-- read the last run\n{}", runs(log, ENDED));
-    let [table, tenant] = log.params();
-    let params = [table, tenant, param::bigint(1)];
-    Ok(tx.query_opt(&sql, &params).await?.as_ref().map(record))
+    let params = log.with([param::bigint(1)]);
+    one(tx, &sql, &params).await
 }
 
 /// Returns the last run with this idempotency key and `dry_run` that started after `since`, if any. Ignores runs that a
@@ -227,16 +218,13 @@ order by {} limit 1",
         clock::set_back!(),
         log.newest_first()
     );
-    let [table, tenant] = log.params();
     let key = tx.storable(key).await?;
-    let params = [
-        table,
-        tenant,
+    let params = log.with([
         param::text(key.as_ref()),
         param::boolean(dry_run),
         param::timestamptz(since),
-    ];
-    Ok(tx.query_opt(&sql, &params).await?.as_ref().map(record))
+    ]);
+    one(tx, &sql, &params).await
 }
 
 /// Returns the last run that succeeded.
@@ -251,11 +239,7 @@ order by {} limit 1",
         select(log),
         log.newest_first()
     );
-    Ok(tx
-        .query_opt(&sql, &log.params())
-        .await?
-        .as_ref()
-        .map(record))
+    one(tx, &sql, &log.params()).await
 }
 
 /// The most failures that are counted. It bounds the query, and nobody needs to tell higher numbers apart.
@@ -272,14 +256,19 @@ pub async fn ended_after(
     let sql = format!(
         "-- count the runs since the last success\nselect least(count(*), $3) from (\n{ended}\n) run"
     );
-    let [table, tenant] = log.params();
-    let params = [
-        table,
-        tenant,
+    let params = log.with([
         param::bigint(MAX_FAILURES),
         param::uuid(run.map(RunId::as_uuid)),
-    ];
+    ]);
     Ok(tx.query_one(&sql, &params).await?.get(0))
+}
+
+async fn one(
+    tx: &Tx<'_, Local>,
+    sql: &str,
+    params: &[Param<'_>],
+) -> Result<Option<RunRecord>, DbError> {
+    Ok(tx.query_opt(sql, params).await?.as_ref().map(record))
 }
 
 fn record(row: &Row) -> RunRecord {

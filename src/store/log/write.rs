@@ -5,37 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{LogKey, RunRecord};
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Compared, Counts, HeldBack, Outcome, PhaseTime, RunId, TenantId, Trigger};
-
-/// What is logged of a run at its start.
-#[derive(Clone, Debug)]
-pub struct RunStart<'a> {
-    /// The run.
-    pub run_id: RunId,
-    /// The local table.
-    pub local_table: &'a str,
-    /// `None` if the tenant could not be found; the run then ends at once.
-    pub tenant: Option<&'a TenantId>,
-    /// What asks for the run.
-    pub trigger: Trigger,
-    /// Who asks for it; `None` if the surface does not know.
-    pub actor: Option<&'a str>,
-    /// Why, in the words of who asked.
-    pub reason: Option<&'a str>,
-    /// By what a repeated request is recognized.
-    pub idempotency_key: Option<&'a str>,
-    /// Whether it only plans.
-    pub dry_run: bool,
-}
-
-/// What the database assigns to a run that starts.
-#[derive(Clone, Copy, Debug)]
-pub struct StartedRun {
-    /// Its place in the order of runs.
-    pub seq: i64,
-    /// When it started.
-    pub started_at: DateTime<Utc>,
-}
+use crate::model::{Compared, Counts, HeldBack, Outcome, PhaseTime, RunId, TenantId};
 
 /// What is logged of a run at its end.
 #[derive(Clone, Debug)]
@@ -70,16 +40,24 @@ insert into meter_sync.meter_sync_log
 values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp())
 returning seq, started_at";
 
-/// Writes the log row of a run that starts.
-pub async fn start(tx: &Tx<'_, Local>, run: &RunStart<'_>) -> Result<StartedRun, DbError> {
-    let tenant = tx.storable_if_any(run.tenant.map(TenantId::as_str)).await?;
-    let actor = tx.storable_if_any(run.actor).await?;
-    let reason = tx.storable_if_any(run.reason).await?;
-    let idempotency_key = tx.storable_if_any(run.idempotency_key).await?;
+/// Writes the log row of a run that starts, and puts the number and the time that the database gives it into `run`. `log`
+/// names no tenant if the tenant could not be found; the run then ends at once. A repeated request is recognized by its
+/// `idempotency_key`.
+pub async fn start(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    run: &mut RunRecord,
+    idempotency_key: Option<&str>,
+) -> Result<(), DbError> {
+    let tenant = log.tenant.map(TenantId::as_str);
+    let tenant = tx.storable_if_any(tenant).await?;
+    let actor = tx.storable_if_any(run.actor.as_deref()).await?;
+    let reason = tx.storable_if_any(run.reason.as_deref()).await?;
+    let idempotency_key = tx.storable_if_any(idempotency_key).await?;
     let params = [
         param::uuid(run.run_id.as_uuid()),
         param::text(tenant.as_deref()),
-        param::text(run.local_table),
+        param::text(log.local_table),
         param::text(run.trigger.as_str()),
         param::text(actor.as_deref()),
         param::text(reason.as_deref()),
@@ -87,10 +65,9 @@ pub async fn start(tx: &Tx<'_, Local>, run: &RunStart<'_>) -> Result<StartedRun,
         param::boolean(run.dry_run),
     ];
     let row = tx.query_one(START, &params).await?;
-    Ok(StartedRun {
-        seq: row.get(0),
-        started_at: row.get(1),
-    })
+    run.seq = row.get(0);
+    run.started_at = row.get(1);
+    Ok(())
 }
 
 const INTERRUPTED: &str = "\
