@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use super::RunContext;
 use crate::db::{DbError, json};
 use crate::model::{Fields, RunId};
-use crate::store::held;
+use crate::store::held::{self, Cover};
 
 /// SQL for the meters that the plan makes inactive: `key` is the key as the local table has it, `n` the number in
 /// the plan.
@@ -29,28 +29,9 @@ pub(super) async fn keep(run: &RunContext<'_>) -> Result<String, DbError> {
     held::keep(run.local, job.run_id, &keys(run), &whose).await
 }
 
-/// How many of the meters that the plan makes inactive an earlier run has shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cover {
-    /// It showed all of these meters.
-    All,
-    /// It did not show this many of them.
-    AllBut(i64),
-    /// Nothing of that run can be approved: it held back no meters, was a run for another tenant or table, a sync
-    /// has succeeded since, or its set is no longer stored.
-    Nothing,
-}
-
 /// Compares the meters that the plan makes inactive with those that the run `shown` held back.
 pub(super) async fn cover(run: &RunContext<'_>, shown: RunId) -> Result<Cover, DbError> {
-    let runs = (run.job.run_id, shown);
-    Ok(
-        match held::missing_from(run.local, runs, &keys(run)).await? {
-            (false, _) => Cover::Nothing,
-            (true, 0) => Cover::All,
-            (true, others) => Cover::AllBut(others),
-        },
-    )
+    held::cover(run.local, (run.job.run_id, shown), &keys(run)).await
 }
 
 /// How many meters of each kind are named.

@@ -1,9 +1,8 @@
 //! The table `meter_sync_held`: the sets of meters that the brake held back. Their keys are stored, so that a person can
 //! approve exactly these meters.
 //!
-//! A set belongs to the run that showed it. It is deleted as soon as a sync of the same
-//! tenant and table succeeds, so a stored set is never older than the last successful sync. An approval is checked
-//! key by key.
+//! A set belongs to the run that showed it. It is deleted as soon as a sync of the same tenant and table succeeds, so a
+//! stored set is never older than the last successful sync. An approval is checked key by key.
 //!
 //! A site may be refused every hour for days, so few sets are kept:
 //!
@@ -88,14 +87,25 @@ meter_sync.meter_sync_log g
             where s.tenant = g.tenant and s.local_table = g.local_table and s.seq > g.seq and not s.dry_run
               and s.outcome in ('succeeded', 'no_change', 'partial')))";
 
-/// Looks whether anything of the run `shown` can be approved by `run`, and how many of the meters that `keys` selects are not
-/// in its set. Nothing can be approved if that run held back no meters, was a run for another tenant or table, a sync has
-/// succeeded since, or its set is no longer stored.
-pub async fn missing_from(
+/// How many of some meters an earlier run has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cover {
+    /// It showed all of these meters.
+    All,
+    /// It did not show this many of them.
+    AllBut(i64),
+    /// Nothing of that run can be approved: it held back no meters, was a run for another tenant or table, a sync
+    /// has succeeded since, or its set is no longer stored.
+    Nothing,
+}
+
+/// Compares the meters whose keys `keys` selects, as for [`keep`], with those that the run `shown` held back. `run` is the run
+/// that is to deactivate them.
+pub async fn cover(
     tx: &Tx<'_, Local>,
     (run, shown): (RunId, RunId),
     keys: &str,
-) -> Result<(bool, i64), DbError> {
+) -> Result<Cover, DbError> {
     let sql = format!(
         "-- compare with the meters that were approved
 with shown as materialized (
@@ -110,7 +120,11 @@ select exists (select from shown),
     );
     let params = [run, shown].map(|run| param::uuid(run.as_uuid()));
     let row = tx.query_one(&sql, &params).await?;
-    Ok((row.get(0), row.get(1)))
+    Ok(match (row.get(0), row.get(1)) {
+        (false, _) => Cover::Nothing,
+        (true, 0) => Cover::All,
+        (true, others) => Cover::AllBut(others),
+    })
 }
 
 const HAS_HELD: &str = "\

@@ -1,4 +1,4 @@
-//! One run from its request to its end: begin, execute, settle, and what is written to the log of runs.
+//! One run from its request to its end: begin, execute, settle.
 
 mod begin;
 pub(super) mod clocks;

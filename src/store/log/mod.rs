@@ -4,8 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::db::param;
-use crate::db::param::Param;
+use crate::db::param::{self, Param};
 use crate::error::Failure;
 use crate::model::{Counts, Outcome, RunId, TenantId, Trigger};
 
