@@ -252,6 +252,22 @@ fn surfaces_hold_no_sql_and_no_pool() {
     }
 }
 
+/// `mirrors::local_table` looks in the catalog whether the log has a column; that is no statement on the log.
+#[test]
+fn sql_on_our_tables_stands_in_the_store() {
+    let mut files = Vec::new();
+    for above in ["mirrors", "check"] {
+        rust_files(&source().join(above), &mut files);
+    }
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let found = text
+            .lines()
+            .find(|line| line.contains("meter_sync.meter_sync_") && !line.contains("to_regclass"));
+        assert_eq!(found, None, "{}", file.display());
+    }
+}
+
 #[test]
 fn the_map_names_every_module() {
     let map = std::fs::read_to_string(source().join("../ARCHITECTURE.md")).unwrap();
