@@ -22,6 +22,7 @@ pub(crate) use error::PUBLICATION_REMEDY;
 pub use moment::Moment;
 pub use row_fault::RowFault;
 pub use server_clock::ServerClock;
+pub use side::{Local, Remote, Side, SideName};
 pub use transaction::{Tx, both};
 pub use transaction_limits::RoleLimits;
 use transaction_limits::TransactionLimits;
@@ -39,69 +40,12 @@ pub mod param;
 pub mod quote;
 mod row_fault;
 mod server_clock;
+mod side;
 mod storable_text;
 pub(crate) mod table_family;
 pub mod table_rules;
 mod transaction;
 mod transaction_limits;
-
-/// Which database a connection, a transaction or an error belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SideName {
-    /// The central database, read-only for us.
-    Remote,
-    /// The site's database.
-    Local,
-}
-
-impl SideName {
-    /// The environment variable that holds the side's URL.
-    pub(crate) fn url_variable(self) -> &'static str {
-        match self {
-            Self::Remote => "METER_SYNC_REMOTE_URL",
-            Self::Local => "METER_SYNC_LOCAL_URL",
-        }
-    }
-}
-
-impl std::fmt::Display for SideName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Remote => "remote",
-            Self::Local => "local",
-        })
-    }
-}
-
-/// A side as a type: [`Remote`] or [`Local`].
-pub trait Side: Send + Sync + 'static {
-    /// The side's name.
-    const NAME: SideName;
-    /// How many connections a run uses at a time: locally two, its own and a short one for the log.
-    const FOR_A_RUN: usize;
-    /// How many connections are open besides those for runs.
-    const FOR_REQUESTS: usize;
-}
-
-/// The central database.
-#[derive(Clone, Copy, Debug)]
-pub struct Remote;
-
-/// The site's database.
-#[derive(Clone, Copy, Debug)]
-pub struct Local;
-
-impl Side for Remote {
-    const NAME: SideName = SideName::Remote;
-    const FOR_A_RUN: usize = 1;
-    const FOR_REQUESTS: usize = 1;
-}
-
-impl Side for Local {
-    const NAME: SideName = SideName::Local;
-    const FOR_A_RUN: usize = 2;
-    const FOR_REQUESTS: usize = 4;
-}
 
 /// One database: a pool of connections, and their time limits. Its `Debug` shows nothing of the settings.
 #[derive(Clone)]
@@ -279,6 +223,21 @@ impl Database<Local> {
         let mut connection = self.connect_to_read().await?;
         let tx = connection.begin(name).await?;
         question(&tx).await
+    }
+
+    /// Does `work` inside a transaction of its own, which is committed if the work succeeds and rolled back if it fails. `name`
+    /// is what `pg_stat_activity` shows. Nothing is tried again: if the server does not answer the commit, the work may have
+    /// been done.
+    pub async fn write<T, E: From<DbError>>(
+        &self,
+        name: &'static str,
+        work: impl AsyncFnOnce(&Tx<'_, Local>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut connection = self.connect().await?;
+        let tx = connection.begin(name).await?;
+        let done = work(&tx).await?;
+        tx.commit().await?;
+        Ok(done)
     }
 }
 

@@ -6,10 +6,11 @@
 use crate::db::{DbError, quote};
 use crate::model::{HeldBack, Permission};
 
-use super::held::{self, Cover, Kind};
+use super::held::{self, Kind};
 use super::plan::Plan;
 use super::read::StagedRows;
 use super::{RunContext, SyncError};
+use crate::store::held::Cover;
 
 /// Refuses a plan unless a person approved these meters, if one of these is true:
 ///

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::config::{Limits, Mapping, OnDrift};
 use crate::db::{Local, Remote, Tx};
-use crate::model::{Counts, Permission, Phase, Progress, Rejection, RunId, TenantId};
+use crate::model::{Compared, Counts, Permission, Phase, Progress, Rejection, RunId, TenantId};
 
 use context::RunContext;
 pub use digest::{Contents, sums};
@@ -30,7 +30,6 @@ use digest::{Difference, RowVersions};
 use drift::{ColumnReport, KnownColumns};
 pub use error::SyncError;
 pub(crate) use error::{HIDDEN, usage};
-pub(crate) use held::SET_OF_RUN;
 pub(crate) use plan::refuse_duplicate_local_keys;
 use read::StagedRows;
 pub(crate) use read::{DUPLICATES_NAMED, refuse_keys};
@@ -115,17 +114,6 @@ pub enum Compare {
     /// The same, and the rows that [`compare`] found to differ.
     Also(Extent),
     /// All rows.
-    Everything,
-}
-
-/// How a sync found the rows that differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compared {
-    /// By row versions, or because a digest was equal on both sides.
-    Differences,
-    /// By digests of the contents of all rows.
-    Contents,
-    /// By comparing every value of every row.
     Everything,
 }
 

@@ -15,11 +15,10 @@ use super::{
 use crate::arguments::{Arguments, BadArgument, shorten};
 use crate::error::Failure;
 use crate::mirrors::Mirrors;
-use crate::mirrors::history::cursor::ChangeCursor;
 use crate::mirrors::history::questions::Question;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::tenant_list::TenantsQuery;
-use crate::model::{NoRunId, RunId};
+use crate::model::{ChangeCursor, NoRunId, RunId};
 use crate::printable;
 
 /// The tool's name.

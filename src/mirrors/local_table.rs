@@ -6,6 +6,7 @@
 use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx, catalog, param, quote};
 use crate::model::TenantId;
+use crate::store::log::LogKey;
 
 use super::tenant::Tenant;
 
@@ -20,6 +21,11 @@ impl Scope {
     /// The scope as one text, from which its locks take their keys.
     pub(super) fn text(&self) -> String {
         format!("{} {}", self.table.name, self.tenant.id)
+    }
+
+    /// Its part of the log.
+    pub(super) fn log(&self) -> LogKey<'_> {
+        self.table.log(Some(&self.tenant.id))
     }
 }
 
@@ -45,6 +51,17 @@ pub(super) struct LocalTable {
     pub(super) has_run_numbers: bool,
     /// The table that names the tenant.
     pub(super) tenants: TenantTable,
+}
+
+impl LocalTable {
+    /// Its part of the log: the runs of a tenant, or of all if the tenant is not known.
+    pub(super) fn log<'a>(&'a self, tenant: Option<&'a TenantId>) -> LogKey<'a> {
+        LogKey {
+            local_table: &self.name,
+            tenant,
+            has_run_numbers: self.has_run_numbers,
+        }
+    }
 }
 
 /// The local table `tenant`, which may be missing.

@@ -8,19 +8,20 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, oneshot, watch};
 
 use crate::config::Mapping;
-use crate::db::{Local, Tx};
+use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId, TenantId};
 
 use super::live_state::LiveState;
+use super::local_table::{self, LocalTable};
 use super::process::Process;
 use super::run::report::RunReport;
 use super::shared_read::SharedRead;
 use super::state::meter_counts::MeterCounter;
 use super::state::read_state::Observed;
 use super::state::status::StatusQuery;
-use super::tenant::{self, NoTenant};
-use super::{Request, Requested, local_table, run};
+use super::tenant::{self, Tenant};
+use super::{Request, Requested, run};
 
 /// One tenant's meters in one local table: starts its runs, and tells what happened in them. Clones share one state.
 #[derive(Clone, Debug)]
@@ -78,11 +79,18 @@ impl Mirror {
         tx: &Tx<'_, Local>,
     ) -> Result<(TenantId, Option<String>), Failure> {
         let table = local_table::find(tx, self.mapping()).await?;
-        match tenant::resolve(tx, self.mapping(), &table).await {
-            Ok(tenant) => Ok((tenant.id, tenant.name)),
-            Err(NoTenant::Unknown(failure)) => Err(failure),
-            Err(NoTenant::Database(error)) => Err(error.into()),
-        }
+        let tenant = tenant::resolve(tx, self.mapping(), &table).await?;
+        Ok((tenant.id, tenant.name))
+    }
+
+    /// The local table, and the tenant if it is known.
+    pub(super) async fn whose(
+        &self,
+        tx: &Tx<'_, Local>,
+    ) -> Result<(LocalTable, Option<Tenant>), DbError> {
+        let table = local_table::find(tx, self.mapping()).await?;
+        let tenant = tenant::known(tx, self.mapping(), &table).await?;
+        Ok((table, tenant))
     }
 
     /// Cancels a run of this process. The run ends as `interrupted` and changes no meter, unless it is already

@@ -3,7 +3,7 @@
 //! [`Mirrors`] knows all mirrors of the process. Every surface finds one there, requests a run through
 //! [`Mirror::request`], and learns what happened through [`Mirror::status`]. A run belongs to this module and not to its
 //! caller: it goes on when the caller goes away. A lock in the local database (`run::lock`) allows one run at a time for each mirror. The run log in
-//! the same database (`run::log`, `history`) keeps what happened. State flows one way: a run writes the log, one task at a
+//! the same database (`store::log`) keeps what happened. State flows one way: a run writes the log, one task at a
 //! time reads it and publishes what it read (`shared_read`), and every surface waits for the next publication. What only
 //! this process knows is published in one `watch` channel for each mirror (`live_state`).
 
@@ -23,8 +23,10 @@ pub use observer::StateChanges;
 pub use process::Process;
 pub use registry::{KnownMirror, Mirrors, visible_tenants};
 pub use run::progress::{Following, RunProgress};
-pub use slot_claims::{Claim, ClaimedSlot, ClaimedSlots};
+pub use slots::Claim;
 pub use sweep::SweepReport;
+
+pub use crate::store::slots::{ClaimedSlot, ClaimedSlots};
 
 use mirror::Shared;
 use run::report::{RunReport, RunState};
@@ -40,12 +42,10 @@ mod process;
 mod registry;
 pub mod run;
 mod shared_read;
-mod slot_claims;
+mod slots;
 pub mod state;
 mod sweep;
-mod sweep_slots;
 pub(crate) mod tenant;
-mod tenants;
 
 /// The tracing target of the log line that says how a run ended.
 pub const RUN_ENDED: &str = "meter_sync::mirrors::ended";

@@ -21,12 +21,12 @@ use crate::db::{Connection, Local, Moment, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::store::checks::{self, MirrorKey};
 use crate::store::migrations;
+use crate::store::mirror_states::{self, MirrorState};
 use crate::store::sweeps::{self, SweepRecord};
 
 use super::local_table;
 use super::registry::{KnownMirror, Mirrors};
 use super::shared_read::{Listener, SharedRead};
-use super::state::mirror_state::{self, MirrorState};
 
 /// How often the store is read.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -259,7 +259,7 @@ impl Memory {
         self.states.retain(|key, _| keys.contains(key));
         let names: BTreeSet<&String> = keys.iter().map(|key| &key.local_table).collect();
         let names: Vec<String> = names.into_iter().cloned().collect();
-        let (new_runs, seq) = mirror_state::changed_since(tx, &names, self.seq).await?;
+        let (new_runs, seq) = mirror_states::changed_since(tx, &names, self.seq).await?;
         let is_unsettled = |key: &&&MirrorKey| {
             let state = self.states.get(**key);
             state.is_none_or(|state| state.open_run.is_some())
@@ -272,7 +272,7 @@ impl Memory {
         let changed = new_runs.iter().filter(is_newer).map(|(key, _)| key);
         let changed: BTreeSet<MirrorKey> = changed.chain(unsettled).cloned().collect();
         let changed: Vec<MirrorKey> = changed.into_iter().collect();
-        let read = mirror_state::read(tx, &changed).await?;
+        let read = mirror_states::read(tx, &changed).await?;
         self.states.extend(changed.into_iter().zip(read));
         for (key, checked_at) in checks::of_tables(tx, &names).await? {
             if let Some(state) = self.states.get_mut(&key) {

@@ -15,8 +15,7 @@ use crate::model::TenantId;
 use super::mirror::Mirror;
 use super::observer::Observer;
 use super::process::Process;
-use super::tenant;
-use super::tenants::{self, TenantRow};
+use super::tenant::{self, Tenant};
 
 /// All mirrors of a process. Clones share one state.
 #[derive(Clone, Debug)]
@@ -181,7 +180,7 @@ impl Mirrors {
             mapping,
             ..
         } = &self.process.config;
-        let rows = tenants::all(tx, named, mapping).await?;
+        let rows = tenant::all(tx, named, mapping).await?;
         let mut known = kept.write().unwrap_or_else(PoisonError::into_inner);
         *known = self.with_rows(&known, rows);
         Ok(Arc::clone(&known.mirrors))
@@ -189,20 +188,20 @@ impl Mirrors {
 
     /// The mirrors of these tenants. A mirror that is known already is kept, with its run in progress. A tenant whose local
     /// table can have no name is left out, and told of in `refused`.
-    fn with_rows(&self, known: &Known, rows: Vec<TenantRow>) -> Known {
+    fn with_rows(&self, known: &Known, tenants: Vec<Tenant>) -> Known {
         let old: BTreeMap<&str, &Mirror> = known
             .mirrors
             .iter()
             .map(|known| (known.id.as_str(), &known.mirror))
             .collect();
         let mut refused = Vec::new();
-        let mirrors = rows.into_iter().filter_map(|row| {
-            let TenantRow {
+        let mirrors = tenants.into_iter().filter_map(|tenant| {
+            let Tenant {
                 id,
                 given,
                 name,
                 is_text,
-            } = row;
+            } = tenant;
             let mirror = match old.get(id.as_str()) {
                 Some(mirror) => (*mirror).clone(),
                 None => match self.process.config.mapping.for_tenant(&given) {

@@ -13,18 +13,17 @@ use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
-use crate::db::{Database, DbError, Local, Remote, Tx, param};
+use crate::db::{Database, DbError, Local, Remote, Tx};
 use crate::engine::{self, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{RunId, TenantId};
-use crate::store::checks;
-use crate::store::migrations;
+use crate::store::mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
+use crate::store::{checks, log, migrations};
 
 use super::registry::{KnownMirror, Mirrors};
 use super::run::columns;
 use super::run::report::RunReport;
-use super::state::mirror_state::MirrorState;
 use super::{Request, error_of, live_state, local_table};
 
 /// What a sweep did.
@@ -266,7 +265,7 @@ impl Mirrors {
 }
 
 impl Mirrors {
-    /// A sweep of dry runs has no row in the log: it serves no slot, and tells nothing of the mirrors.
+    /// A sweep without a row in the log, as one of dry runs is: that serves no slot, and tells nothing of the mirrors.
     fn unlogged(&self, request: &Request) -> SweepRecord {
         SweepRecord {
             sweep_id: RunId::at(self.now()),
@@ -287,36 +286,30 @@ impl Mirrors {
 
     /// Writes the row of a sweep that starts.
     async fn log_start(&self, request: &Request) -> Result<SweepRecord, Failure> {
-        let mut connection = self.local()?.connect().await?;
-        migrations::run(&mut connection).await?;
-        let tx = connection.begin("start a sweep").await?;
-        let set = self.swept_set(&tx).await?;
-        let sweep_id = RunId::at(self.now());
-        let who = (request.actor.as_deref(), request.reason.as_deref());
-        let started_at = sweeps::start(&tx, sweep_id, &set, request.trigger, who).await?;
-        tx.commit().await?;
-        Ok(SweepRecord {
-            sweep_id,
-            trigger: request.trigger,
-            started_at,
-            finished_at: None,
-            counts: SweepCounts::default(),
-            error: None,
-        })
+        let local = self.local()?;
+        migrations::run(&mut local.connect().await?).await?;
+        let mut record = self.unlogged(request);
+        let start = async |tx: &Tx<'_, Local>| {
+            let set = self.swept_set(tx).await?;
+            let who = (request.actor.as_deref(), request.reason.as_deref());
+            sweeps::start(tx, record.sweep_id, &set, request.trigger, who).await
+        };
+        record.started_at = local.write("start a sweep", start).await?;
+        Ok(record)
     }
 
     /// Writes how a sweep ended, deletes old rows, and returns when it ended.
     async fn log_end(&self, record: &SweepRecord) -> Result<Option<DateTime<Utc>>, Failure> {
-        let mut connection = self.local()?.connect().await?;
-        let tx = connection.begin("end a sweep").await?;
-        let error = record.error.as_ref();
-        let ended = sweeps::finish(&tx, record.sweep_id, &record.counts, error).await?;
-        if let Some(keep) = self.config().limits.keep_runs {
-            let set = self.swept_set(&tx).await?;
-            sweeps::prune(&tx, &set, keep).await?;
-        }
-        tx.commit().await?;
-        Ok(ended)
+        let end = async |tx: &Tx<'_, Local>| {
+            let error = record.error.as_ref();
+            let ended = sweeps::finish(tx, record.sweep_id, &record.counts, error).await?;
+            if let Some(keep) = self.config().limits.keep_runs {
+                let set = self.swept_set(tx).await?;
+                sweeps::prune(tx, &set, keep).await?;
+            }
+            Ok(ended)
+        };
+        self.local()?.write("end a sweep", end).await
     }
 
     /// What a sweep of this process looks at.
@@ -341,19 +334,11 @@ impl Mirrors {
         let since = self.now() - self.config().limits.full_compare;
         let read = async |tx: &Tx<'_, Local>| {
             let table = table_name(tx, &self.config().mapping.local_table).await?;
-            let params = [param::text(table.as_str()), param::timestamptz(since)];
-            let rows = tx.query(COMPARED, &params).await?;
-            Ok(rows.iter().map(|row| row.get(0)).collect())
+            Ok(log::compared_tenants(tx, &table, since).await?)
         };
         self.local()?.read("sweep", read).await
     }
 }
-
-const COMPARED: &str = "\
--- list the tenants whose contents were compared
-select distinct tenant from meter_sync.meter_sync_log
-where local_table = $1 and tenant is not null and compared in ('contents', 'everything')
-  and started_at > $2 and started_at <= clock_timestamp()";
 
 async fn table_name(tx: &Tx<'_, Local>, table: &str) -> Result<String, DbError> {
     let names = local_table::names(tx, std::iter::once(table)).await?;

@@ -9,8 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use change_cursor::ChangeCursor;
 pub use held_back::{HeldBack, Permission};
 
+mod change_cursor;
 pub(crate) mod held_back;
 
 /// A JSON object: a key or the changed fields of a meter, by column name.
@@ -357,5 +359,17 @@ mod tests {
         let told: Vec<_> = times.iter().map(|t| (t.phase, t.duration_ms)).collect();
         let expected = [(Phase::Prepare, 10), (Phase::Read, 29), (Phase::Plan, 1)];
         assert_eq!(told, expected);
+    }
+}
+
+text_enum! {
+    /// How a sync found the rows that differ.
+    Compared {
+        /// By row versions, or because a digest was equal on both sides.
+        Differences = "differences",
+        /// By digests of the contents of all rows.
+        Contents = "contents",
+        /// By comparing every value of every row.
+        Everything = "everything",
     }
 }

@@ -12,7 +12,8 @@ use crate::engine::{Job, Relations, RunContext, SyncError};
 use super::buckets::{Buckets, Differing};
 use super::cursor::{self, CHUNKS_AT_A_TIME, SumCursor, Summed};
 use super::row_hash::{HashFunction, HashMode, Hasher, RowSide};
-use super::{DigestVerdict, sums, tombstones};
+use super::{DigestVerdict, is_remembered_as_gone, sums};
+use crate::store::tombstones;
 
 /// Which part of the rows is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,8 +134,9 @@ pub(super) async fn local_rows(run: &RunContext<'_>) -> Result<String, DbError> 
         run.relations.has_key("l"),
     );
     let rows = format!("{table} l where {filter} and {has_key}");
-    Ok(match tombstones::is_known(run).await? {
-        true => format!("{rows} and not {}", tombstones::condition(run)),
+    let has_tombstones = tombstones::are_known(run.local, run.job.tenant, table).await?;
+    Ok(match has_tombstones {
+        true => format!("{rows} and not {}", is_remembered_as_gone(run)),
         false => rows,
     })
 }

@@ -12,12 +12,14 @@
 //! There are two things to sum:
 //! - What the rows hold (`compare`, with the hashes of `row_hash`). This compares one side with the other.
 //! - Which versions of rows there are (`versions`). This compares each side with itself at the last run
-//!   (`watermark`), at a fifth of the cost. Where versions are proof, they tell which rows are new, and only the keys
+//!   (`store::watermarks`), at a fifth of the cost. Where versions are proof, they tell which rows are new, and only the keys
 //!   of the other rows are compared.
 
 use crate::db::{DbError, Remote, Tx, param};
 
-use super::{Compare, Compared, Extent, RunContext, SyncError, SyncResult};
+use super::{Compare, Extent, RunContext, SyncError, SyncResult};
+use crate::model::Compared;
+use crate::store::watermarks;
 
 use buckets::Differing;
 use compare::HashedColumns;
@@ -29,7 +31,6 @@ use versions::VersionVerdict;
 
 pub(super) mod row_hash;
 pub(super) mod tombstones;
-mod watermark;
 
 mod buckets;
 mod compare;
@@ -175,7 +176,7 @@ pub(super) async fn remember(
             let written = synced.counts.changes();
             versions.remember(run, written).await?;
         }
-        _ => watermark::forget(run).await?,
+        _ => watermarks::forget(run.local, run.job.tenant, &run.relations.local).await?,
     }
     Ok(())
 }
@@ -191,7 +192,7 @@ pub(super) async fn remember_load(
             let rows = loaded.counts.inserted;
             versions.remember_load(run, rows).await?;
         }
-        _ => watermark::forget(run).await?,
+        _ => watermarks::forget(run.local, run.job.tenant, &run.relations.local).await?,
     }
     Ok(())
 }

@@ -5,31 +5,19 @@
 //! tombstones are corrected.
 
 use crate::db::catalog::Column;
-use crate::db::{DbError, param, quote};
+use crate::db::{DbError, quote};
 
 use super::row_hash::{HashMode, Hasher, RowSide};
 use crate::engine::{Relations, RunContext};
-
-/// Whether the tenant has tombstones for this table.
-pub(super) async fn is_known(run: &RunContext<'_>) -> Result<bool, DbError> {
-    let params = [
-        param::text(run.job.tenant.as_str()),
-        param::text(run.relations.local.as_str()),
-    ];
-    Ok(run.local.query_one(IS_KNOWN, &params).await?.get(0))
-}
-
-const IS_KNOWN: &str = "\
--- look for gone meters
-select exists (select from meter_sync.meter_sync_gone where tenant = $1 and local_table = $2)";
+use crate::store::tombstones;
 
 /// An SQL condition: the local row `l` is inactive and has a tombstone.
 pub(in crate::engine) fn condition(run: &RunContext<'_>) -> String {
     format!(
-        "(l.{} is not true and {} in (select g.key_hash from meter_sync.meter_sync_gone g where {}))",
+        "(l.{} is not true and {} in ({}))",
         quote::identifier(&run.relations.active),
         key_hash(run.relations),
-        of(run)
+        tombstones::select(run.job.tenant, &run.relations.local)
     )
 }
 
@@ -57,31 +45,12 @@ pub(super) async fn remember(run: &RunContext<'_>) -> Result<(), DbError> {
             relations.same_key("l", "s")
         ),
     };
-    // The array makes the server compute the hashes once, whatever the planner expects of a table without statistics.
-    run.local
-        .batch(&format!(
-            "-- forget meters that are back
-delete from meter_sync.meter_sync_gone g
-where {} and g.key_hash = any (array(
-    select {hash} from {staged}));
--- remember gone meters
-insert into meter_sync.meter_sync_gone (tenant, local_table, key_hash)
-select {}, {}, {hash} from (select {} from pg_temp.meter_sync_unmatched u) l
-on conflict do nothing",
-            of(run),
-            quote::literal(run.job.tenant.as_str()),
-            quote::literal(table),
-            key("u"),
-        ))
-        .await
-}
-
-fn of(run: &RunContext<'_>) -> String {
-    format!(
-        "g.tenant = {} and g.local_table = {}",
-        quote::literal(run.job.tenant.as_str()),
-        quote::literal(&run.relations.local)
-    )
+    let back = format!("select {hash} from {staged}");
+    let gone = format!(
+        "select {hash} from (select {} from pg_temp.meter_sync_unmatched u) l",
+        key("u")
+    );
+    tombstones::update(run.local, run.job.tenant, table, &back, &gone).await
 }
 
 /// The hash of a local row's key that is stored as its tombstone. It is the same in every run.

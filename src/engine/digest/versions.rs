@@ -29,8 +29,8 @@
 use crate::db::{DbError, Remote, Side, Tx, both};
 
 use super::cursor::{SAVEPOINT, none_if_not_computable};
-use super::watermark::{self, PerSide, Watermark};
 use crate::engine::RunContext;
+use crate::store::watermarks::{self, PerSide, Watermark};
 
 /// The row versions of both sides, read before anything was compared.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl<'s> RowVersions<'s> {
         let Some(basis) = &relations.versions else {
             return Ok(None);
         };
-        let known = watermark::seen(run, basis).await?;
+        let known = watermarks::read(run.local, run.job.tenant, &relations.local, basis).await?;
         let (there, here) = both(
             total(
                 remote,
@@ -122,7 +122,7 @@ impl<'s> RowVersions<'s> {
         let is_same = matches!(self.tell(), Some(VersionVerdict::Same(_)));
         // If a full comparison changed rows although the versions showed no change, the versions are no proof.
         if written > 0 && (is_same || !run.relations.stores_rows_unchanged) {
-            return watermark::forget(run).await;
+            return watermarks::forget(run.local, run.job.tenant, &run.relations.local).await;
         }
         if is_same {
             return Ok(());
@@ -132,7 +132,12 @@ impl<'s> RowVersions<'s> {
             self.now.totals.local.0 += inserted;
             self.now.totals.local.1 ^= changed;
         }
-        watermark::keep(run, self.basis, &self.now).await
+        self.keep(run).await
+    }
+
+    async fn keep(self, run: &RunContext<'_>) -> Result<(), DbError> {
+        let (tenant, table) = (run.job.tenant, &run.relations.local);
+        watermarks::keep(run.local, tenant, table, self.basis, &self.now).await
     }
 
     /// Stores the versions for the next run, after `loaded` rows were copied into an empty table.
@@ -153,7 +158,7 @@ impl<'s> RowVersions<'s> {
             return Ok(());
         };
         self.now.totals.local = here.versions;
-        watermark::keep(run, self.basis, &self.now).await
+        self.keep(run).await
     }
 }
 

@@ -19,50 +19,10 @@ use crate::db::catalog::Column;
 
 use super::Relations;
 
+pub use crate::store::columns::{Drift, KnownColumn, KnownColumns};
 pub use words::{TypeChange, failure, finding, warning};
 
 mod words;
-
-/// A column that is or was synced, as the last runs recorded it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownColumn {
-    /// Its name in the local table.
-    pub name: String,
-    /// A hash of the setting that names the remote table or query it was read from.
-    pub source: String,
-    /// The object id of the remote table or view that it was read from; 0 for a query.
-    pub remote_relation: u32,
-    /// Its column number in that table or view; 0 for a query.
-    pub remote_number: i16,
-    /// Its remote type before any drift.
-    pub remote_type: String,
-    /// Its local type at that time.
-    pub local_type: String,
-    /// The drift that is not settled yet; `None` if there is none.
-    pub drift: Option<Drift>,
-}
-
-/// What the remote did to a synced column.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Drift {
-    /// It is missing on the remote: dropped, or renamed in a way that the catalog does not show.
-    Missing,
-    /// The remote column now has this name.
-    Renamed(String),
-    /// The remote column now has this type.
-    Retyped(String),
-    /// The remote column now has this name, and another remote column has its old name.
-    Replaced(String),
-}
-
-/// The columns of a mirror, as earlier runs recorded them.
-#[derive(Clone, Debug, Default)]
-pub struct KnownColumns {
-    /// The columns; empty before the first run.
-    pub columns: Vec<KnownColumn>,
-    /// Whether the local database can store every character.
-    pub is_unicode: bool,
-}
 
 /// What a run found when it compared its columns with the known ones.
 #[derive(Clone, Debug)]

@@ -5,53 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::{Change, HeldBack, PhaseTime, Rejection, RunId, TenantId};
+use crate::model::{Change, HeldBack, PhaseTime, Rejection, RunId};
 
-use super::approvable;
-use crate::mirrors::local_table::{self, LocalTable, Scope};
-use crate::mirrors::run::{lock, log, report};
+use crate::mirrors::Mirror;
+use crate::mirrors::local_table::{LocalTable, Scope};
+use crate::mirrors::run::{lock, report};
 use crate::mirrors::state::status::RunRecord;
 use crate::mirrors::tenant::Tenant;
-use crate::mirrors::{Mirror, tenant};
-use crate::store::migrations;
-
-/// Which past runs to list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunsQuery {
-    /// How many runs to return at most.
-    pub limit: u32,
-    /// Only runs before this one; `None` starts with the newest run.
-    pub before: Option<RunId>,
-    /// Which kind of runs to return.
-    pub show: Show,
-}
-
-/// Which runs are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Show {
-    /// Every one.
-    #[default]
-    All,
-    /// Those that did not succeed: `partial`, `failed`, `refused` and `interrupted`.
-    Problems,
-    /// Those that changed meters, dry runs aside.
-    Changes,
-}
-
-impl Show {
-    /// Every value.
-    pub const ALL: [Self; 3] = [Self::All, Self::Problems, Self::Changes];
-
-    /// The value as text in a URL.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Problems => "problems",
-            Self::Changes => "changes",
-        }
-    }
-}
+use crate::store::log::LogKey;
+pub use crate::store::log::{RunsQuery, Show};
+use crate::store::{changes, held, log, migrations, rejected};
 
 /// Some past runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -122,7 +85,7 @@ impl Mirror {
             return Ok(query.before.is_none().then(RunsPage::default));
         };
         if let Some(before) = query.before
-            && super::by_id(tx, log.of(), before).await?.is_none()
+            && log::by_id(tx, log.key(), before).await?.is_none()
         {
             return Ok(None);
         }
@@ -130,8 +93,7 @@ impl Mirror {
             limit: query.limit.saturating_add(1),
             ..*query
         };
-        let (table, tenant) = log.of();
-        let mut runs = super::page(tx, table, tenant, &one_more).await?;
+        let mut runs = log::page(tx, log.key(), &one_more).await?;
         let has_more = runs.len() > query.limit as usize;
         runs.truncate(query.limit as usize);
         for run in &mut runs {
@@ -172,20 +134,19 @@ impl Mirror {
         let Some(log) = &log else {
             return Ok(None);
         };
-        let Some(run) = super::by_id(tx, log.of(), id).await? else {
+        let Some(run) = log::by_id(tx, log.key(), id).await? else {
             return Ok(None);
         };
         let run = log.now(tx, run).await?;
-        let details = super::details(tx, id).await?;
-        let awaits_decision =
-            details.held_back.is_some() && approvable::can_be_approved(tx, id).await?;
+        let details = log::details(tx, id).await?;
+        let awaits_decision = details.held_back.is_some() && held::can_be_approved(tx, id).await?;
         Ok(Some(RunDetail {
             summary: report::summary(&run),
             next_step: report::next_step(&run),
             run,
             phases: details.phases,
             changes_logged: details.changes,
-            rejected: super::rejected(tx, id, REJECTED).await?,
+            rejected: rejected::read(tx, id, REJECTED).await?,
             held_back: details.held_back,
             awaits_decision,
         }))
@@ -197,11 +158,11 @@ impl Mirror {
         let read = async |tx: &Tx<'_, Local>| {
             let log = self.log(tx).await?;
             let run = match &log {
-                Some(log) => super::by_id(tx, log.of(), id).await?,
+                Some(log) => log::by_id(tx, log.key(), id).await?,
                 None => None,
             };
             match run {
-                Some(_) => super::changes_after(tx, id, limit.saturating_add(1), after).await,
+                Some(_) => changes::changes_after(tx, id, limit.saturating_add(1), after).await,
                 None => Ok(Vec::new()),
             }
         };
@@ -221,9 +182,7 @@ impl Mirror {
         if !migrations::exist(tx).await? {
             return Ok(None);
         }
-        let mapping = self.mapping();
-        let table = local_table::find(tx, mapping).await?;
-        let tenant = tenant::known(tx, mapping, &table).await?;
+        let (table, tenant) = self.whose(tx).await?;
         Ok(Some(Log { table, tenant }))
     }
 }
@@ -235,8 +194,9 @@ struct Log {
 }
 
 impl Log {
-    fn of(&self) -> (&LocalTable, Option<&TenantId>) {
-        (&self.table, self.tenant.as_ref().map(|tenant| &tenant.id))
+    fn key(&self) -> LogKey<'_> {
+        self.table
+            .log(self.tenant.as_ref().map(|tenant| &tenant.id))
     }
 
     fn scope(&self, tenant: &Tenant) -> Scope {
@@ -256,7 +216,7 @@ impl Log {
             return Ok(run);
         }
         // The run may have ended since its row was read.
-        let found = super::by_id(tx, self.of(), run.run_id).await?;
+        let found = log::by_id(tx, self.key(), run.run_id).await?;
         let mut run = found.unwrap_or(run);
         if run.outcome.is_none() {
             log::interrupt(&mut run);

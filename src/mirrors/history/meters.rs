@@ -1,22 +1,20 @@
 //! Reads one meter from the local table, together with the changes that runs made to it.
 
-use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio_postgres::Row;
 
 use crate::db::catalog::{self, Column, Relation};
 use crate::db::{DbError, Local, Tx, json, param, quote};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Action, Fields, RunId, held_back};
+use crate::model::{Fields, held_back};
 
 use super::active_text;
-use super::cursor::{self, ChangeCursor};
 pub use super::key_text::KeyText;
 use crate::mirrors::Mirror;
-use crate::mirrors::local_table::{self, LocalTable, Scope};
-use crate::mirrors::tenant::{self, NoTenant};
-use crate::store::migrations;
+use crate::mirrors::local_table::{self, Scope};
+use crate::mirrors::tenant;
+pub use crate::store::changes::MeterChange;
+use crate::store::{changes, migrations};
 
 /// A meter and its history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -54,25 +52,6 @@ impl MeterReport {
         }
         format!("{}: {}", held_back::name(&known), self.summary)
     }
-}
-
-/// What one run changed of a meter.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MeterChange {
-    /// The run.
-    pub run_id: RunId,
-    /// Its number among the run's changes.
-    #[serde(skip)]
-    pub n: i64,
-    /// When the change became visible.
-    pub at: DateTime<Utc>,
-    /// What was done.
-    pub action: Action,
-    /// The changed fields before.
-    pub before: Fields,
-    /// The changed fields after.
-    pub after: Fields,
 }
 
 /// The column with the name of a meter. The table need not have it.
@@ -121,11 +100,7 @@ impl Mirror {
     pub(in crate::mirrors) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
         let mapping = self.mapping();
         let table = local_table::find(tx, mapping).await?;
-        let tenant = match tenant::resolve(tx, mapping, &table).await {
-            Ok(tenant) => tenant,
-            Err(NoTenant::Unknown(failure)) => return Err(failure),
-            Err(NoTenant::Database(error)) => return Err(error.into()),
-        };
+        let tenant = tenant::resolve(tx, mapping, &table).await?;
         let missing = |what: String| Failure::new(ErrorCode::LocalSchema, what);
         let found = catalog::find(tx, &mapping.local_table).await;
         let relation = found?.ok_or_else(|| {
@@ -186,7 +161,10 @@ impl Meters {
         // The log is ours, so it is read with the pinned `search_path` again.
         tx.pin_path().await?;
         let changes = match migrations::exist(tx).await? {
-            true => self.changes(tx, &key_json).await?,
+            true => {
+                let newest = (None, None, CHANGES);
+                changes::of_meter(tx, self.scope.log(), &key_json, newest).await?
+            }
             false => Vec::new(),
         };
         if meter.is_none() && changes.is_empty() {
@@ -297,55 +275,6 @@ from pg_catalog.jsonb_array_elements($1::jsonb) with ordinality asked (key, n) o
         let rows = tx.query(&sql, &[param::text(keys.as_str())]).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
-
-    async fn changes(&self, tx: &Tx<'_, Local>, key: &str) -> Result<Vec<MeterChange>, DbError> {
-        self.changes_before(tx, key, (None, None), CHANGES).await
-    }
-
-    /// Returns the changes since a time and before a place in the log, newest first, at most `limit`.
-    pub(in crate::mirrors) async fn changes_before(
-        &self,
-        tx: &Tx<'_, Local>,
-        key: &str,
-        (since, before): (Option<DateTime<Utc>>, Option<ChangeCursor>),
-        limit: i64,
-    ) -> Result<Vec<MeterChange>, DbError> {
-        let (run, n) = before.map_or((None, 0), |place| {
-            (Some(place.run.as_uuid()), place.number())
-        });
-        let params = [
-            param::text(key),
-            param::text(self.scope.table.name.as_str()),
-            param::text(self.scope.tenant.id.as_str()),
-            param::bigint(limit),
-            param::uuid(run),
-            param::bigint(n),
-            param::timestamptz(since.unwrap_or(DateTime::UNIX_EPOCH)),
-        ];
-        let change = |row: &Row| MeterChange {
-            run_id: RunId::from(row.get::<_, uuid::Uuid>(0)),
-            at: row.get(1),
-            action: Action::read(row.get(2)),
-            before: json::fields(row.get(3)),
-            after: json::fields(row.get(4)),
-            n: row.get(5),
-        };
-        let rows = tx.query(&history(&self.scope.table), &params).await?;
-        Ok(rows.iter().map(change).collect())
-    }
-}
-
-fn history(table: &LocalTable) -> String {
-    let (order, before) = (cursor::order(table), cursor::is_before(table, "$5", "$6"));
-    format!(
-        "-- list a meter's changes
-select c.run_id, g.finished_at, c.action, c.before::text, c.after::text, c.n
-from meter_sync.meter_sync_change c
-join meter_sync.meter_sync_log g on g.id = c.run_id
-where c.key = $1::jsonb and g.local_table = $2 and g.tenant = $3
-  and not g.dry_run and g.outcome in ('succeeded', 'partial') and g.finished_at >= $7 and {before}
-order by {order} desc, c.n limit $4"
-    )
 }
 
 /// The condition that a column of the row `l` equals the SQL expression `text`, which is cast to the column's type.

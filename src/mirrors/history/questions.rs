@@ -5,17 +5,16 @@ use chrono::{DateTime, Utc};
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::model::RunId;
+use crate::model::{ChangeCursor, RunId};
 
-use super::cursor::ChangeCursor;
 use super::listing::{RunsQuery, Show};
 use super::meters::{KeyText, MeterReport, Meters};
 use super::search::{MATCHES, MeterMatch};
-use super::since::{self, ChangesSince};
+use super::since;
 use crate::mirrors::Mirror;
-use crate::mirrors::local_table::Scope;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::words;
+use crate::store::changes::{self, ChangesSince};
 use crate::store::migrations;
 
 /// A question that goes beyond the status.
@@ -101,7 +100,7 @@ impl Mirror {
         for (dated, named) in found.changes.iter_mut().zip(named) {
             dated.change = named;
         }
-        status.summary = format!("{} {}", found.in_words(status.now), status.summary);
+        status.summary = format!("{} {}", since::in_words(&found, status.now), status.summary);
         status.changes_since = Some(found);
         Ok(())
     }
@@ -112,11 +111,15 @@ impl Mirror {
         page: (Option<ChangeCursor>, u32),
     ) -> Result<ChangesSince, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
-            let Scope { table, tenant } = self.meters(tx).await?.scope;
+            let scope = self.meters(tx).await?.scope;
             tx.pin_path().await?;
             Ok(match migrations::exist(tx).await? {
-                true => since::read(tx, (&table, &tenant.id), since, page).await?,
-                false => ChangesSince::nothing(since),
+                true => changes::since(tx, scope.log(), since, page).await?,
+                false => ChangesSince {
+                    since,
+                    is_complete: true,
+                    ..ChangesSince::default()
+                },
             })
         };
         self.local()?.read("changes since", read).await
@@ -215,10 +218,9 @@ impl Mirror {
         };
         let limit = question.status.changes_limit;
         if migrations::exist(tx).await? {
-            let page = (question.since, question.before);
-            let one_more = i64::from(limit) + 1;
-            let key = report.key_json.as_str();
-            report.changes = meters.changes_before(tx, key, page, one_more).await?;
+            let page = (question.since, question.before, i64::from(limit) + 1);
+            let log = meters.scope.log();
+            report.changes = changes::of_meter(tx, log, &report.key_json, page).await?;
         }
         report.has_more = report.changes.len() > limit as usize;
         report.changes.truncate(limit as usize);

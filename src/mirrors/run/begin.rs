@@ -10,14 +10,14 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId, TenantId};
 
 use super::context::RunContext;
-use super::log::{self, RunEnd};
+use super::lock;
 use super::report::{RunReport, SAMPLE};
-use super::{columns, contents, lock};
 use crate::mirrors::local_table::{self, LocalTable, Scope};
 use crate::mirrors::state::status::RunRecord;
 use crate::mirrors::tenant::{self, NoTenant};
-use crate::mirrors::{Requested, history, live_state};
-use crate::store::migrations;
+use crate::mirrors::{Requested, live_state};
+use crate::store::log::RunEnd;
+use crate::store::{changes, columns, log, migrations};
 
 /// The result of an attempt to start a run.
 pub(in crate::mirrors) enum Start<'c> {
@@ -129,7 +129,7 @@ impl RunContext<'_> {
         }
         // The lock is held, but the log has no running run: the run has just ended, and is about to release its
         // lock.
-        Ok(match history::running(tx, &scope).await? {
+        Ok(match log::running(tx, scope.log()).await? {
             Some(running) => {
                 let report = RunReport::already_running(&running, self.shared.process.clock.now());
                 Door::Answered(Requested::AlreadyRunning(Box::new(report)))
@@ -151,9 +151,9 @@ impl RunContext<'_> {
         // A new id, because the wait may have been long. Ids should sort as the runs do, as far as clocks
         // allow.
         self.run_id = RunId::at(self.shared.process.clock.now());
-        log::mark_interrupted(&door, &scope).await?;
+        log::mark_interrupted(&door, scope.log()).await?;
         let table_owner = table_owner(&tx, &scope).await?;
-        let known_columns = columns::known(&tx, &scope).await?;
+        let known_columns = columns::known(&tx, &scope.tenant.id, &scope.table.name).await?;
         self.log_start(&door, &scope.table, Some(&scope.tenant.id))
             .await?;
         let is_comparison_due = self.is_comparison_due(&door, &scope).await?;
@@ -178,7 +178,7 @@ impl RunContext<'_> {
             Compare::Differences | Compare::Also(_) | Compare::Everything => return Ok(false),
         }
         let since = self.started_at - self.shared.process.config.limits.full_compare;
-        Ok(!contents::was_compared_since(tx, scope, since).await?)
+        Ok(!log::was_compared_since(tx, scope.log(), since).await?)
     }
 
     async fn same_request(
@@ -192,7 +192,7 @@ impl RunContext<'_> {
         };
         let request = (key.as_str(), self.request.dry_run);
         let since = self.started_at - chrono::Duration::hours(IDEMPOTENCY_HOURS);
-        let found = history::by_idempotency_key(tx, scope, request, since).await?;
+        let found = log::by_idempotency_key(tx, scope.log(), request, since).await?;
         // A run that failed for a transient reason is tried again. So is one that was refused: a person may
         // have approved the deactivations by now, or may do so after the new run.
         let may_pass = |record: &RunRecord| {
@@ -210,7 +210,7 @@ impl RunContext<'_> {
             let report = RunReport::already_running(&record, now);
             return Ok(is_running.then(|| Requested::AlreadyRunning(Box::new(report))));
         }
-        let changes = history::changes(tx, record.run_id, SAMPLE).await?;
+        let changes = changes::changes(tx, record.run_id, SAMPLE).await?;
         Ok(Some(Requested::Finished(Box::new(RunReport::of(
             &record, changes, now,
         )))))
@@ -237,9 +237,11 @@ impl RunContext<'_> {
         table: &LocalTable,
         tenant: Option<&TenantId>,
     ) -> Result<(), DbError> {
-        let numbered = log::start(tx, &self.beginning(table, tenant)).await?;
-        self.seq = Some(numbered.seq);
-        self.started_at = numbered.started_at;
+        let mut record = self.record();
+        let key = self.request.idempotency_key.as_deref();
+        log::start(tx, table.log(tenant), &mut record, key).await?;
+        self.seq = record.seq;
+        self.started_at = record.started_at;
         Ok(())
     }
 

@@ -7,20 +7,19 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use crate::db::{Database, DbError, Local, Tx, param};
+use crate::db::{Database, Local, Tx};
 use crate::engine::drift::KnownColumns;
 use crate::engine::{self, Compare, Contents, EarlierAttempts, Job, SyncError, TableOwner};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Permission, Progress, RunId, TenantId};
+use crate::model::{Permission, Progress, RunId};
 
 use super::execute::{self, Ended};
-use super::{log, report, run_metrics};
-use crate::mirrors::local_table::{LocalTable, Scope};
-use crate::mirrors::{Allow, Request, history};
+use super::{report, run_metrics};
+use crate::mirrors::{Allow, Request};
+use crate::store::log;
 
 impl Ended<'_> {
     /// Compares the contents, starts a run that corrects what differs, and adds the result to the log and the
@@ -141,74 +140,8 @@ async fn log_of(
     run_id: RunId,
     compared: (bool, Option<&str>, i64),
 ) -> Result<(), Failure> {
-    let logged = async {
-        let mut connection = local.connect().await?;
-        let tx = connection.begin("log a comparison").await?;
-        log::compared_after(&tx, run_id, compared).await?;
-        tx.commit().await
-    };
-    logged.await.map_err(Failure::from)
-}
-
-const WAS_COMPARED_SINCE: &str = "\
--- look for a later comparison of contents
-select exists (
-    select from meter_sync.meter_sync_log
-    where local_table = $1 and tenant = $2 and compared in ('contents', 'everything')
-      and started_at > $3 and started_at <= clock_timestamp()
-)";
-
-/// Whether a run that started after `since` compared what all rows hold, itself or right after. A run that a
-/// wrong clock dated in the future does not count: one comparison too many costs little.
-pub(in crate::mirrors) async fn was_compared_since(
-    tx: &Tx<'_, Local>,
-    scope: &Scope,
-    since: DateTime<Utc>,
-) -> Result<bool, DbError> {
-    let params = [
-        param::text(scope.table.name.as_str()),
-        param::text(scope.tenant.id.as_str()),
-        param::timestamptz(since),
-    ];
-    Ok(tx.query_one(WAS_COMPARED_SINCE, &params).await?.get(0))
-}
-
-/// When a mirror was last looked at as a whole.
-pub(in crate::mirrors) struct LastLooks {
-    /// When the last run ended that compared what all rows hold, itself or right after; `None` before the first.
-    pub(in crate::mirrors) verified_at: Option<DateTime<Utc>>,
-    /// When a sweep last found the mirror unchanged; `None` before the first.
-    pub(in crate::mirrors) checked_at: Option<DateTime<Utc>>,
-}
-
-/// Reads when the mirror was last looked at as a whole. `has_sweeps` is whether the tables of sweeps exist.
-pub(in crate::mirrors) async fn last_looks(
-    tx: &Tx<'_, Local>,
-    (table, tenant): (&LocalTable, Option<&TenantId>),
-    has_sweeps: bool,
-) -> Result<LastLooks, DbError> {
-    let checked_at = match has_sweeps {
-        true => {
-            "select m.checked_at from meter_sync.meter_sync_mirror m where m.local_table = $1 and m.tenant = $2"
-        }
-        false => "select null::timestamptz",
-    };
-    let sql = format!(
-        "-- read when the meters were last compared
-select (
-    select finished_at from meter_sync.meter_sync_log
-    where local_table = $1 and tenant = coalesce($2, tenant) and compared in ('contents', 'everything')
-    order by {} limit 1
-), ({checked_at})",
-        history::newest_first(table)
-    );
-    let tenant = param::text(tenant.map(TenantId::as_str));
-    let params = [param::text(table.name.as_str()), tenant];
-    let row = tx.query_one(&sql, &params).await?;
-    Ok(LastLooks {
-        verified_at: row.get(0),
-        checked_at: row.get(1),
-    })
+    let log = async |tx: &Tx<'_, Local>| Ok(log::compared_after(tx, run_id, compared).await?);
+    local.write("log a comparison", log).await
 }
 
 fn not_compared(failure: &Failure) -> String {

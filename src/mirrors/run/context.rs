@@ -7,13 +7,12 @@ use tracing::Level;
 
 use crate::db::{Database, Local};
 use crate::error::Failure;
-use crate::model::{Counts, Outcome, Progress, RunId, TenantId};
+use crate::model::{Counts, Outcome, Progress, RunId};
 
-use super::log::{RunEnd, RunStart};
 use super::{clocks, report, run_metrics};
-use crate::mirrors::local_table::LocalTable;
 use crate::mirrors::state::status::RunRecord;
 use crate::mirrors::{RUN_ENDED, Request, Shared};
+use crate::store::log::RunEnd;
 
 /// A request that becomes a run, with the id and times of that run.
 pub(in crate::mirrors) struct RunContext<'a> {
@@ -47,19 +46,6 @@ impl<'a> RunContext<'a> {
 }
 
 impl RunContext<'_> {
-    pub(in crate::mirrors) fn beginning<'b>(
-        &'b self,
-        table: &'b LocalTable,
-        tenant: Option<&'b TenantId>,
-    ) -> RunStart<'b> {
-        RunStart {
-            run_id: self.run_id,
-            tenant,
-            table,
-            request: self.request,
-        }
-    }
-
     /// The end of a run that failed or was refused. `reached` is how far it came; `None` if it did not begin.
     pub(in crate::mirrors) fn failed(
         &self,

@@ -17,15 +17,15 @@ use crate::model::{Outcome, Phase, Progress, RunId, TenantId};
 
 use super::begin::{Begun, Start};
 use super::context::RunContext;
-use super::log::RunEnd;
 use super::report::RunReport;
-use super::retention;
 use super::settle::{Settled, SettledRun};
 use super::warnings::joined;
 use crate::mirrors::live_state::{self, LocalRun};
 use crate::mirrors::local_table::{LocalTable, Scope};
 use crate::mirrors::state::status::TenantStatus;
 use crate::mirrors::{Request, Requested, Shared, Ticket};
+use crate::store::log::RunEnd;
+use crate::store::retention;
 
 /// Carries out a request. If it became a run, compares the contents afterwards where that is due, and deletes
 /// old runs from the log. `begun` is answered as soon as it is known what becomes of the request.
@@ -68,7 +68,7 @@ async fn prune(shared: &Shared, table: &LocalTable, tenant: Option<&TenantId>) {
         &shared.process.local,
         shared.process.config.limits.keep_runs,
     ) {
-        retention::prune(local, (table, tenant), keep).await;
+        retention::prune(local, table.log(tenant), keep).await;
     }
 }
 

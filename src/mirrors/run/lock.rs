@@ -14,14 +14,7 @@ use crate::config::Limits;
 use crate::db::{DbError, Local, Tx, param};
 
 use crate::mirrors::local_table::{LocalTable, Scope};
-
-/// The key of the run lock, as SQL. `$scope` is SQL for [`Scope::text`]: the table, a blank and the tenant.
-macro_rules! run_lock_key {
-    ($scope:literal) => {
-        concat!("hashtextextended('meter_sync run ' || ", $scope, ", 0)")
-    };
-}
-pub(in crate::mirrors) use run_lock_key;
+use crate::store::run_lock_key;
 
 const TRY_DOOR: &str = "\
 -- try the door

@@ -1,4 +1,4 @@
-//! One run from its request to its end: begin, execute, settle, and what is written to the log of runs.
+//! One run from its request to its end: begin, execute, settle.
 
 mod begin;
 pub(super) mod clocks;
@@ -7,10 +7,8 @@ pub(super) mod contents;
 mod context;
 pub(super) mod execute;
 pub(super) mod lock;
-pub(super) mod log;
 pub(super) mod progress;
 pub mod report;
-mod retention;
 pub mod run_metrics;
 mod settle;
 pub(super) mod warnings;

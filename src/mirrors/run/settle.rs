@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use crate::db::{DbError, Local, Tx};
-use crate::engine::{Compared, SyncEnd, SyncError};
+use crate::engine::{SyncEnd, SyncError};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Change, HeldBack, Outcome, Progress};
+use crate::model::{Change, Compared, HeldBack, Outcome, Progress};
 
 use super::begin::Begun;
 use super::context::RunContext;
-use super::log::{self, RunEnd};
 use super::report::{RunReport, SAMPLE};
 use super::warnings::joined;
-use super::{clocks, columns, lock};
-use crate::mirrors::history;
+use super::{clocks, lock};
 use crate::mirrors::local_table::Scope;
 use crate::mirrors::state::status::RunRecord;
+use crate::store::log::RunEnd;
+use crate::store::{changes, columns, log, rejected};
 
 /// How a run ended, for its report and for what follows.
 #[derive(Clone)]
@@ -107,10 +107,10 @@ impl RunContext<'_> {
             phases: reached.times(Instant::now()),
             held_back: held_back.clone(),
         };
-        log::rejected(&run.tx, self.run_id, &synced.rejected).await?;
+        rejected::write(&run.tx, self.run_id, &synced.rejected).await?;
         self.keep_columns(&run).await?;
         log::finish(&run.tx, self.run_id, &mut ending).await?;
-        let changes = history::changes(&run.tx, self.run_id, SAMPLE).await?;
+        let changes = changes::changes(&run.tx, self.run_id, SAMPLE).await?;
         if let Err(error) = run.tx.commit().await {
             let ending = self.failed(error.failure(), false, Some(reached));
             self.publish_databases(&ending);
@@ -144,8 +144,9 @@ impl RunContext<'_> {
     /// run.
     async fn keep_columns(&self, run: &Begun<'_>) -> Result<(), DbError> {
         match run.column_report.get() {
-            Some(report) if !self.request.dry_run => {
-                columns::keep(&run.tx, &run.scope, report).await
+            Some(report) if report.is_changed && !self.request.dry_run => {
+                let Scope { tenant, table } = &run.scope;
+                columns::keep(&run.tx, &tenant.id, &table.name, &report.columns).await
             }
             Some(_) | None => Ok(()),
         }
@@ -213,8 +214,8 @@ impl RunContext<'_> {
             ) => true,
         };
         if let Some(record) = found.filter(is_committed) {
-            let changes = history::changes(&tx, self.run_id, SAMPLE).await?;
-            let details = history::details(&tx, self.run_id).await?;
+            let changes = changes::changes(&tx, self.run_id, SAMPLE).await?;
+            let details = log::details(&tx, self.run_id).await?;
             return Ok(Some(SettledRun {
                 record,
                 changes,
@@ -228,7 +229,7 @@ impl RunContext<'_> {
     }
 
     async fn found(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<Option<RunRecord>, DbError> {
-        history::by_id(tx, (&scope.table, Some(&scope.tenant.id)), self.run_id).await
+        log::by_id(tx, scope.log(), self.run_id).await
     }
 }
 

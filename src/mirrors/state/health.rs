@@ -7,6 +7,7 @@ use crate::config::Schedule;
 
 use super::status::{Health, RunRecord};
 use crate::model::Outcome;
+use crate::store::mirror_states::MirrorState;
 
 /// What health is derived from.
 #[derive(Clone, Debug)]
@@ -75,6 +76,28 @@ const GRACE_MINUTES: i64 = 10;
 
 /// The number of slots without a success after which the meters are stale.
 const STALE_SLOTS: usize = 3;
+
+/// Returns the health of one of many mirrors at the time of the slots.
+pub(in crate::mirrors) fn of_mirror(
+    state: &MirrorState,
+    slots: &RecentSlots,
+    is_local_down: bool,
+) -> Health {
+    let is_interrupted = state
+        .open_run
+        .is_some_and(|run| !run.is_in_progress && !run.is_dry_run);
+    derive(&HealthInputs {
+        is_configured: true,
+        is_local_down,
+        is_interrupted,
+        last_run: state.last_run.as_ref().map(|run| LastRun {
+            started_at: run.started_at,
+            outcome: run.outcome,
+        }),
+        last_success_at: state.equal_at(),
+        slots,
+    })
+}
 
 /// Returns the health at the time of the slots.
 pub(in crate::mirrors) fn derive(signs: &HealthInputs<'_>) -> Health {

@@ -2,7 +2,6 @@
 
 mod health;
 pub(super) mod meter_counts;
-pub(super) mod mirror_state;
 mod overview;
 mod read_log;
 pub(super) mod read_state;

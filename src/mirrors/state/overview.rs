@@ -7,9 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::error::Failure;
+use crate::store::mirror_states::MirrorState;
 
-use super::health::RecentSlots;
-use super::mirror_state::MirrorState;
+use super::health::{self, RecentSlots};
 use super::status::{ActivityState, Connection, Connections, Health, ScheduleStatus, Status};
 use super::tenant_list::{HealthCounts, TenantList, TenantSummary, TenantsQuery, WORST_FIRST};
 use super::words;
@@ -128,8 +128,7 @@ impl Mirrors {
 }
 
 fn activity(all: &[Ranked<'_>], waiting: Option<DateTime<Utc>>) -> ActivityState {
-    let is_running = |mirror: &Ranked<'_>| mirror.state.activity() == ActivityState::Running;
-    match all.iter().any(is_running) {
+    match all.iter().any(|mirror| mirror.state.is_running()) {
         true => ActivityState::Running,
         false if waiting.is_some() => ActivityState::Waiting,
         false => ActivityState::Idle,
@@ -159,7 +158,7 @@ fn rank<'a>(
         .map(|(known, state)| Ranked {
             known,
             state,
-            health: state.health(slots, published.failure.is_some()),
+            health: health::of_mirror(state, slots, published.failure.is_some()),
         })
         .collect();
     // The sort is stable, so mirrors that are alike stay in the order of their ids.
@@ -224,7 +223,10 @@ fn summary(mirror: &Ranked<'_>) -> TenantSummary {
         tenant_id: known.id.as_str().to_owned(),
         name: known.name.clone(),
         health: *health,
-        activity: state.activity(),
+        activity: match state.is_running() {
+            true => ActivityState::Running,
+            false => ActivityState::Idle,
+        },
         last_success_at: state.equal_at(),
         checked_at: state.checked_at,
         last_run: state.last_run.clone(),

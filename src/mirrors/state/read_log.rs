@@ -7,8 +7,8 @@ use super::read_status::ReadError;
 use super::status::{RunRecord, StatusQuery};
 use super::stored_state::StoredState;
 use super::words;
-use crate::mirrors::history;
 use crate::mirrors::local_table::LocalTable;
+use crate::store::{changes, log, rejected};
 
 /// Reads the `wanted` latest runs, and what they tell of the last run and of the last success.
 pub(super) async fn read_log(
@@ -17,11 +17,11 @@ pub(super) async fn read_log(
     wanted: u32,
     found: &mut StoredState,
 ) -> Result<(), DbError> {
-    let runs = history::newest(tx, table, tenant, wanted).await?;
+    let runs = log::newest(tx, table.log(tenant), wanted).await?;
     let is_all = runs.len() < wanted as usize;
     let has_ended = |run: &&RunRecord| run.outcome.is_some() && !run.dry_run;
     found.last_run = match runs.iter().find(has_ended) {
-        None if !is_all => history::last_finished(tx, table, tenant).await?,
+        None if !is_all => log::last_finished(tx, table.log(tenant)).await?,
         run => run.cloned(),
     };
     if let Some(run) = found
@@ -29,19 +29,19 @@ pub(super) async fn read_log(
         .as_ref()
         .filter(|run| run.outcome == Some(Outcome::Refused))
     {
-        found.held_back = history::details(tx, run.run_id).await?.held_back;
+        found.held_back = log::details(tx, run.run_id).await?.held_back;
     }
     found.warnings.extend(found.own_warning());
     let has_succeeded = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
     let success = match runs.iter().find(has_succeeded) {
-        None if !is_all => history::last_success(tx, table, tenant).await?,
+        None if !is_all => log::last_success(tx, table.log(tenant)).await?,
         run => run.cloned(),
     };
     found.last_success_at = success.as_ref().and_then(|run| run.finished_at);
     found.failures = Some(match runs.iter().position(|run| has_succeeded(&run)) {
         None if !is_all => {
             let success = success.map(|run| run.run_id);
-            history::ended_after(tx, (table, tenant), success).await?
+            log::ended_after(tx, table.log(tenant), success).await?
         }
         success => {
             let since = runs.iter().take(success.unwrap_or(runs.len()));
@@ -59,12 +59,12 @@ pub(super) async fn read_log(
 /// Reads the run asked for by its id. Reads the changes and rejected rows of that run, or else of the last run.
 pub(super) async fn read_runs(
     tx: &Tx<'_, Local>,
-    log: (&LocalTable, Option<&TenantId>),
+    (table, tenant): (&LocalTable, Option<&TenantId>),
     query: &StatusQuery,
     found: &mut StoredState,
 ) -> Result<(), ReadError> {
     if let Some(id) = query.run_id {
-        let run = history::by_id(tx, log, id).await?;
+        let run = log::by_id(tx, table.log(tenant), id).await?;
         found.history = vec![run.ok_or_else(|| ReadError::NoSuchRun(words::no_such_run(id)))?];
     }
     let shown = query
@@ -72,8 +72,8 @@ pub(super) async fn read_runs(
         .or_else(|| found.last_run.as_ref().map(|run| run.run_id));
     if let Some(id) = shown.filter(|_| query.include_changes) {
         let limit = query.changes_limit;
-        found.changes = Some(history::changes(tx, id, limit).await?);
-        found.rejected = Some(history::rejected(tx, id, limit).await?);
+        found.changes = Some(changes::changes(tx, id, limit).await?);
+        found.rejected = Some(rejected::read(tx, id, limit).await?);
     }
     Ok(())
 }

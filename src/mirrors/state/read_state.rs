@@ -12,15 +12,15 @@ use crate::db::{Connection, Database, DbError, Local, Moment, Tx};
 use crate::error::{ErrorCode, Failure};
 
 use super::meter_counts::Meters;
-use super::mirror_state::latest;
 use super::read_log::read_log;
 use super::status::{RunRecord, TenantStatus};
 use super::stored_state::StoredState;
+use crate::mirrors::Mirror;
 use crate::mirrors::local_table::{self, LocalTable, Scope};
-use crate::mirrors::run::{columns, contents, lock};
+use crate::mirrors::run::lock;
 use crate::mirrors::tenant::{self, NoTenant, Tenant};
-use crate::mirrors::{Mirror, history};
-use crate::store::migrations;
+use crate::store::mirror_states::latest;
+use crate::store::{columns, log, migrations};
 
 /// How long a state is used at the same moment. Row security or a view may depend on the current time, which changes
 /// without a commit.
@@ -138,12 +138,11 @@ impl Mirror {
         let id = tenant.as_ref().map_or(set, |tenant| Some(&tenant.id));
         let tables = migrations::tables(tx).await?;
         if let Some(id) = id.filter(|_| tables.columns) {
-            found.drifted = Some(columns::drifted(tx, &table, id).await?);
+            found.drifted = Some(columns::drifted(tx, id, &table.name).await?);
         }
         if tables.any {
-            let log = (&table, id);
-            read_log(tx, log, RUNS, &mut found).await?;
-            let looks = contents::last_looks(tx, log, tables.sweeps).await?;
+            read_log(tx, (&table, id), RUNS, &mut found).await?;
+            let looks = log::last_looks(tx, table.log(id), tables.sweeps).await?;
             found.verified_at = looks.verified_at;
             found.checked_at = looks.checked_at;
             found.last_success_at = latest(found.last_success_at, looks.checked_at);
@@ -196,7 +195,7 @@ async fn read_running(
     scope: &Scope,
     found: &mut StoredState,
 ) -> Result<(), DbError> {
-    let Some(run) = history::running(tx, scope).await? else {
+    let Some(run) = log::running(tx, scope.log()).await? else {
         return Ok(());
     };
     if lock::is_held(tx, scope).await? {
@@ -204,7 +203,7 @@ async fn read_running(
         return Ok(());
     }
     // The run may have ended since its row was read. If it has not, its process has died.
-    let now = history::by_id(tx, (&scope.table, Some(&scope.tenant.id)), run.run_id).await?;
+    let now = log::by_id(tx, scope.log(), run.run_id).await?;
     found.interrupted = now.filter(|run| run.outcome.is_none());
     Ok(())
 }

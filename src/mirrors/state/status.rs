@@ -7,13 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::tenant_list::TenantList;
 use crate::config::Schedule;
 use crate::error::Failure;
-use crate::mirrors::history::cursor::ChangeCursor;
 use crate::mirrors::history::meters::MeterReport;
 use crate::mirrors::history::search::MeterMatch;
-use crate::mirrors::history::since::ChangesSince;
-use crate::model::{
-    Change, Counts, HeldBack, Outcome, Phase, Rejection, RunId, Trigger, text_enum,
-};
+use crate::model::{Change, ChangeCursor, HeldBack, Phase, Rejection, RunId, text_enum};
+use crate::store::changes::ChangesSince;
+pub use crate::store::log::RunRecord;
 
 text_enum! {
     /// Whether the local meters can be relied on, from a closed set.
@@ -275,58 +273,4 @@ pub struct RunningStatus {
     /// Remote rows read so far; absent when another process runs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<i64>,
-}
-
-/// One run as the log holds it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RunRecord {
-    /// Its id.
-    pub run_id: RunId,
-    /// What asked for it.
-    pub trigger: Trigger,
-    /// Who asked for it, as far as the surface knows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub actor: Option<String>,
-    /// Why, in the words of who asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Whether it only planned.
-    pub dry_run: bool,
-    /// Its place in the order of runs, which the local database gives; `None` where it has none (yet).
-    #[serde(skip)]
-    pub seq: Option<i64>,
-    /// When it started, by the local database's clock.
-    pub started_at: DateTime<Utc>,
-    /// When it ended; absent while it runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<DateTime<Utc>>,
-    /// How it ended; absent while it runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
-    /// What it changed.
-    pub counts: Counts,
-    /// Why it did not succeed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<Failure>,
-    /// The run further up whose `error` is this run's, too, and is not repeated. For the status tool alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub same_error_as: Option<RunId>,
-    /// Bytes of row data read from the remote.
-    pub remote_bytes: i64,
-    /// Whether the log holds fewer changes than were made, by `METER_SYNC_CHANGE_LIMIT` or `METER_SYNC_KEEP_RUNS`.
-    pub changes_truncated: bool,
-    /// What deserves attention though the run did what it was to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
-}
-
-impl RunRecord {
-    /// Whether this run comes after the other. Compares `seq`, or the start times if one of them has no `seq`.
-    pub(in crate::mirrors) fn is_after(&self, other: &Self) -> bool {
-        match (self.seq, other.seq) {
-            (Some(ours), Some(theirs)) => ours > theirs,
-            (_, _) => self.started_at > other.started_at,
-        }
-    }
 }

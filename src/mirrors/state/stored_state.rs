@@ -7,7 +7,8 @@ use crate::model::{Change, HeldBack, Outcome, Rejection};
 
 use super::status::{MeterCounts, RunRecord, RunningStatus, TenantStatus};
 use crate::mirrors::live_state::LiveState;
-use crate::mirrors::run::{clocks, log, warnings};
+use crate::mirrors::run::{clocks, warnings};
+use crate::store::log;
 
 /// The state of the mirror as read from the local database.
 #[derive(Clone, Debug, Default)]

@@ -5,8 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::{ActivityState, Health};
-use crate::error::ErrorCode;
-use crate::model::{Outcome, RunId};
+pub use crate::store::mirror_states::LastRunSummary;
 use crate::store::sweeps::SweepRecord;
 
 /// The parameters of a request for the status of many mirrors.
@@ -134,28 +133,4 @@ pub struct TenantSummary {
     /// The last run that ended; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_run: Option<LastRunSummary>,
-}
-
-/// The last run of a tenant among many.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LastRunSummary {
-    /// Its id.
-    pub run_id: RunId,
-    /// How it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
-    /// When it started, by the local database's clock.
-    pub started_at: DateTime<Utc>,
-    /// When it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<DateTime<Utc>>,
-    /// How many meters it changed.
-    pub changes: i64,
-    /// Why it did not succeed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_code: Option<ErrorCode>,
-    /// The same in words.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_message: Option<String>,
 }

@@ -15,3 +15,4 @@ mod schemas;
 mod sources;
 mod starved;
 mod waiting;
+mod writes;

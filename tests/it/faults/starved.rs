@@ -47,7 +47,8 @@ async fn statuses_behind_a_slow_count_starve_no_run() {
             "select pid from pg_stat_activity where application_name = 'meter-sync status'";
         let asking = rows(&site.local, asking).await;
         let sessions = asking.as_array().map(Vec::len);
-        assert!(sessions <= Some(1), "all statuses share a read: {asking}");
+        // One reads. The server may still count for the one before, which nobody waits for any more.
+        assert!(sessions <= Some(2), "all statuses share a read: {asking}");
         site.sync().await
     };
     let (statuses, run) = tokio::join!(statuses, run);

@@ -11,10 +11,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::log::LogKey;
 use crate::db::{Database, DbError, Local, Tx, param};
-use crate::model::TenantId;
-
-use crate::mirrors::local_table::LocalTable;
 
 /// Runs with problems are kept this many times as long as others.
 const PROBLEMS: i64 = 4;
@@ -26,11 +24,9 @@ const STEP_ENTRIES: i64 = 5000;
 /// No step begins later than this after the first. What remains is left to the next run.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// The runs of a tenant in a table, and those that failed because the tenant was not known.
-pub(in crate::mirrors) type Log<'a> = (&'a LocalTable, Option<&'a TenantId>);
-
-/// Deletes what is older than `keep`, as far as time allows.
-pub(in crate::mirrors) async fn prune(local: &Database<Local>, log: Log<'_>, keep: Duration) {
+/// Deletes what is older than `keep`, as far as time allows: of the runs of a tenant in a table, and of those that failed
+/// because the tenant was not known.
+pub async fn prune(local: &Database<Local>, log: LogKey<'_>, keep: Duration) {
     let begun = Instant::now();
     let mut runs = 0;
     while begun.elapsed() < LONGEST {
@@ -49,40 +45,36 @@ pub(in crate::mirrors) async fn prune(local: &Database<Local>, log: Log<'_>, kee
 }
 
 /// Carries out one step. Returns how many old runs it handled; 0 if none is left.
-async fn step(local: &Database<Local>, log: Log<'_>, keep: Duration) -> Result<usize, DbError> {
-    let mut connection = local.connect().await?;
-    let tx = connection.begin("prune the log").await?;
-    let old = old_runs(&tx, log, keep).await?;
-    if !old.is_empty() {
-        let (table, tenant) = log;
-        let table = || param::text(table.name.as_str());
-        let tenant = || param::text(tenant.map(TenantId::as_str));
-        let ids = || param::uuids(&old);
-        tx.execute(SUPERSEDED, &[table(), tenant(), ids()]).await?;
-        tx.execute(CHANGES, &[table(), tenant(), ids()]).await?;
-        tx.execute(REJECTED, &[ids()]).await?;
-        tx.execute(KEPT, &[ids()]).await?;
-        tx.execute(RUNS, &[table(), tenant(), ids()]).await?;
-        tx.commit().await?;
-    }
-    Ok(old.len())
+async fn step(local: &Database<Local>, log: LogKey<'_>, keep: Duration) -> Result<usize, DbError> {
+    let prune = async |tx: &Tx<'_, Local>| {
+        let old = old_runs(tx, log, keep).await?;
+        if !old.is_empty() {
+            let ids = || param::uuids(&old);
+            let of_log = || log.with([ids()]);
+            tx.execute(SUPERSEDED, &of_log()).await?;
+            tx.execute(CHANGES, &of_log()).await?;
+            tx.execute(REJECTED, &[ids()]).await?;
+            tx.execute(KEPT, &[ids()]).await?;
+            tx.execute(RUNS, &of_log()).await?;
+        }
+        Ok(old.len())
+    };
+    local.write("prune the log", prune).await
 }
 
 /// The oldest runs that are due for deletion, at most those of one step.
 async fn old_runs(
     tx: &Tx<'_, Local>,
-    (table, tenant): Log<'_>,
+    log: LogKey<'_>,
     keep: Duration,
 ) -> Result<Vec<uuid::Uuid>, DbError> {
     let seconds = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
-    let params = [
-        param::text(table.name.as_str()),
-        param::text(tenant.map(TenantId::as_str)),
+    let params = log.with([
         param::bigint(seconds),
         param::bigint(seconds.saturating_mul(PROBLEMS)),
         param::bigint(STEP),
         param::bigint(STEP_ENTRIES),
-    ];
+    ]);
     let rows = tx.query(OLD, &params).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -3,9 +3,7 @@
 
 use std::str::FromStr;
 
-use crate::model::RunId;
-
-use crate::mirrors::local_table::LocalTable;
+use super::RunId;
 
 /// The end of a page: `RUN_ID/N` after a change of a run, or `RUN_ID` after all its changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,32 +34,6 @@ impl FromStr for ChangeCursor {
         let n = n.map(|n| n.parse().map_err(drop)).transpose()?;
         let run = run.parse().map_err(drop)?;
         Ok(Self { run, n })
-    }
-}
-
-/// The expression by which runs `g` are ordered. Newer runs have higher values.
-pub(in crate::mirrors) fn order(table: &LocalTable) -> &'static str {
-    match table.has_run_numbers {
-        true => "g.seq",
-        false => "g.id",
-    }
-}
-
-/// The condition that a change `c` of a run `g` is on the next page. `run` and `n` are the parameters of the place:
-/// earlier runs match, and so do changes of the run itself with numbers above `n`. If `run` is null, all changes match.
-pub(in crate::mirrors) fn is_before(table: &LocalTable, run: &str, n: &str) -> String {
-    let order = order(table);
-    let of_run = match table.has_run_numbers {
-        true => format!("(select b.seq from meter_sync.meter_sync_log b where b.id = {run})"),
-        false => run.to_owned(),
-    };
-    format!("({run}::uuid is null or {order} < {of_run} or (g.id = {run} and c.n > {n}))")
-}
-
-impl ChangeCursor {
-    /// The number as a parameter. `None` becomes the highest number, which no change has.
-    pub(in crate::mirrors) fn number(self) -> i64 {
-        self.n.unwrap_or(i64::MAX)
     }
 }
 

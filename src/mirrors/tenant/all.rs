@@ -4,39 +4,27 @@
 use std::collections::BTreeMap;
 
 use crate::config::{Mapping, Tenants};
-use crate::db::{DbError, Local, Tx, param};
+use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
-use super::local_table::{self, TenantTable};
-use super::tenant::{NoTenant, Row, Types, keeps_any_text, normalize_by_form, rows, texts_of};
-
-/// A tenant that the settings name.
-pub(super) struct TenantRow {
-    /// The id in its canonical spelling.
-    pub(super) id: TenantId,
-    /// The id as it was given.
-    pub(super) given: TenantId,
-    pub(super) name: Option<String>,
-    /// Whether ids are texts, so that another spelling is another tenant.
-    pub(super) is_text: bool,
-}
+use super::Tenant;
+use super::rows::{Row, rows, texts_of};
+use super::spelling::{IdTypes, normalize_by_form};
+use crate::mirrors::local_table::{self, TenantTable};
 
 /// The tenants that the settings name, each once, in the order of their ids.
-pub(super) async fn all(
+pub(in crate::mirrors) async fn all(
     tx: &Tx<'_, Local>,
     tenants: &Tenants,
     mapping: &Mapping,
-) -> Result<Vec<TenantRow>, Failure> {
+) -> Result<Vec<Tenant>, Failure> {
     // Where each tenant has a table of its own, the types of those tables are left to the runs.
     let table = match mapping.has_table_per_tenant() {
         true => local_table::find(tx, &no_table(mapping)).await?,
         false => local_table::find(tx, mapping).await?,
     };
-    let types = Types {
-        column: table.tenant_type.as_deref(),
-        id: table.tenants.id_type.as_deref(),
-    };
+    let types = IdTypes::of(&table);
     let is_text = types.are_texts();
     let named = match tenants {
         Tenants::One(id) => id.iter().map(|id| (id.clone(), None)).collect(),
@@ -47,7 +35,7 @@ pub(super) async fn all(
     let ids = types.read_all(tx, named.iter().map(|(id, _)| id)).await?;
     let mut all = BTreeMap::new();
     for ((given, name), id) in named.into_iter().zip(ids) {
-        all.entry(order_of(&id)).or_insert(TenantRow {
+        all.entry(order_of(&id)).or_insert(Tenant {
             id,
             given,
             name,
@@ -136,65 +124,4 @@ fn order_of(id: &TenantId) -> (bool, i128, String) {
         number.unwrap_or_default(),
         id.as_str().to_owned(),
     )
-}
-
-impl Types<'_> {
-    /// Whether the ids in the local table are texts.
-    fn are_texts(&self) -> bool {
-        self.column.or(self.id).is_some_and(keeps_any_text)
-    }
-
-    /// The canonical spelling of each id. An id that the local column does not take stays as it is: its runs fail and
-    /// say why.
-    async fn read_all<'t>(
-        &self,
-        tx: &Tx<'_, Local>,
-        given: impl Iterator<Item = &'t TenantId> + Clone,
-    ) -> Result<Vec<TenantId>, DbError> {
-        let by_form = |id: &TenantId| {
-            TenantId::new(normalize_by_form(id.as_str())).unwrap_or_else(|| id.clone())
-        };
-        let type_ = match (self.column, self.id) {
-            (Some(column), _) if keeps_any_text(column) => return Ok(given.cloned().collect()),
-            (Some(type_), _) => type_,
-            (None, Some(id)) if !keeps_any_text(id) => id,
-            (None, _) => return Ok(given.map(by_form).collect()),
-        };
-        if let Some(all) = cast_all(tx, given.clone(), type_).await? {
-            return Ok(all);
-        }
-        let mut all = Vec::new();
-        for id in given {
-            all.push(match self.read(tx, id).await {
-                Ok(read) => read,
-                Err(NoTenant::Unknown(_)) => id.clone(),
-                Err(NoTenant::Database(error)) => return Err(error),
-            });
-        }
-        Ok(all)
-    }
-}
-
-/// The ids as the type formats them, all in one statement; `None` if the type does not take one of them.
-async fn cast_all<'t>(
-    tx: &Tx<'_, Local>,
-    given: impl Iterator<Item = &'t TenantId>,
-    type_: &str,
-) -> Result<Option<Vec<TenantId>>, DbError> {
-    let given: Vec<String> = given.map(|id| id.as_str().to_owned()).collect();
-    let sql = format!(
-        "-- read the tenant ids\nselect u.id::{type_}::text from unnest($1) with ordinality u (id, n) order by u.n"
-    );
-    tx.savepoint("tenant").await?;
-    match tx.query(&sql, &[param::texts(&given)]).await {
-        Ok(rows) => Ok(rows
-            .iter()
-            .map(|row| TenantId::new(row.get::<_, String>(0)))
-            .collect()),
-        Err(error) if error.is_about_a_row() => {
-            tx.back_to("tenant").await?;
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }

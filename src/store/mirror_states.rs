@@ -1,76 +1,80 @@
-//! Reads what the run log tells of many mirrors at once: the state behind the list of mirrors.
+//! The state of many mirrors at once, from the log and the table of checks.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
+use super::checks::MirrorKey;
+use super::run_lock_key;
 use crate::clock;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;
 use crate::model::{Outcome, RunId};
-use crate::store::checks::MirrorKey;
-
-use super::health::{self, HealthInputs, LastRun, RecentSlots};
-use super::status::{ActivityState, Health};
-use super::tenant_list::LastRunSummary;
-use crate::mirrors::run::lock::run_lock_key;
 
 /// What is stored of one mirror.
 #[derive(Clone, Debug, Default)]
-pub(in crate::mirrors) struct MirrorState {
+pub struct MirrorState {
     /// The last run that ended, without dry runs.
-    pub(in crate::mirrors) last_run: Option<LastRunSummary>,
+    pub last_run: Option<LastRunSummary>,
     /// When the last successful run ended.
-    pub(in crate::mirrors) last_success_at: Option<DateTime<Utc>>,
+    pub last_success_at: Option<DateTime<Utc>>,
     /// When a sweep last found the mirror unchanged.
-    pub(in crate::mirrors) checked_at: Option<DateTime<Utc>>,
+    pub checked_at: Option<DateTime<Utc>>,
     /// A run that has not ended.
-    pub(in crate::mirrors) open_run: Option<OpenRun>,
+    pub open_run: Option<OpenRun>,
     /// The number of the newest run; 0 before the first.
-    pub(in crate::mirrors) newest: i64,
+    pub newest: i64,
+}
+
+/// The last run of a tenant among many.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LastRunSummary {
+    /// Its id.
+    pub run_id: RunId,
+    /// How it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// When it started, by the local database's clock.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<DateTime<Utc>>,
+    /// How many meters it changed.
+    pub changes: i64,
+    /// Why it did not succeed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<ErrorCode>,
+    /// The same in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
 }
 
 /// A run whose log row has no end.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::mirrors) struct OpenRun {
+pub struct OpenRun {
     /// Whether its lock is held. If not, its process has died.
-    is_in_progress: bool,
-    is_dry_run: bool,
+    pub is_in_progress: bool,
+    /// Whether it only plans.
+    pub is_dry_run: bool,
 }
 
 impl MirrorState {
     /// When the mirror was last known to be equal.
-    pub(in crate::mirrors) fn equal_at(&self) -> Option<DateTime<Utc>> {
+    pub fn equal_at(&self) -> Option<DateTime<Utc>> {
         latest(self.last_success_at, self.checked_at)
     }
 
+    /// Whether a run is in progress.
+    pub fn is_running(&self) -> bool {
+        self.open_run.is_some_and(|run| run.is_in_progress)
+    }
+
     /// Whether the mirror was equal after its last run, as far as the log tells.
-    pub(in crate::mirrors) fn was_equal(&self) -> bool {
+    pub fn was_equal(&self) -> bool {
         let last = self.last_run.as_ref().and_then(|run| run.outcome);
         self.open_run.is_none() && last.is_some_and(Outcome::is_success)
-    }
-
-    pub(in crate::mirrors) fn health(&self, slots: &RecentSlots, is_local_down: bool) -> Health {
-        let is_interrupted = self
-            .open_run
-            .is_some_and(|run| !run.is_in_progress && !run.is_dry_run);
-        health::derive(&HealthInputs {
-            is_configured: true,
-            is_local_down,
-            is_interrupted,
-            last_run: self.last_run.as_ref().map(|run| LastRun {
-                started_at: run.started_at,
-                outcome: run.outcome,
-            }),
-            last_success_at: self.equal_at(),
-            slots,
-        })
-    }
-
-    pub(in crate::mirrors) fn activity(&self) -> ActivityState {
-        match self.open_run {
-            Some(run) if run.is_in_progress => ActivityState::Running,
-            Some(_) | None => ActivityState::Idle,
-        }
     }
 }
 
@@ -87,7 +91,7 @@ group by l.tenant, l.local_table";
 
 /// The mirrors of these tables that have runs with numbers after `seq`, each with its highest, and the highest of all. Runs of some earlier
 /// numbers are included, because they may have been committed late.
-pub(in crate::mirrors) async fn changed_since(
+pub async fn changed_since(
     tx: &Tx<'_, Local>,
     tables: &[String],
     seq: i64,
@@ -148,10 +152,7 @@ order by u.n"
 );
 
 /// Reads the states of these mirrors, in their order.
-pub(in crate::mirrors) async fn read(
-    tx: &Tx<'_, Local>,
-    keys: &[MirrorKey],
-) -> Result<Vec<MirrorState>, DbError> {
+pub async fn read(tx: &Tx<'_, Local>, keys: &[MirrorKey]) -> Result<Vec<MirrorState>, DbError> {
     let tenants: Vec<String> = keys.iter().map(|key| key.tenant.clone()).collect();
     let tables: Vec<String> = keys.iter().map(|key| key.local_table.clone()).collect();
     let params = [param::texts(&tenants), param::texts(&tables)];
@@ -185,7 +186,7 @@ fn state(row: &Row) -> MirrorState {
 
 /// When a mirror was last known to be equal: after its last success, or at a later look. A look that a wrong clock dated
 /// ahead, before the last success, does not count for ever.
-pub(in crate::mirrors) fn latest(
+pub fn latest(
     success: Option<DateTime<Utc>>,
     checked: Option<DateTime<Utc>>,
 ) -> Option<DateTime<Utc>> {

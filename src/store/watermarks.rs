@@ -1,38 +1,47 @@
-//! Stores the watermark: the row versions that both sides held when they were last found equal.
+//! The table `meter_sync_seen`: the watermark of each mirror, which is the row versions that both sides held when they were
+//! last found equal.
 //!
 //! It is written in the local transaction that makes the sides equal.
 
-use crate::db::{DbError, param};
-use crate::engine::RunContext;
+use super::mirror_params;
+use crate::db::{DbError, Local, Tx, param};
+use crate::model::TenantId;
 
 /// A pair of values, one for each side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct PerSide<T> {
-    pub(super) remote: T,
-    pub(super) local: T,
+pub struct PerSide<T> {
+    /// The remote's.
+    pub remote: T,
+    /// The local one.
+    pub local: T,
 }
 
 /// The row versions of both sides at one moment.
 #[derive(Clone, Debug)]
-pub(super) struct Watermark {
+pub struct Watermark {
     /// How many rows each side holds, and the sum of their versions.
-    pub(super) totals: PerSide<(i64, i64)>,
+    pub totals: PerSide<(i64, i64)>,
     /// The oldest transaction that was still running on the remote at that moment.
-    pub(super) horizon: i64,
+    pub horizon: i64,
 }
 
 // The basis is passed as bytes: it contains names of remote relations and columns, and the local encoding may lack
 // some of their characters.
-const SEEN: &str = "\
+const READ: &str = "\
 -- look up the versions last seen
 select remote_rows, remote_sum, local_rows, local_sum, remote_horizon from meter_sync.meter_sync_seen
 where tenant = $1 and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')";
 
 /// Reads the watermark. Returns `None` if there is none, or if it was stored for another basis.
-pub(super) async fn seen(run: &RunContext<'_>, basis: &str) -> Result<Option<Watermark>, DbError> {
-    let [tenant, table] = scope(run);
+pub async fn read(
+    tx: &Tx<'_, Local>,
+    tenant: &TenantId,
+    local_table: &str,
+    basis: &str,
+) -> Result<Option<Watermark>, DbError> {
+    let [tenant, table] = mirror_params(tenant.as_str(), local_table);
     let params = [tenant, table, param::bytea(basis.as_bytes())];
-    let found = run.local.query_opt(SEEN, &params).await?;
+    let found = tx.query_opt(READ, &params).await?;
     Ok(found.map(|row| Watermark {
         totals: PerSide {
             remote: (row.get(0), row.get(1)),
@@ -53,13 +62,15 @@ on conflict (tenant, local_table) do update set
     remote_horizon = excluded.remote_horizon";
 
 /// Stores a watermark in place of the last one.
-pub(super) async fn keep(
-    run: &RunContext<'_>,
+pub async fn keep(
+    tx: &Tx<'_, Local>,
+    tenant: &TenantId,
+    local_table: &str,
     basis: &str,
-    seen: &Watermark,
+    watermark: &Watermark,
 ) -> Result<(), DbError> {
-    let [tenant, table] = scope(run);
-    let Watermark { totals, horizon } = seen;
+    let [tenant, table] = mirror_params(tenant.as_str(), local_table);
+    let Watermark { totals, horizon } = watermark;
     let params = [
         tenant,
         table,
@@ -70,7 +81,7 @@ pub(super) async fn keep(
         param::bigint(totals.local.1),
         param::bigint(*horizon),
     ];
-    run.local.execute(KEEP, &params).await.map(drop)
+    tx.execute(KEEP, &params).await.map(drop)
 }
 
 const FORGET: &str = "\
@@ -78,13 +89,11 @@ const FORGET: &str = "\
 delete from meter_sync.meter_sync_seen where tenant = $1 and local_table = $2";
 
 /// Deletes the watermark, so that the next run compares contents.
-pub(super) async fn forget(run: &RunContext<'_>) -> Result<(), DbError> {
-    run.local.execute(FORGET, &scope(run)).await.map(drop)
-}
-
-fn scope<'a>(run: &RunContext<'a>) -> [param::Param<'a>; 2] {
-    [
-        param::text(run.job.tenant.as_str()),
-        param::text(run.relations.local.as_str()),
-    ]
+pub async fn forget(
+    tx: &Tx<'_, Local>,
+    tenant: &TenantId,
+    local_table: &str,
+) -> Result<(), DbError> {
+    let params = mirror_params(tenant.as_str(), local_table);
+    tx.execute(FORGET, &params).await.map(drop)
 }

@@ -1,0 +1,174 @@
+//! Claims the slots of the schedule in the local database, so that each slot is served by one process: by a run of a
+//! mirror, or by a sweep where a process keeps many.
+//!
+//! A process may die between its claim and the end of its work. Another process takes the claim over when the first
+//! appears to have died:
+//!
+//! - For a run, it must hold the door and find the run lock free. In addition, the log must have a run that began after
+//!   the slot did and has no end, or the claim must be 30 seconds old.
+//! - For a sweep, the claim must be 30 seconds old. A process renews its claim while it sweeps. If it was only held up,
+//!   both sweep, which does no harm: each mirror has one run at a time.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::Either;
+
+use crate::db::{DbError, Local, Tx};
+use crate::error::Failure;
+use crate::store::slots::{self, ClaimedSlots, Slot};
+use crate::store::{log, migrations};
+
+use super::local_table::Scope;
+use super::run::lock;
+use super::{Mirror, Mirrors, Process};
+
+/// The answer to a claim on a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// This process holds the slot and is to serve it.
+    Ours,
+    /// Another process holds the slot and may have died: no run or sweep that started since the slot began has ended.
+    Pending,
+    /// The slot needs nothing of this process: a run or sweep that started since the slot began has ended.
+    Served,
+}
+
+/// How often the claim of a sweep is renewed.
+const RENEWAL: Duration = Duration::from_secs(10);
+
+impl Mirror {
+    /// Claims a slot for a run of this process, unless another process holds it or a run has already served it. Any run
+    /// that started since the slot began and has ended serves the slot, whoever claimed it, but not a dry run
+    /// or an interrupted run. So no slot runs twice after a clock is set back.
+    pub async fn claim_slot(&self, slot: DateTime<Utc>) -> Result<Claim, Failure> {
+        self.claim(slot, false).await
+    }
+
+    /// Claims a slot again, if the first answer may have been lost, or if the run of this process failed and is
+    /// to be retried. Unlike [`Self::claim_slot`], it returns [`Claim::Ours`] for a slot of this process even
+    /// if a run has ended.
+    pub async fn claim_slot_again(&self, slot: DateTime<Utc>) -> Result<Claim, Failure> {
+        self.claim(slot, true).await
+    }
+
+    async fn claim(&self, slot: DateTime<Utc>, is_again: bool) -> Result<Claim, Failure> {
+        let local = self.local()?;
+        migrations::run(&mut local.connect().await?).await?;
+        let claim = async |tx: &Tx<'_, Local>| {
+            // An unknown tenant does not prevent the claim: the run fails and says why, and one process is enough for
+            // that.
+            let (table, tenant) = self.whose(tx).await?;
+            let id = tenant.as_ref().map(|tenant| &tenant.id);
+            let slot = Slot::of_run(id, &table.name, slot);
+            let scope = tenant.map(|tenant| Scope { tenant, table });
+            Ok::<_, Failure>(take(tx, &slot, self, (scope.as_ref(), is_again)).await?)
+        };
+        local.write("claim a slot", claim).await
+    }
+
+    /// The slots that any process has claimed for the tenant and table of the settings: those after `since`,
+    /// and the last one at or before it.
+    pub async fn claimed_slots(&self, since: DateTime<Utc>) -> Result<ClaimedSlots, Failure> {
+        let mut connection = self.local()?.connect().await?;
+        let tx = connection.begin("slots").await?;
+        if !migrations::exist(&tx).await? {
+            return Ok(ClaimedSlots::default());
+        }
+        let (table, tenant) = self.whose(&tx).await?;
+        let id = tenant.as_ref().map(|tenant| &tenant.id);
+        let slot = Slot::of_run(id, &table.name, since);
+        Ok(slots::claimed_since(&tx, &slot).await?)
+    }
+}
+
+impl Mirrors {
+    /// Claims a slot for a sweep of this process. A sweep that started since the slot began and has ended without an
+    /// error serves the slot, whoever claimed it. With `is_again`, a slot of this process stays its own even then,
+    /// because some mirrors are to be tried again.
+    pub async fn claim_sweep(&self, slot: DateTime<Utc>, is_again: bool) -> Result<Claim, Failure> {
+        let local = self.local()?;
+        migrations::run(&mut local.connect().await?).await?;
+        let claim = async |tx: &Tx<'_, Local>| {
+            let slot = Slot::of_sweep(self.swept_set(tx).await?, slot);
+            Ok::<_, Failure>(take(tx, &slot, self, (None, is_again)).await?)
+        };
+        local.write("claim a slot", claim).await
+    }
+
+    /// Renews the claim of this process on a slot for as long as the work takes.
+    pub async fn renewing_claim<T>(&self, slot: DateTime<Utc>, work: impl Future<Output = T>) -> T {
+        let renewing = async {
+            // This loop has no end, so its type can be that of the work.
+            loop {
+                tokio::time::sleep(RENEWAL).await;
+                self.renew(slot).await;
+            }
+        };
+        let work = std::pin::pin!(work);
+        match futures_util::future::select(work, std::pin::pin!(renewing)).await {
+            Either::Left((done, _)) => done,
+            Either::Right((never, _)) => never,
+        }
+    }
+
+    /// Renews the claim once. If that fails, the next time will do.
+    async fn renew(&self, slot: DateTime<Utc>) {
+        let renew = async |tx: &Tx<'_, Local>| {
+            let slot = Slot::of_sweep(self.swept_set(tx).await?, slot);
+            Ok(slots::renew(tx, &slot, &self.process.claimant).await?)
+        };
+        let renewed: Result<_, Failure> = match self.local() {
+            Ok(local) => local.write("renew a claim", renew).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = renewed {
+            tracing::debug!(error.code = %failure.code, "the claim on the slot could not be renewed");
+        }
+    }
+}
+
+/// Claims a slot for this process, unless another process holds it or it is served. `scope` is what the slot's run
+/// would sync; `None` for a sweep, and for a tenant that is not known, so that no run can begin.
+async fn take(
+    tx: &Tx<'_, Local>,
+    slot: &Slot,
+    process: &Process,
+    (scope, is_again): (Option<&Scope>, bool),
+) -> Result<Claim, DbError> {
+    let claimant = process.claimant.as_str();
+    let schedule = process.config.schedule.as_ref().map(ToString::to_string);
+    if slots::claim(tx, slot, claimant, schedule.as_deref()).await? {
+        return Ok(Claim::Ours);
+    }
+    let can_have_no_run = match scope {
+        Some(scope) => can_have_no_run(tx, scope).await?,
+        None => true,
+    };
+    let standing = slots::standing(tx, slot).await?;
+    let is_ours = standing.holder == claimant;
+    if standing.is_served && !(is_ours && is_again) {
+        return Ok(Claim::Served);
+    }
+    if is_ours {
+        return Ok(Claim::Ours);
+    }
+    if !can_have_no_run {
+        return Ok(Claim::Pending);
+    }
+    // If a dead run kept its open row, the next process would take the slot over from this one.
+    if let Some(scope) = scope {
+        log::mark_interrupted(tx, scope.log()).await?;
+    }
+    let is_taken = slots::take_over(tx, slot, claimant, &standing).await?;
+    Ok(if is_taken {
+        Claim::Ours
+    } else {
+        Claim::Pending
+    })
+}
+
+/// Whether no run is in progress and none can begin before `tx` ends. Takes the door if it is free.
+async fn can_have_no_run(tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
+    Ok(lock::try_door(tx, scope).await? && !lock::is_held(tx, scope).await?)
+}

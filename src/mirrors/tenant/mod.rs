@@ -1,0 +1,168 @@
+//! Finds the tenant whose meters this site mirrors: the one in the settings, or the single row of the local
+//! `tenant` table.
+
+use crate::config::Mapping;
+use crate::db::{DbError, Local, Tx};
+use crate::error::{ErrorCode, Failure};
+use crate::model::TenantId;
+
+use rows::{Row, rows};
+use spelling::IdTypes;
+
+use super::local_table::{self, LocalTable};
+use crate::store::log;
+
+pub(super) use all::all;
+pub(super) use spelling::is_same;
+
+mod all;
+mod rows;
+mod spelling;
+
+/// The organisation whose meters are mirrored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tenant {
+    /// The id in its canonical spelling, for lock, log and slots.
+    pub(super) id: TenantId,
+    /// The id as it was given, for queries.
+    pub(super) given: TenantId,
+    pub(super) name: Option<String>,
+    /// Whether ids are texts here, so that another spelling is another tenant.
+    pub(super) is_text: bool,
+}
+
+/// What a check reports about the tenant.
+pub(crate) struct TenantCheck {
+    /// The id as it was given.
+    pub(crate) id: TenantId,
+    pub(crate) name: Option<String>,
+    /// The local table, and the other tenant whose meters it holds; `None` if there is no such tenant.
+    pub(crate) mismatch: Option<(String, String)>,
+}
+
+/// Looks up the tenant for a check.
+pub(crate) async fn look(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<TenantCheck, Failure> {
+    let table = local_table::find(tx, mapping).await?;
+    let tenant = resolve(tx, mapping, &table).await?;
+    let other = match table.has_run_numbers {
+        true => other(tx, &table, &tenant).await?,
+        false => None,
+    };
+    Ok(TenantCheck {
+        id: tenant.given,
+        name: tenant.name,
+        mismatch: other.map(|other| (table.name, other)),
+    })
+}
+
+/// The other tenant whose meters the table holds: it has no tenant column and was last synced for that tenant.
+/// `None` if there is no such tenant.
+pub(super) async fn other(
+    tx: &Tx<'_, Local>,
+    table: &LocalTable,
+    tenant: &Tenant,
+) -> Result<Option<String>, DbError> {
+    if table.tenant_type.is_some() {
+        return Ok(None);
+    }
+    let last = log::last_tenant(tx, &table.name).await?;
+    Ok(last.filter(|last| last != tenant.id.as_str()))
+}
+
+/// Why the tenant is not known.
+pub(super) enum NoTenant {
+    /// No id is set and the `tenant` table gives none, or the local tenant column does not accept the id.
+    Unknown(Failure),
+    /// The local database failed.
+    Database(DbError),
+}
+
+impl From<DbError> for NoTenant {
+    fn from(error: DbError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<NoTenant> for Failure {
+    fn from(why: NoTenant) -> Self {
+        match why {
+            NoTenant::Unknown(failure) => failure,
+            NoTenant::Database(error) => error.into(),
+        }
+    }
+}
+
+/// Finds the tenant. Each run calls this, because the row may be added after the process has started.
+pub(super) async fn resolve(
+    tx: &Tx<'_, Local>,
+    mapping: &Mapping,
+    table: &LocalTable,
+) -> Result<Tenant, NoTenant> {
+    let tenants = &table.tenants;
+    let types = IdTypes::of(table);
+    let is_text = types.are_texts();
+    let Some(given) = mapping.tenant.clone() else {
+        let (given, name) = single(rows(tx, tenants, None, Some(2)).await?)?;
+        let id = types.read(tx, &given).await?;
+        return Ok(Tenant {
+            id,
+            given,
+            name,
+            is_text,
+        });
+    };
+    let id = types.read(tx, &given).await?;
+    let rows = rows(tx, tenants, Some((&given, &id)), Some(1)).await?;
+    let name = rows.into_iter().next().and_then(|(_, name)| name);
+    Ok(Tenant {
+        id,
+        given,
+        name,
+        is_text,
+    })
+}
+
+/// The tenant; `None` if none is set and the `tenant` table names none. An id that the local column does not take stays as it
+/// was given: no row of ours is under it but those of its failed runs.
+pub(super) async fn known(
+    tx: &Tx<'_, Local>,
+    mapping: &Mapping,
+    table: &LocalTable,
+) -> Result<Option<Tenant>, DbError> {
+    match resolve(tx, mapping, table).await {
+        Ok(tenant) => Ok(Some(tenant)),
+        Err(NoTenant::Unknown(_)) => Ok(mapping.tenant.clone().map(|given| Tenant {
+            id: given.clone(),
+            given,
+            name: None,
+            is_text: false,
+        })),
+        Err(NoTenant::Database(error)) => Err(error),
+    }
+}
+
+fn single(rows: Vec<Row>) -> Result<(TenantId, Option<String>), NoTenant> {
+    let mut rows = rows.into_iter();
+    match (rows.next(), rows.next()) {
+        (Some((Some(id), name)), None) => match TenantId::new(id) {
+            Some(id) => Ok((id, name)),
+            None => Err(not_configured(
+                "The single row of the local tenant table has an empty id",
+            )),
+        },
+        (None, _) => Err(not_configured(
+            "The local tenant table is missing, unreadable or empty",
+        )),
+        (Some((None, _)), None) => Err(not_configured(
+            "The single row of the local tenant table has no id",
+        )),
+        (Some(_), Some(_)) => Err(not_configured(
+            "The local tenant table holds more than one row",
+        )),
+    }
+}
+
+fn not_configured(why: &str) -> NoTenant {
+    let message = format!("{why}, and METER_SYNC_TENANT_ID is not set.");
+    NoTenant::Unknown(Failure::new(ErrorCode::TenantNotConfigured, message))
+}

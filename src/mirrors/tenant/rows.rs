@@ -1,0 +1,67 @@
+//! Reads rows of the local `tenant` table.
+
+use crate::db::{DbError, Local, Tx, param};
+use crate::model::TenantId;
+
+use crate::mirrors::local_table::TenantTable;
+
+/// The id and the name in a row, each as text.
+pub(super) type Row = (Option<String>, Option<String>);
+
+/// The rows of the `tenant` table, or those with the ids in `of`, at most `limit`; none if there is no table.
+pub(super) async fn rows(
+    tx: &Tx<'_, Local>,
+    tenants: &TenantTable,
+    of: Option<(&TenantId, &TenantId)>,
+    limit: Option<i64>,
+) -> Result<Vec<Row>, DbError> {
+    let Some(table) = &tenants.name else {
+        return Ok(Vec::new());
+    };
+    let params = [
+        param::text(of.map(|(given, _)| given.as_str())),
+        param::text(of.map(|(_, id)| id.as_str())),
+        param::bigint(limit),
+    ];
+    let sql = |text| rows_of(tenants, table, text);
+    let rows = tx.query_json(sql, &params).await?;
+    Ok(texts_of(&rows))
+}
+
+pub(super) fn texts_of(rows: &[tokio_postgres::Row]) -> Vec<Row> {
+    let text = |row: &tokio_postgres::Row, place| row.get::<_, Option<String>>(place).map(text_of);
+    rows.iter()
+        .map(|row| (text(row, 0), text(row, 1)))
+        .collect()
+}
+
+/// The statement that reads rows of the `tenant` table. The values pass through jsonb, because the id may have
+/// any type. Other columns are not read: their values may have no jsonb form, and the role may have no right to
+/// them.
+fn rows_of(tenants: &TenantTable, table: &str, text: fn(&str) -> String) -> String {
+    let (id, name) = (
+        match tenants.id_type {
+            Some(_) => "pg_catalog.to_jsonb(r.id)",
+            None => "null::pg_catalog.jsonb",
+        },
+        match tenants.has_name {
+            true => "pg_catalog.to_jsonb(r.name::pg_catalog.text)",
+            false => "null::pg_catalog.jsonb",
+        },
+    );
+    let (shown_id, shown_name) = (text("t.id"), text("t.name"));
+    format!(
+        "-- read the tenant
+select {shown_id}, {shown_name} from (select {id} as id, {name} as name from {table} r) t
+where $1::text is null or t.id operator(pg_catalog.#>>) '{{}}' in ($1, $2)
+limit $3"
+    )
+}
+
+/// The text of a JSON value.
+fn text_of(json: String) -> String {
+    match json.starts_with('"') {
+        true => serde_json::from_str(&json).unwrap_or(json),
+        false => json,
+    }
+}

@@ -1,0 +1,287 @@
+//! The table `meter_sync_change`: what runs changed of meters, capped for each run.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
+
+use super::log::LogKey;
+use crate::db::{DbError, Local, Tx, json, param};
+use crate::model::{Action, Change, ChangeCursor, Fields, RunId};
+
+/// What syncs changed since a time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangesSince {
+    /// The time.
+    pub since: DateTime<Utc>,
+    /// How many runs changed meters since then.
+    pub runs: i64,
+    /// Meters that were inserted.
+    pub inserted: i64,
+    /// Meters whose fields changed.
+    pub updated: i64,
+    /// Meters that were deactivated, as the remote has them no more.
+    pub deactivated: i64,
+    /// Meters that became active again.
+    pub reactivated: i64,
+    /// Whether the log still has each of these changes.
+    pub is_complete: bool,
+    /// The changes, those of the latest run first.
+    pub changes: Vec<DatedChange>,
+    /// Whether there are changes before these.
+    #[serde(skip)]
+    pub has_more: bool,
+    /// When the log begins, where that is later.
+    #[serde(skip)]
+    pub begins: Option<DateTime<Utc>>,
+}
+
+/// A change, and when it became visible.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DatedChange {
+    /// The run.
+    pub run_id: RunId,
+    /// When the change became visible.
+    pub at: DateTime<Utc>,
+    /// What was changed.
+    #[serde(flatten)]
+    pub change: Change,
+    /// Its number among the run's changes.
+    #[serde(skip)]
+    pub n: i64,
+}
+
+/// What one run changed of a meter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MeterChange {
+    /// The run.
+    pub run_id: RunId,
+    /// Its number among the run's changes.
+    #[serde(skip)]
+    pub n: i64,
+    /// When the change became visible.
+    pub at: DateTime<Utc>,
+    /// What was done.
+    pub action: Action,
+    /// The changed fields before.
+    pub before: Fields,
+    /// The changed fields after.
+    pub after: Fields,
+}
+
+/// The columns of the change `c`, in the order in which [`change`] reads them.
+fn changed(text: fn(&str) -> String) -> String {
+    let [key, before, after] = ["c.key", "c.before", "c.after"].map(text);
+    format!("c.action, {key}, {before}, {after}")
+}
+
+/// Returns the first changes of a run.
+pub async fn changes(tx: &Tx<'_, Local>, id: RunId, limit: u32) -> Result<Vec<Change>, DbError> {
+    let limit = i64::from(limit);
+    let params = [param::uuid(id.as_uuid()), param::bigint(limit)];
+    let sql = |text| {
+        format!(
+            "-- list changes
+select {} from meter_sync.meter_sync_change c where c.run_id = $1 order by c.n limit $2",
+            changed(text)
+        )
+    };
+    let rows = tx.query_json(sql, &params).await?;
+    Ok(rows.iter().map(change).collect())
+}
+
+fn change(row: &Row) -> Change {
+    Change {
+        action: Action::read(row.get(0)),
+        key: json::fields(row.get(1)),
+        name: None,
+        before: json::fields(row.get(2)),
+        after: json::fields(row.get(3)),
+    }
+}
+
+/// Returns the changes of a run with numbers above `after`, each with its number.
+pub async fn changes_after(
+    tx: &Tx<'_, Local>,
+    id: RunId,
+    limit: u32,
+    after: i64,
+) -> Result<Vec<(i64, Change)>, DbError> {
+    let params = [
+        param::uuid(id.as_uuid()),
+        param::bigint(i64::from(limit)),
+        param::bigint(after),
+    ];
+    let sql = |text| {
+        format!(
+            "-- list a page of changes
+select {}, c.n from meter_sync.meter_sync_change c where c.run_id = $1 and c.n > $3 order by c.n limit $2",
+            changed(text)
+        )
+    };
+    let rows = tx.query_json(sql, &params).await?;
+    Ok(rows.iter().map(|row| (row.get(4), change(row))).collect())
+}
+
+/// Selects the runs `g` since `$3` that changed meters of the tenant `$2` in the table `$1`. A run that ended since
+/// then started at most a day earlier. The other conditions are those of a partial index.
+const RUNS: &str = "g.local_table = $1 and g.tenant = $2 and not g.dry_run and g.outcome in ('succeeded', 'partial')
+    and g.inserted + g.updated + g.deactivated + g.reactivated > 0
+    and g.started_at >= $3::timestamptz - interval '1 day' and g.finished_at >= $3";
+
+/// Counts what was changed since a time, and lists at most `limit` of the changes, from a place on. `log` must name a tenant.
+pub async fn since(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    since: DateTime<Utc>,
+    (before, limit): (Option<ChangeCursor>, u32),
+) -> Result<ChangesSince, DbError> {
+    let counted = count_since(tx, log, since).await?;
+    let mut changes = list_since(tx, log, since, (before, i64::from(limit) + 1)).await?;
+    let has_more = changes.len() > limit as usize;
+    changes.truncate(limit as usize);
+    Ok(ChangesSince {
+        changes,
+        has_more,
+        ..counted
+    })
+}
+
+async fn count_since(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    since: DateTime<Utc>,
+) -> Result<ChangesSince, DbError> {
+    let params = log.with([param::timestamptz(since)]);
+    // `is_pruned` is read through JSON, because the log of an earlier version does not have it.
+    let tally = format!(
+        "-- count changes since a time
+select count(*), coalesce(sum(g.inserted), 0)::bigint, coalesce(sum(g.updated), 0)::bigint,
+       coalesce(sum(g.deactivated), 0)::bigint, coalesce(sum(g.reactivated), 0)::bigint,
+       coalesce(bool_and(not g.changes_truncated and (to_jsonb(g.*)->>'is_pruned') is distinct from 'true'), true),
+       (select min(b.started_at) from meter_sync.meter_sync_log b where b.local_table = $1 and b.tenant = $2)
+from meter_sync.meter_sync_log g where {RUNS}"
+    );
+    let row = tx.query_one(&tally, &params).await?;
+    let begins: Option<DateTime<Utc>> = row.get(6);
+    Ok(ChangesSince {
+        since,
+        runs: row.get(0),
+        inserted: row.get(1),
+        updated: row.get(2),
+        deactivated: row.get(3),
+        reactivated: row.get(4),
+        is_complete: row.get(5),
+        begins: begins.filter(|begins| *begins > since),
+        changes: Vec::new(),
+        has_more: false,
+    })
+}
+
+async fn list_since(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    since: DateTime<Utc>,
+    (before, limit): (Option<ChangeCursor>, i64),
+) -> Result<Vec<DatedChange>, DbError> {
+    let (run, n) = place(before);
+    let params = log.with([
+        param::timestamptz(since),
+        param::bigint(limit),
+        param::uuid(run),
+        param::bigint(n),
+    ]);
+    let (order, is_before) = (order(log), is_before(log, "$5", "$6"));
+    let sql = |text: fn(&str) -> String| {
+        format!(
+            "-- list changes since a time
+select {}, g.id, g.finished_at, c.n
+from meter_sync.meter_sync_log g join meter_sync.meter_sync_change c on c.run_id = g.id
+where {RUNS} and {is_before}
+order by {order} desc, c.n limit $4",
+            changed(text)
+        )
+    };
+    let rows = tx.query_json(sql, &params).await?;
+    Ok(rows.iter().map(dated).collect())
+}
+
+fn dated(row: &Row) -> DatedChange {
+    DatedChange {
+        run_id: RunId::from(row.get::<_, uuid::Uuid>(4)),
+        at: row.get(5),
+        change: change(row),
+        n: row.get(6),
+    }
+}
+
+/// Lists at most `limit` changes of a meter since a time and before a place in the log, newest first. `key` is its key as
+/// the log has it.
+pub async fn of_meter(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    key: &str,
+    (since, before, limit): (Option<DateTime<Utc>>, Option<ChangeCursor>, i64),
+) -> Result<Vec<MeterChange>, DbError> {
+    let [table, tenant] = log.params();
+    let (run, n) = place(before);
+    let params = [
+        param::text(key),
+        table,
+        tenant,
+        param::bigint(limit),
+        param::uuid(run),
+        param::bigint(n),
+        param::timestamptz(since.unwrap_or(DateTime::UNIX_EPOCH)),
+    ];
+    let (order, is_before) = (order(log), is_before(log, "$5", "$6"));
+    let sql = format!(
+        "-- list a meter's changes
+select c.run_id, g.finished_at, c.action, c.before::text, c.after::text, c.n
+from meter_sync.meter_sync_change c
+join meter_sync.meter_sync_log g on g.id = c.run_id
+where c.key = $1::jsonb and g.local_table = $2 and g.tenant = $3
+  and not g.dry_run and g.outcome in ('succeeded', 'partial') and g.finished_at >= $7 and {is_before}
+order by {order} desc, c.n limit $4"
+    );
+    let change = |row: &Row| MeterChange {
+        run_id: RunId::from(row.get::<_, uuid::Uuid>(0)),
+        at: row.get(1),
+        action: Action::read(row.get(2)),
+        before: json::fields(row.get(3)),
+        after: json::fields(row.get(4)),
+        n: row.get(5),
+    };
+    let rows = tx.query(&sql, &params).await?;
+    Ok(rows.iter().map(change).collect())
+}
+
+/// The parameters of a place: its run, and the number of the change in it. The end of a run is the highest number, which no
+/// change has.
+fn place(before: Option<ChangeCursor>) -> (Option<uuid::Uuid>, i64) {
+    match before {
+        Some(place) => (Some(place.run.as_uuid()), place.n.unwrap_or(i64::MAX)),
+        None => (None, 0),
+    }
+}
+
+/// The expression by which runs `g` are ordered. Newer runs have higher values.
+fn order(log: LogKey<'_>) -> &'static str {
+    match log.has_run_numbers {
+        true => "g.seq",
+        false => "g.id",
+    }
+}
+
+/// The condition that a change `c` of a run `g` is on the next page. `run` and `n` are the parameters of the place:
+/// earlier runs match, and so do changes of the run itself with numbers above `n`. If `run` is null, all changes match.
+fn is_before(log: LogKey<'_>, run: &str, n: &str) -> String {
+    let order = order(log);
+    let of_run = match log.has_run_numbers {
+        true => format!("(select b.seq from meter_sync.meter_sync_log b where b.id = {run})"),
+        false => run.to_owned(),
+    };
+    format!("({run}::uuid is null or {order} < {of_run} or (g.id = {run} and c.n > {n}))")
+}

@@ -1,0 +1,197 @@
+//! The table `meter_sync_column`: the columns that runs have synced, and their drift.
+
+use serde_json::{Value, json};
+use tokio_postgres::Row;
+
+use super::mirror_params;
+use crate::db::param::Param;
+use crate::db::{DbError, Local, Tx, param};
+use crate::model::TenantId;
+
+/// A column that is or was synced, as the last runs recorded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownColumn {
+    /// Its name in the local table.
+    pub name: String,
+    /// A hash of the setting that names the remote table or query it was read from.
+    pub source: String,
+    /// The object id of the remote table or view that it was read from; 0 for a query.
+    pub remote_relation: u32,
+    /// Its column number in that table or view; 0 for a query.
+    pub remote_number: i16,
+    /// Its remote type before any drift.
+    pub remote_type: String,
+    /// Its local type at that time.
+    pub local_type: String,
+    /// The drift that is not settled yet; `None` if there is none.
+    pub drift: Option<Drift>,
+}
+
+/// What the remote did to a synced column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Drift {
+    /// It is missing on the remote: dropped, or renamed in a way that the catalog does not show.
+    Missing,
+    /// The remote column now has this name.
+    Renamed(String),
+    /// The remote column now has this type.
+    Retyped(String),
+    /// The remote column now has this name, and another remote column has its old name.
+    Replaced(String),
+}
+
+/// The columns of a mirror, as earlier runs recorded them.
+#[derive(Clone, Debug, Default)]
+pub struct KnownColumns {
+    /// The columns; empty before the first run.
+    pub columns: Vec<KnownColumn>,
+    /// Whether the local database can store every character.
+    pub is_unicode: bool,
+}
+
+const KNOWN: &str = "\
+-- read the known columns
+select c.column_name, c.source, c.remote_relation, c.remote_number, c.remote_type, c.local_type, c.drift, c.drifted_to
+from meter_sync.meter_sync_column c
+where c.tenant = $1 and c.local_table = $2";
+
+const IS_UNICODE: &str = "\
+-- look whether the database stores every character
+select pg_catalog.getdatabaseencoding() in ('UTF8', 'SQL_ASCII')";
+
+/// The columns of a mirror, as the runs so far know them.
+pub async fn known(
+    tx: &Tx<'_, Local>,
+    tenant: &TenantId,
+    local_table: &str,
+) -> Result<KnownColumns, DbError> {
+    Ok(KnownColumns {
+        is_unicode: is_unicode(tx).await?,
+        columns: read(tx, KNOWN, &mirror_params(tenant.as_str(), local_table)).await?,
+    })
+}
+
+/// The columns of a mirror whose drift is not settled.
+pub async fn drifted(
+    tx: &Tx<'_, Local>,
+    tenant: &TenantId,
+    local_table: &str,
+) -> Result<Vec<KnownColumn>, DbError> {
+    let drifted = format!("{KNOWN} and c.drift is not null");
+    read(tx, &drifted, &mirror_params(tenant.as_str(), local_table)).await
+}
+
+async fn is_unicode(tx: &Tx<'_, Local>) -> Result<bool, DbError> {
+    Ok(tx.query_one(IS_UNICODE, &[]).await?.get(0))
+}
+
+async fn read(
+    tx: &Tx<'_, Local>,
+    sql: &str,
+    params: &[Param<'_>],
+) -> Result<Vec<KnownColumn>, DbError> {
+    Ok(tx.query(sql, params).await?.iter().map(column).collect())
+}
+
+fn column(row: &Row) -> KnownColumn {
+    let to: Option<String> = row.get(7);
+    let to = to.unwrap_or_default();
+    KnownColumn {
+        name: row.get(0),
+        source: row.get(1),
+        remote_relation: u32::try_from(row.get::<_, i64>(2)).unwrap_or_default(),
+        remote_number: row.get(3),
+        remote_type: row.get(4),
+        local_type: row.get(5),
+        drift: match row.get::<_, Option<&str>>(6) {
+            Some("renamed") => Some(Drift::Renamed(to)),
+            Some("retyped") => Some(Drift::Retyped(to)),
+            Some("replaced") => Some(Drift::Replaced(to)),
+            Some(_) => Some(Drift::Missing),
+            None => None,
+        },
+    }
+}
+
+const GROUPS: &str = "\
+-- group the tenants by what is known of their columns
+select array_agg(d.tenant), min(d.tenant)
+from (
+    select c.tenant, md5(string_agg(concat_ws(' ', c.column_name, c.source, c.remote_relation, c.remote_number, c.remote_type,
+               c.local_type, c.drift, c.drifted_to), ';' order by c.column_name)) as digest
+    from meter_sync.meter_sync_column c where c.local_table = $1 group by c.tenant
+) d
+group by d.digest";
+
+/// Tenants with the same known columns.
+#[derive(Clone, Debug)]
+pub struct ColumnGroup {
+    /// The tenants' ids, in their canonical spelling.
+    pub tenants: Vec<String>,
+    /// What is known of the columns of each.
+    pub known: KnownColumns,
+}
+
+/// The tenants of a table, grouped by their known columns. Most tenants have the same, so there are few groups.
+pub async fn groups(tx: &Tx<'_, Local>, local_table: &str) -> Result<Vec<ColumnGroup>, DbError> {
+    let is_unicode = is_unicode(tx).await?;
+    let mut groups = Vec::new();
+    for group in tx.query(GROUPS, &[param::text(local_table)]).await? {
+        let columns = read(tx, KNOWN, &mirror_params(group.get(1), local_table)).await?;
+        groups.push(ColumnGroup {
+            tenants: group.get(0),
+            known: KnownColumns {
+                is_unicode,
+                columns,
+            },
+        });
+    }
+    Ok(groups)
+}
+
+const FORGET: &str = "\
+-- forget the known columns
+delete from meter_sync.meter_sync_column where tenant = $1 and local_table = $2";
+
+const KEEP: &str = "\
+-- keep the known columns
+insert into meter_sync.meter_sync_column (tenant, local_table, column_name, source, remote_relation, remote_number,
+    remote_type, local_type, drift, drifted_to)
+select $1, $2, c.column_name, c.source, c.remote_relation, c.remote_number, c.remote_type, c.local_type, c.drift, c.drifted_to
+from pg_catalog.jsonb_to_recordset($3) as c (column_name text, source text, remote_relation bigint, remote_number smallint,
+    remote_type text, local_type text, drift text, drifted_to text)";
+
+/// Replaces the known columns of a mirror.
+pub async fn keep(
+    tx: &Tx<'_, Local>,
+    tenant: &TenantId,
+    local_table: &str,
+    columns: &[KnownColumn],
+) -> Result<(), DbError> {
+    let key = || mirror_params(tenant.as_str(), local_table);
+    tx.execute(FORGET, &key()).await?;
+    let columns: Vec<Value> = columns.iter().map(row).collect();
+    let [tenant, table] = key();
+    let params = [tenant, table, param::jsonb(&columns)];
+    tx.execute(KEEP, &params).await.map(drop)
+}
+
+fn row(column: &KnownColumn) -> Value {
+    let (drift, to) = match &column.drift {
+        None => (None, None),
+        Some(Drift::Missing) => (Some("missing"), None),
+        Some(Drift::Renamed(to)) => (Some("renamed"), Some(to)),
+        Some(Drift::Retyped(to)) => (Some("retyped"), Some(to)),
+        Some(Drift::Replaced(to)) => (Some("replaced"), Some(to)),
+    };
+    json!({
+        "column_name": column.name,
+        "source": column.source,
+        "remote_relation": column.remote_relation,
+        "remote_number": column.remote_number,
+        "remote_type": column.remote_type,
+        "local_type": column.local_type,
+        "drift": drift,
+        "drifted_to": to,
+    })
+}

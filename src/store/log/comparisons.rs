@@ -1,0 +1,104 @@
+//! Which runs compared what all rows hold, themselves or right after.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+
+use super::LogKey;
+use crate::db::{DbError, Local, Tx, param};
+use crate::model::RunId;
+
+const COMPARED: &str = "\
+-- log a comparison of contents
+update meter_sync.meter_sync_log
+set compared = case when $2 then 'contents' else compared end,
+    warning = nullif(concat_ws(' ', warning, $3), ''), remote_bytes = remote_bytes + $4
+where id = $1";
+
+/// Adds the result of a comparison of contents to the log row of the run that it followed.
+pub async fn compared_after(
+    tx: &Tx<'_, Local>,
+    run_id: RunId,
+    (are_equal, warning, remote_bytes): (bool, Option<&str>, i64),
+) -> Result<(), DbError> {
+    let warning = tx.storable_if_any(warning).await?;
+    let params = [
+        param::uuid(run_id.as_uuid()),
+        param::boolean(are_equal),
+        param::text(warning.as_deref()),
+        param::bigint(remote_bytes),
+    ];
+    tx.execute(COMPARED, &params).await.map(drop)
+}
+
+const WAS_COMPARED_SINCE: &str = "\
+-- look for a later comparison of contents
+select exists (
+    select from meter_sync.meter_sync_log
+    where local_table = $1 and tenant = $2 and compared in ('contents', 'everything')
+      and started_at > $3 and started_at <= clock_timestamp()
+)";
+
+/// Whether a run that started after `since` compared what all rows hold, itself or right after. A run that a
+/// wrong clock dated in the future does not count: one comparison too many costs little.
+pub async fn was_compared_since(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    since: DateTime<Utc>,
+) -> Result<bool, DbError> {
+    let params = log.with([param::timestamptz(since)]);
+    Ok(tx.query_one(WAS_COMPARED_SINCE, &params).await?.get(0))
+}
+
+/// When a mirror was last looked at as a whole.
+pub struct LastLooks {
+    /// When the last run ended that compared what all rows hold, itself or right after; `None` before the first.
+    pub verified_at: Option<DateTime<Utc>>,
+    /// When a sweep last found the mirror unchanged; `None` before the first.
+    pub checked_at: Option<DateTime<Utc>>,
+}
+
+/// Reads when the mirror was last looked at as a whole. `has_sweeps` is whether the tables of sweeps exist.
+pub async fn last_looks(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    has_sweeps: bool,
+) -> Result<LastLooks, DbError> {
+    let checked_at = match has_sweeps {
+        true => {
+            "select m.checked_at from meter_sync.meter_sync_mirror m where m.local_table = $1 and m.tenant = $2"
+        }
+        false => "select null::timestamptz",
+    };
+    let sql = format!(
+        "-- read when the meters were last compared
+select (
+    select finished_at from meter_sync.meter_sync_log
+    where local_table = $1 and tenant = coalesce($2, tenant) and compared in ('contents', 'everything')
+    order by {} limit 1
+), ({checked_at})",
+        log.newest_first()
+    );
+    let row = tx.query_one(&sql, &log.params()).await?;
+    Ok(LastLooks {
+        verified_at: row.get(0),
+        checked_at: row.get(1),
+    })
+}
+
+const COMPARED_TENANTS: &str = "\
+-- list the tenants whose contents were compared
+select distinct tenant from meter_sync.meter_sync_log
+where local_table = $1 and tenant is not null and compared in ('contents', 'everything')
+  and started_at > $2 and started_at <= clock_timestamp()";
+
+/// The tenants of a table whose contents were compared by a run that started after `since`.
+pub async fn compared_tenants(
+    tx: &Tx<'_, Local>,
+    local_table: &str,
+    since: DateTime<Utc>,
+) -> Result<BTreeSet<String>, DbError> {
+    let params = [param::text(local_table), param::timestamptz(since)];
+    let rows = tx.query(COMPARED_TENANTS, &params).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}

@@ -1,0 +1,329 @@
+//! Reads the rows of runs.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
+
+use super::{LogKey, RunRecord};
+use crate::clock;
+use crate::db::param::Param;
+use crate::db::{DbError, Local, Tx, param};
+use crate::error::{ErrorCode, Failure, OVERRIDE};
+use crate::model::{Counts, HeldBack, Outcome, PhaseTime, RunId, Trigger};
+
+/// Which past runs to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunsQuery {
+    /// How many runs to return at most.
+    pub limit: u32,
+    /// Only runs before this one; `None` starts with the newest run.
+    pub before: Option<RunId>,
+    /// Which kind of runs to return.
+    pub show: Show,
+}
+
+/// Which runs are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Show {
+    /// Every one.
+    #[default]
+    All,
+    /// Those that did not succeed: `partial`, `failed`, `refused` and `interrupted`.
+    Problems,
+    /// Those that changed meters, dry runs aside.
+    Changes,
+}
+
+impl Show {
+    /// Every value.
+    pub const ALL: [Self; 3] = [Self::All, Self::Problems, Self::Changes];
+
+    /// The value as text in a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Problems => "problems",
+            Self::Changes => "changes",
+        }
+    }
+}
+
+const COLUMNS: &str = "id, trigger, actor, reason, dry_run, started_at, finished_at, outcome,
+       inserted, updated, deactivated, reactivated, unchanged, rejected,
+       error_code, error_message, error_remedy, remote_bytes, changes_truncated, warning";
+
+/// The `select .. from` of a query for runs. `seq` is null if the runs have no numbers yet.
+fn select(log: LogKey<'_>) -> String {
+    let seq = match log.has_run_numbers {
+        true => "seq",
+        false => "null::bigint as seq",
+    };
+    format!("select {COLUMNS}, {seq}\nfrom meter_sync.meter_sync_log")
+}
+
+/// The condition that a run comes after (`is` is `>`) or before (`<`) the run with this id.
+fn beside(log: LogKey<'_>, is: &str, id: &str) -> String {
+    let of = |run: &str| match log.has_run_numbers {
+        true => format!("{run}.seq"),
+        false => format!("({run}.started_at, {run}.id)"),
+    };
+    let (one, other) = (of("meter_sync_log"), of("b"));
+    let other = other.trim_matches(['(', ')']);
+    format!("{one} {is} (select {other} from meter_sync.meter_sync_log b where b.id = {id})")
+}
+
+/// Builds a query for runs of the table `$1`, newest first, at most `$3`. If the tenant `$2` is known, these are its
+/// runs and the runs that ended because no tenant was known. Each part follows an index that begins with the tenant, so
+/// it reads no run of another tenant. With `tenant = $2`, or without the tenant in `order by`, Postgres sometimes takes
+/// the index of the whole table and reads the runs of all tenants.
+fn runs(log: LogKey<'_>, condition: &str) -> String {
+    let (select, newest_first) = (select(log), log.newest_first());
+    let part = |whose: &str, first: &str| {
+        format!(
+            "{select} where local_table = $1 {whose} {condition}\norder by {first}{newest_first} limit $3"
+        )
+    };
+    let ours = part("and tenant = any (array[$2])", "tenant, ");
+    let of_none = part("and tenant is null", "tenant, ");
+    match log.tenant {
+        Some(_) => {
+            format!("({ours})\nunion all\n({of_none})\norder by {newest_first} limit $3")
+        }
+        None => part("", ""),
+    }
+}
+
+// `PROBLEMS` and `CHANGED` match the conditions of partial indexes.
+const PROBLEMS: &str = "and outcome in ('partial', 'failed', 'refused', 'interrupted')";
+const CHANGED: &str = "and not dry_run and outcome in ('succeeded', 'partial')
+    and inserted + updated + deactivated + reactivated > 0";
+const ENDED: &str = "and outcome is not null and not dry_run";
+
+// Read through JSON: a log that no run of this version has written to does not have these columns yet.
+const DETAILS: &str = "\
+-- read a run's details
+select to_jsonb(g.*)->>'phases', to_jsonb(g.*)->>'held_back',
+       (select count(*) from meter_sync.meter_sync_change c where c.run_id = g.id)
+from meter_sync.meter_sync_log g where g.id = $1";
+
+/// Returns the run with this id, if it is among those that [`newest`] lists.
+pub async fn by_id(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    id: RunId,
+) -> Result<Option<RunRecord>, DbError> {
+    let sql = format!(
+        "-- read a run\n{} where local_table = $1 and (tenant is null or tenant = coalesce($2, tenant)) and id = $3",
+        select(log)
+    );
+    let params = log.with([param::uuid(id.as_uuid())]);
+    one(tx, &sql, &params).await
+}
+
+/// Returns the newest runs of the table, newest first: the tenant's runs (those of all tenants if it is not known), and
+/// runs that ended because no tenant was known.
+pub async fn newest(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    limit: u32,
+) -> Result<Vec<RunRecord>, DbError> {
+    let sql = format!("-- list runs\n{}", runs(log, ""));
+    let params = log.with([param::bigint(i64::from(limit))]);
+    Ok(tx.query(&sql, &params).await?.iter().map(record).collect())
+}
+
+/// Returns one page of the runs that [`newest`] lists.
+pub async fn page(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    query: &RunsQuery,
+) -> Result<Vec<RunRecord>, DbError> {
+    let shown = match query.show {
+        Show::All => "",
+        Show::Problems => PROBLEMS,
+        Show::Changes => CHANGED,
+    };
+    let before = beside(log, "<", "$4");
+    let condition = format!("and ($4::uuid is null or {before}) {shown}");
+    let listed = runs(log, &condition);
+    let sql = format!("-- list a page of runs\n{listed}");
+    let params = log.with([
+        param::bigint(i64::from(query.limit)),
+        param::uuid(query.before.map(RunId::as_uuid)),
+    ]);
+    Ok(tx.query(&sql, &params).await?.iter().map(record).collect())
+}
+
+/// What the log has about a run beyond its [`RunRecord`].
+pub struct Details {
+    /// How long the run was in each phase; empty while it runs.
+    pub phases: Vec<PhaseTime>,
+    /// The deactivations that the brake held back; `None` if it held none back.
+    pub held_back: Option<HeldBack>,
+    /// How many changes the log has.
+    pub changes: i64,
+}
+
+/// Reads the details of a run.
+pub async fn details(tx: &Tx<'_, Local>, id: RunId) -> Result<Details, DbError> {
+    let row = tx.query_one(DETAILS, &[param::uuid(id.as_uuid())]).await?;
+    let text = |column| row.get::<_, Option<&str>>(column);
+    // A value that a newer version wrote in another form is left out.
+    let phases = text(0).and_then(|text| serde_json::from_str(text).ok());
+    let held_back = text(1).and_then(|text| serde_json::from_str(text).ok());
+    let held_back = held_back.map(HeldBack::completed);
+    Ok(Details {
+        phases: phases.unwrap_or_default(),
+        held_back,
+        changes: row.get(2),
+    })
+}
+
+/// Returns the newest run that has not ended, if any.
+pub async fn running(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<Option<RunRecord>, DbError> {
+    let sql = format!(
+        "-- read the running run\n{} where local_table = $1 and tenant = $2 and outcome is null order by {} limit 1",
+        select(log),
+        log.newest_first()
+    );
+    one(tx, &sql, &log.params()).await
+}
+
+/// Returns the last run that ended, without dry runs, among those that [`newest`] lists.
+pub async fn last_finished(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+) -> Result<Option<RunRecord>, DbError> {
+    let sql = format!("-- read the last run\n{}", runs(log, ENDED));
+    let params = log.with([param::bigint(1)]);
+    one(tx, &sql, &params).await
+}
+
+/// Returns the last run with this idempotency key and `dry_run` that started after `since`, if any. Ignores runs that a
+/// wrong clock dated in the future.
+pub async fn by_idempotency_key(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    (key, dry_run): (&str, bool),
+    since: DateTime<Utc>,
+) -> Result<Option<RunRecord>, DbError> {
+    let sql = format!(
+        "-- look for the same request
+{} where local_table = $1 and tenant = $2 and idempotency_key = $3 and dry_run = $4 and started_at > $5
+  and started_at < clock_timestamp() + {}
+order by {} limit 1",
+        select(log),
+        clock::set_back!(),
+        log.newest_first()
+    );
+    let key = tx.storable(key).await?;
+    let params = log.with([
+        param::text(key.as_ref()),
+        param::boolean(dry_run),
+        param::timestamptz(since),
+    ]);
+    one(tx, &sql, &params).await
+}
+
+/// Returns the last run that succeeded.
+pub async fn last_success(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+) -> Result<Option<RunRecord>, DbError> {
+    let sql = format!(
+        "-- read the last success
+{} where local_table = $1 and tenant = coalesce($2, tenant) and outcome in ('succeeded', 'no_change')
+order by {} limit 1",
+        select(log),
+        log.newest_first()
+    );
+    one(tx, &sql, &log.params()).await
+}
+
+/// The most failures that are counted. It bounds the query, and nobody needs to tell higher numbers apart.
+const MAX_FAILURES: i64 = 1000;
+
+/// Counts the runs that ended after this run, or all if `None`, without dry runs, at most [`MAX_FAILURES`].
+pub async fn ended_after(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    run: Option<RunId>,
+) -> Result<i64, DbError> {
+    let after = beside(log, ">", "$4");
+    let ended = runs(log, &format!("{ENDED} and ($4::uuid is null or {after})"));
+    let sql = format!(
+        "-- count the runs since the last success\nselect least(count(*), $3) from (\n{ended}\n) run"
+    );
+    let params = log.with([
+        param::bigint(MAX_FAILURES),
+        param::uuid(run.map(RunId::as_uuid)),
+    ]);
+    Ok(tx.query_one(&sql, &params).await?.get(0))
+}
+
+async fn one(
+    tx: &Tx<'_, Local>,
+    sql: &str,
+    params: &[Param<'_>],
+) -> Result<Option<RunRecord>, DbError> {
+    Ok(tx.query_opt(sql, params).await?.as_ref().map(record))
+}
+
+fn record(row: &Row) -> RunRecord {
+    let outcome: Option<String> = row.get("outcome");
+    RunRecord {
+        run_id: RunId::from(row.get::<_, uuid::Uuid>("id")),
+        trigger: Trigger::read(row.get("trigger")),
+        actor: row.get("actor"),
+        reason: row.get("reason"),
+        dry_run: row.get("dry_run"),
+        seq: row.get("seq"),
+        started_at: row.get("started_at"),
+        finished_at: row.get("finished_at"),
+        outcome: outcome.map(|text| Outcome::read(&text)),
+        counts: Counts {
+            inserted: row.get("inserted"),
+            updated: row.get("updated"),
+            deactivated: row.get("deactivated"),
+            reactivated: row.get("reactivated"),
+            unchanged: row.get("unchanged"),
+            rejected: row.get("rejected"),
+        },
+        error: failure(row),
+        same_error_as: None,
+        remote_bytes: row.get("remote_bytes"),
+        changes_truncated: row.get("changes_truncated"),
+        warning: row.get("warning"),
+    }
+}
+
+fn failure(row: &Row) -> Option<Failure> {
+    let code: String = row.get::<_, Option<String>>("error_code")?;
+    let code = ErrorCode::read(&code);
+    let message: Option<String> = row.get("error_message");
+    let remedy: Option<String> = row.get("error_remedy");
+    // Remedies of earlier versions named an option that passes the brake. Only people may use it.
+    let remedy = remedy.filter(|remedy| !remedy.contains(OVERRIDE));
+    Some(Failure {
+        code,
+        message: message.unwrap_or_default(),
+        remedy: remedy.unwrap_or_else(|| code.remedy().to_owned()),
+    })
+}
+
+const LAST_TENANT: &str = "\
+-- read whose meters the table holds
+select tenant from meter_sync.meter_sync_log
+where local_table = $1 and outcome in ('succeeded', 'no_change', 'partial')
+order by seq desc limit 1";
+
+/// The tenant that the local table was last synced for; `None` if it was never synced.
+pub async fn last_tenant(tx: &Tx<'_, Local>, local_table: &str) -> Result<Option<String>, DbError> {
+    let params = [param::text(local_table)];
+    Ok(tx
+        .query_opt(LAST_TENANT, &params)
+        .await?
+        .and_then(|row| row.get(0)))
+}

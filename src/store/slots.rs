@@ -1,0 +1,242 @@
+//! The table `meter_sync_slot`: which process has claimed which slot of the schedule.
+
+use chrono::{DateTime, Utc};
+use tokio_postgres::Row;
+
+use super::sweeps::SweptSet;
+use crate::clock::set_back;
+use crate::db::param::Param;
+use crate::db::{DbError, Local, Tx, param};
+use crate::model::TenantId;
+
+/// A slot of the schedule, for runs or for sweeps.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    tenant: String,
+    local_table: String,
+    at: DateTime<Utc>,
+    standing: &'static str,
+}
+
+/// What stands before the digest of the tenants in the table of slots. No tenant's id is like that by chance.
+const SWEEP: &str = "* ";
+
+impl Slot {
+    /// A slot for a run of the tenant in the table; `None` if the tenant is not known, so that no run can begin.
+    pub fn of_run(tenant: Option<&TenantId>, local_table: &str, at: DateTime<Utc>) -> Self {
+        Self {
+            tenant: tenant.map_or("", TenantId::as_str).to_owned(),
+            local_table: local_table.to_owned(),
+            at,
+            standing: RUN_STANDING,
+        }
+    }
+
+    /// A slot for a sweep.
+    pub fn of_sweep(set: SweptSet, at: DateTime<Utc>) -> Self {
+        Self {
+            tenant: format!("{SWEEP}{}", set.tenants),
+            local_table: set.local_table,
+            at,
+            standing: SWEEP_STANDING,
+        }
+    }
+
+    fn key(&self) -> [Param<'_>; 3] {
+        [
+            param::text(self.tenant.as_str()),
+            param::text(self.local_table.as_str()),
+            param::timestamptz(self.at),
+        ]
+    }
+
+    fn key_and<'a, const N: usize>(&'a self, more: [Param<'a>; N]) -> Vec<Param<'a>> {
+        self.key().into_iter().chain(more).collect()
+    }
+}
+
+/// How a slot stands that a process has claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The process that holds the slot.
+    pub holder: String,
+    /// Whether a run or sweep that started since the slot began has served it, whoever claimed it.
+    pub is_served: bool,
+    /// Whether the log has a run that started since the slot began and has no end.
+    has_begun: bool,
+}
+
+/// Slots of the schedule that processes have claimed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClaimedSlots {
+    /// The host and process that claimed the last slot; `None` if there is no slot.
+    pub holder: Option<String>,
+    /// The slots, oldest first.
+    pub slots: Vec<ClaimedSlot>,
+}
+
+/// A slot that a process has claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedSlot {
+    /// When the slot began.
+    pub at: DateTime<Utc>,
+    /// The schedule of the process that claimed it, in its `Display` form; `None` if an earlier version claimed
+    /// it.
+    pub schedule: Option<String>,
+}
+
+/// Deletes claims on slots that are more than an hour ahead. A wrong clock made them, and they would block
+/// these slots when their time comes. Claims less far ahead are kept, because the clock may have been set back
+/// since.
+const LET_GO: &str = concat!(
+    "\
+-- let go of slots that are far ahead
+delete from meter_sync.meter_sync_slot
+where tenant = $1 and local_table = $2 and slot > greatest($3, clock_timestamp()) + ",
+    set_back!()
+);
+
+const CLAIM: &str = "\
+-- claim a slot
+insert into meter_sync.meter_sync_slot (tenant, local_table, slot, claimed_by, schedule) values ($1, $2, $3, $4, $5)
+on conflict do nothing";
+
+/// Deletes claims that are more than 30 days older than the slot being claimed. Only the newest claim is
+/// needed; the others are kept for display.
+const PRUNE: &str = "\
+-- prune old slots
+delete from meter_sync.meter_sync_slot
+where tenant = $1 and local_table = $2 and slot < $3 - interval '30 days'";
+
+/// Claims a slot that nobody has claimed, and returns whether it did.
+pub async fn claim(
+    tx: &Tx<'_, Local>,
+    slot: &Slot,
+    claimant: &str,
+    schedule: Option<&str>,
+) -> Result<bool, DbError> {
+    tx.execute(LET_GO, &slot.key()).await?;
+    let params = slot.key_and([param::text(claimant), param::text(schedule)]);
+    let is_claimed = tx.execute(CLAIM, &params).await? == 1;
+    if is_claimed {
+        tx.execute(PRUNE, &slot.key()).await?;
+    }
+    Ok(is_claimed)
+}
+
+const RUN_STANDING: &str = concat!(
+    "\
+-- look how the slot stands
+select s.claimed_by,
+       exists (
+           select from meter_sync.meter_sync_log l
+           where l.local_table = $2 and coalesce(l.tenant, '') = $1 and l.started_at >= $3
+             and l.started_at < clock_timestamp() + ",
+    set_back!(),
+    "
+             and l.outcome <> 'interrupted' and not l.dry_run
+       ),
+       exists (
+           select from meter_sync.meter_sync_log l
+           where l.local_table = $2 and l.tenant = $1 and l.started_at >= $3
+             and l.started_at < clock_timestamp() + ",
+    set_back!(),
+    " and l.outcome is null
+       )
+from meter_sync.meter_sync_slot s
+where s.tenant = $1 and s.local_table = $2 and s.slot = $3"
+);
+
+const SWEEP_STANDING: &str = concat!(
+    "\
+-- look how the slot of a sweep stands
+select s.claimed_by,
+       exists (
+           select from meter_sync.meter_sync_sweep w
+           where w.local_table = $2 and '* ' || w.tenants = $1 and w.started_at >= $3 and w.started_at < clock_timestamp() + ",
+    set_back!(),
+    "
+             and w.finished_at is not null and w.error_code is null
+       ),
+       false
+from meter_sync.meter_sync_slot s
+where s.tenant = $1 and s.local_table = $2 and s.slot = $3"
+);
+
+/// Looks how a slot stands that another claim has taken. [`claim`] may have waited for that claim to be committed, and
+/// only a later statement such as this one sees it.
+pub async fn standing(tx: &Tx<'_, Local>, slot: &Slot) -> Result<Standing, DbError> {
+    let row = tx.query_one(slot.standing, &slot.key()).await?;
+    Ok(Standing {
+        holder: row.get(0),
+        is_served: row.get(1),
+        has_begun: row.get(2),
+    })
+}
+
+/// A run normally starts some milliseconds after its slot is claimed, so a claim without a run is given up
+/// after 30 seconds. A process whose run could not start claims the slot again before it retries, and one that sweeps
+/// renews its claim.
+const TAKE_OVER: &str = "\
+-- take over a slot
+update meter_sync.meter_sync_slot s
+set claimed_by = $4, claimed_at = now()
+where s.tenant = $1 and s.local_table = $2 and s.slot = $3 and s.claimed_by = $5
+  and ($6 or s.claimed_at < now() - interval '30 seconds')";
+
+/// Takes a slot over from its holder, if the holder appears to have died, and returns whether it did. The caller must know
+/// that no run of the holder is in progress.
+pub async fn take_over(
+    tx: &Tx<'_, Local>,
+    slot: &Slot,
+    claimant: &str,
+    standing: &Standing,
+) -> Result<bool, DbError> {
+    let params = slot.key_and([
+        param::text(claimant),
+        param::text(standing.holder.as_str()),
+        param::boolean(standing.has_begun),
+    ]);
+    Ok(tx.execute(TAKE_OVER, &params).await? == 1)
+}
+
+const RENEW: &str = "\
+-- renew the claim on a slot
+update meter_sync.meter_sync_slot set claimed_at = now()
+where tenant = $1 and local_table = $2 and slot = $3 and claimed_by = $4";
+
+/// Renews a process's claim on a slot. Does nothing if another process has taken the slot over.
+pub async fn renew(tx: &Tx<'_, Local>, slot: &Slot, claimant: &str) -> Result<(), DbError> {
+    let params = slot.key_and([param::text(claimant)]);
+    tx.execute(RENEW, &params).await.map(drop)
+}
+
+/// The most slots that one query reads.
+const MOST: i64 = 500;
+
+// The query reads `schedule` through JSON, because the column is missing until a process of this version has
+// claimed a slot.
+const CLAIMED: &str = "\
+-- list the claimed slots
+select s.slot, s.claimed_by, to_jsonb(s)->>'schedule'
+from meter_sync.meter_sync_slot s
+where s.tenant = $1 and s.local_table = $2 and s.slot >= coalesce((
+    select max(b.slot) from meter_sync.meter_sync_slot b where b.tenant = $1 and b.local_table = $2 and b.slot <= $3), $3)
+order by s.slot desc limit $4";
+
+/// The claimed slots after this one, and the last one at or before it.
+pub async fn claimed_since(tx: &Tx<'_, Local>, slot: &Slot) -> Result<ClaimedSlots, DbError> {
+    let params = slot.key_and([param::bigint(MOST)]);
+    let rows = tx.query(CLAIMED, &params).await?;
+    let claimed = |row: &Row| ClaimedSlot {
+        at: row.get(0),
+        schedule: row.get(2),
+    };
+    // The claimant ends with a unique id, which means nothing to people.
+    let claimant = rows.first().map(|row| row.get::<_, &str>(1));
+    let holder = claimant.map(|text| text.rsplit_once(' ').map_or(text, |(name, _)| name));
+    Ok(ClaimedSlots {
+        holder: holder.map(str::to_owned),
+        slots: rows.iter().rev().map(claimed).collect(),
+    })
+}
