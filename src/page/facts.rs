@@ -33,6 +33,9 @@ pub(super) fn show(
                     None if is_unknown => "not known",
                     None => "never",
                 }
+                @if let Some(at) = status.checked_at {
+                    " " span.soft { "(a sweep found nothing changed " (time_ago(at, now)) ")" }
+                }
                 @if let Some(at) = status.verified_at {
                     " " span.soft { "(all rows compared " (time_ago(at, now)) ")" }
                 }

@@ -18,6 +18,7 @@ use super::icons::Icon;
 use super::shell::Shell;
 use super::viewer::Viewer;
 use super::words;
+use crate::arguments::bounds::TENANT_CHARS;
 use crate::clock;
 use crate::config::Token;
 use crate::mirrors::state::status::{ActivityState, Health, Status};
@@ -196,7 +197,7 @@ fn search(asked: &Asked) -> Markup {
     html! {
         form.row role="search" method="get" action="/" {
             label for="search" { "Name or id" }
-            input #search type="search" name="search" maxlength="200" value=(asked.search().unwrap_or_default());
+            input #search type="search" name="search" maxlength=(TENANT_CHARS) value=(asked.search().unwrap_or_default());
             @if let Some(health) = asked.health { input type="hidden" name="health" value=(health.as_str()); }
             button { "Search" }
             @if asked.search().is_some() {

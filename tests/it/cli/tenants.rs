@@ -4,7 +4,7 @@ use meter_sync::config::Setting;
 use serde_json::json;
 
 use super::{NOWHERE, assert_as_shown, object, run};
-use crate::support::program::More;
+use crate::support::program::{Ended, More};
 use crate::support::site::{REMOTE_SCHEMA, Site, rows};
 
 const LOCAL_SCHEMA: &str = "
@@ -178,9 +178,11 @@ async fn status_counts_the_tenants_and_shows_the_worst_first() {
         .as_str()
         .expect("an id")
         .to_owned();
-    let unnamed = run(&site, &["status", "--run", &run_id], THREE).await;
-    assert_eq!(unnamed.code, 2, "{unnamed:?}");
-    assert!(unnamed.stderr.contains("--tenant"), "{unnamed:?}");
+    for about_runs in [&["--run", &run_id], &["--history", "3"]] {
+        let unnamed = run(&site, &[&["status"][..], about_runs].concat(), THREE).await;
+        assert_eq!(unnamed.code, 2, "{unnamed:?}");
+        assert!(unnamed.stderr.contains("--tenant"), "{unnamed:?}");
+    }
     let named = run(&site, &["status", "--run", &run_id, "--tenant", "8"], THREE).await;
     assert_eq!(named.code, 0, "{named:?}");
 }
@@ -243,4 +245,53 @@ async fn check_looks_at_the_first_tenants_and_says_how_many_it_left_out() {
         "{}",
         ended.stdout
     );
+}
+
+/// Where each tenant has a table of its own, Postgres can have no table for a long id.
+#[tokio::test]
+async fn sync_tells_of_a_tenant_that_was_left_out_as_status_does() {
+    let long = "x".repeat(70);
+    let local = format!(
+        "create table tenant (id text primary key, name text);
+        insert into tenant values ('7', 'Acme'), ('{long}', 'Long');
+        create schema site_7;
+        create table site_7.meter (id bigint primary key, name text, active boolean not null default true)"
+    );
+    let site = Site::with_schemas(REMOTE_SCHEMA, &local).await;
+    site.on_remote("insert into meter (id, tenant_id, name) values (1, 7, 'a')")
+        .await;
+    let more: More<'_> = &[
+        (Setting::Tenants, "all"),
+        (Setting::LocalTable, "site_{tenant}.meter"),
+    ];
+    let status = run(&site, &["status", "--json"], more).await;
+    let told = object(&status)["warnings"].clone();
+    let warning = told[0].as_str().expect("a warning");
+    assert!(
+        warning.contains(&long) && warning.contains("63 bytes"),
+        "{warning}"
+    );
+    let synced = run(&site, &["sync", "--json"], more).await;
+    assert_eq!((synced.code, status.code), (1, 1), "{synced:?}");
+    let synced = object(&synced);
+    assert_eq!(synced["warnings"], told);
+    assert_eq!(
+        (&synced["tenants"], &synced["succeeded"]),
+        (&json!(1), &json!(1))
+    );
+    let ended = run(&site, &["sync"], more).await;
+    let line = format!("warning     {warning}\n");
+    assert!(ended.stdout.contains(&line), "{ended:?}");
+}
+
+#[tokio::test]
+async fn status_of_one_tells_when_a_sweep_found_nothing_changed() {
+    let site = site().await;
+    let of_7 = ["status", "--tenant", "7"];
+    run(&site, &["sync"], THREE).await;
+    let before = run(&site, &of_7, THREE).await;
+    run(&site, &["sync"], THREE).await;
+    let ended = run(&site, &of_7, THREE).await;
+    let told = |ended: &Ended| ended.stdout.matches("\nchecked    20").count();
+    assert_eq!((told(&before), told(&ended)), (0, 1), "{ended:?}");
 }

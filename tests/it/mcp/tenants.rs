@@ -84,6 +84,8 @@ async fn without_a_tenant_the_status_lists_all_of_them_the_worst_first() {
         let text = overview.to_string();
         assert!(text.len() < 8000, "{} bytes", text.len());
 
+        let defaults = json!({"history": 5, "include_changes": false, "changes_limit": 20});
+        assert_eq!(ids(&assistant.ask(STATUS, defaults).await), ["8", "7", "9"]);
         let page = assistant.ask(STATUS, json!({"changes_limit": 2})).await;
         assert_eq!(ids(&page), ["8", "7"]);
         let before = &page["next_before"];
@@ -129,6 +131,7 @@ async fn what_concerns_one_tenant_is_refused_without_its_id() {
         (STATUS, json!({"meter": "71"})),
         (STATUS, json!({"since": "24h"})),
         (STATUS, json!({"include_changes": true})),
+        (STATUS, json!({"history": 3})),
         (
             STATUS,
             json!({"run_id": "0190c2f1-7a00-7000-8000-000000000001"}),

@@ -20,6 +20,23 @@ fn listed(html: &str) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_tenants_page_tells_when_a_sweep_found_nothing_changed() {
+    let site = shared_site().await;
+    let all = mirrors(&site.settings().with(Setting::Tenants, "7,8"));
+    let sweep = async || {
+        let swept = all.sweep(&Request::new(Trigger::Schedule), |_, _| ()).await;
+        swept.expect("a sweep");
+    };
+    let told = "(a sweep found nothing changed ";
+    let served = served_for(&site, "7,8").await;
+    let browser = Browser::new(&served);
+    sweep().await;
+    assert!(!words(&browser.read("/tenants/7/").await).contains(told));
+    sweep().await;
+    assert_says(&browser.read("/tenants/7/").await, &[told]);
+}
+
+#[tokio::test]
 async fn the_list_counts_by_health_and_has_the_worst_first() {
     let site = shared_site().await;
     site.on_remote("insert into meter (id, tenant_id, name) select n, 7 + n % 2, 'Meter ' || n from generate_series(1, 40) n")
