@@ -3,6 +3,7 @@
 mod answers;
 mod events;
 mod metrics;
+mod routes;
 mod scopes;
 
 use meter_sync::config::{Setting, Settings};
