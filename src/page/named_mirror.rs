@@ -9,6 +9,7 @@ use super::shell::ErrorPage;
 use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::mirrors::{Mirror, Mirrors};
+use crate::tenant_path;
 
 /// The mirror that the address of a page names, and where its pages lie.
 ///
@@ -37,7 +38,7 @@ async fn tenant_id(parts: &mut Parts, shared: &Shared) -> Result<Option<String>,
     let parameters = parameters.map_err(|_not_text| unknown(parts.extensions.get()))?;
     let mut parameters = parameters.iter();
     let segment = parameters.find_map(|(name, value)| (name == Base::PARAMETER).then_some(value));
-    Ok(segment.map(|segment| Base::tenant_id(segment).to_owned()))
+    Ok(segment.map(|segment| tenant_path::tenant_id(segment).to_owned()))
 }
 
 async fn one_of_several(

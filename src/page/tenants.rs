@@ -14,19 +14,20 @@ use super::Shared;
 use super::banner::{self, Banner};
 use super::base::Base;
 use super::format::{counted, name, number, prose, shortened, time_ago};
-use super::icons::Icon;
 use super::shell::Shell;
 use super::viewer::Viewer;
-use super::words;
 use crate::arguments::bounds::TENANT_CHARS;
 use crate::clock;
 use crate::config::Token;
+use crate::looks;
+use crate::looks::icons::Icon;
 use crate::mirrors::state::status::{ActivityState, Health, Status};
 use crate::mirrors::state::tenant_list::{
     HealthCounts, LastRunSummary, TenantList, TenantSummary, TenantsQuery, WORST_FIRST,
 };
 use crate::mirrors::visible_tenants;
 use crate::printable;
+use crate::tenant_path;
 
 /// How many tenants a page holds.
 const PAGE: u32 = 50;
@@ -73,7 +74,7 @@ pub(super) struct TenantPath {
 
 /// Redirects from the address of a tenant without its last slash.
 pub(super) async fn add_slash(Path(TenantPath { tenant_id }): Path<TenantPath>) -> Redirect {
-    let base = Base::of_tenant(Base::tenant_id(&tenant_id));
+    let base = Base::of_tenant(tenant_path::tenant_id(&tenant_id));
     Redirect::to(&base.page("/"))
 }
 
@@ -92,7 +93,7 @@ pub(super) async fn show(
         visible: token.and_then(|Extension(token)| visible_tenants(Some(&token))),
     };
     let status = shared.mirrors.overview(&query).await;
-    let look = words::health(status.health);
+    let look = looks::health(status.health);
     let tenants = known(&status);
     let total = tenants.map_or_else(
         || "Tenants".to_owned(),
@@ -127,7 +128,7 @@ fn known(status: &Status) -> Option<&TenantList> {
 
 fn banner(status: &Status) -> Markup {
     let banner = Banner {
-        look: words::health(status.health),
+        look: looks::health(status.health),
         summary: &status.summary,
         busy: (status.activity == ActivityState::Running).then_some("Syncs are running."),
         advice: advice(status),
@@ -148,7 +149,7 @@ fn advice(status: &Status) -> Option<Markup> {
         }
         (_, Some((health, count))) => {
             let address = Asked::default().address(Some(health), None);
-            let word = words::health(health).word;
+            let word = looks::health(health).word;
             Some(html! { "Look at " a href=(address) {
                 @if count == 1 { "the tenant" } @else { "the " (number(count)) " tenants" }
                 " marked " (word)
@@ -181,7 +182,7 @@ fn filters(tenants: &TenantList, asked: &Asked) -> Markup {
                 "All " strong { (number(tenants.total)) }
             }
             @for health in WORST_FIRST.into_iter().filter(is_shown) {
-                @let look = words::health(health);
+                @let look = looks::health(health);
                 a.filter .(look.tone) href=(asked.address(Some(health), None))
                     aria-current=[(asked.health == Some(health)).then_some("true")] {
                     span.badge { (look.icon.markup()) " " (look.word) } " "
@@ -239,7 +240,7 @@ fn said(tenants: &TenantList, asked: &Asked) -> Markup {
     html! {
         @if is_part { (number(tenants.matching)) " of " }
         (counted(tenants.total, "tenant", "tenants"))
-        @if let Some(health) = asked.health { " marked " (words::health(health).word) }
+        @if let Some(health) = asked.health { " marked " (looks::health(health).word) }
         @if let Some(text) = asked.search() {
             @if asked.health.is_some() { " and" }
             " with “" bdi { (shortened(text)) } "” in the name or id"
@@ -264,7 +265,7 @@ fn table(list: &[TenantSummary], now: DateTime<Utc>) -> Markup {
 
 fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
     let base = Base::of_tenant(&tenant.tenant_id);
-    let look = words::health(tenant.health);
+    let look = looks::health(tenant.health);
     let named = tenant.name.as_deref();
     html! {
         tr {
@@ -286,7 +287,7 @@ fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
 }
 
 fn last_run(run: &LastRunSummary, base: &Base) -> Markup {
-    let look = words::outcome(run.outcome);
+    let look = looks::outcome(run.outcome);
     html! {
         span.badge.whole .(look.tone) { (look.icon.markup()) " " a href=(base.run(run.run_id)) { (look.word) } }
         @if let Some(code) = run.error_code { " " code.soft.whole { (code.as_str()) } }

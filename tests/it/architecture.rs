@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("arguments", &["model"]),
     ("trace", &[]),
     ("printable", &[]),
+    ("tenant_path", &[]),
     ("config", &["error", "model", "clock"]),
     ("db", &["config", "error", "model", "clock"]),
     ("store", &["db", "error", "model"]),
@@ -22,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "engine", "store", "db", "config", "error", "model", "clock", "trace",
         ],
     ),
+    ("looks", &["mirrors", "model"]),
     (
         "schedule",
         &["mirrors", "config", "error", "model", "clock"],
@@ -29,6 +31,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "mcp",
         &[
+            "looks",
+            "tenant_path",
             "mirrors",
             "config",
             "error",
@@ -77,6 +81,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "http",
             "check",
+            "looks",
+            "tenant_path",
             "mirrors",
             "config",
             "error",
