@@ -3,9 +3,9 @@
 use meter_sync::config::Setting;
 use serde_json::json;
 
-use super::{NOWHERE, assert_as_shown, object, run};
+use super::{assert_as_shown, object, run};
 use crate::support::program::{Ended, More};
-use crate::support::site::{REMOTE_SCHEMA, Site, rows};
+use crate::support::site::{NOWHERE, REMOTE_SCHEMA, Site, rows};
 
 const LOCAL_SCHEMA: &str = "
     create table tenant (id bigint primary key, name text);
@@ -84,19 +84,13 @@ async fn the_worst_tenant_gives_the_exit_code_and_none_holds_back_another() {
     site.on_remote("update meter set name = 'much too long' where id = 1; delete from meter where tenant_id = 8; update meter set name = 'D' where id = 4").await;
     let ended = run(&site, &["sync"], THREE).await;
     assert_eq!(ended.code, 3, "{ended:?}");
-    for expected in [
+    ended.assert_says(&[
         "partial     7 (Acme): ",
         "refused     8 (Byte): ",
         "[SOURCE_EMPTY_REFUSED]",
         "succeeded   9 (Cole): Synced: 1 updated, ",
         "3 tenants: 0 unchanged, 1 synced, 2 not synced in full.",
-    ] {
-        assert!(
-            ended.stdout.contains(expected),
-            "{expected}: {}",
-            ended.stdout
-        );
-    }
+    ]);
     let two = [(Setting::Tenants, "7,9")];
     assert_eq!(run(&site, &["sync"], &two).await.code, 5);
     let down = [(Setting::Tenants, "7,8"), (Setting::RemoteUrl, NOWHERE)];
@@ -149,16 +143,10 @@ async fn status_counts_the_tenants_and_shows_the_worst_first() {
     run(&site, &["sync", "--tenant", "8"], THREE).await;
     let ended = run(&site, &["status"], THREE).await;
     assert_eq!(ended.code, 1, "{ended:?}");
-    for expected in [
+    ended.assert_says(&[
         "tenants    3: 2 never_run, 1 paused",
         "never_run      never",
-    ] {
-        assert!(
-            ended.stdout.contains(expected),
-            "{expected}: {}",
-            ended.stdout
-        );
-    }
+    ]);
     let place = |text: &str| ended.stdout.find(text).expect(text);
     assert!(
         place("7 (Acme)") < place("9 (Cole)") && place("9 (Cole)") < place("8 (Byte)"),
@@ -216,18 +204,12 @@ async fn check_looks_at_the_first_tenants_and_says_how_many_it_left_out() {
     let site = site().await;
     let ended = run(&site, &["check"], THREE).await;
     assert_eq!(ended.code, 0, "{ended:?}");
-    for expected in [
+    ended.assert_says(&[
         "ok      remote meters: 2 of tenant 7\n",
         "ok      tenant 8: remote meters: 1 of tenant 8\n",
         "ok      tenant 9: remote meters: 1 of tenant 9\n",
         "ok      tenants: 3 are kept in sync, and the rows of all were looked at\n",
-    ] {
-        assert!(
-            ended.stdout.contains(expected),
-            "{expected}: {}",
-            ended.stdout
-        );
-    }
+    ]);
     let schedules = ended.stdout.matches("schedule: ").count();
     assert_eq!(schedules, 1, "{}", ended.stdout);
     let five = [(Setting::Tenants, "7,8,9,10,11")];

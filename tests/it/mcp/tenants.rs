@@ -11,20 +11,13 @@ use serde_json::{Value, json};
 
 use super::client::{Assistant, Way};
 use super::{STATUS, TRIGGER};
-use crate::support::site::{REMOTE_SCHEMA, Site, mirrors, rows};
-
-/// A local table for several tenants.
-const LOCAL_SCHEMA: &str = "
-    create table tenant (id bigint primary key, name text);
-    insert into tenant values (7, 'Acme'), (8, 'Byte'), (9, 'Cole');
-    create table meter (
-        id bigint primary key, tenant_id bigint not null, name text, active boolean not null default true)";
+use crate::support::site::{Site, mirrors, rows};
 
 pub(super) const SEVERAL: &[(Setting, &str)] = &[(Setting::Tenants, "7,8,9")];
 
 /// A site of three tenants with two meters each, none of them synced yet.
 pub(super) async fn site() -> Site {
-    let site = Site::with_schemas(REMOTE_SCHEMA, LOCAL_SCHEMA).await;
+    let site = Site::shared().await;
     let meters = "insert into meter (id, tenant_id, name)
         select t * 10 + n, t, 'Meter ' || n from generate_series(7, 9) t, generate_series(1, 2) n";
     site.on_remote(meters).await;
@@ -97,7 +90,7 @@ async fn without_a_tenant_the_status_lists_all_of_them_the_worst_first() {
 
 #[tokio::test]
 async fn a_page_of_tenants_takes_8_kb_at_most_and_leaves_none_out() {
-    let site = Site::with_schemas(REMOTE_SCHEMA, LOCAL_SCHEMA).await;
+    let site = Site::shared().await;
     let all: Vec<String> = (100..160).map(|id: u32| id.to_string()).collect();
     let many = all.join(",");
     let long =

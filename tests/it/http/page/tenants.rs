@@ -10,7 +10,7 @@ use super::{
     Browser, OPERATE, READ, assert_says, attributes, header, served_for, shared_site, words,
 };
 use crate::support::served::Served;
-use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, finish, mirrors};
+use crate::support::site::{LOCAL_SCHEMA, NOWHERE, REMOTE_SCHEMA, Site, finish, mirrors};
 
 /// The addresses of the tenants' pages, in the order of the list.
 fn listed(html: &str) -> Vec<String> {
@@ -199,10 +199,10 @@ async fn a_token_for_some_tenants_lists_and_counts_only_those() {
 #[tokio::test]
 async fn without_the_local_database_the_list_says_what_is_wrong() {
     let site = shared_site().await;
-    let settings = site.settings().with(Setting::Tenants, "7,8").with(
-        Setting::LocalUrl,
-        "postgres://nobody:hunter2@127.0.0.1:1/nothing",
-    );
+    let settings = site
+        .settings()
+        .with(Setting::Tenants, "7,8")
+        .with(Setting::LocalUrl, NOWHERE);
     let served = Served::new(&settings).await;
     let page = Browser::new(&served).read("/").await;
     assert_says(

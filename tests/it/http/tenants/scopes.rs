@@ -13,6 +13,7 @@ use crate::http::v1::api::Api;
 use crate::mcp::client::Assistant;
 use crate::support::served::{Served, send};
 use crate::support::site::Site;
+use crate::support::stateless;
 
 const ROOT: &str = "0123456789abcdef";
 /// Of tenant 7.
@@ -69,21 +70,15 @@ fn request(served: &Served, line: &str, token: &str) -> RequestBuilder {
     }
 }
 
-/// A call of the status tool, by the protocol without sessions.
+/// A call of the status tool.
 fn tool_call(request: RequestBuilder, tenant: &str) -> RequestBuilder {
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {},
+    let (method, tool) = ("tools/call", "meter_sync_status");
+    let headers = stateless::headers(method, Some(tool)).into_iter();
+    let request = headers.fold(request, |request, (name, value)| {
+        request.header(name, value)
     });
-    let arguments = json!({"tenant_id": tenant});
-    let params = json!({"name": "meter_sync_status", "arguments": arguments, "_meta": meta});
-    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
-    request
-        .header("accept", "application/json, text/event-stream")
-        .header("mcp-protocol-version", "2026-07-28")
-        .header("mcp-method", "tools/call")
-        .header("mcp-name", "meter_sync_status")
-        .json(&message)
+    let params = json!({"name": tool, "arguments": {"tenant_id": tenant}});
+    request.json(&stateless::message(method, params))
 }
 
 /// Status and text of the answer, without the times that a page shows.
