@@ -1,6 +1,7 @@
 //! meter-sync keeps a site's local Postgres copy of its meters equal to its organisation's rows in
 //! a central Postgres.
 
+mod address;
 pub mod app;
 mod arguments;
 pub mod check;
@@ -26,5 +27,4 @@ pub mod schedule;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
-mod tenant_path;
 pub mod trace;

@@ -17,6 +17,8 @@ pub(crate) mod json;
 const NEAREST_MIN_SIMILARITY: f64 = 0.6;
 /// How many characters of a caller's own text an error repeats.
 const QUOTED_CHARS: usize = 60;
+/// How many characters of a program's name and version the log keeps.
+const ACTOR_CHARS: usize = 100;
 /// The largest number up to which a float holds every whole number: 2^53.
 const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -191,6 +193,11 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
 /// Postgres (which does not store NUL).
 pub(crate) fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ").trim().to_owned()
+}
+
+/// How a program names itself, on one short line. The log keeps it as the actor of a run.
+pub(crate) fn actor(text: &str) -> String {
+    one_line(text).chars().take(ACTOR_CHARS).collect()
 }
 
 /// The beginning of a caller's text on one line, for an error that repeats it.

@@ -6,9 +6,9 @@ use axum::http::request::Parts;
 use rmcp::RoleServer;
 use rmcp::service::RequestContext;
 
+use crate::address;
 use crate::config::Config;
 use crate::model::RunId;
-use crate::tenant_path;
 
 /// The header in which a TLS proxy names the scheme of the original request.
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -52,7 +52,7 @@ impl PageAddress {
 
     /// Returns the address of a tenant's part of the page; `None` for the page of the only mirror.
     pub(super) fn of_tenant(&self, tenant: Option<&str>) -> Self {
-        let part = tenant.map_or_else(String::new, tenant_path::of);
+        let part = tenant.map_or_else(String::new, address::of_tenant);
         Self {
             base: format!("{}{part}", self.base),
             is_served: self.is_served,

@@ -1,7 +1,7 @@
 //! The addresses of the pages of one mirror.
 
+use crate::address::{self, TENANTS};
 use crate::model::RunId;
-use crate::tenant_path::{self, TENANTS};
 
 /// The address below which the pages of a mirror lie: empty for the only mirror of a process, `/tenants/{tenant_id}`
 /// for one of several.
@@ -21,7 +21,7 @@ impl Base {
 
     /// The base of one mirror of several.
     pub(super) fn of_tenant(id: &str) -> Self {
-        Self(tenant_path::of(id))
+        Self(address::of_tenant(id))
     }
 
     /// The path of a page below the base of a tenant, from its whole path; `None` if it has no such base.

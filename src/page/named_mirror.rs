@@ -6,10 +6,10 @@ use axum::http::request::Parts;
 use super::Shared;
 use super::base::Base;
 use super::shell::ErrorPage;
+use crate::address;
 use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::mirrors::{Mirror, Mirrors};
-use crate::tenant_path;
 
 /// The mirror that the address of a page names, and where its pages lie.
 ///
@@ -38,7 +38,7 @@ async fn tenant_id(parts: &mut Parts, shared: &Shared) -> Result<Option<String>,
     let parameters = parameters.map_err(|_not_text| unknown(parts.extensions.get()))?;
     let mut parameters = parameters.iter();
     let segment = parameters.find_map(|(name, value)| (name == Base::PARAMETER).then_some(value));
-    Ok(segment.map(|segment| tenant_path::tenant_id(segment).to_owned()))
+    Ok(segment.map(|segment| address::tenant_id(segment).to_owned()))
 }
 
 async fn one_of_several(

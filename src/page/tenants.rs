@@ -7,7 +7,6 @@ use axum::extract::{Path, Query, State};
 use axum::response::Redirect;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::Shared;
@@ -16,6 +15,7 @@ use super::base::Base;
 use super::format::{counted, name, number, prose, shortened, time_ago};
 use super::shell::Shell;
 use super::viewer::Viewer;
+use crate::address;
 use crate::arguments::bounds::TENANT_CHARS;
 use crate::clock;
 use crate::config::Token;
@@ -27,7 +27,6 @@ use crate::mirrors::state::tenant_list::{
 };
 use crate::mirrors::visible_tenants;
 use crate::printable;
-use crate::tenant_path;
 
 /// How many tenants a page holds.
 const PAGE: u32 = 50;
@@ -52,16 +51,14 @@ impl Asked {
 
     /// The address of the list with the same search, this health, and the page that begins with this tenant.
     fn address(&self, health: Option<Health>, before: Option<&str>) -> String {
-        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let pairs = [
-            self.search().map(|text| format!("search={}", encode(text))),
-            health.map(|health| format!("health={}", health.as_str())),
-            before.map(|id| format!("before={}", encode(id))),
-        ];
-        let pairs: Vec<String> = pairs.into_iter().flatten().collect();
-        match pairs.is_empty() {
+        let query = address::query([
+            ("search", self.search()),
+            ("health", health.map(Health::as_str)),
+            ("before", before),
+        ]);
+        match query.is_empty() {
             true => "/".to_owned(),
-            false => format!("/?{}", pairs.join("&")),
+            false => format!("/?{query}"),
         }
     }
 }
@@ -74,7 +71,7 @@ pub(super) struct TenantPath {
 
 /// Redirects from the address of a tenant without its last slash.
 pub(super) async fn add_slash(Path(TenantPath { tenant_id }): Path<TenantPath>) -> Redirect {
-    let base = Base::of_tenant(tenant_path::tenant_id(&tenant_id));
+    let base = Base::of_tenant(address::tenant_id(&tenant_id));
     Redirect::to(&base.page("/"))
 }
 

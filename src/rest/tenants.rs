@@ -5,7 +5,6 @@ use axum::extract::State;
 use axum::http::header::LINK;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -14,6 +13,7 @@ use super::Shared;
 use super::request_arguments::RequestArguments;
 use super::requested_mirror::Scope;
 use super::route::{Route, RouteDescription};
+use crate::address;
 use crate::arguments::bounds::{TENANT_CHARS, TENANTS_LIMIT};
 use crate::arguments::{Arguments, BadArgument};
 use crate::http::problem_details::ProblemDetails;
@@ -123,17 +123,11 @@ fn page(status: Status) -> Result<TenantsPage, ProblemDetails> {
 
 /// The `Link` header that leads to the next page.
 fn next(query: &TenantsQuery, before: &str) -> String {
-    let mut link = format!("<{PATH}?limit={}", query.limit);
-    let health = query.health.map(|health| health.as_str().to_owned());
-    let texts = [
-        ("search", query.search.as_ref()),
-        ("health", health.as_ref()),
-        ("before", Some(&before.to_owned())),
-    ];
-    for (name, text) in texts {
-        if let Some(text) = text {
-            link += &format!("&{name}={}", utf8_percent_encode(text, NON_ALPHANUMERIC));
-        }
-    }
-    link + ">; rel=\"next\""
+    let arguments = address::query([
+        ("limit", Some(query.limit.to_string().as_str())),
+        ("search", query.search.as_deref()),
+        ("health", query.health.map(Health::as_str)),
+        ("before", Some(before)),
+    ]);
+    format!("<{PATH}?{arguments}>; rel=\"next\"")
 }

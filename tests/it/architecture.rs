@@ -12,7 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("arguments", &["model"]),
     ("trace", &[]),
     ("printable", &[]),
-    ("tenant_path", &[]),
+    ("address", &[]),
     ("config", &["error", "model", "clock"]),
     ("db", &["config", "error", "model", "clock"]),
     ("store", &["db", "error", "model"]),
@@ -32,7 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "mcp",
         &[
             "looks",
-            "tenant_path",
+            "address",
             "mirrors",
             "config",
             "error",
@@ -65,6 +65,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "rest",
         &[
+            "address",
             "http",
             "mirrors",
             "config",
@@ -82,7 +83,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "http",
             "check",
             "looks",
-            "tenant_path",
+            "address",
             "mirrors",
             "config",
             "error",

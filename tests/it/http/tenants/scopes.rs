@@ -119,38 +119,46 @@ async fn among_several_tenants_every_route_answers_a_token_as_was_decided() {
     let site = site().await;
     let api = Api::with(&with_tokens(&of_three(&site)), ROOT).await;
     let (ours, theirs) = (sync(&api, "7").await, sync(&api, "8").await);
-    for (line, decision) in routes::all() {
-        let own = filled(line, "7", &ours, "1");
-        let other = filled(line, "8", &theirs, "3");
-        let unknown = filled(line, "5", &theirs, "3");
+    for route in routes::all() {
         for token in [ANN, EVE] {
-            let answer = async |line: &str| ask(&api.served, line, token).await;
-            let answers = [answer(&own).await, answer(&other).await];
-            if token == EVE && needs_trigger(line) {
-                for (status, text) in answers {
-                    assert!(
-                        status == 403 && text.contains("READ_ONLY"),
-                        "{line}: {text}"
-                    );
-                }
-                continue;
-            }
-            match decision {
-                Public => assert_eq!(answers[0], ask(&api.served, &own, ROOT).await, "{line}"),
-                OfTenant | ToolCall => assert_denied(line, &answers, &answer(&unknown).await),
-                Filtered | Conversation | TenantRequired | Refused => {
-                    assert_decided(line, decision, &answers[0]);
-                }
-            }
-            for (_, text) in answers.iter().filter(|_| decision != Public) {
-                assert_tells_nothing_of_others(line, text);
-                // A run that the request names is named in the answer.
-                assert!(
-                    line.contains("{id}") || !text.contains(&theirs),
-                    "{line}: {text}"
-                );
-            }
+            assert_route(&api.served, route, [&ours, &theirs], token).await;
         }
+    }
+}
+
+/// Asks a route for the own tenant, with its run, and for another one, with that one's run.
+async fn assert_route(
+    served: &Served,
+    (line, decision): (&str, Decision),
+    [ours, theirs]: [&str; 2],
+    token: &str,
+) {
+    let own = filled(line, "7", ours, "1");
+    let answer = async |line: &str| ask(served, line, token).await;
+    let other = answer(&filled(line, "8", theirs, "3")).await;
+    let answers = [answer(&own).await, other];
+    if token == EVE && needs_trigger(line) {
+        let is_refused =
+            |(status, text): &(u16, String)| *status == 403 && text.contains("READ_ONLY");
+        return assert!(answers.iter().all(is_refused), "{line}: {answers:?}");
+    }
+    match decision {
+        Public => return assert_eq!(answers[0], ask(served, &own, ROOT).await, "{line}"),
+        OfTenant | ToolCall => {
+            let unknown = answer(&filled(line, "5", theirs, "3")).await;
+            assert_denied(line, &answers, &unknown);
+        }
+        Filtered | Conversation | TenantRequired | Refused => {
+            assert_decided(line, decision, &answers[0]);
+        }
+    }
+    for (_, text) in &answers {
+        assert_tells_nothing_of_others(line, text);
+        // A run that the request names is named in the answer.
+        assert!(
+            line.contains("{id}") || !text.contains(theirs),
+            "{line}: {text}"
+        );
     }
 }
 
@@ -192,23 +200,20 @@ async fn in_every_conversation_a_tenant_that_is_not_the_tokens_is_unknown() {
     let site = site().await;
     let tokens = format!("trigger:cam@7,8:{ANN},read:dan@7,8:{EVE}");
     let served = Served::new(&of_three(&site).with(Setting::Tokens, tokens)).await;
-    let of_9 = json!({"tenant_id": "9"});
-    for token in [ANN, EVE] {
+    for (token, refusal) in [(ANN, "[TENANT_UNKNOWN]"), (EVE, "[READ_ONLY]")] {
         for assistant in [
             Assistant::at(&served.address, Some(token)).await,
             Assistant::at_sse(&served.address, Some(token)).await,
         ] {
-            let denied = assistant.refused("meter_sync_status", of_9.clone()).await;
-            assert!(denied.ends_with("[TENANT_UNKNOWN]"), "{denied}");
-            assert!(!denied.contains("Cole"), "{denied}");
-            let denied = assistant.refused("meter_sync_trigger", of_9.clone()).await;
-            let code = if token == ANN {
-                "[TENANT_UNKNOWN]"
-            } else {
-                "[READ_ONLY]"
-            };
-            assert!(denied.ends_with(code), "{denied}");
-            assert!(!denied.contains("Cole"), "{denied}");
+            let of_9 = json!({"tenant_id": "9"});
+            for (tool, refusal) in [
+                ("meter_sync_status", "[TENANT_UNKNOWN]"),
+                ("meter_sync_trigger", refusal),
+            ] {
+                let denied = assistant.refused(tool, of_9.clone()).await;
+                assert!(denied.ends_with(refusal), "{denied}");
+                assert!(!denied.contains("Cole"), "{denied}");
+            }
             let own = json!({"tenant_id": "8"});
             let status = assistant.ask("meter_sync_status", own).await;
             assert_eq!(status["tenant"]["name"], "Byte");

@@ -1,11 +1,11 @@
-//! The path of a tenant's pages. The page serves it, and MCP tells it to people.
+//! Writes addresses: the path of a tenant's pages, which the page serves and MCP tells to people, and the query of a URL.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The folder of the pages of tenants.
 pub(crate) const TENANTS: &str = "/tenants/";
 
-/// The characters of a tenant's id that are encoded in a path: all but those that RFC 3986 calls unreserved.
+/// The characters of a text that are encoded: all but those that RFC 3986 calls unreserved.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -17,20 +17,38 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 const NO_SEGMENTS: [&str; 3] = ["", ".", ".."];
 
 /// The path of a tenant's pages, without a slash at its end.
-pub(crate) fn of(id: &str) -> String {
+pub(crate) fn of_tenant(id: &str) -> String {
     let space = if NO_SEGMENTS.contains(&id) { "%20" } else { "" };
     format!("{TENANTS}{}{space}", utf8_percent_encode(id, ENCODED))
 }
 
-/// The tenant's id in the decoded segment of a path that [`of`] made.
+/// The tenant's id in the decoded segment of a path that [`of_tenant`] made.
 pub(crate) fn tenant_id(segment: &str) -> &str {
     let id = segment.strip_suffix(' ');
     id.filter(|id| NO_SEGMENTS.contains(id)).unwrap_or(segment)
 }
 
+/// Writes the query with the arguments that have a value, as in `limit=5&search=a%20b`.
+pub(crate) fn query<'a>(arguments: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
+    let encode = |text| utf8_percent_encode(text, ENCODED);
+    let given = arguments.into_iter();
+    let given = given.filter_map(|(name, value)| Some((name, value?)));
+    let pairs: Vec<String> = given
+        .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
+        .collect();
+    pairs.join("&")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_arguments_with_a_value_are_written_and_no_character_of_theirs_ends_them() {
+        let arguments = [("a&b", Some("c=d&é")), ("none", None), ("n_1", Some(""))];
+        assert_eq!(query(arguments), "a%26b=c%3Dd%26%C3%A9&n_1=");
+        assert_eq!(query([]), "");
+    }
 
     #[test]
     fn an_id_of_any_characters_is_one_segment_that_no_browser_takes_apart() {
@@ -46,7 +64,7 @@ mod tests {
             ("", "/tenants/%20"),
             ("3f0e-4.a_b~", "/tenants/3f0e-4.a_b~"),
         ] {
-            assert_eq!(of(id), path);
+            assert_eq!(of_tenant(id), path);
             let segment = path.strip_prefix(TENANTS).expect("a tenant");
             let segment = percent_encoding::percent_decode_str(segment)
                 .decode_utf8()
