@@ -1,6 +1,7 @@
 //! meter-sync keeps a site's local Postgres copy of its meters equal to its organisation's rows in
 //! a central Postgres.
 
+mod address;
 pub mod app;
 mod arguments;
 pub mod check;
@@ -15,6 +16,7 @@ pub mod embedded;
 pub mod engine;
 pub mod error;
 pub mod http;
+mod looks;
 pub mod mcp;
 pub mod mirrors;
 pub mod model;

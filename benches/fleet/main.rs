@@ -34,11 +34,15 @@ mod options;
 #[path = "../shared/program.rs"]
 #[expect(dead_code, reason = "this bench only serves")]
 mod program;
+#[path = "../shared/program_options.rs"]
+mod program_options;
 mod report;
 mod results;
 mod round;
 #[path = "../shared/server_cpu.rs"]
 mod server_cpu;
+#[path = "../shared/server_pair.rs"]
+mod server_pair;
 mod site;
 mod truth;
 
@@ -53,15 +57,15 @@ async fn measure(options: &Options) -> Result<()> {
     let mut postgres = String::new();
     for size in &options.sizes {
         let site = Site::start(options, *size).await?;
-        postgres.clone_from(&site.postgres);
+        postgres.clone_from(&site.servers.postgres);
         let figures = Box::pin(of_site(&site, options)).await;
         site.stop().await?;
         all.push(figures?);
     }
     let page = report::page(&all, &Machine::this(&postgres)?, options);
     std::io::stdout().write_all(page.as_bytes())?;
-    if let Some(folder) = options.output() {
-        std::fs::write(folder.join("fleet-performance.md"), page)?;
+    if let Some(path) = options.program.output("fleet-performance.md") {
+        std::fs::write(path, page)?;
     }
     Ok(())
 }
@@ -90,7 +94,7 @@ async fn rounds(
     figures: &mut Figures,
 ) -> Result<()> {
     let Size { tenants, meters } = site.size;
-    for turn in 0..=options.rounds {
+    for turn in 0..=options.program.rounds {
         let mut round = Round {
             site,
             mirrors,
@@ -104,7 +108,7 @@ async fn rounds(
                 round.load().await?;
             }
             turn => {
-                say(&format!("round {turn} of {}", options.rounds));
+                say(&format!("round {turn} of {}", options.program.rounds));
                 Box::pin(round.run()).await?;
             }
         }

@@ -1,10 +1,11 @@
 //! The options of the command.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Error, ensure};
 use clap::Parser;
+
+use crate::program_options::ProgramOptions;
 
 /// Measures one process that keeps the meters of many tenants in sync, over servers of its own.
 ///
@@ -20,36 +21,14 @@ pub(crate) struct Options {
         value_name = "TENANTSxMETERS"
     )]
     pub(crate) sizes: Vec<Size>,
-    /// How often everything is measured
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) rounds: u32,
     /// How many single runs of unchanged tenants are timed in each round
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) single_runs: u32,
     /// How many runs a sweep may have at a time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) workers: u32,
-    /// The program whose memory is measured; without it the one that cargo builds for the bench
-    #[arg(long, default_value = env!("CARGO_BIN_EXE_meter-sync"))]
-    pub(crate) program: PathBuf,
-    /// Where to write fleet-performance.md, or `none`
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/docs"))]
-    output: PathBuf,
-    /// Given by cargo; changes nothing
-    #[arg(long, hide = true)]
-    bench: bool,
-}
-
-impl Options {
-    /// Where the page goes, if anywhere.
-    pub(crate) fn output(&self) -> Option<&PathBuf> {
-        Some(&self.output).filter(|path| path.as_os_str() != "none")
-    }
-
-    /// Whether the program was built by itself, and not for the bench.
-    pub(crate) fn is_shipped(&self) -> bool {
-        self.program.as_os_str() != env!("CARGO_BIN_EXE_meter-sync")
-    }
+    #[command(flatten)]
+    pub(crate) program: ProgramOptions,
 }
 
 /// How many tenants there are, and how many meters each has.

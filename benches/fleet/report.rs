@@ -1,7 +1,7 @@
 //! `docs/fleet-performance.md`, from the figures of one run and nothing else.
 
 use crate::data::{FAILING, HELD_BACK};
-use crate::format::{Table, bytes, count, cpu, line, seconds, times};
+use crate::format::{self, Table, bytes, count, cpu, seconds, times};
 use crate::goals;
 use crate::machine::Machine;
 use crate::options::{Options, Size};
@@ -19,11 +19,7 @@ pub(crate) fn page(all: &[Figures], machine: &Machine, options: &Options) -> Str
         ),
         ("How it was measured", how(machine, options)),
     ];
-    let mut page = HEAD.to_owned();
-    for (title, text) in sections {
-        line(&mut page, format!("## {title}\n\n{}\n", text.trim_end()));
-    }
-    page.trim_end().to_owned() + "\n"
+    format::page(HEAD, sections)
 }
 
 const HEAD: &str = "\
@@ -227,13 +223,9 @@ fn how(machine: &Machine, options: &Options) -> String {
         machine.cores,
         machine.memory_gib,
         machine.postgres,
-        options.rounds,
+        options.program.rounds,
         count(options.single_runs.into()),
         options.workers,
-        if options.is_shipped() {
-            "the release build"
-        } else {
-            "the program that cargo builds for the bench"
-        },
+        options.program.in_words(),
     )
 }

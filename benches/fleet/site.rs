@@ -3,18 +3,17 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use meter_sync::config::{Config, Environment, Setting, Settings};
-use meter_sync::embedded::{Binaries, Data, Server, ServerOptions};
+use meter_sync::config::Setting;
+use meter_sync::embedded::Server;
 use meter_sync::mirrors::Mirrors;
 use tokio::process::Command;
-use tokio_postgres::{Client, NoTls};
-use tokio_util::task::TaskTracker;
+use tokio_postgres::Client;
 
 use crate::data;
 use crate::options::{Options, Size};
 use crate::server_cpu::server_cpu_seconds;
+use crate::server_pair::{self, ServerPair, connect};
 
-const DATABASE: &str = "postgres";
 /// It does not fire while we measure.
 pub(crate) const NO_SCHEDULE: &str = "0 0 1 1 *";
 
@@ -32,11 +31,9 @@ const SETTINGS: [&str; 6] = [
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) size: Size,
-    remote_server: Server,
-    local_server: Server,
+    pub(crate) servers: ServerPair,
     program: PathBuf,
     workers: u32,
-    pub(crate) postgres: String,
     /// A connection of the bench to the remote.
     pub(crate) remote: Client,
     /// A connection of the bench to the local database.
@@ -59,87 +56,60 @@ impl Spent {
 impl Site {
     /// Starts the servers and fills the remote.
     pub(crate) async fn start(options: &Options, size: Size) -> Result<Self> {
-        let binaries = Binaries::find_or_install(None).await?;
-        let of = |name| ServerOptions {
-            name,
-            data: Data::Temporary,
-            settings: SETTINGS.map(str::to_owned).to_vec(),
-        };
-        let remote_server = Server::start(&binaries, of("remote")).await?;
-        let local_server = Server::start(&binaries, of("local")).await?;
-        let remote = connect(&remote_server).await?;
-        let local = connect(&local_server).await?;
+        let servers = ServerPair::start(&SETTINGS).await?;
+        let remote = connect(&servers.remote).await?;
+        let local = connect(&servers.local).await?;
         remote.batch_execute(&data::remote(size)).await?;
         local.batch_execute(&data::local(size)).await?;
         remote.batch_execute("vacuum (freeze, analyze)").await?;
+        let program = &options.program.program;
         Ok(Self {
             size,
-            remote_server,
-            local_server,
-            program: options.program.canonicalize().context("find the program")?,
+            servers,
+            program: program.canonicalize().context("find the program")?,
             workers: options.workers,
-            postgres: binaries.version().to_owned(),
             remote,
             local,
         })
     }
 
-    fn settings(&self, schedule: &str) -> [(Setting, String); 6] {
-        [
-            (Setting::RemoteUrl, self.remote_server.url(DATABASE)),
-            (Setting::LocalUrl, self.local_server.url(DATABASE)),
+    fn settings(&self, schedule: &str) -> impl Iterator<Item = (Setting, String)> {
+        let others = [
             (Setting::Tenants, "all".to_owned()),
             (Setting::Workers, self.workers.to_string()),
             (Setting::Schedule, schedule.to_owned()),
             (Setting::Jitter, "0s".to_owned()),
-        ]
+        ];
+        self.servers.urls().into_iter().chain(others)
     }
 
-    /// The command `serve` of the program for all tenants, with nothing else in its environment.
+    /// The command `serve` of the program for all tenants.
     pub(crate) fn serve(&self, schedule: &str) -> Command {
-        let mut command = Command::new(&self.program);
-        command.arg("serve").env_clear().kill_on_drop(true);
-        for (setting, value) in self.settings(schedule) {
-            command.env(setting.env(), value);
-        }
-        command
+        server_pair::command(&self.program, "serve", self.settings(schedule))
     }
 
     /// The mirrors of all tenants in this process.
     pub(crate) fn mirrors(&self) -> Result<Mirrors> {
-        let mut settings = Settings::default();
-        for (setting, value) in self.settings(NO_SCHEDULE) {
-            settings = settings.with(setting, value);
-        }
-        let config = Config::load_from(&settings, &Environment::default())?;
-        Ok(Mirrors::new(config, TaskTracker::new())?)
+        server_pair::mirrors(self.settings(NO_SCHEDULE))
     }
 
     /// One more connection to either server.
     pub(crate) async fn connect_both(&self) -> Result<[Client; 2]> {
-        let remote = connect(&self.remote_server).await?;
-        Ok([remote, connect(&self.local_server).await?])
+        let remote = connect(&self.servers.remote).await?;
+        Ok([remote, connect(&self.servers.local).await?])
     }
 
     /// The processor time that the servers have spent so far.
     pub(crate) fn spent(&self) -> Spent {
         let of = |server: &Server| server.pid().map(server_cpu_seconds).unwrap_or_default();
         Spent {
-            remote: of(&self.remote_server),
-            local: of(&self.local_server),
+            remote: of(&self.servers.remote),
+            local: of(&self.servers.local),
         }
     }
 
     pub(crate) async fn stop(self) -> Result<()> {
         drop((self.remote, self.local));
-        let (remote, local) = tokio::join!(self.remote_server.stop(), self.local_server.stop());
-        Ok(remote.and(local)?)
+        self.servers.stop().await
     }
-}
-
-async fn connect(server: &Server) -> Result<Client> {
-    let (client, connection) = tokio_postgres::connect(&server.url(DATABASE), NoTls).await?;
-    #[expect(clippy::disallowed_methods, reason = "it ends with its client")]
-    tokio::spawn(async move { drop(connection.await) });
-    Ok(client)
 }

@@ -33,9 +33,13 @@ mod message;
 mod options;
 #[path = "../shared/program.rs"]
 mod program;
+#[path = "../shared/program_options.rs"]
+mod program_options;
 mod report;
 mod results;
 mod round;
+#[path = "../shared/server_pair.rs"]
+mod server_pair;
 mod site;
 mod targets;
 
@@ -47,17 +51,17 @@ fn main() -> Result<()> {
 }
 
 async fn measure(options: &Options) -> Result<()> {
-    let site = Site::start(&options.program, Size::SMALL).await?;
-    let machine = Machine::this(&site.postgres)?;
+    let site = Site::start(&options.program.program, Size::SMALL).await?;
+    let machine = Machine::this(&site.servers.postgres)?;
     let mut results = Results {
-        binary_bytes: std::fs::metadata(&options.program)?.len(),
+        binary_bytes: std::fs::metadata(&options.program.program)?.len(),
         ..Results::default()
     };
     let done = Box::pin(all(&site, options, &mut results)).await;
     site.stop().await?;
     done?;
     say("a large site");
-    let site = Site::start(&options.program, Size::large(options.large_meters)).await?;
+    let site = Site::start(&options.program.program, Size::large(options.large_meters)).await?;
     let done = Box::pin(large(&site, options, &mut results)).await;
     site.stop().await?;
     done?;
@@ -70,15 +74,15 @@ async fn measure(options: &Options) -> Result<()> {
         errors.len(),
         errors.first().copied().unwrap_or_default()
     );
-    if let Some(folder) = options.output() {
-        std::fs::write(folder.join("serving-performance.md"), page)?;
+    if let Some(path) = options.program.output("serving-performance.md") {
+        std::fs::write(path, page)?;
     }
     Ok(())
 }
 
 async fn all(site: &Site, options: &Options, results: &mut Results) -> Result<()> {
-    for round in 1..=options.rounds {
-        say(&format!("round {round} of {}", options.rounds));
+    for round in 1..=options.program.rounds {
+        say(&format!("round {round} of {}", options.program.rounds));
         let mut round = Round {
             site,
             options,
@@ -90,7 +94,7 @@ async fn all(site: &Site, options: &Options, results: &mut Results) -> Result<()
 }
 
 async fn large(site: &Site, options: &Options, results: &mut Results) -> Result<()> {
-    for _ in 0..options.rounds {
+    for _ in 0..options.program.rounds {
         let mut round = Round {
             site,
             options,

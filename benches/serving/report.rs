@@ -1,7 +1,7 @@
 //! `docs/serving-performance.md`, from the results of one run and nothing else.
 
 use crate::crowd;
-use crate::format::{Table, bytes, count, line, times};
+use crate::format::{self, Table, bytes, count, times};
 use crate::machine::Machine;
 use crate::median::median;
 use crate::options::Options;
@@ -20,11 +20,7 @@ pub(crate) fn page(results: &Results, machine: &Machine, options: &Options) -> S
         ("Beside them", BESIDE.to_owned() + &beside(results)),
         ("How it was measured", how(machine, options)),
     ];
-    let mut page = HEAD.to_owned();
-    for (title, text) in sections {
-        line(&mut page, format!("## {title}\n\n{}\n", text.trim_end()));
-    }
-    page.trim_end().to_owned() + "\n"
+    format::page(HEAD, sections)
 }
 
 const HEAD: &str = "\
@@ -256,13 +252,9 @@ fn how(machine: &Machine, options: &Options) -> String {
         machine.cores,
         machine.memory_gib,
         machine.postgres,
-        options.rounds,
+        options.program.rounds,
         count(options.calls.into()),
-        if options.is_shipped() {
-            "the release build"
-        } else {
-            "the one that cargo builds for the bench (its file is larger than that of the release build)"
-        },
+        options.program.in_words(),
         count(METERS.unsigned_abs()),
     )
 }

@@ -5,14 +5,13 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use meter_sync::config::{Config, Environment, Setting, Settings};
-use meter_sync::embedded::{Binaries, Data, Server, ServerOptions};
-use meter_sync::mirrors::{Mirror, Mirrors};
+use meter_sync::config::Setting;
+use meter_sync::mirrors::Mirror;
 use tokio::process::Command;
-use tokio_postgres::{Client, NoTls};
-use tokio_util::task::TaskTracker;
+use tokio_postgres::Client;
 
-const DATABASE: &str = "postgres";
+use crate::server_pair::{self, ServerPair, connect};
+
 const TENANT: &str = "7";
 /// The meters of the usual site.
 pub(crate) const METERS: i64 = 1000;
@@ -88,10 +87,8 @@ const LOCAL: &str = "
 /// The servers, and what is known of them.
 #[derive(Debug)]
 pub(crate) struct Site {
-    remote: Server,
-    local: Server,
+    pub(crate) servers: ServerPair,
     program: PathBuf,
-    pub(crate) postgres: String,
     /// A connection of the bench's own.
     pub(crate) client: Client,
     pub(crate) meters: i64,
@@ -100,21 +97,12 @@ pub(crate) struct Site {
 impl Site {
     /// Starts the servers, and syncs as often as is wanted.
     pub(crate) async fn start(program: &Path, size: Size) -> Result<Self> {
-        let binaries = Binaries::find_or_install(None).await?;
-        let options = |name| ServerOptions {
-            name,
-            data: Data::Temporary,
-            settings: Vec::new(),
-        };
-        let remote = Server::start(&binaries, options("remote")).await?;
-        let local = Server::start(&binaries, options("local")).await?;
-        let client = connect(&local.url(DATABASE)).await?;
+        let servers = ServerPair::start(&[]).await?;
+        let client = connect(&servers.local).await?;
         client.batch_execute(LOCAL).await?;
         let site = Self {
-            remote,
-            local,
+            servers,
             program: program.canonicalize().context("find the program")?,
-            postgres: binaries.version().to_owned(),
             client,
             meters: size.meters,
         };
@@ -127,7 +115,7 @@ impl Site {
     }
 
     async fn fill(&self, size: Size) -> Result<()> {
-        let remote = connect(&self.remote.url(DATABASE)).await?;
+        let remote = connect(&self.servers.remote).await?;
         remote.batch_execute(&size.remote()).await?;
         for run in 1..=size.syncs {
             let sql = format!("update meter set name = name || '*' where id % 100 = {run}");
@@ -146,36 +134,23 @@ impl Site {
         ended.await.context("a sync hangs")?.context("start it")
     }
 
-    fn settings(&self) -> [(Setting, String); 4] {
-        [
-            (Setting::RemoteUrl, self.remote.url(DATABASE)),
-            (Setting::LocalUrl, self.local.url(DATABASE)),
+    fn settings(&self) -> impl Iterator<Item = (Setting, String)> {
+        let others = [
             (Setting::TenantId, TENANT.to_owned()),
             (Setting::Schedule, SCHEDULE.to_owned()),
-        ]
+        ];
+        self.servers.urls().into_iter().chain(others)
     }
 
-    /// The program over this site, with nothing else in its environment.
+    /// A command of the program over this site.
     pub(crate) fn command(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(&self.program);
-        command.arg(subcommand).env_clear().kill_on_drop(true);
-        for (setting, value) in self.settings() {
-            command.env(setting.env(), value);
-        }
-        command
+        server_pair::command(&self.program, subcommand, self.settings())
     }
 
     /// What the program asks the database through, in this process.
     pub(crate) fn mirror(&self) -> Result<Mirror> {
-        let mut settings = Settings::default();
-        for (setting, value) in self.settings() {
-            settings = settings.with(setting, value);
-        }
-        let config = Config::load_from(&settings, &Environment::default())?;
-        Mirrors::new(config, TaskTracker::new())?
-            .only()
-            .cloned()
-            .context("one mirror")
+        let mirrors = server_pair::mirrors(self.settings())?;
+        mirrors.only().cloned().context("one mirror")
     }
 
     /// Commits something in the local database that changes no answer.
@@ -186,19 +161,11 @@ impl Site {
 
     /// The first process of the local server.
     pub(crate) fn local_pid(&self) -> Option<u32> {
-        self.local.pid()
+        self.servers.local.pid()
     }
 
     pub(crate) async fn stop(self) -> Result<()> {
         drop(self.client);
-        let (remote, local) = tokio::join!(self.remote.stop(), self.local.stop());
-        Ok(remote.and(local)?)
+        self.servers.stop().await
     }
-}
-
-async fn connect(url: &str) -> Result<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    #[expect(clippy::disallowed_methods, reason = "it ends with its client")]
-    tokio::spawn(async move { drop(connection.await) });
-    Ok(client)
 }

@@ -83,6 +83,22 @@ pub(super) fn times(ratio: f64) -> String {
     }
 }
 
+/// A page: its head, and its sections with their titles. The first section may have none.
+pub(super) fn page<const N: usize>(head: &str, sections: [(&str, String); N]) -> String {
+    let mut page = head.to_owned();
+    for (title, text) in sections {
+        if !title.is_empty() {
+            line(&mut page, format!("## {title}\n"));
+        }
+        let text = match text.trim_end() {
+            text if text.trim().is_empty() => "Not in this run.",
+            text => text,
+        };
+        line(&mut page, format!("{text}\n"));
+    }
+    page.trim_end().to_owned() + "\n"
+}
+
 /// Adds a line that wraps nowhere.
 pub(super) fn line(text: &mut String, line: impl std::fmt::Display) {
     *text += &format!("{line}\n");

@@ -7,15 +7,23 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
+use crate::model::RunId;
+
 pub(crate) mod body;
+pub(crate) mod bounds;
 pub(crate) mod json;
 
 /// How similar a misspelt name must be to a known name, from 0 to 1 (Jaro-Winkler), for the known name to be suggested.
 const NEAREST_MIN_SIMILARITY: f64 = 0.6;
 /// How many characters of a caller's own text an error repeats.
 const QUOTED_CHARS: usize = 60;
+/// How many characters of a program's name and version the log keeps.
+const ACTOR_CHARS: usize = 100;
 /// The largest number up to which a float holds every whole number: 2^53.
 const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// The length of a UUID in its usual form, with hyphens.
+const RUN_ID_CHARS: usize = 36;
 
 /// Why an argument is refused, in one sentence.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,11 +42,6 @@ impl Arguments {
             left: given.unwrap_or_default(),
             taken: Vec::new(),
         }
-    }
-
-    /// Whether there are none left to read.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.left.is_empty()
     }
 
     pub(crate) fn boolean(
@@ -106,6 +109,20 @@ impl Arguments {
         Ok(Some(number))
     }
 
+    /// Reads the id of a run.
+    pub(crate) fn run_id(&mut self, name: &'static str) -> Result<Option<RunId>, BadArgument> {
+        let Some(text) = self.text(name, RUN_ID_CHARS)? else {
+            return Ok(None);
+        };
+        let refused = || {
+            let text = shorten(&text);
+            BadArgument(format!(
+                "`{name}` must be the id of a run (a UUID), not {text}."
+            ))
+        };
+        run_id(&text).map(Some).ok_or_else(refused)
+    }
+
     /// Reads a part of an id or a name from the query of a URL, where a number or a truth value is a text, too.
     pub(crate) fn query_text(
         &mut self,
@@ -156,6 +173,12 @@ impl Arguments {
     }
 }
 
+/// Parses the id of a run; `None` if the text is not a UUID in its usual form.
+pub(crate) fn run_id(text: &str) -> Option<RunId> {
+    let id = text.parse().ok();
+    id.filter(|_| text.len() == RUN_ID_CHARS)
+}
+
 /// The known name that is most similar to `name`; `None` if none is similar enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
@@ -170,6 +193,11 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
 /// Postgres (which does not store NUL).
 pub(crate) fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ").trim().to_owned()
+}
+
+/// How a program names itself, on one short line. The log keeps it as the actor of a run.
+pub(crate) fn actor(text: &str) -> String {
+    one_line(text).chars().take(ACTOR_CHARS).collect()
 }
 
 /// The beginning of a caller's text on one line, for an error that repeats it.

@@ -4,6 +4,7 @@ use super::run_text::{RunText, SHOWN};
 use super::status_of_all::of_all;
 use super::{Report, exit};
 use crate::app::App;
+use crate::arguments::bounds::HISTORY;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
 use crate::mirrors::run::report::summary;
@@ -20,7 +21,7 @@ pub(super) struct StatusArgs {
     #[arg(long, env = "METER_SYNC_JSON", value_parser = clap::builder::BoolishValueParser::new())]
     json: bool,
     /// How many past runs to list
-    #[arg(long, env = "METER_SYNC_HISTORY", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=50))]
+    #[arg(long, env = "METER_SYNC_HISTORY", default_value_t = StatusQuery::default().history, value_parser = clap::value_parser!(u32).range(i64::from(HISTORY.min())..=HISTORY.max().into()))]
     history: u32,
     /// Show this run with its changes and rejected rows, and end with its exit code
     #[arg(long, value_name = "RUN_ID", env = "METER_SYNC_RUN")]
@@ -31,13 +32,13 @@ impl StatusArgs {
     /// Reads the status, or with `--run` one run, from the local database and reports it.
     pub(super) async fn run(self, app: &App) -> anyhow::Result<Report> {
         let mirrors = app.mirrors();
-        if self.run.is_none() && mirrors.only().is_none() {
+        let is_about_runs = self.run.is_some() || self.history != StatusQuery::default().history;
+        if !is_about_runs && mirrors.only().is_none() {
             return Ok(of_all(mirrors, self.json).await);
         }
-        let named = "Name the tenant of the run with --tenant.";
         let found = mirrors.find(None).await;
         let mirror = found.map_err(|failure| match failure.code == ErrorCode::TenantRequired {
-            true => failure.with_remedy(named),
+            true => failure.with_remedy("Name the tenant with --tenant."),
             false => failure,
         })?;
         let mirror = &mirror;
@@ -130,6 +131,9 @@ fn in_words(status: &Status) -> String {
     );
     if let Some(next) = status.next_run_at {
         text += &format!("next run   {}\n", next.format("%Y-%m-%d %H:%M:%S UTC"));
+    }
+    if let Some(at) = status.checked_at {
+        text += &format!("checked    {}\n", at.format("%Y-%m-%d %H:%M:%S UTC"));
     }
     if let Some(at) = status.verified_at {
         text += &format!("compared   {}\n", at.format("%Y-%m-%d %H:%M:%S UTC"));

@@ -2,6 +2,7 @@
 
 use super::Report;
 use super::status::{LONGEST_NAME, code};
+use crate::arguments::bounds::TENANTS_LIMIT;
 use crate::mirrors::Mirrors;
 use crate::mirrors::state::status::{Health, Status};
 use crate::mirrors::state::tenant_list::{TenantList, TenantSummary, TenantsQuery};
@@ -9,15 +10,13 @@ use crate::printable;
 
 /// How many tenants the table has.
 const SHOWN: u32 = 20;
-/// How many tenants the JSON lists.
-const LISTED: u32 = 200;
 /// The longest error in characters; a longer one is cut.
 const LONGEST_ERROR: usize = 100;
 
 /// Reports the status of all tenants. The exit code is that of the worst health.
 pub(super) async fn of_all(mirrors: &Mirrors, as_json: bool) -> Report {
     let query = TenantsQuery {
-        limit: if as_json { LISTED } else { SHOWN },
+        limit: if as_json { TENANTS_LIMIT.max() } else { SHOWN },
         ..TenantsQuery::default()
     };
     let status = mirrors.overview(&query).await;

@@ -8,6 +8,7 @@ use super::exit;
 use super::sync::{STOP, progress_bar, stopped_by_signal};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::{RunReport, RunState};
+use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::mirrors::{KnownMirror, Mirrors, Request};
 use crate::model::Outcome;
 use crate::printable;
@@ -31,6 +32,8 @@ pub(super) struct ManySynced {
     failed: i64,
     /// The runs of those that were not equal, in the order in which they ended.
     runs: Vec<TenantRun>,
+    /// What else deserves attention, a sentence each: tenants that were left out, and why. `status` tells the same.
+    warnings: Vec<String>,
 }
 
 /// The run of one tenant.
@@ -84,6 +87,7 @@ pub(super) async fn run(
     synced.tenants = record.counts.mirrors;
     synced.unchanged += record.counts.unchanged;
     synced.summary = synced.summarize(request.dry_run);
+    synced.warnings = mirrors.overview(&TenantsQuery::default()).await.warnings;
     Ok(synced)
 }
 
@@ -117,9 +121,10 @@ impl ManySynced {
         )
     }
 
-    /// The exit code: that of the worst run.
+    /// The exit code: that of the worst run. A tenant that was left out counts as a failed run.
     pub(super) fn code(&self) -> u8 {
-        exit::worst(self.runs.iter().map(TenantRun::code))
+        let left_out = self.warnings.iter().map(|_| exit::FAILED);
+        exit::worst(self.runs.iter().map(TenantRun::code).chain(left_out))
     }
 }
 
@@ -157,11 +162,14 @@ impl TenantRun {
     }
 }
 
-/// A line for each tenant that changed or failed, and the summary.
+/// A line for each tenant that changed or failed, the warnings, and the summary.
 impl Display for ManySynced {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for run in &self.runs {
             writeln!(f, "{run}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning     {warning}")?;
         }
         writeln!(f, "{}", self.summary)
     }

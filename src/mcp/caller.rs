@@ -9,16 +9,13 @@ use rmcp::model::Implementation;
 use rmcp::service::RequestContext;
 
 use super::page_address::PageAddress;
-use crate::arguments::one_line;
+use crate::arguments;
 use crate::config::Token;
 use crate::error::Failure;
 use crate::mirrors::state::status::StatusQuery;
 use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::mirrors::{Mirror, Mirrors, visible_tenants};
 use crate::trace_id::TraceId;
-
-/// How many characters of a client's name and version the log keeps.
-const ACTOR_CHARS: usize = 100;
 
 /// Returns the caller's token; `None` over stdio, or if no tokens are set.
 pub(super) fn caller_token(context: &RequestContext<RoleServer>) -> Option<&Token> {
@@ -32,8 +29,7 @@ pub(super) fn caller_name(context: &RequestContext<RoleServer>) -> Option<String
 }
 
 fn actor(client: &Implementation) -> String {
-    let text = one_line(&format!("{} {}", client.name, client.version));
-    text.chars().take(ACTOR_CHARS).collect()
+    arguments::actor(&format!("{} {}", client.name, client.version))
 }
 
 /// Returns the trace that the request belongs to: from the MCP metadata, or else from the HTTP headers.

@@ -73,9 +73,6 @@ const INSTRUCTIONS: &str = "meter-sync keeps this site's local Postgres copy of 
 const SEVERAL: &str = " Several tenants are kept in sync here: meter_sync_status without `tenant_id` \
     lists them, the worst first, and whatever concerns one tenant needs its `tenant_id`.";
 
-/// The longest id of a tenant that a caller may name, in characters.
-const TENANT_ID_CHARS: usize = 200;
-
 /// The `_meta` key of the server's name and version since protocol version 2026-07-28, which has no `initialize`.
 const SERVER_INFO_KEY: &str = "io.modelcontextprotocol/serverInfo";
 
@@ -390,4 +387,12 @@ fn literal(value: serde_json::Value) -> Schema {
     } else {
         Schema::default()
     }
+}
+
+/// Adds the description to the schema of an argument.
+fn described(mut schema: serde_json::Value, description: &str) -> serde_json::Value {
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("description".to_owned(), description.into());
+    }
+    schema
 }

@@ -3,22 +3,15 @@
 use axum::http::HeaderName;
 use axum::http::header::HOST;
 use axum::http::request::Parts;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rmcp::RoleServer;
 use rmcp::service::RequestContext;
 
+use crate::address;
 use crate::config::Config;
 use crate::model::RunId;
 
 /// The header in which a TLS proxy names the scheme of the original request.
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-/// What is escaped in one segment of a path: all but the unreserved characters (RFC 3986, section 2.3).
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 /// The address of the web page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,9 +52,7 @@ impl PageAddress {
 
     /// Returns the address of a tenant's part of the page; `None` for the page of the only mirror.
     pub(super) fn of_tenant(&self, tenant: Option<&str>) -> Self {
-        let part = tenant.map_or_else(String::new, |id| {
-            format!("/tenants/{}", utf8_percent_encode(id, SEGMENT))
-        });
+        let part = tenant.map_or_else(String::new, address::of_tenant);
         Self {
             base: format!("{}{part}", self.base),
             is_served: self.is_served,
@@ -100,6 +91,12 @@ mod tests {
             assert_eq!(page.of_tenant(None), page, "{listen}");
             let of_one = page.of_tenant(Some("a/b")).base;
             assert_eq!(of_one, format!("{base}/tenants/a%2Fb"), "{listen}");
+            let dots = page.of_tenant(Some("..")).base;
+            assert_eq!(
+                dots,
+                format!("{base}/tenants/..%20"),
+                "browsers leave it as it is"
+            );
         }
     }
 }

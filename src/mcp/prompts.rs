@@ -8,7 +8,8 @@ use rmcp::model::{
 use serde_json::{Value, json};
 
 use super::caller::Caller;
-use super::{TENANT_ID_CHARS, answer, status, trigger};
+use super::{answer, status, trigger};
+use crate::arguments::bounds::TENANT_CHARS;
 use crate::arguments::{Arguments, BadArgument, nearest, one_line, shorten};
 use crate::error::ErrorCode;
 use crate::mirrors::Mirrors;
@@ -195,7 +196,7 @@ pub(super) async fn get(
 
 fn tenant(request: &GetPromptRequestParams) -> Result<Option<String>, ErrorData> {
     Arguments::new(request.arguments.clone())
-        .id(TENANT_ID, TENANT_ID_CHARS)
+        .id(TENANT_ID, TENANT_CHARS)
         .map_err(|BadArgument(message)| ErrorData::invalid_params(message, None))
 }
 

@@ -15,6 +15,7 @@ use crate::model::{Change, Rejection, RunId};
 
 use super::caller::{Caller, Target};
 use super::{overview, status, status_card};
+use crate::arguments::bounds::CHANGES_LIMIT;
 use crate::arguments::shorten;
 
 /// The address of the status: of the only mirror, or of all.
@@ -33,8 +34,6 @@ pub(super) const TENANT_METER_TEMPLATE: &str = "meter-sync://tenants/{tenant_id}
 const JSON: &str = "application/json";
 /// The longest address in bytes. The percent-encoded key of any meter is shorter.
 const LONGEST: usize = 2048;
-/// How many changes and rejected rows of a run are listed at most.
-const CHANGES: u32 = 200;
 
 /// An address, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,7 +198,7 @@ async fn run(mirror: &Mirror, id: RunId) -> Result<Option<Run>, ErrorData> {
     let query = StatusQuery {
         run_id: Some(id),
         include_changes: true,
-        changes_limit: CHANGES,
+        changes_limit: CHANGES_LIMIT.max(),
         ..StatusQuery::default()
     };
     let Ok(status) = mirror.status(&query).await else {

@@ -1,7 +1,5 @@
 //! The tool `meter_sync_status`: reports what is known, without changing anything or waiting for a run.
 
-use std::ops::RangeInclusive;
-
 use chrono::{DateTime, Utc};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::json;
@@ -9,16 +7,17 @@ use serde_json::json;
 use super::caller::{Caller, Target};
 use super::page_address::PageAddress;
 use super::{
-    CallToolResult, Schema, TENANT_ID_CHARS, answer, literal, overview, schema, shorten,
-    since_argument, status_card,
+    CallToolResult, Schema, answer, described, literal, overview, schema, shorten, since_argument,
+    status_card,
 };
+use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
 use crate::arguments::{Arguments, BadArgument, shorten};
 use crate::error::Failure;
 use crate::mirrors::Mirrors;
 use crate::mirrors::history::questions::Question;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::tenant_list::TenantsQuery;
-use crate::model::{ChangeCursor, NoRunId, RunId};
+use crate::model::{ChangeCursor, RunId};
 use crate::printable;
 
 /// The tool's name.
@@ -34,15 +33,9 @@ const DESCRIPTION: &str = "Says whether this site's local copy of its meters can
     changes nothing and costs milliseconds. Act on `next_step`; `health` other than `ok` is \
     explained in `summary`.";
 
-const HISTORY: RangeInclusive<u32> = 0..=50;
-const CHANGES_LIMIT: RangeInclusive<u32> = 1..=200;
-/// Longer than any spelling of a UUID.
-const RUN_ID_CHARS: usize = 64;
 /// Longer than any key or name that a person types.
 const METER_CHARS: usize = 200;
 const TIME_CHARS: usize = 40;
-/// As long as a tenant's id, and longer than a run's id with the number of a change.
-const BEFORE_CHARS: usize = TENANT_ID_CHARS;
 
 /// Returns the complete schema of the tool's results.
 pub(super) fn output() -> Schema {
@@ -75,7 +68,8 @@ struct Call {
 }
 
 impl Call {
-    /// Whether the call names neither a tenant nor anything that only one tenant has.
+    /// Whether the call names neither a tenant nor anything that only one tenant has. An argument with its default names
+    /// nothing, as some hosts fill in every default.
     fn is_about_all(&self) -> bool {
         let Question {
             status,
@@ -84,7 +78,10 @@ impl Call {
             before: _,
         } = &self.question;
         let is_about_one = self.tenant.is_some() || meter.is_some() || since.is_some();
-        !is_about_one && status.run_id.is_none() && !status.include_changes
+        let is_about_runs = status.run_id.is_some()
+            || status.include_changes
+            || status.history != StatusQuery::default().history;
+        !is_about_one && !is_about_runs
     }
 
     fn question(self) -> Result<Question, BadArgument> {
@@ -176,7 +173,7 @@ fn told(mut status: Status, asked: &StatusQuery, page: &PageAddress) -> Status {
 fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadArgument> {
     let default = StatusQuery::default();
     let mut given = Arguments::new(arguments);
-    let tenant = given.id("tenant_id", TENANT_ID_CHARS)?;
+    let tenant = given.id("tenant_id", TENANT_CHARS)?;
     let meter = given.text("meter", METER_CHARS)?;
     let since = given.text("since", TIME_CHARS)?;
     let since = since
@@ -187,14 +184,14 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadAr
         true => 0,
         false => default.history,
     };
-    let run_id = given.text("run_id", RUN_ID_CHARS)?;
-    let before = given.text("before", BEFORE_CHARS)?;
+    let run_id = given.run_id("run_id")?;
+    let before = given.text("before", TENANT_CHARS)?;
     let question = Question {
         status: StatusQuery {
-            history: given.integer("history", HISTORY, history)?,
-            run_id: run_id.as_deref().map(self::run_id).transpose()?,
+            history: HISTORY.read(&mut given, history)?,
+            run_id,
             include_changes: given.boolean("include_changes", default.include_changes)?,
-            changes_limit: given.integer("changes_limit", CHANGES_LIMIT, default.changes_limit)?,
+            changes_limit: CHANGES_LIMIT.read(&mut given, default.changes_limit)?,
         },
         meter,
         since,
@@ -211,15 +208,6 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadAr
         tenant,
         question,
         before,
-    })
-}
-
-fn run_id(text: &str) -> Result<RunId, BadArgument> {
-    text.parse().map_err(|_error: NoRunId| {
-        BadArgument(format!(
-            "`run_id` must be the id of a run as `history` gives it (a UUID), not {}.",
-            shorten(text)
-        ))
     })
 }
 
@@ -256,13 +244,7 @@ fn input_schema() -> Schema {
                 "type": "string",
                 "description": "`next_before` of an answer, for its next page.",
             },
-            "history": {
-                "type": "integer",
-                "minimum": HISTORY.start(),
-                "maximum": HISTORY.end(),
-                "default": default.history,
-                "description": "How many past runs to list, newest first.",
-            },
+            "history": described(HISTORY.schema(default.history), "How many past runs to list, newest first."),
             "run_id": {
                 "type": "string",
                 "format": "uuid",
@@ -273,13 +255,7 @@ fn input_schema() -> Schema {
                 "default": default.include_changes,
                 "description": "Whether to list the meters that run changed and the rows it rejected.",
             },
-            "changes_limit": {
-                "type": "integer",
-                "minimum": CHANGES_LIMIT.start(),
-                "maximum": CHANGES_LIMIT.end(),
-                "default": default.changes_limit,
-                "description": "The most changes or tenants to list; above 20 the answer may pass 8 kB.",
-            },
+            "changes_limit": described(CHANGES_LIMIT.schema(default.changes_limit), "The most changes or tenants to list; above 20 the answer may pass 8 kB."),
         },
     }))
 }

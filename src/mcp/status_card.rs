@@ -6,14 +6,25 @@
 //! cards says so first; for other hosts the tools work the same. The extension has no capability that a server would
 //! declare.
 
+use std::sync::LazyLock;
+
 use rmcp::model::{MetaObject, ReadResourceResult, Resource, ResourceContents};
 use serde_json::{Value, json};
+
+use crate::looks::icons::{Icon, RING};
+use crate::looks::{self, Look};
+use crate::mirrors::state::status::Health;
+use crate::model::Outcome;
 
 /// The card's URI.
 pub(super) const URI: &str = "ui://meter-sync/status";
 /// The media type by which a host recognises this HTML as a card.
 const MIME_TYPE: &str = "text/html;profile=mcp-app";
-const CARD: &str = include_str!("status_card/status.html");
+const TEMPLATE: &str = include_str!("status_card/status.html");
+/// Where the looks stand in the template.
+const LOOKS: &str = "/* LOOKS */";
+
+static CARD: LazyLock<String> = LazyLock::new(|| TEMPLATE.replace(LOOKS, &looks_in_script()));
 
 /// Returns the card's entry in `resources/list`.
 pub(super) fn resource() -> Resource {
@@ -28,10 +39,31 @@ pub(super) fn resource() -> Resource {
 
 /// Returns the card's content, as `resources/read` gives it.
 pub(super) fn read() -> ReadResourceResult {
-    let contents = ResourceContents::text(CARD, URI)
+    let contents = ResourceContents::text(CARD.as_str(), URI)
         .with_mime_type(MIME_TYPE)
         .with_meta(display());
     ReadResourceResult::new(vec![contents])
+}
+
+/// The icons, and how health and outcomes are shown, as constants of the card's script.
+fn looks_in_script() -> String {
+    let entry = |name: &str, Look { word, icon, tone }: Look| {
+        format!("{name}:['{word}','{}','{tone}']", icon.name())
+    };
+    let icons = Icon::ALL.map(|icon| match icon.path().strip_prefix(RING) {
+        Some(inside) => format!("{}:RING+'{inside}'", icon.name()),
+        None => format!("{}:'{}'", icon.name(), icon.path()),
+    });
+    let health = Health::ALL.iter();
+    let health = health.map(|health| entry(health.as_str(), looks::health(*health)));
+    let outcomes = Outcome::ALL.iter().chain(&[Outcome::Unknown]);
+    let outcomes = outcomes.map(|outcome| entry(outcome.as_str(), looks::outcome(Some(*outcome))));
+    format!(
+        "const RING='{RING}';\nconst ICONS={{{}}};\nconst HEALTH={{{}}};\nconst OUTCOME={{{}}};",
+        icons.join(","),
+        health.collect::<Vec<_>>().join(","),
+        outcomes.collect::<Vec<_>>().join(",")
+    )
 }
 
 /// Returns the `_meta` of a tool whose results the card shows.

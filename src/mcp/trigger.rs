@@ -3,7 +3,6 @@
 //! The run belongs to [`Mirror`](crate::mirrors::Mirror). If the client cancels the call or disconnects, only the waiting ends, and the run
 //! goes on.
 
-use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use rmcp::model::{CallToolRequestParams, CallToolResponse, JsonObject, Tool, ToolAnnotations};
@@ -15,9 +14,10 @@ use super::approval::{self, Answer, ApprovalMethod, ApprovalReply, Approvals, Qu
 use super::caller::{Caller, Target, caller_name, caller_trace};
 use super::page_address::PageAddress;
 use super::{
-    CallToolResult, Schema, TENANT_ID_CHARS, answer, literal, progress, refusal, schema, shorten,
+    CallToolResult, Schema, answer, described, literal, progress, refusal, schema, shorten,
     status_card, tasks,
 };
+use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, TENANT_CHARS, WAIT_SECONDS};
 use crate::arguments::{Arguments, BadArgument};
 use crate::error::Failure;
 use crate::mirrors::run::report::{RunReport, RunState};
@@ -39,10 +39,7 @@ const DESCRIPTION: &str = "Syncs this site's local meters from the central datab
     very many meters is refused until a person allows it; tell the user, do not retry. Act on \
     `next_step`.";
 
-const WAIT_SECONDS: RangeInclusive<u32> = 0..=50;
 const WAIT_SECONDS_DEFAULT: u32 = 20;
-const REASON_CHARS: usize = 200;
-const IDEMPOTENCY_KEY_CHARS: usize = 200;
 /// How many changes a model is shown; the others are only counted.
 const SAMPLE_CHANGES: usize = 20;
 
@@ -211,10 +208,10 @@ pub(super) fn report(mut report: RunReport, page: &PageAddress) -> CallToolResul
 
 fn read(arguments: Option<JsonObject>) -> Result<Call, BadArgument> {
     let mut given = Arguments::new(arguments);
-    let tenant = given.id("tenant_id", TENANT_ID_CHARS)?;
+    let tenant = given.id("tenant_id", TENANT_CHARS)?;
     let mut request = Request::new(Trigger::Mcp);
     request.dry_run = given.boolean("dry_run", request.dry_run)?;
-    let seconds = given.integer("wait_seconds", WAIT_SECONDS, WAIT_SECONDS_DEFAULT)?;
+    let seconds = WAIT_SECONDS.read(&mut given, WAIT_SECONDS_DEFAULT)?;
     request.reason = given.text("reason", REASON_CHARS)?;
     request.idempotency_key = given.text("idempotency_key", IDEMPOTENCY_KEY_CHARS)?;
     given.finish()?;
@@ -239,13 +236,7 @@ fn input_schema() -> Schema {
                 "default": false,
                 "description": "Whether only to plan: reports what would change.",
             },
-            "wait_seconds": {
-                "type": "integer",
-                "minimum": WAIT_SECONDS.start(),
-                "maximum": WAIT_SECONDS.end(),
-                "default": WAIT_SECONDS_DEFAULT,
-                "description": "How long to wait for the end; the sync goes on after that.",
-            },
+            "wait_seconds": described(WAIT_SECONDS.schema(WAIT_SECONDS_DEFAULT), "How long to wait for the end; the sync goes on after that."),
             "reason": {
                 "type": "string",
                 "maxLength": REASON_CHARS,

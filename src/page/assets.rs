@@ -8,8 +8,8 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
-use super::icons::Icon;
 use crate::http::request_error::RequestError;
+use crate::looks::icons::Icon;
 
 /// The path below which assets are served.
 pub(crate) const FOLDER: &str = "/assets/";

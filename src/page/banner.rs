@@ -4,13 +4,13 @@ use maud::{Markup, html};
 
 use super::format::{name, prose};
 use super::viewer::Viewer;
-use super::words::{self, Look};
+use crate::looks::{self, Look};
 use crate::mirrors::state::status::{ActivityState, Health, Status};
 
 /// How the health is shown. It does not change while a run is in progress, so the outcome of the last run stays
 /// visible.
 pub(super) fn look(status: &Status) -> Look {
-    words::health(status.health)
+    looks::health(status.health)
 }
 
 /// The names of the organisation and the site.

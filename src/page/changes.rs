@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use maud::{Markup, html};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::base::Base;
 use super::format::{self, number, shortened, value};
 use super::words;
+use crate::address;
 use crate::model::{Action, Change, Counts, Fields, HeldBack, Rejection};
 use crate::printable;
 
@@ -103,11 +103,11 @@ fn key_text(key: &Fields) -> Markup {
 
 /// The path of a meter's page below the base.
 fn address(key: &Fields) -> String {
-    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let pairs = key
-        .iter()
-        .map(|(column, value)| format!("{}={}", encode(column), encode(&text(value))));
-    format!("/meters?{}", pairs.collect::<Vec<_>>().join("&"))
+    let values: Vec<String> = key.values().map(text).collect();
+    let pairs = key.keys().zip(&values);
+    let query =
+        address::query(pairs.map(|(column, value)| (column.as_str(), Some(value.as_str()))));
+    format!("/meters?{query}")
 }
 
 fn text(value: &serde_json::Value) -> String {

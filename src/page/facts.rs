@@ -9,6 +9,7 @@ use super::format::{number, span, stamp, time_ago, time_until};
 use super::viewer::Viewer;
 use super::words;
 use crate::config::Schedule;
+use crate::looks;
 use crate::mirrors::state::status::{
     ActivityState, ConnectionState, Health, RunningStatus, Status,
 };
@@ -33,6 +34,9 @@ pub(super) fn show(
                     None if is_unknown => "not known",
                     None => "never",
                 }
+                @if let Some(at) = status.checked_at {
+                    " " span.soft { "(a sweep found nothing changed " (time_ago(at, now)) ")" }
+                }
                 @if let Some(at) = status.verified_at {
                     " " span.soft { "(all rows compared " (time_ago(at, now)) ")" }
                 }
@@ -40,7 +44,7 @@ pub(super) fn show(
             div { dt { "Last run" } dd {
                 @match ended {
                     Some(run) => {
-                        a href=(base.run(run.run_id)) { (words::outcome(run.outcome).word) }
+                        a href=(base.run(run.run_id)) { (looks::outcome(run.outcome).word) }
                         ", " (time_ago(run.finished_at.unwrap_or(run.started_at), now))
                     }
                     None if is_unknown => "not known",

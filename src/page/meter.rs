@@ -7,12 +7,12 @@ use maud::{Markup, html};
 
 use super::base::Base;
 use super::format::{prose, shortened, time, value};
-use super::icons::Icon;
 use super::named_mirror::NamedMirror;
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::words;
 use super::{banner, changes};
+use crate::looks::icons::Icon;
 use crate::mirrors::history::meters::{KeyText, MeterReport};
 use crate::mirrors::state::status::StatusQuery;
 use crate::model::Change;

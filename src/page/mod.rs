@@ -34,7 +34,6 @@ mod changes_chart;
 mod connections;
 mod facts;
 mod format;
-mod icons;
 mod meter;
 mod named_mirror;
 mod overview;

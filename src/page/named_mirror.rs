@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use super::Shared;
 use super::base::Base;
 use super::shell::ErrorPage;
+use crate::address;
 use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::mirrors::{Mirror, Mirrors};
@@ -37,7 +38,7 @@ async fn tenant_id(parts: &mut Parts, shared: &Shared) -> Result<Option<String>,
     let parameters = parameters.map_err(|_not_text| unknown(parts.extensions.get()))?;
     let mut parameters = parameters.iter();
     let segment = parameters.find_map(|(name, value)| (name == Base::PARAMETER).then_some(value));
-    Ok(segment.map(|segment| Base::tenant_id(segment).to_owned()))
+    Ok(segment.map(|segment| address::tenant_id(segment).to_owned()))
 }
 
 async fn one_of_several(

@@ -15,6 +15,7 @@ use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::{banner, changes, connections, facts, timeline, words};
 use crate::clock;
+use crate::looks;
 use crate::mirrors::history::listing::{RunDetail, RunsPage, RunsQuery, Show};
 use crate::mirrors::state::status::{
     ActivityState, ConnectionState, RunRecord, Status, StatusQuery,
@@ -218,7 +219,7 @@ fn last_run(found: &Found, base: &Base, viewer: Viewer, now: DateTime<Utc>) -> M
                     h2 #last-head { "Last run" }
                     (ended(run, now))
                     @if let Some(error) = run.error.as_ref().filter(|_| !found.asks()) {
-                        div.box .(words::outcome(run.outcome).tone) {
+                        div.box .(looks::outcome(run.outcome).tone) {
                             p { strong { (prose(&error.message)) } }
                             @if !found.status.next_step.contains(&error.remedy) { p { (prose(&error.remedy)) } }
                             p.soft { code { (error.code.as_str()) } }
@@ -235,7 +236,7 @@ fn last_run(found: &Found, base: &Base, viewer: Viewer, now: DateTime<Utc>) -> M
 }
 
 fn ended(run: &RunRecord, now: DateTime<Utc>) -> Markup {
-    let look = words::outcome(run.outcome);
+    let look = looks::outcome(run.outcome);
     html! {
         p { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) }
             " " (time_ago(run.finished_at.unwrap_or(run.started_at), now))

@@ -12,6 +12,7 @@ use super::viewer::Viewer;
 use super::{banner, changes, facts, words};
 use crate::clock;
 use crate::http::notice::Notice;
+use crate::looks;
 use crate::mirrors::history::listing::{ChangesPage, RunDetail};
 use crate::mirrors::state::status::StatusQuery;
 use crate::model::{Change, HeldBack, Outcome, RunId};
@@ -55,7 +56,7 @@ pub(super) async fn show(
     let status = mirror.status(&StatusQuery::default()).await?;
     let running = status.running.as_ref();
     let running = running.filter(|running| running.run_id == id);
-    let look = words::outcome(detail.run.outcome);
+    let look = looks::outcome(detail.run.outcome);
     let shell = Shell {
         base: base.clone(),
         title: format!(
@@ -87,7 +88,7 @@ pub(super) async fn show(
 
 fn head(detail: &RunDetail) -> Markup {
     let run = &detail.run;
-    let look = words::outcome(run.outcome);
+    let look = looks::outcome(run.outcome);
     html! {
         section #run-head data-live {
             h1 .badge .(look.tone) { (look.icon.markup()) " " (look.word) }

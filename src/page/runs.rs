@@ -7,12 +7,13 @@ use serde::Deserialize;
 
 use super::base::Base;
 use super::format::{duration, number, time};
-use super::icons::Icon;
 use super::named_mirror::NamedMirror;
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::{banner, words};
 use crate::clock;
+use crate::looks;
+use crate::looks::icons::Icon;
 use crate::mirrors::history::listing::{RunsPage, RunsQuery, Show};
 use crate::mirrors::state::status::{RunRecord, StatusQuery};
 use crate::model::RunId;
@@ -114,7 +115,7 @@ fn rows(page: &RunsPage, base: &Base, now: DateTime<Utc>) -> Markup {
 }
 
 fn row(run: &RunRecord, base: &Base, now: DateTime<Utc>) -> Markup {
-    let look = words::outcome(run.outcome);
+    let look = looks::outcome(run.outcome);
     let counts = &run.counts;
     let took = run.finished_at.unwrap_or(now) - run.started_at;
     html! {

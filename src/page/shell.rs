@@ -8,11 +8,11 @@ use maud::{DOCTYPE, Markup, html};
 use super::assets;
 use super::base::Base;
 use super::format::{self, prose};
-use super::icons::{Icon, sprite};
 use super::viewer::Viewer;
 use crate::arguments::body::BodyFault;
 use crate::clock;
 use crate::error::{ErrorCode, Failure};
+use crate::looks::icons::{Icon, sprite};
 
 /// The parts of the document around a page's content that differ between pages.
 pub(super) struct Shell<'a> {

@@ -10,11 +10,11 @@ use serde::Deserialize;
 
 use super::Shared;
 use super::base::Base;
-use super::icons::Icon;
 use super::shell::Shell;
 use super::{SIGN_IN, is_page};
 use crate::clock;
 use crate::http::session_cookie;
+use crate::looks::icons::Icon;
 
 /// The query of the address: the page to open after sign-in.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -7,19 +7,20 @@ use axum::extract::{Path, Query, State};
 use axum::response::Redirect;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::Shared;
 use super::banner::{self, Banner};
 use super::base::Base;
 use super::format::{counted, name, number, prose, shortened, time_ago};
-use super::icons::Icon;
 use super::shell::Shell;
 use super::viewer::Viewer;
-use super::words;
+use crate::address;
+use crate::arguments::bounds::TENANT_CHARS;
 use crate::clock;
 use crate::config::Token;
+use crate::looks;
+use crate::looks::icons::Icon;
 use crate::mirrors::state::status::{ActivityState, Health, Status};
 use crate::mirrors::state::tenant_list::{
     HealthCounts, LastRunSummary, TenantList, TenantSummary, TenantsQuery, WORST_FIRST,
@@ -50,16 +51,14 @@ impl Asked {
 
     /// The address of the list with the same search, this health, and the page that begins with this tenant.
     fn address(&self, health: Option<Health>, before: Option<&str>) -> String {
-        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let pairs = [
-            self.search().map(|text| format!("search={}", encode(text))),
-            health.map(|health| format!("health={}", health.as_str())),
-            before.map(|id| format!("before={}", encode(id))),
-        ];
-        let pairs: Vec<String> = pairs.into_iter().flatten().collect();
-        match pairs.is_empty() {
+        let query = address::query([
+            ("search", self.search()),
+            ("health", health.map(Health::as_str)),
+            ("before", before),
+        ]);
+        match query.is_empty() {
             true => "/".to_owned(),
-            false => format!("/?{}", pairs.join("&")),
+            false => format!("/?{query}"),
         }
     }
 }
@@ -72,7 +71,7 @@ pub(super) struct TenantPath {
 
 /// Redirects from the address of a tenant without its last slash.
 pub(super) async fn add_slash(Path(TenantPath { tenant_id }): Path<TenantPath>) -> Redirect {
-    let base = Base::of_tenant(Base::tenant_id(&tenant_id));
+    let base = Base::of_tenant(address::tenant_id(&tenant_id));
     Redirect::to(&base.page("/"))
 }
 
@@ -91,7 +90,7 @@ pub(super) async fn show(
         visible: token.and_then(|Extension(token)| visible_tenants(Some(&token))),
     };
     let status = shared.mirrors.overview(&query).await;
-    let look = words::health(status.health);
+    let look = looks::health(status.health);
     let tenants = known(&status);
     let total = tenants.map_or_else(
         || "Tenants".to_owned(),
@@ -126,7 +125,7 @@ fn known(status: &Status) -> Option<&TenantList> {
 
 fn banner(status: &Status) -> Markup {
     let banner = Banner {
-        look: words::health(status.health),
+        look: looks::health(status.health),
         summary: &status.summary,
         busy: (status.activity == ActivityState::Running).then_some("Syncs are running."),
         advice: advice(status),
@@ -147,7 +146,7 @@ fn advice(status: &Status) -> Option<Markup> {
         }
         (_, Some((health, count))) => {
             let address = Asked::default().address(Some(health), None);
-            let word = words::health(health).word;
+            let word = looks::health(health).word;
             Some(html! { "Look at " a href=(address) {
                 @if count == 1 { "the tenant" } @else { "the " (number(count)) " tenants" }
                 " marked " (word)
@@ -180,7 +179,7 @@ fn filters(tenants: &TenantList, asked: &Asked) -> Markup {
                 "All " strong { (number(tenants.total)) }
             }
             @for health in WORST_FIRST.into_iter().filter(is_shown) {
-                @let look = words::health(health);
+                @let look = looks::health(health);
                 a.filter .(look.tone) href=(asked.address(Some(health), None))
                     aria-current=[(asked.health == Some(health)).then_some("true")] {
                     span.badge { (look.icon.markup()) " " (look.word) } " "
@@ -196,7 +195,7 @@ fn search(asked: &Asked) -> Markup {
     html! {
         form.row role="search" method="get" action="/" {
             label for="search" { "Name or id" }
-            input #search type="search" name="search" maxlength="200" value=(asked.search().unwrap_or_default());
+            input #search type="search" name="search" maxlength=(TENANT_CHARS) value=(asked.search().unwrap_or_default());
             @if let Some(health) = asked.health { input type="hidden" name="health" value=(health.as_str()); }
             button { "Search" }
             @if asked.search().is_some() {
@@ -238,7 +237,7 @@ fn said(tenants: &TenantList, asked: &Asked) -> Markup {
     html! {
         @if is_part { (number(tenants.matching)) " of " }
         (counted(tenants.total, "tenant", "tenants"))
-        @if let Some(health) = asked.health { " marked " (words::health(health).word) }
+        @if let Some(health) = asked.health { " marked " (looks::health(health).word) }
         @if let Some(text) = asked.search() {
             @if asked.health.is_some() { " and" }
             " with “" bdi { (shortened(text)) } "” in the name or id"
@@ -263,7 +262,7 @@ fn table(list: &[TenantSummary], now: DateTime<Utc>) -> Markup {
 
 fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
     let base = Base::of_tenant(&tenant.tenant_id);
-    let look = words::health(tenant.health);
+    let look = looks::health(tenant.health);
     let named = tenant.name.as_deref();
     html! {
         tr {
@@ -285,7 +284,7 @@ fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
 }
 
 fn last_run(run: &LastRunSummary, base: &Base) -> Markup {
-    let look = words::outcome(run.outcome);
+    let look = looks::outcome(run.outcome);
     html! {
         span.badge.whole .(look.tone) { (look.icon.markup()) " " a href=(base.run(run.run_id)) { (look.word) } }
         @if let Some(code) = run.error_code { " " code.soft.whole { (code.as_str()) } }

@@ -9,11 +9,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
 
 use super::base::Base;
+use super::changes_chart;
 use super::format::{counted, duration, number};
-use super::icons::Icon;
-use super::{changes_chart, words};
 use crate::clock;
 use crate::config::{Config, Schedule};
+use crate::looks;
+use crate::looks::icons::Icon;
 use crate::mirrors::ClaimedSlot;
 use crate::mirrors::state::status::RunRecord;
 
@@ -178,7 +179,7 @@ impl Missed {
 
 fn said(run: &RunRecord, now: DateTime<Utc>) -> String {
     let took = run.finished_at.unwrap_or(now) - run.started_at;
-    let word = words::outcome(run.outcome).word;
+    let word = looks::outcome(run.outcome).word;
     let changes = counted(run.counts.changes(), "change", "changes");
     let started = run.started_at.format("%Y-%m-%d %H:%M UTC");
     format!(
@@ -188,7 +189,7 @@ fn said(run: &RunRecord, now: DateTime<Utc>) -> String {
 }
 
 fn drawn(run: &RunRecord, now: DateTime<Utc>) -> Markup {
-    let look = words::outcome(run.outcome);
+    let look = looks::outcome(run.outcome);
     let took = (run.finished_at.unwrap_or(now) - run.started_at).num_milliseconds();
     let height = height(took);
     html! {
@@ -212,7 +213,7 @@ fn height(milliseconds: i64) -> i64 {
 fn legend() -> Markup {
     let outcomes = crate::model::Outcome::ALL
         .iter()
-        .map(|outcome| words::outcome(Some(*outcome)));
+        .map(|outcome| looks::outcome(Some(*outcome)));
     html! {
         p.legend {
             @for look in outcomes { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) } " " }

@@ -1,35 +1,35 @@
 //! `GET /api/v1/runs/{id}/changes`: lists the changes of a run in pages, in the order in which they were made.
 
-use std::ops::RangeInclusive;
-
 use axum::Json;
 use axum::http::header::LINK;
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use serde_json::json;
 
 use super::request_arguments::{self, RequestArguments, Run};
 use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
+use crate::arguments::bounds::IntegerArgument;
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::history::listing::ChangesPage;
 
-const LIMIT: RangeInclusive<u32> = 1..=1000;
+const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=1000);
 const LIMIT_DEFAULT: u32 = 100;
 /// The values of `after`. A page starts behind the change with this number; 0 starts at the first change.
-const AFTER: RangeInclusive<u32> = 0..=u32::MAX;
+const AFTER: IntegerArgument = IntegerArgument::new("after", 0..=u32::MAX);
 
 pub(super) fn route() -> Route {
-    let limit = json!({"type": "integer", "minimum": LIMIT.start(), "maximum": LIMIT.end(), "default": LIMIT_DEFAULT});
-    let after = json!({"type": "integer", "minimum": AFTER.start(), "maximum": AFTER.end(), "default": AFTER.start()});
     let operation = RouteDescription::new(
         "listChanges",
         "What a run changed, as the log keeps it (METER_SYNC_CHANGE_LIMIT)",
     )
     .run()
-    .query("limit", limit, "How many changes to list at most.")
+    .query(
+        "limit",
+        LIMIT.schema(LIMIT_DEFAULT),
+        "How many changes to list at most.",
+    )
     .query(
         "after",
-        after,
+        AFTER.schema(AFTER.min()),
         "The change that the page before ended with: `next_after` of that page.",
     )
     .answer(200, "A page of changes", |generator| {
@@ -47,8 +47,8 @@ async fn list(
     Run(id): Run,
     RequestArguments(mut given): RequestArguments,
 ) -> Result<Response, ProblemDetails> {
-    let limit = given.integer("limit", LIMIT, LIMIT_DEFAULT)?;
-    let after = given.integer("after", AFTER, *AFTER.start())?;
+    let limit = LIMIT.read(&mut given, LIMIT_DEFAULT)?;
+    let after = AFTER.read(&mut given, AFTER.min())?;
     given.finish()?;
     let page = mirror.changes(id, limit, after.into()).await?;
     if page.changes.is_empty() && mirror.run(id).await?.is_none() {

@@ -14,6 +14,8 @@ use serde::Serialize;
 
 use super::Shared;
 use super::requested_mirror::Scope;
+use crate::arguments;
+use crate::arguments::bounds::HISTORY;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::http::problem_details::http_status;
@@ -23,10 +25,6 @@ use crate::mirrors::state::tenant_list::{TenantList, TenantsQuery};
 use crate::mirrors::{Request, Requested};
 use crate::model::{Counts, Outcome, Trigger};
 use crate::trace_id::TraceId;
-
-/// How many runs are searched for the last one that was not a dry run: the most that a status lists.
-const HISTORY: u32 = 50;
-const ACTOR_CHARS: usize = 100;
 
 /// `GET /api/local/meter-sync-status`. The `last_sync_*` fields and the counts are those of the last
 /// run that ended and was not a dry run, and null before it.
@@ -78,7 +76,8 @@ pub(crate) async fn status(
     scope: Scope,
 ) -> Result<Json<StatusBody>, (StatusCode, Json<TriggerBody>)> {
     let query = StatusQuery {
-        history: HISTORY,
+        // The last one that was no dry run is looked for among as many as a status lists.
+        history: HISTORY.max(),
         ..StatusQuery::default()
     };
     if scope.is_all(&mirrors) {
@@ -260,7 +259,7 @@ pub(crate) fn actor(token: Option<&Token>, headers: &HeaderMap) -> Option<String
         return Some(name.clone());
     }
     let agent = headers.get(USER_AGENT)?.to_str().ok()?;
-    Some(agent.chars().take(ACTOR_CHARS).collect())
+    Some(arguments::actor(agent))
 }
 
 #[cfg(test)]

@@ -7,12 +7,9 @@ use serde_json::{Map, Value};
 
 use super::DESCRIPTION_PATH;
 use super::requested_mirror::Folder;
-use crate::arguments::{Arguments, BadArgument, one_line, shorten};
+use crate::arguments::{Arguments, BadArgument, one_line, run_id, shorten};
 use crate::http::problem_details::ProblemDetails;
 use crate::model::RunId;
-
-/// The length of a UUID in its usual form, with hyphens. Other forms of a UUID are refused.
-const RUN_ID_CHARS: usize = 36;
 
 /// The arguments of the query. A repeated argument, or one without a value, answers 400.
 pub(super) struct RequestArguments(pub(super) Arguments);
@@ -64,25 +61,6 @@ impl<S: Sync> FromRequestParts<S> for Run {
             .map(Self)
             .ok_or_else(|| no_such_run(&folder, part))
     }
-}
-
-/// Takes the argument `name`, which must be the id of a run; `None` if it is absent.
-pub(super) fn run(given: &mut Arguments, name: &'static str) -> Result<Option<RunId>, BadArgument> {
-    let Some(text) = given.text(name, RUN_ID_CHARS)? else {
-        return Ok(None);
-    };
-    let expected = || {
-        let text = shorten(&text);
-        BadArgument(format!(
-            "`{name}` must be the id of a run (a UUID), not {text}."
-        ))
-    };
-    run_id(&text).map(Some).ok_or_else(expected)
-}
-
-fn run_id(text: &str) -> Option<RunId> {
-    let id = text.parse().ok();
-    id.filter(|_| text.len() == RUN_ID_CHARS)
 }
 
 /// The 404 for a run that is not in the log.

@@ -1,7 +1,5 @@
 //! `GET /api/v1/runs` lists runs in pages; `GET /api/v1/runs/{id}` shows one run.
 
-use std::ops::RangeInclusive;
-
 use axum::Json;
 use axum::http::header::LINK;
 use axum::response::{AppendHeaders, IntoResponse, Response};
@@ -10,22 +8,26 @@ use serde_json::json;
 use super::request_arguments::{self, RequestArguments, Run};
 use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
+use crate::arguments::bounds::IntegerArgument;
 use crate::arguments::{Arguments, BadArgument};
 use crate::http::notice::Notice;
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::history::listing::{RunDetail, RunsPage, RunsQuery, Show};
 
-const LIMIT: RangeInclusive<u32> = 1..=100;
+const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=100);
 const LIMIT_DEFAULT: u32 = 20;
 
 pub(super) fn list_route() -> Route {
     let words = Show::ALL.map(Show::as_str);
-    let limit = json!({"type": "integer", "minimum": LIMIT.start(), "maximum": LIMIT.end(), "default": LIMIT_DEFAULT});
     let operation = RouteDescription::new(
         "listRuns",
         "Past runs and the one in progress, newest first",
     )
-    .query("limit", limit, "How many runs to list at most.")
+    .query(
+        "limit",
+        LIMIT.schema(LIMIT_DEFAULT),
+        "How many runs to list at most.",
+    )
     .query(
         "before",
         json!({"type": "string", "format": "uuid"}),
@@ -67,8 +69,8 @@ async fn list(
 }
 
 fn read(mut given: Arguments) -> Result<RunsQuery, BadArgument> {
-    let limit = given.integer("limit", LIMIT, LIMIT_DEFAULT)?;
-    let before = request_arguments::run(&mut given, "before")?;
+    let limit = LIMIT.read(&mut given, LIMIT_DEFAULT)?;
+    let before = given.run_id("before")?;
     let word = given.choice("show", &Show::ALL.map(Show::as_str))?;
     given.finish()?;
     let show = Show::ALL

@@ -1,7 +1,5 @@
 //! `GET /api/v1/status`: the status. It answers even if both databases are down.
 
-use std::ops::RangeInclusive;
-
 use axum::Json;
 use axum::extract::State;
 use serde_json::json;
@@ -10,23 +8,20 @@ use super::Shared;
 use super::request_arguments::{self, RequestArguments};
 use super::requested_mirror::Scope;
 use super::route::{Route, RouteDescription};
+use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY};
 use crate::arguments::{Arguments, BadArgument};
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::tenant_list::TenantsQuery;
 
-const HISTORY: RangeInclusive<u32> = 0..=50;
-const CHANGES_LIMIT: RangeInclusive<u32> = 1..=200;
-
 pub(super) fn route() -> Route {
     let default = StatusQuery::default();
-    let whole = |range: &RangeInclusive<u32>, default: u32| json!({"type": "integer", "minimum": range.start(), "maximum": range.end(), "default": default});
     let operation = RouteDescription::new("getStatus", "Whether the local meters can be relied on")
-        .described("Changes nothing and asks only the local database; answers with both databases down, too. `health` other than `ok` is explained in `summary`. Where several tenants are kept in sync and none is named, it counts them by health and lists the worst (`tenants`), and takes no arguments.")
-        .query("history", whole(&HISTORY, default.history), "How many past runs to list, newest first.")
+        .described("Changes nothing and asks only the local database; answers with both databases down, too. `health` other than `ok` is explained in `summary`. Where several tenants are kept in sync and none is named, it counts them by health and lists the worst (`tenants`); each argument is about one tenant, and needs it named.")
+        .query("history", HISTORY.schema(default.history), "How many past runs to list, newest first.")
         .query("run_id", json!({"type": "string", "format": "uuid"}), "The run to list alone in `history` and to show changes of; the last run when left out.")
         .query("include_changes", json!({"type": "boolean", "default": default.include_changes}), "Whether to list which meters that run changed and which rows it rejected.")
-        .query("changes_limit", whole(&CHANGES_LIMIT, default.changes_limit), "How many changes to list at most.")
+        .query("changes_limit", CHANGES_LIMIT.schema(default.changes_limit), "How many changes to list at most.")
         .answer(200, "The status", |generator| generator.subschema_for::<Status>())
         .problem(400, "An argument cannot be used.")
         .problem(404, "There is no run of the id given.")
@@ -39,8 +34,8 @@ async fn answer(
     scope: Scope,
     RequestArguments(given): RequestArguments,
 ) -> Result<Json<Status>, ProblemDetails> {
-    // Each argument is about the runs of one mirror.
-    if scope.is_all(&mirrors) && given.is_empty() {
+    let query = read(given)?;
+    if scope.is_all(&mirrors) && !is_about_runs(&query) {
         let query = TenantsQuery {
             visible: scope.visible(),
             ..TenantsQuery::default()
@@ -48,7 +43,6 @@ async fn answer(
         return Ok(Json(mirrors.overview(&query).await));
     }
     let mirror = scope.find(&mirrors).await?;
-    let query = read(given)?;
     let status = mirror.status(&query).await;
     // Reading the status fails only if `run_id` names an unknown run.
     let id = query.run_id.map(|id| id.to_string()).unwrap_or_default();
@@ -57,13 +51,22 @@ async fn answer(
         .map_err(|_failure| request_arguments::no_such_run(&scope.folder, id))
 }
 
+/// Whether anything is asked about the runs of one mirror. An argument with its default asks nothing.
+fn is_about_runs(query: &StatusQuery) -> bool {
+    let default = StatusQuery::default();
+    query.run_id.is_some()
+        || query.include_changes
+        || query.history != default.history
+        || query.changes_limit != default.changes_limit
+}
+
 fn read(mut given: Arguments) -> Result<StatusQuery, BadArgument> {
     let default = StatusQuery::default();
     let query = StatusQuery {
-        history: given.integer("history", HISTORY, default.history)?,
-        run_id: request_arguments::run(&mut given, "run_id")?,
+        history: HISTORY.read(&mut given, default.history)?,
+        run_id: given.run_id("run_id")?,
         include_changes: given.boolean("include_changes", default.include_changes)?,
-        changes_limit: given.integer("changes_limit", CHANGES_LIMIT, default.changes_limit)?,
+        changes_limit: CHANGES_LIMIT.read(&mut given, default.changes_limit)?,
     };
     given.finish()?;
     Ok(query)

@@ -18,6 +18,7 @@ use super::requested_mirror::{Folder, RequestedMirror};
 use super::route::{Route, RouteDescription};
 use crate::arguments::Arguments;
 use crate::arguments::body;
+use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, WAIT_SECONDS};
 use crate::arguments::json::{is_announced, parse};
 use crate::config::Token;
 use crate::error::ErrorCode;
@@ -28,13 +29,9 @@ use crate::mirrors::{Request, Requested};
 use crate::model::{Outcome, Trigger};
 use crate::trace_id::TraceId;
 
-const REASON_CHARS: usize = 200;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const IDEMPOTENCY_KEY_CHARS: usize = 200;
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-/// The longest wait that is granted. Proxies commonly time out after 60 s.
-const MAX_WAIT_SECONDS: u64 = 50;
 
 pub(super) fn route() -> Route {
     let key = json!({"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARS, "pattern": "^[!-~]([ -~]*[!-~])?$"});
@@ -141,7 +138,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ProblemDetails
     Ok(Some(key.to_owned()))
 }
 
-/// The wait that the client prefers, at most [`MAX_WAIT_SECONDS`]. A malformed preference is ignored (RFC 7240, section
+/// The wait that the client prefers, at most the longest of [`WAIT_SECONDS`]. A malformed preference is ignored (RFC 7240, section
 /// 2).
 fn wait(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(PREFER).iter();
@@ -154,7 +151,7 @@ fn wait(headers: &HeaderMap) -> Option<Duration> {
         let value = is_wait.then(|| value.trim().trim_matches('"'))?;
         value.parse::<u64>().ok()
     })?;
-    Some(Duration::from_secs(seconds.min(MAX_WAIT_SECONDS)))
+    Some(Duration::from_secs(seconds.min(WAIT_SECONDS.max().into())))
 }
 
 fn answer(report: RunReport, folder: &Folder) -> Result<Response, ProblemDetails> {

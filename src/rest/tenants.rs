@@ -1,13 +1,10 @@
 //! `GET /api/v1/tenants` lists the tenants whose meters this process keeps in sync, in pages, the worst first.
 
-use std::ops::RangeInclusive;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::LINK;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -16,15 +13,14 @@ use super::Shared;
 use super::request_arguments::RequestArguments;
 use super::requested_mirror::Scope;
 use super::route::{Route, RouteDescription};
+use crate::address;
+use crate::arguments::bounds::{TENANT_CHARS, TENANTS_LIMIT};
 use crate::arguments::{Arguments, BadArgument};
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::status::{Health, Status};
 use crate::mirrors::state::tenant_list::{HealthCounts, TenantSummary, TenantsQuery};
 
 const PATH: &str = "/api/v1/tenants";
-const LIMIT: RangeInclusive<u32> = 1..=200;
-/// The longest text of an argument. No id or name that anyone searches for is longer.
-const TEXT_CHARS: usize = 200;
 /// A text that holds anything but blanks and control characters. Not every reader of the description knows `\p`.
 const VISIBLE: &str = r"[^\s\u0000-\u001f\u007f-\u009f]";
 
@@ -55,11 +51,10 @@ struct TenantsPage {
 pub(super) fn route() -> Route {
     let default = TenantsQuery::default();
     let text =
-        json!({"type": "string", "minLength": 1, "maxLength": TEXT_CHARS, "pattern": VISIBLE});
-    let limit = json!({"type": "integer", "minimum": LIMIT.start(), "maximum": LIMIT.end(), "default": default.limit});
+        json!({"type": "string", "minLength": 1, "maxLength": TENANT_CHARS, "pattern": VISIBLE});
     let operation = RouteDescription::new("listTenants", "The tenants whose meters are kept in sync here, the worst first")
         .described("Behind `/api/v1/tenants/{tenant_id}` are the routes of each of them. With a token for some tenants, all that is listed and counted is of these.")
-        .query("limit", limit, "How many tenants to list at most.")
+        .query("limit", TENANTS_LIMIT.schema(default.limit), "How many tenants to list at most.")
         .query("before", text.clone(), "Where the page begins: `next_before` of the page before.")
         .query("search", text, "Only tenants whose id or name contains this, in any case.")
         .query("health", json!({"type": "string", "enum": words()}), "Only tenants in this health.")
@@ -88,9 +83,9 @@ async fn list(
 
 fn read(mut given: Arguments) -> Result<TenantsQuery, BadArgument> {
     let default = TenantsQuery::default();
-    let limit = given.integer("limit", LIMIT, default.limit)?;
-    let before = given.query_text("before", TEXT_CHARS)?;
-    let search = given.query_text("search", TEXT_CHARS)?;
+    let limit = TENANTS_LIMIT.read(&mut given, default.limit)?;
+    let before = given.query_text("before", TENANT_CHARS)?;
+    let search = given.query_text("search", TENANT_CHARS)?;
     let word = given.choice("health", &words())?;
     given.finish()?;
     let mut all = Health::ALL.iter();
@@ -128,17 +123,11 @@ fn page(status: Status) -> Result<TenantsPage, ProblemDetails> {
 
 /// The `Link` header that leads to the next page.
 fn next(query: &TenantsQuery, before: &str) -> String {
-    let mut link = format!("<{PATH}?limit={}", query.limit);
-    let health = query.health.map(|health| health.as_str().to_owned());
-    let texts = [
-        ("search", query.search.as_ref()),
-        ("health", health.as_ref()),
-        ("before", Some(&before.to_owned())),
-    ];
-    for (name, text) in texts {
-        if let Some(text) = text {
-            link += &format!("&{name}={}", utf8_percent_encode(text, NON_ALPHANUMERIC));
-        }
-    }
-    link + ">; rel=\"next\""
+    let arguments = address::query([
+        ("limit", Some(query.limit.to_string().as_str())),
+        ("search", query.search.as_deref()),
+        ("health", query.health.map(Health::as_str)),
+        ("before", Some(before)),
+    ]);
+    format!("<{PATH}?{arguments}>; rel=\"next\"")
 }

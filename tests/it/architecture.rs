@@ -9,9 +9,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("clock", &[]),
     ("shutdown", &[]),
-    ("arguments", &[]),
+    ("arguments", &["model"]),
     ("trace_id", &[]),
     ("printable", &[]),
+    ("address", &[]),
     ("config", &["error", "model", "clock"]),
     ("db", &["config", "error", "model", "clock"]),
     ("store", &["db", "error", "model", "clock"]),
@@ -22,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "engine", "store", "db", "config", "error", "model", "clock", "trace_id",
         ],
     ),
+    ("looks", &["mirrors", "model"]),
     (
         "schedule",
         &["mirrors", "config", "error", "model", "clock"],
@@ -29,6 +31,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "mcp",
         &[
+            "looks",
+            "address",
             "mirrors",
             "config",
             "error",
@@ -61,6 +65,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "rest",
         &[
+            "address",
             "http",
             "mirrors",
             "config",
@@ -77,6 +82,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "http",
             "check",
+            "looks",
+            "address",
             "mirrors",
             "config",
             "error",
@@ -120,6 +127,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mirrors",
             "store",
             "db",
+            "arguments",
             "config",
             "shutdown",
             "telemetry",

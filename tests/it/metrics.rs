@@ -10,7 +10,7 @@ use super::support::held::{self, Held};
 use super::support::program::{self, More, Running};
 use super::support::proxy::{Fault, Proxy};
 use super::support::scrape::{get, labels, scrape};
-use super::support::site::Site;
+use super::support::site::{NOWHERE, Site};
 use super::support::wait;
 
 const TRIGGER: &str = "/api/local/meter-sync-trigger";
@@ -20,7 +20,6 @@ const LAST_RUN: &str = "meter_sync_last_run_timestamp_seconds";
 const NEXT_RUN: &str = "meter_sync_next_run_timestamp_seconds";
 /// What Prometheus gives a scrape unless told otherwise.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
-const NOWHERE: &str = "postgres://nobody:hunter2@127.0.0.1:1/nothing";
 const METERS: &str = "insert into meter (id, tenant_id, name, active)
     values (1, 7, 'a', true), (2, 7, 'b', true), (3, 7, 'c', false), (4, 8, 'd', true)";
 

@@ -56,20 +56,7 @@ fn page(results: &Results, machine: &Machine) -> String {
         ("Where the time goes", profiles(results)),
         ("Left out", verdicts::left_out(results)),
     ];
-    let mut page = HEAD.to_owned();
-    for (title, text) in sections {
-        let is_empty = text.trim().is_empty();
-        if !title.is_empty() {
-            line(&mut page, format!("## {title}\n"));
-        }
-        let text = if is_empty {
-            "Not in this run."
-        } else {
-            text.trim_end()
-        };
-        line(&mut page, format!("{text}\n"));
-    }
-    page.trim_end().to_owned() + "\n"
+    format::page(HEAD, sections)
 }
 
 const HEAD: &str =

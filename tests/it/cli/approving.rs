@@ -14,18 +14,6 @@ use crate::support::site::{Site, rows};
 
 const ACTIVE: &str = "select count(*) from meter where active";
 
-/// A site in sync with twenty meters, of which ten are gone on the remote since.
-async fn site() -> Site {
-    let site = Site::new().await;
-    site.on_remote(
-        "insert into meter (id, tenant_id, name) select n, 7, 'Meter ' || n from generate_series(1, 20) n",
-    )
-    .await;
-    site.sync().await;
-    site.on_remote("delete from meter where id > 10").await;
-    site
-}
-
 /// Who asked for the last run, and why.
 async fn last(site: &Site) -> (Value, Value) {
     let last = "select actor, reason from meter_sync.meter_sync_log order by seq desc limit 1";
@@ -80,7 +68,7 @@ async fn at_a_terminal(site: &Site, arguments: &[&str], typed: &str) -> Ended {
 
 #[tokio::test]
 async fn a_person_at_a_terminal_types_the_number_of_meters() {
-    let site = site().await;
+    let site = Site::with_meters_gone().await;
     let asked = [
         "sync",
         "--allow-mass-deactivation",
@@ -123,7 +111,7 @@ async fn a_person_at_a_terminal_types_the_number_of_meters() {
 
 #[tokio::test]
 async fn a_sync_that_the_brake_refuses_ends_with_3_until_a_person_allows_it() {
-    let site = site().await;
+    let site = Site::with_meters_gone().await;
     for arguments in [&["sync", "--dry-run"][..], &["sync", "--dry-run", "--json"]] {
         let planned = run(&site, arguments, &[]).await;
         assert_eq!(planned.code, 3, "a sync would be refused: {planned:?}");
@@ -166,7 +154,7 @@ async fn a_sync_that_the_brake_refuses_ends_with_3_until_a_person_allows_it() {
 
 #[tokio::test]
 async fn a_person_at_a_terminal_approves_what_a_run_showed() {
-    let site = site().await;
+    let site = Site::with_meters_gone().await;
     let refused = run(&site, &["sync", "--json"], &[]).await;
     let shown = object(&refused)["run_id"]
         .as_str()

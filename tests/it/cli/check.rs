@@ -3,8 +3,8 @@
 use meter_sync::config::Setting;
 use serde_json::json;
 
-use super::{NOWHERE, object, run};
-use crate::support::site::Site;
+use super::{object, run};
+use crate::support::site::{NOWHERE, Site};
 
 #[tokio::test]
 async fn a_check_ends_with_a_verdict() {

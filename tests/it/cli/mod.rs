@@ -18,9 +18,6 @@ mod sync;
 mod tenants;
 mod unread;
 
-/// Nothing listens there.
-const NOWHERE: &str = "postgres://nobody:hunter2@127.0.0.1:1/nothing";
-
 /// Runs a command over a site to its end.
 async fn run(site: &Site, arguments: &[&str], more: More<'_>) -> Ended {
     program::run(program::over(site, arguments, more)).await

@@ -4,9 +4,9 @@ use meter_sync::config::Setting;
 use serde_json::json;
 use tokio::process::Command;
 
-use super::{NOWHERE, object, run};
+use super::{object, run};
 use crate::support::program::{self, More};
-use crate::support::site::Site;
+use crate::support::site::{NOWHERE, Site};
 
 #[tokio::test]
 async fn usage_and_settings_end_with_2_and_say_what_is_wrong() {

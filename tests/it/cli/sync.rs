@@ -7,10 +7,10 @@ use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use super::{NOWHERE, assert_as_shown, object, run};
+use super::{assert_as_shown, object, run};
 use crate::support::held::{self, Held};
 use crate::support::program::Running;
-use crate::support::site::{Site, rows};
+use crate::support::site::{NOWHERE, Site, rows};
 
 #[tokio::test]
 async fn a_sync_prints_one_object_of_the_contract_and_ends_with_0() {

@@ -3,9 +3,9 @@
 use meter_sync::config::Setting;
 use serde_json::json;
 
-use super::{NOWHERE, assert_as_shown, object, run};
-use crate::support::program::More;
-use crate::support::site::{REMOTE_SCHEMA, Site, rows};
+use super::{assert_as_shown, object, run};
+use crate::support::program::{Ended, More};
+use crate::support::site::{NOWHERE, REMOTE_SCHEMA, Site, rows};
 
 const LOCAL_SCHEMA: &str = "
     create table tenant (id bigint primary key, name text);
@@ -84,19 +84,13 @@ async fn the_worst_tenant_gives_the_exit_code_and_none_holds_back_another() {
     site.on_remote("update meter set name = 'much too long' where id = 1; delete from meter where tenant_id = 8; update meter set name = 'D' where id = 4").await;
     let ended = run(&site, &["sync"], THREE).await;
     assert_eq!(ended.code, 3, "{ended:?}");
-    for expected in [
+    ended.assert_says(&[
         "partial     7 (Acme): ",
         "refused     8 (Byte): ",
         "[SOURCE_EMPTY_REFUSED]",
         "succeeded   9 (Cole): Synced: 1 updated, ",
         "3 tenants: 0 unchanged, 1 synced, 2 not synced in full.",
-    ] {
-        assert!(
-            ended.stdout.contains(expected),
-            "{expected}: {}",
-            ended.stdout
-        );
-    }
+    ]);
     let two = [(Setting::Tenants, "7,9")];
     assert_eq!(run(&site, &["sync"], &two).await.code, 5);
     let down = [(Setting::Tenants, "7,8"), (Setting::RemoteUrl, NOWHERE)];
@@ -149,16 +143,10 @@ async fn status_counts_the_tenants_and_shows_the_worst_first() {
     run(&site, &["sync", "--tenant", "8"], THREE).await;
     let ended = run(&site, &["status"], THREE).await;
     assert_eq!(ended.code, 1, "{ended:?}");
-    for expected in [
+    ended.assert_says(&[
         "tenants    3: 2 never_run, 1 paused",
         "never_run      never",
-    ] {
-        assert!(
-            ended.stdout.contains(expected),
-            "{expected}: {}",
-            ended.stdout
-        );
-    }
+    ]);
     let place = |text: &str| ended.stdout.find(text).expect(text);
     assert!(
         place("7 (Acme)") < place("9 (Cole)") && place("9 (Cole)") < place("8 (Byte)"),
@@ -178,9 +166,11 @@ async fn status_counts_the_tenants_and_shows_the_worst_first() {
         .as_str()
         .expect("an id")
         .to_owned();
-    let unnamed = run(&site, &["status", "--run", &run_id], THREE).await;
-    assert_eq!(unnamed.code, 2, "{unnamed:?}");
-    assert!(unnamed.stderr.contains("--tenant"), "{unnamed:?}");
+    for about_runs in [&["--run", &run_id], &["--history", "3"]] {
+        let unnamed = run(&site, &[&["status"][..], about_runs].concat(), THREE).await;
+        assert_eq!(unnamed.code, 2, "{unnamed:?}");
+        assert!(unnamed.stderr.contains("--tenant"), "{unnamed:?}");
+    }
     let named = run(&site, &["status", "--run", &run_id, "--tenant", "8"], THREE).await;
     assert_eq!(named.code, 0, "{named:?}");
 }
@@ -214,18 +204,12 @@ async fn check_looks_at_the_first_tenants_and_says_how_many_it_left_out() {
     let site = site().await;
     let ended = run(&site, &["check"], THREE).await;
     assert_eq!(ended.code, 0, "{ended:?}");
-    for expected in [
+    ended.assert_says(&[
         "ok      remote meters: 2 of tenant 7\n",
         "ok      tenant 8: remote meters: 1 of tenant 8\n",
         "ok      tenant 9: remote meters: 1 of tenant 9\n",
         "ok      tenants: 3 are kept in sync, and the rows of all were looked at\n",
-    ] {
-        assert!(
-            ended.stdout.contains(expected),
-            "{expected}: {}",
-            ended.stdout
-        );
-    }
+    ]);
     let schedules = ended.stdout.matches("schedule: ").count();
     assert_eq!(schedules, 1, "{}", ended.stdout);
     let five = [(Setting::Tenants, "7,8,9,10,11")];
@@ -243,4 +227,53 @@ async fn check_looks_at_the_first_tenants_and_says_how_many_it_left_out() {
         "{}",
         ended.stdout
     );
+}
+
+/// Where each tenant has a table of its own, Postgres can have no table for a long id.
+#[tokio::test]
+async fn sync_tells_of_a_tenant_that_was_left_out_as_status_does() {
+    let long = "x".repeat(70);
+    let local = format!(
+        "create table tenant (id text primary key, name text);
+        insert into tenant values ('7', 'Acme'), ('{long}', 'Long');
+        create schema site_7;
+        create table site_7.meter (id bigint primary key, name text, active boolean not null default true)"
+    );
+    let site = Site::with_schemas(REMOTE_SCHEMA, &local).await;
+    site.on_remote("insert into meter (id, tenant_id, name) values (1, 7, 'a')")
+        .await;
+    let more: More<'_> = &[
+        (Setting::Tenants, "all"),
+        (Setting::LocalTable, "site_{tenant}.meter"),
+    ];
+    let status = run(&site, &["status", "--json"], more).await;
+    let told = object(&status)["warnings"].clone();
+    let warning = told[0].as_str().expect("a warning");
+    assert!(
+        warning.contains(&long) && warning.contains("63 bytes"),
+        "{warning}"
+    );
+    let synced = run(&site, &["sync", "--json"], more).await;
+    assert_eq!((synced.code, status.code), (1, 1), "{synced:?}");
+    let synced = object(&synced);
+    assert_eq!(synced["warnings"], told);
+    assert_eq!(
+        (&synced["tenants"], &synced["succeeded"]),
+        (&json!(1), &json!(1))
+    );
+    let ended = run(&site, &["sync"], more).await;
+    let line = format!("warning     {warning}\n");
+    assert!(ended.stdout.contains(&line), "{ended:?}");
+}
+
+#[tokio::test]
+async fn status_of_one_tells_when_a_sweep_found_nothing_changed() {
+    let site = site().await;
+    let of_7 = ["status", "--tenant", "7"];
+    run(&site, &["sync"], THREE).await;
+    let before = run(&site, &of_7, THREE).await;
+    run(&site, &["sync"], THREE).await;
+    let ended = run(&site, &of_7, THREE).await;
+    let told = |ended: &Ended| ended.stdout.matches("\nchecked    20").count();
+    assert_eq!((told(&before), told(&ended)), (0, 1), "{ended:?}");
 }

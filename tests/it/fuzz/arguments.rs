@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 
 use super::draw::{below, odd, once_in, pick};
 use super::inputs;
+use crate::support::stateless;
 use crate::support::unconfigured::{read, router, send};
 
 /// A tool and its schema of arguments.
@@ -121,18 +122,14 @@ fn any<D: Driver>(driver: &mut D) -> Option<Value> {
 /// The result of a call, by the protocol without sessions.
 async fn called(router: &Router, call: &Call) -> Value {
     let name = &TOOLS[call.tool].name;
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    let params = json!({"name": name, "arguments": call.arguments, "_meta": meta});
-    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
-    let request = Request::post("/mcp")
+    let mut request = Request::post("/mcp")
         .header("host", "localhost")
-        .header("content-type", "application/json")
-        .header("mcp-protocol-version", "2026-07-28")
-        .header("mcp-method", "tools/call")
-        .header("mcp-name", name);
+        .header("content-type", "application/json");
+    for (name, value) in stateless::headers("tools/call", Some(name)) {
+        request = request.header(name, value);
+    }
+    let params = json!({"name": name, "arguments": call.arguments});
+    let message = stateless::message("tools/call", params);
     let request = request
         .body(Body::from(message.to_string()))
         .expect("a request");

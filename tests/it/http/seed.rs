@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 use super::{STATUS, TRIGGER};
 use crate::support::held::{self, Held};
 use crate::support::served::Served;
-use crate::support::site::{Site, rows};
-
-const NOWHERE: &str = "postgres://nobody:hunter2@127.0.0.1:1/nothing";
+use crate::support::site::{NOWHERE, Site, rows};
 
 /// When the newest run ended, as the log has it.
 async fn ended_at(site: &Site) -> Value {

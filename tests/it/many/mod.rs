@@ -8,7 +8,7 @@ use meter_sync::config::{Setting, Settings};
 use meter_sync::mirrors::{Mirrors, Request, SweepReport};
 use meter_sync::model::Trigger;
 
-use crate::support::site::{self, Site};
+use crate::support::site::{self, SHARED_LOCAL_SCHEMA as LOCAL, Site};
 
 const REMOTE: &str = "
     create table tenant (id bigint primary key, name text);
@@ -16,12 +16,6 @@ const REMOTE: &str = "
     create table meter (
         id bigint primary key, tenant_id bigint not null, name text, active boolean not null default true);
     insert into meter select n, 7 + n % 3, 'meter ' || n, true from generate_series(1, 300) n";
-
-const LOCAL: &str = "
-    create table tenant (id bigint primary key, name text);
-    insert into tenant values (7, 'Acme'), (8, 'Byte'), (9, 'Cole');
-    create table meter (
-        id bigint primary key, tenant_id bigint not null, name text, active boolean not null default true)";
 
 /// A site whose local table holds the meters of several tenants, with 100 remote meters each.
 async fn three_tenants() -> Site {

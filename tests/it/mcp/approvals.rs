@@ -19,18 +19,6 @@ use crate::support::wait;
 
 const LIFECYCLES: [fn() -> ClientLifecycleMode; 2] = [|| ClientLifecycleMode::Initialize, modern];
 
-/// A site in sync with twenty meters, of which ten are gone on the remote since.
-pub(super) async fn site() -> Site {
-    let site = Site::new().await;
-    site.on_remote(
-        "insert into meter (id, tenant_id, name) select n, 7, 'Meter ' || n from generate_series(1, 20) n",
-    )
-    .await;
-    site.sync().await;
-    site.on_remote("delete from meter where id > 10").await;
-    site
-}
-
 async fn active(site: &Site) -> Value {
     rows(&site.local, "select count(*) from meter where active").await[0]["count"].clone()
 }
@@ -68,7 +56,7 @@ async fn assistant(
 async fn a_yes_lets_the_plan_go_on() {
     for way in EVERY_WAY {
         for lifecycle in LIFECYCLES {
-            let site = site().await;
+            let site = Site::with_meters_gone().await;
             let yes = always(&accepted(true));
             let assistant = assistant(way, &site, lifecycle(), yes).await;
             let arguments = json!({"reason": "tidying", "idempotency_key": "once"});
@@ -109,7 +97,7 @@ async fn whatever_is_no_yes_changes_nothing() {
             ElicitResult::new(ElicitationAction::Decline),
             ElicitResult::new(ElicitationAction::Cancel).with_content(json!({"deactivate": true})),
         ] {
-            let site = site().await;
+            let site = Site::with_meters_gone().await;
             let is_put_away = answer.action == ElicitationAction::Cancel;
             let assistant = assistant(Way::Memory, &site, lifecycle(), always(&answer)).await;
             let key = json!({"idempotency_key": "once"});
@@ -153,7 +141,7 @@ async fn one_meter_more_than_was_asked_about_is_asked_about_again() {
             "insert into meter (id, tenant_id) values (11, 7) on conflict do nothing; delete from meter where id = 1",
             "update meter set active = false where id = 10",
         ] {
-            let site = site().await;
+            let site = Site::with_meters_gone().await;
             let answers = accepting_after(&site, meanwhile);
             let assistant = assistant(Way::Memory, &site, lifecycle(), answers).await;
             let run = assistant.call(TRIGGER, &json!({})).await;
@@ -173,7 +161,7 @@ async fn whatever_else_changes_while_the_user_thinks_is_not_part_of_the_question
             // Fewer are gone.
             ("insert into meter (id, tenant_id) values (11, 7)", 11),
         ] {
-            let site = site().await;
+            let site = Site::with_meters_gone().await;
             let answers = accepting_after(&site, meanwhile);
             let assistant = assistant(Way::Memory, &site, lifecycle(), answers).await;
             let run = assistant.ask(TRIGGER, json!({})).await;
@@ -186,7 +174,7 @@ async fn whatever_else_changes_while_the_user_thinks_is_not_part_of_the_question
 #[tokio::test]
 async fn a_question_tells_meters_gone_from_those_switched_off() {
     for lifecycle in LIFECYCLES {
-        let site = site().await;
+        let site = Site::with_meters_gone().await;
         site.on_remote("update meter set active = false where id in (1, 2)")
             .await;
         let assistant = assistant(Way::Memory, &site, lifecycle(), always(&accepted(true))).await;
@@ -211,7 +199,7 @@ async fn a_question_tells_meters_gone_from_those_switched_off() {
 /// Some clients declare that they ask, show nothing, and give a call up after a minute.
 #[tokio::test]
 async fn a_question_that_nobody_answers_ends_with_the_call_and_stays_open_for_a_person() {
-    let site = site().await;
+    let site = Site::with_meters_gone().await;
     let never: Answers = Arc::new(|_question| Box::pin(std::future::pending()));
     let assistant = assistant(Way::Memory, &site, LIFECYCLES[0](), never).await;
     let begun = std::time::Instant::now();
@@ -234,7 +222,7 @@ async fn a_question_that_nobody_answers_ends_with_the_call_and_stays_open_for_a_
 
 #[tokio::test]
 async fn a_yes_to_a_call_that_was_given_up_does_not_count() {
-    let site = site().await;
+    let site = Site::with_meters_gone().await;
     let (said, heard) = tokio::sync::watch::channel(false);
     let answers: Answers = Arc::new(move |_question| {
         let mut heard = heard.clone();
@@ -260,7 +248,7 @@ async fn a_yes_to_a_call_that_was_given_up_does_not_count() {
 #[tokio::test]
 async fn an_empty_remote_is_asked_about_too() {
     for lifecycle in LIFECYCLES {
-        let site = site().await;
+        let site = Site::with_meters_gone().await;
         site.on_remote("delete from meter").await;
         let yes = always(&accepted(true));
         let assistant = assistant(Way::Memory, &site, lifecycle(), yes).await;
@@ -273,7 +261,7 @@ async fn an_empty_remote_is_asked_about_too() {
 #[tokio::test]
 async fn a_dry_run_asks_nothing() {
     for lifecycle in LIFECYCLES {
-        let site = site().await;
+        let site = Site::with_meters_gone().await;
         let yes = always(&accepted(true));
         let assistant = assistant(Way::Memory, &site, lifecycle(), yes).await;
         let plan = assistant.ask(TRIGGER, json!({"dry_run": true})).await;
@@ -299,7 +287,7 @@ fn yes() -> InputResponses {
 
 #[tokio::test]
 async fn a_state_counts_once_and_for_its_own_call_only() {
-    let site = site().await;
+    let site = Site::with_meters_gone().await;
     let assistant = assistant(Way::Memory, &site, modern(), always(&accepted(true))).await;
     let call = || params(TRIGGER, &json!({"reason": "tidying"}));
     let asked = question(&assistant, call()).await;

@@ -243,7 +243,7 @@ impl Assistant {
     }
 
     /// The same over SSE.
-    pub(super) async fn at_sse(address: &str, token: Option<&str>) -> Self {
+    pub(crate) async fn at_sse(address: &str, token: Option<&str>) -> Self {
         let transport = sse::connect(address, token).await;
         Self::begin_with(transport, Start::default(), None).await
     }
@@ -297,7 +297,7 @@ impl Assistant {
     }
 
     /// The text of a call that is answered with an error.
-    pub(super) async fn refused(&self, tool: &'static str, arguments: Value) -> String {
+    pub(crate) async fn refused(&self, tool: &'static str, arguments: Value) -> String {
         let result = self.call(tool, &arguments).await;
         assert_eq!(result["isError"], true, "{arguments}: {result:#}");
         assert_eq!(result["structuredContent"], Value::Null, "{result:#}");

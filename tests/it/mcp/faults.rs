@@ -9,10 +9,7 @@ use super::client::{Assistant, EVERY_WAY, Way};
 use super::{METERS, STATUS, TRIGGER};
 use crate::support::postgres::start_pair;
 use crate::support::program::{self, Running};
-use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, rows};
-
-/// Nothing listens there.
-const NOWHERE: &str = "postgres://nobody:hunter2@127.0.0.1:1/nothing";
+use crate::support::site::{LOCAL_SCHEMA, NOWHERE, REMOTE_SCHEMA, Site, rows};
 
 #[tokio::test]
 async fn a_failed_run_is_told_as_text_with_run_remedy_and_code() {

@@ -2,10 +2,9 @@
 
 use serde_json::json;
 
-use super::approvals::site;
 use super::client::{Assistant, EVERY_WAY, Way};
 use super::{STATUS, TRIGGER};
-use crate::support::site::rows;
+use crate::support::site::{Site, rows};
 
 /// What stands between a model and a way around the brake is that no text of ours names one.
 fn assert_names_no_way_around(text: &str) {
@@ -24,7 +23,7 @@ fn assert_names_no_way_around(text: &str) {
 #[tokio::test]
 async fn a_model_whose_user_cannot_be_asked_is_told_which_meters_and_where_a_person_decides() {
     for way in EVERY_WAY {
-        let site = site().await;
+        let site = Site::with_meters_gone().await;
         let assistant = Assistant::new(way, &site, &[]).await;
         let refused = assistant.refused(TRIGGER, json!({})).await;
         let run = &rows(
@@ -72,7 +71,7 @@ async fn a_model_whose_user_cannot_be_asked_is_told_which_meters_and_where_a_per
 /// Earlier versions logged a remedy that did.
 #[tokio::test]
 async fn a_remedy_in_the_log_that_names_a_way_around_the_brake_is_told_to_nobody() {
-    let site = site().await;
+    let site = Site::with_meters_gone().await;
     site.sync().await;
     site.on_local(
         "update meter_sync.meter_sync_log set error_code = 'TENANT_MISMATCH', error_remedy = 'run `meter-sync sync --allow-tenant-change`' where outcome = 'refused'",

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::support::site::{Site, mirrors};
+use crate::support::stateless;
 
 const MOST: usize = 1000;
 
@@ -48,18 +49,10 @@ fn initialize() -> Request<Body> {
 
 /// A request of the protocol without sessions.
 fn list() -> Request<Body> {
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    let headers = [
-        ("mcp-protocol-version", "2026-07-28"),
-        ("mcp-method", "tools/list"),
-    ];
-    let params = json!({"_meta": meta});
+    let method = "tools/list";
     post(
-        &headers,
-        &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": params}),
+        &stateless::headers(method, None),
+        &stateless::message(method, json!({})),
     )
 }
 

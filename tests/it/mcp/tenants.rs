@@ -11,20 +11,13 @@ use serde_json::{Value, json};
 
 use super::client::{Assistant, Way};
 use super::{STATUS, TRIGGER};
-use crate::support::site::{REMOTE_SCHEMA, Site, mirrors, rows};
-
-/// A local table for several tenants.
-const LOCAL_SCHEMA: &str = "
-    create table tenant (id bigint primary key, name text);
-    insert into tenant values (7, 'Acme'), (8, 'Byte'), (9, 'Cole');
-    create table meter (
-        id bigint primary key, tenant_id bigint not null, name text, active boolean not null default true)";
+use crate::support::site::{Site, mirrors, rows};
 
 pub(super) const SEVERAL: &[(Setting, &str)] = &[(Setting::Tenants, "7,8,9")];
 
 /// A site of three tenants with two meters each, none of them synced yet.
 pub(super) async fn site() -> Site {
-    let site = Site::with_schemas(REMOTE_SCHEMA, LOCAL_SCHEMA).await;
+    let site = Site::shared().await;
     let meters = "insert into meter (id, tenant_id, name)
         select t * 10 + n, t, 'Meter ' || n from generate_series(7, 9) t, generate_series(1, 2) n";
     site.on_remote(meters).await;
@@ -84,6 +77,8 @@ async fn without_a_tenant_the_status_lists_all_of_them_the_worst_first() {
         let text = overview.to_string();
         assert!(text.len() < 8000, "{} bytes", text.len());
 
+        let defaults = json!({"history": 5, "include_changes": false, "changes_limit": 20});
+        assert_eq!(ids(&assistant.ask(STATUS, defaults).await), ["8", "7", "9"]);
         let page = assistant.ask(STATUS, json!({"changes_limit": 2})).await;
         assert_eq!(ids(&page), ["8", "7"]);
         let before = &page["next_before"];
@@ -95,7 +90,7 @@ async fn without_a_tenant_the_status_lists_all_of_them_the_worst_first() {
 
 #[tokio::test]
 async fn a_page_of_tenants_takes_8_kb_at_most_and_leaves_none_out() {
-    let site = Site::with_schemas(REMOTE_SCHEMA, LOCAL_SCHEMA).await;
+    let site = Site::shared().await;
     let all: Vec<String> = (100..160).map(|id: u32| id.to_string()).collect();
     let many = all.join(",");
     let long =
@@ -129,6 +124,7 @@ async fn what_concerns_one_tenant_is_refused_without_its_id() {
         (STATUS, json!({"meter": "71"})),
         (STATUS, json!({"since": "24h"})),
         (STATUS, json!({"include_changes": true})),
+        (STATUS, json!({"history": 3})),
         (
             STATUS,
             json!({"run_id": "0190c2f1-7a00-7000-8000-000000000001"}),

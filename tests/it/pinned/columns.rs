@@ -3,7 +3,6 @@
 use std::sync::LazyLock;
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::history::meters::KeyText;
 use meter_sync::mirrors::{Allow, Request};
 use meter_sync::model::{Counts, Outcome, Permission, Trigger};
 use serde_json::{Value, json};
@@ -157,13 +156,7 @@ async fn assert_what_is_changed_here_is_put_right(site: &mut Site) {
 }
 
 async fn assert_a_meter_is_shown(site: &Site) {
-    let key = KeyText::parse("1").expect("a key");
-    let meter = site
-        .mirror
-        .meter(&key)
-        .await
-        .expect("a meter")
-        .expect("a meter");
+    let meter = site.meter("1").await;
     assert_eq!(meter.meter.expect("a row").len(), NAMES.len() + 3);
     let status = site.status().await;
     assert_eq!(

@@ -5,7 +5,6 @@
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
-use meter_sync::mirrors::history::meters::KeyText;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::mirrors::{Allow, Request};
@@ -154,13 +153,7 @@ async fn look_in_many_ways(site: &Site) {
         .status(&StatusQuery::default())
         .await
         .expect("a status");
-    let key = KeyText::parse("1").expect("a key");
-    let meter = site
-        .mirror
-        .meter(&key)
-        .await
-        .expect("a meter")
-        .expect("a meter");
+    let meter = site.meter("1").await;
     assert!(!meter.changes.is_empty());
     let names = site.mirror.names(&[&meter.key]).await.expect("names");
     assert!(names.iter().all(Option::is_some), "{names:?}");

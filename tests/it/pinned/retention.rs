@@ -2,7 +2,6 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::history::meters::KeyText;
 use meter_sync::model::Outcome;
 use serde_json::{Value, json};
 
@@ -80,13 +79,7 @@ async fn old_runs_go_and_each_meters_last_change_stays() {
     let left = json!(["succeeded", "no_change"]);
     sync_and_prune(&site, Outcome::NoChange, left).await;
     assert_eq!(changes(&site).await, json!(["1 update c", "2 update c"]));
-    let key = KeyText::parse("1").expect("a key");
-    let meter = site
-        .mirror
-        .meter(&key)
-        .await
-        .expect("a meter")
-        .expect("a meter");
+    let meter = site.meter("1").await;
     assert_eq!(meter.changes.len(), 1);
 }
 

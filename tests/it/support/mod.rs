@@ -15,6 +15,7 @@ pub(crate) mod served;
 pub(crate) mod site;
 pub(crate) mod size;
 pub(crate) mod standby;
+pub(crate) mod stateless;
 pub(crate) mod stepped_clock;
 pub(crate) mod unconfigured;
 pub(crate) mod wait;

@@ -66,6 +66,15 @@ pub(crate) async fn run(mut command: Command) -> Ended {
     }
 }
 
+impl Ended {
+    /// Fails unless standard output holds each of the texts.
+    pub(crate) fn assert_says(&self, expected: &[&str]) {
+        for text in expected {
+            assert!(self.stdout.contains(text), "{text}: {}", self.stdout);
+        }
+    }
+}
+
 /// A program that goes on until it is told to stop; killed when dropped.
 pub(crate) struct Running {
     child: Child,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use meter_sync::config::{Config, Environment, Setting, Settings};
+use meter_sync::mirrors::history::meters::{KeyText, MeterReport};
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::state::status::{Status, StatusQuery};
 use meter_sync::mirrors::{Mirror, Mirrors, Request, Requested};
@@ -40,6 +41,16 @@ pub(crate) const LOCAL_SCHEMA: &str = "
         id bigint generated always as identity primary key,
         meter_id varchar(40) not null references meter, value double precision)";
 
+/// A local side that holds the meters of all three organisations.
+pub(crate) const SHARED_LOCAL_SCHEMA: &str = "
+    create table tenant (id bigint primary key, name text);
+    insert into tenant values (7, 'Acme'), (8, 'Byte'), (9, 'Cole');
+    create table meter (
+        id bigint primary key, tenant_id bigint not null, name text, active boolean not null default true)";
+
+/// The URL of a database where nothing listens. No answer may hold its password.
+pub(crate) const NOWHERE: &str = "postgres://nobody:hunter2@127.0.0.1:1/nothing";
+
 /// No run of a test takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -56,6 +67,23 @@ impl Site {
     /// A site with the usual schemas and no meters.
     pub(crate) async fn new() -> Self {
         Self::with_schemas(REMOTE_SCHEMA, LOCAL_SCHEMA).await
+    }
+
+    /// A site whose local table holds the meters of the organisations 7, 8 and 9.
+    pub(crate) async fn shared() -> Self {
+        Self::with_schemas(REMOTE_SCHEMA, SHARED_LOCAL_SCHEMA).await
+    }
+
+    /// A site in sync with twenty meters, of which ten are gone on the remote since: the brake holds the next run back.
+    pub(crate) async fn with_meters_gone() -> Self {
+        let site = Self::new().await;
+        site.on_remote(
+            "insert into meter (id, tenant_id, name) select n, 7, 'Meter ' || n from generate_series(1, 20) n",
+        )
+        .await;
+        site.sync().await;
+        site.on_remote("delete from meter where id > 10").await;
+        site
     }
 
     /// A site with schemas of the test's own.
@@ -125,6 +153,13 @@ impl Site {
             },
         )
         .await
+    }
+
+    /// The meter of a key, which must be there.
+    pub(crate) async fn meter(&self, key: &str) -> MeterReport {
+        let key = KeyText::parse(key).expect("a key");
+        let meter = self.mirror.meter(&key).await;
+        meter.expect("an answer").expect("a meter")
     }
 
     /// The status with everything in it.

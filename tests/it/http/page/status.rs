@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Browser, assert_says, served, words};
 use crate::support::held::{self, Held};
 use crate::support::served::Served;
-use crate::support::site::{Site, mirror, rows};
+use crate::support::site::{NOWHERE, Site, mirror, rows};
 
 #[tokio::test]
 async fn before_any_run_the_page_says_so_and_how_to_begin() {
@@ -212,10 +212,10 @@ async fn a_failure_shows_its_time_its_cause_and_what_to_do() {
 
 #[tokio::test]
 async fn with_the_local_database_down_the_page_still_says_so() {
-    let settings = Site::new().await.settings().with(
-        Setting::LocalUrl,
-        "postgres://nobody:hunter2@127.0.0.1:1/nothing",
-    );
+    let settings = Site::new()
+        .await
+        .settings()
+        .with(Setting::LocalUrl, NOWHERE);
     let served = Served::new(&settings).await;
     let page = Browser::new(&served).read("/").await;
     assert_says(

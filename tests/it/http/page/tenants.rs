@@ -10,13 +10,30 @@ use super::{
     Browser, OPERATE, READ, assert_says, attributes, header, served_for, shared_site, words,
 };
 use crate::support::served::Served;
-use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, finish, mirrors};
+use crate::support::site::{LOCAL_SCHEMA, NOWHERE, REMOTE_SCHEMA, Site, finish, mirrors};
 
 /// The addresses of the tenants' pages, in the order of the list.
 fn listed(html: &str) -> Vec<String> {
     let links = attributes(html, "href").into_iter();
     let is_row = |link: &String| link.starts_with("/tenants/") && link.ends_with('/');
     links.filter(is_row).collect()
+}
+
+#[tokio::test]
+async fn a_tenants_page_tells_when_a_sweep_found_nothing_changed() {
+    let site = shared_site().await;
+    let all = mirrors(&site.settings().with(Setting::Tenants, "7,8"));
+    let sweep = async || {
+        let swept = all.sweep(&Request::new(Trigger::Schedule), |_, _| ()).await;
+        swept.expect("a sweep");
+    };
+    let told = "(a sweep found nothing changed ";
+    let served = served_for(&site, "7,8").await;
+    let browser = Browser::new(&served);
+    sweep().await;
+    assert!(!words(&browser.read("/tenants/7/").await).contains(told));
+    sweep().await;
+    assert_says(&browser.read("/tenants/7/").await, &[told]);
 }
 
 #[tokio::test]
@@ -182,10 +199,10 @@ async fn a_token_for_some_tenants_lists_and_counts_only_those() {
 #[tokio::test]
 async fn without_the_local_database_the_list_says_what_is_wrong() {
     let site = shared_site().await;
-    let settings = site.settings().with(Setting::Tenants, "7,8").with(
-        Setting::LocalUrl,
-        "postgres://nobody:hunter2@127.0.0.1:1/nothing",
-    );
+    let settings = site
+        .settings()
+        .with(Setting::Tenants, "7,8")
+        .with(Setting::LocalUrl, NOWHERE);
     let served = Served::new(&settings).await;
     let page = Browser::new(&served).read("/").await;
     assert_says(

@@ -90,6 +90,8 @@ async fn without_a_tenant_the_status_is_of_all_and_all_else_needs_one() {
     assert_eq!(status.body["tenants"]["total"], 3);
     assert_eq!(status.body["tenants"]["by_health"]["never_run"], 2);
     assert_eq!(status.body["tenants"]["list"][2]["tenant_id"], "7");
+    let defaults = "GET /api/v1/status?history=5&include_changes=false&changes_limit=20";
+    assert_eq!(api.ask(defaults).await.body["tenants"]["total"], 3);
     for line in [
         "GET /api/v1/status?history=3".to_owned(),
         "POST /api/v1/sync".to_owned(),

@@ -3,26 +3,20 @@
 mod answers;
 mod events;
 mod metrics;
+mod routes;
 mod scopes;
 
 use meter_sync::config::{Setting, Settings};
 
 use super::v1::api::Api;
-use crate::support::site::{REMOTE_SCHEMA, Site};
-
-/// A local table of several tenants.
-const LOCAL_SCHEMA: &str = "
-    create table tenant (id bigint primary key, name text);
-    insert into tenant values (7, 'Acme'), (8, 'Byte'), (9, 'Cole');
-    create table meter (
-        id bigint primary key, tenant_id bigint not null, name text, active boolean not null default true)";
+use crate::support::site::Site;
 
 const METERS: &str = "insert into meter (id, tenant_id, name)
     values (1, 7, 'acme-1'), (2, 7, 'acme-2'), (3, 8, 'byte-3'), (4, 9, 'cole-4')";
 
 /// A site with meters of three tenants.
 async fn site() -> Site {
-    let site = Site::with_schemas(REMOTE_SCHEMA, LOCAL_SCHEMA).await;
+    let site = Site::shared().await;
     site.on_remote(METERS).await;
     site
 }

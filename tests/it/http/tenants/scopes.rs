@@ -1,103 +1,32 @@
-//! Tokens that count for some tenants: what each route there is answers them. A route without a decision here fails.
-
-use std::path::Path;
+//! Tokens that count for some tenants: what each route there is answers them, whether they may trigger or only read.
 
 use meter_sync::config::{Setting, Settings};
-use reqwest::Response;
+use reqwest::{RequestBuilder, Response};
+use serde_json::json;
 
+use super::routes::Decision::{
+    Conversation, Filtered, OfTenant, Public, Refused, TenantRequired, ToolCall,
+};
+use super::routes::{self, DESCRIBED, Decision, OF_TENANT};
 use super::{of_three, site, sync};
 use crate::http::v1::api::Api;
+use crate::mcp::client::Assistant;
 use crate::support::served::{Served, send};
 use crate::support::site::Site;
+use crate::support::stateless;
 
 const ROOT: &str = "0123456789abcdef";
 /// Of tenant 7.
 const ANN: &str = "1123456789abcdef";
 /// Of tenant 8.
 const BOB: &str = "2123456789abcdef";
+/// Of tenant 7, and may only read.
+const EVE: &str = "3123456789abcdef";
 
 fn with_tokens(settings: &Settings) -> Settings {
-    let tokens = format!("trigger:root:{ROOT},trigger:ann@7:{ANN},trigger:bob@8:{BOB}");
+    let tokens =
+        format!("trigger:root:{ROOT},trigger:ann@7:{ANN},trigger:bob@8:{BOB},read:eve@7:{EVE}");
     settings.clone().with(Setting::Tokens, tokens)
-}
-
-/// What a route of a process that keeps several tenants answers to a token of one of them.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Decision {
-    /// The same to everybody: it tells nothing of a tenant.
-    Public,
-    /// What is of the token's tenant. The others are unknown.
-    OfTenant,
-    /// All that it lists and counts is of the token's tenant.
-    Filtered,
-    /// A tenant must be named; those of the token are.
-    TenantRequired,
-    /// Nothing, as it is about all tenants.
-    Refused,
-}
-use Decision::{Filtered, OfTenant, Public, Refused, TenantRequired};
-
-/// Every route that the description has.
-const DESCRIBED: &[(&str, Decision)] = &[
-    ("GET /api/local/meter-sync-status", Filtered),
-    ("POST /api/local/meter-sync-trigger", TenantRequired),
-    ("GET /api/v1/openapi.json", Public),
-    ("GET /livez", Public),
-    ("GET /readyz", Public),
-    ("GET /api/v1/events", Filtered),
-    ("GET /api/v1/meters/{key}", TenantRequired),
-    ("GET /api/v1/runs", TenantRequired),
-    ("GET /api/v1/runs/{id}", TenantRequired),
-    ("GET /api/v1/runs/{id}/changes", TenantRequired),
-    ("POST /api/v1/runs/{id}/cancel", TenantRequired),
-    ("GET /api/v1/status", Filtered),
-    ("POST /api/v1/sync", TenantRequired),
-    ("GET /api/v1/tenants", Filtered),
-    ("GET /api/v1/tenants/{tenant_id}/events", OfTenant),
-    ("GET /api/v1/tenants/{tenant_id}/meters/{key}", OfTenant),
-    ("GET /api/v1/tenants/{tenant_id}/runs", OfTenant),
-    ("GET /api/v1/tenants/{tenant_id}/runs/{id}", OfTenant),
-    (
-        "GET /api/v1/tenants/{tenant_id}/runs/{id}/changes",
-        OfTenant,
-    ),
-    (
-        "POST /api/v1/tenants/{tenant_id}/runs/{id}/cancel",
-        OfTenant,
-    ),
-    ("GET /api/v1/tenants/{tenant_id}/status", OfTenant),
-    ("POST /api/v1/tenants/{tenant_id}/sync", OfTenant),
-];
-
-/// Routes beside the description.
-const OTHERS: &[(&str, Decision)] = &[
-    ("GET /metrics", Refused),
-    ("GET /no/such/route", Refused),
-    ("PUT /no/such/route", Refused),
-    ("GET /assets/page.css", Public),
-    ("GET /.well-known/oauth-protected-resource", Public),
-];
-
-/// How often a file outside of `rest` mounts a route. A new route needs a decision here, and a look at its handler.
-const MOUNTED: [(&str, usize); 5] = [
-    ("src/http/mod.rs", 1),
-    ("src/http/oauth/metadata.rs", 2),
-    ("src/mcp/http.rs", 1),
-    ("src/mcp/sse.rs", 2),
-    ("src/page/mod.rs", 11),
-];
-
-#[test]
-fn no_route_is_mounted_without_a_decision() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (file, count) in MOUNTED {
-        let text = std::fs::read_to_string(root.join(file)).expect("a source");
-        let found = text.matches(".route(").count() + text.matches(".route_service(").count();
-        assert_eq!(
-            found, count,
-            "{file} has other routes: decide what a token of some tenants gets"
-        );
-    }
 }
 
 #[tokio::test]
@@ -127,8 +56,62 @@ async fn read(mut response: Response) -> (u16, String) {
     (status, text)
 }
 
+/// The request of a line of the tables, as the server's own page or an assistant sends it.
+fn request(served: &Served, line: &str, token: &str) -> RequestBuilder {
+    let (line, tenant) = line.split_once(" for ").unwrap_or((line, ""));
+    let request = served.request(line).bearer_auth(token);
+    let request = request.header("origin", format!("http://{}", served.address));
+    match line {
+        "POST /mcp" => tool_call(request, tenant),
+        form if form.starts_with("POST /tenants/") || form.starts_with("POST /s") => request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body("do=sync"),
+        _ => request,
+    }
+}
+
+/// A call of the status tool.
+fn tool_call(request: RequestBuilder, tenant: &str) -> RequestBuilder {
+    let (method, tool) = ("tools/call", "meter_sync_status");
+    let headers = stateless::headers(method, Some(tool)).into_iter();
+    let request = headers.fold(request, |request, (name, value)| {
+        request.header(name, value)
+    });
+    let params = json!({"name": tool, "arguments": {"tenant_id": tenant}});
+    request.json(&stateless::message(method, params))
+}
+
+/// Status and text of the answer, without the times that a page shows.
 async fn ask(served: &Served, line: &str, token: &str) -> (u16, String) {
-    read(send(served.request(line).bearer_auth(token)).await).await
+    let (status, text) = read(send(request(served, line, token)).await).await;
+    let mut pieces = text.split("<time ");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    let after = |piece: &str| {
+        piece
+            .split_once("</time>")
+            .map_or("", |(_, rest)| rest)
+            .to_owned()
+    };
+    (
+        status,
+        pieces.fold(first, |text, piece| text + &after(piece)),
+    )
+}
+
+/// A line of the tables with its parameters filled in.
+fn filled(line: &str, tenant: &str, run: &str, key: &str) -> String {
+    let line = line.replace("{tenant_id}", tenant);
+    let line = line.replace("{id}", run).replace("{key}", key);
+    match line == "POST /mcp" {
+        true => format!("{line} for {tenant}"),
+        false => line,
+    }
+}
+
+/// Whether the route takes a request that changes something, for which a token that may only read is not enough.
+fn needs_trigger(line: &str) -> bool {
+    let takes_any = ["/mcp", "/messages", "/connections", "/sign-out", "/sign-in"];
+    !line.starts_with("GET ") && !takes_any.iter().any(|path| line.ends_with(path))
 }
 
 #[tokio::test]
@@ -136,52 +119,106 @@ async fn among_several_tenants_every_route_answers_a_token_as_was_decided() {
     let site = site().await;
     let api = Api::with(&with_tokens(&of_three(&site)), ROOT).await;
     let (ours, theirs) = (sync(&api, "7").await, sync(&api, "8").await);
-    for (line, decision) in DESCRIBED.iter().chain(OTHERS) {
-        let fill = |tenant: &str, run: &str, key: &str| {
-            let line = line.replace("{tenant_id}", tenant);
-            line.replace("{id}", run).replace("{key}", key)
-        };
-        let (own, other) = (fill("7", &ours, "1"), fill("8", &theirs, "3"));
-        let (status, text) = ask(&api.served, &own, ANN).await;
-        let known = (status, text.clone());
-        match decision {
-            Public => assert_eq!(known, ask(&api.served, &own, ROOT).await, "{line}"),
-            OfTenant | Filtered => assert!([200, 202, 409].contains(&status), "{line} {text}"),
-            TenantRequired => {
-                assert_eq!(status, 400, "{line} {text}");
-                assert!(
-                    text.contains("TENANT_REQUIRED") && text.contains("7 (Acme)"),
-                    "{text}"
-                );
-            }
-            Refused => {
-                assert_eq!(status, 403, "{line} {text}");
-                assert!(text.contains("TOKEN_LIMITED"), "{line} {text}");
-            }
-        }
-        if *decision == OfTenant {
-            let (status, text) = ask(&api.served, &other, ANN).await;
-            assert!(
-                status == 404 && text.contains("TENANT_UNKNOWN"),
-                "{line} {text}"
-            );
-            let unknown = ask(&api.served, &fill("5", &theirs, "3"), ANN).await;
-            assert_eq!(
-                unknown,
-                (status, text.replace("tenant 8", "tenant 5")),
-                "{line}"
-            );
-        }
-        let texts = [text, ask(&api.served, &other, ANN).await.1];
-        for text in texts.iter().filter(|_| *decision != Public) {
-            assert_tells_nothing_of_others(line, text);
-            // A run that the request names is named in the answer.
-            assert!(
-                line.contains("{id}") || !text.contains(&theirs),
-                "{line}: {text}"
-            );
+    for route in routes::all() {
+        for token in [ANN, EVE] {
+            assert_route(&api.served, route, [&ours, &theirs], token).await;
         }
     }
+}
+
+/// Asks a route for the own tenant, with its run, and for another one, with that one's run.
+async fn assert_route(
+    served: &Served,
+    (line, decision): (&str, Decision),
+    [ours, theirs]: [&str; 2],
+    token: &str,
+) {
+    let own = filled(line, "7", ours, "1");
+    let answer = async |line: &str| ask(served, line, token).await;
+    let other = answer(&filled(line, "8", theirs, "3")).await;
+    let answers = [answer(&own).await, other];
+    if token == EVE && needs_trigger(line) {
+        let is_refused =
+            |(status, text): &(u16, String)| *status == 403 && text.contains("READ_ONLY");
+        return assert!(answers.iter().all(is_refused), "{line}: {answers:?}");
+    }
+    match decision {
+        Public => return assert_eq!(answers[0], ask(served, &own, ROOT).await, "{line}"),
+        OfTenant | ToolCall => {
+            let unknown = answer(&filled(line, "5", theirs, "3")).await;
+            assert_denied(line, &answers, &unknown);
+        }
+        Filtered | Conversation | TenantRequired | Refused => {
+            assert_decided(line, decision, &answers[0]);
+        }
+    }
+    for (_, text) in &answers {
+        assert_tells_nothing_of_others(line, text);
+        // A run that the request names is named in the answer.
+        assert!(
+            line.contains("{id}") || !text.contains(theirs),
+            "{line}: {text}"
+        );
+    }
+}
+
+fn assert_decided(line: &str, decision: Decision, (status, text): &(u16, String)) {
+    let (expected, says) = match decision {
+        TenantRequired => (400, ["TENANT_REQUIRED", "7 (Acme)"]),
+        Refused => (403, ["TOKEN_LIMITED", ""]),
+        Filtered | Conversation | Public | OfTenant | ToolCall => (200, ["", ""]),
+    };
+    assert_eq!(*status, expected, "{line} {text}");
+    assert!(says.iter().all(|says| text.contains(says)), "{line} {text}");
+}
+
+/// The own tenant is answered, and the other one as the unknown one.
+fn assert_denied(
+    line: &str,
+    [(own, text), (denied, other)]: &[(u16, String); 2],
+    unknown: &(u16, String),
+) {
+    assert!([200, 202, 409].contains(own), "{line} {text}");
+    let says = ["TENANT_UNKNOWN", "There is no such tenant here"];
+    assert!(
+        !says.iter().any(|says| text.contains(says)),
+        "{line} {text}"
+    );
+    assert!(
+        says.iter().any(|says| other.contains(says)),
+        "{line} {other}"
+    );
+    assert_eq!(*denied, if line == "POST /mcp" { 200 } else { 404 });
+    let same = other.replace("tenant 8", "tenant 5");
+    let same = same.replace("tenants/8", "tenants/5");
+    assert_eq!((*denied, same), *unknown, "{line}");
+}
+
+/// Streamable HTTP with a session, and its predecessor.
+#[tokio::test]
+async fn in_every_conversation_a_tenant_that_is_not_the_tokens_is_unknown() {
+    let site = site().await;
+    let tokens = format!("trigger:cam@7,8:{ANN},read:dan@7,8:{EVE}");
+    let served = Served::new(&of_three(&site).with(Setting::Tokens, tokens)).await;
+    for (token, refusal) in [(ANN, "[TENANT_UNKNOWN]"), (EVE, "[READ_ONLY]")] {
+        for assistant in [
+            Assistant::at(&served.address, Some(token)).await,
+            Assistant::at_sse(&served.address, Some(token)).await,
+        ] {
+            let status = "meter_sync_status";
+            assert_is_denied(&assistant, status, "[TENANT_UNKNOWN]").await;
+            assert_is_denied(&assistant, "meter_sync_trigger", refusal).await;
+            let own = assistant.ask(status, json!({"tenant_id": "8"})).await;
+            assert_eq!(own["tenant"]["name"], "Byte");
+        }
+    }
+}
+
+/// A call for tenant 9 is refused with a code.
+async fn assert_is_denied(assistant: &Assistant, tool: &'static str, code: &str) {
+    let denied = assistant.refused(tool, json!({"tenant_id": "9"})).await;
+    assert!(denied.ends_with(code), "{denied}");
+    assert!(!denied.contains("Cole"), "{denied}");
 }
 
 fn assert_tells_nothing_of_others(line: &str, text: &str) {
@@ -245,31 +282,21 @@ async fn a_token_counts_for_the_tenant_that_is_written_like_it() {
     assert_eq!(other.problem(), (404, "TENANT_UNKNOWN"));
 }
 
-/// Every route of a process that keeps one tenant, with those of the page and of MCP.
+/// Every route of a process that keeps one tenant, but for those that need no token.
 fn of_one() -> Vec<String> {
-    let described = DESCRIBED.iter().map(|(line, _)| {
-        let line = line.replace("{tenant_id}", "7").replace("{key}", "1");
-        line.replace("{id}", "0190c2f1-7a00-7000-8000-000000000001")
+    let run = "0190c2f1-7a00-7000-8000-000000000001";
+    let lines = routes::all().map(|(line, _)| match line.contains("/api/") {
+        true => line.to_owned(),
+        false => line.replace(OF_TENANT, ""),
     });
-    let others = [
-        "GET /metrics",
-        "GET /",
-        "GET /runs",
-        "GET /runs/0190c2f1-7a00-7000-8000-000000000001",
-        "GET /meters?key=1",
-        "GET /connections",
-        "POST /connections",
-        "POST /sync",
-        "GET /mcp",
-        "POST /mcp",
-        "DELETE /mcp",
-        "GET /sse",
-        "POST /messages",
-        "GET /no/such/route",
-    ];
-    described.chain(others.map(str::to_owned)).collect()
+    let lines = lines.filter(|line| !line.ends_with(' '));
+    let needs_token = |line: &String| !TOKENLESS.iter().any(|path| line.contains(path));
+    let lines = lines.filter(needs_token);
+    lines.map(|line| filled(&line, "7", run, "1")).collect()
 }
 
+/// Beginnings of paths that need no token, or, to end a session, any.
+const TOKENLESS: [&str; 3] = ["/sign-", "/assets/", "/.well-known/"];
 const OPEN: [&str; 2] = ["GET /livez", "GET /readyz"];
 
 #[tokio::test]
@@ -285,9 +312,7 @@ async fn a_process_of_one_tenant_is_closed_to_a_token_of_another_on_every_route(
 }
 
 async fn assert_is_of_one(served: &Served, line: &str) {
-    let own = format!("http://{}", served.address);
-    let shown = |token| served.request(line).bearer_auth(token);
-    let (status, text) = read(send(shown(BOB).header("origin", &own)).await).await;
+    let (status, text) = ask(served, line, BOB).await;
     if OPEN.contains(&line) {
         assert_eq!(status, 200, "{line}");
     } else {
@@ -297,7 +322,7 @@ async fn assert_is_of_one(served: &Served, line: &str) {
             "{line}: {text}"
         );
     }
-    let (status, text) = read(send(shown(ANN).header("origin", &own)).await).await;
+    let (status, text) = ask(served, line, ANN).await;
     let is_refused = text.contains(r#""code":"TENANT_UNKNOWN""#);
     assert!(status != 403 && !is_refused, "{line}: {text}");
 }

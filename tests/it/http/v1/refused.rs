@@ -7,9 +7,8 @@ use serde_json::json;
 use super::api::{Api, READ, TRIGGER};
 use crate::support::held;
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::site::Site;
+use crate::support::site::{NOWHERE, Site};
 
-const NOWHERE: &str = "postgres://nobody:hunter2@127.0.0.1:1/nothing";
 const RUN: &str = "0190c2f1-7a00-7000-8000-000000000001";
 
 /// Queries that cannot be used, and how each is refused.

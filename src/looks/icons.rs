@@ -1,10 +1,20 @@
-//! The icons of the page. Each is drawn once in a sprite and referenced from there.
+//! The icons of the page and of the MCP App's card. The page draws each once, in a sprite, and refers to it from there.
 
 use maud::{Markup, html};
 
+/// The path of what stands in the circle, behind that of the circle.
+macro_rules! ring {
+    ($inside:literal) => {
+        concat!("M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20Z", $inside)
+    };
+}
+
+/// The circle around most icons, as an SVG path.
+pub(crate) const RING: &str = ring!("");
+
 /// An icon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Icon {
+pub(crate) enum Icon {
     Check,
     Level,
     Cross,
@@ -19,7 +29,7 @@ pub(super) enum Icon {
 
 impl Icon {
     /// All icons.
-    pub(super) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Check,
         Self::Level,
         Self::Cross,
@@ -33,7 +43,7 @@ impl Icon {
     ];
 
     /// The icon's name in addresses and element ids.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Check => "check",
             Self::Level => "level",
@@ -49,29 +59,29 @@ impl Icon {
     }
 
     /// The icon's SVG path, in a square of 24.
-    pub(super) fn path(self) -> &'static str {
+    pub(crate) fn path(self) -> &'static str {
         match self {
-            Self::Check => "M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20ZM7.5 12.3l3 3 6-6.3",
-            Self::Level => "M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20ZM7.5 10h9m-9 4.4h9",
+            Self::Check => ring!("M7.5 12.3l3 3 6-6.3"),
+            Self::Level => ring!("M7.5 10h9m-9 4.4h9"),
             Self::Cross => "M8 2h8l6 6v8l-6 6H8l-6-6V8ZM9 9l6 6m0-6-6 6",
             Self::Alert => "M12 3 2 20.5h20ZM12 10v4.5m0 2.6v.1",
-            Self::Clock => "M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20ZM12 7v5l3.5 2",
-            Self::Pause => "M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20ZM9.7 8.5v7m4.6-7v7",
-            Self::Dots => "M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20ZM7.5 12h.1m4.4 0h.1m4.4 0h.1",
-            Self::Block => "M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20ZM5 19 19 5",
+            Self::Clock => ring!("M12 7v5l3.5 2"),
+            Self::Pause => ring!("M9.7 8.5v7m4.6-7v7"),
+            Self::Dots => ring!("M7.5 12h.1m4.4 0h.1m4.4 0h.1"),
+            Self::Block => ring!("M5 19 19 5"),
             Self::Gap => "M4 4h16v16H4ZM8.5 12h7",
             Self::List => "M4 4h16v16H4ZM8.5 9h7m-7 4h7m-7 3.5h4",
         }
     }
 
     /// The icon as HTML. It is hidden from screen readers, so a word with the same meaning must stand beside it.
-    pub(super) fn markup(self) -> Markup {
+    pub(crate) fn markup(self) -> Markup {
         html! { svg.icon viewBox="0 0 24 24" aria-hidden="true" { use href=(format!("#{}", self.name())) {} } }
     }
 }
 
 /// The sprite with all icons, once in each document.
-pub(super) fn sprite() -> Markup {
+pub(crate) fn sprite() -> Markup {
     html! {
         svg.sprite aria-hidden="true" width="0" height="0" {
             @for icon in Icon::ALL {
