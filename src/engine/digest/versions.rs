@@ -158,14 +158,15 @@ impl<'s> Versions<'s> {
 }
 
 /// The versions that one side holds.
-struct Total {
+pub(in crate::engine) struct Total {
     /// Their number, and the exclusive or of their hashes.
-    versions: (i64, i64),
+    pub(in crate::engine) versions: (i64, i64),
     horizon: i64,
     next: i64,
 }
 
-async fn total<S: Side>(
+/// Sums the versions of the rows that match the filter. Returns `None` if they cannot be summed.
+pub(in crate::engine) async fn total<S: Side>(
     tx: &Tx<'_, S>,
     row: &str,
     from: &str,

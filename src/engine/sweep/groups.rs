@@ -6,8 +6,6 @@ use crate::db::{DbError, Remote, Tx};
 use crate::engine::digest::cursor::{GROUP_BY_HASH, SAVEPOINT, none_if_not_computable};
 use crate::engine::digest::row_hash::PROBE;
 
-use super::Summed;
-
 /// How many tenants share a group.
 pub(super) const GROUP: usize = 32;
 
@@ -27,12 +25,13 @@ pub(super) struct Groups<'t, 'c> {
 }
 
 impl<'t, 'c> Groups<'t, 'c> {
-    /// Sums the rows and opens the cursor. Returns `None`, with no cursor open, if the sums cannot be computed.
+    /// Sums the rows and opens the cursor. `sums` is a query with one row for each tenant and the columns `n` (the tenant's
+    /// place, from 1), `rows` and `sum`. Returns `None`, with no cursor open, if the sums cannot be computed.
     pub(super) async fn open(
         remote: &'t Tx<'c, Remote>,
-        summed: &Summed<'_>,
+        sums: &str,
     ) -> Result<Option<Self>, DbError> {
-        let answered = remote.simple(&statement(summed)).await;
+        let answered = remote.simple(&statement(sums)).await;
         let rows = none_if_not_computable(remote, answered).await?;
         let row = rows.as_ref().and_then(|rows| rows.first());
         let total = rows.as_deref().map(sums_of).unwrap_or_default();
@@ -92,8 +91,7 @@ impl<'t, 'c> Groups<'t, 'c> {
     }
 }
 
-fn statement(summed: &Summed<'_>) -> String {
-    let sums = summed.by_tenant();
+fn statement(sums: &str) -> String {
     format!(
         "-- sweep the remote rows
 savepoint {SAVEPOINT};

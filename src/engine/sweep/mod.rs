@@ -1,18 +1,18 @@
 //! Tells for many tenants at once which of them need no run, with a few statements on each side.
 //!
-//! Each server sums its own rows by tenant, in one pass. The remote's sums wait behind a cursor: the sum over all tenants
-//! is fetched first, then the sums of groups of tenants if that differs, then the sums of the tenants in the groups that
-//! differ (`groups`). So almost nothing travels when nothing changed.
-//!
 //! Row versions are summed where they prove something (`versions`), and compared with the watermarks. Where they prove
 //! nothing, what the rows hold is summed (`contents`), and compared with the other side.
+//!
+//! Versions are first summed over all tenants together, without grouping. Only if that sum differs, or where contents are
+//! summed, each server sums its rows by tenant, in one pass. The remote's sums wait behind a cursor: the sum over all
+//! tenants is fetched first, then the sums of groups of tenants if that differs, then the sums of the tenants in the groups
+//! that differ (`groups`). So almost nothing travels when nothing changed.
 //!
 //! A sum over several tenants is the exclusive or of theirs, and hides a change with a probability of 2^-64.
 
 use uuid::Uuid;
 
 use crate::config::Mapping;
-use crate::db::catalog::Column;
 use crate::db::{Local, Remote, Tx, quote};
 use crate::model::{RunId, TenantId};
 
@@ -96,53 +96,13 @@ async fn look(
     Ok(is_equal)
 }
 
-/// The ids as an SQL literal of an array of texts.
-fn array(tenants: &[TenantId]) -> String {
+/// The ids as an SQL literal of an array of this type.
+fn array(tenants: &[TenantId], of_type: &str) -> String {
     let quoted = |id: &TenantId| id.as_str().replace('\\', r"\\").replace('"', r#"\""#);
     let ids: Vec<String> = tenants
         .iter()
         .map(|id| format!("\"{}\"", quoted(id)))
         .collect();
     let array = format!("{{{}}}", ids.join(","));
-    format!("{}::pg_catalog.text[]", quote::literal(&array))
-}
-
-/// What is summed on one side.
-struct Summed<'a> {
-    /// The table, view or query, for use after `from`.
-    table: &'a str,
-    /// The alias of a row.
-    row: &'a str,
-    /// The tenant column.
-    column: &'a Column,
-    /// The hash of a row.
-    hash: &'a str,
-    /// More conditions on the rows, each with `and` before it; of the tenants, row `u` has the id.
-    condition: &'a str,
-    /// The ids: an SQL expression of an array of texts.
-    ids: &'a str,
-}
-
-impl Summed<'_> {
-    /// SQL for the sums by tenant, with the columns `n` (the tenant's place among the ids, from 1), `rows` and `sum`. A
-    /// tenant without rows has a row in it, too.
-    fn by_tenant(&self) -> String {
-        let Summed {
-            table,
-            row,
-            column,
-            hash,
-            condition,
-            ids,
-        } = self;
-        let name = quote::identifier(&column.name);
-        let (equals, type_) = (&column.equals, &column.base_type);
-        format!(
-            "select u.n, pg_catalog.count({row}.{name}) as rows,
-           coalesce(pg_catalog.bit_xor(case when {row}.{name} is not null then {hash} end), 0) as sum
-    from pg_catalog.unnest({ids}) with ordinality u (id, n)
-    left join {table} {row} on {row}.{name} {equals} u.id::{type_}{condition}
-    group by u.n"
-        )
-    }
+    format!("{}::{of_type}[]", quote::literal(&array))
 }

@@ -3,6 +3,7 @@
 mod mirrors;
 mod slots;
 mod sweeps;
+mod watermarks;
 
 use meter_sync::config::{Setting, Settings};
 use meter_sync::mirrors::{Mirrors, Request, SweepReport};
