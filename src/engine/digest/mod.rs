@@ -29,7 +29,7 @@ pub(super) use versions::Versions;
 
 pub(super) mod row_hash;
 pub(super) mod tombstones;
-mod watermark;
+pub(super) mod watermark;
 
 mod buckets;
 mod compare;

@@ -29,7 +29,7 @@
 use crate::db::{DbError, Remote, Side, Tx, both};
 
 use super::cursor::{SAVEPOINT, none_if_not_computable};
-use super::watermark::{self, PerSide, Watermark};
+use super::watermark::{self, PerSide, VersionSum, Watermark};
 use crate::engine::RunContext;
 
 /// The row versions of both sides, read before anything was compared.
@@ -159,8 +159,7 @@ impl<'s> Versions<'s> {
 
 /// The versions that one side holds.
 pub(in crate::engine) struct Total {
-    /// Their number, and the exclusive or of their hashes.
-    pub(in crate::engine) versions: (i64, i64),
+    pub(in crate::engine) versions: VersionSum,
     horizon: i64,
     next: i64,
 }
@@ -192,6 +191,16 @@ release savepoint {SAVEPOINT}"
     };
     Ok(total())
 }
+
+/// Reads the oldest transaction that was still running on the remote when the snapshot was taken.
+pub(in crate::engine) async fn horizon(remote: &Tx<'_, Remote>) -> Result<Option<i64>, DbError> {
+    let row = remote.simple(HORIZON).await?;
+    Ok(row.first().and_then(|row| row.get(0)?.parse().ok()))
+}
+
+const HORIZON: &str = "\
+-- look which transactions were running
+select pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())";
 
 /// Looks up the versions that the plan wrote. Returns how many rows were inserted, and the value that turns the sum
 /// of the old versions into that of the new ones by exclusive or. Reading the whole table again would also count what

@@ -45,11 +45,11 @@ impl<'t, 'c> Groups<'t, 'c> {
         }))
     }
 
-    /// Tells for each tenant whether it has the expected sum; not, if none is expected. Fetches no more than is needed.
-    pub(super) async fn agree(self, expected: &[Option<Sum>]) -> Result<Vec<bool>, DbError> {
-        let mut agree: Vec<bool> = expected.iter().map(Option::is_some).collect();
+    /// Returns the sum of each tenant. Fetches no more than is needed to tell them from the expected sums.
+    pub(super) async fn sums(self, expected: &[Option<Sum>]) -> Result<Vec<Option<Sum>>, DbError> {
+        let mut sums = expected.to_vec();
         if total(expected) == Some(self.total) {
-            return self.close(agree).await;
+            return self.close(sums).await;
         }
         let groups = "-- sweep the groups\nfetch 1 from meter_sync_sweep";
         let groups = sums_of(&self.remote.simple(groups).await?);
@@ -70,19 +70,27 @@ impl<'t, 'c> Groups<'t, 'c> {
             .zip(rows.chunks(1))
             .flat_map(|(n, row)| (n * GROUP..).zip(sums_of(row)));
         for (place, sum) in fetched {
-            let wanted = expected.get(place).copied().flatten();
-            if let Some(agrees) = agree.get_mut(place) {
-                *agrees = wanted == Some(sum);
+            if let Some(known) = sums.get_mut(place) {
+                *known = Some(sum);
             }
         }
-        self.close(agree).await
+        self.close(sums).await
+    }
+
+    /// Tells for each tenant whether it has the expected sum; not, if none is expected.
+    pub(super) async fn agree(self, expected: &[Option<Sum>]) -> Result<Vec<bool>, DbError> {
+        let sums = self.sums(expected).await?;
+        let both = expected.iter().zip(&sums);
+        Ok(both
+            .map(|(one, other)| one.is_some() && one == other)
+            .collect())
     }
 
     /// Closes the cursor, so that another can be opened.
-    async fn close(self, agree: Vec<bool>) -> Result<Vec<bool>, DbError> {
+    async fn close(self, sums: Vec<Option<Sum>>) -> Result<Vec<Option<Sum>>, DbError> {
         let close = format!("close meter_sync_sweep; release savepoint {SAVEPOINT}");
         self.remote.batch(&close).await?;
-        Ok(agree)
+        Ok(sums)
     }
 
     /// Gives the sums up without having looked at them.

@@ -1,7 +1,8 @@
 //! Tells for many tenants at once which of them need no run, with a few statements on each side.
 //!
 //! Row versions are summed where they prove something (`versions`), and compared with the watermarks. Where they prove
-//! nothing, what the rows hold is summed (`contents`), and compared with the other side.
+//! nothing, what the rows hold is summed (`contents`), and compared with the other side. Tenants that are found equal get a
+//! watermark, so that versions are enough the next time.
 //!
 //! Versions are first summed over all tenants together, without grouping. Only if that sum differs, or where contents are
 //! summed, each server sums its rows by tenant, in one pass. The remote's sums wait behind a cursor: the sum over all
@@ -16,8 +17,10 @@ use crate::config::Mapping;
 use crate::db::{Local, Remote, Tx, quote};
 use crate::model::{RunId, TenantId};
 
-use super::{Relations, SyncError, read, relations};
+use super::digest::watermark::{self, PerSide, VersionSum};
+use super::{Relations, SyncError, digest, read, relations};
 use groups::GROUP;
+use versions::Unproven;
 
 mod contents;
 mod groups;
@@ -47,9 +50,18 @@ pub async fn sweep(
     let mark = RunId::from(Uuid::new_v4());
     relations::locks::hold_local_table(local, &mapping.local_table).await?;
     let (relations, _) = relations::look(&remote, local, mapping, mark).await?;
-    let is_equal = look(&remote, local, &relations, tenants).await?;
+    let found = look(&remote, local, &relations, tenants).await?;
+    let horizon = match found.proven.is_empty() {
+        true => None,
+        false => digest::versions::horizon(&remote).await?,
+    };
     let remote_bytes = remote.bytes_read();
     read::rewritten::commit_unless_rewritten(remote).await?;
+    if let (Some(basis), Some(horizon)) = (&relations.versions, horizon) {
+        let of = (relations.local.as_str(), basis.as_str());
+        watermark::keep_all(local, of, &found.proven, horizon).await?;
+    }
+    let is_equal = found.is_equal;
     Ok(Swept {
         is_equal,
         remote_bytes,
@@ -57,43 +69,57 @@ pub async fn sweep(
     })
 }
 
+/// What a look at versions and contents found.
+struct Found {
+    /// See [`Swept::is_equal`].
+    is_equal: Vec<bool>,
+    /// The tenants whose contents are equal, and the versions that both sides held before contents were compared.
+    proven: Vec<(TenantId, PerSide<VersionSum>)>,
+}
+
 async fn look(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     relations: &Relations,
     tenants: &[TenantId],
-) -> Result<Vec<bool>, SyncError> {
-    let mut is_equal = vec![false; tenants.len()];
+) -> Result<Found, SyncError> {
+    let mut found = Found {
+        is_equal: vec![false; tenants.len()],
+        proven: Vec::new(),
+    };
     // A table without a tenant column holds the meters of one tenant, and its run tells of which.
     let Some(column) = &relations.local_tenant else {
-        return Ok(is_equal);
+        return Ok(found);
     };
-    let by_versions = versions::look(remote, local, (relations, column), tenants).await?;
-    let unproven: Vec<usize> = match &by_versions {
-        Some(looked) => looked.unproven.clone(),
-        None => (0..tenants.len()).collect(),
-    };
-    if let Some(looked) = by_versions {
-        is_equal = looked.is_equal;
-        // A few runs cost less than a look at what all rows hold.
-        if unproven.len() <= GROUP {
-            return Ok(is_equal);
+    let unproven = match versions::look(remote, local, (relations, column), tenants).await? {
+        Some(looked) => {
+            found.is_equal = looked.is_equal;
+            // A few runs cost less than a look at what all rows hold.
+            if looked.unproven.len() <= GROUP {
+                return Ok(found);
+            }
+            looked.unproven
         }
-    }
+        None => (0..tenants.len()).map(Unproven::unread).collect(),
+    };
     if !relations.is_remote_plain {
         remote.use_role_path().await?;
     }
     local.use_role_path().await?;
-    let ids = unproven.iter().filter_map(|place| tenants.get(*place));
+    let ids = unproven.iter().filter_map(|one| tenants.get(one.place));
     let ids: Vec<TenantId> = ids.cloned().collect();
     let looked = contents::look(remote, local, (relations, column), &ids).await?;
     local.pin_path().await?;
-    for (place, is) in unproven.into_iter().zip(looked) {
-        if let Some(known) = is_equal.get_mut(place) {
-            *known = is;
+    let equal = unproven.into_iter().zip(ids).zip(looked);
+    for ((one, id), _) in equal.filter(|(_, is_equal)| *is_equal) {
+        if let Some(known) = found.is_equal.get_mut(one.place) {
+            *known = true;
         }
+        found
+            .proven
+            .extend(one.versions.map(|versions| (id, versions)));
     }
-    Ok(is_equal)
+    Ok(found)
 }
 
 /// The ids as an SQL literal of an array of this type.

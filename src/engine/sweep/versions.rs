@@ -4,7 +4,7 @@
 //! If both sums are those of all watermarks, nothing has changed.
 //!
 //! Otherwise each server sums by tenant. The local server compares its sums with the watermarks itself. Those that agree
-//! give the sums that the remote should have.
+//! give the sums that the remote should have. The other sums become watermarks if contents are then found equal.
 
 use crate::db::catalog::Column;
 use crate::db::param::{self, Param};
@@ -13,6 +13,7 @@ use crate::engine::digest::cursor::{
     DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, none_if_not_computable,
 };
 use crate::engine::digest::versions::{self, row_version};
+use crate::engine::digest::watermark::{PerSide, VersionSum};
 use crate::engine::{Relations, SyncError};
 use crate::model::TenantId;
 
@@ -23,8 +24,34 @@ use super::groups::{Groups, Sum};
 pub(super) struct Looked {
     /// For each tenant, whether both sides hold exactly the rows that they held when they were last found equal.
     pub(super) is_equal: Vec<bool>,
-    /// The places of the tenants of which the versions tell nothing.
-    pub(super) unproven: Vec<usize>,
+    /// The tenants of which the versions tell nothing.
+    pub(super) unproven: Vec<Unproven>,
+}
+
+/// A tenant of which the versions tell nothing.
+pub(super) struct Unproven {
+    /// Its place among the tenants, from 0.
+    pub(super) place: usize,
+    /// The versions that both sides hold; `None` if they were not read.
+    pub(super) versions: Option<PerSide<VersionSum>>,
+}
+
+impl Unproven {
+    /// A tenant whose versions were not read.
+    pub(super) fn unread(place: usize) -> Self {
+        Self {
+            place,
+            versions: None,
+        }
+    }
+}
+
+/// The versions of a tenant's local rows.
+#[derive(Clone, Copy, Debug, Default)]
+struct LocalVersions {
+    now: Sum,
+    /// What the remote held when the local rows had these versions and both sides were equal; `None` if that is not known.
+    expected: Option<Sum>,
 }
 
 /// Looks at the versions of both sides. Returns `None` if they prove nothing for these tables.
@@ -52,24 +79,42 @@ pub(super) async fn look(
     let ids = array(tenants, "pg_catalog.text");
     let from = (relations.remote_from.as_str(), "r");
     let there = by_tenant(from, &relations.remote_tenant, tenants, &ids);
-    let (there, expected) = both(
+    let (there, here) = both(
         Groups::open(remote, &there),
-        expected(local, (relations, column), tenants, &params),
+        local_versions(local, (relations, column), tenants, &params),
     )
     .await?;
-    let (there, expected) = match (there, expected) {
-        (Some(there), Some(expected)) => (there, expected),
+    let (there, here) = match (there, here) {
+        (Some(there), Some(here)) => (there, here),
         (Some(there), None) => {
             there.abandon().await?;
             return Ok(None);
         }
         (None, _) => return Ok(None),
     };
-    let unproven = (0..).zip(&expected).filter(|(_, sum)| sum.is_none());
-    Ok(Some(Looked {
-        unproven: unproven.map(|(place, _)| place).collect(),
-        is_equal: there.agree(&expected).await?,
-    }))
+    let expected: Vec<Option<Sum>> = here.iter().map(|versions| versions.expected).collect();
+    Ok(Some(told(&here, &there.sums(&expected).await?)))
+}
+
+/// Compares what the remote holds with what is expected there.
+fn told(here: &[LocalVersions], there: &[Option<Sum>]) -> Looked {
+    let mut looked = Looked {
+        is_equal: Vec::with_capacity(here.len()),
+        unproven: Vec::new(),
+    };
+    for (place, (here, there)) in here.iter().zip(there).enumerate() {
+        looked
+            .is_equal
+            .push(here.expected.is_some() && here.expected == *there);
+        if here.expected.is_none() {
+            let versions = there.map(|there| PerSide {
+                remote: (there.rows, there.hashes),
+                local: (here.now.rows, here.now.hashes),
+            });
+            looked.unproven.push(Unproven { place, versions });
+        }
+    }
+    looked
 }
 
 const REMEMBERED: &str = "\
@@ -137,27 +182,26 @@ fn by_tenant(
     )
 }
 
-/// The sums that the remote should have: those of the watermark of each tenant whose local rows are as the watermark
-/// says, and `None` for all others. Returns `None` if they cannot be computed. `params` name the watermarks: the ids, the
-/// local table and the basis.
-async fn expected(
+/// Reads the versions of the local rows of each tenant, and compares them with the watermarks. Returns `None` if they
+/// cannot be summed. `params` name the watermarks: the ids, the local table and the basis.
+async fn local_versions(
     local: &Tx<'_, Local>,
     (relations, column): (&Relations, &Column),
     tenants: &[TenantId],
     params: &[Param<'_>; 3],
-) -> Result<Option<Vec<Option<Sum>>>, DbError> {
+) -> Result<Option<Vec<LocalVersions>>, DbError> {
     let sums = by_tenant((&relations.local, "l"), column, tenants, "$1");
     let sql = format!(
         "-- sweep the local versions
 with sums as materialized (
     {sums}
 )
-select u.n, s.remote_rows, s.remote_sum
+select sums.n, sums.rows, sums.sum, s.remote_rows, s.remote_sum
 from pg_catalog.unnest($1) with ordinality u (id, n)
 join sums on sums.n = u.n
-join meter_sync.meter_sync_seen s
+left join meter_sync.meter_sync_seen s
     on s.tenant = u.id and s.local_table = $2 and s.basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')
-where s.local_rows = sums.rows and s.local_sum = sums.sum"
+   and s.local_rows = sums.rows and s.local_sum = sums.sum"
     );
     let open = format!("savepoint {SAVEPOINT}; {GROUP_BY_HASH}");
     local.batch(&open).await?;
@@ -167,15 +211,21 @@ where s.local_rows = sums.rows and s.local_sum = sums.sum"
     };
     let close = format!("{DEFAULT_GROUPING}; release savepoint {SAVEPOINT}");
     local.batch(&close).await?;
-    let mut expected = vec![None; tenants.len()];
+    let mut versions = vec![LocalVersions::default(); tenants.len()];
     for row in &rows {
         let place = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
-        if let Some(sum) = expected.get_mut(place) {
-            *sum = Some(Sum {
-                rows: row.get(1),
-                hashes: row.get(2),
-            });
+        if let Some(known) = versions.get_mut(place) {
+            *known = LocalVersions {
+                now: Sum {
+                    rows: row.get(1),
+                    hashes: row.get(2),
+                },
+                expected: row.get::<_, Option<i64>>(3).map(|rows| Sum {
+                    rows,
+                    hashes: row.get(4),
+                }),
+            };
         }
     }
-    Ok(Some(expected))
+    Ok(Some(versions))
 }
