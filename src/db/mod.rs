@@ -81,6 +81,10 @@ pub trait Side: Send + Sync + 'static {
     const FOR_A_RUN: usize;
     /// How many connections are open besides those for runs.
     const FOR_REQUESTS: usize;
+    /// How many connections so many runs at a time use, with those for requests.
+    fn connections_for(runs: usize) -> usize {
+        runs * Self::FOR_A_RUN + Self::FOR_REQUESTS
+    }
 }
 
 /// The central database.
@@ -185,7 +189,7 @@ impl<S: Side> Database<S> {
         let words = LastServerError::default();
         // There is no `create_timeout`: each attempt to connect has a limit of its own.
         let pool = Pool::builder(Connector::new(S::NAME, endpoint.clone(), words.clone()))
-            .max_size(runs * S::FOR_A_RUN + S::FOR_REQUESTS)
+            .max_size(S::connections_for(runs))
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(limits.connect_timeout))
             .recycle_timeout(Some(limits.connect_timeout))

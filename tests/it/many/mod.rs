@@ -1,5 +1,6 @@
 //! Many tenants in one process: which mirrors there are, sweeps over them, and their states.
 
+mod checks;
 mod mirrors;
 mod slots;
 mod sweeps;
