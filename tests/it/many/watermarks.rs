@@ -156,20 +156,19 @@ async fn a_local_write_during_a_look_at_contents_is_found_by_the_next_sweep() {
     // The look at contents reads the tombstones, so it waits here, after the versions were read.
     site.on_local("begin; lock table meter_sync.meter_sync_gone in access exclusive mode")
         .await;
-    let looking = tokio::spawn({
-        let mirrors = mirrors.clone();
-        async move { swept(&mirrors).await }
-    });
-    wait::until("the sweep waits", async || {
-        let waiting = "select count(*) > 0 as yes from pg_locks where not granted";
-        rows(&site.local, waiting).await[0]["yes"] == true
-    })
-    .await;
-    site.on_local(
-        "update meter set name = 'x' where tenant_id = 130; update meter set name = 'one' where tenant_id = 130; commit",
-    )
-    .await;
-    assert_eq!(looking.await.expect("a sweep"), (43, 0));
+    let write = async {
+        wait::until("the sweep waits", async || {
+            let waiting = "select count(*) > 0 as yes from pg_locks where not granted";
+            rows(&site.local, waiting).await[0]["yes"] == true
+        })
+        .await;
+        site.on_local(
+            "update meter set name = 'x' where tenant_id = 130; update meter set name = 'one' where tenant_id = 130; commit",
+        )
+        .await;
+    };
+    let (looked, ()) = tokio::join!(swept(&mirrors), write);
+    assert_eq!(looked, (43, 0));
     site.on_local("update meter set name = 'y' where tenant_id = 131")
         .await;
     assert_eq!(swept(&mirrors).await, (41, 2));
