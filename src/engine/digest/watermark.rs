@@ -77,6 +77,7 @@ pub(super) async fn keep(
     run.local.execute(KEEP, &params).await.map(drop)
 }
 
+// Postgres takes several arrays only if `unnest` is written without its schema. It then never means another function.
 const KEEP_ALL: &str = "\
 -- remember the versions of many tenants
 insert into meter_sync.meter_sync_seen
