@@ -199,7 +199,10 @@ impl Running {
     }
 }
 
-fn collect(from: impl AsyncRead + Send + Unpin + 'static, into: Arc<Mutex<String>>) -> JoinHandle<()> {
+fn collect(
+    from: impl AsyncRead + Send + Unpin + 'static,
+    into: Arc<Mutex<String>>,
+) -> JoinHandle<()> {
     #[expect(clippy::disallowed_methods, reason = "it ends with the program")]
     tokio::spawn(async move {
         let mut lines = BufReader::new(from).lines();
