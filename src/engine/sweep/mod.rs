@@ -35,6 +35,22 @@ pub struct Swept {
     pub remote_bytes: i64,
     /// The two tables. Equality is of the columns that they share.
     pub relations: Relations,
+    /// What [`Swept::remember`] stores: the tenants whose contents were found equal, and the versions that both sides held
+    /// before contents were compared.
+    proven: Vec<(TenantId, PerSide<VersionSum>)>,
+    /// The oldest transaction that was running when the remote snapshot was taken; `None` if nothing is to be stored.
+    horizon: Option<i64>,
+}
+
+impl Swept {
+    /// Stores watermarks for the tenants whose contents were found equal, so that the next sweep compares versions.
+    pub async fn remember(&self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
+        if let (Some(basis), Some(horizon)) = (&self.relations.versions, self.horizon) {
+            let of = (self.relations.local.as_str(), basis.as_str());
+            watermark::keep_all(local, of, &self.proven, horizon).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Looks which of the tenants need no run, because both sides are equal. All share the tables of `mapping`, whose tenant
@@ -57,15 +73,12 @@ pub async fn sweep(
     };
     let remote_bytes = remote.bytes_read();
     read::rewritten::commit_unless_rewritten(remote).await?;
-    if let (Some(basis), Some(horizon)) = (&relations.versions, horizon) {
-        let of = (relations.local.as_str(), basis.as_str());
-        watermark::keep_all(local, of, &found.proven, horizon).await?;
-    }
-    let is_equal = found.is_equal;
     Ok(Swept {
-        is_equal,
+        is_equal: found.is_equal,
         remote_bytes,
         relations,
+        proven: found.proven,
+        horizon,
     })
 }
 
@@ -73,7 +86,7 @@ pub async fn sweep(
 struct Found {
     /// See [`Swept::is_equal`].
     is_equal: Vec<bool>,
-    /// The tenants whose contents are equal, and the versions that both sides held before contents were compared.
+    /// See [`Swept::proven`].
     proven: Vec<(TenantId, PerSide<VersionSum>)>,
 }
 

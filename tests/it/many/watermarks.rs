@@ -102,6 +102,14 @@ async fn after_a_rewrite_one_look_at_contents_is_enough() {
     site.on_remote("delete from meter where id = 1").await;
     assert_eq!(swept(&mirrors).await, (42, 1));
     rewrite(&site).await;
+    let old = rows(&site.local, MARKS).await;
+    let dry = Request {
+        dry_run: true,
+        ..Request::new(Trigger::Cli)
+    };
+    let report = mirrors.sweep(&dry, |_, _| {}).await.expect("a sweep");
+    assert_eq!(report.record.counts.unchanged, 43);
+    assert_eq!(rows(&site.local, MARKS).await, old, "a dry run stores none");
     assert_eq!(swept(&mirrors).await, (43, 0), "by contents");
     assert_eq!(
         rows(&site.local, WATERMARKS).await,
