@@ -4,36 +4,37 @@ use std::time::Duration;
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
-use crate::config::{Limits, Setting};
+use crate::config::{Config, Limits, Setting};
 use crate::db::{DbError, Local, Remote, RoleLimits, Side, SideName, Tx};
 use crate::error::{ErrorCode, Failure};
+use crate::mirrors;
 
 /// Returns findings about the limits of both sides: timeouts that are lower than our settings, connections, and a
 /// standby that can cancel reads.
 pub(super) async fn of_both(
     remote: Option<&mut CheckedConnection<Remote>>,
     local: Option<&mut CheckedConnection<Local>>,
-    limits: &Limits,
+    config: &Config,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(remote) = remote {
-        findings.extend(of_side(remote.look().await, limits).await);
-        findings.extend(standby(remote, limits).await);
+        findings.extend(of_side(remote.look().await, config).await);
+        findings.extend(standby(remote, &config.limits).await);
     }
     if let Some(local) = local {
-        findings.extend(of_side(local.look().await, limits).await);
+        findings.extend(of_side(local.look().await, config).await);
     }
     findings
 }
 
-async fn of_side<S: Side>(tx: Result<Tx<'_, S>, DbError>, limits: &Limits) -> Vec<Finding> {
+async fn of_side<S: Side>(tx: Result<Tx<'_, S>, DbError>, config: &Config) -> Vec<Finding> {
     let tx = match tx {
         Ok(tx) => tx,
         Err(error) => return vec![connections_finding::<S>(Err(error))],
     };
-    let timeouts = timeouts(S::NAME, tx.role_limits(), limits);
+    let timeouts = timeouts(S::NAME, tx.role_limits(), &config.limits);
     let mut findings: Vec<Finding> = timeouts.into_iter().collect();
-    findings.push(connections_finding::<S>(connections(&tx).await));
+    findings.push(connections_finding::<S>(connections(&tx, config).await));
     findings
 }
 
@@ -82,9 +83,12 @@ fn connections_finding<S: Side>(looked: Result<Verdict, DbError>) -> Finding {
     Finding::of(&subject, looked.map_err(Failure::from))
 }
 
-/// Checks that a run can have as many connections at once as it needs.
-async fn connections<S: Side>(tx: &Tx<'_, S>) -> Result<Verdict, DbError> {
-    let needed = i32::try_from(S::FOR_A_RUN).unwrap_or(i32::MAX);
+/// Checks that a run can have as many connections at once as it needs, and a process with many tenants as many as it
+/// may open.
+async fn connections<S: Side>(tx: &Tx<'_, S>, config: &Config) -> Result<Verdict, DbError> {
+    let needed = S::FOR_A_RUN;
+    let is_one = config.tenants.is_one();
+    let most = S::connections_for(mirrors::most_runs(config));
     let Some(row) = tx.query_opt(CONNECTIONS, &[]).await? else {
         return Ok(Verdict::Ok("not limited for this role".to_owned()));
     };
@@ -93,9 +97,17 @@ async fn connections<S: Side>(tx: &Tx<'_, S>) -> Result<Verdict, DbError> {
     let Some((whose, limit)) = limited.by_ref().min_by_key(|(_, limit)| *limit) else {
         return Ok(Verdict::Ok("not limited for this role".to_owned()));
     };
-    if limit >= needed {
-        let text = format!("{limit} at most, by the connection limit of the {whose}");
+    let is_enough_for = |count| usize::try_from(limit).is_ok_and(|limit| limit >= count);
+    let text = format!("{limit} at most, by the connection limit of the {whose}");
+    if is_enough_for(most) || is_one && is_enough_for(needed) {
         return Ok(Verdict::Ok(text));
+    }
+    if is_enough_for(needed) {
+        return Ok(Verdict::Warning(format!(
+            "{text}; with {} runs of a sweep at once, up to {most} can be open, and a run that gets none fails. \
+             Lower METER_SYNC_WORKERS, or as an administrator: alter {whose} <{whose}> connection limit {most}.",
+            config.workers
+        )));
     }
     let code = match S::NAME {
         SideName::Remote => ErrorCode::RemoteUnreachable,
@@ -107,7 +119,7 @@ async fn connections<S: Side>(tx: &Tx<'_, S>) -> Result<Verdict, DbError> {
     );
     let remedy = format!(
         "As an administrator: alter {whose} <{whose}> connection limit {}.",
-        S::FOR_REQUESTS + 2 * S::FOR_A_RUN
+        most.max(S::connections_for(2))
     );
     Ok(Verdict::Failed(
         Failure::new(code, message).with_remedy(remedy),

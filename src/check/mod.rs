@@ -18,6 +18,7 @@ use crate::model::TenantId;
 use connections::CheckedConnection;
 use tenant_rows::RowLimit;
 
+mod all_tenants;
 mod connections;
 mod drift;
 mod inherited;
@@ -102,7 +103,7 @@ async fn look(config: &Config, extent: RowLimit) -> Vec<Finding> {
     if let Some(remote) = &mut remote {
         findings.push(privileges::remote_is_only_read(remote).await);
     }
-    findings.extend(limits::of_both(remote.as_mut(), local.as_mut(), limits).await);
+    findings.extend(limits::of_both(remote.as_mut(), local.as_mut(), config).await);
     let mut tenant = None;
     if let Some(local) = &mut local {
         findings.extend(triggers_and_policies::of(local, &config.mapping).await);

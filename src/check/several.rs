@@ -1,9 +1,10 @@
-//! Checks a process that keeps several tenants: what is common to all once, and the rows of the first few.
+//! Checks a process that keeps several tenants: what is common to all once, the rows of the first few, and of all
+//! whether they are there (`all_tenants`).
 
 use tokio_util::task::TaskTracker;
 
 use super::tenant_rows::RowLimit;
-use super::{Finding, Verdict, look};
+use super::{Finding, Verdict, all_tenants, look};
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::{KnownMirror, Mirrors};
@@ -17,8 +18,8 @@ pub(super) async fn look_at_several(
     extent: RowLimit,
     limit: usize,
 ) -> Vec<Finding> {
-    let all = match all(config).await {
-        Ok(all) => all,
+    let (mirrors, all) = match all(config).await {
+        Ok(found) => found,
         Err(failure) => return without_tenants(config, extent, failure).await,
     };
     let (looked, mut findings) = (all.len().min(limit), Vec::new());
@@ -33,6 +34,7 @@ pub(super) async fn look_at_several(
             false => add(&mut findings, found, known),
         }
     }
+    findings.extend(all_tenants::findings(config, &mirrors, &all, extent).await);
     let ids: Vec<&str> = all
         .iter()
         .take(limit)
@@ -54,7 +56,7 @@ pub(super) async fn look_at_several(
     findings
 }
 
-async fn all(config: &Config) -> Result<Vec<KnownMirror>, Failure> {
+async fn all(config: &Config) -> Result<(Mirrors, Vec<KnownMirror>), Failure> {
     let mirrors = Mirrors::new(config.clone(), TaskTracker::new()).map_err(Failure::from)?;
     let all = mirrors.all().await?.to_vec();
     match all.is_empty() {
@@ -62,7 +64,7 @@ async fn all(config: &Config) -> Result<Vec<KnownMirror>, Failure> {
             ErrorCode::TenantNotConfigured,
             "The settings name no tenant: METER_SYNC_TENANTS or METER_SYNC_TENANTS_QUERY finds none.",
         )),
-        false => Ok(all),
+        false => Ok((mirrors, all)),
     }
 }
 

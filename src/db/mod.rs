@@ -129,7 +129,7 @@ impl<S: Side> Database<S> {
         let words = LastConnectionError::default();
         // There is no `create_timeout`: each attempt to connect has a limit of its own.
         let pool = Pool::builder(Connector::new(S::NAME, endpoint.clone(), words.clone()))
-            .max_size(runs * S::FOR_A_RUN + S::FOR_REQUESTS)
+            .max_size(S::connections_for(runs))
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(limits.connect_timeout))
             .recycle_timeout(Some(limits.connect_timeout))

@@ -36,6 +36,10 @@ pub trait Side: Send + Sync + 'static {
     const FOR_A_RUN: usize;
     /// How many connections are open besides those for runs.
     const FOR_REQUESTS: usize;
+    /// How many connections so many runs at a time use, with those for requests.
+    fn connections_for(runs: usize) -> usize {
+        runs * Self::FOR_A_RUN + Self::FOR_REQUESTS
+    }
 }
 
 /// The central database.

@@ -21,6 +21,7 @@ pub use events::Events;
 pub use mirror::Mirror;
 pub use observer::StateChanges;
 pub use process::Process;
+pub(crate) use process::most_runs;
 pub use registry::{KnownMirror, Mirrors, visible_tenants};
 pub use run::progress::{Following, RunProgress};
 pub use slots::Claim;

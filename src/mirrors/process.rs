@@ -17,6 +17,14 @@ use super::state::status::Connection;
 /// How many runs may go on besides those of a sweep, when people and programs ask for them.
 const REQUESTED_RUNS: usize = 2;
 
+/// How many runs a process may have at a time.
+pub(crate) fn most_runs(config: &Config) -> usize {
+    match config.tenants.is_one() {
+        true => 1,
+        false => config.workers as usize + REQUESTED_RUNS,
+    }
+}
+
 /// What all mirrors of a process share.
 #[derive(Debug)]
 pub struct Process {
@@ -43,12 +51,10 @@ impl Process {
     /// Creates the connection pools for the databases of the settings; nothing connects yet.
     pub(super) fn new(config: Config, tasks: TaskTracker) -> Result<Self, DbError> {
         let limits = &config.limits;
-        let (runs, permits) = match config.tenants.is_one() {
-            true => (1, Semaphore::MAX_PERMITS),
-            false => {
-                let runs = config.workers as usize + REQUESTED_RUNS;
-                (runs, runs)
-            }
+        let runs = most_runs(&config);
+        let permits = match config.tenants.is_one() {
+            true => Semaphore::MAX_PERMITS,
+            false => runs,
         };
         let remote = config
             .remote

@@ -234,7 +234,7 @@ impl Mirrors {
     }
 
     /// Why tenants that the settings name have no mirror; of those that the caller may see.
-    pub(super) fn refused(&self, visible: Option<&[String]>) -> Vec<Failure> {
+    pub(crate) fn refused(&self, visible: Option<&[String]>) -> Vec<Failure> {
         let Kept::Many(kept) = &*self.kept else {
             return Vec::new();
         };

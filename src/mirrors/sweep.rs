@@ -224,6 +224,7 @@ impl Mirrors {
             .map(|((_, known), _)| known.id.as_str().to_owned())
             .collect();
         if !dry_run {
+            swept.remember(&tx).await?;
             checks::mark(&tx, &table, &ids, at).await?;
             tx.commit().await?;
         }

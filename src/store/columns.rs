@@ -117,8 +117,8 @@ const GROUPS: &str = "\
 -- group the tenants by what is known of their columns
 select array_agg(d.tenant), min(d.tenant)
 from (
-    select c.tenant, md5(string_agg(concat_ws(' ', c.column_name, c.source, c.remote_relation, c.remote_number, c.remote_type,
-               c.local_type, c.drift, c.drifted_to), ';' order by c.column_name)) as digest
+    select c.tenant, bit_xor(hashtextextended(concat_ws(' ', c.column_name, c.source, c.remote_relation, c.remote_number,
+               c.remote_type, c.local_type, c.drift, c.drifted_to), 0)) as digest
     from meter_sync.meter_sync_column c where c.local_table = $1 group by c.tenant
 ) d
 group by d.digest";

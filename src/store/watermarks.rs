@@ -1,7 +1,7 @@
 //! The table `meter_sync_seen`: the watermark of each mirror, which is the row versions that both sides held when they were
 //! last found equal.
 //!
-//! It is written in the local transaction that makes the sides equal.
+//! It is written in the local transaction that makes the sides equal, or that finds them equal.
 
 use super::mirror_params;
 use crate::db::{DbError, Local, Tx, param};
@@ -16,11 +16,14 @@ pub struct PerSide<T> {
     pub local: T,
 }
 
+/// How many rows a side holds, and the sum of their versions.
+pub type VersionSum = (i64, i64);
+
 /// The row versions of both sides at one moment.
 #[derive(Clone, Debug)]
 pub struct Watermark {
-    /// How many rows each side holds, and the sum of their versions.
-    pub totals: PerSide<(i64, i64)>,
+    /// The versions that each side holds.
+    pub totals: PerSide<VersionSum>,
     /// The oldest transaction that was still running on the remote at that moment.
     pub horizon: i64,
 }
@@ -82,6 +85,57 @@ pub async fn keep(
         param::bigint(*horizon),
     ];
     tx.execute(KEEP, &params).await.map(drop)
+}
+
+// Postgres takes several arrays only if `unnest` is written without its schema. It then never means another function.
+const KEEP_ALL: &str = "\
+-- remember the versions of many tenants
+insert into meter_sync.meter_sync_seen
+    (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum, remote_horizon)
+select u.tenant, $2, pg_catalog.encode(pg_catalog.sha256($3), 'hex'), u.remote_rows, u.remote_sum, u.local_rows, u.local_sum, $8
+from unnest($1, $4, $5, $6, $7) u (tenant, remote_rows, remote_sum, local_rows, local_sum)
+order by u.tenant
+on conflict (tenant, local_table) do update set
+    basis = excluded.basis, remote_rows = excluded.remote_rows, remote_sum = excluded.remote_sum,
+    local_rows = excluded.local_rows, local_sum = excluded.local_sum,
+    remote_horizon = excluded.remote_horizon";
+
+/// Stores a watermark for each of these tenants, all with the same horizon. Both sides must have been equal in the remote
+/// snapshot in which the versions and the horizon were read, and the local versions must have been read before the local
+/// rows were compared. A run may store another watermark of the same tenant meanwhile; either of them holds for the
+/// versions that it names.
+pub async fn keep_all(
+    local: &Tx<'_, Local>,
+    (table, basis): (&str, &str),
+    tenants: &[(TenantId, PerSide<VersionSum>)],
+    horizon: i64,
+) -> Result<(), DbError> {
+    let ids: Vec<String> = tenants
+        .iter()
+        .map(|(id, _)| id.as_str().to_owned())
+        .collect();
+    let numbers = |number: fn(&PerSide<VersionSum>) -> i64| -> Vec<i64> {
+        tenants.iter().map(|(_, totals)| number(totals)).collect()
+    };
+    let (remote_rows, remote_sums) = (
+        numbers(|totals| totals.remote.0),
+        numbers(|totals| totals.remote.1),
+    );
+    let (local_rows, local_sums) = (
+        numbers(|totals| totals.local.0),
+        numbers(|totals| totals.local.1),
+    );
+    let params = [
+        param::texts(&ids),
+        param::text(table),
+        param::bytea(basis.as_bytes()),
+        param::bigints(&remote_rows),
+        param::bigints(&remote_sums),
+        param::bigints(&local_rows),
+        param::bigints(&local_sums),
+        param::bigint(horizon),
+    ];
+    local.execute(KEEP_ALL, &params).await.map(drop)
 }
 
 const FORGET: &str = "\

@@ -30,7 +30,7 @@ use crate::db::{DbError, Remote, Side, Tx, both};
 
 use super::cursor::{SAVEPOINT, none_if_not_computable};
 use crate::engine::RunContext;
-use crate::store::watermarks::{self, PerSide, Watermark};
+use crate::store::watermarks::{self, PerSide, VersionSum, Watermark};
 
 /// The row versions of both sides, read before anything was compared.
 #[derive(Debug)]
@@ -163,14 +163,14 @@ impl<'s> RowVersions<'s> {
 }
 
 /// The versions that one side holds.
-struct Total {
-    /// Their number, and the exclusive or of their hashes.
-    versions: (i64, i64),
+pub(in crate::engine) struct Total {
+    pub(in crate::engine) versions: VersionSum,
     horizon: i64,
     next: i64,
 }
 
-async fn total<S: Side>(
+/// Sums the versions of the rows that match the filter. Returns `None` if they cannot be summed.
+pub(in crate::engine) async fn total<S: Side>(
     tx: &Tx<'_, S>,
     row: &str,
     from: &str,
@@ -196,6 +196,16 @@ release savepoint {SAVEPOINT}"
     };
     Ok(total())
 }
+
+/// Reads the oldest transaction that was still running on the remote when the snapshot was taken.
+pub(in crate::engine) async fn horizon(remote: &Tx<'_, Remote>) -> Result<Option<i64>, DbError> {
+    let row = remote.simple(HORIZON).await?;
+    Ok(row.first().and_then(|row| row.get(0)?.parse().ok()))
+}
+
+const HORIZON: &str = "\
+-- look which transactions were running
+select pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())";
 
 /// Looks up the versions that the plan wrote. Returns how many rows were inserted, and the value that turns the sum
 /// of the old versions into that of the new ones by exclusive or. Reading the whole table again would also count what

@@ -13,8 +13,8 @@ use crate::engine::digest::tombstones;
 use crate::engine::{Relations, SyncError};
 use crate::model::TenantId;
 
+use super::array;
 use super::groups::{Groups, Sum};
-use super::{Summed, array};
 
 /// The sums of the local side.
 struct LocalSums {
@@ -30,7 +30,7 @@ pub(super) async fn look(
     (relations, column): (&Relations, &Column),
     tenants: &[TenantId],
 ) -> Result<Vec<bool>, SyncError> {
-    let ids = array(tenants);
+    let ids = array(tenants, "pg_catalog.text");
     let mut mode = HashMode::USUAL;
     loop {
         let hasher = Hasher {
@@ -58,6 +58,7 @@ pub(super) async fn look(
             condition: &condition,
             ids: &ids,
         };
+        let there = there.by_tenant();
         let looked = both(
             Groups::open(remote, &there),
             local_sums(local, &here, tenants.len()),
@@ -127,6 +128,46 @@ release savepoint {SAVEPOINT}"
         sums,
         probe: probe.to_owned(),
     }))
+}
+
+/// What is summed on one side.
+struct Summed<'a> {
+    /// The table, view or query, for use after `from`.
+    table: &'a str,
+    /// The alias of a row.
+    row: &'a str,
+    /// The tenant column.
+    column: &'a Column,
+    /// The hash of a row.
+    hash: &'a str,
+    /// More conditions on the rows, each with `and` before it; of the tenants, row `u` has the id.
+    condition: &'a str,
+    /// The ids: an SQL expression of an array of texts.
+    ids: &'a str,
+}
+
+impl Summed<'_> {
+    /// SQL for the sums by tenant, with the columns `n` (the tenant's place among the ids, from 1), `rows` and `sum`. A
+    /// tenant without rows has a row in it, too.
+    fn by_tenant(&self) -> String {
+        let Summed {
+            table,
+            row,
+            column,
+            hash,
+            condition,
+            ids,
+        } = self;
+        let name = quote::identifier(&column.name);
+        let (equals, type_) = (&column.equals, &column.base_type);
+        format!(
+            "select u.n, pg_catalog.count({row}.{name}) as rows,
+           coalesce(pg_catalog.bit_xor(case when {row}.{name} is not null then {hash} end), 0) as sum
+    from pg_catalog.unnest({ids}) with ordinality u (id, n)
+    left join {table} {row} on {row}.{name} {equals} u.id::{type_}{condition}
+    group by u.n"
+        )
+    }
 }
 
 /// The place of a tenant and its sum.

@@ -6,8 +6,6 @@ use crate::db::{DbError, Remote, Tx};
 use crate::engine::digest::cursor::{GROUP_BY_HASH, SAVEPOINT, none_if_not_computable};
 use crate::engine::digest::row_hash::PROBE;
 
-use super::Summed;
-
 /// How many tenants share a group.
 pub(super) const GROUP: usize = 32;
 
@@ -27,12 +25,13 @@ pub(super) struct Groups<'t, 'c> {
 }
 
 impl<'t, 'c> Groups<'t, 'c> {
-    /// Sums the rows and opens the cursor. Returns `None`, with no cursor open, if the sums cannot be computed.
+    /// Sums the rows and opens the cursor. `sums` is a query with one row for each tenant and the columns `n` (the tenant's
+    /// place, from 1), `rows` and `sum`. Returns `None`, with no cursor open, if the sums cannot be computed.
     pub(super) async fn open(
         remote: &'t Tx<'c, Remote>,
-        summed: &Summed<'_>,
+        sums: &str,
     ) -> Result<Option<Self>, DbError> {
-        let answered = remote.simple(&statement(summed)).await;
+        let answered = remote.simple(&statement(sums)).await;
         let rows = none_if_not_computable(remote, answered).await?;
         let row = rows.as_ref().and_then(|rows| rows.first());
         let total = rows.as_deref().map(sums_of).unwrap_or_default();
@@ -46,11 +45,11 @@ impl<'t, 'c> Groups<'t, 'c> {
         }))
     }
 
-    /// Tells for each tenant whether it has the expected sum; not, if none is expected. Fetches no more than is needed.
-    pub(super) async fn agree(self, expected: &[Option<Sum>]) -> Result<Vec<bool>, DbError> {
-        let mut agree: Vec<bool> = expected.iter().map(Option::is_some).collect();
+    /// Returns the sum of each tenant. Fetches no more than is needed to tell them from the expected sums.
+    pub(super) async fn sums(self, expected: &[Option<Sum>]) -> Result<Vec<Option<Sum>>, DbError> {
+        let mut sums = expected.to_vec();
         if total(expected) == Some(self.total) {
-            return self.close(agree).await;
+            return self.close(sums).await;
         }
         let groups = "-- sweep the groups\nfetch 1 from meter_sync_sweep";
         let groups = sums_of(&self.remote.simple(groups).await?);
@@ -71,19 +70,27 @@ impl<'t, 'c> Groups<'t, 'c> {
             .zip(rows.chunks(1))
             .flat_map(|(n, row)| (n * GROUP..).zip(sums_of(row)));
         for (place, sum) in fetched {
-            let wanted = expected.get(place).copied().flatten();
-            if let Some(agrees) = agree.get_mut(place) {
-                *agrees = wanted == Some(sum);
+            if let Some(known) = sums.get_mut(place) {
+                *known = Some(sum);
             }
         }
-        self.close(agree).await
+        self.close(sums).await
+    }
+
+    /// Tells for each tenant whether it has the expected sum; not, if none is expected.
+    pub(super) async fn agree(self, expected: &[Option<Sum>]) -> Result<Vec<bool>, DbError> {
+        let sums = self.sums(expected).await?;
+        let both = expected.iter().zip(&sums);
+        Ok(both
+            .map(|(one, other)| one.is_some() && one == other)
+            .collect())
     }
 
     /// Closes the cursor, so that another can be opened.
-    async fn close(self, agree: Vec<bool>) -> Result<Vec<bool>, DbError> {
+    async fn close(self, sums: Vec<Option<Sum>>) -> Result<Vec<Option<Sum>>, DbError> {
         let close = format!("close meter_sync_sweep; release savepoint {SAVEPOINT}");
         self.remote.batch(&close).await?;
-        Ok(agree)
+        Ok(sums)
     }
 
     /// Gives the sums up without having looked at them.
@@ -92,8 +99,7 @@ impl<'t, 'c> Groups<'t, 'c> {
     }
 }
 
-fn statement(summed: &Summed<'_>) -> String {
-    let sums = summed.by_tenant();
+fn statement(sums: &str) -> String {
     format!(
         "-- sweep the remote rows
 savepoint {SAVEPOINT};

@@ -1,23 +1,26 @@
 //! Tells for many tenants at once which of them need no run, with a few statements on each side.
 //!
-//! Each server sums its own rows by tenant, in one pass. The remote's sums wait behind a cursor: the sum over all tenants
-//! is fetched first, then the sums of groups of tenants if that differs, then the sums of the tenants in the groups that
-//! differ (`groups`). So almost nothing travels when nothing changed.
-//!
 //! Row versions are summed where they prove something (`versions`), and compared with the watermarks. Where they prove
-//! nothing, what the rows hold is summed (`contents`), and compared with the other side.
+//! nothing, what the rows hold is summed (`contents`), and compared with the other side. Tenants that are found equal get a
+//! watermark, so that versions are enough the next time.
+//!
+//! Versions are first summed over all tenants together, without grouping. Only if that sum differs, or where contents are
+//! summed, each server sums its rows by tenant, in one pass. The remote's sums wait behind a cursor: the sum over all
+//! tenants is fetched first, then the sums of groups of tenants if that differs, then the sums of the tenants in the groups
+//! that differ (`groups`). So almost nothing travels when nothing changed.
 //!
 //! A sum over several tenants is the exclusive or of theirs, and hides a change with a probability of 2^-64.
 
 use uuid::Uuid;
 
 use crate::config::Mapping;
-use crate::db::catalog::Column;
 use crate::db::{Local, Remote, Tx, quote};
 use crate::model::{RunId, TenantId};
 
-use super::{Relations, SyncError, read, relations};
+use super::{Relations, SyncError, digest, read, relations};
+use crate::store::watermarks::{self, PerSide, VersionSum};
 use groups::GROUP;
+use versions::Unproven;
 
 mod contents;
 mod groups;
@@ -32,6 +35,22 @@ pub struct Swept {
     pub remote_bytes: i64,
     /// The two tables. Equality is of the columns that they share.
     pub relations: Relations,
+    /// What [`Swept::remember`] stores: the tenants whose contents were found equal, and the versions that both sides held
+    /// before contents were compared.
+    proven: Vec<(TenantId, PerSide<VersionSum>)>,
+    /// The oldest transaction that was running when the remote snapshot was taken; `None` if nothing is to be stored.
+    horizon: Option<i64>,
+}
+
+impl Swept {
+    /// Stores watermarks for the tenants whose contents were found equal, so that the next sweep compares versions.
+    pub async fn remember(&self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
+        if let (Some(basis), Some(horizon)) = (&self.relations.versions, self.horizon) {
+            let of = (self.relations.local.as_str(), basis.as_str());
+            watermarks::keep_all(local, of, &self.proven, horizon).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Looks which of the tenants need no run, because both sides are equal. All share the tables of `mapping`, whose tenant
@@ -47,14 +66,28 @@ pub async fn sweep(
     let mark = RunId::from(Uuid::new_v4());
     relations::locks::hold_local_table(local, &mapping.local_table).await?;
     let (relations, _) = relations::look(&remote, local, mapping, mark).await?;
-    let is_equal = look(&remote, local, &relations, tenants).await?;
+    let found = look(&remote, local, &relations, tenants).await?;
+    let horizon = match found.proven.is_empty() {
+        true => None,
+        false => digest::versions::horizon(&remote).await?,
+    };
     let remote_bytes = remote.bytes_read();
     read::rewritten_tables::commit_unless_rewritten(remote).await?;
     Ok(Swept {
-        is_equal,
+        is_equal: found.is_equal,
         remote_bytes,
         relations,
+        proven: found.proven,
+        horizon,
     })
+}
+
+/// What a look at versions and contents found.
+struct Found {
+    /// See [`Swept::is_equal`].
+    is_equal: Vec<bool>,
+    /// See [`Swept::proven`].
+    proven: Vec<(TenantId, PerSide<VersionSum>)>,
 }
 
 async fn look(
@@ -62,87 +95,53 @@ async fn look(
     local: &Tx<'_, Local>,
     relations: &Relations,
     tenants: &[TenantId],
-) -> Result<Vec<bool>, SyncError> {
-    let mut is_equal = vec![false; tenants.len()];
+) -> Result<Found, SyncError> {
+    let mut found = Found {
+        is_equal: vec![false; tenants.len()],
+        proven: Vec::new(),
+    };
     // A table without a tenant column holds the meters of one tenant, and its run tells of which.
     let Some(column) = &relations.local_tenant else {
-        return Ok(is_equal);
+        return Ok(found);
     };
-    let by_versions = versions::look(remote, local, (relations, column), tenants).await?;
-    let unproven: Vec<usize> = match &by_versions {
-        Some(looked) => looked.unproven.clone(),
-        None => (0..tenants.len()).collect(),
-    };
-    if let Some(looked) = by_versions {
-        is_equal = looked.is_equal;
-        // A few runs cost less than a look at what all rows hold.
-        if unproven.len() <= GROUP {
-            return Ok(is_equal);
+    let unproven = match versions::look(remote, local, (relations, column), tenants).await? {
+        Some(looked) => {
+            found.is_equal = looked.is_equal;
+            // A few runs cost less than a look at what all rows hold.
+            if looked.unproven.len() <= GROUP {
+                return Ok(found);
+            }
+            looked.unproven
         }
-    }
+        None => (0..tenants.len()).map(Unproven::unread).collect(),
+    };
     if !relations.is_remote_plain {
         remote.use_role_path().await?;
     }
     local.use_role_path().await?;
-    let ids = unproven.iter().filter_map(|place| tenants.get(*place));
+    let ids = unproven.iter().filter_map(|one| tenants.get(one.place));
     let ids: Vec<TenantId> = ids.cloned().collect();
     let looked = contents::look(remote, local, (relations, column), &ids).await?;
     local.pin_path().await?;
-    for (place, is) in unproven.into_iter().zip(looked) {
-        if let Some(known) = is_equal.get_mut(place) {
-            *known = is;
+    let equal = unproven.into_iter().zip(ids).zip(looked);
+    for ((one, id), _) in equal.filter(|(_, is_equal)| *is_equal) {
+        if let Some(known) = found.is_equal.get_mut(one.place) {
+            *known = true;
         }
+        found
+            .proven
+            .extend(one.versions.map(|versions| (id, versions)));
     }
-    Ok(is_equal)
+    Ok(found)
 }
 
-/// The ids as an SQL literal of an array of texts.
-fn array(tenants: &[TenantId]) -> String {
+/// The ids as an SQL literal of an array of this type.
+fn array(tenants: &[TenantId], of_type: &str) -> String {
     let quoted = |id: &TenantId| id.as_str().replace('\\', r"\\").replace('"', r#"\""#);
     let ids: Vec<String> = tenants
         .iter()
         .map(|id| format!("\"{}\"", quoted(id)))
         .collect();
     let array = format!("{{{}}}", ids.join(","));
-    format!("{}::pg_catalog.text[]", quote::literal(&array))
-}
-
-/// What is summed on one side.
-struct Summed<'a> {
-    /// The table, view or query, for use after `from`.
-    table: &'a str,
-    /// The alias of a row.
-    row: &'a str,
-    /// The tenant column.
-    column: &'a Column,
-    /// The hash of a row.
-    hash: &'a str,
-    /// More conditions on the rows, each with `and` before it; of the tenants, row `u` has the id.
-    condition: &'a str,
-    /// The ids: an SQL expression of an array of texts.
-    ids: &'a str,
-}
-
-impl Summed<'_> {
-    /// SQL for the sums by tenant, with the columns `n` (the tenant's place among the ids, from 1), `rows` and `sum`. A
-    /// tenant without rows has a row in it, too.
-    fn by_tenant(&self) -> String {
-        let Summed {
-            table,
-            row,
-            column,
-            hash,
-            condition,
-            ids,
-        } = self;
-        let name = quote::identifier(&column.name);
-        let (equals, type_) = (&column.equals, &column.base_type);
-        format!(
-            "select u.n, pg_catalog.count({row}.{name}) as rows,
-           coalesce(pg_catalog.bit_xor(case when {row}.{name} is not null then {hash} end), 0) as sum
-    from pg_catalog.unnest({ids}) with ordinality u (id, n)
-    left join {table} {row} on {row}.{name} {equals} u.id::{type_}{condition}
-    group by u.n"
-        )
-    }
+    format!("{}::{of_type}[]", quote::literal(&array))
 }

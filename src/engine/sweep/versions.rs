@@ -1,26 +1,57 @@
 //! Compares the row versions of many tenants with their watermarks (see `digest::versions` for what versions prove).
 //!
-//! The local server compares its sums with the watermarks itself. Those that agree give the sums that the remote should
-//! have.
+//! First each server sums the versions of all tenants together, which needs no grouping and takes two thirds of the time.
+//! If both sums are those of all watermarks, nothing has changed.
+//!
+//! Otherwise each server sums by tenant. The local server compares its sums with the watermarks itself. Those that agree
+//! give the sums that the remote should have. The other sums become watermarks if contents are then found equal.
 
 use crate::db::catalog::Column;
-use crate::db::{DbError, Local, Remote, Tx, both, param};
+use crate::db::param::{self, Param};
+use crate::db::{DbError, Local, Remote, Tx, both, quote};
 use crate::engine::digest::cursor::{
     DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, none_if_not_computable,
 };
-use crate::engine::digest::versions::row_version;
+use crate::engine::digest::versions::{self, row_version};
 use crate::engine::{Relations, SyncError};
 use crate::model::TenantId;
+use crate::store::watermarks::{PerSide, VersionSum};
 
+use super::array;
 use super::groups::{Groups, Sum};
-use super::{Summed, array};
 
 /// What the versions tell of many tenants.
 pub(super) struct Looked {
     /// For each tenant, whether both sides hold exactly the rows that they held when they were last found equal.
     pub(super) is_equal: Vec<bool>,
-    /// The places of the tenants of which the versions tell nothing.
-    pub(super) unproven: Vec<usize>,
+    /// The tenants of which the versions tell nothing.
+    pub(super) unproven: Vec<Unproven>,
+}
+
+/// A tenant of which the versions tell nothing.
+pub(super) struct Unproven {
+    /// Its place among the tenants, from 0.
+    pub(super) place: usize,
+    /// The versions that both sides hold; `None` if they were not read.
+    pub(super) versions: Option<PerSide<VersionSum>>,
+}
+
+impl Unproven {
+    /// A tenant whose versions were not read.
+    pub(super) fn unread(place: usize) -> Self {
+        Self {
+            place,
+            versions: None,
+        }
+    }
+}
+
+/// The versions of a tenant's local rows.
+#[derive(Clone, Copy, Debug, Default)]
+struct LocalVersions {
+    now: Sum,
+    /// What the remote held when the local rows had these versions and both sides were equal; `None` if that is not known.
+    expected: Option<Sum>,
 }
 
 /// Looks at the versions of both sides. Returns `None` if they prove nothing for these tables.
@@ -33,88 +64,168 @@ pub(super) async fn look(
     let Some(basis) = &relations.versions else {
         return Ok(None);
     };
-    let (ids, hash) = (array(tenants), row_version("r"));
-    let there = Summed {
-        table: &relations.remote_from,
-        row: "r",
-        column: &relations.remote_tenant,
-        hash: &hash,
-        condition: "",
-        ids: &ids,
-    };
-    let (there, expected) = both(
-        Groups::open(remote, &there),
-        expected(local, (relations, column), basis, tenants),
-    )
-    .await?;
-    let (there, expected) = match (there, expected) {
-        (Some(there), Some(expected)) => (there, expected),
-        (Some(there), None) => {
-            there.abandon().await?;
-            return Ok(None);
-        }
-        (None, _) => return Ok(None),
-    };
-    let unproven = (0..).zip(&expected).filter(|(_, sum)| sum.is_none());
-    Ok(Some(Looked {
-        unproven: unproven.map(|(place, _)| place).collect(),
-        is_equal: there.agree(&expected).await?,
-    }))
-}
-
-/// The sums that the remote should have: those of the watermark of each tenant whose local rows are as the watermark
-/// says, and `None` for all others. Returns `None` if they cannot be computed.
-async fn expected(
-    local: &Tx<'_, Local>,
-    (relations, column): (&Relations, &Column),
-    basis: &str,
-    tenants: &[TenantId],
-) -> Result<Option<Vec<Option<Sum>>>, DbError> {
-    let hash = row_version("l");
-    let here = Summed {
-        table: &relations.local,
-        row: "l",
-        column,
-        hash: &hash,
-        condition: "",
-        ids: "$1",
-    };
-    let sums = here.by_tenant();
-    let sql = format!(
-        "-- sweep the local versions
-with sums as materialized (
-    {sums}
-)
-select u.n, s.remote_rows, s.remote_sum
-from pg_catalog.unnest($1) with ordinality u (id, n)
-join sums on sums.n = u.n
-join meter_sync.meter_sync_seen s
-    on s.tenant = u.id and s.local_table = $2 and s.basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')
-where s.local_rows = sums.rows and s.local_sum = sums.sum"
-    );
     let ids: Vec<String> = tenants.iter().map(|id| id.as_str().to_owned()).collect();
     let params = [
         param::texts(&ids),
         param::text(relations.local.as_str()),
         param::bytea(basis.as_bytes()),
     ];
+    if are_all_unchanged(remote, local, (relations, column), tenants, &params).await? {
+        return Ok(Some(Looked {
+            is_equal: vec![true; tenants.len()],
+            unproven: Vec::new(),
+        }));
+    }
+    let ids = array(tenants, "pg_catalog.text");
+    let from = (relations.remote_from.as_str(), "r");
+    let there = by_tenant(from, &relations.remote_tenant, tenants, &ids);
+    let (there, here) = both(
+        Groups::open(remote, &there),
+        local_versions(local, (relations, column), tenants, &params),
+    )
+    .await?;
+    let (there, here) = match (there, here) {
+        (Some(there), Some(here)) => (there, here),
+        (Some(there), None) => {
+            there.abandon().await?;
+            return Ok(None);
+        }
+        (None, _) => return Ok(None),
+    };
+    let expected: Vec<Option<Sum>> = here.iter().map(|versions| versions.expected).collect();
+    Ok(Some(told(&here, &there.sums(&expected).await?)))
+}
+
+/// Compares what the remote holds with what is expected there.
+fn told(here: &[LocalVersions], there: &[Option<Sum>]) -> Looked {
+    let mut looked = Looked {
+        is_equal: Vec::with_capacity(here.len()),
+        unproven: Vec::new(),
+    };
+    for (place, (here, there)) in here.iter().zip(there).enumerate() {
+        looked
+            .is_equal
+            .push(here.expected.is_some() && here.expected == *there);
+        if here.expected.is_none() {
+            let versions = there.map(|there| PerSide {
+                remote: (there.rows, there.hashes),
+                local: (here.now.rows, here.now.hashes),
+            });
+            looked.unproven.push(Unproven { place, versions });
+        }
+    }
+    looked
+}
+
+const REMEMBERED: &str = "\
+-- sum up the watermarks
+select pg_catalog.count(*),
+       coalesce(pg_catalog.sum(remote_rows), 0)::bigint, coalesce(pg_catalog.bit_xor(remote_sum), 0),
+       coalesce(pg_catalog.sum(local_rows), 0)::bigint, coalesce(pg_catalog.bit_xor(local_sum), 0)
+from meter_sync.meter_sync_seen
+where tenant = any ($1) and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')";
+
+/// Whether all tenants have a watermark on this basis, and both sides hold exactly the rows of all watermarks together.
+async fn are_all_unchanged(
+    remote: &Tx<'_, Remote>,
+    local: &Tx<'_, Local>,
+    (relations, column): (&Relations, &Column),
+    tenants: &[TenantId],
+    params: &[Param<'_>; 3],
+) -> Result<bool, DbError> {
+    let known = local.query_one(REMEMBERED, params).await?;
+    if usize::try_from(known.get::<_, i64>(0)) != Ok(tenants.len()) {
+        return Ok(false);
+    }
+    let (there, here) = both(
+        versions::total(
+            remote,
+            "r",
+            &relations.remote_from,
+            &is_of("r", &relations.remote_tenant, tenants),
+        ),
+        versions::total(local, "l", &relations.local, &is_of("l", column, tenants)),
+    )
+    .await?;
+    let is_known = |total: Option<versions::Total>, place| {
+        total.is_some_and(|total| total.versions == (known.get(place), known.get(place + 1)))
+    };
+    Ok(is_known(there, 1) && is_known(here, 3))
+}
+
+/// An SQL condition: the row is of one of these tenants. Servers that have versions (see `digest::versions`) look each row
+/// up in a hash table of the ids, because the ids are constants.
+fn is_of(row: &str, column: &Column, tenants: &[TenantId]) -> String {
+    let name = quote::identifier(&column.name);
+    let ids = array(tenants, &column.base_type);
+    format!("{row}.{name} {} any ({ids})", column.equals)
+}
+
+/// SQL for the sums of versions by tenant (see [`Groups::open`]). `ids` is an SQL expression of an array of texts. Rows are
+/// grouped before they meet the ids, which is faster than a join of all rows.
+fn by_tenant(
+    (from, row): (&str, &str),
+    column: &Column,
+    tenants: &[TenantId],
+    ids: &str,
+) -> String {
+    let (version, is_of) = (row_version(row), is_of(row, column, tenants));
+    let name = quote::identifier(&column.name);
+    let (equals, type_) = (&column.equals, &column.base_type);
+    format!(
+        "select u.n, coalesce(g.rows, 0) as rows, coalesce(g.sum, 0) as sum
+    from pg_catalog.unnest({ids}) with ordinality u (id, n)
+    left join (
+        select {row}.{name} as tenant, pg_catalog.count(*) as rows, pg_catalog.bit_xor({version}) as sum
+        from {from} {row} where {is_of} group by 1
+    ) g on g.tenant {equals} u.id::{type_}"
+    )
+}
+
+/// Reads the versions of the local rows of each tenant, and compares them with the watermarks. Returns `None` if they
+/// cannot be summed. `params` name the watermarks: the ids, the local table and the basis.
+async fn local_versions(
+    local: &Tx<'_, Local>,
+    (relations, column): (&Relations, &Column),
+    tenants: &[TenantId],
+    params: &[Param<'_>; 3],
+) -> Result<Option<Vec<LocalVersions>>, DbError> {
+    let sums = by_tenant((&relations.local, "l"), column, tenants, "$1");
+    let sql = format!(
+        "-- sweep the local versions
+with sums as materialized (
+    {sums}
+)
+select sums.n, sums.rows, sums.sum, s.remote_rows, s.remote_sum
+from pg_catalog.unnest($1) with ordinality u (id, n)
+join sums on sums.n = u.n
+left join meter_sync.meter_sync_seen s
+    on s.tenant = u.id and s.local_table = $2 and s.basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')
+   and s.local_rows = sums.rows and s.local_sum = sums.sum"
+    );
     let open = format!("savepoint {SAVEPOINT}; {GROUP_BY_HASH}");
     local.batch(&open).await?;
-    let answered = local.query(&sql, &params).await;
+    let answered = local.query(&sql, params).await;
     let Some(rows) = none_if_not_computable(local, answered).await? else {
         return Ok(None);
     };
     let close = format!("{DEFAULT_GROUPING}; release savepoint {SAVEPOINT}");
     local.batch(&close).await?;
-    let mut expected = vec![None; tenants.len()];
+    let mut versions = vec![LocalVersions::default(); tenants.len()];
     for row in &rows {
         let place = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
-        if let Some(sum) = expected.get_mut(place) {
-            *sum = Some(Sum {
-                rows: row.get(1),
-                hashes: row.get(2),
-            });
+        if let Some(known) = versions.get_mut(place) {
+            *known = LocalVersions {
+                now: Sum {
+                    rows: row.get(1),
+                    hashes: row.get(2),
+                },
+                expected: row.get::<_, Option<i64>>(3).map(|rows| Sum {
+                    rows,
+                    hashes: row.get(4),
+                }),
+            };
         }
     }
-    Ok(Some(expected))
+    Ok(Some(versions))
 }

@@ -1,8 +1,10 @@
 //! Many tenants in one process: which mirrors there are, sweeps over them, and their states.
 
+mod checks;
 mod mirrors;
 mod slots;
 mod sweeps;
+mod watermarks;
 
 use meter_sync::config::{Setting, Settings};
 use meter_sync::mirrors::{Mirrors, Request, SweepReport};

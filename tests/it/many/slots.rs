@@ -40,17 +40,19 @@ async fn count(site: &Site, from: &str) -> i64 {
 #[tokio::test]
 async fn of_several_processes_one_sweeps_each_slot() {
     let site = three_tenants().await;
+    // The first load can take longer than a slot, and the next slot would then find it under way.
+    super::loaded(&site).await;
     let processes: Vec<_> = (0..3).map(|_| site::mirrors(&of_all(&site))).collect();
     let loops: Vec<_> = processes
         .iter()
         .map(|mirrors| start(EACH_SECOND, mirrors))
         .collect();
-    let is_there =
-        async || count(&site, "meter_sync_sweep where finished_at is not null").await > 3;
+    let of_slots = "meter_sync_sweep where trigger <> 'cli' and finished_at is not null";
+    let is_there = async || count(&site, of_slots).await > 3;
     wait::until("some slots were swept", is_there).await;
     drop(loops);
     let (sweeps, slots) = (
-        count(&site, "meter_sync_sweep").await,
+        count(&site, "meter_sync_sweep where trigger <> 'cli'").await,
         count(&site, "meter_sync_slot where tenant like '* %'").await,
     );
     assert!(sweeps <= slots, "{sweeps} sweeps of {slots} slots");
