@@ -5,13 +5,13 @@
 //! ```
 //!
 //! It brings its own two databases. With yours, take the settings from where they are:
-//! `Config::load(&Settings::default())` reads the environment and the file it names.
+//! `Config::load(&SettingFlags::default())` reads the environment and the file it names.
 
 use std::io::Write;
 use std::time::Duration;
 
-use meter_sync::config::{Config, Environment, Setting, Settings};
-use meter_sync::demo::{Pair, sample};
+use meter_sync::config::{Config, Environment, Setting, SettingFlags};
+use meter_sync::demo::{Pair, sample_data};
 use meter_sync::error::Failure;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Mirror, Mirrors, Request, Requested};
@@ -21,8 +21,8 @@ use tokio_util::task::TaskTracker;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let pair = Pair::temporary().await?;
-    sample::fill(pair.remote_url(), pair.local_url()).await?;
-    let settings = Settings::default()
+    sample_data::fill(pair.remote_url(), pair.local_url()).await?;
+    let settings = SettingFlags::default()
         .with(Setting::RemoteUrl, pair.remote_url())
         .with(Setting::LocalUrl, pair.local_url());
 

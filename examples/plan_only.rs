@@ -11,8 +11,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Context;
-use meter_sync::config::{Config, Environment, Setting, Settings};
-use meter_sync::demo::{Pair, sample};
+use meter_sync::config::{Config, Environment, Setting, SettingFlags};
+use meter_sync::demo::{Pair, sample_data};
 use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::mirrors::{Mirrors, Request, Requested};
 use meter_sync::model::{Change, Trigger};
@@ -21,11 +21,11 @@ use tokio_util::task::TaskTracker;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     if std::env::var_os("METER_SYNC_REMOTE_URL").is_some() {
-        return print_plan(Config::load(&Settings::default())?).await;
+        return print_plan(Config::load(&SettingFlags::default())?).await;
     }
     let pair = Pair::temporary().await?;
-    sample::fill(pair.remote_url(), pair.local_url()).await?;
-    let settings = Settings::default()
+    sample_data::fill(pair.remote_url(), pair.local_url()).await?;
+    let settings = SettingFlags::default()
         .with(Setting::RemoteUrl, pair.remote_url())
         .with(Setting::LocalUrl, pair.local_url());
     let config = Config::load_from(&settings, &Environment::default())?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use meter_sync::embedded::{Binaries, Data, Server, ServerOptions};
+use meter_sync::embedded::{Binaries, DataDirectory, Server, ServerOptions};
 use tokio_postgres::{Client, NoTls};
 
 use crate::line::{Line, THIN};
@@ -60,7 +60,7 @@ impl Servers {
         let binaries = Binaries::find_or_install(None).await?;
         let options = |name| ServerOptions {
             name,
-            data: Data::Temporary,
+            data: DataDirectory::Temporary,
             settings: SETTINGS.map(str::to_owned).to_vec(),
         };
         let remote = Server::start(&binaries, options("remote")).await?;

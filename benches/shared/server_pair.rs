@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use meter_sync::config::{Config, Environment, Setting, Settings};
-use meter_sync::embedded::{Binaries, Data, Server, ServerOptions};
+use meter_sync::config::{Config, Environment, Setting, SettingFlags};
+use meter_sync::embedded::{Binaries, DataDirectory, Server, ServerOptions};
 use meter_sync::mirrors::Mirrors;
 use tokio::process::Command;
 use tokio_postgres::{Client, NoTls};
@@ -27,7 +27,7 @@ impl ServerPair {
         let binaries = Binaries::find_or_install(None).await?;
         let of = |name| ServerOptions {
             name,
-            data: Data::Temporary,
+            data: DataDirectory::Temporary,
             settings: settings.iter().map(|line| (*line).to_owned()).collect(),
         };
         Ok(Self {
@@ -76,7 +76,7 @@ pub(crate) fn command(
 /// The mirrors of the settings, in this process.
 pub(crate) fn mirrors(settings: impl IntoIterator<Item = (Setting, String)>) -> Result<Mirrors> {
     let all = settings.into_iter();
-    let all = all.fold(Settings::default(), |all, (setting, value)| {
+    let all = all.fold(SettingFlags::default(), |all, (setting, value)| {
         all.with(setting, value)
     });
     let config = Config::load_from(&all, &Environment::default())?;

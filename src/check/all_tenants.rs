@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::db::{DbError, Local, Remote, Side, Tx, param, quote};
 use crate::engine::{self, Relations, SyncError};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{KnownMirror, Mirrors};
+use crate::mirrors::{Mirrors, TenantMirror};
 use crate::model::RunId;
 
 /// How many tenants or tables a finding names.
@@ -20,7 +20,7 @@ const NAMED: usize = 5;
 pub(super) async fn findings(
     config: &Config,
     mirrors: &Mirrors,
-    all: &[KnownMirror],
+    all: &[TenantMirror],
     extent: RowLimit,
 ) -> Vec<Finding> {
     let mut findings: Vec<Finding> = unnamed(mirrors.refused(None)).into_iter().collect();
@@ -65,7 +65,7 @@ where pg_catalog.to_regclass(u.name) is null order by u.n";
 /// Looks whether each tenant's local table exists.
 async fn local_tables(
     local: &mut CheckedConnection<Local>,
-    all: &[KnownMirror],
+    all: &[TenantMirror],
 ) -> Result<Verdict, DbError> {
     let tx = local.look().await?;
     tx.use_role_path().await?;
@@ -97,7 +97,7 @@ async fn local_tables(
 async fn relations(
     remote: &mut CheckedConnection<Remote>,
     local: &mut CheckedConnection<Local>,
-    first: &KnownMirror,
+    first: &TenantMirror,
 ) -> Result<Relations, SyncError> {
     let (there, here) = (remote.look().await?, local.look().await?);
     let mark = RunId::at(clock::now());
@@ -110,7 +110,7 @@ async fn remote_tenants(
     remote: &mut CheckedConnection<Remote>,
     config: &Config,
     relations: &Relations,
-    all: &[KnownMirror],
+    all: &[TenantMirror],
 ) -> Result<Verdict, SyncError> {
     let column = &relations.remote_tenant;
     let sql = format!(

@@ -19,9 +19,9 @@ use connections::CheckedConnection;
 use tenant_rows::RowLimit;
 
 mod all_tenants;
+mod column_drift;
 mod connections;
-mod drift;
-mod inherited;
+mod inherited_keys;
 mod limits;
 mod privileges;
 mod publications;
@@ -145,9 +145,9 @@ async fn tables_and_rows(
             findings.push(privileges::local_table(local, mapping, relations).await);
             if let Some((relations, scope)) = &both {
                 findings.extend(used_objects::finding(local, relations).await);
-                findings.extend(drift::findings(local, mapping, relations).await);
+                findings.extend(column_drift::findings(local, mapping, relations).await);
                 findings.extend(sequences::findings(local, relations).await);
-                findings.extend(inherited::finding(local, relations, scope).await);
+                findings.extend(inherited_keys::finding(local, relations, scope).await);
                 let both = (relations, scope);
                 findings.push(tenant_rows::remote(remote, config, both, extent).await);
                 findings.extend(tenant_rows::tenant_indexes(remote, local, mapping, both).await);

@@ -7,7 +7,7 @@ use super::tenant_rows::RowLimit;
 use super::{Finding, Verdict, all_tenants, look};
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{KnownMirror, Mirrors};
+use crate::mirrors::{Mirrors, TenantMirror};
 
 /// The subject of the finding about the tenant of one mirror.
 const TENANT: &str = "tenant";
@@ -56,7 +56,7 @@ pub(super) async fn look_at_several(
     findings
 }
 
-async fn all(config: &Config) -> Result<(Mirrors, Vec<KnownMirror>), Failure> {
+async fn all(config: &Config) -> Result<(Mirrors, Vec<TenantMirror>), Failure> {
     let mirrors = Mirrors::new(config.clone(), TaskTracker::new()).map_err(Failure::from)?;
     let all = mirrors.all().await?.to_vec();
     match all.is_empty() {
@@ -80,7 +80,7 @@ async fn without_tenants(config: &Config, extent: RowLimit, failure: Failure) ->
 }
 
 /// Adds what was found of one more tenant: its rows, and what is not well and was not found before.
-fn add(findings: &mut Vec<Finding>, found: Vec<Finding>, known: &KnownMirror) {
+fn add(findings: &mut Vec<Finding>, found: Vec<Finding>, known: &TenantMirror) {
     for finding in found {
         let is_of_tenant = finding.subject == super::tenant_rows::SUBJECT;
         let is_well = matches!(finding.verdict, Verdict::Ok(_));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::report::{describe, on_one_line};
-use super::{Report, exit};
+use super::{Report, exit_codes};
 use crate::check::{Finding, Verdict};
 use crate::config::Config;
 use crate::error::ErrorCode;
@@ -21,7 +21,7 @@ impl CheckArgs {
         let findings = crate::check::run(config).await;
         let report = CheckReport::of(&findings);
         let code = findings.iter().find_map(|finding| match &finding.verdict {
-            Verdict::Failed(failure) => Some(exit::of_error(failure.code)),
+            Verdict::Failed(failure) => Some(exit_codes::of_error(failure.code)),
             Verdict::Ok(_) | Verdict::Warning(_) => None,
         });
         let printed = match self.json {

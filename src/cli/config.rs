@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Report;
 use super::report::on_one_line;
-use crate::config::{Environment, ListedSetting, Settings, list};
+use crate::config::{Environment, ListedSetting, SettingFlags, list};
 use crate::error::Failure;
 
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ struct ConfigReport {
 
 impl ConfigArgs {
     /// Lists the settings.
-    pub(super) fn run(self, settings: &Settings) -> anyhow::Result<Report> {
+    pub(super) fn run(self, settings: &SettingFlags) -> anyhow::Result<Report> {
         let settings = list(settings, &Environment::of_process()).map_err(Failure::from)?;
         Ok(match self.json {
             true => Report::json(&ConfigReport { settings }),

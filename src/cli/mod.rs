@@ -8,7 +8,7 @@ use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::app::App;
-use crate::config::{Config, Environment, LogSettings, Settings};
+use crate::config::{Config, Environment, LogSettings, SettingFlags};
 use crate::db::Database;
 use crate::error::Failure;
 use crate::mcp::manifest::manifest;
@@ -18,17 +18,17 @@ use crate::telemetry;
 
 pub use report::Report;
 
+mod approval_prompt;
 mod run_text;
-mod terminal;
 
 mod check;
 mod config;
-mod exit;
+mod exit_codes;
 mod report;
 mod status;
-mod status_of_all;
+mod status_of_many;
 mod sync;
-mod sync_many;
+mod sync_of_many;
 
 /// Keeps a site's local Postgres copy of its meters equal to its organisation's rows in a central
 /// Postgres, and lets assistants, people and programs see and run that sync.
@@ -38,7 +38,7 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    settings: Settings,
+    settings: SettingFlags,
 }
 
 const DEMO_STEP: &str = match cfg!(feature = "demo") {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::exit;
+use super::exit_codes;
 use crate::error::Failure;
 use crate::printable;
 
@@ -58,7 +58,7 @@ impl Report {
         if error.use_stderr() {
             Self {
                 stderr: text,
-                code: exit::USAGE,
+                code: exit_codes::USAGE,
                 ..Self::default()
             }
         } else {
@@ -69,8 +69,8 @@ impl Report {
     /// Returns the report for an error that ended the command early.
     pub(super) fn of_error(error: &anyhow::Error) -> Self {
         let (text, code) = match error.downcast_ref::<Failure>() {
-            Some(failure) => (describe(failure), exit::of_error(failure.code)),
-            None => (format!("{error:#}"), exit::FAILED),
+            Some(failure) => (describe(failure), exit_codes::of_error(failure.code)),
+            None => (format!("{error:#}"), exit_codes::FAILED),
         };
         Self {
             stderr: printable::lines(&format!("error: {text}\n")),
@@ -87,7 +87,7 @@ impl Report {
         let (told, code) = match written.and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 let told = format!("error: standard output cannot be written: {error}\n");
-                (self.stderr + &told, exit::FAILED)
+                (self.stderr + &told, exit_codes::FAILED)
             }
             Ok(()) | Err(_) => (self.stderr, self.code),
         };

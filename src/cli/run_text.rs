@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
-use crate::mirrors::history::listing::RunDetail;
+use crate::mirrors::history::run_listing::RunDetail;
 use crate::mirrors::run::report::RunReport;
 use crate::model::{Change, Fields, Rejection, RunId};
 use crate::printable;

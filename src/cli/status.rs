@@ -1,8 +1,8 @@
 //! `meter-sync status`: prints the same status that MCP, REST and the page show.
 
 use super::run_text::{RunText, SHOWN};
-use super::status_of_all::of_all;
-use super::{Report, exit};
+use super::status_of_many::of_all;
+use super::{Report, exit_codes};
 use crate::app::App;
 use crate::arguments::bounds::HISTORY;
 use crate::error::{ErrorCode, Failure};
@@ -77,9 +77,9 @@ async fn run_as_json(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
         .is_some_and(|running| running.run_id == id);
     let run = status.history.iter().find(|run| run.run_id == id);
     let code = match run {
-        _ if is_running => exit::ALREADY_RUNNING,
-        Some(run) => exit::of_outcome(run.outcome, run.error.as_ref()),
-        None => exit::FAILED,
+        _ if is_running => exit_codes::ALREADY_RUNNING,
+        Some(run) => exit_codes::of_outcome(run.outcome, run.error.as_ref()),
+        None => exit_codes::FAILED,
     };
     Ok(Report::json(&status).with_code(code))
 }
@@ -88,8 +88,8 @@ async fn run_in_words(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
     let detail = mirror.run(id).await?.ok_or_else(|| no_such_run(id))?;
     let run = &detail.run;
     let code = match run.outcome {
-        None => exit::ALREADY_RUNNING,
-        Some(outcome) => exit::of_outcome(Some(outcome), run.error.as_ref()),
+        None => exit_codes::ALREADY_RUNNING,
+        Some(outcome) => exit_codes::of_outcome(Some(outcome), run.error.as_ref()),
     };
     let started = run.started_at.format("%Y-%m-%d %H:%M:%S UTC");
     let header = format!("started    {started}, trigger {}\n", run.trigger);

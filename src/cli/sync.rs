@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::run_text::RunText;
-use super::{Report, exit, sync_many, terminal};
+use super::{Report, approval_prompt, exit_codes, sync_of_many};
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::RunReport;
@@ -66,7 +66,7 @@ impl SyncArgs {
             let failure = Failure::new(ErrorCode::TenantRequired, message);
             return Err(failure.with_remedy("Name the tenant with --tenant.").into());
         }
-        let synced = sync_many::run(mirrors, &self.request(&mirrors.site()), shutdown).await?;
+        let synced = sync_of_many::run(mirrors, &self.request(&mirrors.site()), shutdown).await?;
         shutdown.finish().await;
         let report = match self.json {
             true => Report::json(&synced),
@@ -84,7 +84,7 @@ impl SyncArgs {
             let Some(held) = held else {
                 break;
             };
-            if !terminal::lets_pass(held, shutdown.token()).await? {
+            if !approval_prompt::lets_pass(held, shutdown.token()).await? {
                 break;
             }
             run = carry_out(mirror, self.approved(&site, run.run_id), shutdown).await?;
@@ -95,7 +95,7 @@ impl SyncArgs {
             true => Report::json(&run),
             false => Report::text(&RunText::of_report(mirror, &run).await.to_string()),
         };
-        Ok(report.with_code(exit::of_report(&run)))
+        Ok(report.with_code(exit_codes::of_report(&run)))
     }
 
     fn request(&self, site: &str) -> Request {
@@ -107,7 +107,7 @@ impl SyncArgs {
             None => (Permission::None, None),
         };
         Request {
-            actor: Some(terminal::account(site)),
+            actor: Some(approval_prompt::account(site)),
             dry_run: self.dry_run,
             reason: self.reason_with(approval.filter(|_| !self.dry_run)),
             allow: Allow {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_postgres::config::{Host, LoadBalanceHosts};
 
 use super::Limits;
-use super::conninfo::{self, Pairs};
+use super::connection_string::{self, Pairs};
 use super::database_servers::{Server, Servers, SessionAttrs};
 use super::endpoint::EndpointError;
 use super::libpq_parameters;
@@ -154,7 +154,7 @@ const OF_SERVERS: &[&str] = &["host", "hostaddr", "port", "load_balance_hosts"];
 fn read_by_driver(
     pairs: &[(String, String)],
 ) -> Result<tokio_postgres::Config, tokio_postgres::Error> {
-    conninfo::write(pairs).parse()
+    connection_string::write(pairs).parse()
 }
 
 pub(super) fn bad(parameter: &'static str, problem: &'static str) -> EndpointError {
@@ -197,11 +197,11 @@ mod tests {
     use super::*;
 
     fn parameters(text: &str) -> Parameters {
-        Parameters::new(conninfo::parse(text).unwrap()).unwrap()
+        Parameters::new(connection_string::parse(text).unwrap()).unwrap()
     }
 
     fn refusal(text: &str) -> String {
-        let refused = conninfo::parse(text)
+        let refused = connection_string::parse(text)
             .map_err(EndpointError::from)
             .and_then(Parameters::new)
             .and_then(|parameters| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Limits;
 use super::connection_parameters::Parameters;
-use super::conninfo::{self, ConninfoError, Pairs};
+use super::connection_string::{self, ConninfoError, Pairs};
 use super::database_servers::{Server, Servers, SessionAttrs};
 use super::tls::{Tls, TlsError};
 use super::watched_file::{self, WatchedFile};
@@ -72,7 +72,7 @@ const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
 impl Endpoint {
     /// Parses a libpq URL or `key=value` list. `limits` gives the timeouts that the string does not set.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, EndpointError> {
-        Self::from_pairs(conninfo::parse(text)?, limits)
+        Self::from_pairs(connection_string::parse(text)?, limits)
     }
 
     pub(super) fn from_pairs(pairs: Pairs, limits: &Limits) -> Result<Self, EndpointError> {

@@ -5,7 +5,7 @@
 //! `POSTGRES_CLIENT_*` is the customer's central database, our *remote*. The names could as well mean the opposite, and
 //! a mix-up would write to the central database. The tests below therefore fix their meaning.
 
-use super::conninfo::Pairs;
+use super::connection_string::Pairs;
 use super::error::ConfigError;
 use super::setting_layers::Environment;
 

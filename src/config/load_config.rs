@@ -9,7 +9,7 @@ use super::error::ConfigError;
 use super::legacy_variables::{self, LegacyPrefix};
 use super::log_settings::LogSettings;
 use super::setting_layers::{Environment, FoundValue, Layers};
-use super::settings::{Setting, Settings};
+use super::settings::{Setting, SettingFlags};
 use super::{
     Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, Source, Tenants, Tokens,
     oauth_settings, query_text, table_name, table_pattern, tenants, tokens, value_parsers,
@@ -30,12 +30,15 @@ const REMOTE_UNACKNOWLEDGED: Duration = Duration::from_secs(6);
 
 impl Config {
     /// Reads flags, environment and file, and checks the settings together.
-    pub fn load(settings: &Settings) -> Result<Self, ConfigError> {
+    pub fn load(settings: &SettingFlags) -> Result<Self, ConfigError> {
         Self::load_from(settings, &Environment::of_process())
     }
 
     /// Like [`Config::load`], but with the given environment.
-    pub fn load_from(settings: &Settings, environment: &Environment) -> Result<Self, ConfigError> {
+    pub fn load_from(
+        settings: &SettingFlags,
+        environment: &Environment,
+    ) -> Result<Self, ConfigError> {
         let layers = Layers::read(settings, environment)?;
         LogSettings::from_layers(&layers)?;
         let limits = limits(&layers)?;

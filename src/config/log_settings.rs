@@ -4,7 +4,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::error::ConfigError;
 use super::setting_layers::{Environment, FoundValue, Layers};
-use super::settings::{Setting, Settings};
+use super::settings::{Setting, SettingFlags};
 
 /// What is logged and in which format. Logs always go to stderr.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,12 +31,12 @@ impl LogSettings {
     /// - If one log setting cannot be used, all of them keep their defaults.
     ///
     /// [`Config::load`](super::Config::load) reports the error later.
-    pub fn load(settings: &Settings) -> Self {
+    pub fn load(settings: &SettingFlags) -> Self {
         Self::load_from(settings, &Environment::of_process())
     }
 
     /// Like [`LogSettings::load`], but with the given environment.
-    pub fn load_from(settings: &Settings, environment: &Environment) -> Self {
+    pub fn load_from(settings: &SettingFlags, environment: &Environment) -> Self {
         Layers::read(settings, environment)
             .or_else(|_| Layers::without_file(settings, environment))
             .and_then(|layers| Self::from_layers(&layers))
@@ -125,7 +125,7 @@ mod tests {
             ("METER_SYNC_CONFIG", "/nowhere/meter-sync.toml"),
         ] {
             let environment = Environment::from([(variable, value)]);
-            let log = LogSettings::load_from(&Settings::default(), &environment);
+            let log = LogSettings::load_from(&SettingFlags::default(), &environment);
             assert_eq!(log, LogSettings::default(), "{variable}");
         }
     }
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn flags_go_before_the_environment() {
-        let settings = Settings::default().with(Setting::Log, "debug");
+        let settings = SettingFlags::default().with(Setting::Log, "debug");
         let environment = Environment::from([
             ("METER_SYNC_LOG", "warn"),
             ("METER_SYNC_LOG_FORMAT", "json"),

@@ -19,7 +19,7 @@ pub use oauth_settings::{Jwks, OAuth};
 pub use schedule::{Schedule, ScheduleError};
 pub use setting_layers::{Environment, SettingSource};
 pub use setting_list::{ListedSetting, list};
-pub use settings::{Setting, Settings};
+pub use settings::{Setting, SettingFlags};
 pub use tenants::{DEFAULT_WORKERS, TENANT_PLACEHOLDER, Tenants};
 pub use tls::{CertificateCheck, Tls};
 pub use tokens::{Token, Tokens};
@@ -34,7 +34,7 @@ mod watched_file;
 mod legacy_variables;
 
 mod connection_parameters;
-mod conninfo;
+mod connection_string;
 mod endpoint;
 mod error;
 mod libpq_parameters;

@@ -121,7 +121,7 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Environment, Settings};
+    use crate::config::{Config, Environment, SettingFlags};
     use crate::error::Failure;
 
     const ISSUER: (&str, &str) = ("METER_SYNC_OAUTH_ISSUER", "https://login.example.com");
@@ -133,7 +133,7 @@ mod tests {
 
     fn load<const N: usize>(variables: [(&str, &str); N]) -> Result<Option<OAuth>, Failure> {
         let environment = Environment::from(variables);
-        let config = Config::load_from(&Settings::default(), &environment);
+        let config = Config::load_from(&SettingFlags::default(), &environment);
         config.map(|config| config.oauth).map_err(Failure::from)
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::ConfigError;
-use super::settings::{Setting, Settings, TENANT_FLAG};
+use super::settings::{Setting, SettingFlags, TENANT_FLAG};
 use super::settings_file;
 use super::watched_file::{self, WatchedFile};
 
@@ -156,7 +156,7 @@ pub(super) struct FoundValue {
 impl Layers {
     /// Reads all layers: flags, environment, the file that one of them names, and the defaults of the command.
     pub(super) fn read(
-        settings: &Settings,
+        settings: &SettingFlags,
         environment: &Environment,
     ) -> Result<Self, ConfigError> {
         let mut layers = Self::without_file(settings, environment)?;
@@ -179,7 +179,7 @@ impl Layers {
     }
 
     pub(super) fn without_file(
-        settings: &Settings,
+        settings: &SettingFlags,
         environment: &Environment,
     ) -> Result<Self, ConfigError> {
         let tenant = match settings.tenants().as_slice() {

@@ -3,11 +3,11 @@
 
 use serde::Serialize;
 
-use super::conninfo;
+use super::connection_string;
 use super::error::ConfigError;
 use super::legacy_variables::{self, LegacyPrefix};
 use super::setting_layers::{Environment, FoundValue, Layers, SettingSource};
-use super::settings::{Setting, Settings};
+use super::settings::{Setting, SettingFlags};
 use super::tenants::TENANT_SETTINGS;
 use super::tokens;
 use super::{Config, Token};
@@ -30,7 +30,7 @@ pub struct ListedSetting {
 /// Lists every setting. Settings that cannot be used are an error, as for any other command: a secret can only be left
 /// out of a value that can be parsed.
 pub fn list(
-    settings: &Settings,
+    settings: &SettingFlags,
     environment: &Environment,
 ) -> Result<Vec<ListedSetting>, ConfigError> {
     Config::load_from(settings, environment)?;
@@ -156,7 +156,7 @@ impl Secret {
         };
         let pairs = legacy_variables::parameters(environment, prefix)?;
         Ok(pairs.map(|pairs| ListedValue {
-            value: conninfo::show(&pairs),
+            value: connection_string::show(&pairs),
             source: SettingSource::Variable,
             place: prefix.place(),
         }))
@@ -165,8 +165,11 @@ impl Secret {
 
 /// A connection string without its password. A string that cannot be parsed was refused before this call.
 fn without_password(found: &FoundValue) -> String {
-    let pairs = conninfo::parse(&found.text());
-    pairs.map_or_else(|_unread| String::new(), |pairs| conninfo::show(&pairs))
+    let pairs = connection_string::parse(&found.text());
+    pairs.map_or_else(
+        |_unread| String::new(),
+        |pairs| connection_string::show(&pairs),
+    )
 }
 
 /// The number of tokens, and the scope, name and tenants of each.
@@ -208,17 +211,17 @@ mod tests {
     #[test]
     fn a_default_that_is_shown_is_the_one_that_counts() {
         let nothing = Environment::default();
-        let load = |settings: &Settings| {
+        let load = |settings: &SettingFlags| {
             let config = Config::load_from(settings, &nothing).expect("settings");
             format!("{config:?}")
         };
-        let unset = load(&Settings::default());
+        let unset = load(&SettingFlags::default());
         for setting in Setting::ALL {
             let Some(default) = setting.default_text() else {
                 continue;
             };
             if !DESCRIBED.contains(setting) {
-                let set = load(&Settings::default().with(*setting, default));
+                let set = load(&SettingFlags::default().with(*setting, default));
                 assert_eq!(set, unset, "{}", setting.key());
             }
         }

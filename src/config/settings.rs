@@ -174,16 +174,16 @@ settings! {
 }
 
 /// The settings given as flags. A command line flattens it into its own arguments. Other code starts from the default
-/// and adds settings with [`Settings::with`].
+/// and adds settings with [`SettingFlags::with`].
 #[derive(Clone, Default)]
-pub struct Settings {
+pub struct SettingFlags {
     given: BTreeMap<Setting, String>,
     /// The ids that `--tenant` gives, one each time.
     tenants: Vec<String>,
     defaults: BTreeMap<Setting, String>,
 }
 
-impl Settings {
+impl SettingFlags {
     /// Adds a setting, which takes precedence over environment and file. The items of a list are separated by commas.
     /// An empty value counts as not set.
     #[must_use]
@@ -216,13 +216,13 @@ impl Settings {
 }
 
 /// Shows only the names of the settings, because values may be secrets.
-impl std::fmt::Debug for Settings {
+impl std::fmt::Debug for SettingFlags {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.given.keys()).finish()
     }
 }
 
-impl clap::Args for Settings {
+impl clap::Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
         let arguments = Setting::ALL.iter().copied().map(argument);
         command.args(arguments).arg(tenant_flag())
@@ -233,7 +233,7 @@ impl clap::Args for Settings {
     }
 }
 
-impl clap::FromArgMatches for Settings {
+impl clap::FromArgMatches for SettingFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut settings = Self::default();
         settings.update_from_arg_matches(matches)?;
@@ -303,7 +303,7 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
-        settings: Settings,
+        settings: SettingFlags,
         #[command(subcommand)]
         command: Option<Sub>,
     }
@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_value() {
-        let settings = Settings::default().with(Setting::RemoteUrl, "postgres://u:hunter2@h/m");
+        let settings = SettingFlags::default().with(Setting::RemoteUrl, "postgres://u:hunter2@h/m");
         assert_eq!(format!("{settings:?}"), "{RemoteUrl}");
     }
 

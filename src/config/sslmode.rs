@@ -101,11 +101,11 @@ impl Parameters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Limits, conninfo};
+    use crate::config::{Limits, connection_string};
 
     fn mode(text: &str) -> Option<(SslMode, CertificateCheck)> {
         let text = format!("dbname=m {text}");
-        let parameters = Parameters::new(conninfo::parse(&text).unwrap()).unwrap();
+        let parameters = Parameters::new(connection_string::parse(&text).unwrap()).unwrap();
         let (_, servers) = parameters.driver(&Limits::default()).unwrap();
         let root = parameters.get("sslrootcert");
         Parameters::checked(parameters.sslmode(&servers), root).unwrap()

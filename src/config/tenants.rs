@@ -105,12 +105,15 @@ mod tests {
 
     use super::*;
     use crate::config::tests::{LOCAL, file, load, refusal};
-    use crate::config::{Config, Environment, Settings};
+    use crate::config::{Config, Environment, SettingFlags};
 
     fn with_flags(flags: &[&str], environment: &Environment) -> Result<Config, ConfigError> {
-        let command = Settings::augment_args(clap::Command::new("meter-sync"));
+        let command = SettingFlags::augment_args(clap::Command::new("meter-sync"));
         let matches = command.no_binary_name(true).get_matches_from(flags);
-        Config::load_from(&Settings::from_arg_matches(&matches).unwrap(), environment)
+        Config::load_from(
+            &SettingFlags::from_arg_matches(&matches).unwrap(),
+            environment,
+        )
     }
 
     fn ids(list: &[&str]) -> Vec<TenantId> {

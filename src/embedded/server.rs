@@ -13,8 +13,8 @@ use etcetera::BaseStrategy;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{sleep, timeout};
 
-use super::account::{Account, last_lines};
-use super::{Binaries, EmbeddedError, blocking, files};
+use super::server_account::{Account, last_lines};
+use super::{Binaries, EmbeddedError, blocking, server_directory};
 
 /// How often a server's state is checked while it changes.
 const POLL: Duration = Duration::from_millis(5);
@@ -45,7 +45,7 @@ const HASTY: [&str; 3] = ["fsync=off", "full_page_writes=off", "max_wal_size=256
 
 /// Where a server's data is kept, and how carefully.
 #[derive(Clone, Debug)]
-pub enum Data {
+pub enum DataDirectory {
     /// In memory if there is room. The data is removed with the server, is not safe from a power cut, and is open
     /// without a password to every program that can reach the loopback port.
     Temporary,
@@ -53,7 +53,7 @@ pub enum Data {
     Persistent(PathBuf),
 }
 
-impl Data {
+impl DataDirectory {
     /// Returns persistent data in the directory where this user's programs keep theirs. For root it is `/var/lib`,
     /// because the account that stands in for root cannot enter root's home.
     pub fn kept(name: &str) -> Result<Self, EmbeddedError> {
@@ -73,7 +73,7 @@ impl Data {
     pub fn refuse_foreign(&self) -> Result<(), EmbeddedError> {
         match self {
             Self::Temporary => Ok(()),
-            Self::Persistent(home) => files::refuse_foreign(home),
+            Self::Persistent(home) => server_directory::refuse_foreign(home),
         }
     }
 
@@ -82,7 +82,7 @@ impl Data {
     pub async fn erase(&self) -> Result<(), EmbeddedError> {
         match self.clone() {
             Self::Temporary => Ok(()),
-            Self::Persistent(home) => blocking(move || files::erase(&home)).await,
+            Self::Persistent(home) => blocking(move || server_directory::erase(&home)).await,
         }
     }
 }
@@ -93,7 +93,7 @@ pub struct ServerOptions {
     /// The server's name in the process list and in errors, such as `remote`.
     pub name: &'static str,
     /// Where its data is.
-    pub data: Data,
+    pub data: DataDirectory,
     /// Further settings as `name=value`, which override ours.
     pub settings: Vec<String>,
 }
@@ -119,14 +119,14 @@ impl Server {
         let theirs = (binaries.clone(), options.data.clone());
         let (account, home, log) = blocking(move || {
             let account = Account::current()?;
-            let (home, log) = files::prepare(&account, &theirs.0, &theirs.1)?;
+            let (home, log) = server_directory::prepare(&account, &theirs.0, &theirs.1)?;
             Ok((account, home, log))
         })
         .await?;
         let mut server = Self::supervised(&account, binaries, &options, home, &log)?;
         // from here on only the supervisor and the server hold the lock on the log
         drop(log);
-        let remembered = files::read(&server.home, "port").parse().ok();
+        let remembered = server_directory::read(&server.home, "port").parse().ok();
         let ports = remembered.into_iter().chain(some_ports());
         for port in ports.filter(|port| is_free(*port)) {
             server.port = port;
@@ -141,7 +141,7 @@ impl Server {
 
     /// Returns the URL of one of the server's databases, with the password if there is one.
     pub fn url(&self, database: &str) -> String {
-        let login = match files::read(&self.home, files::PASSWORD) {
+        let login = match server_directory::read(&self.home, server_directory::PASSWORD) {
             none if none.is_empty() => "postgres".to_owned(),
             password => format!("postgres:{password}"),
         };
@@ -163,7 +163,7 @@ impl Server {
         if self.has_exited() {
             return None;
         }
-        files::read(&self.home, "pid").parse().ok()
+        server_directory::read(&self.home, "pid").parse().ok()
     }
 
     /// Stops the server and waits until it has stopped. A server with persistent data shuts down with a checkpoint;
@@ -222,8 +222,8 @@ impl Server {
         log: &File,
     ) -> Result<Self, EmbeddedError> {
         let (stop_signal, after, hasty) = match &options.data {
-            Data::Temporary => ("QUIT", "remove", &HASTY[..]),
-            Data::Persistent(_) => ("INT", "keep", &[][..]),
+            DataDirectory::Temporary => ("QUIT", "remove", &HASTY[..]),
+            DataDirectory::Persistent(_) => ("INT", "keep", &[][..]),
         };
         let mut command = account.command("/bin/sh");
         // the script is passed in a variable, so that the process list stays readable
@@ -263,7 +263,7 @@ impl Server {
     /// Tells the supervisor to run the server, and waits until it accepts connections.
     async fn launch(&mut self) -> Result<(), EmbeddedError> {
         for stale in ["pid", "exited"] {
-            files::remove(&self.home, stale)?;
+            server_directory::remove(&self.home, stale)?;
         }
         writeln!(self.pipe, "{}", self.port).map_err(EmbeddedError::file(&self.home))?;
         let settled = async {
@@ -281,8 +281,8 @@ impl Server {
     /// Returns whether the server's lock file says that it accepts connections. The file's first line is the process
     /// id, which differs if a crash left an old file behind; the eighth is the state.
     fn is_ready(&self) -> bool {
-        let pid = files::read(&self.home, "pid");
-        let status = files::read(&self.home, "data/postmaster.pid");
+        let pid = server_directory::read(&self.home, "pid");
+        let status = server_directory::read(&self.home, "data/postmaster.pid");
         let mut lines = status.lines();
         !pid.is_empty()
             && lines.next() == Some(&pid)
@@ -294,7 +294,7 @@ impl Server {
     }
 
     fn failure(&self, what: &str) -> EmbeddedError {
-        let log = last_lines(&files::read(&self.home, "log"), 20);
+        let log = last_lines(&server_directory::read(&self.home, "log"), 20);
         EmbeddedError::Server {
             name: self.name,
             what: what.to_owned(),

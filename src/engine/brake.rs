@@ -6,11 +6,11 @@
 use crate::db::{DbError, quote};
 use crate::model::{HeldBack, Permission};
 
-use super::held::{self, Kind};
+use super::held_plan::{self, DeactivationCause};
 use super::plan::Plan;
 use super::read::StagedRows;
 use super::{RunContext, SyncError};
-use crate::store::held::Cover;
+use crate::store::held_sets::ApprovalCover;
 
 /// Refuses a plan unless a person approved these meters, if one of these is true:
 ///
@@ -49,20 +49,20 @@ pub(super) async fn check(
         return Ok(());
     }
     let approved = match *job.mass_deactivation {
-        Permission::Shown(shown) => Some((shown, held::cover(run, shown).await?)),
+        Permission::Shown(shown) => Some((shown, held_plan::cover(run, shown).await?)),
         Permission::None | Permission::Any => None,
     };
     let held = || hold(run, plan, active);
     let tenant = job.tenant.clone();
     Err(match approved {
-        Some((_, Cover::All)) => return Ok(()),
-        Some((shown, Cover::AllBut(others))) => SyncError::ApprovalOutdated {
+        Some((_, ApprovalCover::All)) => return Ok(()),
+        Some((shown, ApprovalCover::AllBut(others))) => SyncError::ApprovalOutdated {
             tenant,
             run: shown,
             others: Some(others),
             held: held().await?,
         },
-        Some((shown, Cover::Nothing)) => SyncError::ApprovalOutdated {
+        Some((shown, ApprovalCover::Nothing)) => SyncError::ApprovalOutdated {
             tenant,
             run: shown,
             others: None,
@@ -84,13 +84,13 @@ pub(super) async fn check(
 async fn hold(run: &RunContext<'_>, plan: &Plan, active: i64) -> Result<Box<HeldBack>, DbError> {
     let (gone, switched_off) = (plan.counts.deactivated, plan.switched_off);
     Ok(Box::new(HeldBack {
-        digest: held::keep(run).await?,
+        digest: held_plan::keep(run).await?,
         deactivated: gone + switched_off,
         gone,
         switched_off,
         active,
-        first: held::first(run, Kind::Gone).await?,
-        first_switched_off: held::first(run, Kind::SwitchedOff).await?,
+        first: held_plan::first(run, DeactivationCause::Gone).await?,
+        first_switched_off: held_plan::first(run, DeactivationCause::SwitchedOff).await?,
     }))
 }
 

@@ -26,7 +26,7 @@ pub enum SyncError {
         /// The schema.
         schema: String,
     },
-    /// SyncResult columns have changed on the remote, and the settings make that an error.
+    /// Synced columns have changed on the remote, and the settings make that an error.
     #[error("{}", .0.message)]
     Drift(Failure),
     /// The local role has `session_replication_role = replica` and may not change it, so triggers and foreign keys

@@ -1,6 +1,6 @@
 //! The first load: relays the remote rows straight into the local table if the tenant has no meters there yet.
 //!
-//! The result is the same as with staging and planning, at half the cost. RowRange that the table does not take this way
+//! The result is the same as with staging and planning, at half the cost. Rows that the table does not take this way
 //! are staged and planned. Not all of them are at fault: for example, a row may refer to a later row.
 
 use tokio_postgres::Row;
@@ -13,7 +13,7 @@ use super::read::choose_copy_format::Format;
 use super::read::convert_rows::UnreadRows;
 use super::read::relay_rows::{self, CopyTarget};
 use super::relations::locks;
-use super::{Extent, RunContext, SyncError, SyncResult, apply, enter, plan, read, record};
+use super::{Extent, RunContext, SyncError, SyncResult, apply, enter, plan, read, record_changes};
 
 /// Loads the meters by COPY. Returns `None`, with nothing changed, if that is not possible: the tenant has local
 /// meters already, or the local table is not suited.
@@ -76,7 +76,7 @@ async fn relay_all(
             first: 1,
             last: synced.counts.inserted.min(limit),
         };
-        record::load(run, rows).await?;
+        record_changes::load(run, rows).await?;
     }
     Ok(Ok(synced))
 }
@@ -101,7 +101,7 @@ async fn bring_in(
     let plan = plan::make(run, &leftover, &staged).await?;
     enter(run.observer, Phase::Apply);
     // The caller records these changes together with the loaded meters.
-    record::no_changes(run.local).await?;
+    record_changes::no_changes(run.local).await?;
     Ok(Ok(apply::apply(run, plan, staged).await?))
 }
 

@@ -41,7 +41,7 @@ pub(crate) use relations::row_security::may_hide_rows;
 pub use scope::Scope;
 pub(crate) use scope::try_tenant;
 pub(crate) use source_remedy::failure;
-pub use sweep::{Swept, sweep};
+pub use sweep::{SweepResult, sweep};
 
 mod relations;
 mod scope;
@@ -49,16 +49,16 @@ mod sweep;
 
 mod apply;
 mod brake;
-mod candidates;
 mod context;
 mod digest;
 pub mod drift;
 mod error;
 mod first_load;
-mod held;
+mod held_plan;
+mod local_candidates;
 mod plan;
 mod read;
-mod record;
+mod record_changes;
 mod source_remedy;
 
 /// The input of one sync.
@@ -292,12 +292,12 @@ async fn carry_out(
             Err(error) if !error.is_refusal() => return Err(error),
             braked => braked.err(),
         };
-        record::changes(run, &plan).await?;
+        record_changes::changes(run, &plan).await?;
         let done = SyncEnd::of(plan.into_synced(run.job, staged.rejected), compared);
         return Ok(SyncEnd { refusal, ..done });
     }
     braked?;
-    record::changes(run, &plan).await?;
+    record_changes::changes(run, &plan).await?;
     enter(run.observer, Phase::Apply);
     let synced = apply::apply(run, plan, staged).await?;
     digest::remember(run, versions, true, &synced).await?;

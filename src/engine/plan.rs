@@ -11,7 +11,7 @@ use crate::model::{Action, Counts, Rejection};
 
 use super::apply::try_rows::RowRange;
 use super::read::{self, StagedRows};
-use super::{Extent, Job, Relations, RunContext, Scope, SyncError, SyncResult, candidates};
+use super::{Extent, Job, Relations, RunContext, Scope, SyncError, SyncResult, local_candidates};
 
 /// What a sync would change. The rows are in two temporary tables:
 ///
@@ -72,8 +72,8 @@ pub(crate) async fn make(
     let mut attempt = 1;
     loop {
         let candidates = match staged.has_candidates && attempt == 1 && !job.dry_run {
-            true => candidates::TABLE,
-            false => &candidates::rows(run, extent),
+            true => local_candidates::TABLE,
+            false => &local_candidates::rows(run, extent),
         };
         local.batch(&plan_sql(run, candidates)).await?;
         if job.dry_run {

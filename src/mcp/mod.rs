@@ -31,34 +31,34 @@ use tool_list::unknown_tool;
 
 pub use tool_list::{tools, whole_tools};
 
-mod answer;
 mod approval;
+mod brake_refusal;
 mod caller;
+mod change_feed;
 mod completion;
-mod feed;
 pub mod http;
 mod line_transport;
 pub mod manifest;
 mod message_parser;
-mod overview;
+mod output_schema;
 mod page_address;
 mod progress;
 mod prompts;
-mod refusal;
 mod request_check;
 mod request_first_transport;
 mod resources;
-mod schema;
 mod sessions;
 mod shorten;
 mod since_argument;
 mod sse;
 mod status;
 mod status_card;
+mod status_of_many;
 pub mod stdio;
 mod subscriptions;
 mod tasks;
 mod tool_list;
+mod tool_result;
 mod trigger;
 
 /// The server's name as clients show it. `INSTRUCTIONS` is what clients tell their model before the first call.
@@ -142,7 +142,7 @@ impl Server {
             }
             trigger::NAME => match self.may_trigger(context) {
                 Ok(()) => trigger::call(&self.mirrors, &self.approvals, request, context).await,
-                Err(failure) => Ok(answer::failure(&failure, None).into()),
+                Err(failure) => Ok(tool_result::failure(&failure, None).into()),
             },
             unknown => Err(unknown_tool(unknown)),
         }

@@ -8,7 +8,7 @@ use rmcp::model::{
 use serde_json::{Value, json};
 
 use super::caller::Caller;
-use super::{answer, status, trigger};
+use super::{status, tool_result, trigger};
 use crate::arguments::bounds::TENANT_CHARS;
 use crate::arguments::{Arguments, BadArgument, nearest, one_line, shorten};
 use crate::error::ErrorCode;
@@ -178,7 +178,7 @@ pub(super) async fn get(
     if let Some(tenant) = tenant(request)? {
         match caller.find(mirrors, Some(&tenant)).await {
             Err(failure) if failure.code == ErrorCode::TenantUnknown => {
-                return Err(answer::refused(&failure));
+                return Err(tool_result::refused(&failure));
             }
             // Whatever else failed, the tools will say so.
             Ok(_) | Err(_) => {

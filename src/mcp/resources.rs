@@ -7,14 +7,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::history::meters::KeyText;
+use crate::mirrors::history::meter_report::KeyText;
 use crate::mirrors::state::status::{RunRecord, StatusQuery};
 use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::mirrors::{Mirror, Mirrors};
 use crate::model::{Change, Rejection, RunId};
 
 use super::caller::{Caller, Target};
-use super::{overview, status, status_card};
+use super::{status, status_card, status_of_many};
 use crate::arguments::bounds::CHANGES_LIMIT;
 use crate::arguments::shorten;
 
@@ -163,7 +163,7 @@ pub(super) async fn read(
     };
     let is_of_all = tenant.is_none() && mirrors.only().is_none();
     let json = if is_of_all && subject == Subject::Status {
-        text(&overview::read(mirrors, caller, TenantsQuery::default()).await)
+        text(&status_of_many::read(mirrors, caller, TenantsQuery::default()).await)
     } else {
         let target = caller.find(mirrors, tenant.as_deref()).await;
         let target = target.map_err(|failure| unreadable(&failure))?;

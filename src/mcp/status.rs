@@ -7,8 +7,8 @@ use serde_json::json;
 use super::caller::{Caller, Target};
 use super::page_address::PageAddress;
 use super::{
-    CallToolResult, Schema, answer, described, literal, overview, schema, shorten, since_argument,
-    status_card,
+    CallToolResult, Schema, described, literal, output_schema, shorten, since_argument,
+    status_card, status_of_many, tool_result,
 };
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
 use crate::arguments::{Arguments, BadArgument, shorten};
@@ -39,7 +39,7 @@ const TIME_CHARS: usize = 40;
 
 /// Returns the complete schema of the tool's results.
 pub(super) fn output() -> Schema {
-    schema::of::<Status>()
+    output_schema::of::<Status>()
 }
 
 /// Returns the tool. `output` is the schema of its results, complete or in outline.
@@ -100,7 +100,7 @@ pub(super) async fn call(
 ) -> CallToolResult {
     let mut call = match read(arguments, mirrors.now()) {
         Ok(call) => call,
-        Err(error) => return answer::bad_argument(&error),
+        Err(error) => return tool_result::bad_argument(&error),
     };
     if mirrors.only().is_none() && call.is_about_all() {
         let query = TenantsQuery {
@@ -108,23 +108,23 @@ pub(super) async fn call(
             before: call.before,
             ..TenantsQuery::default()
         };
-        return answer::structured(&overview::read(mirrors, caller, query).await);
+        return tool_result::structured(&status_of_many::read(mirrors, caller, query).await);
     }
     let target = match caller.find(mirrors, call.tenant.take().as_deref()).await {
         Ok(target) => target,
-        Err(failure) => return answer::failure(&failure, None),
+        Err(failure) => return tool_result::failure(&failure, None),
     };
     match call.question() {
         Ok(question) => tell(&target, &question).await,
-        Err(error) => answer::bad_argument(&error),
+        Err(error) => tool_result::bad_argument(&error),
     }
 }
 
 async fn tell(Target { mirror, page, .. }: &Target, asked: &Question) -> CallToolResult {
     match mirror.answer(asked).await {
-        Ok(status) => answer::structured(&told(status, &asked.status, page)),
+        Ok(status) => tool_result::structured(&told(status, &asked.status, page)),
         // the status itself never fails, so the call has named a run that is not in the log
-        Err(no_such_run) => answer::bad_argument(&BadArgument(format!(
+        Err(no_such_run) => tool_result::bad_argument(&BadArgument(format!(
             "{} {}",
             no_such_run.message, no_such_run.remedy
         ))),

@@ -10,7 +10,7 @@ use rmcp::{ErrorData, Peer, RoleServer};
 use tokio_util::sync::CancellationToken;
 
 use super::caller::Caller;
-use super::feed::{self, Feed};
+use super::change_feed::{self, ChangeFeed};
 use super::resources::Address;
 use crate::arguments::shorten;
 use crate::mirrors::Mirrors;
@@ -23,7 +23,7 @@ const MOST_TENANTS: usize = 20;
 /// Returns the addresses of a requested subscription that can be watched. For protocol version 2026-07-28.
 pub(super) fn accepted(wanted: &SubscriptionFilter, mirrors: &Mirrors) -> SubscriptionFilter {
     let uris = wanted.resource_subscriptions.iter().flatten();
-    let ours = uris.filter(|uri| feed::is_watchable(uri, mirrors));
+    let ours = uris.filter(|uri| change_feed::is_watchable(uri, mirrors));
     SubscriptionFilter::builder()
         .resource_subscriptions(ours.take(MOST).cloned())
         .build()
@@ -42,7 +42,7 @@ pub(super) async fn listen(
         let Some(address) = Address::parse(&uri) else {
             continue;
         };
-        let (tenant, feed) = Feed::of(&address, mirrors, caller).await?;
+        let (tenant, feed) = ChangeFeed::of(&address, mirrors, caller).await?;
         let (_, uris) = feeds.entry(tenant).or_insert((feed, Vec::new()));
         uris.push(uri);
         if feeds.len() > MOST_TENANTS {
@@ -63,7 +63,7 @@ pub(super) async fn listen(
 }
 
 async fn tell(
-    mut feed: Feed,
+    mut feed: ChangeFeed,
     uris: Vec<String>,
     subscription: &SubscriptionContext,
 ) -> Result<(), SubscriptionSendError> {
@@ -112,7 +112,7 @@ impl Subscriptions {
             let message = format!("There is nothing to watch at `{}`.", shorten(&uri));
             return Err(ErrorData::resource_not_found(message, None));
         };
-        let (tenant, feed) = Feed::of(&address, mirrors, caller).await?;
+        let (tenant, feed) = ChangeFeed::of(&address, mirrors, caller).await?;
         let mut wanted = lock(&self.wanted);
         if wanted
             .values()
@@ -167,7 +167,7 @@ fn lock(wanted: &Mutex<SubscribedAddresses>) -> MutexGuard<'_, SubscribedAddress
 
 /// Notifies the client of a tenant's resources until it accepts no more notifications.
 async fn watch(
-    mut feed: Feed,
+    mut feed: ChangeFeed,
     tenant: Option<String>,
     peer: Peer<RoleServer>,
     wanted: Arc<Mutex<SubscribedAddresses>>,

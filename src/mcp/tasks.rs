@@ -11,7 +11,7 @@ use rmcp::{ErrorData, RoleServer};
 
 use super::caller::{Caller, Target};
 use super::page_address::PageAddress;
-use super::{answer, trigger};
+use super::{tool_result, trigger};
 use crate::arguments::shorten;
 use crate::mirrors::run::report::RunReport;
 use crate::mirrors::{Mirror, Mirrors};
@@ -80,13 +80,13 @@ async fn find(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(RunId, Ta
     let run = run.parse().map_err(|_error: NoRunId| no_task(id))?;
     match caller.find(mirrors, tenant).await {
         Ok(target) => Ok((run, target)),
-        Err(failure) => Err(answer::refused(&failure)),
+        Err(failure) => Err(tool_result::refused(&failure)),
     }
 }
 
 async fn report(mirror: &Mirror, id: RunId) -> Result<RunReport, ErrorData> {
     let report = mirror.report(id).await;
-    report.map_err(|failure| answer::refused(&failure))
+    report.map_err(|failure| tool_result::refused(&failure))
 }
 
 fn completed(run: RunReport, page: &PageAddress) -> Result<TaskPayload, ErrorData> {

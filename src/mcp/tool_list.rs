@@ -3,14 +3,14 @@
 use rmcp::ErrorData;
 use rmcp::model::Tool;
 
-use super::{schema, status, trigger};
+use super::{output_schema, status, trigger};
 use crate::arguments;
 
 /// Returns the tools in the order of `tools/list`, without the trigger tool if the caller may not use it.
 pub fn tools(may_trigger: bool) -> Vec<Tool> {
-    let mut tools = vec![status::tool(schema::outline(&status::output()))];
+    let mut tools = vec![status::tool(output_schema::outline(&status::output()))];
     if may_trigger {
-        tools.push(trigger::tool(schema::outline(&trigger::output())));
+        tools.push(trigger::tool(output_schema::outline(&trigger::output())));
     }
     tools
 }

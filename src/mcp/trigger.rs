@@ -14,8 +14,8 @@ use super::approval::{self, Answer, ApprovalMethod, ApprovalReply, Approvals, Qu
 use super::caller::{Caller, Target, caller_name, caller_trace};
 use super::page_address::PageAddress;
 use super::{
-    CallToolResult, Schema, answer, described, literal, progress, refusal, schema, shorten,
-    status_card, tasks,
+    CallToolResult, Schema, brake_refusal, described, literal, output_schema, progress, shorten,
+    status_card, tasks, tool_result,
 };
 use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, TENANT_CHARS, WAIT_SECONDS};
 use crate::arguments::{Arguments, BadArgument};
@@ -53,7 +53,7 @@ struct Call {
 
 /// Returns the complete schema of the tool's results.
 pub(super) fn output() -> Schema {
-    schema::of::<RunReport>()
+    output_schema::of::<RunReport>()
 }
 
 /// Returns the tool. `output` is the schema of its results, complete or in outline.
@@ -86,21 +86,21 @@ pub(super) async fn call(
 ) -> Result<CallToolResponse, ErrorData> {
     let mut asked = match read(call.arguments.clone()) {
         Ok(asked) => asked,
-        Err(error) => return Ok(answer::bad_argument(&error).into()),
+        Err(error) => return Ok(tool_result::bad_argument(&error).into()),
     };
     let caller = Caller::of(context, mirrors);
     let target = match caller.find(mirrors, asked.tenant.as_deref()).await {
         Ok(target) => target,
-        Err(failure) => return Ok(answer::failure(&failure, None).into()),
+        Err(failure) => return Ok(tool_result::failure(&failure, None).into()),
     };
     asked.request.actor = caller_name(context);
     asked.request.trace = caller_trace(context);
     match approvals.returned(context, call)? {
         ApprovalReply::Nothing => {}
         ApprovalReply::Yes(shown) => asked.request = approved(asked.request, shown),
-        ApprovalReply::No => return Ok(refusal::declined().into()),
+        ApprovalReply::No => return Ok(brake_refusal::declined().into()),
         ApprovalReply::Undecided(run) => {
-            return Ok(refusal::undecided(run, None, &target.page).into());
+            return Ok(brake_refusal::undecided(run, None, &target.page).into());
         }
     }
     sync(&target, asked, approvals, call, context).await
@@ -121,7 +121,7 @@ async fn sync(
     for _ in 0..QUESTIONS {
         let run = match run(&target.mirror, request.clone(), wait, context).await {
             Ok(run) => run,
-            Err(failure) => return Ok(answer::failure(&failure, None).into()),
+            Err(failure) => return Ok(tool_result::failure(&failure, None).into()),
         };
         let held = run.held_back.as_ref().filter(|_| !run.dry_run);
         match (held, ApprovalMethod::of(context)) {
@@ -138,15 +138,15 @@ async fn sync(
                 let question = Question::new(held, target).await;
                 match approval::ask(context, question, end).await {
                     Answer::Yes => request = approved(request, run.run_id),
-                    Answer::No => return Ok(refusal::declined().into()),
+                    Answer::No => return Ok(brake_refusal::declined().into()),
                     Answer::Nothing => {
-                        return Ok(refusal::undecided(run.run_id, Some(held), page).into());
+                        return Ok(brake_refusal::undecided(run.run_id, Some(held), page).into());
                     }
                 }
             }
         }
     }
-    Ok(refusal::unsettled().into())
+    Ok(brake_refusal::unsettled().into())
 }
 
 async fn run(
@@ -197,13 +197,13 @@ async fn ended(
 pub(super) fn report(mut report: RunReport, page: &PageAddress) -> CallToolResult {
     if let Some(failure) = report.failure() {
         return match &report.held_back {
-            Some(held) => refusal::held_back(failure, held, (report.run_id, page)),
-            None => answer::failure(failure, Some(report.run_id)),
+            Some(held) => brake_refusal::held_back(failure, held, (report.run_id, page)),
+            None => tool_result::failure(failure, Some(report.run_id)),
         };
     }
     report.truncated |= report.changes.len() > SAMPLE_CHANGES;
     report.changes.truncate(SAMPLE_CHANGES);
-    answer::structured(&shorten::report(report, shorten::BYTES))
+    tool_result::structured(&shorten::report(report, shorten::BYTES))
 }
 
 fn read(arguments: Option<JsonObject>) -> Result<Call, BadArgument> {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     fn page() -> PageAddress {
-        let settings = crate::config::Settings::default();
+        let settings = crate::config::SettingFlags::default();
         let environment = crate::config::Environment::default();
         let config = crate::config::Config::load_from(&settings, &environment);
         PageAddress::configured(&config.expect("defaults"))

@@ -26,12 +26,12 @@ use super::{Request, Requested, run};
 /// One tenant's meters in one local table: starts its runs, and tells what happened in them. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Mirror {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<MirrorInner>,
 }
 
 /// What the clones of a [`Mirror`] share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct MirrorInner {
     pub(super) process: Arc<Process>,
     /// Which rows are mirrored, and in which local table.
     pub(super) mapping: Mapping,
@@ -56,7 +56,7 @@ impl Mirror {
     pub(super) fn new(process: Arc<Process>, mapping: Mapping) -> Self {
         let live_state = LiveState::new(process.remote.is_some(), process.local.is_some());
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(MirrorInner {
                 process,
                 mapping,
                 starting: Mutex::new(()),

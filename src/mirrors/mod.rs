@@ -22,14 +22,14 @@ pub use mirror::Mirror;
 pub use observer::StateChanges;
 pub use process::Process;
 pub(crate) use process::most_runs;
-pub use registry::{KnownMirror, Mirrors, visible_tenants};
-pub use run::progress::{Following, RunProgress};
+pub use registry::{Mirrors, TenantMirror, visible_tenants};
+pub use run::progress::{RunFollower, RunProgress};
 pub use slots::Claim;
 pub use sweep::SweepReport;
 
 pub use crate::store::slots::{ClaimedSlot, ClaimedSlots};
 
-use mirror::Shared;
+use mirror::MirrorInner;
 use run::report::{RunReport, RunState};
 use state::status::RunRecord;
 

@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::db::{Connection, Local, Moment, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::store::checks::{self, MirrorKey};
+use crate::store::checked_mirrors::{self, MirrorKey};
 use crate::store::migrations;
 use crate::store::mirror_states::{self, MirrorState};
 use crate::store::sweeps::{self, SweepRecord};
 
 use super::local_table;
-use super::registry::{KnownMirror, Mirrors};
+use super::registry::{Mirrors, TenantMirror};
 use super::shared_read::{Listener, SharedRead};
 
 /// How often the store is read.
@@ -41,7 +41,7 @@ pub(in crate::mirrors) struct Published {
     /// Grows with each publication that may differ from the one before it.
     version: u64,
     /// The mirrors in the order of their ids, with their states. The last known ones, if `failure` is set.
-    pub(in crate::mirrors) mirrors: Arc<[(KnownMirror, MirrorState)]>,
+    pub(in crate::mirrors) mirrors: Arc<[(TenantMirror, MirrorState)]>,
     /// The last sweep that ended; `None` before the first.
     pub(in crate::mirrors) last_sweep: Option<SweepRecord>,
     /// Why they could not be read this time.
@@ -129,7 +129,7 @@ impl Mirrors {
     /// The mirrors with their states as of now.
     pub(in crate::mirrors) async fn states_now(
         &self,
-    ) -> Result<Arc<[(KnownMirror, MirrorState)]>, Failure> {
+    ) -> Result<Arc<[(TenantMirror, MirrorState)]>, Failure> {
         let published = self.states_since(Instant::now()).await;
         match published.failure {
             Some(failure) => Err(failure),
@@ -202,7 +202,7 @@ impl Mirrors {
         connection: &mut Connection<Local>,
         memory: &mut Memory,
         last: Option<&Published>,
-    ) -> Result<Arc<[(KnownMirror, MirrorState)]>, Failure> {
+    ) -> Result<Arc<[(TenantMirror, MirrorState)]>, Failure> {
         let moment = connection.moment().await?;
         let is_open = memory.states.values().any(|state| state.open_run.is_some());
         if let Some(last) = last.filter(|last| last.failure.is_none())
@@ -231,7 +231,7 @@ impl Mirrors {
 }
 
 /// The keys of the mirrors in the store.
-async fn keys(tx: &Tx<'_, Local>, known: &[KnownMirror]) -> Result<Vec<MirrorKey>, Failure> {
+async fn keys(tx: &Tx<'_, Local>, known: &[TenantMirror]) -> Result<Vec<MirrorKey>, Failure> {
     let tables = known
         .iter()
         .map(|known| known.mirror.mapping().local_table.as_str());
@@ -274,7 +274,7 @@ impl Memory {
         let changed: Vec<MirrorKey> = changed.into_iter().collect();
         let read = mirror_states::read(tx, &changed).await?;
         self.states.extend(changed.into_iter().zip(read));
-        for (key, checked_at) in checks::of_tables(tx, &names).await? {
+        for (key, checked_at) in checked_mirrors::of_tables(tx, &names).await? {
             if let Some(state) = self.states.get_mut(&key) {
                 state.checked_at = Some(checked_at);
             }

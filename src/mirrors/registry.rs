@@ -21,30 +21,30 @@ use super::tenant::{self, Tenant};
 #[derive(Clone, Debug)]
 pub struct Mirrors {
     pub(super) process: Arc<Process>,
-    kept: Arc<Kept>,
+    kept: Arc<MirrorSet>,
     pub(super) observer: Arc<Observer>,
 }
 
 /// The mirrors that a process keeps.
 #[derive(Debug)]
-enum Kept {
+enum MirrorSet {
     /// One. Requests need not name its tenant.
     One(Mirror),
     /// Any number, as they were last read.
-    Many(RwLock<Known>),
+    Many(RwLock<ReadTenants>),
 }
 
 /// What was last read of the tenants.
 #[derive(Debug, Default)]
-struct Known {
-    mirrors: Arc<[KnownMirror]>,
+struct ReadTenants {
+    mirrors: Arc<[TenantMirror]>,
     /// Why tenants have no mirror.
     refused: Vec<(TenantId, Failure)>,
 }
 
 /// One mirror of several.
 #[derive(Clone, Debug)]
-pub struct KnownMirror {
+pub struct TenantMirror {
     /// The tenant's id, in the spelling that the log of runs uses.
     pub id: TenantId,
     /// The tenant's name; `None` if the local database does not tell it.
@@ -72,9 +72,11 @@ impl Mirrors {
         let kept = match process.config.tenants {
             Tenants::One(_) => {
                 let mapping = process.config.mapping.clone();
-                Kept::One(Mirror::new(Arc::clone(&process), mapping))
+                MirrorSet::One(Mirror::new(Arc::clone(&process), mapping))
             }
-            Tenants::Listed(_) | Tenants::All | Tenants::Query(_) => Kept::Many(RwLock::default()),
+            Tenants::Listed(_) | Tenants::All | Tenants::Query(_) => {
+                MirrorSet::Many(RwLock::default())
+            }
         };
         Ok(Self {
             process,
@@ -87,8 +89,8 @@ impl Mirrors {
     /// process keeps any number.
     pub fn only(&self) -> Option<&Mirror> {
         match &*self.kept {
-            Kept::One(mirror) => Some(mirror),
-            Kept::Many(_) => None,
+            MirrorSet::One(mirror) => Some(mirror),
+            MirrorSet::Many(_) => None,
         }
     }
 
@@ -110,26 +112,26 @@ impl Mirrors {
         let visible = visible_tenants(token);
         let visible = visible.as_deref();
         match (&*self.kept, tenant, visible) {
-            (Kept::One(mirror), None, None) => Ok(mirror.clone()),
-            (Kept::One(mirror), None, Some(ids)) if self.is_set_to_one_of(ids) => {
+            (MirrorSet::One(mirror), None, None) => Ok(mirror.clone()),
+            (MirrorSet::One(mirror), None, Some(ids)) if self.is_set_to_one_of(ids) => {
                 Ok(mirror.clone())
             }
-            (Kept::One(_), None, Some(_)) => {
+            (MirrorSet::One(_), None, Some(_)) => {
                 let all = self.all().await?;
                 let mut seen = seen(all.iter(), visible).into_iter();
                 seen.next().map(picked).ok_or_else(not_of_the_token)
             }
-            (Kept::One(mirror), Some(asked), None) => match self.all().await {
+            (MirrorSet::One(mirror), Some(asked), None) => match self.all().await {
                 Ok(all) => pick_or_fail(&all, asked, None),
                 // The local database cannot be asked whose the meters are. The status says why, and no run can begin.
                 Err(failure) if cannot_be_asked(failure.code) => Ok(mirror.clone()),
                 Err(failure) => Err(failure),
             },
-            (Kept::One(_), Some(asked), Some(_)) => {
+            (MirrorSet::One(_), Some(asked), Some(_)) => {
                 pick_or_fail(&self.all().await?, asked, visible)
             }
-            (Kept::Many(_), None, _) => Err(self.required(visible).await),
-            (Kept::Many(kept), Some(asked), _) => {
+            (MirrorSet::Many(_), None, _) => Err(self.required(visible).await),
+            (MirrorSet::Many(kept), Some(asked), _) => {
                 match pick(&seen(current(kept).iter(), visible), asked) {
                     Some(found) => Ok(found),
                     None => pick_or_fail(&self.all().await?, asked, visible),
@@ -148,33 +150,33 @@ impl Mirrors {
 
     /// All mirrors, in the order of their ids, as the settings and the local database name them now. A process that
     /// keeps one has it in the list when its tenant is known.
-    pub async fn all(&self) -> Result<Arc<[KnownMirror]>, Failure> {
+    pub async fn all(&self) -> Result<Arc<[TenantMirror]>, Failure> {
         let read = async |tx: &Tx<'_, Local>| self.known(tx).await;
         self.local()?.read("tenants", read).await
     }
 
     /// The same as [`Self::all`], in a transaction that is open already.
-    pub(super) async fn known(&self, tx: &Tx<'_, Local>) -> Result<Arc<[KnownMirror]>, Failure> {
+    pub(super) async fn known(&self, tx: &Tx<'_, Local>) -> Result<Arc<[TenantMirror]>, Failure> {
         match &*self.kept {
-            Kept::One(mirror) => {
+            MirrorSet::One(mirror) => {
                 let (id, name) = mirror.tenant_in(tx).await?;
                 let mirror = mirror.clone();
-                Ok(Arc::new([KnownMirror {
+                Ok(Arc::new([TenantMirror {
                     id,
                     name,
                     mirror,
                     is_text: false,
                 }]))
             }
-            Kept::Many(kept) => self.read_again(tx, kept).await,
+            MirrorSet::Many(kept) => self.read_again(tx, kept).await,
         }
     }
 
     async fn read_again(
         &self,
         tx: &Tx<'_, Local>,
-        kept: &RwLock<Known>,
-    ) -> Result<Arc<[KnownMirror]>, Failure> {
+        kept: &RwLock<ReadTenants>,
+    ) -> Result<Arc<[TenantMirror]>, Failure> {
         let Config {
             tenants: named,
             mapping,
@@ -188,7 +190,7 @@ impl Mirrors {
 
     /// The mirrors of these tenants. A mirror that is known already is kept, with its run in progress. A tenant whose local
     /// table can have no name is left out, and told of in `refused`.
-    fn with_rows(&self, known: &Known, tenants: Vec<Tenant>) -> Known {
+    fn with_rows(&self, known: &ReadTenants, tenants: Vec<Tenant>) -> ReadTenants {
         let old: BTreeMap<&str, &Mirror> = known
             .mirrors
             .iter()
@@ -212,30 +214,30 @@ impl Mirrors {
                     }
                 },
             };
-            Some(KnownMirror {
+            Some(TenantMirror {
                 id,
                 name,
                 mirror,
                 is_text,
             })
         });
-        Known {
+        ReadTenants {
             mirrors: mirrors.collect(),
             refused,
         }
     }
 
     /// The mirrors as they were last read, without asking the local database.
-    pub(super) fn last_known(&self) -> Arc<[KnownMirror]> {
+    pub(super) fn last_known(&self) -> Arc<[TenantMirror]> {
         match &*self.kept {
-            Kept::One(_) => Arc::default(),
-            Kept::Many(kept) => current(kept),
+            MirrorSet::One(_) => Arc::default(),
+            MirrorSet::Many(kept) => current(kept),
         }
     }
 
     /// Why tenants that the settings name have no mirror; of those that the caller may see.
     pub(crate) fn refused(&self, visible: Option<&[String]>) -> Vec<Failure> {
-        let Kept::Many(kept) = &*self.kept else {
+        let MirrorSet::Many(kept) = &*self.kept else {
             return Vec::new();
         };
         let known = kept.read().unwrap_or_else(PoisonError::into_inner);
@@ -267,7 +269,7 @@ impl Mirrors {
     }
 }
 
-fn current(kept: &RwLock<Known>) -> Arc<[KnownMirror]> {
+fn current(kept: &RwLock<ReadTenants>) -> Arc<[TenantMirror]> {
     let known = kept.read().unwrap_or_else(PoisonError::into_inner);
     Arc::clone(&known.mirrors)
 }
@@ -281,9 +283,9 @@ pub fn visible_tenants(token: Option<&Token>) -> Option<Vec<String>> {
 /// The mirrors whose ids are these, letter by letter; all of them for `None`. Another spelling of an id does not count: where
 /// ids are texts, it is another tenant.
 pub(super) fn seen<'a>(
-    all: impl IntoIterator<Item = &'a KnownMirror>,
+    all: impl IntoIterator<Item = &'a TenantMirror>,
     visible: Option<&[String]>,
-) -> Vec<&'a KnownMirror> {
+) -> Vec<&'a TenantMirror> {
     let all = all.into_iter();
     let Some(ids) = visible else {
         return all.collect();
@@ -295,23 +297,23 @@ pub(super) fn seen<'a>(
 
 /// The tenant with this id: as it is written or, if there is none, in another spelling of the same id.
 fn named<'a>(
-    mut all: impl Iterator<Item = &'a KnownMirror> + Clone,
+    mut all: impl Iterator<Item = &'a TenantMirror> + Clone,
     id: &str,
-) -> Option<&'a KnownMirror> {
+) -> Option<&'a TenantMirror> {
     let exact = all.clone().find(|known| known.id.as_str() == id);
     exact.or_else(|| all.find(|known| !known.is_text && tenant::is_same(known.id.as_str(), id)))
 }
 
-fn pick(seen: &[&KnownMirror], asked: &str) -> Option<Mirror> {
+fn pick(seen: &[&TenantMirror], asked: &str) -> Option<Mirror> {
     named(seen.iter().copied(), asked).map(picked)
 }
 
-fn picked(known: &KnownMirror) -> Mirror {
+fn picked(known: &TenantMirror) -> Mirror {
     known.mirror.clone()
 }
 
 fn pick_or_fail(
-    all: &[KnownMirror],
+    all: &[TenantMirror],
     asked: &str,
     visible: Option<&[String]>,
 ) -> Result<Mirror, Failure> {
@@ -336,7 +338,7 @@ const NAMED: usize = 3;
 /// How many characters of the id that was asked for an error repeats.
 const REPEATED_CHARS: usize = 60;
 
-fn unknown(asked: &str, seen: &[&KnownMirror]) -> Failure {
+fn unknown(asked: &str, seen: &[&TenantMirror]) -> Failure {
     let asked = asked.chars().filter(|c| !c.is_control());
     let asked: String = asked.take(REPEATED_CHARS).collect();
     let mut message = format!("The meters of tenant {asked} are not kept in sync here");
@@ -356,9 +358,9 @@ fn not_of_the_token() -> Failure {
 }
 
 /// `7 (Northgate Hospitals), 8`: the tenants whose id or name is nearest to the text.
-fn nearest(asked: &str, seen: &[&KnownMirror]) -> String {
+fn nearest(asked: &str, seen: &[&TenantMirror]) -> String {
     let asked = asked.to_lowercase();
-    let distance = |known: &&KnownMirror| {
+    let distance = |known: &&TenantMirror| {
         let of = |text: &str| strsim::damerau_levenshtein(&text.to_lowercase(), &asked);
         let id = of(known.id.as_str());
         known.name.as_deref().map_or(id, |name| id.min(of(name)))

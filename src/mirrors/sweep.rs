@@ -19,10 +19,10 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{RunId, TenantId};
 use crate::store::mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
-use crate::store::{checks, log, migrations};
+use crate::store::{checked_mirrors, log, migrations};
 
-use super::registry::{KnownMirror, Mirrors};
-use super::run::columns;
+use super::registry::{Mirrors, TenantMirror};
+use super::run::known_columns;
 use super::run::report::RunReport;
 use super::{Request, error_of, live_state, local_table};
 
@@ -32,15 +32,15 @@ pub struct SweepReport {
     /// Its row in the log.
     pub record: SweepRecord,
     /// The mirrors whose run did not succeed, and why.
-    pub failed: Vec<(KnownMirror, ErrorCode)>,
+    pub failed: Vec<(TenantMirror, ErrorCode)>,
 }
 
 /// A mirror, and by what its place among those that need a run is found: whether its last run failed, so that mirrors which
 /// fail again and again do not hold the others back, and when it was last known to be equal.
-type AgedMirror = ((bool, Option<DateTime<Utc>>), KnownMirror);
+type AgedMirror = ((bool, Option<DateTime<Utc>>), TenantMirror);
 
 /// The mirrors of a sweep, sorted out.
-struct Sorted {
+struct SortedMirrors {
     /// Those that a look may find unchanged.
     candidates: Vec<AgedMirror>,
     /// Those that need a run.
@@ -56,7 +56,7 @@ impl Mirrors {
     pub async fn sweep(
         &self,
         request: &Request,
-        on_run: impl FnMut(&KnownMirror, Result<RunReport, Failure>),
+        on_run: impl FnMut(&TenantMirror, Result<RunReport, Failure>),
     ) -> Result<SweepReport, Failure> {
         self.may_sync()?;
         let mut record = match request.dry_run {
@@ -90,9 +90,9 @@ impl Mirrors {
     /// Runs these mirrors once more, and returns those whose run did not succeed.
     pub async fn run_again(
         &self,
-        again: Vec<KnownMirror>,
+        again: Vec<TenantMirror>,
         request: &Request,
-    ) -> Result<Vec<(KnownMirror, ErrorCode)>, Failure> {
+    ) -> Result<Vec<(TenantMirror, ErrorCode)>, Failure> {
         self.may_sync()?;
         let mut counts = SweepCounts::default();
         Ok(self.run_all(again, request, &mut counts, |_, _| {}).await)
@@ -102,8 +102,8 @@ impl Mirrors {
         &self,
         request: &Request,
         counts: &mut SweepCounts,
-        on_run: impl FnMut(&KnownMirror, Result<RunReport, Failure>),
-    ) -> Result<Vec<(KnownMirror, ErrorCode)>, Failure> {
+        on_run: impl FnMut(&TenantMirror, Result<RunReport, Failure>),
+    ) -> Result<Vec<(TenantMirror, ErrorCode)>, Failure> {
         let states = self.states_now().await?;
         counts.mirrors = count(states.len());
         let sorted = self.sort(&states).await?;
@@ -112,7 +112,7 @@ impl Mirrors {
     }
 
     /// Separates the mirrors that a look may find unchanged from those that need a run in any case.
-    async fn sort(&self, states: &[(KnownMirror, MirrorState)]) -> Result<Sorted, Failure> {
+    async fn sort(&self, states: &[(TenantMirror, MirrorState)]) -> Result<SortedMirrors, Failure> {
         let has_one_table = !self.config().mapping.has_table_per_tenant();
         let may_be_unchanged = |state: &MirrorState| has_one_table && state.was_equal();
         // Without such a mirror there may be no log yet.
@@ -120,7 +120,7 @@ impl Mirrors {
             true => self.recently_compared().await?,
             false => BTreeSet::new(),
         };
-        let mut sorted = Sorted {
+        let mut sorted = SortedMirrors {
             candidates: Vec::new(),
             due: Vec::new(),
         };
@@ -139,11 +139,11 @@ impl Mirrors {
     /// longest behind first.
     async fn due(
         &self,
-        sorted: Sorted,
+        sorted: SortedMirrors,
         dry_run: bool,
         counts: &mut SweepCounts,
-    ) -> Result<Vec<KnownMirror>, Failure> {
-        let Sorted {
+    ) -> Result<Vec<TenantMirror>, Failure> {
+        let SortedMirrors {
             candidates,
             mut due,
         } = sorted;
@@ -195,7 +195,7 @@ impl Mirrors {
         local: &Database<Local>,
         candidates: &[AgedMirror],
         dry_run: bool,
-    ) -> Result<engine::Swept, SyncError> {
+    ) -> Result<engine::SweepResult, SyncError> {
         let mapping = &self.config().mapping;
         let tenants: Vec<TenantId> = candidates
             .iter()
@@ -214,7 +214,7 @@ impl Mirrors {
         let swept = engine::sweep(snapshot, &tx, mapping, &tenants).await;
         there.discard();
         let mut swept = swept?;
-        let settled = columns::settled(&tx, &table, &swept.relations, mapping).await?;
+        let settled = known_columns::settled(&tx, &table, &swept.relations, mapping).await?;
         for ((_, known), is_equal) in candidates.iter().zip(&mut swept.is_equal) {
             *is_equal &= settled.contains(known.id.as_str());
         }
@@ -225,7 +225,7 @@ impl Mirrors {
             .collect();
         if !dry_run {
             swept.remember(&tx).await?;
-            checks::mark(&tx, &table, &ids, at).await?;
+            checked_mirrors::mark(&tx, &table, &ids, at).await?;
             tx.commit().await?;
         }
         Ok(swept)
@@ -234,13 +234,13 @@ impl Mirrors {
     /// Runs these mirrors, a few at a time, and counts how their runs ended.
     async fn run_all(
         &self,
-        due: Vec<KnownMirror>,
+        due: Vec<TenantMirror>,
         request: &Request,
         counts: &mut SweepCounts,
-        mut on_run: impl FnMut(&KnownMirror, Result<RunReport, Failure>),
-    ) -> Vec<(KnownMirror, ErrorCode)> {
+        mut on_run: impl FnMut(&TenantMirror, Result<RunReport, Failure>),
+    ) -> Vec<(TenantMirror, ErrorCode)> {
         let workers = self.config().workers as usize;
-        let run = async |known: KnownMirror| {
+        let run = async |known: TenantMirror| {
             let report = known.mirror.run_to_end(request.clone(), true).await;
             (known, report)
         };

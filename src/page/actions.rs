@@ -7,13 +7,13 @@ use axum::http::HeaderMap;
 use axum::response::Redirect;
 use serde::Deserialize;
 
-use super::base::Base;
 use super::named_mirror::NamedMirror;
+use super::page_paths::MirrorPaths;
 use super::shell::ErrorPage;
 use super::viewer::Viewer;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
-use crate::http::notice::Notice;
+use crate::http::run_notice::Notice;
 use crate::mirrors::{Allow, Mirror, Request, Requested, approval_of};
 use crate::model::{Permission, RunId, Trigger};
 use crate::trace_id::TraceId;
@@ -82,7 +82,7 @@ pub(super) async fn sync(
 }
 
 /// The address of a run's page, with a notice that says why the viewer was redirected there.
-fn noticed(base: &Base, id: RunId, notice: Notice) -> String {
+fn noticed(base: &MirrorPaths, id: RunId, notice: Notice) -> String {
     format!("{}?notice={}", base.run(id), notice.as_str())
 }
 

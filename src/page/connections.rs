@@ -10,9 +10,9 @@ use maud::{Markup, html};
 
 use super::Shared;
 use super::banner;
-use super::base::Base;
 use super::format::{prose, time_ago};
 use super::named_mirror::NamedMirror;
+use super::page_paths::MirrorPaths;
 use super::shell::Shell;
 use super::viewer::Viewer;
 use crate::check::{self as checks, Finding, Verdict};
@@ -158,7 +158,7 @@ fn line(finding: &Finding) -> Markup {
 
 /// The section of the status page on both connections. `holder` is the process that claimed the last slot.
 pub(super) fn overview(
-    (config, base): (&Config, &Base),
+    (config, base): (&Config, &MirrorPaths),
     checked: Option<Checked>,
     (status, holder): (&Status, Option<&str>),
     now: DateTime<Utc>,

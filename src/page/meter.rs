@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use axum::extract::Query;
 use maud::{Markup, html};
 
-use super::base::Base;
 use super::format::{prose, shortened, time, value};
 use super::named_mirror::NamedMirror;
+use super::page_paths::MirrorPaths;
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::words;
-use super::{banner, changes};
+use super::{banner, run_changes};
 use crate::looks::icons::Icon;
-use crate::mirrors::history::meters::{KeyText, MeterReport};
+use crate::mirrors::history::meter_report::{KeyText, MeterReport};
 use crate::mirrors::state::status::StatusQuery;
 use crate::model::Change;
 
@@ -46,7 +46,7 @@ pub(super) async fn show(
     };
     let main = html! {
         p { a href=(base.page("/")) { "Back to the status" } }
-        h1 { (changes::named(&report.key, name)) }
+        h1 { (run_changes::named(&report.key, name)) }
         (row(&report))
         (history(&report, &base))
     };
@@ -68,7 +68,7 @@ fn row(report: &MeterReport) -> Markup {
     }
 }
 
-fn history(report: &MeterReport, base: &Base) -> Markup {
+fn history(report: &MeterReport, base: &MirrorPaths) -> Markup {
     html! {
         section #history data-live {
             h2 { "What syncs changed, the latest first" }
@@ -77,7 +77,7 @@ fn history(report: &MeterReport, base: &Base) -> Markup {
                 li {
                     p { span.tag .(change.action.as_str()) { (words::action(change.action, false)) }
                         " " a href=(base.run(change.run_id)) { (time(change.at)) } }
-                    (changes::fields(&Change {
+                    (run_changes::fields(&Change {
                         action: change.action,
                         key: report.key.clone(),
                         name: None,

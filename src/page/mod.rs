@@ -21,26 +21,26 @@ use crate::http::guards::WELL_KNOWN;
 use crate::http::guards::page_paths::{PagePaths, wants_page};
 use crate::http::request_error::RequestError;
 use crate::mirrors::Mirrors;
-use base::Base;
 use connections::Checks;
+use page_paths::MirrorPaths;
 use shell::ErrorPage;
 
 mod actions;
 mod assets;
 mod banner;
-mod base;
-mod changes;
 mod changes_chart;
 mod connections;
-mod facts;
 mod format;
 mod meter;
 mod named_mirror;
-mod overview;
+mod page_paths;
 mod run;
+mod run_changes;
 mod runs;
 mod shell;
 mod sign_in;
+mod status_facts;
+mod status_page;
 mod tenants;
 mod timeline;
 mod viewer;
@@ -80,8 +80,8 @@ struct Shared {
 pub(crate) fn routes(mirrors: Mirrors) -> Router {
     let pages = match mirrors.only() {
         Some(_) => mirror_routes(""),
-        None => mirror_routes(Base::PATTERN)
-            .route(Base::PATTERN, get(tenants::add_slash))
+        None => mirror_routes(MirrorPaths::PATTERN)
+            .route(MirrorPaths::PATTERN, get(tenants::add_slash))
             .route("/", get(tenants::show)),
     };
     let shared = Shared {
@@ -100,7 +100,7 @@ pub(crate) fn routes(mirrors: Mirrors) -> Router {
 fn mirror_routes(base: &str) -> Router<Shared> {
     let at = |path: &str| format!("{base}{path}");
     Router::new()
-        .route(&at("/"), get(overview::show))
+        .route(&at("/"), get(status_page::show))
         .route(&at("/runs"), get(runs::show))
         .route(&at("/runs/{id}"), get(run::show))
         .route(&at("/meters"), get(meter::show))
@@ -129,7 +129,7 @@ fn is_harmless_form(path: &str) -> bool {
 
 /// The path below the base of the mirror, with one mirror or with several.
 fn below_base(path: &str) -> &str {
-    Base::below(path).unwrap_or(path)
+    MirrorPaths::below(path).unwrap_or(path)
 }
 
 /// The 404 of an unknown route: a page for a browser, problem details for a program.

@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 
 use super::Shared;
-use super::base::Base;
+use super::page_paths::MirrorPaths;
 use super::shell::ErrorPage;
 use crate::address;
 use crate::config::Token;
@@ -16,7 +16,7 @@ use crate::mirrors::{Mirror, Mirrors};
 /// Refuses with 404 if there is no such mirror, and in the same words if the viewer's token does not allow it.
 pub(super) struct NamedMirror {
     pub(super) mirror: Mirror,
-    pub(super) base: Base,
+    pub(super) base: MirrorPaths,
 }
 
 impl FromRequestParts<Shared> for NamedMirror {
@@ -37,7 +37,8 @@ async fn tenant_id(parts: &mut Parts, shared: &Shared) -> Result<Option<String>,
     let parameters = RawPathParams::from_request_parts(parts, shared).await;
     let parameters = parameters.map_err(|_not_text| unknown(parts.extensions.get()))?;
     let mut parameters = parameters.iter();
-    let segment = parameters.find_map(|(name, value)| (name == Base::PARAMETER).then_some(value));
+    let segment =
+        parameters.find_map(|(name, value)| (name == MirrorPaths::PARAMETER).then_some(value));
     Ok(segment.map(|segment| address::tenant_id(segment).to_owned()))
 }
 
@@ -49,7 +50,7 @@ async fn one_of_several(
     match mirrors.find_for(Some(id), token).await {
         Ok(mirror) => Ok(NamedMirror {
             mirror,
-            base: Base::of_tenant(id),
+            base: MirrorPaths::of_tenant(id),
         }),
         Err(failure) if failure.code == ErrorCode::TenantUnknown => Err(unknown(token)),
         Err(failure) => Err(failure.into()),
@@ -60,7 +61,7 @@ async fn only(mirrors: &Mirrors, token: Option<&Token>) -> Result<NamedMirror, E
     match mirrors.find_for(None, token).await {
         Ok(mirror) => Ok(NamedMirror {
             mirror,
-            base: Base::root(),
+            base: MirrorPaths::root(),
         }),
         Err(failure) if failure.code == ErrorCode::TenantUnknown => Err(unknown(token)),
         Err(failure) => Err(failure.into()),

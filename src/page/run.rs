@@ -4,16 +4,16 @@ use axum::extract::{Path, Query};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::base::Base;
 use super::format::{bytes, counted, duration, number, prose, shortened, time};
 use super::named_mirror::NamedMirror;
+use super::page_paths::MirrorPaths;
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
-use super::{banner, changes, facts, words};
+use super::{banner, run_changes, status_facts, words};
 use crate::clock;
-use crate::http::notice::Notice;
+use crate::http::run_notice::Notice;
 use crate::looks;
-use crate::mirrors::history::listing::{ChangesPage, RunDetail};
+use crate::mirrors::history::run_listing::{ChangesPage, RunDetail};
 use crate::mirrors::state::status::StatusQuery;
 use crate::model::{Change, HeldBack, Outcome, RunId};
 
@@ -30,7 +30,7 @@ pub(super) struct RunPath {
 
 /// The query of the address.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct RunPageQuery {
     /// Show the changes after this one; `None` shows them from the first.
     after: Option<i64>,
     /// Why the viewer was redirected to this page; `None` if the viewer was not.
@@ -42,7 +42,7 @@ pub(super) async fn show(
     NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,
     Path(RunPath { id }): Path<RunPath>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<RunPageQuery>,
 ) -> Result<Markup, ErrorPage> {
     let missing = || ErrorPage::not_found("There is no such run in the log.").of_mirror(&base);
     let id: RunId = id.parse().map_err(|_not_an_id| missing())?;
@@ -78,7 +78,7 @@ pub(super) async fn show(
             Some(Notice::NothingHeld) => p.box.warn { "Nothing was started: this run held no meters back." },
         }
         (head(&detail))
-        (facts::running(running, clock::now()))
+        (status_facts::running(running, clock::now()))
         div #decision data-live { (decision(&detail, &base, viewer)) (carry_out(&detail, &base, viewer)) }
         (facts_of(&detail, &base))
         (body(&detail, &changes, Place { is_later: asked.after.is_some(), next_after }, &base))
@@ -104,7 +104,7 @@ fn head(detail: &RunDetail) -> Markup {
     }
 }
 
-fn facts_of(detail: &RunDetail, base: &Base) -> Markup {
+fn facts_of(detail: &RunDetail, base: &MirrorPaths) -> Markup {
     let run = &detail.run;
     let as_json = base.api(&format!("/runs/{}", run.run_id));
     let took = run
@@ -142,7 +142,7 @@ fn phases(detail: &RunDetail) -> Markup {
 }
 
 /// The button that carries out the plan of a preview; nothing for other runs, or if nothing would change.
-fn carry_out(detail: &RunDetail, base: &Base, viewer: Viewer) -> Markup {
+fn carry_out(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -> Markup {
     let run = &detail.run;
     let is_plan = run.outcome == Some(Outcome::DryRun) && run.error.is_none();
     html! {
@@ -157,7 +157,7 @@ fn carry_out(detail: &RunDetail, base: &Base, viewer: Viewer) -> Markup {
 
 /// The section on deactivations that the brake held back, with the form to approve them if that is still possible.
 /// Nothing if the run held none back.
-pub(super) fn decision(detail: &RunDetail, base: &Base, viewer: Viewer) -> Markup {
+pub(super) fn decision(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -> Markup {
     let Some(held) = &detail.held_back else {
         return html! {};
     };
@@ -165,14 +165,14 @@ pub(super) fn decision(detail: &RunDetail, base: &Base, viewer: Viewer) -> Marku
         @if detail.awaits_decision {
             section.box.warn aria-labelledby="held-head" {
                 h2 #held-head { "This needs a person" }
-                (changes::question(held, base))
+                (run_changes::question(held, base))
                 @if viewer.may_trigger { (answer(detail.run.run_id, held, base)) }
                 @else { p.soft { "Somebody who may start a sync has to decide." } }
             }
         } @else {
             section.box aria-labelledby="held-head" {
                 h2 #held-head { "This was held back" }
-                (changes::question(held, base))
+                (run_changes::question(held, base))
                 p.soft { "A sync has succeeded since, or later runs held other meters back and the list of these is no longer kept. There is nothing left to decide here: look at the latest run." }
             }
         }
@@ -180,7 +180,7 @@ pub(super) fn decision(detail: &RunDetail, base: &Base, viewer: Viewer) -> Marku
 }
 
 /// The form that approves the held-back deactivations of a run.
-fn answer(run: RunId, held: &HeldBack, base: &Base) -> Markup {
+fn answer(run: RunId, held: &HeldBack, base: &MirrorPaths) -> Markup {
     html! {
         form method="post" action=(base.page("/sync")) {
             input type="hidden" name="allow" value=(run);
@@ -204,7 +204,7 @@ struct Place {
     next_after: Option<i64>,
 }
 
-fn body(detail: &RunDetail, changes: &[Change], place: Place, base: &Base) -> Markup {
+fn body(detail: &RunDetail, changes: &[Change], place: Place, base: &MirrorPaths) -> Markup {
     let run = &detail.run;
     let is_plan = run.dry_run;
     html! {
@@ -214,18 +214,18 @@ fn body(detail: &RunDetail, changes: &[Change], place: Place, base: &Base) -> Ma
                 None => p.soft { "This is known when the run has ended." },
                 Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => p { "Nothing was written." },
                 Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun | Outcome::Unknown) =>
-                    (changes::counts(&run.counts, is_plan)),
+                    (run_changes::counts(&run.counts, is_plan)),
             }
             @if run.changes_truncated { p.soft { "The log does not keep all changes of this run (METER_SYNC_CHANGE_LIMIT, METER_SYNC_KEEP_RUNS)." } }
             @if place.is_later { p { a href=(base.run(run.run_id)) { "From the first change on" } } }
-            (changes::list(changes, is_plan, base))
+            (run_changes::list(changes, is_plan, base))
             @if let Some(after) = place.next_after {
                 p { a href=(format!("{}?after={after}", base.run(run.run_id))) { "More changes" } }
             }
             @if !detail.rejected.is_empty() {
                 h2 { "Rejected rows" }
                 p { "The changes of these rows could not be written; all others were. Mend the rows on the remote, or what refuses them here, and the next sync writes them." }
-                (changes::rejected(&detail.rejected, base))
+                (run_changes::rejected(&detail.rejected, base))
             }
         }
     }

@@ -5,16 +5,16 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::base::Base;
 use super::format::{duration, number, time};
 use super::named_mirror::NamedMirror;
+use super::page_paths::MirrorPaths;
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::{banner, words};
 use crate::clock;
 use crate::looks;
 use crate::looks::icons::Icon;
-use crate::mirrors::history::listing::{RunsPage, RunsQuery, Show};
+use crate::mirrors::history::run_listing::{RunFilter, RunsPage, RunsQuery};
 use crate::mirrors::state::status::{RunRecord, StatusQuery};
 use crate::model::RunId;
 
@@ -23,9 +23,9 @@ const PAGE: u32 = 50;
 
 /// The query of the address.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct RunsPageQuery {
     /// Which runs are shown; `None` shows all.
-    pub(super) show: Option<Show>,
+    pub(super) show: Option<RunFilter>,
     /// Show only runs before this one; `None` starts with the newest.
     pub(super) before: Option<RunId>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Asked {
 pub(super) async fn show(
     NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<RunsPageQuery>,
 ) -> Result<Markup, ErrorPage> {
     let query = RunsQuery {
         limit: PAGE,
@@ -60,19 +60,19 @@ pub(super) async fn show(
     }))
 }
 
-fn filter_word(show: Show) -> &'static str {
+fn filter_word(show: RunFilter) -> &'static str {
     match show {
-        Show::All => "All",
-        Show::Problems => "Problems",
-        Show::Changes => "With changes",
+        RunFilter::All => "All",
+        RunFilter::Problems => "Problems",
+        RunFilter::Changes => "With changes",
     }
 }
 
 /// The table of runs. The links of its filters go to the page at `path`.
 pub(super) fn table(
     page: &RunsPage,
-    asked: &Asked,
-    (base, path): (&Base, &str),
+    asked: &RunsPageQuery,
+    (base, path): (&MirrorPaths, &str),
     now: DateTime<Utc>,
 ) -> Markup {
     let current = asked.show.unwrap_or_default();
@@ -80,13 +80,13 @@ pub(super) fn table(
         section #runs data-live aria-labelledby="runs-head" {
             h2 #runs-head { @if path == "/" { "Runs" } @else { (filter_word(current)) ", newest first" } }
             nav.row aria-label="Which runs" {
-                @for show in Show::ALL {
+                @for show in RunFilter::ALL {
                     a.filter href=(base.page(&format!("{path}?show={}#runs", show.as_str())))
                         aria-current=[(show == current).then_some("true")] { (filter_word(show)) }
                 }
             }
             @if page.runs.is_empty() {
-                p.soft { @match current { Show::All => "There are no runs yet.", Show::Problems | Show::Changes => "There are no such runs." } }
+                p.soft { @match current { RunFilter::All => "There are no runs yet.", RunFilter::Problems | RunFilter::Changes => "There are no such runs." } }
             } @else {
                 (rows(page, base, now))
             }
@@ -97,7 +97,7 @@ pub(super) fn table(
     }
 }
 
-fn rows(page: &RunsPage, base: &Base, now: DateTime<Utc>) -> Markup {
+fn rows(page: &RunsPage, base: &MirrorPaths, now: DateTime<Utc>) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label="Table of runs" {
             table {
@@ -114,7 +114,7 @@ fn rows(page: &RunsPage, base: &Base, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn row(run: &RunRecord, base: &Base, now: DateTime<Utc>) -> Markup {
+fn row(run: &RunRecord, base: &MirrorPaths, now: DateTime<Utc>) -> Markup {
     let look = looks::outcome(run.outcome);
     let counts = &run.counts;
     let took = run.finished_at.unwrap_or(now) - run.started_at;

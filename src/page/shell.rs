@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
-use super::base::Base;
 use super::format::{self, prose};
+use super::page_paths::MirrorPaths;
 use super::viewer::Viewer;
 use crate::arguments::body::BodyFault;
 use crate::clock;
@@ -17,7 +17,7 @@ use crate::looks::icons::{Icon, sprite};
 /// The parts of the document around a page's content that differ between pages.
 pub(super) struct Shell<'a> {
     /// Where the pages of the mirror lie that the page is about.
-    pub(super) base: Base,
+    pub(super) base: MirrorPaths,
     /// The document's title, without the program's name.
     pub(super) title: String,
     pub(super) icon: Icon,
@@ -99,7 +99,7 @@ pub(super) struct ErrorPage {
     status: StatusCode,
     failure: Failure,
     /// Where the status is to which the page leads back.
-    base: Base,
+    base: MirrorPaths,
 }
 
 impl From<Failure> for ErrorPage {
@@ -107,7 +107,7 @@ impl From<Failure> for ErrorPage {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             failure,
-            base: Base::root(),
+            base: MirrorPaths::root(),
         }
     }
 }
@@ -124,7 +124,7 @@ impl ErrorPage {
     }
 
     /// Leads back to the status of the mirror whose pages lie at `base`.
-    pub(super) fn of_mirror(self, base: &Base) -> Self {
+    pub(super) fn of_mirror(self, base: &MirrorPaths) -> Self {
         Self {
             base: base.clone(),
             ..self

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::Shared;
-use super::base::Base;
+use super::page_paths::MirrorPaths;
 use super::shell::Shell;
 use super::{SIGN_IN, is_page};
 use crate::clock;
@@ -18,7 +18,7 @@ use crate::looks::icons::Icon;
 
 /// The query of the address: the page to open after sign-in.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct SignInQuery {
     next: Option<String>,
 }
 
@@ -30,13 +30,13 @@ pub(super) struct SignInForm {
 }
 
 /// Shows the sign-in form.
-pub(super) async fn show(Query(asked): Query<Asked>) -> Markup {
+pub(super) async fn show(Query(asked): Query<SignInQuery>) -> Markup {
     form(asked.next.as_deref(), None)
 }
 
 fn form(next: Option<&str>, wrong: Option<&str>) -> Markup {
     let shell = Shell {
-        base: Base::root(),
+        base: MirrorPaths::root(),
         title: "Sign in".to_owned(),
         icon: Icon::Dots,
         tone: "calm",

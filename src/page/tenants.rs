@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::Shared;
 use super::banner::{self, Banner};
-use super::base::Base;
 use super::format::{counted, name, number, prose, shortened, time_ago};
+use super::page_paths::MirrorPaths;
 use super::shell::Shell;
 use super::viewer::Viewer;
 use crate::address;
@@ -35,7 +35,7 @@ const REFRESH: u32 = 30;
 
 /// The query of the address.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct TenantsPageQuery {
     /// A part of the id or name; an empty text is none.
     search: Option<String>,
     health: Option<Health>,
@@ -43,7 +43,7 @@ pub(super) struct Asked {
     before: Option<String>,
 }
 
-impl Asked {
+impl TenantsPageQuery {
     fn search(&self) -> Option<&str> {
         let search = self.search.as_deref().map(str::trim);
         search.filter(|text| !text.is_empty())
@@ -71,7 +71,7 @@ pub(super) struct TenantPath {
 
 /// Redirects from the address of a tenant without its last slash.
 pub(super) async fn add_slash(Path(TenantPath { tenant_id }): Path<TenantPath>) -> Redirect {
-    let base = Base::of_tenant(address::tenant_id(&tenant_id));
+    let base = MirrorPaths::of_tenant(address::tenant_id(&tenant_id));
     Redirect::to(&base.page("/"))
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn show(
     State(shared): State<Shared>,
     viewer: Viewer,
     token: Option<Extension<Token>>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<TenantsPageQuery>,
 ) -> Markup {
     let query = TenantsQuery {
         limit: PAGE,
@@ -97,7 +97,7 @@ pub(super) async fn show(
         |tenants| counted(tenants.total, "tenant", "tenants"),
     );
     let shell = Shell {
-        base: Base::root(),
+        base: MirrorPaths::root(),
         title: format!("{} – {total}", look.word),
         icon: look.icon,
         tone: look.tone,
@@ -145,7 +145,7 @@ fn advice(status: &Status) -> Option<Markup> {
             (health == Health::Failing).then(|| prose(&status.next_step))
         }
         (_, Some((health, count))) => {
-            let address = Asked::default().address(Some(health), None);
+            let address = TenantsPageQuery::default().address(Some(health), None);
             let word = looks::health(health).word;
             Some(html! { "Look at " a href=(address) {
                 @if count == 1 { "the tenant" } @else { "the " (number(count)) " tenants" }
@@ -162,7 +162,7 @@ fn worst(by_health: &HealthCounts) -> Option<(Health, i64)> {
 }
 
 /// How many tenants are in which health, as links that list only those.
-fn health_counts(tenants: Option<&TenantList>, asked: &Asked) -> Markup {
+fn health_counts(tenants: Option<&TenantList>, asked: &TenantsPageQuery) -> Markup {
     html! {
         div #by_health data-live {
             @if let Some(tenants) = tenants { (filters(tenants, asked)) }
@@ -170,7 +170,7 @@ fn health_counts(tenants: Option<&TenantList>, asked: &Asked) -> Markup {
     }
 }
 
-fn filters(tenants: &TenantList, asked: &Asked) -> Markup {
+fn filters(tenants: &TenantList, asked: &TenantsPageQuery) -> Markup {
     let is_shown =
         |health: &Health| tenants.by_health.of(*health) > 0 || asked.health == Some(*health);
     html! {
@@ -191,7 +191,7 @@ fn filters(tenants: &TenantList, asked: &Asked) -> Markup {
 }
 
 /// The search form. It is not replaced while the page is shown, because somebody may be typing.
-fn search(asked: &Asked) -> Markup {
+fn search(asked: &TenantsPageQuery) -> Markup {
     html! {
         form.row role="search" method="get" action="/" {
             label for="search" { "Name or id" }
@@ -199,7 +199,7 @@ fn search(asked: &Asked) -> Markup {
             @if let Some(health) = asked.health { input type="hidden" name="health" value=(health.as_str()); }
             button { "Search" }
             @if asked.search().is_some() {
-                a href=(Asked { search: None, ..asked.clone() }.address(asked.health, None)) { "Clear the search" }
+                a href=(TenantsPageQuery { search: None, ..asked.clone() }.address(asked.health, None)) { "Clear the search" }
             }
         }
     }
@@ -208,7 +208,7 @@ fn search(asked: &Asked) -> Markup {
 fn list(
     tenants: Option<&TenantList>,
     next: Option<&str>,
-    asked: &Asked,
+    asked: &TenantsPageQuery,
     now: DateTime<Utc>,
 ) -> Markup {
     html! {
@@ -232,7 +232,7 @@ fn list(
 }
 
 /// Which tenants the list holds.
-fn said(tenants: &TenantList, asked: &Asked) -> Markup {
+fn said(tenants: &TenantList, asked: &TenantsPageQuery) -> Markup {
     let is_part = asked.search().is_some() || asked.health.is_some();
     html! {
         @if is_part { (number(tenants.matching)) " of " }
@@ -261,7 +261,7 @@ fn table(list: &[TenantSummary], now: DateTime<Utc>) -> Markup {
 }
 
 fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
-    let base = Base::of_tenant(&tenant.tenant_id);
+    let base = MirrorPaths::of_tenant(&tenant.tenant_id);
     let look = looks::health(tenant.health);
     let named = tenant.name.as_deref();
     html! {
@@ -283,7 +283,7 @@ fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn last_run(run: &LastRunSummary, base: &Base) -> Markup {
+fn last_run(run: &LastRunSummary, base: &MirrorPaths) -> Markup {
     let look = looks::outcome(run.outcome);
     html! {
         span.badge.whole .(look.tone) { (look.icon.markup()) " " a href=(base.run(run.run_id)) { (look.word) } }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
 
-use super::base::Base;
 use super::changes_chart;
 use super::format::{counted, duration, number};
+use super::page_paths::MirrorPaths;
 use crate::clock;
 use crate::config::{Config, Schedule};
 use crate::looks;
@@ -47,7 +47,7 @@ pub(super) fn show(
     history: &[RunRecord],
     claimed: &[ClaimedSlot],
     config: &Config,
-    base: &Base,
+    base: &MirrorPaths,
     now: DateTime<Utc>,
 ) -> Markup {
     let oldest = history.iter().map(|run| run.started_at).min();
@@ -134,7 +134,7 @@ fn bars<'a>(
     bars
 }
 
-fn strip(bars: &[Bar<'_>], base: &Base, now: DateTime<Utc>) -> Markup {
+fn strip(bars: &[Bar<'_>], base: &MirrorPaths, now: DateTime<Utc>) -> Markup {
     let last = bars
         .iter()
         .rposition(|bar| matches!(bar, Bar::Run(_)))

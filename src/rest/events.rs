@@ -18,8 +18,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::events_of_all::events_of_all;
-use super::requested_mirror::Scope;
+use super::events_of_many::events_of_all;
+use super::requested_mirror::TokenScope;
 use super::route::{Route, RouteDescription};
 use crate::clock;
 use crate::http::problem_details::ProblemDetails;
@@ -86,7 +86,7 @@ async fn open(
     State(Shared {
         mirrors, streams, ..
     }): State<Shared>,
-    scope: Scope,
+    scope: TokenScope,
 ) -> Result<Response, ProblemDetails> {
     let events = match scope.is_all(&mirrors) {
         true => events_of_all(mirrors, scope.visible(), HEARTBEAT).boxed(),
@@ -175,11 +175,11 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::config::{Config, Environment, Settings};
+    use crate::config::{Config, Environment, SettingFlags};
 
     #[tokio::test]
     async fn a_quiet_stream_begins_with_the_status_and_shows_that_it_is_alive() {
-        let config = Config::load_from(&Settings::default(), &Environment::default());
+        let config = Config::load_from(&SettingFlags::default(), &Environment::default());
         let mirrors =
             crate::mirrors::Mirrors::new(config.expect("no databases"), TaskTracker::new());
         let mirror = mirrors.expect("no pools").only().cloned();

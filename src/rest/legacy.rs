@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Shared;
-use super::requested_mirror::Scope;
+use super::requested_mirror::TokenScope;
 use crate::arguments;
 use crate::arguments::bounds::HISTORY;
 use crate::config::Token;
@@ -73,7 +73,7 @@ struct TriggerResult {
 /// Handles `GET /api/local/meter-sync-status`.
 pub(crate) async fn status(
     State(Shared { mirrors, .. }): State<Shared>,
-    scope: Scope,
+    scope: TokenScope,
 ) -> Result<Json<StatusBody>, (StatusCode, Json<TriggerBody>)> {
     let query = StatusQuery {
         // The last one that was no dry run is looked for among as many as a status lists.
@@ -97,7 +97,7 @@ pub(crate) async fn status(
 /// client disconnects.
 pub(crate) async fn trigger(
     State(Shared { mirrors, wait, .. }): State<Shared>,
-    scope: Scope,
+    scope: TokenScope,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
 ) -> (StatusCode, Json<TriggerBody>) {

@@ -7,11 +7,11 @@ use axum::Json;
 use axum::http::{StatusCode, Uri};
 use serde_json::json;
 
-use super::requested_mirror::{Folder, RequestedMirror};
+use super::requested_mirror::{RequestedMirror, TenantFolder};
 use super::route::{Route, RouteDescription};
 use crate::arguments::shorten;
 use crate::http::problem_details::ProblemDetails;
-use crate::mirrors::history::meters::{KeyText, MeterReport};
+use crate::mirrors::history::meter_report::{KeyText, MeterReport};
 
 /// The folder of the meters, behind that of the mirror.
 const METERS: &str = "/meters/";
@@ -31,7 +31,7 @@ async fn answer(
     RequestedMirror { mirror, .. }: RequestedMirror,
     uri: Uri,
 ) -> Result<Json<MeterReport>, ProblemDetails> {
-    let (_, path) = Folder::split(&uri);
+    let (_, path) = TenantFolder::split(&uri);
     let part = path.strip_prefix(METERS).unwrap_or_default();
     let meter = match KeyText::parse(part) {
         Some(key) => mirror.meter(&key).await?,

@@ -24,7 +24,7 @@ use route::{Route, RouteDescription};
 mod cancel;
 mod changes;
 mod events;
-mod events_of_all;
+mod events_of_many;
 mod legacy;
 mod meter;
 mod openapi;

@@ -9,7 +9,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::route::{Answer, Route, RouteDescription};
+use super::route::{ResponseDescription, Route, RouteDescription};
 use crate::http::problem_details::{PROBLEM_JSON, ProblemDetails};
 
 const SCHEMAS: &str = "/components/schemas";
@@ -132,7 +132,7 @@ fn responses(
         guarded.push((413, "The body is longer than 16 KiB."));
     }
     for (status, description) in guarded {
-        let answer = Answer {
+        let answer = ResponseDescription {
             status,
             description,
             content: Some((PROBLEM_JSON, problem)),
@@ -148,7 +148,7 @@ fn responses(
 fn add(
     responses: &mut BTreeMap<u16, Response>,
     said: &RouteDescription,
-    answer: &Answer,
+    answer: &ResponseDescription,
     generator: &mut SchemaGenerator,
 ) {
     let response = responses.entry(answer.status).or_insert_with(|| Response {

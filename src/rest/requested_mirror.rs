@@ -23,9 +23,9 @@ const TENANTS: &str = "/api/v1/tenants/";
 
 /// The folder of the routes of one mirror, as the request has it: `/api/v1` or `/api/v1/tenants/7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Folder(String);
+pub(super) struct TenantFolder(String);
 
-impl Folder {
+impl TenantFolder {
     /// The folder of a request, and the rest of its path.
     pub(super) fn split(uri: &Uri) -> (Self, &str) {
         let path = uri.path();
@@ -58,7 +58,7 @@ impl Folder {
 #[derive(Debug)]
 pub(super) struct RequestedMirror {
     pub(super) mirror: Mirror,
-    pub(super) folder: Folder,
+    pub(super) folder: TenantFolder,
 }
 
 impl FromRequestParts<Shared> for RequestedMirror {
@@ -68,7 +68,7 @@ impl FromRequestParts<Shared> for RequestedMirror {
         parts: &mut Parts,
         shared: &Shared,
     ) -> Result<Self, ProblemDetails> {
-        let scope = Scope::of(parts);
+        let scope = TokenScope::of(parts);
         Ok(Self {
             mirror: scope.find(&shared.mirrors).await?,
             folder: scope.folder,
@@ -78,14 +78,14 @@ impl FromRequestParts<Shared> for RequestedMirror {
 
 /// What a request says about whose mirror it means, and what its token counts for.
 #[derive(Debug)]
-pub(super) struct Scope {
-    pub(super) folder: Folder,
+pub(super) struct TokenScope {
+    pub(super) folder: TenantFolder,
     token: Option<Token>,
 }
 
-impl Scope {
+impl TokenScope {
     fn of(parts: &Parts) -> Self {
-        let (folder, _) = Folder::split(&parts.uri);
+        let (folder, _) = TenantFolder::split(&parts.uri);
         let token = parts.extensions.get::<Token>().cloned();
         Self { folder, token }
     }
@@ -109,7 +109,7 @@ impl Scope {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Scope {
+impl<S: Sync> FromRequestParts<S> for TokenScope {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
@@ -133,7 +133,7 @@ mod tests {
             ("/x", None, ""),
         ] {
             let uri: Uri = path.parse().expect("a path");
-            let (folder, left) = Folder::split(&uri);
+            let (folder, left) = TenantFolder::split(&uri);
             assert_eq!((folder.tenant().as_deref(), left), (tenant, rest), "{path}");
         }
     }

@@ -74,7 +74,7 @@ pub(super) struct RouteDescription {
     pub(super) parameters: Vec<Value>,
     /// The schema of the request's body, which a client may leave out; `None` if the route takes no body.
     pub(super) body: Option<Value>,
-    pub(super) answers: Vec<Answer>,
+    pub(super) answers: Vec<ResponseDescription>,
     /// Whether the route needs no token, even if tokens are configured.
     pub(super) is_open: bool,
     /// Whether the path names a tenant. The id then ends in [`OF_TENANT`].
@@ -83,7 +83,7 @@ pub(super) struct RouteDescription {
 
 /// A response of a route. Several may share a status and differ in content.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ResponseDescription {
     pub(super) status: u16,
     pub(super) description: &'static str,
     pub(super) content: Option<(&'static str, SchemaOf)>,
@@ -209,7 +209,7 @@ impl RouteDescription {
         description: &'static str,
         content: Option<(&'static str, SchemaOf)>,
     ) -> Self {
-        self.answers.push(Answer {
+        self.answers.push(ResponseDescription {
             status,
             description,
             content,

@@ -10,15 +10,15 @@ use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::IntegerArgument;
 use crate::arguments::{Arguments, BadArgument};
-use crate::http::notice::Notice;
 use crate::http::problem_details::ProblemDetails;
-use crate::mirrors::history::listing::{RunDetail, RunsPage, RunsQuery, Show};
+use crate::http::run_notice::Notice;
+use crate::mirrors::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
 
 const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=100);
 const LIMIT_DEFAULT: u32 = 20;
 
 pub(super) fn list_route() -> Route {
-    let words = Show::ALL.map(Show::as_str);
+    let words = RunFilter::ALL.map(RunFilter::as_str);
     let operation = RouteDescription::new(
         "listRuns",
         "Past runs and the one in progress, newest first",
@@ -35,7 +35,7 @@ pub(super) fn list_route() -> Route {
     )
     .query(
         "show",
-        json!({"type": "string", "enum": words, "default": Show::default()}),
+        json!({"type": "string", "enum": words, "default": RunFilter::default()}),
         "Which runs: all, those that did not succeed, or those that changed meters.",
     )
     .answer(200, "A page of runs", |generator| {
@@ -71,9 +71,9 @@ async fn list(
 fn read(mut given: Arguments) -> Result<RunsQuery, BadArgument> {
     let limit = LIMIT.read(&mut given, LIMIT_DEFAULT)?;
     let before = given.run_id("before")?;
-    let word = given.choice("show", &Show::ALL.map(Show::as_str))?;
+    let word = given.choice("show", &RunFilter::ALL.map(RunFilter::as_str))?;
     given.finish()?;
-    let show = Show::ALL
+    let show = RunFilter::ALL
         .into_iter()
         .find(|show| Some(show.as_str()) == word);
     Ok(RunsQuery {

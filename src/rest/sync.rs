@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::MAX_BODY_BYTES;
 use super::legacy::{actor, failure_of};
 use super::request_arguments::bad_request;
-use super::requested_mirror::{Folder, RequestedMirror};
+use super::requested_mirror::{RequestedMirror, TenantFolder};
 use super::route::{Route, RouteDescription};
 use crate::arguments::Arguments;
 use crate::arguments::body;
@@ -154,7 +154,7 @@ fn wait(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(WAIT_SECONDS.max().into())))
 }
 
-fn answer(report: RunReport, folder: &Folder) -> Result<Response, ProblemDetails> {
+fn answer(report: RunReport, folder: &TenantFolder) -> Result<Response, ProblemDetails> {
     let (id, location) = (report.run_id, folder.run(report.run_id));
     match (report.state, report.outcome) {
         (RunState::AlreadyRunning, _) => {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::request_arguments::RequestArguments;
-use super::requested_mirror::Scope;
+use super::requested_mirror::TokenScope;
 use super::route::{Route, RouteDescription};
 use crate::address;
 use crate::arguments::bounds::{TENANT_CHARS, TENANTS_LIMIT};
@@ -68,7 +68,7 @@ pub(super) fn route() -> Route {
 
 async fn list(
     State(Shared { mirrors, .. }): State<Shared>,
-    scope: Scope,
+    scope: TokenScope,
     RequestArguments(given): RequestArguments,
 ) -> Result<Response, ProblemDetails> {
     let query = TenantsQuery {

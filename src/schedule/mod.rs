@@ -29,11 +29,11 @@ use crate::config::Schedule;
 use crate::error::ErrorCode;
 use crate::mirrors::{Claim, Mirrors};
 use crate::model::Trigger;
-use slot::Slot;
-use target::Target;
+use due_slot::DueSlot;
+use slot_target::SlotTarget;
 
-mod slot;
-mod target;
+mod due_slot;
+mod slot_target;
 
 /// The longest time between two looks at the clock. It is short enough to notice a resumed machine or a corrected clock
 /// soon, and long enough to cost nothing.
@@ -73,7 +73,7 @@ pub async fn run(schedule: Schedule, pace: Pace, mirrors: Mirrors, shutdown: Can
         next_run_at = schedule.next_after(mirrors.now()).map(tracing::field::display),
         "the schedule is on"
     );
-    let mut target = Target::of(&mirrors);
+    let mut target = SlotTarget::of(&mirrors);
     let slots = Box::pin(follow(&schedule, pace, &mut target));
     if shutdown.run_until_cancelled(slots).await.is_none() {
         target.set_waiting(None);
@@ -81,13 +81,13 @@ pub async fn run(schedule: Schedule, pace: Pace, mirrors: Mirrors, shutdown: Can
 }
 
 /// Serves one slot after the other, for ever.
-async fn follow(schedule: &Schedule, pace: Pace, target: &mut Target) {
+async fn follow(schedule: &Schedule, pace: Pace, target: &mut SlotTarget) {
     let seed = RandomState::new();
     let mut trigger = Trigger::Startup;
     let mut handled = None;
     loop {
         let now = target.process().now();
-        if let Some(slot) = slot::due(schedule, handled, now) {
+        if let Some(slot) = due_slot::due(schedule, handled, now) {
             let start = if trigger == Trigger::Startup {
                 slot.starts
             } else {
@@ -106,17 +106,17 @@ async fn follow(schedule: &Schedule, pace: Pace, target: &mut Target) {
 
 /// Waits for `start`, claims the slot and runs it. Repeats this while a retry can help.
 async fn serve(
-    slot: &Slot,
+    slot: &DueSlot,
     start: DateTime<Utc>,
     (trigger, pace): (Trigger, Pace),
-    target: &mut Target,
+    target: &mut SlotTarget,
 ) {
     let is_ours =
         sleep_within(slot, start, target).await && claim(slot, (true, pace), target).await;
     if !is_ours {
         return;
     }
-    let mut delays = slot::retry_delays(pace.first_retry);
+    let mut delays = due_slot::retry_delays(pace.first_retry);
     while let Some(code) = target.attempt(slot.starts, trigger).await {
         let again = code.is_transient() && wait_for_retry(slot, code, &mut delays, target).await;
         // Another process may have taken over the slot while we waited.
@@ -128,8 +128,8 @@ async fn serve(
 
 /// Claims the slot and returns whether this process must run it. Retries until the local database answers or the slot
 /// is over. If another process has the slot, waits until that process has run it, or until this one can take it over.
-async fn claim(slot: &Slot, (mut is_first, pace): (bool, Pace), target: &Target) -> bool {
-    let mut delays = slot::retry_delays(pace.first_retry);
+async fn claim(slot: &DueSlot, (mut is_first, pace): (bool, Pace), target: &SlotTarget) -> bool {
+    let mut delays = due_slot::retry_delays(pace.first_retry);
     loop {
         match target.claim(slot.starts, !is_first).await {
             Ok(Claim::Ours) => return true,
@@ -155,10 +155,10 @@ async fn claim(slot: &Slot, (mut is_first, pace): (bool, Pace), target: &Target)
 
 /// Waits for the next try and shows its time in the status. Returns false if it would not be within the slot.
 async fn wait_for_retry(
-    slot: &Slot,
+    slot: &DueSlot,
     code: ErrorCode,
     delays: &mut impl Iterator<Item = Duration>,
-    target: &Target,
+    target: &SlotTarget,
 ) -> bool {
     let delay = delays.next();
     let Some(next) = delay.and_then(|delay| slot.next_try(target.process().now(), delay)) else {
@@ -176,7 +176,7 @@ async fn wait_for_retry(
 ///
 /// This machine's clock may be set during the sleep, so the local database's clock is read at the end. If that fails,
 /// the claim that follows is retried.
-async fn sleep_within(slot: &Slot, until: DateTime<Utc>, target: &Target) -> bool {
+async fn sleep_within(slot: &DueSlot, until: DateTime<Utc>, target: &SlotTarget) -> bool {
     let goes_on = |now| slot.holds(now) && now < until;
     loop {
         let now = target.process().now();

@@ -48,7 +48,7 @@ pub enum SchemaVersion {
 
 /// Which of the sync tables exist, in any version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SyncTablesPresent {
+pub struct ExistingTables {
     /// Whether any of them exist.
     pub any: bool,
     /// Whether the table of known columns exists.
@@ -85,9 +85,9 @@ const RECORD: &str = "\
 insert into meter_sync.meter_sync_migration (version) values ($1)";
 
 /// Looks up which of the sync tables exist. Some may be missing until this version has run its migrations.
-pub async fn tables(tx: &Tx<'_, Local>) -> Result<SyncTablesPresent, DbError> {
+pub async fn tables(tx: &Tx<'_, Local>) -> Result<ExistingTables, DbError> {
     let row = tx.query_one(EXISTS, &[]).await?;
-    Ok(SyncTablesPresent {
+    Ok(ExistingTables {
         any: row.get(0),
         columns: row.get(1),
         sweeps: row.get(2),

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
-use super::checks::MirrorKey;
+use super::checked_mirrors::MirrorKey;
 use super::run_lock_key;
 use crate::clock;
 use crate::db::{DbError, Local, Tx, param};

@@ -12,9 +12,9 @@
 use crate::db::param::{self, Param};
 
 pub mod changes;
-pub mod checks;
+pub mod checked_mirrors;
 pub mod columns;
-pub mod held;
+pub mod held_sets;
 pub mod log;
 pub mod migrations;
 pub mod mirror_states;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use meter_sync::embedded::{Binaries, Data, EmbeddedError, Server, ServerOptions};
+use meter_sync::embedded::{Binaries, DataDirectory, EmbeddedError, Server, ServerOptions};
 
 use crate::support::postgres::{
     binaries, connect, freeze, pair, postgres_18, resume, start_pair, start_server,
@@ -215,7 +215,7 @@ async fn erased_data_starts_empty() {
 async fn a_setting_the_server_refuses_is_reported_with_its_log() {
     let options = ServerOptions {
         name: "refusing",
-        data: Data::Temporary,
+        data: DataDirectory::Temporary,
         settings: vec!["max_connections=many".to_owned()],
     };
     let error = Server::start(&binaries().await, options).await.unwrap_err();
@@ -272,7 +272,7 @@ impl Place {
     }
 
     fn options(&self) -> ServerOptions {
-        let data = Data::Persistent(self.0.join("server"));
+        let data = DataDirectory::Persistent(self.0.join("server"));
         ServerOptions {
             name: "kept",
             data,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use meter_sync::check::{self, Verdict};
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::mirrors::Request;
 use meter_sync::model::{Outcome, Permission, Trigger};
 use serde_json::json;
@@ -74,7 +74,7 @@ impl Guarded {
         Self { site, roles: own }
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> SettingFlags {
         let url = |url: &str, role: &str| url.replace("postgres@", &format!("{role}@"));
         self.site
             .settings()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meter_sync::mirrors::history::listing::{RunsQuery, Show};
+use meter_sync::mirrors::history::run_listing::{RunFilter, RunsQuery};
 use meter_sync::mirrors::state::status::StatusQuery;
 
 use crate::support::site::{Site, rows};
@@ -46,7 +46,11 @@ async fn look(site: &Site, history: u32) {
     };
     let status = site.mirror.status(&query).await.expect("a status");
     assert!(status.last_success_at.is_some(), "{status:#?}");
-    for (show, count) in [(Show::All, 20), (Show::Problems, 20), (Show::Changes, 0)] {
+    for (show, count) in [
+        (RunFilter::All, 20),
+        (RunFilter::Problems, 20),
+        (RunFilter::Changes, 0),
+    ] {
         let query = RunsQuery {
             limit: 20,
             before: None,
@@ -91,7 +95,7 @@ async fn the_next_page_reads_no_more_of_the_log_than_it_shows() {
         let mut query = RunsQuery {
             limit: 25,
             before: None,
-            show: Show::All,
+            show: RunFilter::All,
         };
         for _ in 0..2 {
             let page = site.mirror.list(&query).await.expect("a page");

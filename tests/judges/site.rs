@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use meter_sync::embedded::{Binaries, Data, Server, ServerOptions};
+use meter_sync::embedded::{Binaries, DataDirectory, Server, ServerOptions};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -67,7 +67,7 @@ async fn main() -> anyhow::Result<()> {
 async fn server(binaries: &Binaries, name: &'static str) -> anyhow::Result<Server> {
     let options = ServerOptions {
         name,
-        data: Data::Temporary,
+        data: DataDirectory::Temporary,
         settings: Vec::new(),
     };
     Ok(Server::start(binaries, options).await?)

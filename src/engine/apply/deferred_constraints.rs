@@ -1,4 +1,4 @@
-//! Defers unique and exclusion constraints that are deferrable. RowRange of the plan may then hold the same value for a
+//! Defers unique and exclusion constraints that are deferrable. Rows of the plan may then hold the same value for a
 //! moment, so none of them has to be parked on another value.
 
 use crate::db::computed_expressions::InputColumn;

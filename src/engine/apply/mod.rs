@@ -6,7 +6,7 @@ use crate::model::{Action, Rejection};
 
 use super::plan::{Plan, Step, count_of};
 use super::read::StagedRows;
-use super::{Job, Relations, RunContext, SyncError, SyncResult, record};
+use super::{Job, Relations, RunContext, SyncError, SyncResult, record_changes};
 use exchange::{exchange_rings, referencing_rows};
 use reasons::BadRow;
 use release_values::ReleasedValues;
@@ -210,7 +210,7 @@ async fn settle(
     let altered = verify_written::columns(run, &out).await?;
     let mut rejected = staged.rejected;
     if plan.counts.changes() > i64::from(job.limits.change_limit) && !out.is_empty() {
-        record::refill(run, &out).await?;
+        record_changes::refill(run, &out).await?;
     }
     for ((_, n, _), reason) in bad.into_iter().zip(reasons) {
         let (action, rejection) = reject(run, n, reason).await?;

@@ -2,7 +2,7 @@
 //!
 //! A set of rows that cannot be inserted as a whole is halved. In the order of keys, the parents of some rows would be
 //! in the other half, so these rows would be found at fault, too. With parents first, the parents of a row are already
-//! inserted, unless they are at fault themselves. RowRange that refer to each other in a ring have no such order and are
+//! inserted, unless they are at fault themselves. Rows that refer to each other in a ring have no such order and are
 //! left to `rings`.
 
 use crate::db::table_rules::IncomingForeignKey;
@@ -111,7 +111,7 @@ where p.step operator(pg_catalog.=) 2 and h.step operator(pg_catalog.=) 2 and h.
     Ok(found.iter().flatten().map(edge).collect())
 }
 
-/// Orders `rows`, which must be ascending, so that each row follows its parents. RowRange in a ring, and rows that refer to
+/// Orders `rows`, which must be ascending, so that each row follows its parents. Rows in a ring, and rows that refer to
 /// such rows, come last.
 fn parents_first(rows: &[i64], mut edges: Vec<Edge>) -> Vec<i64> {
     edges.sort_unstable();

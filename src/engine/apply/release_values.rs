@@ -13,7 +13,7 @@ use super::exchange::collisions::{as_view, collide, entries, movable, wanted};
 use super::exchange::referencing_rows;
 use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::plan::Step;
-use crate::engine::record::{self, Form};
+use crate::engine::record_changes::{self, ValueForm};
 use crate::engine::{Relations, RunContext, digest};
 
 /// The values that were released so far.
@@ -214,7 +214,7 @@ async fn record(run: &RunContext<'_>, released: &mut ReleasedValues) -> Result<(
     };
     let as_recorded = as_recorded(run, table).await?;
     let name = quote::literal(column);
-    let old = record::recorded("f.old", "f.old::text", Form::Json);
+    let old = record_changes::recorded("f.old", "f.old::text", ValueForm::Json);
     let before = as_recorded(&format!("pg_catalog.jsonb_build_object({name}, {old})"));
     let after = format!("pg_catalog.jsonb_build_object({name}, null)");
     let same_key = run.relations.same_key("p", "f");

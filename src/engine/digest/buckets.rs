@@ -3,7 +3,7 @@
 use crate::db::catalog::Column;
 
 use super::Extent;
-use super::compare::HashedColumns;
+use super::compare_hashes::HashedColumns;
 use super::row_hash::{HashMode, Hasher, RowSide};
 use crate::engine::Relations;
 
@@ -15,7 +15,7 @@ const MOST_BUCKETS: u32 = 65_536;
 
 /// The buckets in which the sides differ.
 #[derive(Debug)]
-pub(super) struct Differing {
+pub(super) struct DifferingBuckets {
     pub(super) what: HashedColumns,
     pub(super) buckets: Buckets,
     /// The numbers of these buckets, in ascending order.
@@ -24,7 +24,7 @@ pub(super) struct Differing {
     pub(super) remote_rows: i64,
 }
 
-impl Differing {
+impl DifferingBuckets {
     /// Selects the rows in these buckets. Returns `None` if more than half of all buckets differ, because reading all
     /// rows is cheaper then.
     pub(super) fn extent(&self, relations: &Relations) -> Option<Extent> {

@@ -9,10 +9,10 @@ use std::pin::pin;
 use crate::db::{DbError, Remote, Side, Tx, both};
 use crate::engine::{Extent, RunContext, SyncError};
 
-use super::buckets::Differing;
-use super::compare;
-use super::cursor::{DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, none_if_not_computable};
+use super::buckets::DifferingBuckets;
+use super::compare_hashes;
 use super::row_hash::RowSide;
+use super::sum_cursor::{DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, none_if_not_computable};
 use super::sums::{self, Sums};
 
 /// With so few differing buckets, all their rows are read at once, because listing them first would take longer. With
@@ -30,7 +30,7 @@ const MOST_LISTED: i64 = 200_000;
 pub(super) async fn narrow(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    differing: &Differing,
+    differing: &DifferingBuckets,
 ) -> Result<Option<Extent>, SyncError> {
     let Some(extent) = differing.extent(run.relations) else {
         return Ok(None);
@@ -65,7 +65,12 @@ pub(super) async fn narrow(
 /// The number of groups that entries are collected in, so that each row of the COPY takes some kilobytes.
 const GROUPS: u32 = 256;
 
-fn statement(run: &RunContext<'_>, differing: &Differing, extent: &Extent, row: RowSide) -> String {
+fn statement(
+    run: &RunContext<'_>,
+    differing: &DifferingBuckets,
+    extent: &Extent,
+    row: RowSide,
+) -> String {
     let relations = run.relations;
     let (from, filter, within) = match row {
         RowSide::Remote => (
@@ -80,7 +85,7 @@ fn statement(run: &RunContext<'_>, differing: &Differing, extent: &Extent, row: 
         ),
     };
     let tag = differing.buckets.tag(relations, row);
-    let hasher = compare::hasher(run.job, differing.buckets.mode());
+    let hasher = compare_hashes::hasher(run.job, differing.buckets.mode());
     let hash = differing.what.hash(hasher, relations, row);
     format!(
         "-- compare the rows

@@ -21,10 +21,10 @@ use super::{Compare, Extent, RunContext, SyncError, SyncResult};
 use crate::model::Compared;
 use crate::store::watermarks;
 
-use buckets::Differing;
-use compare::HashedColumns;
-pub use contents::Contents;
-pub(super) use contents::compare_contents;
+use buckets::DifferingBuckets;
+pub use compare_contents::Contents;
+pub(super) use compare_contents::compare_contents;
+use compare_hashes::HashedColumns;
 pub(super) use tombstones::condition as is_remembered_as_gone;
 pub(super) use versions::RowVersions;
 use versions::VersionVerdict;
@@ -33,10 +33,10 @@ pub(super) mod row_hash;
 pub(super) mod tombstones;
 
 mod buckets;
-mod compare;
-mod contents;
-pub(super) mod cursor;
+mod compare_contents;
+mod compare_hashes;
 mod differing_rows;
+pub(super) mod sum_cursor;
 pub mod sums;
 pub(super) mod versions;
 
@@ -58,7 +58,7 @@ enum DigestVerdict {
     /// Both sides hold the same rows. Holds their number.
     Equal(i64),
     /// The sides differ, and only in these buckets.
-    Differing(Differing),
+    DifferingBuckets(DifferingBuckets),
     /// The sides differ, but the buckets do not tell where.
     Unclear,
     /// Nothing is known: a value, a missing function or a time limit kept a side from summing.
@@ -138,10 +138,10 @@ async fn find_usual(
         None => (HashedColumns::Rows, None),
     };
     let rows = versions.map_or(run.relations.estimated_rows, RowVersions::local_rows);
-    let extent = match compare::compare(remote, run, what, rows).await? {
+    let extent = match compare_hashes::compare(remote, run, what, rows).await? {
         DigestVerdict::Equal(rows) if since.is_none() => return equal(rows),
         DigestVerdict::Equal(rows) => Some(Extent::nothing(rows)),
-        DigestVerdict::Differing(differing) => {
+        DigestVerdict::DifferingBuckets(differing) => {
             differing_rows::narrow(remote, run, &differing).await?
         }
         DigestVerdict::Unclear | DigestVerdict::Unknown => None,

@@ -10,7 +10,7 @@
 //! was still running when the last run took its snapshot
 //! (<https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT>). A version that is visible
 //! now and older than that was visible then. The newest transaction seen would not do: it would miss what was written
-//! early and committed late. RowVersions do not show which rows were deleted; comparing keys does.
+//! early and committed late. Versions do not show which rows were deleted; comparing keys does.
 //!
 //! This holds only under these conditions. Contents are compared instead:
 //! - after a restart, a crash, a restore or a failover, each of which starts a server or its processes anew;
@@ -28,7 +28,7 @@
 
 use crate::db::{DbError, Remote, Side, Tx, both};
 
-use super::cursor::{SAVEPOINT, none_if_not_computable};
+use super::sum_cursor::{SAVEPOINT, none_if_not_computable};
 use crate::engine::RunContext;
 use crate::store::watermarks::{self, PerSide, VersionSum, Watermark};
 

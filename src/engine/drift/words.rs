@@ -27,7 +27,7 @@ pub enum TypeChange {
 pub fn warning<'a>(drifted: impl IntoIterator<Item = &'a KnownColumn>) -> Option<String> {
     let changes = changes(drifted)?;
     Some(format!(
-        "SyncResult columns have changed on the remote: {changes} Run `meter-sync check` for the statements that settle this."
+        "Synced columns have changed on the remote: {changes} Run `meter-sync check` for the statements that settle this."
     ))
 }
 
@@ -83,7 +83,7 @@ pub(super) fn left(columns: &[String]) -> Option<String> {
 pub fn failure(drifted: &[&KnownColumn], relations: &Relations) -> Failure {
     let changes = changes(drifted.iter().copied()).unwrap_or_default();
     let message =
-        format!("SyncResult columns have changed on the remote: {changes} No meter was changed.");
+        format!("Synced columns have changed on the remote: {changes} No meter was changed.");
     let ways = drifted
         .iter()
         .filter_map(|column| shortest(column, relations));

@@ -16,7 +16,7 @@ use crate::engine::apply::reasons;
 use crate::engine::apply::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{Job, Relations, RunContext, SyncError};
 
-/// RowRange that a COPY did not take. They pass through the temporary table `meter_sync_text`, which is created for the
+/// Rows that a COPY did not take. They pass through the temporary table `meter_sync_text`, which is created for the
 /// first of them; rows that not even this table takes are rejected.
 #[derive(Debug)]
 pub(in crate::engine) struct UnreadRows {

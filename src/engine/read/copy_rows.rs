@@ -77,7 +77,7 @@ fn length(format: &Format, rows: &[u8]) -> usize {
     }
 }
 
-/// The values of the first row in the binary format, `None` for NULL. ConversionSql beyond the end of the data are left
+/// The values of the first row in the binary format, `None` for NULL. Values beyond the end of the data are left
 /// out.
 fn values(mut row: &[u8]) -> Vec<Option<&[u8]>> {
     let mut values = Vec::new();

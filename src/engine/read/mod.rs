@@ -1,7 +1,7 @@
 //! Reads the tenant's remote rows into a local staging table.
 //!
 //! The staging table has the types of the local columns, so a value is decoded once, by the local server, from the
-//! bytes that the remote wrote. RowRange with a value that the local type does not take are rejected.
+//! bytes that the remote wrote. Rows with a value that the local type does not take are rejected.
 
 use tokio_postgres::Row;
 
@@ -9,7 +9,7 @@ use crate::db::{DbError, Remote, Tx, both, json, quote};
 use crate::model::{Rejection, TenantId};
 
 use super::relations::row_security::may_hide_rows;
-use super::{Extent, Job, RunContext, SyncError, candidates};
+use super::{Extent, Job, RunContext, SyncError, local_candidates};
 use choose_copy_format::Format;
 use convert_rows::ConversionReport;
 use relay_rows::CopyTarget;
@@ -33,7 +33,7 @@ pub(crate) struct StagedRows {
     pub(crate) rejected: Vec<Rejection>,
     /// How many of these have a key that no local row can have.
     pub(crate) unidentified: i64,
-    /// Whether the local rows of the extent are in the temporary table of [`candidates::select`].
+    /// Whether the local rows of the extent are in the temporary table of [`local_candidates::select`].
     pub(crate) has_candidates: bool,
     /// Whether the remote shows no row at all, and row security may be the reason.
     pub(crate) may_be_hidden: bool,
@@ -53,7 +53,7 @@ pub(crate) async fn stage(
     let has_candidates = extent.remote_rows.is_some() && !extent.has_no_local_rows();
     let selecting = async {
         match has_candidates {
-            true => candidates::select(run, extent).await,
+            true => local_candidates::select(run, extent).await,
             false => Ok(()),
         }
     };
@@ -195,7 +195,7 @@ async fn refuse_duplicates(run: &RunContext<'_>) -> Result<(), SyncError> {
         relations.list("k", &relations.key),
     );
     let key_json = relations.key_json("k");
-    // RowRange without a key are not duplicates: each is rejected for itself.
+    // Rows without a key are not duplicates: each is rejected for itself.
     let whole = relations.has_key("k");
     let sql = format!(
         "-- look for duplicate keys

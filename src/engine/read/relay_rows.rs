@@ -42,7 +42,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// memory.
 const COPY_BYTES: usize = 2 * 1024 * 1024;
 
-/// RowRange that the remote has begun to send.
+/// Rows that the remote has begun to send.
 pub(in crate::engine) struct RemoteCopy {
     rows: CopyOutStream,
     to: CopyTarget,

@@ -5,16 +5,16 @@ use uuid::Uuid;
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
-use crate::engine::digest::cursor::{
+use crate::engine::digest::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
+use crate::engine::digest::sum_cursor::{
     DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, none_if_not_computable,
 };
-use crate::engine::digest::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
 use crate::engine::digest::tombstones;
 use crate::engine::{Relations, SyncError};
 use crate::model::TenantId;
 
 use super::array;
-use super::groups::{Groups, Sum};
+use super::tenant_groups::{Groups, Sum};
 
 /// The sums of the local side.
 struct LocalSums {
@@ -41,7 +41,7 @@ pub(super) async fn look(
         };
         let hash = |side| hasher.hash(relations, side, |_| true);
         let (there, here) = (hash(RowSide::Remote), hash(RowSide::Local));
-        let there = Summed {
+        let there = SumQuery {
             table: &relations.remote_from,
             row: "r",
             column: &relations.remote_tenant,
@@ -50,7 +50,7 @@ pub(super) async fn look(
             ids: &ids,
         };
         let condition = condition(relations);
-        let here = Summed {
+        let here = SumQuery {
             table: &relations.local,
             row: "l",
             column,
@@ -101,7 +101,7 @@ fn condition(relations: &Relations) -> String {
 /// Sums the local rows. Returns `None` if that cannot be computed.
 async fn local_sums(
     local: &Tx<'_, Local>,
-    summed: &Summed<'_>,
+    summed: &SumQuery<'_>,
     tenants: usize,
 ) -> Result<Option<LocalSums>, DbError> {
     let sums = summed.by_tenant();
@@ -131,7 +131,7 @@ release savepoint {SAVEPOINT}"
 }
 
 /// What is summed on one side.
-struct Summed<'a> {
+struct SumQuery<'a> {
     /// The table, view or query, for use after `from`.
     table: &'a str,
     /// The alias of a row.
@@ -146,11 +146,11 @@ struct Summed<'a> {
     ids: &'a str,
 }
 
-impl Summed<'_> {
+impl SumQuery<'_> {
     /// SQL for the sums by tenant, with the columns `n` (the tenant's place among the ids, from 1), `rows` and `sum`. A
     /// tenant without rows has a row in it, too.
     fn by_tenant(&self) -> String {
-        let Summed {
+        let SumQuery {
             table,
             row,
             column,

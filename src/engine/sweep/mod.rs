@@ -19,30 +19,30 @@ use crate::model::{RunId, TenantId};
 
 use super::{Relations, SyncError, digest, read, relations};
 use crate::store::watermarks::{self, PerSide, VersionSum};
-use groups::GROUP;
+use tenant_groups::GROUP;
 use versions::Unproven;
 
 mod contents;
-mod groups;
+mod tenant_groups;
 mod versions;
 
 /// What a look at many tenants found.
 #[derive(Clone, Debug)]
-pub struct Swept {
+pub struct SweepResult {
     /// For each tenant, whether both sides are known to be equal.
     pub is_equal: Vec<bool>,
     /// How many bytes the remote sent.
     pub remote_bytes: i64,
     /// The two tables. Equality is of the columns that they share.
     pub relations: Relations,
-    /// What [`Swept::remember`] stores: the tenants whose contents were found equal, and the versions that both sides held
+    /// What [`SweepResult::remember`] stores: the tenants whose contents were found equal, and the versions that both sides held
     /// before contents were compared.
     proven: Vec<(TenantId, PerSide<VersionSum>)>,
     /// The oldest transaction that was running when the remote snapshot was taken; `None` if nothing is to be stored.
     horizon: Option<i64>,
 }
 
-impl Swept {
+impl SweepResult {
     /// Stores watermarks for the tenants whose contents were found equal, so that the next sweep compares versions.
     pub async fn remember(&self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
         if let (Some(basis), Some(horizon)) = (&self.relations.versions, self.horizon) {
@@ -62,7 +62,7 @@ pub async fn sweep(
     local: &Tx<'_, Local>,
     mapping: &Mapping,
     tenants: &[TenantId],
-) -> Result<Swept, SyncError> {
+) -> Result<SweepResult, SyncError> {
     let mark = RunId::from(Uuid::new_v4());
     relations::locks::hold_local_table(local, &mapping.local_table).await?;
     let (relations, _) = relations::look(&remote, local, mapping, mark).await?;
@@ -73,7 +73,7 @@ pub async fn sweep(
     };
     let remote_bytes = remote.bytes_read();
     read::rewritten_tables::commit_unless_rewritten(remote).await?;
-    Ok(Swept {
+    Ok(SweepResult {
         is_equal: found.is_equal,
         remote_bytes,
         relations,
@@ -84,9 +84,9 @@ pub async fn sweep(
 
 /// What a look at versions and contents found.
 struct Found {
-    /// See [`Swept::is_equal`].
+    /// See [`SweepResult::is_equal`].
     is_equal: Vec<bool>,
-    /// See [`Swept::proven`].
+    /// See [`SweepResult::proven`].
     proven: Vec<(TenantId, PerSide<VersionSum>)>,
 }
 

@@ -9,7 +9,7 @@
 use crate::db::catalog::Column;
 use crate::db::param::{self, Param};
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
-use crate::engine::digest::cursor::{
+use crate::engine::digest::sum_cursor::{
     DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, none_if_not_computable,
 };
 use crate::engine::digest::versions::{self, row_version};
@@ -18,10 +18,10 @@ use crate::model::TenantId;
 use crate::store::watermarks::{PerSide, VersionSum};
 
 use super::array;
-use super::groups::{Groups, Sum};
+use super::tenant_groups::{Groups, Sum};
 
 /// What the versions tell of many tenants.
-pub(super) struct Looked {
+pub(super) struct VersionsReport {
     /// For each tenant, whether both sides hold exactly the rows that they held when they were last found equal.
     pub(super) is_equal: Vec<bool>,
     /// The tenants of which the versions tell nothing.
@@ -60,7 +60,7 @@ pub(super) async fn look(
     local: &Tx<'_, Local>,
     (relations, column): (&Relations, &Column),
     tenants: &[TenantId],
-) -> Result<Option<Looked>, SyncError> {
+) -> Result<Option<VersionsReport>, SyncError> {
     let Some(basis) = &relations.versions else {
         return Ok(None);
     };
@@ -71,7 +71,7 @@ pub(super) async fn look(
         param::bytea(basis.as_bytes()),
     ];
     if are_all_unchanged(remote, local, (relations, column), tenants, &params).await? {
-        return Ok(Some(Looked {
+        return Ok(Some(VersionsReport {
             is_equal: vec![true; tenants.len()],
             unproven: Vec::new(),
         }));
@@ -97,8 +97,8 @@ pub(super) async fn look(
 }
 
 /// Compares what the remote holds with what is expected there.
-fn told(here: &[LocalVersions], there: &[Option<Sum>]) -> Looked {
-    let mut looked = Looked {
+fn told(here: &[LocalVersions], there: &[Option<Sum>]) -> VersionsReport {
+    let mut looked = VersionsReport {
         is_equal: Vec::with_capacity(here.len()),
         unproven: Vec::new(),
     };

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::model::Action;
 
-use super::meters::MeterChange;
+use super::meter_report::MeterChange;
 
 /// Returns one or two sentences. `changes` are ordered newest first; `column` is the active column.
 pub(in crate::mirrors) fn in_words(

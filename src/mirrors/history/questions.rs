@@ -7,13 +7,13 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{ChangeCursor, RunId};
 
-use super::listing::{RunsQuery, Show};
-use super::meters::{KeyText, MeterReport, Meters};
-use super::search::{MATCHES, MeterMatch};
-use super::since;
+use super::changes_since;
+use super::meter_report::{KeyText, MeterReport, Meters};
+use super::meter_search::{MATCHES, MeterMatch};
+use super::run_listing::{RunFilter, RunsQuery};
 use crate::mirrors::Mirror;
 use crate::mirrors::state::status::{Status, StatusQuery};
-use crate::mirrors::state::words;
+use crate::mirrors::state::status_text;
 use crate::store::changes::{self, ChangesSince};
 use crate::store::migrations;
 
@@ -31,7 +31,7 @@ pub struct Question {
 }
 
 /// The result of looking for a meter.
-enum Looked {
+enum MeterLookup {
     Found(Box<MeterReport>),
     Several(Vec<MeterMatch>),
     Nothing,
@@ -62,7 +62,7 @@ impl Mirror {
 
     async fn require_run(&self, id: RunId) -> Result<(), Failure> {
         match self.run(id).await {
-            Ok(None) => Err(words::no_such_run(id).with_remedy(
+            Ok(None) => Err(status_text::no_such_run(id).with_remedy(
                 "Give `next_before` of the page before as `before`, or leave it out.",
             )),
             Ok(Some(_)) | Err(_) => Ok(()),
@@ -79,7 +79,7 @@ impl Mirror {
         let query = RunsQuery {
             limit: question.status.history,
             before: Some(before.run),
-            show: Show::All,
+            show: RunFilter::All,
         };
         let page = self.list(&query).await?.unwrap_or_default();
         status.has_more_runs = page.next_before.is_some();
@@ -100,7 +100,11 @@ impl Mirror {
         for (dated, named) in found.changes.iter_mut().zip(named) {
             dated.change = named;
         }
-        status.summary = format!("{} {}", since::in_words(&found, status.now), status.summary);
+        status.summary = format!(
+            "{} {}",
+            changes_since::in_words(&found, status.now),
+            status.summary
+        );
         status.changes_since = Some(found);
         Ok(())
     }
@@ -132,12 +136,12 @@ impl Mirror {
         question: &Question,
     ) -> Result<(), Failure> {
         let summary = match self.look(meter, question).await? {
-            Looked::Found(report) => {
+            MeterLookup::Found(report) => {
                 let said = report.in_words();
                 status.meter = Some(*report);
                 said
             }
-            Looked::Several(mut matches) => {
+            MeterLookup::Several(mut matches) => {
                 let more = if matches.len() > MATCHES {
                     "More than "
                 } else {
@@ -151,7 +155,7 @@ impl Mirror {
                 status.matches = Some(matches);
                 said
             }
-            Looked::Nothing => {
+            MeterLookup::Nothing => {
                 status.matches = Some(Vec::new());
                 format!("There is no meter here with the key `{meter}` or with that in its name.")
             }
@@ -160,7 +164,7 @@ impl Mirror {
         Ok(())
     }
 
-    async fn look(&self, meter: &str, question: &Question) -> Result<Looked, Failure> {
+    async fn look(&self, meter: &str, question: &Question) -> Result<MeterLookup, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let meters = self.meters(tx).await?;
             let looked = self.look_in(tx, &meters, (meter, question)).await;
@@ -177,7 +181,7 @@ impl Mirror {
         tx: &Tx<'_, Local>,
         meters: &Meters,
         (meter, question): (&str, &Question),
-    ) -> Result<Looked, DbError> {
+    ) -> Result<MeterLookup, DbError> {
         let keys = [
             KeyText::Ordered(vec![meter.to_owned()]),
             KeyText::Ordered(
@@ -189,20 +193,22 @@ impl Mirror {
         ];
         for key in keys {
             if let Some(found) = self.found(tx, meters, (&key, question)).await? {
-                return Ok(Looked::Found(Box::new(found)));
+                return Ok(MeterLookup::Found(Box::new(found)));
             }
             tx.use_role_path().await?;
         }
         let matches = meters.named(tx, meter).await?;
         let [only] = matches.as_slice() else {
             return Ok(match matches.is_empty() {
-                true => Looked::Nothing,
-                false => Looked::Several(matches),
+                true => MeterLookup::Nothing,
+                false => MeterLookup::Several(matches),
             });
         };
         let key = KeyText::Ordered(only.key_texts.clone());
         let found = self.found(tx, meters, (&key, question)).await?;
-        Ok(found.map_or(Looked::Nothing, |found| Looked::Found(Box::new(found))))
+        Ok(found.map_or(MeterLookup::Nothing, |found| {
+            MeterLookup::Found(Box::new(found))
+        }))
     }
 
     /// Returns the meter with this key, and the requested page of its history.

@@ -9,8 +9,8 @@ use crate::engine::{Compare, SyncError, TableOwner};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId, TenantId};
 
-use super::context::RunContext;
 use super::lock;
+use super::pending_run::PendingRun;
 use super::report::{RunReport, SAMPLE};
 use crate::mirrors::local_table::{self, LocalTable, Scope};
 use crate::mirrors::state::status::RunRecord;
@@ -20,15 +20,15 @@ use crate::store::log::RunEnd;
 use crate::store::{changes, columns, log, migrations};
 
 /// The result of an attempt to start a run.
-pub(in crate::mirrors) enum Start<'c> {
-    Begun(Box<Begun<'c>>),
+pub(in crate::mirrors) enum StartResult<'c> {
+    StartedRun(Box<StartedRun<'c>>),
     Answered(Requested),
     /// The tenant is not known, so the run has failed. It is logged for this table.
     NoTenant(Requested, LocalTable),
 }
 
 /// A run that holds the lock of its scope and has its log row.
-pub(in crate::mirrors) struct Begun<'c> {
+pub(in crate::mirrors) struct StartedRun<'c> {
     /// The transaction that holds the lock.
     pub(in crate::mirrors) tx: Tx<'c, Local>,
     pub(in crate::mirrors) scope: Scope,
@@ -41,7 +41,7 @@ pub(in crate::mirrors) struct Begun<'c> {
     pub(in crate::mirrors) is_comparison_due: bool,
 }
 
-impl Begun<'_> {
+impl StartedRun<'_> {
     /// The warning about columns; `None` if there is none, or if their drift is the error that ended the run.
     pub(in crate::mirrors) fn column_warning(&self, error: Option<&SyncError>) -> Option<String> {
         let is_drift = matches!(error, Some(SyncError::Drift(_)));
@@ -51,7 +51,7 @@ impl Begun<'_> {
 }
 
 /// The result of one try at the door.
-enum Door {
+enum StartLock {
     /// Another process is starting a run, or one is just ending.
     Busy,
     Open(Scope),
@@ -67,7 +67,7 @@ const DOOR_ATTEMPTS: u32 = 400;
 /// For how many hours a repeated request is answered with the run of the first.
 const IDEMPOTENCY_HOURS: i64 = 24;
 
-impl RunContext<'_> {
+impl PendingRun<'_> {
     /// Starts the run, on a connection that is opened and put into `slot` once the run can begin. Fails if the
     /// door stays busy for about 10 s.
     ///
@@ -76,21 +76,21 @@ impl RunContext<'_> {
     pub(in crate::mirrors) async fn start<'c>(
         &mut self,
         slot: &'c mut Option<Connection<Local>>,
-    ) -> Result<Start<'c>, Failure> {
+    ) -> Result<StartResult<'c>, Failure> {
         for _ in 0..DOOR_ATTEMPTS {
             let mut connection = self.local.connect().await?;
             migrations::run(&mut connection).await?;
             let tx = connection.begin("start a run").await?;
             match self.try_the_door(&tx).await? {
-                Door::Busy => {}
-                Door::Answered(requested) => return Ok(Start::Answered(requested)),
-                Door::Open(scope) => {
+                StartLock::Busy => {}
+                StartLock::Answered(requested) => return Ok(StartResult::Answered(requested)),
+                StartLock::Open(scope) => {
                     return self.step_in(tx, scope, slot).await.map_err(Failure::from);
                 }
-                Door::NoTenant(failure, table) => {
+                StartLock::NoTenant(failure, table) => {
                     let requested = self.fail_without_tenant(tx, &table, failure).await;
                     let requested = requested?;
-                    return Ok(Start::NoTenant(requested, table));
+                    return Ok(StartResult::NoTenant(requested, table));
                 }
             }
             drop(tx);
@@ -100,7 +100,7 @@ impl RunContext<'_> {
         Err(DbError::silence::<Local>("start a run", DOOR_PAUSE * DOOR_ATTEMPTS).failure())
     }
 
-    async fn try_the_door(&self, tx: &Tx<'_, Local>) -> Result<Door, Failure> {
+    async fn try_the_door(&self, tx: &Tx<'_, Local>) -> Result<StartLock, Failure> {
         let mapping = &self.shared.mapping;
         let table = local_table::find(tx, mapping).await?;
         match tenant::resolve(tx, mapping, &table).await {
@@ -108,33 +108,33 @@ impl RunContext<'_> {
                 .pass_the_door(tx, Scope { tenant, table })
                 .await
                 .map_err(Failure::from),
-            Err(NoTenant::Unknown(failure)) => Ok(Door::NoTenant(failure, table)),
+            Err(NoTenant::Unknown(failure)) => Ok(StartLock::NoTenant(failure, table)),
             Err(NoTenant::Database(error)) => Err(error.failure()),
         }
     }
 
-    async fn pass_the_door(&self, tx: &Tx<'_, Local>, scope: Scope) -> Result<Door, DbError> {
+    async fn pass_the_door(&self, tx: &Tx<'_, Local>, scope: Scope) -> Result<StartLock, DbError> {
         if !lock::try_door(tx, &scope).await? {
-            return Ok(Door::Busy);
+            return Ok(StartLock::Busy);
         }
         let is_running = lock::is_held(tx, &scope).await?;
         if let Some(requested) = self.same_request(tx, &scope, is_running).await? {
-            return Ok(Door::Answered(requested));
+            return Ok(StartLock::Answered(requested));
         }
         if !is_running {
-            return Ok(Door::Open(scope));
+            return Ok(StartLock::Open(scope));
         }
         if lock::end_frozen(tx, &scope, &self.shared.process.config.limits).await? {
-            return Ok(Door::Busy);
+            return Ok(StartLock::Busy);
         }
         // The lock is held, but the log has no running run: the run has just ended, and is about to release its
         // lock.
         Ok(match log::running(tx, scope.log()).await? {
             Some(running) => {
                 let report = RunReport::already_running(&running, self.shared.process.clock.now());
-                Door::Answered(Requested::AlreadyRunning(Box::new(report)))
+                StartLock::Answered(Requested::AlreadyRunning(Box::new(report)))
             }
-            None => Door::Busy,
+            None => StartLock::Busy,
         })
     }
 
@@ -144,7 +144,7 @@ impl RunContext<'_> {
         door: Tx<'_, Local>,
         scope: Scope,
         slot: &'c mut Option<Connection<Local>>,
-    ) -> Result<Start<'c>, DbError> {
+    ) -> Result<StartResult<'c>, DbError> {
         let connection = slot.insert(self.local.connect().await?);
         let tx = connection.begin_for_run("sync").await?;
         lock::take(&tx, &scope).await?;
@@ -159,7 +159,7 @@ impl RunContext<'_> {
         let is_comparison_due = self.is_comparison_due(&door, &scope).await?;
         door.commit().await?;
         tx.savepoint("work").await?;
-        Ok(Start::Begun(Box::new(Begun {
+        Ok(StartResult::StartedRun(Box::new(StartedRun {
             tx,
             scope,
             table_owner,

@@ -15,22 +15,22 @@ use crate::engine::{self, EarlierAttempts, Job, SyncEnd, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, Phase, Progress, RunId, TenantId};
 
-use super::begin::{Begun, Start};
-use super::context::RunContext;
+use super::begin::{StartResult, StartedRun};
+use super::pending_run::PendingRun;
 use super::report::RunReport;
-use super::settle::{Settled, SettledRun};
+use super::settle::{SettleOutcome, SettledRun};
 use super::warnings::joined;
 use crate::mirrors::live_state::{self, LocalRun};
 use crate::mirrors::local_table::{LocalTable, Scope};
 use crate::mirrors::state::status::TenantStatus;
-use crate::mirrors::{Request, Requested, Shared, Ticket};
+use crate::mirrors::{MirrorInner, Request, Requested, Ticket};
 use crate::store::log::RunEnd;
 use crate::store::retention;
 
 /// Carries out a request. If it became a run, compares the contents afterwards where that is due, and deletes
 /// old runs from the log. `begun` is answered as soon as it is known what becomes of the request.
 pub(in crate::mirrors) async fn run(
-    shared: &Shared,
+    shared: &MirrorInner,
     request: &Request,
     begun: oneshot::Sender<Requested>,
 ) {
@@ -47,23 +47,23 @@ pub(in crate::mirrors) async fn run(
         ended.compare_contents().await;
         ended.tell();
     }
-    let Ended { scope, .. } = ended;
+    let EndedRun { scope, .. } = ended;
     prune(shared, &scope.table, Some(&scope.tenant.id)).await;
 }
 
 /// Answers a request for which there are no connections, because runs of other tenants use them.
-fn answer_busy(shared: &Shared, request: &Request, begun: oneshot::Sender<Requested>) {
+fn answer_busy(shared: &MirrorInner, request: &Request, begun: oneshot::Sender<Requested>) {
     let Some(local) = &shared.process.local else {
         return;
     };
     let message = "This process is running as many syncs as it may, for other tenants.";
     let failure = Failure::new(ErrorCode::LocalTimeout, message)
         .with_remedy("Try again in a moment, or raise METER_SYNC_WORKERS.");
-    let context = RunContext::new(shared, local, request);
+    let context = PendingRun::new(shared, local, request);
     drop(begun.send(context.never_began(failure)));
 }
 
-async fn prune(shared: &Shared, table: &LocalTable, tenant: Option<&TenantId>) {
+async fn prune(shared: &MirrorInner, table: &LocalTable, tenant: Option<&TenantId>) {
     if let (Some(local), Some(keep)) = (
         &shared.process.local,
         shared.process.config.limits.keep_runs,
@@ -73,15 +73,15 @@ async fn prune(shared: &Shared, table: &LocalTable, tenant: Option<&TenantId>) {
 }
 
 /// A run that has ended, and what a comparison of contents after it needs.
-pub(in crate::mirrors) struct Ended<'a> {
-    pub(in crate::mirrors) context: RunContext<'a>,
+pub(in crate::mirrors) struct EndedRun<'a> {
+    pub(in crate::mirrors) context: PendingRun<'a>,
     pub(in crate::mirrors) remote: &'a Database<Remote>,
     pub(in crate::mirrors) scope: Scope,
     pub(in crate::mirrors) end: SettledRun,
     told: watch::Sender<Option<Box<RunReport>>>,
 }
 
-impl Ended<'_> {
+impl EndedRun<'_> {
     /// Sends the report to those who wait for the run.
     fn tell(&self) {
         let now = self.context.shared.process.clock.now();
@@ -92,20 +92,20 @@ impl Ended<'_> {
 
 /// Carries out a request, without what follows the run. Returns `None` if the request did not become a run.
 pub(in crate::mirrors) async fn run_once<'a>(
-    shared: &'a Shared,
+    shared: &'a MirrorInner,
     request: &'a Request,
     begun: oneshot::Sender<Requested>,
-) -> Option<Ended<'a>> {
+) -> Option<EndedRun<'a>> {
     let (Some(remote), Some(local)) = (&shared.process.remote, &shared.process.local) else {
         return None;
     };
     let starting = shared.starting.lock().await;
-    let mut context = RunContext::new(shared, local, request);
+    let mut context = PendingRun::new(shared, local, request);
     let mut connection = None;
     let run = match context.start(&mut connection).await {
-        Ok(Start::Begun(run)) => *run,
-        Ok(Start::Answered(requested)) => return answer(begun, requested),
-        Ok(Start::NoTenant(requested, table)) => {
+        Ok(StartResult::StartedRun(run)) => *run,
+        Ok(StartResult::Answered(requested)) => return answer(begun, requested),
+        Ok(StartResult::NoTenant(requested, table)) => {
             drop(starting);
             drop(begun.send(requested));
             prune(shared, &table, None).await;
@@ -128,20 +128,20 @@ pub(in crate::mirrors) async fn run_once<'a>(
     drop(starting);
     let scope = run.scope.clone();
     let end = match Box::pin(context.sync_and_settle(remote, run, (&observer, &cancel))).await {
-        Settled::Logged(end) => end,
-        Settled::NotYet(ending) => {
+        SettleOutcome::Logged(end) => end,
+        SettleOutcome::NotYet(ending) => {
             discard(connection);
             context
                 .settle_on_new_connection(&scope, ending, false)
                 .await
         }
-        Settled::Unanswered(ending) => {
+        SettleOutcome::Unanswered(ending) => {
             discard(connection);
             context.settle_on_new_connection(&scope, ending, true).await
         }
     };
     context.publish_ended(&end.record);
-    let ended = Ended {
+    let ended = EndedRun {
         context,
         remote,
         scope,
@@ -160,7 +160,7 @@ fn discard(connection: Option<Connection<Local>>) {
 
 /// Removes the run from the published state, however its task ends. Otherwise a bug in one run would make the
 /// process answer "already running" for ever.
-struct RunningGuard<'a>(&'a Shared, RunId);
+struct RunningGuard<'a>(&'a MirrorInner, RunId);
 
 impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
@@ -176,8 +176,8 @@ fn answer<T>(begun: oneshot::Sender<Requested>, requested: Requested) -> Option<
     None
 }
 
-impl RunContext<'_> {
-    fn publish_begun(&self, run: &Begun<'_>, ticket: &Ticket, cancel: &CancellationToken) {
+impl PendingRun<'_> {
+    fn publish_begun(&self, run: &StartedRun<'_>, ticket: &Ticket, cancel: &CancellationToken) {
         let id = run.scope.tenant.id.as_str().to_owned();
         let tenant = TenantStatus {
             id,
@@ -207,9 +207,9 @@ impl RunContext<'_> {
     async fn sync_and_settle(
         &self,
         remote: &Database<Remote>,
-        run: Begun<'_>,
+        run: StartedRun<'_>,
         (observer, cancel): (&engine::Observer, &CancellationToken),
-    ) -> Settled {
+    ) -> SettleOutcome {
         let limits = &self.shared.process.config.limits;
         let job = Job {
             run_id: self.run_id,
@@ -247,7 +247,7 @@ impl RunContext<'_> {
                 ending.warning = joined([ending.warning, columns]);
                 if !run.tx.is_silent() && self.settle(run, &mut ending).await.is_ok() {
                     self.publish_databases(&ending);
-                    return Settled::Logged(SettledRun {
+                    return SettleOutcome::Logged(SettledRun {
                         held_back: error.held_back().cloned(),
                         ..SettledRun::of(self.ended(ending))
                     });
@@ -260,14 +260,14 @@ impl RunContext<'_> {
             }
             // A cancelled run says nothing about the databases, so their state is not published.
             None => {
-                return Settled::NotYet(RunEnd {
+                return SettleOutcome::NotYet(RunEnd {
                     outcome: Outcome::Interrupted,
                     ..self.failed(cancelled(), false, Some(&reached))
                 });
             }
         };
         self.publish_databases(&ending);
-        Settled::NotYet(ending)
+        SettleOutcome::NotYet(ending)
     }
 
     /// Publishes the state of both databases as the run found them when it ended.

@@ -1,12 +1,12 @@
 //! One run from its request to its end: begin, execute, settle.
 
 mod begin;
-pub(super) mod clocks;
-pub(crate) mod columns;
-pub(super) mod contents;
-mod context;
+pub(super) mod clock_warnings;
+pub(super) mod compare_contents;
 pub(super) mod execute;
+pub(crate) mod known_columns;
 pub(super) mod lock;
+mod pending_run;
 pub(super) mod progress;
 pub mod report;
 pub mod run_metrics;

@@ -30,14 +30,14 @@ pub struct RunProgress {
 /// Follows the runs of this process, one after the other. A slow reader sees only the latest progress, and may
 /// miss a whole run.
 #[derive(Debug)]
-pub struct Following {
+pub struct RunFollower {
     live_state: watch::Receiver<LiveState>,
     clock: ServerClock,
-    followed: Option<Followed>,
+    followed: Option<FollowedRun>,
 }
 
 #[derive(Debug)]
-struct Followed {
+struct FollowedRun {
     id: RunId,
     started_at: DateTime<Utc>,
     progress: watch::Receiver<Progress>,
@@ -45,8 +45,8 @@ struct Followed {
 
 impl Mirror {
     /// Follows the runs of this process, the one in progress included.
-    pub fn follow(&self) -> Following {
-        Following {
+    pub fn follow(&self) -> RunFollower {
+        RunFollower {
             live_state: self.shared.live_state.subscribe(),
             clock: self.shared.process.clock.clone(),
             followed: None,
@@ -54,7 +54,7 @@ impl Mirror {
     }
 }
 
-impl Following {
+impl RunFollower {
     /// Waits until the run has made progress or another run has begun, and returns how far it is. Returns
     /// `None` when there can be no more runs.
     pub async fn next(&mut self) -> Option<RunProgress> {
@@ -65,16 +65,16 @@ impl Following {
             return Some(followed.told(self.clock.now()));
         }
         let is_another = |live_state: &LiveState| {
-            Followed::of(live_state).is_some_and(|run| Some(run.id) != last)
+            FollowedRun::of(live_state).is_some_and(|run| Some(run.id) != last)
         };
-        let mut followed = Followed::of(&*self.live_state.wait_for(is_another).await.ok()?)?;
+        let mut followed = FollowedRun::of(&*self.live_state.wait_for(is_another).await.ok()?)?;
         let told = followed.told(self.clock.now());
         self.followed = Some(followed);
         Some(told)
     }
 }
 
-impl Followed {
+impl FollowedRun {
     fn of(live_state: &LiveState) -> Option<Self> {
         let running = live_state.running.as_ref()?;
         Some(Self {

@@ -10,11 +10,11 @@ use crate::engine::{SyncEnd, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Change, Compared, HeldBack, Outcome, Progress};
 
-use super::begin::Begun;
-use super::context::RunContext;
+use super::begin::StartedRun;
+use super::pending_run::PendingRun;
 use super::report::{RunReport, SAMPLE};
 use super::warnings::joined;
-use super::{clocks, lock};
+use super::{clock_warnings, lock};
 use crate::mirrors::local_table::Scope;
 use crate::mirrors::state::status::RunRecord;
 use crate::store::log::RunEnd;
@@ -53,7 +53,7 @@ impl SettledRun {
 }
 
 /// Whether the end of a run has been logged.
-pub(in crate::mirrors) enum Settled {
+pub(in crate::mirrors) enum SettleOutcome {
     /// The end has been logged.
     Logged(SettledRun),
     /// The transaction can no longer log the end. Holds how the run ended.
@@ -68,17 +68,17 @@ const SETTLE_ATTEMPTS: usize = 4;
 /// The pause after each attempt.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
-impl RunContext<'_> {
+impl PendingRun<'_> {
     pub(in crate::mirrors) async fn succeed(
         &self,
-        run: Begun<'_>,
+        run: StartedRun<'_>,
         SyncEnd {
             synced,
             refusal,
             compared,
         }: SyncEnd,
         reached: &Progress,
-    ) -> Result<Settled, DbError> {
+    ) -> Result<SettleOutcome, DbError> {
         let outcome = match &synced.counts {
             _ if self.request.dry_run => Outcome::DryRun,
             counts if counts.rejected > 0 => Outcome::Partial,
@@ -101,7 +101,7 @@ impl RunContext<'_> {
             compared: (!self.request.dry_run).then_some(compared),
             warning: joined([
                 altered(&synced.altered),
-                clocks::warning(self.shared.process.clock.ahead()),
+                clock_warnings::warning(self.shared.process.clock.ahead()),
                 run.column_warning(None),
             ]),
             phases: reached.times(Instant::now()),
@@ -114,10 +114,10 @@ impl RunContext<'_> {
         if let Err(error) = run.tx.commit().await {
             let ending = self.failed(error.failure(), false, Some(reached));
             self.publish_databases(&ending);
-            return Ok(Settled::Unanswered(ending));
+            return Ok(SettleOutcome::Unanswered(ending));
         }
         self.publish_databases(&ending);
-        Ok(Settled::Logged(SettledRun {
+        Ok(SettleOutcome::Logged(SettledRun {
             record: self.ended(ending),
             changes,
             held_back,
@@ -129,7 +129,7 @@ impl RunContext<'_> {
     /// held meters back, nothing is rolled back: the run has written down these meters and nothing else.
     pub(in crate::mirrors) async fn settle(
         &self,
-        run: Begun<'_>,
+        run: StartedRun<'_>,
         ending: &mut RunEnd,
     ) -> Result<(), DbError> {
         if ending.held_back.is_none() {
@@ -142,7 +142,7 @@ impl RunContext<'_> {
 
     /// Stores what the run found out about the columns, however it ended. A dry run leaves that to the next
     /// run.
-    async fn keep_columns(&self, run: &Begun<'_>) -> Result<(), DbError> {
+    async fn keep_columns(&self, run: &StartedRun<'_>) -> Result<(), DbError> {
         match run.column_report.get() {
             Some(report) if report.is_changed && !self.request.dry_run => {
                 let Scope { tenant, table } = &run.scope;

@@ -75,7 +75,7 @@ struct Count {
 
 /// The number of meters, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meters {
+pub(super) enum MeterCount {
     /// The table or its active column does not exist.
     Missing,
     /// They are being counted, and there is no earlier count.
@@ -103,10 +103,10 @@ impl Mirror {
         tx: &Tx<'_, Local>,
         scope: &Scope,
         last_run: Option<RunId>,
-    ) -> Result<Meters, DbError> {
+    ) -> Result<MeterCount, DbError> {
         let Scope { tenant, table } = scope;
         if !table.exists || !table.has_active {
-            return Ok(Meters::Missing);
+            return Ok(MeterCount::Missing);
         }
         let active = quote::identifier(&self.mapping().active_column);
         let filter = local_table::of_tenant(table, self.mapping(), &tenant.given);
@@ -128,7 +128,7 @@ from {} l where {filter}",
         &self,
         tx: &Tx<'_, Local>,
         question: Question,
-    ) -> Result<Meters, DbError> {
+    ) -> Result<MeterCount, DbError> {
         let counter = &self.shared.meter_counter;
         let LastCount { count, is_overdue } = counter.last();
         let now = Instant::now();
@@ -136,7 +136,7 @@ from {} l where {filter}",
             if !count.holds(&question, now) {
                 self.start_counting(question);
             }
-            return Ok(Meters::Counted(count.again()));
+            return Ok(MeterCount::Counted(count.again()));
         }
         if !is_overdue {
             let counting = Count::make(tx, question.clone());
@@ -144,13 +144,15 @@ from {} l where {filter}",
                 let count = counted?;
                 let counts = count.counts;
                 counter.set(Some(count), false);
-                return Ok(Meters::Counted(counts));
+                return Ok(MeterCount::Counted(counts));
             }
             counter.set(count.clone(), true);
         }
         let known = count.filter(|count| count.question.sql == question.sql);
         self.start_counting(question);
-        Ok(known.map_or(Meters::BeingCounted, |count| Meters::Counted(count.again())))
+        Ok(known.map_or(MeterCount::BeingCounted, |count| {
+            MeterCount::Counted(count.again())
+        }))
     }
 
     /// Counts in the background, unless that is being done. If it fails, the next read of the state starts another count.

@@ -2,11 +2,11 @@
 
 mod health;
 pub(super) mod meter_counts;
-mod overview;
 mod read_log;
 pub(super) mod read_state;
 mod read_status;
 pub mod status;
+mod status_of_many;
+pub(super) mod status_text;
 mod stored_state;
 pub mod tenant_list;
-pub(super) mod words;

@@ -5,8 +5,8 @@ use crate::model::{Outcome, TenantId};
 
 use super::read_status::ReadError;
 use super::status::{RunRecord, StatusQuery};
+use super::status_text;
 use super::stored_state::StoredState;
-use super::words;
 use crate::mirrors::local_table::LocalTable;
 use crate::store::{changes, log, rejected};
 
@@ -65,7 +65,8 @@ pub(super) async fn read_runs(
 ) -> Result<(), ReadError> {
     if let Some(id) = query.run_id {
         let run = log::by_id(tx, table.log(tenant), id).await?;
-        found.history = vec![run.ok_or_else(|| ReadError::NoSuchRun(words::no_such_run(id)))?];
+        found.history =
+            vec![run.ok_or_else(|| ReadError::NoSuchRun(status_text::no_such_run(id)))?];
     }
     let shown = query
         .run_id

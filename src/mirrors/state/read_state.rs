@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::db::{Connection, Database, DbError, Local, Moment, Tx};
 use crate::error::{ErrorCode, Failure};
 
-use super::meter_counts::Meters;
+use super::meter_counts::MeterCount;
 use super::read_log::read_log;
 use super::status::{RunRecord, TenantStatus};
 use super::stored_state::StoredState;
@@ -170,13 +170,13 @@ impl Mirror {
     ) -> Result<(), DbError> {
         let last_run = found.last_run.as_ref().map(|run| run.run_id);
         match self.count_meters(tx, &scope, last_run).await? {
-            Meters::Counted(counts) => found.meters = Some(counts),
-            Meters::Missing => {
+            MeterCount::Counted(counts) => found.meters = Some(counts),
+            MeterCount::Missing => {
                 let table = &self.mapping().local_table;
                 let warning = format!("The local table {table} does not exist.");
                 found.warnings.push(warning);
             }
-            Meters::BeingCounted => {
+            MeterCount::BeingCounted => {
                 found.is_being_counted = true;
                 let warning = "The local meters are still being counted: ask again in a moment.";
                 found.warnings.push(warning.to_owned());

@@ -12,10 +12,10 @@ use crate::error::Failure;
 use super::health::{self, HealthInputs, LastRun, RecentSlots};
 use super::read_log::read_runs;
 use super::status::{ActivityState, Connections, Health, ScheduleStatus, Status, StatusQuery};
+use super::status_text;
 use super::stored_state::{StoredState, Tally};
-use super::words;
 use crate::mirrors::live_state::{self, LiveState};
-use crate::mirrors::run::clocks;
+use crate::mirrors::run::clock_warnings;
 use crate::mirrors::{Mirror, local_table, tenant};
 use crate::store::migrations;
 
@@ -131,7 +131,7 @@ impl Mirror {
             read_runs(tx, (&table, id), query, found).await
         } else {
             query.run_id.map_or(Ok(()), |id| {
-                Err(ReadError::NoSuchRun(words::no_such_run(id)))
+                Err(ReadError::NoSuchRun(status_text::no_such_run(id)))
             })
         }
     }
@@ -150,7 +150,7 @@ impl Mirror {
 
     fn compose(&self, mut found: StoredState, live_state: LiveState, now: DateTime<Utc>) -> Status {
         let config = self.config();
-        clocks::warn(&mut found.warnings, self.shared.process.clock.ahead());
+        clock_warnings::warn(&mut found.warnings, self.shared.process.clock.ahead());
         found.warnings.extend(found.dated_ahead(now));
         let is_down = live_state.local.error.is_some();
         let signs = HealthInputs {
@@ -173,10 +173,10 @@ impl Mirror {
             health,
             activity,
             summary: match health == Health::NeverRun && running.is_some() {
-                true => words::FIRST_RUN.to_owned(),
-                false => words::summary(health, &found, live_state.local.error.as_ref(), now),
+                true => status_text::FIRST_RUN.to_owned(),
+                false => status_text::summary(health, &found, live_state.local.error.as_ref(), now),
             },
-            next_step: words::next_step(health, &found, running.as_ref()),
+            next_step: status_text::next_step(health, &found, running.as_ref()),
             now,
             meter: None,
             matches: None,

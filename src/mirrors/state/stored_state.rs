@@ -7,7 +7,7 @@ use crate::model::{Change, HeldBack, Outcome, Rejection};
 
 use super::status::{MeterCounts, RunRecord, RunningStatus, TenantStatus};
 use crate::mirrors::live_state::LiveState;
-use crate::mirrors::run::{clocks, warnings};
+use crate::mirrors::run::{clock_warnings, warnings};
 use crate::store::log;
 
 /// The state of the mirror as read from the local database.
@@ -93,7 +93,7 @@ impl StoredState {
     pub(in crate::mirrors) fn dated_ahead(&self, now: DateTime<Utc>) -> Option<String> {
         let is_success = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
         let run = self.last_run.as_ref().filter(is_success)?;
-        clocks::dated_ahead(run.finished_at?, now)
+        clock_warnings::dated_ahead(run.finished_at?, now)
     }
 
     /// The counts that are read along with the status.

@@ -12,8 +12,8 @@ pub use comparisons::{
     LastLooks, compared_after, compared_tenants, last_looks, was_compared_since,
 };
 pub use read::{
-    Details, RunsQuery, Show, by_id, by_idempotency_key, details, ended_after, last_finished,
-    last_success, last_tenant, newest, page, running,
+    LoggedDetails, RunFilter, RunsQuery, by_id, by_idempotency_key, details, ended_after,
+    last_finished, last_success, last_tenant, newest, page, running,
 };
 pub use write::{RunEnd, finish, interrupt, mark_interrupted, start};
 

@@ -20,13 +20,13 @@ pub struct RunsQuery {
     /// Only runs before this one; `None` starts with the newest run.
     pub before: Option<RunId>,
     /// Which kind of runs to return.
-    pub show: Show,
+    pub show: RunFilter,
 }
 
 /// Which runs are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Show {
+pub enum RunFilter {
     /// Every one.
     #[default]
     All,
@@ -36,7 +36,7 @@ pub enum Show {
     Changes,
 }
 
-impl Show {
+impl RunFilter {
     /// Every value.
     pub const ALL: [Self; 3] = [Self::All, Self::Problems, Self::Changes];
 
@@ -141,9 +141,9 @@ pub async fn page(
     query: &RunsQuery,
 ) -> Result<Vec<RunRecord>, DbError> {
     let shown = match query.show {
-        Show::All => "",
-        Show::Problems => PROBLEMS,
-        Show::Changes => CHANGED,
+        RunFilter::All => "",
+        RunFilter::Problems => PROBLEMS,
+        RunFilter::Changes => CHANGED,
     };
     let before = beside(log, "<", "$4");
     let condition = format!("and ($4::uuid is null or {before}) {shown}");
@@ -157,7 +157,7 @@ pub async fn page(
 }
 
 /// What the log has about a run beyond its [`RunRecord`].
-pub struct Details {
+pub struct LoggedDetails {
     /// How long the run was in each phase; empty while it runs.
     pub phases: Vec<PhaseTime>,
     /// The deactivations that the brake held back; `None` if it held none back.
@@ -167,14 +167,14 @@ pub struct Details {
 }
 
 /// Reads the details of a run.
-pub async fn details(tx: &Tx<'_, Local>, id: RunId) -> Result<Details, DbError> {
+pub async fn details(tx: &Tx<'_, Local>, id: RunId) -> Result<LoggedDetails, DbError> {
     let row = tx.query_one(DETAILS, &[param::uuid(id.as_uuid())]).await?;
     let text = |column| row.get::<_, Option<&str>>(column);
     // A value that a newer version wrote in another form is left out.
     let phases = text(0).and_then(|text| serde_json::from_str(text).ok());
     let held_back = text(1).and_then(|text| serde_json::from_str(text).ok());
     let held_back = held_back.map(HeldBack::completed);
-    Ok(Details {
+    Ok(LoggedDetails {
         phases: phases.unwrap_or_default(),
         held_back,
         changes: row.get(2),

@@ -1,6 +1,6 @@
 //! Drift where the remote is a view or a query, or is made anew.
 
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::mirrors::Request;
 use meter_sync::model::{Outcome, Trigger};
 
@@ -8,7 +8,7 @@ use super::{quiet, same_schema, synced, told_by_check, warned};
 use crate::support::postgres::connect;
 use crate::support::site::{Site, finish, mirror, settings};
 
-async fn reading(site: &mut Site, setting: Setting, value: &str) -> Settings {
+async fn reading(site: &mut Site, setting: Setting, value: &str) -> SettingFlags {
     let settings = site.settings().with(setting, value);
     site.reconfigure(&settings);
     let run = site.sync().await;

@@ -1,7 +1,7 @@
 //! Causes that lie in how a database is set up: the remedy names them, and `check` finds them beforehand.
 
 use meter_sync::check::{self, Finding, Verdict};
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::{ErrorCode, Failure};
 use meter_sync::model::Outcome;
 
@@ -9,7 +9,7 @@ use super::schemas::with_role;
 use crate::support::broken::Broken;
 use crate::support::site::{Site, config};
 
-pub(super) async fn finding(settings: &Settings, subject: &str) -> Verdict {
+pub(super) async fn finding(settings: &SettingFlags, subject: &str) -> Verdict {
     let findings = check::run(&config(settings)).await;
     let found = findings.iter().find(|finding| finding.subject == subject);
     let Some(Finding { verdict, .. }) = found else {

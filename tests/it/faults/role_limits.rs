@@ -2,7 +2,7 @@
 //!
 //! A view on the remote and a trigger on the local table note the limits that are in force while a run reads and writes.
 
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::embedded::{Binaries, Server};
 use meter_sync::mirrors::Request;
 use meter_sync::model::{Outcome, Trigger};
@@ -39,7 +39,7 @@ struct Sides {
     _servers: [Server; 2],
     clients: [Client; 2],
     limits: Vec<&'static str>,
-    settings: Settings,
+    settings: SettingFlags,
 }
 
 impl Sides {

@@ -1,6 +1,6 @@
 //! Who is let in: Host, Origin, tokens, methods and sizes, on every route there is and on none.
 
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 use serde_json::json;
 
 use super::{STATUS, TRIGGER};
@@ -273,7 +273,7 @@ impl TokenFile {
     }
 
     /// The settings of a site with these tokens.
-    fn settings(&self, site: &Site) -> Settings {
+    fn settings(&self, site: &Site) -> SettingFlags {
         let path = self.0.path().join("tokens");
         let settings = site.settings();
         settings.with(Setting::TokensFile, path.display().to_string())

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use meter_sync::check::{self, Verdict};
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 
 use super::at;
 use crate::support::postgres::{binaries, start_server};
@@ -12,7 +12,7 @@ use crate::support::standby::standby_of;
 
 /// What is said of the servers of the remote, if anything.
 async fn told(url: &str) -> Option<Verdict> {
-    let settings = Settings::default().with(Setting::RemoteUrl, url).with(
+    let settings = SettingFlags::default().with(Setting::RemoteUrl, url).with(
         Setting::LocalUrl,
         "host=127.0.0.1 port=1 dbname=site user=site",
     );

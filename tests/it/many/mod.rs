@@ -6,7 +6,7 @@ mod slots;
 mod sweeps;
 mod watermarks;
 
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::mirrors::{Mirrors, Request, SweepReport};
 use meter_sync::model::Trigger;
 
@@ -24,7 +24,7 @@ async fn three_tenants() -> Site {
     Site::with_schemas(REMOTE, LOCAL).await
 }
 
-fn of_all(site: &Site) -> Settings {
+fn of_all(site: &Site) -> SettingFlags {
     site.settings().with(Setting::Tenants, "all")
 }
 

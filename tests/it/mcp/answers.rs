@@ -201,6 +201,6 @@ async fn an_error_that_runs_share_is_told_once_among_them() {
     );
 }
 
-fn key(text: &str) -> meter_sync::mirrors::history::meters::KeyText {
-    meter_sync::mirrors::history::meters::KeyText::parse(text).expect("a key")
+fn key(text: &str) -> meter_sync::mirrors::history::meter_report::KeyText {
+    meter_sync::mirrors::history::meter_report::KeyText::parse(text).expect("a key")
 }

@@ -10,7 +10,7 @@ mod mcp;
 mod metadata;
 mod refused;
 
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 use reqwest::Response;
 
 use crate::support::served::{Served, send};
@@ -23,7 +23,7 @@ const SYNC: &str = "POST /api/v1/sync";
 const METADATA: &str = "https://meters.example.com/.well-known/oauth-protected-resource/mcp";
 
 /// The settings of a site that takes access tokens, checked with the keys at this path or URL.
-fn settings(site: &Site, jwks: &str) -> Settings {
+fn settings(site: &Site, jwks: &str) -> SettingFlags {
     let settings = site.settings().with(Setting::OauthIssuer, ISSUER);
     let settings = settings.with(Setting::OauthAudience, AUDIENCE);
     settings.with(Setting::OauthJwks, jwks)

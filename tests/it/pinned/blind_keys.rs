@@ -1,6 +1,6 @@
 //! Keys of the local table that are blind to case: `K1` and `k1` are one meter.
 
-use meter_sync::mirrors::history::meters::KeyText;
+use meter_sync::mirrors::history::meter_report::KeyText;
 use meter_sync::model::{Counts, Outcome};
 use serde_json::json;
 

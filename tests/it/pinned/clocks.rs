@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Setting;
-use meter_sync::mirrors::history::listing::{RunsQuery, Show};
+use meter_sync::mirrors::history::run_listing::{RunFilter, RunsQuery};
 use meter_sync::mirrors::state::status::{Health, RunRecord};
 use meter_sync::mirrors::{Claim, Request};
 use meter_sync::model::{Outcome, Trigger};
@@ -58,7 +58,7 @@ async fn failures_after_a_run_under_a_clock_that_was_ahead_are_shown() {
             .list(&RunsQuery {
                 limit: 2,
                 before: None,
-                show: Show::All,
+                show: RunFilter::All,
             })
             .await;
         let page = page.expect("a page").expect("a page");
@@ -66,7 +66,7 @@ async fn failures_after_a_run_under_a_clock_that_was_ahead_are_shown() {
         let before = RunsQuery {
             limit: 10,
             before: page.next_before,
-            show: Show::All,
+            show: RunFilter::All,
         };
         let rest = site
             .mirror

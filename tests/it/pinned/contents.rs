@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::db::SideName;
 use meter_sync::engine::Compare;
 use meter_sync::error::ErrorCode;
@@ -39,7 +39,7 @@ pub(super) async fn settled_on(site: Site) -> Site {
 }
 
 /// Each run is followed by a comparison.
-pub(super) fn always(site: &Site) -> Settings {
+pub(super) fn always(site: &Site) -> SettingFlags {
     site.settings().with(Setting::FullCompare, "0s")
 }
 

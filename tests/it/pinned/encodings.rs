@@ -2,7 +2,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::mirrors::Request;
-use meter_sync::mirrors::history::meters::KeyText;
+use meter_sync::mirrors::history::meter_report::KeyText;
 use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;

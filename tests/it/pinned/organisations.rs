@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::state::status::{Health, StatusQuery};
 use meter_sync::mirrors::{Claim, Request, Requested};
@@ -15,7 +15,7 @@ use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{Site, finish, mirror, rows, settings};
 use crate::support::wait::{self, recently};
 
-fn of_tenant(site: &Site, tenant: &str) -> Settings {
+fn of_tenant(site: &Site, tenant: &str) -> SettingFlags {
     site.settings().with(Setting::TenantId, tenant)
 }
 

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use meter_sync::clock;
-use meter_sync::config::{Config, Setting, Settings};
+use meter_sync::config::{Config, Setting, SettingFlags};
 use meter_sync::db::{Connection, Database, Local, Remote, Tx};
 use meter_sync::engine::drift::{ColumnReport, KnownColumns};
 use meter_sync::engine::{self, Compare, Contents, EarlierAttempts, Job, SyncEnd, TableOwner};
@@ -68,7 +68,7 @@ impl Planted {
         .await;
     }
 
-    fn settings(&self, site: &Site) -> Settings {
+    fn settings(&self, site: &Site) -> SettingFlags {
         let table = if self.is_view {
             "meter_view"
         } else {

@@ -3,7 +3,7 @@
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use meter_sync::config::Settings;
+use meter_sync::config::SettingFlags;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Claim, Mirror, Request};
@@ -29,7 +29,7 @@ const EMPTY_HERE: &str = "
 pub(super) struct World {
     pub(super) kind: Kind,
     pub(super) site: Site,
-    settings: Settings,
+    settings: SettingFlags,
     /// Two processes, which take turns.
     pub(super) processes: [Mirror; 2],
     turn: usize,

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::Outcome;
@@ -79,13 +79,13 @@ impl Broken {
     }
 
     /// Its settings, with short waits.
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> SettingFlags {
         settings(&self.remote_url, &self.local_url)
     }
 
     /// The same with one more setting.
     pub(crate) fn reconfigure(&mut self, more: &[(Setting, &str)]) {
-        let add = |settings: Settings, (setting, value): &(Setting, &str)| {
+        let add = |settings: SettingFlags, (setting, value): &(Setting, &str)| {
             settings.with(*setting, *value)
         };
         let settings = more.iter().fold(self.settings(), add);
@@ -177,7 +177,7 @@ impl Broken {
     }
 }
 
-fn settings(remote_url: &str, local_url: &str) -> Settings {
+fn settings(remote_url: &str, local_url: &str) -> SettingFlags {
     super::site::settings(remote_url, local_url)
         .with(Setting::ConnectTimeout, "3s")
         .with(Setting::StatementTimeout, "3s")

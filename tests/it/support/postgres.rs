@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use meter_sync::embedded::{Binaries, Data, Server, ServerOptions};
+use meter_sync::embedded::{Binaries, DataDirectory, Server, ServerOptions};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::OnceCell;
@@ -86,7 +86,7 @@ pub(crate) async fn start_server_with(
 ) -> Server {
     let options = ServerOptions {
         name,
-        data: Data::Temporary,
+        data: DataDirectory::Temporary,
         settings,
     };
     let started = Server::start(binaries, options).await;

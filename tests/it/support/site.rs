@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use meter_sync::config::{Config, Environment, Setting, Settings};
-use meter_sync::mirrors::history::meters::{KeyText, MeterReport};
+use meter_sync::config::{Config, Environment, Setting, SettingFlags};
+use meter_sync::mirrors::history::meter_report::{KeyText, MeterReport};
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::state::status::{Status, StatusQuery};
 use meter_sync::mirrors::{Mirror, Mirrors, Request, Requested};
@@ -113,12 +113,12 @@ impl Site {
     }
 
     /// The settings of this site, to add to.
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> SettingFlags {
         settings(&self.pair.remote_url, &self.pair.local_url)
     }
 
     /// Runs with settings of the test's own in place of the usual ones.
-    pub(crate) fn reconfigure(&mut self, settings: &Settings) {
+    pub(crate) fn reconfigure(&mut self, settings: &SettingFlags) {
         self.mirror = mirror(settings);
     }
 
@@ -173,20 +173,20 @@ impl Site {
 }
 
 /// The settings for two databases, with the schedule off.
-pub(crate) fn settings(remote_url: &str, local_url: &str) -> Settings {
-    Settings::default()
+pub(crate) fn settings(remote_url: &str, local_url: &str) -> SettingFlags {
+    SettingFlags::default()
         .with(Setting::RemoteUrl, remote_url)
         .with(Setting::LocalUrl, local_url)
         .with(Setting::Schedule, "off")
 }
 
 /// The configuration for settings, whatever the environment of the test.
-pub(crate) fn config(settings: &Settings) -> Config {
+pub(crate) fn config(settings: &SettingFlags) -> Config {
     Config::load_from(settings, &Environment::default()).expect("settings a test can use")
 }
 
 /// The mirror as a process of its own would have it.
-pub(crate) fn mirror(settings: &Settings) -> Mirror {
+pub(crate) fn mirror(settings: &SettingFlags) -> Mirror {
     mirrors(settings)
         .only()
         .cloned()
@@ -194,7 +194,7 @@ pub(crate) fn mirror(settings: &Settings) -> Mirror {
 }
 
 /// All mirrors as a process of its own would have them.
-pub(crate) fn mirrors(settings: &Settings) -> Mirrors {
+pub(crate) fn mirrors(settings: &SettingFlags) -> Mirrors {
     Mirrors::new(config(settings), TaskTracker::new()).expect("pools")
 }
 

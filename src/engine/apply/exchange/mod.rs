@@ -30,7 +30,7 @@ mod partial_index;
 /// How many times the exchange is tried, each time without the rows that were found to be at fault.
 const ATTEMPTS: usize = 10;
 
-/// RowRange of the plan that could not be written, by number, and why.
+/// Rows of the plan that could not be written, by number, and why.
 pub(in crate::engine) type Bad = Vec<(i64, RowFault)>;
 
 /// Writes the updates except those at fault, of which at most `limit` are allowed. The result is as that of

@@ -15,7 +15,7 @@ use super::{park_rows, referencing_rows, scarce_values};
 use crate::engine::apply::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
-/// RowRange of the plan that hold a value needed by other rows, in one unique index or exclusion constraint. The view
+/// Rows of the plan that hold a value needed by other rows, in one unique index or exclusion constraint. The view
 /// `meter_sync_found` must be that of `waiting`.
 pub(in crate::engine) struct Obstacles<'r> {
     /// The unique index or exclusion constraint.

@@ -34,7 +34,7 @@ pub(in crate::engine) async fn reasons(
     if rows.is_empty() {
         return Ok(found);
     }
-    // RowRange are looked up by their numbers in this function and after it.
+    // Rows are looked up by their numbers in this function and after it.
     local.batch(&apply::index(run.relations)).await?;
     // The session may be used again, so the function must not stay in it.
     let looked = local.rehearse("unevaluated", async {

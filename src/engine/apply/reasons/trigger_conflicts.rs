@@ -32,7 +32,7 @@ impl AlteringTrigger {
     }
 }
 
-/// Returns the reasons of the rows that broke a unique index because a trigger changed them. RowRange in `known`, which
+/// Returns the reasons of the rows that broke a unique index because a trigger changed them. Rows in `known`, which
 /// have a reason already, are left out.
 pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Mirror, Request};
 use meter_sync::model::{Permission, Trigger};
@@ -169,7 +169,7 @@ pub(super) struct Trial {
     pub(super) local: End,
     pub(super) mirror: Mirror,
     /// What the runs are made of.
-    settings: Settings,
+    settings: SettingFlags,
     /// How many tasks this test has beside the sync and the two lines.
     pub(super) other_tasks: usize,
     /// Whether each run may deactivate as many meters as it likes.
@@ -222,7 +222,7 @@ impl Trial {
 
     /// Starts anew, as a process of its own would, with more settings.
     pub(super) fn start_anew(&mut self, more: &[(Setting, &str)]) {
-        let add = |settings: Settings, (setting, value): &(Setting, &str)| {
+        let add = |settings: SettingFlags, (setting, value): &(Setting, &str)| {
             settings.with(*setting, *value)
         };
         let settings = settings(&self.remote.url, &self.local.url);
@@ -326,7 +326,7 @@ async fn meters(end: &End, which: &str) -> BTreeMap<String, Meter> {
     texts.map(meter).collect()
 }
 
-fn settings(remote_url: &str, local_url: &str) -> Settings {
+fn settings(remote_url: &str, local_url: &str) -> SettingFlags {
     site::settings(remote_url, local_url)
         .with(Setting::ConnectTimeout, "3s")
         .with(Setting::StatementTimeout, "5s")

@@ -6,7 +6,7 @@ mod metrics;
 mod routes;
 mod scopes;
 
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 
 use super::v1::api::Api;
 use crate::support::site::Site;
@@ -22,7 +22,7 @@ async fn site() -> Site {
 }
 
 /// The settings of a process that keeps all three.
-fn of_three(site: &Site) -> Settings {
+fn of_three(site: &Site) -> SettingFlags {
     site.settings().with(Setting::Tenants, "7,8,9")
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ pub(in crate::http) struct Answer {
 }
 
 impl Api {
-    pub(in crate::http) async fn new(settings: &Settings) -> Self {
+    pub(in crate::http) async fn new(settings: &SettingFlags) -> Self {
         let served = Served::new(settings).await;
         let description = send(served.request("GET /api/v1/openapi.json")).await;
         let description = description.json().await.expect("JSON");
@@ -42,7 +42,7 @@ impl Api {
     }
 
     /// With tokens of the test's own, of which each request shows this one.
-    pub(in crate::http) async fn with(settings: &Settings, token: &str) -> Self {
+    pub(in crate::http) async fn with(settings: &SettingFlags, token: &str) -> Self {
         let served = Served::new(settings).await;
         let described = served
             .request("GET /api/v1/openapi.json")
@@ -56,7 +56,7 @@ impl Api {
     }
 
     /// With both tokens set.
-    pub(in crate::http) async fn with_tokens(settings: &Settings) -> Self {
+    pub(in crate::http) async fn with_tokens(settings: &SettingFlags) -> Self {
         let tokens = format!("read:{READ},trigger:{TRIGGER}");
         let served = Served::new(&settings.clone().with(Setting::Tokens, tokens)).await;
         let described = served.request("GET /api/v1/openapi.json").bearer_auth(READ);

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 use serde_json::{Value, json};
 
 use super::api::Api;
@@ -152,7 +152,7 @@ async fn streams_end_at_once_when_the_server_stops() {
 
 #[tokio::test]
 async fn there_are_so_many_streams_and_room_again_when_one_ends() {
-    let served = Served::new(&Settings::default().with(Setting::Schedule, "off")).await;
+    let served = Served::new(&SettingFlags::default().with(Setting::Schedule, "off")).await;
     let mut open = Vec::new();
     for _ in 0..100 {
         let response = send(served.request(EVENTS)).await;

@@ -1,6 +1,6 @@
 //! What cannot be done: arguments, bodies, tokens, and a process that may only show.
 
-use meter_sync::config::{Setting, Settings};
+use meter_sync::config::{Setting, SettingFlags};
 use reqwest::RequestBuilder;
 use serde_json::json;
 
@@ -270,7 +270,7 @@ async fn a_process_that_may_only_show_starts_and_ends_nothing() {
 
 #[tokio::test]
 async fn without_its_databases_it_says_what_is_missing() {
-    let api = Api::new(&Settings::default().with(Setting::Schedule, "off")).await;
+    let api = Api::new(&SettingFlags::default().with(Setting::Schedule, "off")).await;
     let run = format!("GET /api/v1/runs/{RUN}");
     for line in [
         "POST /api/v1/sync",

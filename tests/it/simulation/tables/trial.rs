@@ -1,6 +1,6 @@
 //! One pair of tables, its edits and its syncs.
 
-use meter_sync::config::Settings;
+use meter_sync::config::SettingFlags;
 use meter_sync::mirrors::run::report::{RunReport, RunState};
 use meter_sync::mirrors::{Allow, Mirror, Request};
 use meter_sync::model::{Counts, Outcome, Permission, Trigger};
@@ -15,7 +15,7 @@ pub(super) struct Trial<'t> {
     table: &'t Table,
     edits: Edits<'t>,
     site: Site,
-    settings: Settings,
+    settings: SettingFlags,
     /// Two processes.
     processes: [Mirror; 2],
     late: Late,

@@ -6,9 +6,9 @@ use crate::model::RunId;
 /// The address below which the pages of a mirror lie: empty for the only mirror of a process, `/tenants/{tenant_id}`
 /// for one of several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Base(String);
+pub(super) struct MirrorPaths(String);
 
-impl Base {
+impl MirrorPaths {
     /// The route of [`Self::of_tenant`], with the tenant's id as a parameter.
     pub(super) const PATTERN: &str = "/tenants/{tenant_id}";
     /// The name of that parameter.
@@ -67,7 +67,7 @@ mod tests {
             ("/tenants", None),
             ("/runs", None),
         ] {
-            assert_eq!(Base::below(path), rest, "{path}");
+            assert_eq!(MirrorPaths::below(path), rest, "{path}");
         }
     }
 }

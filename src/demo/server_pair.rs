@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::embedded::{Binaries, Data, EmbeddedError, Server, ServerOptions};
+use crate::embedded::{Binaries, DataDirectory, EmbeddedError, Server, ServerOptions};
 
 /// The name of the database that holds the sample, on each server.
 const DATABASE: &str = "postgres";
@@ -20,16 +20,16 @@ pub struct Pair {
 /// Where the two servers keep their data.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    remote: Data,
-    local: Data,
+    remote: DataDirectory,
+    local: DataDirectory,
 }
 
 impl Place {
     /// Returns data that is kept for the next start: in `directory`, or else where programs keep their data.
     pub(super) fn kept(directory: Option<&Path>) -> Result<Self, EmbeddedError> {
         let data = |name: &str| match directory {
-            Some(directory) => Ok(Data::Persistent(directory.join(name))),
-            None => Data::kept(name),
+            Some(directory) => Ok(DataDirectory::Persistent(directory.join(name))),
+            None => DataDirectory::kept(name),
         };
         Ok(Self {
             remote: data("remote")?,
@@ -42,8 +42,8 @@ impl Pair {
     /// Starts two empty servers whose data is removed when they stop.
     pub async fn temporary() -> anyhow::Result<Self> {
         let place = Place {
-            remote: Data::Temporary,
-            local: Data::Temporary,
+            remote: DataDirectory::Temporary,
+            local: DataDirectory::Temporary,
         };
         let binaries = Binaries::find_or_install(None).await?;
         Self::start(&binaries, place, false).await
@@ -110,7 +110,7 @@ impl Pair {
 async fn start(
     binaries: &Binaries,
     name: &'static str,
-    data: Data,
+    data: DataDirectory,
     fresh: bool,
 ) -> Result<Server, EmbeddedError> {
     if fresh {

@@ -3,18 +3,18 @@
 use chrono::{DateTime, Utc};
 
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{Claim, KnownMirror, Mirror, Mirrors, Process, Request, error_of};
+use crate::mirrors::{Claim, Mirror, Mirrors, Process, Request, TenantMirror, error_of};
 use crate::model::Trigger;
 
 /// What a due slot asks for.
-pub(super) enum Target {
+pub(super) enum SlotTarget {
     /// A run.
     Run(Mirror),
     /// A sweep, and after it the mirrors whose run is to be tried again.
-    Sweep(Mirrors, Vec<KnownMirror>),
+    Sweep(Mirrors, Vec<TenantMirror>),
 }
 
-impl Target {
+impl SlotTarget {
     pub(super) fn of(mirrors: &Mirrors) -> Self {
         match mirrors.only() {
             Some(mirror) => Self::Run(mirror.clone()),
@@ -78,7 +78,7 @@ impl Target {
 
 async fn sweep(
     mirrors: &Mirrors,
-    again: &mut Vec<KnownMirror>,
+    again: &mut Vec<TenantMirror>,
     trigger: Trigger,
 ) -> Option<ErrorCode> {
     let request = Request::new(trigger);

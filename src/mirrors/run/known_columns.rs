@@ -29,7 +29,7 @@ pub(in crate::mirrors) async fn settled(
 
 /// The known columns of a scope, for a check.
 #[derive(Clone, Debug)]
-pub(crate) struct KnownScope {
+pub(crate) struct ScopeColumns {
     /// The columns.
     pub(crate) known: KnownColumns,
     /// The tenant id as our tables spell it.
@@ -42,7 +42,7 @@ pub(crate) struct KnownScope {
 pub(crate) async fn look(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,
-) -> Result<Option<KnownScope>, Failure> {
+) -> Result<Option<ScopeColumns>, Failure> {
     if !migrations::tables(tx).await?.columns {
         return Ok(None);
     }
@@ -50,7 +50,7 @@ pub(crate) async fn look(
     let tenant = tenant::resolve(tx, mapping, &table).await?.id;
     let known = columns::known(tx, &tenant, &table.name).await?;
     let is_known = !known.columns.is_empty();
-    Ok(is_known.then_some(KnownScope {
+    Ok(is_known.then_some(ScopeColumns {
         known,
         tenant,
         local_table: table.name,

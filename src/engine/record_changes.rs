@@ -93,18 +93,18 @@ impl<'t> Log<'t> {
     }
 
     /// SQL that inserts the rows of a query. A value that cannot be converted to UTF-8 could not be read back. For
-    /// such a value the statement fails, or writes it in ASCII if the form is [`Form::Escaped`] or [`Form::Size`].
-    fn insert(&self, rows: &str, form: Form) -> String {
+    /// such a value the statement fails, or writes it in ASCII if the form is [`ValueForm::Escaped`] or [`ValueForm::Size`].
+    fn insert(&self, rows: &str, form: ValueForm) -> String {
         const COLUMNS: &str = "run_id, n, action, key, before, after";
         let into = self.into;
         let from = format!("from (\n{rows}\noffset 0) x({COLUMNS})");
         let chosen = match form {
             _ if self.is_utf8 => rows.to_owned(),
-            Form::Json | Form::Text => format!(
+            ValueForm::Json | ValueForm::Text => format!(
                 "select x.* {from}
 where pg_catalog.convert_to(pg_catalog.concat(x.key, x.before, x.after), 'UTF8') is not null"
             ),
-            Form::Escaped | Form::Size => {
+            ValueForm::Escaped | ValueForm::Size => {
                 let [key, before, after] = ["x.key", "x.before", "x.after"].map(json::in_ascii);
                 format!(
                     "select x.run_id, x.n, x.action, {key}::jsonb, {before}::jsonb, {after}::jsonb {from}"
@@ -122,10 +122,10 @@ async fn record(
     local: &Tx<'_, Local>,
     rows: RowRange,
     prepare: &str,
-    statement: impl Fn(Form) -> String,
+    statement: impl Fn(ValueForm) -> String,
 ) -> Result<(), DbError> {
     let params = |rows: RowRange| [param::bigint(rows.first), param::bigint(rows.last)];
-    let (sql, range) = (statement(Form::Json), params(rows));
+    let (sql, range) = (statement(ValueForm::Json), params(rows));
     let recorded = local.execute(&sql, &range);
     let tried = try_rows::attempt(local, async {
         recorded.await.map(|_rows| WriteOutcome::Written)
@@ -134,7 +134,7 @@ async fn record(
         return Ok(());
     }
     let as_text = RowRangeStatement {
-        sql: statement(Form::Text),
+        sql: statement(ValueForm::Text),
         has_gaps: true,
         checks: false,
     };
@@ -143,7 +143,7 @@ async fn record(
         let row = RowRange { first: n, last: n };
         if !local.is_utf8() {
             let escaped = RowRangeStatement {
-                sql: statement(Form::Escaped),
+                sql: statement(ValueForm::Escaped),
                 has_gaps: true,
                 checks: false,
             };
@@ -152,14 +152,16 @@ async fn record(
                 continue;
             }
         }
-        local.execute(&statement(Form::Size), &params(row)).await?;
+        local
+            .execute(&statement(ValueForm::Size), &params(row))
+            .await?;
     }
     Ok(())
 }
 
 /// The form in which values are recorded.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Form {
+pub(super) enum ValueForm {
     /// As the JSON value that `to_jsonb` makes of each.
     Json,
     /// As a JSON string of their text, which is possible for any value.
@@ -170,7 +172,7 @@ pub(super) enum Form {
     Size,
 }
 
-fn of_plan(run: &RunContext<'_>, log: &Log<'_>, form: Form) -> String {
+fn of_plan(run: &RunContext<'_>, log: &Log<'_>, form: ValueForm) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let active = quote::literal(&relations.active);
@@ -201,7 +203,7 @@ where p.n >= $1 and p.n <= $2"
     format!("-- record the changes\n{}", log.insert(&rows, form))
 }
 
-fn of_load(run: &RunContext<'_>, log: &Log<'_>, form: Form) -> String {
+fn of_load(run: &RunContext<'_>, log: &Log<'_>, form: ValueForm) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let run_id = log.run_id;
@@ -284,7 +286,7 @@ const SHORT: &[&str] = &[
 
 /// SQL: the fields of a row that the plan changes, as one JSON object. The booleans `d1`, `d2` and so on of `o` tell
 /// which fields these are.
-fn changed(relations: &Relations, row: &str, form: Form) -> String {
+fn changed(relations: &Relations, row: &str, form: ValueForm) -> String {
     let each = others(relations).zip(1..).map(|(column, n)| {
         let (name, value) = (quote::literal(&column.name), value(relations, row, column, form));
         format!(
@@ -297,7 +299,7 @@ fn changed(relations: &Relations, row: &str, form: Form) -> String {
 
 /// SQL: the fields of a row that are not NULL, as one JSON object. If no value is too long, the row is converted as
 /// a whole, which takes a third of the time.
-fn fields(relations: &Relations, row: &str, form: Form) -> String {
+fn fields(relations: &Relations, row: &str, form: ValueForm) -> String {
     let each: Vec<String> = others(relations)
         .map(|column| {
             let value = value(relations, row, column, form);
@@ -313,7 +315,7 @@ fn fields(relations: &Relations, row: &str, form: Form) -> String {
         format!("case when {value} is null then {name} end")
     });
     let nulls = format!("pg_catalog.array_remove(array[{nulls}], null)");
-    if !matches!(form, Form::Json) {
+    if !matches!(form, ValueForm::Json) {
         return format!("{one_by_one} - {nulls}");
     }
     let is_long: String = others(relations)
@@ -339,19 +341,19 @@ fn fields(relations: &Relations, row: &str, form: Form) -> String {
 }
 
 /// SQL: one value as it is recorded.
-fn value(relations: &Relations, row: &str, column: &Column, form: Form) -> String {
+fn value(relations: &Relations, row: &str, column: &Column, form: ValueForm) -> String {
     let value = relations.column(row, &column.name);
-    if matches!(form, Form::Json) && SHORT.contains(&column.base_type.as_str()) {
+    if matches!(form, ValueForm::Json) && SHORT.contains(&column.base_type.as_str()) {
         return format!("pg_catalog.to_jsonb({value})");
     }
     recorded(&value, &beginning(column, &value), form)
 }
 
-pub(super) fn recorded(value: &str, text: &str, form: Form) -> String {
+pub(super) fn recorded(value: &str, text: &str, form: ValueForm) -> String {
     let whole = match form {
-        Form::Json => format!("pg_catalog.to_jsonb({value})"),
-        Form::Text | Form::Escaped => format!("pg_catalog.to_jsonb({text})"),
-        Form::Size => {
+        ValueForm::Json => format!("pg_catalog.to_jsonb({value})"),
+        ValueForm::Text | ValueForm::Escaped => format!("pg_catalog.to_jsonb({text})"),
+        ValueForm::Size => {
             return format!(
                 "case when pg_catalog.pg_column_size({value}) > {SURELY_SHORT} \
                  then pg_catalog.to_jsonb(pg_catalog.format('... (%s bytes, too large to be recorded)', pg_catalog.pg_column_size({value}))) \

@@ -9,9 +9,9 @@ use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Remote, Tx, both};
 use crate::engine::{Job, Relations, RunContext, SyncError};
 
-use super::buckets::{Buckets, Differing};
-use super::cursor::{self, CHUNKS_AT_A_TIME, SumCursor, Summed};
+use super::buckets::{Buckets, DifferingBuckets};
 use super::row_hash::{HashFunction, HashMode, Hasher, RowSide};
+use super::sum_cursor::{self, CHUNKS_AT_A_TIME, SumCursor, SumQuery};
 use super::{DigestVerdict, is_remembered_as_gone, sums};
 use crate::store::tombstones;
 
@@ -53,7 +53,7 @@ pub(super) async fn compare(
     loop {
         let hasher = hasher(run.job, mode);
         let buckets = Buckets::of(rows, hasher);
-        let summed = |row, rows: &str| Summed {
+        let summed = |row, rows: &str| SumQuery {
             bucket: buckets.number(relations, row),
             hash: what.hash(hasher, relations, row),
             // Two equal rows cancel each other out in the sum of hashes, but not in the number of rows.
@@ -62,7 +62,7 @@ pub(super) async fn compare(
         };
         let there = summed(RowSide::Remote, &there_rows);
         let here = summed(RowSide::Local, &here_rows);
-        let opened = cursor::open_both(
+        let opened = sum_cursor::open_both(
             SumCursor::open(remote, &there),
             SumCursor::open(run.local, &here),
         );
@@ -117,7 +117,7 @@ async fn differing(
     if !relations.has_exact_key || numbers.is_empty() {
         return Ok(DigestVerdict::Unclear);
     }
-    Ok(DigestVerdict::Differing(Differing {
+    Ok(DigestVerdict::DifferingBuckets(DifferingBuckets {
         what,
         buckets,
         numbers,

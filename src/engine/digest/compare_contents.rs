@@ -9,9 +9,9 @@ use tokio_postgres::SimpleQueryRow;
 use crate::db::{DbError, Remote, Side, Tx};
 use crate::engine::{Compare, Relations, RunContext, SyncError};
 
-use super::compare::{self, HashedColumns};
-use super::cursor::SAVEPOINT;
+use super::compare_hashes::{self, HashedColumns};
 use super::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
+use super::sum_cursor::SAVEPOINT;
 use super::{DigestVerdict, differing_rows};
 
 /// The result of a comparison of contents.
@@ -40,7 +40,7 @@ pub(in crate::engine) async fn compare_contents(
         "{} r where {}",
         relations.remote_from, run.scope.remote_filter
     );
-    let here_rows = compare::local_rows(run).await?;
+    let here_rows = compare_hashes::local_rows(run).await?;
     let mut mode = HashMode::USUAL;
     let rows = loop {
         let hashers = seeds.map(|seed| Hasher {
@@ -66,9 +66,9 @@ pub(in crate::engine) async fn compare_contents(
         }
     };
     Ok(
-        match compare::compare(remote, run, HashedColumns::Rows, rows).await? {
+        match compare_hashes::compare(remote, run, HashedColumns::Rows, rows).await? {
             DigestVerdict::Equal(_) => Contents::Unsettled,
-            DigestVerdict::Differing(differing) => {
+            DigestVerdict::DifferingBuckets(differing) => {
                 let extent = differing_rows::narrow(remote, run, &differing).await?;
                 Contents::Differing(extent.map_or(Compare::Everything, Compare::Also))
             }

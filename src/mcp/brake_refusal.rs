@@ -3,7 +3,7 @@
 
 use super::approval::CENTRAL;
 use super::page_address::PageAddress;
-use super::{CallToolResult, answer};
+use super::{CallToolResult, tool_result};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{HeldBack, RunId};
 use crate::printable;
@@ -16,7 +16,7 @@ pub(super) fn declined() -> CallToolResult {
     let message = "The sync was refused, and the user does not let it go on; no meter was changed.";
     let remedy = "Leave it at that, and sync again only when the user asks for it.";
     let failure = Failure::new(ErrorCode::MassDeactivationRefused, message).with_remedy(remedy);
-    answer::failure(&failure, None)
+    tool_result::failure(&failure, None)
 }
 
 /// Returns the answer if the user has not decided. The plan can still be approved on the page.
@@ -29,7 +29,7 @@ pub(super) fn undecided(run: RunId, held: Option<&HeldBack>, page: &PageAddress)
     );
     let remedy = format!("{} {TELL}", page.decides(run));
     let failure = Failure::new(ErrorCode::MassDeactivationRefused, message).with_remedy(remedy);
-    answer::failure(&failure, Some(run))
+    tool_result::failure(&failure, Some(run))
 }
 
 /// Returns the brake's refusal, with the first of the meters and who decides about them.
@@ -42,11 +42,11 @@ pub(super) fn held_back(
     let message = format!("{}{which}", failure.message);
     let remedy = format!("{} {} {TELL}", failure.remedy, page.decides(run));
     let failure = Failure::new(failure.code, message).with_remedy(remedy);
-    answer::failure(&failure, Some(run))
+    tool_result::failure(&failure, Some(run))
 }
 
 /// Returns the answer if every approval came too late: other meters were due to be deactivated by then.
 pub(super) fn unsettled() -> CallToolResult {
     let message = "The sync was refused: each time, other meters were gone by the time the user had answered.";
-    answer::failure(&Failure::new(ErrorCode::ApprovalOutdated, message), None)
+    tool_result::failure(&Failure::new(ErrorCode::ApprovalOutdated, message), None)
 }

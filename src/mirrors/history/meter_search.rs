@@ -9,7 +9,7 @@ use crate::db::{DbError, Local, Tx, json, param, quote};
 use crate::error::Failure;
 use crate::model::Fields;
 
-use super::meters::{Meters, NAME};
+use super::meter_report::{Meters, NAME};
 use crate::mirrors::Mirror;
 
 /// The time limit of a search. No index serves the beginning of a key as text or a part of a name, and reading a

@@ -7,16 +7,16 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::Shared;
-use super::base::Base;
 use super::format::{counted, duration, prose, time_ago};
 use super::named_mirror::NamedMirror;
-use super::runs::{self, Asked};
+use super::page_paths::MirrorPaths;
+use super::runs::{self, RunsPageQuery};
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
-use super::{banner, changes, connections, facts, timeline, words};
+use super::{banner, connections, run_changes, status_facts, timeline, words};
 use crate::clock;
 use crate::looks;
-use crate::mirrors::history::listing::{RunDetail, RunsPage, RunsQuery, Show};
+use crate::mirrors::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
 use crate::mirrors::state::status::{
     ActivityState, ConnectionState, RunRecord, Status, StatusQuery,
 };
@@ -77,7 +77,7 @@ pub(super) async fn show(
     State(shared): State<Shared>,
     NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<RunsPageQuery>,
 ) -> Result<Markup, ErrorPage> {
     let found = look(&mirror, &asked).await?;
     let Found { status, .. } = &found;
@@ -111,9 +111,9 @@ pub(super) async fn show(
     let main = html! {
         (banner::show(status, found.asks(), viewer))
         (banner::help(status, viewer))
-        (facts::running(status.running.as_ref(), now))
-        (facts::actions(status, &base, viewer))
-        (facts::show(status, mirror.config().schedule.as_ref(), &base, now))
+        (status_facts::running(status.running.as_ref(), now))
+        (status_facts::actions(status, &base, viewer))
+        (status_facts::show(status, mirror.config().schedule.as_ref(), &base, now))
         (warnings(status))
         (last_run(&found, &base, viewer, now))
         @if let Some(why) = no_runs_known(status) {
@@ -140,7 +140,7 @@ fn no_runs_known(status: &Status) -> Option<&'static str> {
 
 /// Reads the data of the page. If the local database is down or has no runs, returns only the status, and does not read
 /// the log.
-async fn look(mirror: &Mirror, asked: &Asked) -> Result<Found, ErrorPage> {
+async fn look(mirror: &Mirror, asked: &RunsPageQuery) -> Result<Found, ErrorPage> {
     let query = StatusQuery {
         history: STRIP,
         include_changes: true,
@@ -174,9 +174,9 @@ async fn look(mirror: &Mirror, asked: &Asked) -> Result<Found, ErrorPage> {
 }
 
 /// The runs of the table. If all runs are shown, they are taken from the status without another query.
-async fn table(mirror: &Mirror, status: &Status, show: Show) -> Result<RunsPage, ErrorPage> {
+async fn table(mirror: &Mirror, status: &Status, show: RunFilter) -> Result<RunsPage, ErrorPage> {
     let limit = TABLE as usize;
-    if show == Show::All {
+    if show == RunFilter::All {
         let mut runs = status.history.clone();
         let has_more = runs.len() > limit;
         runs.truncate(limit);
@@ -211,7 +211,7 @@ fn warnings(status: &Status) -> Markup {
     }
 }
 
-fn last_run(found: &Found, base: &Base, viewer: Viewer, now: DateTime<Utc>) -> Markup {
+fn last_run(found: &Found, base: &MirrorPaths, viewer: Viewer, now: DateTime<Utc>) -> Markup {
     html! {
         div #last data-live {
             @if let Some(run) = &found.status.last_run {
@@ -226,7 +226,7 @@ fn last_run(found: &Found, base: &Base, viewer: Viewer, now: DateTime<Utc>) -> M
                         }
                     }
                     @if let Some(detail) = found.asked_about() { (super::run::decision(detail, base, viewer)) }
-                    @if run.counts != Counts::default() { (changes::counts(&run.counts, false)) }
+                    @if run.counts != Counts::default() { (run_changes::counts(&run.counts, false)) }
                     (first_changes(found, run, base))
                     p { a href=(base.run(run.run_id)) { "All about this run" } }
                 }
@@ -247,16 +247,16 @@ fn ended(run: &RunRecord, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn first_changes(found: &Found, run: &RunRecord, base: &Base) -> Markup {
+fn first_changes(found: &Found, run: &RunRecord, base: &MirrorPaths) -> Markup {
     let listed = &found.changes;
     let rejected = found.status.rejected.as_deref().unwrap_or_default();
     let rest = run.counts.changes() - i64::try_from(listed.len()).unwrap_or(i64::MAX);
     html! {
         @if !listed.is_empty() {
             h3 { "What changed" }
-            (changes::list(listed, false, base))
+            (run_changes::list(listed, false, base))
             @if rest > 0 { p.soft { "and " (counted(rest, "more", "more")) } }
         }
-        @if !rejected.is_empty() { h3 { "Rejected rows" } (changes::rejected(rejected, base)) }
+        @if !rejected.is_empty() { h3 { "Rejected rows" } (run_changes::rejected(rejected, base)) }
     }
 }

@@ -4,12 +4,12 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 
-use super::exit;
+use super::exit_codes;
 use super::sync::{STOP, progress_bar, stopped_by_signal};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::{RunReport, RunState};
 use crate::mirrors::state::tenant_list::TenantsQuery;
-use crate::mirrors::{KnownMirror, Mirrors, Request};
+use crate::mirrors::{Mirrors, Request, TenantMirror};
 use crate::model::Outcome;
 use crate::printable;
 use crate::shutdown::Shutdown;
@@ -19,7 +19,7 @@ const LONGEST_TEXT: usize = 300;
 
 /// The syncs of several tenants, as `sync --json` prints them.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct ManySynced {
+pub(super) struct SyncOfMany {
     /// The result in one sentence.
     summary: String,
     /// How many tenants there are.
@@ -64,9 +64,9 @@ pub(super) async fn run(
     mirrors: &Mirrors,
     request: &Request,
     shutdown: &Shutdown,
-) -> Result<ManySynced, Failure> {
+) -> Result<SyncOfMany, Failure> {
     let bar = progress_bar();
-    let mut synced = ManySynced::default();
+    let mut synced = SyncOfMany::default();
     let mut ended = 0;
     let sweep = Box::pin(mirrors.sweep(request, |known, run| {
         ended += 1;
@@ -91,7 +91,7 @@ pub(super) async fn run(
     Ok(synced)
 }
 
-impl ManySynced {
+impl SyncOfMany {
     fn add(&mut self, run: TenantRun) {
         match run.result() {
             RunResult::Unchanged => {
@@ -123,13 +123,13 @@ impl ManySynced {
 
     /// The exit code: that of the worst run. A tenant that was left out counts as a failed run.
     pub(super) fn code(&self) -> u8 {
-        let left_out = self.warnings.iter().map(|_| exit::FAILED);
-        exit::worst(self.runs.iter().map(TenantRun::code).chain(left_out))
+        let left_out = self.warnings.iter().map(|_| exit_codes::FAILED);
+        exit_codes::worst(self.runs.iter().map(TenantRun::code).chain(left_out))
     }
 }
 
 impl TenantRun {
-    fn of(known: &KnownMirror, run: Result<RunReport, Failure>) -> Self {
+    fn of(known: &TenantMirror, run: Result<RunReport, Failure>) -> Self {
         let (run, error) = match run {
             Ok(run) => (Some(run), None),
             Err(failure) => (None, Some(failure)),
@@ -156,14 +156,14 @@ impl TenantRun {
     fn code(&self) -> u8 {
         let error = self.error.as_ref().map(|error| error.code);
         match &self.run {
-            Some(run) => exit::of_report(run),
-            None => exit::of_error(error.unwrap_or(ErrorCode::Internal)),
+            Some(run) => exit_codes::of_report(run),
+            None => exit_codes::of_error(error.unwrap_or(ErrorCode::Internal)),
         }
     }
 }
 
 /// A line for each tenant that changed or failed, the warnings, and the summary.
-impl Display for ManySynced {
+impl Display for SyncOfMany {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for run in &self.runs {
             writeln!(f, "{run}")?;

@@ -13,8 +13,8 @@ use crate::mirrors::run::{lock, report};
 use crate::mirrors::state::status::RunRecord;
 use crate::mirrors::tenant::Tenant;
 use crate::store::log::LogKey;
-pub use crate::store::log::{RunsQuery, Show};
-use crate::store::{changes, held, log, migrations, rejected};
+pub use crate::store::log::{RunFilter, RunsQuery};
+use crate::store::{changes, held_sets, log, migrations, rejected};
 
 /// Some past runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -139,7 +139,8 @@ impl Mirror {
         };
         let run = log.now(tx, run).await?;
         let details = log::details(tx, id).await?;
-        let awaits_decision = details.held_back.is_some() && held::can_be_approved(tx, id).await?;
+        let awaits_decision =
+            details.held_back.is_some() && held_sets::can_be_approved(tx, id).await?;
         Ok(Some(RunDetail {
             summary: report::summary(&run),
             next_step: report::next_step(&run),

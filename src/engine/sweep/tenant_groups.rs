@@ -3,8 +3,8 @@
 use tokio_postgres::SimpleQueryRow;
 
 use crate::db::{DbError, Remote, Tx};
-use crate::engine::digest::cursor::{GROUP_BY_HASH, SAVEPOINT, none_if_not_computable};
 use crate::engine::digest::row_hash::PROBE;
+use crate::engine::digest::sum_cursor::{GROUP_BY_HASH, SAVEPOINT, none_if_not_computable};
 
 /// How many tenants share a group.
 pub(super) const GROUP: usize = 32;

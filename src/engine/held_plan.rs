@@ -1,4 +1,4 @@
-//! Finds the meters that a plan would make inactive, and compares them with those that a person was shown. `store::held`
+//! Finds the meters that a plan would make inactive, and compares them with those that a person was shown. `store::held_sets`
 //! keeps the sets of meters that the brake held back.
 
 use tokio_postgres::Row;
@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use super::RunContext;
 use crate::db::{DbError, json};
 use crate::model::{Fields, RunId};
-use crate::store::held::{self, Cover};
+use crate::store::held_sets::{self, ApprovalCover};
 
 /// SQL for the meters that the plan makes inactive: `key` is the key as the local table has it, `n` the number in
 /// the plan.
@@ -26,12 +26,12 @@ fn keys(run: &RunContext<'_>) -> String {
 pub(super) async fn keep(run: &RunContext<'_>) -> Result<String, DbError> {
     let job = run.job;
     let whose = format!("{} {} ", run.relations.local, job.tenant);
-    held::keep(run.local, job.run_id, &keys(run), &whose).await
+    held_sets::keep(run.local, job.run_id, &keys(run), &whose).await
 }
 
 /// Compares the meters that the plan makes inactive with those that the run `shown` held back.
-pub(super) async fn cover(run: &RunContext<'_>, shown: RunId) -> Result<Cover, DbError> {
-    held::cover(run.local, (run.job.run_id, shown), &keys(run)).await
+pub(super) async fn cover(run: &RunContext<'_>, shown: RunId) -> Result<ApprovalCover, DbError> {
+    held_sets::cover(run.local, (run.job.run_id, shown), &keys(run)).await
 }
 
 /// How many meters of each kind are named.
@@ -39,7 +39,7 @@ const NAMED: u32 = 5;
 
 /// Why a meter would become inactive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum DeactivationCause {
     /// It is missing on the remote.
     Gone,
     /// Its remote row has an `active` that is not true.
@@ -47,7 +47,10 @@ pub(super) enum Kind {
 }
 
 /// The first meters of a kind, for people to read: their keys, and their names if there is a column `name`.
-pub(super) async fn first(run: &RunContext<'_>, kind: Kind) -> Result<Vec<Fields>, DbError> {
+pub(super) async fn first(
+    run: &RunContext<'_>,
+    kind: DeactivationCause,
+) -> Result<Vec<Fields>, DbError> {
     let relations = run.relations;
     let key = relations.key_json("l");
     let same_key = relations.same_key("l", "p");
@@ -56,8 +59,8 @@ pub(super) async fn first(run: &RunContext<'_>, kind: Kind) -> Result<Vec<Fields
         false => "'{}'::jsonb",
     };
     let is_of_kind = match kind {
-        Kind::Gone => "p.action = 'deactivate'",
-        Kind::SwitchedOff => "p.is_switched_off",
+        DeactivationCause::Gone => "p.action = 'deactivate'",
+        DeactivationCause::SwitchedOff => "p.is_switched_off",
     };
     let (table, filter) = (&relations.local, &run.scope.local_filter);
     let sql = |text: fn(&str) -> String| {

@@ -84,7 +84,7 @@ impl Total {
 }
 
 /// What to sum, as SQL over the rows of one side.
-pub(super) struct Summed {
+pub(super) struct SumQuery {
     /// The number of a row's bucket.
     pub(super) bucket: String,
     /// The hash of a row.
@@ -114,7 +114,10 @@ pub(super) const CHUNKS_AT_A_TIME: usize = 128;
 impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
     /// Sums the rows by bucket and opens a cursor over the sums. Returns `None`, with no cursor open, for the errors
     /// that [`none_if_not_computable`] lists.
-    pub(super) async fn open(tx: &'t Tx<'c, S>, summed: &Summed) -> Result<Option<Self>, DbError> {
+    pub(super) async fn open(
+        tx: &'t Tx<'c, S>,
+        summed: &SumQuery,
+    ) -> Result<Option<Self>, DbError> {
         let answered = tx.simple(&statement(summed)).await;
         let Some(rows) = none_if_not_computable(tx, answered).await? else {
             return Ok(None);
@@ -175,8 +178,8 @@ impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
 
 // Without `offset 0` the planner would expect as many buckets as there are keys, and make a hash table many times too
 // large.
-fn statement(summed: &Summed) -> String {
-    let Summed {
+fn statement(summed: &SumQuery) -> String {
+    let SumQuery {
         bucket,
         hash,
         number,

@@ -13,8 +13,8 @@ use std::process::Command;
 
 use uuid::Uuid;
 
-use super::account::{Account, run};
-use super::{Binaries, Data, EmbeddedError};
+use super::server_account::{Account, run};
+use super::{Binaries, DataDirectory, EmbeddedError};
 
 /// How often to try to lock the log, with a pause of `RELEASE_POLL`. If a process is killed, its server goes down in
 /// well under these 5 s, and the next start waits for it.
@@ -28,11 +28,11 @@ pub(super) const PASSWORD: &str = "password";
 pub(super) fn prepare(
     account: &Account,
     binaries: &Binaries,
-    data: &Data,
+    data: &DataDirectory,
 ) -> Result<(PathBuf, File), EmbeddedError> {
     match data {
-        Data::Temporary => temporary(account, binaries),
-        Data::Persistent(home) => persistent(account, binaries, home),
+        DataDirectory::Temporary => temporary(account, binaries),
+        DataDirectory::Persistent(home) => persistent(account, binaries, home),
     }
 }
 

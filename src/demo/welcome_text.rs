@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::pair::Pair;
+use super::server_pair::Pair;
 use crate::config::Config;
 
 /// The data that the welcome text shows.

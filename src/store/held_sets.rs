@@ -89,7 +89,7 @@ meter_sync.meter_sync_log g
 
 /// How many of some meters an earlier run has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cover {
+pub enum ApprovalCover {
     /// It showed all of these meters.
     All,
     /// It did not show this many of them.
@@ -105,7 +105,7 @@ pub async fn cover(
     tx: &Tx<'_, Local>,
     (run, shown): (RunId, RunId),
     keys: &str,
-) -> Result<Cover, DbError> {
+) -> Result<ApprovalCover, DbError> {
     let sql = format!(
         "-- compare with the meters that were approved
 with shown as materialized (
@@ -121,9 +121,9 @@ select exists (select from shown),
     let params = [run, shown].map(|run| param::uuid(run.as_uuid()));
     let row = tx.query_one(&sql, &params).await?;
     Ok(match (row.get(0), row.get(1)) {
-        (false, _) => Cover::Nothing,
-        (true, 0) => Cover::All,
-        (true, others) => Cover::AllBut(others),
+        (false, _) => ApprovalCover::Nothing,
+        (true, 0) => ApprovalCover::All,
+        (true, others) => ApprovalCover::AllBut(others),
     })
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use super::base::Base;
 use super::format::{self, number, shortened, value};
+use super::page_paths::MirrorPaths;
 use super::words;
 use crate::address;
 use crate::model::{Action, Change, Counts, Fields, HeldBack, Rejection};
@@ -40,7 +40,7 @@ pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
 }
 
 /// The changed meters, each with the old and new value of its fields.
-pub(super) fn list(changes: &[Change], planned: bool, base: &Base) -> Markup {
+pub(super) fn list(changes: &[Change], planned: bool, base: &MirrorPaths) -> Markup {
     html! {
         ul.changes {
             @for change in changes {
@@ -78,7 +78,7 @@ pub(super) fn fields(change: &Change) -> Markup {
 }
 
 /// A link to a meter's page, with the meter's key, and its name if known.
-pub(super) fn meter(key: &Fields, name: Option<&str>, base: &Base) -> Markup {
+pub(super) fn meter(key: &Fields, name: Option<&str>, base: &MirrorPaths) -> Markup {
     html! { a href=(base.page(&address(key))) { (named(key, name)) } }
 }
 
@@ -117,7 +117,7 @@ fn text(value: &serde_json::Value) -> String {
 }
 
 /// The rejected rows, each with the reason.
-pub(super) fn rejected(rows: &[Rejection], base: &Base) -> Markup {
+pub(super) fn rejected(rows: &[Rejection], base: &MirrorPaths) -> Markup {
     html! {
         ul.changes {
             @for row in rows {
@@ -129,7 +129,7 @@ pub(super) fn rejected(rows: &[Rejection], base: &Base) -> Markup {
 }
 
 /// The facts for a person to decide whether the held-back deactivations are right: how many, why, and which.
-pub(super) fn question(held: &HeldBack, base: &Base) -> Markup {
+pub(super) fn question(held: &HeldBack, base: &MirrorPaths) -> Markup {
     html! {
         p { strong { (number(held.deactivated)) " of " (number(held.active)) " active meters would be deactivated" }
             ": " (held.reasons("the central database")) "." }
@@ -140,7 +140,7 @@ pub(super) fn question(held: &HeldBack, base: &Base) -> Markup {
 }
 
 /// The first meters of a kind, and how many more there are; nothing if there are none.
-fn listed(kind: &str, all: i64, first: &[Fields], base: &Base) -> Markup {
+fn listed(kind: &str, all: i64, first: &[Fields], base: &MirrorPaths) -> Markup {
     let count = i64::try_from(first.len()).unwrap_or(i64::MAX);
     html! {
         @if !first.is_empty() {

@@ -16,12 +16,12 @@ use crate::engine::{self, Compare, Contents, EarlierAttempts, Job, SyncError, Ta
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Permission, Progress, RunId};
 
-use super::execute::{self, Ended};
+use super::execute::{self, EndedRun};
 use super::{report, run_metrics};
 use crate::mirrors::{Allow, Request};
 use crate::store::log;
 
-impl Ended<'_> {
+impl EndedRun<'_> {
     /// Compares the contents, starts a run that corrects what differs, and adds the result to the log and the
     /// report of the run that has ended.
     pub(in crate::mirrors) async fn compare_contents(&mut self) {

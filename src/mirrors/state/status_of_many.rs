@@ -11,15 +11,15 @@ use crate::store::mirror_states::MirrorState;
 
 use super::health::{self, RecentSlots};
 use super::status::{ActivityState, Connection, Connections, Health, ScheduleStatus, Status};
+use super::status_text;
 use super::tenant_list::{HealthCounts, TenantList, TenantSummary, TenantsQuery, WORST_FIRST};
-use super::words;
 use crate::mirrors::live_state;
 use crate::mirrors::observer::Published;
-use crate::mirrors::registry::{self, KnownMirror, Mirrors};
+use crate::mirrors::registry::{self, Mirrors, TenantMirror};
 
 /// One mirror with its health and its place in the list.
-struct Ranked<'a> {
-    known: &'a KnownMirror,
+struct RankedMirror<'a> {
+    known: &'a TenantMirror,
     state: &'a MirrorState,
     health: Health,
 }
@@ -75,8 +75,8 @@ impl Mirrors {
         let schedule = config.schedule.as_ref();
         let waiting = *self.process.waiting_until.borrow();
         Status {
-            summary: words::summary_of_many(&tenants, (unread, unswept), oldest(&all), now),
-            next_step: words::next_step_of_many(first(&all).as_ref(), failure),
+            summary: status_text::summary_of_many(&tenants, (unread, unswept), oldest(&all), now),
+            next_step: status_text::next_step_of_many(first(&all).as_ref(), failure),
             health,
             activity: activity(&all, waiting),
             now,
@@ -127,7 +127,7 @@ impl Mirrors {
     }
 }
 
-fn activity(all: &[Ranked<'_>], waiting: Option<DateTime<Utc>>) -> ActivityState {
+fn activity(all: &[RankedMirror<'_>], waiting: Option<DateTime<Utc>>) -> ActivityState {
     match all.iter().any(|mirror| mirror.state.is_running()) {
         true => ActivityState::Running,
         false if waiting.is_some() => ActivityState::Waiting,
@@ -140,13 +140,13 @@ fn rank<'a>(
     published: &'a Published,
     query: &TenantsQuery,
     slots: &RecentSlots,
-) -> Vec<Ranked<'a>> {
+) -> Vec<RankedMirror<'a>> {
     let known = published.mirrors.iter().map(|(known, _)| known);
     let ids = query.visible.as_deref().map(|ids| {
         let seen = registry::seen(known, Some(ids)).into_iter();
         seen.map(|known| known.id.as_str()).collect::<BTreeSet<_>>()
     });
-    let is_visible = |known: &KnownMirror| {
+    let is_visible = |known: &TenantMirror| {
         let ids = ids.as_ref();
         ids.is_none_or(|ids| ids.contains(known.id.as_str()))
     };
@@ -154,8 +154,8 @@ fn rank<'a>(
         .mirrors
         .iter()
         .filter(|(known, _)| is_visible(known));
-    let mut all: Vec<Ranked<'_>> = seen
-        .map(|(known, state)| Ranked {
+    let mut all: Vec<RankedMirror<'_>> = seen
+        .map(|(known, state)| RankedMirror {
             known,
             state,
             health: health::of_mirror(state, slots, published.failure.is_some()),
@@ -173,28 +173,31 @@ fn badness(health: Health) -> usize {
 }
 
 /// When the mirror that is longest not in sync was last in sync; `None` if one never was.
-fn oldest(all: &[Ranked<'_>]) -> Option<DateTime<Utc>> {
+fn oldest(all: &[RankedMirror<'_>]) -> Option<DateTime<Utc>> {
     let all = all.iter().map(|mirror| Reverse(mirror.state.equal_at()));
     all.max().and_then(|Reverse(oldest)| oldest)
 }
 
 /// The tenant that is first in the list, with its health.
-fn first(all: &[Ranked<'_>]) -> Option<(String, Health)> {
+fn first(all: &[RankedMirror<'_>]) -> Option<(String, Health)> {
     let first = all.first()?;
     Some((first.known.id.as_str().to_owned(), first.health))
 }
 
 /// A page of the mirrors that match, how many match in all, and where the next page starts.
-fn page(all: &[Ranked<'_>], query: &TenantsQuery) -> (Vec<TenantSummary>, i64, Option<String>) {
+fn page(
+    all: &[RankedMirror<'_>],
+    query: &TenantsQuery,
+) -> (Vec<TenantSummary>, i64, Option<String>) {
     let search = query.search.as_ref().map(|text| text.to_lowercase());
-    let matches = |mirror: &&Ranked<'_>| {
+    let matches = |mirror: &&RankedMirror<'_>| {
         query.health.is_none_or(|health| health == mirror.health)
             && search.as_ref().is_none_or(|text| holds(mirror.known, text))
     };
-    let found: Vec<&Ranked<'_>> = all.iter().filter(matches).collect();
+    let found: Vec<&RankedMirror<'_>> = all.iter().filter(matches).collect();
     // A tenant that matches no more starts no page: to begin anew would never end.
     let start = query.before.as_ref().map_or(0, |id| {
-        let starts = |mirror: &&Ranked<'_>| mirror.known.id.as_str() == id;
+        let starts = |mirror: &&RankedMirror<'_>| mirror.known.id.as_str() == id;
         found.iter().position(starts).unwrap_or(found.len())
     });
     let rest = found.get(start..).unwrap_or_default();
@@ -207,14 +210,14 @@ fn page(all: &[Ranked<'_>], query: &TenantsQuery) -> (Vec<TenantSummary>, i64, O
 }
 
 /// Whether the id or the name of the tenant contains the text, which is in lower case.
-fn holds(known: &KnownMirror, text: &str) -> bool {
+fn holds(known: &TenantMirror, text: &str) -> bool {
     let id = known.id.as_str().to_lowercase();
     let name = known.name.as_ref().map(|name| name.to_lowercase());
     id.contains(text) || name.is_some_and(|name| name.contains(text))
 }
 
-fn summary(mirror: &Ranked<'_>) -> TenantSummary {
-    let Ranked {
+fn summary(mirror: &RankedMirror<'_>) -> TenantSummary {
+    let RankedMirror {
         known,
         state,
         health,

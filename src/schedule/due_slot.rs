@@ -16,7 +16,7 @@ const CORRECTION: TimeDelta = TimeDelta::minutes(1);
 
 /// The time from one firing of the schedule to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot {
+pub(super) struct DueSlot {
     /// The firing. It identifies the slot in the local database.
     pub(super) starts: DateTime<Utc>,
     /// The next firing; `None` when there is none.
@@ -31,9 +31,9 @@ pub(super) fn due(
     schedule: &Schedule,
     handled: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
-) -> Option<Slot> {
+) -> Option<DueSlot> {
     let starts = schedule.latest_at_or_before(now)?;
-    (handled != Some(starts)).then(|| Slot {
+    (handled != Some(starts)).then(|| DueSlot {
         starts,
         ends: schedule.next_after(starts),
     })
@@ -51,7 +51,7 @@ pub(super) fn retry_delays(first: Duration) -> impl Iterator<Item = Duration> {
         .build()
 }
 
-impl Slot {
+impl DueSlot {
     /// Returns the start of the slot plus a random delay. The delay is at most `longest`, and at most half the slot so
     /// that a retry still fits. It is the same for the same slot and seed.
     pub(super) fn delayed_start(&self, longest: Duration, seed: &RandomState) -> DateTime<Utc> {
@@ -100,8 +100,8 @@ mod tests {
         Schedule::parse("@hourly", Tz::UTC).unwrap()
     }
 
-    fn slot_of_ten() -> Slot {
-        Slot {
+    fn slot_of_ten() -> DueSlot {
+        DueSlot {
             starts: at(TEN),
             ends: Some(at(ELEVEN)),
         }

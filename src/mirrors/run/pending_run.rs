@@ -9,14 +9,14 @@ use crate::db::{Database, Local};
 use crate::error::Failure;
 use crate::model::{Counts, Outcome, Progress, RunId};
 
-use super::{clocks, report, run_metrics};
+use super::{clock_warnings, report, run_metrics};
 use crate::mirrors::state::status::RunRecord;
-use crate::mirrors::{RUN_ENDED, Request, Shared};
+use crate::mirrors::{MirrorInner, RUN_ENDED, Request};
 use crate::store::log::RunEnd;
 
 /// A request that becomes a run, with the id and times of that run.
-pub(in crate::mirrors) struct RunContext<'a> {
-    pub(in crate::mirrors) shared: &'a Shared,
+pub(in crate::mirrors) struct PendingRun<'a> {
+    pub(in crate::mirrors) shared: &'a MirrorInner,
     pub(in crate::mirrors) local: &'a Database<Local>,
     pub(in crate::mirrors) request: &'a Request,
     pub(in crate::mirrors) run_id: RunId,
@@ -26,10 +26,10 @@ pub(in crate::mirrors) struct RunContext<'a> {
     pub(in crate::mirrors) started_at: DateTime<Utc>,
 }
 
-impl<'a> RunContext<'a> {
+impl<'a> PendingRun<'a> {
     /// The context of a request that arrives now.
     pub(in crate::mirrors) fn new(
-        shared: &'a Shared,
+        shared: &'a MirrorInner,
         local: &'a Database<Local>,
         request: &'a Request,
     ) -> Self {
@@ -45,7 +45,7 @@ impl<'a> RunContext<'a> {
     }
 }
 
-impl RunContext<'_> {
+impl PendingRun<'_> {
     /// The end of a run that failed or was refused. `reached` is how far it came; `None` if it did not begin.
     pub(in crate::mirrors) fn failed(
         &self,
@@ -65,7 +65,7 @@ impl RunContext<'_> {
             remote_bytes: reached.map_or(0, |progress| progress.remote_bytes),
             changes_truncated: false,
             compared: None,
-            warning: clocks::warning(self.shared.process.clock.ahead()),
+            warning: clock_warnings::warning(self.shared.process.clock.ahead()),
             phases: reached.map_or_else(Vec::new, |progress| progress.times(Instant::now())),
             held_back: None,
         }

@@ -11,7 +11,7 @@ use crate::model::Outcome;
 
 /// What a client listens to for some of the addresses that it watches.
 #[derive(Debug)]
-pub(super) enum Feed {
+pub(super) enum ChangeFeed {
     /// The runs of one mirror.
     Runs(Events),
     /// The states of all mirrors.
@@ -27,7 +27,7 @@ pub(super) enum Change {
     States,
 }
 
-impl Feed {
+impl ChangeFeed {
     /// Finds the feed of an address, and the tenant whose mirror it is of; `None` for the feed of the only mirror or of
     /// all. An error if the caller may see no such tenant.
     pub(super) async fn of(

@@ -7,7 +7,7 @@ use crate::db::{DbError, Local, param};
 use crate::engine::Relations;
 use crate::engine::drift::{self, Drift, KnownColumn, TypeChange};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::run::columns::{self, KnownScope};
+use crate::mirrors::run::known_columns::{self, ScopeColumns};
 
 /// Returns a finding for each column that has drifted, with the statements and settings that settle it. Returns one
 /// `Ok` finding if none has drifted, and nothing before the first run.
@@ -29,14 +29,14 @@ pub(super) async fn findings(
 async fn look(
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
-) -> Result<Option<KnownScope>, Failure> {
+) -> Result<Option<ScopeColumns>, Failure> {
     let tx = local.look().await?;
-    columns::look(&tx, mapping).await
+    known_columns::look(&tx, mapping).await
 }
 
 async fn compared(
     local: &mut CheckedConnection<Local>,
-    scope: &KnownScope,
+    scope: &ScopeColumns,
     mapping: &Mapping,
     relations: &Relations,
 ) -> Result<Vec<Finding>, DbError> {
