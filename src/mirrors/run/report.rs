@@ -176,7 +176,7 @@ pub(crate) fn summary(record: &RunRecord) -> String {
                 counts.unchanged
             )
         }
-        Some(Outcome::Succeeded) => format!("SyncResult: {}.", changed(counts)),
+        Some(Outcome::Succeeded) => format!("Synced: {}.", changed(counts)),
         Some(Outcome::Partial) => format!("Synced in part: {}.", changed(counts)),
         Some(Outcome::DryRun) if record.error.is_some() => format!(
             "A sync would give: {}. Nothing was written, and a sync would be refused: {}",
