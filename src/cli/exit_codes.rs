@@ -2,6 +2,7 @@
 
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::{RunReport, RunState};
+use crate::mirrors::state::health::Health;
 use crate::model::Outcome;
 
 pub(super) const FAILED: u8 = 1;
@@ -40,6 +41,15 @@ pub(super) fn of_outcome(outcome: Option<Outcome>, error: Option<&Failure>) -> u
             of_error().unwrap_or(FAILED)
         }
         None => FAILED,
+    }
+}
+
+/// Returns the exit code of a command that reported the status.
+pub(super) fn of_health(health: Health) -> u8 {
+    match health {
+        Health::Ok | Health::Late | Health::Paused => 0,
+        Health::NeverRun | Health::Failing | Health::Stale => 1,
+        Health::NotConfigured => 2,
     }
 }
 

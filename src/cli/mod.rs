@@ -24,6 +24,7 @@ mod run_text;
 mod check;
 mod config;
 mod exit_codes;
+mod progress;
 mod report;
 mod status;
 mod status_of_many;

@@ -9,6 +9,9 @@ use super::exit_codes;
 use crate::error::Failure;
 use crate::printable;
 
+/// The longest name in characters; a longer one is cut.
+pub(super) const LONGEST_NAME: usize = 200;
+
 /// What a command prints at the end, and its exit code.
 #[derive(Debug, Default)]
 pub struct Report {

@@ -1,5 +1,6 @@
 //! `meter-sync status`: prints the same status that MCP, REST and the page show.
 
+use super::report::LONGEST_NAME;
 use super::run_text::{RunText, SHOWN};
 use super::status_of_many::of_all;
 use super::{Report, exit_codes};
@@ -8,12 +9,9 @@ use crate::arguments::bounds::HISTORY;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
 use crate::mirrors::run::report::summary;
-use crate::mirrors::state::status::{Health, RunRecord, Status, StatusQuery};
+use crate::mirrors::state::status::{RunRecord, Status, StatusQuery};
 use crate::model::RunId;
 use crate::printable;
-
-/// The longest name in characters; a longer one is cut.
-pub(super) const LONGEST_NAME: usize = 200;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
@@ -55,7 +53,7 @@ impl StatusArgs {
                     true => Report::json(&status),
                     false => Report::text(&in_words(&status)),
                 };
-                Ok(report.with_code(code(status.health)))
+                Ok(report.with_code(exit_codes::of_health(status.health)))
             }
         }
     }
@@ -101,14 +99,6 @@ fn no_such_run(id: RunId) -> Failure {
     let message = format!("There is no run {id} of this tenant and table in the log.");
     Failure::new(ErrorCode::ConfigInvalid, message)
         .with_remedy("Leave --run out to list the latest runs with their ids.")
-}
-
-pub(super) fn code(health: Health) -> u8 {
-    match health {
-        Health::Ok | Health::Late | Health::Paused => 0,
-        Health::NeverRun | Health::Failing | Health::Stale => 1,
-        Health::NotConfigured => 2,
-    }
 }
 
 fn in_words(status: &Status) -> String {

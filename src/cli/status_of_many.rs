@@ -1,10 +1,12 @@
 //! `meter-sync status` with several tenants: how many are in which health, and a table of the worst.
 
 use super::Report;
-use super::status::{LONGEST_NAME, code};
+use super::exit_codes;
+use super::report::LONGEST_NAME;
 use crate::arguments::bounds::TENANTS_LIMIT;
 use crate::mirrors::Mirrors;
-use crate::mirrors::state::status::{Health, Status};
+use crate::mirrors::state::health::Health;
+use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 use crate::printable;
 
@@ -24,7 +26,7 @@ pub(super) async fn of_all(mirrors: &Mirrors, as_json: bool) -> Report {
         true => Report::json(&status),
         false => Report::text(&in_words(&status)),
     };
-    report.with_code(code(status.health))
+    report.with_code(exit_codes::of_health(status.health))
 }
 
 fn in_words(status: &Status) -> String {

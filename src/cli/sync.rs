@@ -1,10 +1,8 @@
 //! `meter-sync sync`: runs one sync from the command line, or one for each of several tenants.
 
-use std::io::IsTerminal;
-use std::time::Duration;
+use indicatif::ProgressBar;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
+use super::progress::{STOP, TICK, progress_bar, stopped_by_signal};
 use super::run_text::RunText;
 use super::{Report, approval_prompt, exit_codes, sync_of_many};
 use crate::app::App;
@@ -179,21 +177,6 @@ async fn ended(ticket: &mut Ticket) -> RunReport {
     }
 }
 
-/// How long to wait for a cancelled run. A run that is already committing goes on to its end; any other is rolled
-/// back at once.
-pub(super) const STOP: Duration = Duration::from_secs(2);
-
-pub(super) fn stopped_by_signal() -> Failure {
-    Failure::new(
-        ErrorCode::Interrupted,
-        "The sync was stopped before it was known how its run ended.",
-    )
-    .with_remedy("Ask `meter-sync status` how it ended; a run that did not commit is rolled back.")
-}
-
-/// How often the displayed progress is updated.
-const TICK: Duration = Duration::from_millis(100);
-
 /// Waits for the end of a run, and of the comparison of contents after it, which this process would cut off if it
 /// ended earlier.
 async fn follow(ticket: &mut Ticket, bar: &ProgressBar) -> RunReport {
@@ -214,17 +197,4 @@ async fn follow(ticket: &mut Ticket, bar: &ProgressBar) -> RunReport {
             "{phase}: {rows} rows, {kilobytes} kB from the remote"
         ));
     }
-}
-
-/// A bar on standard error, hidden if that is no terminal.
-pub(super) fn progress_bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(TICK);
-    bar
 }

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::exit_codes;
-use super::sync::{STOP, progress_bar, stopped_by_signal};
+use super::progress::{STOP, progress_bar, stopped_by_signal};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::{RunReport, RunState};
 use crate::mirrors::state::tenant_list::TenantsQuery;

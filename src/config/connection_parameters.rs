@@ -7,7 +7,7 @@ use tokio_postgres::config::{Host, LoadBalanceHosts};
 use super::Limits;
 use super::connection_string::{self, Pairs};
 use super::database_servers::{Server, Servers, SessionAttrs};
-use super::endpoint::EndpointError;
+use super::endpoint_error::EndpointError;
 use super::libpq_parameters;
 
 /// A silent peer is noticed after about nine seconds: 3 s, then three probes 2 s apart.

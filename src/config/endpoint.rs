@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::Limits;
 use super::connection_parameters::Parameters;
-use super::connection_string::{self, ConninfoError, Pairs};
+use super::connection_string::{self, Pairs};
 use super::database_servers::{Server, Servers, SessionAttrs};
-use super::tls::{Tls, TlsError};
+use super::endpoint_error::EndpointError;
+use super::tls::Tls;
 use super::watched_file::{self, WatchedFile};
 
 /// The connection settings of one database: its servers, the sign-in and TLS. Its `Debug` output shows no secret.
@@ -33,37 +34,6 @@ struct EndpointSource {
     file: Option<WatchedFile>,
     /// The certificate and key files that the connection string names.
     named: Vec<WatchedFile>,
-}
-
-/// Why a connection string cannot be used. It repeats no part of the string.
-#[derive(Debug, thiserror::Error)]
-pub enum EndpointError {
-    /// It cannot be parsed.
-    #[error(transparent)]
-    Syntax(#[from] ConninfoError),
-    /// It has a parameter with an unknown name.
-    #[error("has a parameter that is not known (the nearest known one is {nearest})")]
-    UnknownParameter {
-        /// The known parameter that resembles it most.
-        nearest: &'static str,
-    },
-    /// A known parameter has a value that cannot be used.
-    #[error("has a bad {parameter}: {problem}")]
-    BadParameter {
-        /// The parameter's name.
-        parameter: &'static str,
-        /// What is wrong with its value.
-        problem: &'static str,
-    },
-    /// TLS cannot be set up as the string asks.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// Its file has changed, and cannot be read or is empty.
-    #[error("its file cannot be read, or is empty")]
-    FileUnread,
-    /// Its file has changed, and now names another server or database.
-    #[error("leads to another server or database than before, which takes a restart")]
-    OtherDatabase,
 }
 
 /// The parameters that name files.

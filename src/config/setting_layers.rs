@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::error::ConfigError;
 use super::settings::{Setting, SettingFlags, TENANT_FLAG};
-use super::settings_file;
+use super::settings_file::{self, Value, place_in_file};
 use super::watched_file::{self, WatchedFile};
 
 /// A set of environment variables. Only [`Environment::of_process`] reads the real ones.
@@ -94,13 +94,6 @@ impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
-}
-
-/// The value of a setting: a text, or a list if the TOML file has an array.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) enum Value {
-    Text(String),
-    List(Vec<String>),
 }
 
 /// All layers, in order of precedence.
@@ -273,11 +266,6 @@ impl Layer {
             file: None,
         })
     }
-}
-
-/// How an error names a key of the file.
-pub(super) fn place_in_file(key: &str, path: &Path) -> String {
-    format!("{key} in {}", path.display())
 }
 
 impl FoundValue {

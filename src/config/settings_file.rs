@@ -5,10 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::setting_layers::{Value, place_in_file};
 use super::settings::{Setting, ValueType};
 use super::value_parsers;
 use super::watched_file::without_mark;
+
+/// The value of a setting: a text, or a list if the TOML file has an array.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    Text(String),
+    List(Vec<String>),
+}
 
 /// Reads the settings of a file. `named_by` is the setting that gave its path.
 pub(super) fn read(path: &Path, named_by: &str) -> Result<BTreeMap<Setting, Value>, ConfigError> {
@@ -41,6 +47,11 @@ fn parse(text: &str, path: &Path) -> Result<BTreeMap<Setting, Value>, ConfigErro
         }
     }
     Ok(values)
+}
+
+/// How an error names a key of the file.
+pub(super) fn place_in_file(key: &str, path: &Path) -> String {
+    format!("{key} in {}", path.display())
 }
 
 /// Gives the message and the line number only. The full text of the TOML parser quotes the line, which may hold a

@@ -7,7 +7,7 @@ use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
 use super::connection_parameters::{Parameters, bad};
 use super::database_servers::{Server, Servers};
-use super::endpoint::EndpointError;
+use super::endpoint_error::EndpointError;
 use super::tls::{self, CertificateCheck, Roots, Tls, TlsRequest};
 
 impl Parameters {

@@ -3,7 +3,10 @@
 //! The id of a tenant is put into the parts of the name after they were parsed, and the result is quoted. An id can
 //! thus neither split the name nor change how Postgres reads it. Ids that differ give names that differ.
 
-use super::{TENANT_PLACEHOLDER, table_name};
+use super::table_name;
+
+/// The placeholder in the name of the local table that stands for the tenant's id.
+pub const TENANT_PLACEHOLDER: &str = "{tenant}";
 
 /// Stands for the placeholder while the name is parsed. Unicode reserves this character for such uses, and as a letter
 /// outside ASCII it is accepted in a part without quotes.

@@ -1,13 +1,12 @@
 //! Which tenants' meters a process keeps in sync, and how many at once.
 
 use super::error::ConfigError;
-use super::setting_layers::{FoundValue, Layers, Value};
+use super::setting_layers::{FoundValue, Layers};
 use super::settings::Setting;
+use super::settings_file::Value;
+use super::table_pattern::TENANT_PLACEHOLDER;
 use super::{Mapping, query_text, table_pattern};
 use crate::model::TenantId;
-
-/// The placeholder in the name of the local table that stands for the tenant's id.
-pub const TENANT_PLACEHOLDER: &str = "{tenant}";
 
 /// How many runs of different tenants one process carries out at the same time, if no setting says so.
 pub const DEFAULT_WORKERS: u32 = 4;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
-use super::setting_layers::Value;
+use super::settings_file::Value;
 use super::watched_file::{self, WatchedFile};
 use crate::model::TenantId;
 

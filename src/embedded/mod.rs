@@ -16,9 +16,11 @@
 use std::path::PathBuf;
 
 pub use binaries::Binaries;
-pub use server::{DataDirectory, Server, ServerOptions};
+pub use server::{Server, ServerOptions};
+pub use server_directory::DataDirectory;
 
 mod binaries;
+mod downloads;
 mod install_advice;
 mod install_binaries;
 mod server;

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::time::Duration;
 
-use etcetera::BaseStrategy;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{sleep, timeout};
 
 use super::server_account::{Account, last_lines};
-use super::{Binaries, EmbeddedError, blocking, server_directory};
+use super::server_directory::{self, DataDirectory};
+use super::{Binaries, EmbeddedError, blocking};
 
 /// How often a server's state is checked while it changes.
 const POLL: Duration = Duration::from_millis(5);
@@ -42,50 +42,6 @@ const SETTINGS: [&str; 7] = [
 /// Settings of temporary servers, which need not survive a crash of the machine. `synchronous_commit` stays on: what
 /// was committed must survive a crash of the server, which the fault tests cause.
 const HASTY: [&str; 3] = ["fsync=off", "full_page_writes=off", "max_wal_size=256MB"];
-
-/// Where a server's data is kept, and how carefully.
-#[derive(Clone, Debug)]
-pub enum DataDirectory {
-    /// In memory if there is room. The data is removed with the server, is not safe from a power cut, and is open
-    /// without a password to every program that can reach the loopback port.
-    Temporary,
-    /// In this directory, which is made if it does not exist and kept for the next start. A password is required.
-    Persistent(PathBuf),
-}
-
-impl DataDirectory {
-    /// Returns persistent data in the directory where this user's programs keep theirs. For root it is `/var/lib`,
-    /// because the account that stands in for root cannot enter root's home.
-    pub fn kept(name: &str) -> Result<Self, EmbeddedError> {
-        let parent = if rustix::process::geteuid().is_root() {
-            PathBuf::from("/var/lib")
-        } else {
-            let base = etcetera::choose_base_strategy();
-            let base = base.map_err(|error| EmbeddedError::Account {
-                reason: error.to_string(),
-            })?;
-            base.data_dir()
-        };
-        Ok(Self::Persistent(parent.join("meter-sync").join(name)))
-    }
-
-    /// Returns an error if the data's directory is not empty and this program did not make it.
-    pub fn refuse_foreign(&self) -> Result<(), EmbeddedError> {
-        match self {
-            Self::Temporary => Ok(()),
-            Self::Persistent(home) => server_directory::refuse_foreign(home),
-        }
-    }
-
-    /// Removes persistent data, for a fresh start. An error if a server runs on it, or if this program did not make
-    /// it.
-    pub async fn erase(&self) -> Result<(), EmbeddedError> {
-        match self.clone() {
-            Self::Temporary => Ok(()),
-            Self::Persistent(home) => blocking(move || server_directory::erase(&home)).await,
-        }
-    }
-}
 
 /// The options of a server to start.
 #[derive(Clone, Debug)]

@@ -11,10 +11,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use etcetera::BaseStrategy;
 use uuid::Uuid;
 
 use super::server_account::{Account, run};
-use super::{Binaries, DataDirectory, EmbeddedError};
+use super::{Binaries, EmbeddedError, blocking};
 
 /// How often to try to lock the log, with a pause of `RELEASE_POLL`. If a process is killed, its server goes down in
 /// well under these 5 s, and the next start waits for it.
@@ -23,6 +24,50 @@ const RELEASE_POLL: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// The file with the password, in the directory of a server that asks for one.
 pub(super) const PASSWORD: &str = "password";
+
+/// Where a server's data is kept, and how carefully.
+#[derive(Clone, Debug)]
+pub enum DataDirectory {
+    /// In memory if there is room. The data is removed with the server, is not safe from a power cut, and is open
+    /// without a password to every program that can reach the loopback port.
+    Temporary,
+    /// In this directory, which is made if it does not exist and kept for the next start. A password is required.
+    Persistent(PathBuf),
+}
+
+impl DataDirectory {
+    /// Returns persistent data in the directory where this user's programs keep theirs. For root it is `/var/lib`,
+    /// because the account that stands in for root cannot enter root's home.
+    pub fn kept(name: &str) -> Result<Self, EmbeddedError> {
+        let parent = if rustix::process::geteuid().is_root() {
+            PathBuf::from("/var/lib")
+        } else {
+            let base = etcetera::choose_base_strategy();
+            let base = base.map_err(|error| EmbeddedError::Account {
+                reason: error.to_string(),
+            })?;
+            base.data_dir()
+        };
+        Ok(Self::Persistent(parent.join("meter-sync").join(name)))
+    }
+
+    /// Returns an error if the data's directory is not empty and this program did not make it.
+    pub fn refuse_foreign(&self) -> Result<(), EmbeddedError> {
+        match self {
+            Self::Temporary => Ok(()),
+            Self::Persistent(home) => refuse_foreign(home),
+        }
+    }
+
+    /// Removes persistent data, for a fresh start. An error if a server runs on it, or if this program did not make
+    /// it.
+    pub async fn erase(&self) -> Result<(), EmbeddedError> {
+        match self.clone() {
+            Self::Temporary => Ok(()),
+            Self::Persistent(home) => blocking(move || erase(&home)).await,
+        }
+    }
+}
 
 /// Makes a server's directory ready to run in. Returns its path, and its log, locked.
 pub(super) fn prepare(

@@ -8,11 +8,12 @@ use tokio_postgres::Row;
 use crate::db::{DbError, Remote, Tx};
 use crate::model::Phase;
 
-use super::apply::try_rows::{self, RowRange};
 use super::read::choose_copy_format::Format;
 use super::read::convert_rows::UnreadRows;
-use super::read::relay_rows::{self, CopyTarget};
+use super::read::local_copy::CopyTarget;
+use super::read::relay_rows;
 use super::relations::locks;
+use super::try_rows::{self, RowRange};
 use super::{Extent, RunContext, SyncError, SyncResult, apply, enter, plan, read, record_changes};
 
 /// Loads the meters by COPY. Returns `None`, with nothing changed, if that is not possible: the tenant has local

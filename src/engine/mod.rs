@@ -44,6 +44,7 @@ pub(crate) use source_remedy::failure;
 pub use sweep::{SweepResult, sweep};
 
 mod relations;
+mod resolve;
 mod scope;
 mod sweep;
 
@@ -60,6 +61,8 @@ mod plan;
 mod read;
 mod record_changes;
 mod source_remedy;
+mod try_rows;
+mod value_reasons;
 
 /// The input of one sync.
 #[derive(Clone, Debug)]
@@ -214,7 +217,7 @@ pub async fn run(
     if local.is_replica() {
         return Err(SyncError::TriggersDisabled);
     }
-    let (relations, scope) = Box::pin(relations::resolve(&remote, local, job)).await?;
+    let (relations, scope) = Box::pin(resolve::resolve(&remote, local, job)).await?;
     if relations.may_be_foreign && !job.earlier.is_foreign_awaited {
         return Err(SyncError::Rewritten(relations.remote_from));
     }
@@ -336,7 +339,7 @@ pub async fn compare(
             observer,
             before: 0,
         };
-        let (relations, scope) = Box::pin(relations::resolve(&remote, local, job)).await?;
+        let (relations, scope) = Box::pin(resolve::resolve(&remote, local, job)).await?;
         let run = &RunContext {
             local,
             relations: &relations,

@@ -6,11 +6,11 @@
 //! case-insensitive type does not hide a rename. A staged value has been converted to the local type, so a value
 //! that was written once compares equal from then on.
 
-use crate::db::{DbError, Local, Tx, quote};
+use crate::db::{DbError, Local, RowFault, Tx, quote};
 use crate::model::{Action, Counts, Rejection};
 
-use super::apply::try_rows::RowRange;
 use super::read::{self, StagedRows};
+use super::try_rows::RowRange;
 use super::{Extent, Job, Relations, RunContext, Scope, SyncError, SyncResult, local_candidates};
 
 /// What a sync would change. The rows are in two temporary tables:
@@ -302,3 +302,17 @@ const SUMMARY: &str = "\
 select p.action, pg_catalog.min(p.n), pg_catalog.max(p.n), pg_catalog.count(*),
        pg_catalog.count(*) filter (where p.is_switched_off)
 from pg_temp.meter_sync_plan p group by 1";
+
+/// A row of the plan that could not be written: its step, its number and the fault.
+pub(in crate::engine) type BadRow = (Step, i64, RowFault);
+
+/// SQL that indexes the plan by number and the staging table by key, so that a small range of rows is found fast.
+pub(super) fn index(relations: &Relations) -> String {
+    let key = relations.places(&relations.key);
+    format!(
+        "-- index the plan
+create index if not exists meter_sync_plan_n on pg_temp.meter_sync_plan (n);
+create index if not exists meter_sync_stage_key on pg_temp.meter_sync_stage ({key});
+analyze pg_temp.meter_sync_plan (n)"
+    )
+}

@@ -7,9 +7,9 @@ use uuid::Uuid;
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, json, param, quote};
 
-use super::apply::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
-use super::plan::Plan;
-use super::{Relations, RunContext, apply};
+use super::plan::{self, Plan};
+use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
+use super::{Relations, RunContext};
 
 /// Records the changes of the plan, with old and new values, up to the number that the log keeps for a run. Further
 /// changes are stored in a temporary table. They fill the places of rows that are rejected later: once a row is
@@ -22,7 +22,7 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
     }
     let limit = i64::from(job.limits.change_limit);
     let log = Log::new(run, LOG);
-    let index = apply::index(run.relations);
+    let index = plan::index(run.relations);
     let first = RowRange {
         first: 1,
         last: limit,

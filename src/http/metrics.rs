@@ -17,9 +17,11 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::error::Failure;
 use crate::mirrors::Mirrors;
-use crate::mirrors::run::run_metrics::Figures;
-use crate::mirrors::state::status::{ActivityState, Connection, ConnectionState, Health, Status};
+use crate::mirrors::figures::Figures;
+use crate::mirrors::state::health::{ActivityState, Health};
+use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::{TenantList, TenantSummary};
+use crate::mirrors::status_parts::{Connection, ConnectionState};
 
 /// The path of [`scrape`].
 pub(super) const PATH: &str = "/metrics";

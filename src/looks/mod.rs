@@ -1,6 +1,6 @@
 //! The words, icons and tones in which the page and the MCP App's card show health and outcomes.
 
-use crate::mirrors::state::status::Health;
+use crate::mirrors::state::health::Health;
 use crate::model::Outcome;
 use icons::Icon;
 

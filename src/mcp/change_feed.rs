@@ -4,7 +4,8 @@ use rmcp::ErrorData;
 
 use super::caller::Caller;
 use super::resources::{self, Address, Subject};
-use crate::mirrors::state::status::{ActivityState, Health, RunRecord, Status};
+use crate::mirrors::state::health::{ActivityState, Health};
+use crate::mirrors::state::status::{RunRecord, Status};
 use crate::mirrors::state::tenant_list::{TenantList, TenantsQuery};
 use crate::mirrors::{Events, Mirrors, StateChanges};
 use crate::model::Outcome;

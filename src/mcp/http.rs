@@ -15,14 +15,13 @@ use rmcp::transport::streamable_http_server::session::local::{LocalSessionManage
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
+use super::message_parser::MAX_BODY_BYTES;
 use super::request_check;
 use super::sessions::{self, SESSION_IDLE, Sessions};
 use super::sse;
 
 /// The path of the endpoint.
 const PATH: &str = "/mcp";
-/// The longest body of a request. A typical message, a tool call, has a few hundred bytes.
-pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Returns the routes of both transports. `server` creates the server of one more client, and `shutdown` ends the
 /// open streams.
 pub fn routes<S: ServerHandler>(

@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 
 use crate::arguments::json::parse;
 
+/// The longest body of a request. A typical message, a tool call, has a few hundred bytes.
+pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
+
 /// Why a text is not a valid message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct InvalidMessage {

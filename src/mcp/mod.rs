@@ -47,6 +47,7 @@ mod prompts;
 mod request_check;
 mod request_first_transport;
 mod resources;
+mod run_result;
 mod sessions;
 mod shorten;
 mod since_argument;

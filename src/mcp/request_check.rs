@@ -10,8 +10,7 @@ use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::http::MAX_BODY_BYTES;
-use super::message_parser;
+use super::message_parser::{self, MAX_BODY_BYTES};
 use crate::arguments::body;
 use crate::arguments::json::is_announced;
 

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use serde::Deserialize;
 
-use super::http::MAX_BODY_BYTES;
+use super::message_parser::MAX_BODY_BYTES;
 use crate::arguments::body;
 use crate::config::Token;
 

@@ -28,8 +28,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::http::MAX_BODY_BYTES;
-use super::message_parser;
+use super::message_parser::{self, MAX_BODY_BYTES};
 use super::request_first_transport::RequestFirstTransport;
 use super::sessions::{MAX_SESSIONS, SESSION_IDLE, full, is_same};
 use crate::arguments::body;

@@ -14,7 +14,7 @@ use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
 use crate::arguments::{Arguments, BadArgument, shorten};
 use crate::error::Failure;
 use crate::mirrors::Mirrors;
-use crate::mirrors::history::questions::Question;
+use crate::mirrors::questions::Question;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::model::{ChangeCursor, RunId};

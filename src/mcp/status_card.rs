@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::looks::icons::{Icon, RING};
 use crate::looks::{self, Look};
-use crate::mirrors::state::status::Health;
+use crate::mirrors::state::health::Health;
 use crate::model::Outcome;
 
 /// The card's URI.

@@ -11,7 +11,7 @@ use rmcp::{ErrorData, RoleServer};
 
 use super::caller::{Caller, Target};
 use super::page_address::PageAddress;
-use super::{tool_result, trigger};
+use super::{run_result, tool_result};
 use crate::arguments::shorten;
 use crate::mirrors::run::report::RunReport;
 use crate::mirrors::{Mirror, Mirrors};
@@ -90,7 +90,7 @@ async fn report(mirror: &Mirror, id: RunId) -> Result<RunReport, ErrorData> {
 }
 
 fn completed(run: RunReport, page: &PageAddress) -> Result<TaskPayload, ErrorData> {
-    match serde_json::to_value(trigger::report(run, page)) {
+    match serde_json::to_value(run_result::report(run, page)) {
         Ok(serde_json::Value::Object(result)) => Ok(TaskPayload::Completed { result }),
         Ok(_) | Err(_) => {
             let message = "The result could not be written as JSON.";

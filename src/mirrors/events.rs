@@ -15,8 +15,10 @@ use crate::model::{Outcome, RunId};
 
 use super::Mirror;
 use super::live_state::LiveState;
-use super::state::read_state::Observation;
-use super::state::status::{ConnectionState, RunRecord, Status};
+use super::observation::Observation;
+use super::state::status::Status;
+use crate::mirrors::status_parts::ConnectionState;
+use crate::store::log::RunRecord;
 
 /// How often the log is read to find runs of other processes.
 const PAUSE: Duration = Duration::from_secs(2);

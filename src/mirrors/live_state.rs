@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Failure;
 use crate::model::{Progress, RunId};
 
-use super::state::status::{Connection, ConnectionState, RunRecord, TenantStatus};
+use crate::mirrors::status_parts::{Connection, ConnectionState, TenantStatus};
+use crate::store::log::RunRecord;
 
 /// What only this process knows of one mirror.
 #[derive(Clone, Debug)]

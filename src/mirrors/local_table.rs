@@ -1,33 +1,10 @@
-//! Describes the local table that a run writes to, and the scope of a run: a tenant's meters in that table.
-//!
-//! One database may hold several mirrored tables, each for one tenant or for several. Each scope has its own
-//! lock, log and slots, so a run in one table does not affect another table.
+//! Describes the local table that a run writes to. One database may hold several mirrored tables, each for one tenant or
+//! for several.
 
 use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx, catalog, param, quote};
 use crate::model::TenantId;
 use crate::store::log::LogKey;
-
-use super::tenant::Tenant;
-
-/// What one run syncs: a tenant's meters in a local table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Scope {
-    pub(super) tenant: Tenant,
-    pub(super) table: LocalTable,
-}
-
-impl Scope {
-    /// The scope as one text, from which its locks take their keys.
-    pub(super) fn text(&self) -> String {
-        format!("{} {}", self.table.name, self.tenant.id)
-    }
-
-    /// Its part of the log.
-    pub(super) fn log(&self) -> LogKey<'_> {
-        self.table.log(Some(&self.tenant.id))
-    }
-}
 
 /// The local table that holds the meters.
 #[derive(Clone, Debug, PartialEq, Eq)]

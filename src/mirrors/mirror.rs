@@ -2,26 +2,22 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Mutex, oneshot, watch};
+use tokio::sync::{Mutex, watch};
 
 use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx};
-use crate::error::{ErrorCode, Failure};
-use crate::model::{Outcome, RunId, TenantId};
+use crate::error::Failure;
+use crate::model::{RunId, TenantId};
 
 use super::live_state::LiveState;
 use super::local_table::{self, LocalTable};
+use super::meter_counter::MeterCounter;
+use super::observation::Observed;
 use super::process::Process;
-use super::run::report::RunReport;
 use super::shared_read::SharedRead;
-use super::state::meter_counts::MeterCounter;
-use super::state::read_state::Observed;
-use super::state::status::StatusQuery;
 use super::tenant::{self, Tenant};
-use super::{Request, Requested, run};
 
 /// One tenant's meters in one local table: starts its runs, and tells what happened in them. Clones share one state.
 #[derive(Clone, Debug)]
@@ -41,6 +37,19 @@ pub(super) struct MirrorInner {
     /// The state of the mirror as it was last read.
     pub(super) observed: Arc<SharedRead<Observed>>,
     pub(super) meter_counter: MeterCounter,
+}
+
+/// One mirror of several.
+#[derive(Clone, Debug)]
+pub struct TenantMirror {
+    /// The tenant's id, in the spelling that the log of runs uses.
+    pub id: TenantId,
+    /// The tenant's name; `None` if the local database does not tell it.
+    pub name: Option<String>,
+    /// The mirror.
+    pub mirror: Mirror,
+    /// Whether ids are texts, so that another spelling is another tenant.
+    pub(super) is_text: bool,
 }
 
 /// What the mirror shares with all mirrors of the process.
@@ -110,88 +119,10 @@ impl Mirror {
         }
     }
 
-    /// Builds the report of a run as its caller would receive it now. Fails if the log has no such run.
-    pub async fn report(&self, id: RunId) -> Result<RunReport, Failure> {
-        let query = StatusQuery {
-            run_id: Some(id),
-            include_changes: true,
-            changes_limit: run::report::SAMPLE,
-            ..StatusQuery::default()
-        };
-        let status = self.status(&query).await?;
-        let now = self.now();
-        let record = status.history.into_iter().find(|run| run.run_id == id);
-        let Some(record) = record else {
-            // While the local database is down, only the last run of this process is known.
-            let why = status.connections.local.error;
-            return Err(why.unwrap_or_else(|| {
-                Failure::new(
-                    ErrorCode::Internal,
-                    format!("Nothing is known of run {id}."),
-                )
-            }));
-        };
-        let is_running = status.running.is_some_and(|running| running.run_id == id);
-        let mut report = match record.outcome {
-            None if !is_running => RunReport::abandoned(&record, now),
-            _ => RunReport::of(&record, status.changes.unwrap_or_default(), now),
-        };
-        if report.outcome == Some(Outcome::Refused) {
-            let detail = self.run(id).await?;
-            report.held_back = detail.and_then(|detail| detail.held_back);
-        }
-        Ok(report)
-    }
-
     /// Publishes until when the schedule waits to retry a failed slot; `None` if it does not wait.
     pub fn set_waiting(&self, until: Option<DateTime<Utc>>) {
         self.shared
             .live_state
             .send_modify(|live_state| live_state.waiting_until = until);
     }
-
-    /// Requests a run and waits for its end; with `and_comparison`, also for that of the comparison of contents that may
-    /// follow it.
-    pub async fn run_to_end(
-        &self,
-        request: Request,
-        and_comparison: bool,
-    ) -> Result<RunReport, Failure> {
-        let mut ticket = match self.request(request).await? {
-            Requested::Started(ticket) => ticket,
-            Requested::AlreadyRunning(report) | Requested::Finished(report) => return Ok(*report),
-        };
-        loop {
-            let report = ticket.wait(LONGEST_WAIT).await;
-            if ticket.is_over() || report.is_over() && !and_comparison {
-                return Ok(report);
-            }
-        }
-    }
-
-    /// Starts a run unless one is in progress. If the caller stops waiting for the answer, the run still
-    /// starts.
-    ///
-    /// Fails with `CONFIG_MISSING` or `READ_ONLY`, and with `INTERNAL` if a bug ends the run's task.
-    pub async fn request(&self, request: Request) -> Result<Requested, Failure> {
-        self.may_sync()?;
-        // With a key, the answer may be a run that has already ended, whatever is running now.
-        let running = self.shared.live_state.borrow().running_record();
-        if let Some(running) = running.filter(|_| request.idempotency_key.is_none()) {
-            let report = RunReport::already_running(&running, self.now());
-            return Ok(Requested::AlreadyRunning(Box::new(report)));
-        }
-        let (begun, answer) = oneshot::channel();
-        let shared = Arc::clone(&self.shared);
-        self.shared
-            .process
-            .tasks
-            .spawn(async move { run::execute::run(&shared, &request, begun).await });
-        answer.await.map_err(|_closed| {
-            Failure::new(ErrorCode::Internal, "The run ended without an answer.")
-        })
-    }
 }
-
-/// How long one wait for a run lasts. Another one follows until the run is over.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);

@@ -18,35 +18,46 @@ use crate::model::{Permission, Progress, RunId, Trigger};
 use crate::trace_id::TraceId;
 
 pub use events::Events;
-pub use mirror::Mirror;
-pub use observer::StateChanges;
+pub use mirror::{Mirror, TenantMirror};
 pub use process::Process;
 pub(crate) use process::most_runs;
-pub use registry::{Mirrors, TenantMirror, visible_tenants};
+pub use published_states::StateChanges;
+pub use registry::{Mirrors, visible_tenants};
 pub use run::progress::{RunFollower, RunProgress};
 pub use slots::Claim;
 pub use sweep::SweepReport;
 
 pub use crate::store::slots::{ClaimedSlot, ClaimedSlots};
 
+use crate::store::log::RunRecord;
 use mirror::MirrorInner;
 use run::report::{RunReport, RunState};
-use state::status::RunRecord;
 
+mod changes_since;
+mod clock_warnings;
 mod events;
+pub mod figures;
 pub mod history;
 mod live_state;
 mod local_table;
+mod meter_counter;
 mod mirror;
+mod observation;
 mod observer;
 mod process;
+mod published_states;
+pub mod questions;
 mod registry;
 pub mod run;
+mod scope;
 mod shared_read;
 mod slots;
 pub mod state;
+pub mod status_parts;
+mod stored_state;
 mod sweep;
 pub(crate) mod tenant;
+mod warnings;
 
 /// The tracing target of the log line that says how a run ended.
 pub const RUN_ENDED: &str = "meter_sync::mirrors::ended";

@@ -9,24 +9,22 @@
 //! A surface that needs a newer answer, because this process has just ended a run, asks for it and waits for the next
 //! publication.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::db::{Connection, Local, Moment, Tx};
+use crate::db::{Connection, Local, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::store::checked_mirrors::{self, MirrorKey};
-use crate::store::migrations;
-use crate::store::mirror_states::{self, MirrorState};
-use crate::store::sweeps::{self, SweepRecord};
+use crate::store::checked_mirrors::MirrorKey;
+use crate::store::mirror_states::MirrorState;
+use crate::store::sweeps;
 
 use super::local_table;
-use super::registry::{Mirrors, TenantMirror};
-use super::shared_read::{Listener, SharedRead};
+use super::mirror::TenantMirror;
+use super::published_states::{Memory, Published, StateChanges, version};
+use super::registry::Mirrors;
 
 /// How often the store is read.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -34,64 +32,6 @@ const PAUSE: Duration = Duration::from_secs(2);
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
 /// How old a publication may be that a surface takes without asking for a newer one.
 const FRESH: Duration = Duration::from_secs(4);
-
-/// The states of all mirrors at one time.
-#[derive(Clone, Debug)]
-pub(in crate::mirrors) struct Published {
-    /// Grows with each publication that may differ from the one before it.
-    version: u64,
-    /// The mirrors in the order of their ids, with their states. The last known ones, if `failure` is set.
-    pub(in crate::mirrors) mirrors: Arc<[(TenantMirror, MirrorState)]>,
-    /// The last sweep that ended; `None` before the first.
-    pub(in crate::mirrors) last_sweep: Option<SweepRecord>,
-    /// Why they could not be read this time.
-    pub(in crate::mirrors) failure: Option<Failure>,
-}
-
-/// Reads and publishes the states.
-#[derive(Debug, Default)]
-pub(in crate::mirrors) struct Observer {
-    /// What was read last. Held while reading.
-    memory: Mutex<Memory>,
-    published: Arc<SharedRead<Published>>,
-}
-
-/// What was read last, by which the next read is shorter.
-#[derive(Debug, Default)]
-struct Memory {
-    moment: Option<Moment>,
-    /// Whether the tables of sweeps exist.
-    has_sweeps: bool,
-    seq: i64,
-    states: BTreeMap<MirrorKey, MirrorState>,
-    last_sweep: Option<SweepRecord>,
-}
-
-/// A listener for changes of the states of all mirrors.
-#[derive(Debug)]
-pub struct StateChanges {
-    published: Listener<Published>,
-    observer: Arc<Observer>,
-    version: u64,
-}
-
-impl StateChanges {
-    /// Waits until the state of any mirror may have changed since the last call. Returns `false` when there can be no
-    /// more changes.
-    pub async fn next(&mut self) -> bool {
-        let old = self.version;
-        let is_other = |published: &Published| published.version != old;
-        if !self.published.wait_for(is_other).await {
-            return false;
-        }
-        self.version = version(self.observer.published.last().as_ref());
-        true
-    }
-}
-
-fn version(published: Option<&Published>) -> u64 {
-    published.map_or(0, |published| published.version)
-}
 
 impl Mirrors {
     /// Publishes the states of all mirrors until `shutdown`.
@@ -109,13 +49,7 @@ impl Mirrors {
 
     /// Listens for changes of the states. Something must publish them ([`Self::observe`]).
     pub fn state_changes(&self) -> StateChanges {
-        let published = self.observer.published.listener();
-        let version = version(self.observer.published.last().as_ref());
-        StateChanges {
-            published,
-            observer: Arc::clone(&self.observer),
-            version,
-        }
+        StateChanges::of(&self.observer)
     }
 
     /// The states as they were published, not before the last run of this process began or ended.
@@ -244,42 +178,4 @@ async fn keys(tx: &Tx<'_, Local>, known: &[TenantMirror]) -> Result<Vec<MirrorKe
             local_table,
         });
     Ok(keys.collect())
-}
-
-impl Memory {
-    /// Reads the states of those mirrors that may have changed, and of new ones.
-    async fn update(&mut self, tx: &Tx<'_, Local>, keys: &[MirrorKey]) -> Result<(), Failure> {
-        let tables = migrations::tables(tx).await?;
-        self.has_sweeps = tables.sweeps;
-        if !self.has_sweeps {
-            *self = Self::default();
-            return Ok(());
-        }
-        let keys: BTreeSet<&MirrorKey> = keys.iter().collect();
-        self.states.retain(|key, _| keys.contains(key));
-        let names: BTreeSet<&String> = keys.iter().map(|key| &key.local_table).collect();
-        let names: Vec<String> = names.into_iter().cloned().collect();
-        let (new_runs, seq) = mirror_states::changed_since(tx, &names, self.seq).await?;
-        let is_unsettled = |key: &&&MirrorKey| {
-            let state = self.states.get(**key);
-            state.is_none_or(|state| state.open_run.is_some())
-        };
-        let unsettled = keys.iter().filter(is_unsettled).copied();
-        let is_newer = |(key, newest): &&(MirrorKey, i64)| {
-            let state = self.states.get(key);
-            keys.contains(key) && state.is_some_and(|state| state.newest < *newest)
-        };
-        let changed = new_runs.iter().filter(is_newer).map(|(key, _)| key);
-        let changed: BTreeSet<MirrorKey> = changed.chain(unsettled).cloned().collect();
-        let changed: Vec<MirrorKey> = changed.into_iter().collect();
-        let read = mirror_states::read(tx, &changed).await?;
-        self.states.extend(changed.into_iter().zip(read));
-        for (key, checked_at) in checked_mirrors::of_tables(tx, &names).await? {
-            if let Some(state) = self.states.get_mut(&key) {
-                state.checked_at = Some(checked_at);
-            }
-        }
-        self.seq = seq;
-        Ok(())
-    }
 }

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::db::{Database, DbError, Local, Remote, ServerClock};
 use crate::error::{ErrorCode, Failure};
 
-use super::state::status::Connection;
+use crate::mirrors::status_parts::Connection;
 
 /// How many runs may go on besides those of a sweep, when people and programs ask for them.
 const REQUESTED_RUNS: usize = 2;

@@ -12,9 +12,9 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
-use super::mirror::Mirror;
-use super::observer::Observer;
+use super::mirror::{Mirror, TenantMirror};
 use super::process::Process;
+use super::published_states::Observer;
 use super::tenant::{self, Tenant};
 
 /// All mirrors of a process. Clones share one state.
@@ -40,19 +40,6 @@ struct ReadTenants {
     mirrors: Arc<[TenantMirror]>,
     /// Why tenants have no mirror.
     refused: Vec<(TenantId, Failure)>,
-}
-
-/// One mirror of several.
-#[derive(Clone, Debug)]
-pub struct TenantMirror {
-    /// The tenant's id, in the spelling that the log of runs uses.
-    pub id: TenantId,
-    /// The tenant's name; `None` if the local database does not tell it.
-    pub name: Option<String>,
-    /// The mirror.
-    pub mirror: Mirror,
-    /// Whether ids are texts, so that another spelling is another tenant.
-    pub(super) is_text: bool,
 }
 
 /// What the mirrors share.

@@ -19,9 +19,9 @@ use crate::error::Failure;
 use crate::store::slots::{self, ClaimedSlots, Slot};
 use crate::store::{log, migrations};
 
-use super::local_table::Scope;
 use super::run::lock;
 use super::{Mirror, Mirrors, Process};
+use crate::mirrors::scope::Scope;
 
 /// The answer to a claim on a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,7 +21,8 @@ use crate::store::mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
 use crate::store::{checked_mirrors, log, migrations};
 
-use super::registry::{Mirrors, TenantMirror};
+use super::mirror::TenantMirror;
+use super::registry::Mirrors;
 use super::run::known_columns;
 use super::run::report::RunReport;
 use super::{Request, error_of, live_state, local_table};

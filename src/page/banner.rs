@@ -5,7 +5,8 @@ use maud::{Markup, html};
 use super::format::{name, prose};
 use super::viewer::Viewer;
 use crate::looks::{self, Look};
-use crate::mirrors::state::status::{ActivityState, Health, Status};
+use crate::mirrors::state::health::{ActivityState, Health};
+use crate::mirrors::state::status::Status;
 
 /// How the health is shown. It does not change while a run is in progress, so the outcome of the last run stays
 /// visible.

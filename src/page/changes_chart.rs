@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::format::counted;
-use super::timeline::{Bar, HEIGHT, STEP};
+use super::timeline_bars::{Bar, HEIGHT, STEP};
 use crate::mirrors::state::status::RunRecord;
 use crate::model::Counts;
 

@@ -21,7 +21,8 @@ use crate::config::{CertificateCheck, Config, Endpoint, Tenants, Tls};
 use crate::looks::Look;
 use crate::looks::icons::Icon;
 use crate::mirrors::Mirror;
-use crate::mirrors::state::status::{Connection, ConnectionState, Status, StatusQuery};
+use crate::mirrors::state::status::{Status, StatusQuery};
+use crate::mirrors::status_parts::{Connection, ConnectionState};
 use crate::model::TenantId;
 
 /// The results of the last check of each mirror. All viewers share them.

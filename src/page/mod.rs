@@ -43,6 +43,7 @@ mod status_facts;
 mod status_page;
 mod tenants;
 mod timeline;
+mod timeline_bars;
 mod viewer;
 mod words;
 

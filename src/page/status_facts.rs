@@ -10,9 +10,9 @@ use super::viewer::Viewer;
 use super::words;
 use crate::config::Schedule;
 use crate::looks;
-use crate::mirrors::state::status::{
-    ActivityState, ConnectionState, Health, RunningStatus, Status,
-};
+use crate::mirrors::state::health::{ActivityState, Health};
+use crate::mirrors::state::status::Status;
+use crate::mirrors::status_parts::{ConnectionState, RunningStatus};
 use crate::model::Phase;
 
 /// The list of facts, in the order of an operator's questions.

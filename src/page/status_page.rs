@@ -17,9 +17,9 @@ use super::{banner, connections, run_changes, status_facts, timeline, words};
 use crate::clock;
 use crate::looks;
 use crate::mirrors::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
-use crate::mirrors::state::status::{
-    ActivityState, ConnectionState, RunRecord, Status, StatusQuery,
-};
+use crate::mirrors::state::health::ActivityState;
+use crate::mirrors::state::status::{RunRecord, Status, StatusQuery};
+use crate::mirrors::status_parts::ConnectionState;
 use crate::mirrors::{ClaimedSlots, Mirror};
 use crate::model::{Change, Counts, Outcome};
 

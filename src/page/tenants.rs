@@ -21,7 +21,8 @@ use crate::clock;
 use crate::config::Token;
 use crate::looks;
 use crate::looks::icons::Icon;
-use crate::mirrors::state::status::{ActivityState, Health, Status};
+use crate::mirrors::state::health::{ActivityState, Health};
+use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::{
     HealthCounts, LastRunSummary, TenantList, TenantSummary, TenantsQuery, WORST_FIRST,
 };

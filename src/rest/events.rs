@@ -8,20 +8,18 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::header::{HeaderName, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::sse::{Event, Sse};
+use axum::response::sse::Sse;
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
 use futures_util::{FutureExt, Stream, StreamExt, stream};
-use schemars::{JsonSchema, SchemaGenerator, json_schema};
-use serde::Serialize;
+use schemars::{SchemaGenerator, json_schema};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::event::{Heartbeat, RETRY, Sent, event, heartbeats};
 use super::events_of_many::events_of_all;
 use super::requested_mirror::TokenScope;
 use super::route::{Route, RouteDescription};
-use crate::clock;
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::{Mirror, RunProgress};
@@ -33,8 +31,6 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The shortest time between two `progress` events. More than four a second are no use to a client, and cost both sides
 /// work.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(250);
-/// How long a client waits before it reconnects, sent in the `retry` field.
-pub(super) const RETRY: Duration = Duration::from_secs(3);
 /// The `Retry-After` of the response when too many streams are open.
 const NO_ROOM_SECONDS: u16 = 30;
 
@@ -52,14 +48,6 @@ impl Streams {
             shutdown,
         }
     }
-}
-
-/// Data of a `heartbeat`.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Heartbeat {
-    /// When it was sent.
-    at: DateTime<Utc>,
 }
 
 pub(super) fn route() -> Route {
@@ -117,8 +105,6 @@ fn no_room() -> Response {
     (later, problem).into_response()
 }
 
-pub(super) type Sent = Result<Event, axum::Error>;
-
 fn events(mirror: Mirror, heartbeat: Duration) -> impl Stream<Item = Sent> + Send {
     let begun = async move {
         let events = mirror.events(); // subscribe before reading the status, so that no change is missed in between
@@ -158,20 +144,9 @@ fn progress(mirror: &Mirror) -> impl Stream<Item = Sent> + Send + use<> {
     })
 }
 
-pub(super) fn heartbeats(pause: Duration) -> impl Stream<Item = Sent> + Send {
-    stream::unfold((), move |()| async move {
-        tokio::time::sleep(pause).await;
-        let heartbeat = Heartbeat { at: clock::now() };
-        Some((event("heartbeat", &heartbeat), ()))
-    })
-}
-
-pub(super) fn event(name: &str, data: &impl Serialize) -> Sent {
-    Event::default().event(name).json_data(data)
-}
-
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
     use tokio_util::task::TaskTracker;
 
     use super::*;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures_util::{Stream, stream};
 use tokio::time::{Instant, timeout_at};
 
-use super::events::{RETRY, Sent, event, heartbeats};
-use crate::mirrors::state::status::{Connection, Status};
+use super::event::{RETRY, Sent, event, heartbeats};
+use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::TenantsQuery;
+use crate::mirrors::status_parts::Connection;
 use crate::mirrors::{Mirrors, StateChanges};
 
 /// The shortest time between two statuses. A sweep over thousands of tenants changes the states many times a second.

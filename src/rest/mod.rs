@@ -23,6 +23,7 @@ use route::{Route, RouteDescription};
 
 mod cancel;
 mod changes;
+mod event;
 mod events;
 mod events_of_many;
 mod legacy;

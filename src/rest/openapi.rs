@@ -9,8 +9,8 @@ use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::route::{ResponseDescription, Route, RouteDescription};
-use crate::http::problem_details::{PROBLEM_JSON, ProblemDetails};
+use super::route::{ResponseDescription, Route, RouteDescription, problem};
+use crate::http::problem_details::PROBLEM_JSON;
 
 const SCHEMAS: &str = "/components/schemas";
 const ABOUT: &str = "Keeps a site's local Postgres copy of its meters equal to its organisation's rows in a central \
@@ -63,11 +63,6 @@ pub(crate) fn describe(table: &[Route], needs_token: bool) -> Bytes {
         },
     });
     Bytes::from(description.to_string())
-}
-
-/// The schema of problem details, which is the same for all errors.
-pub(super) fn problem(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<ProblemDetails>()
 }
 
 fn operation(said: &RouteDescription, method: &str, generator: &mut SchemaGenerator) -> Value {

@@ -7,10 +7,15 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::requested_mirror::API;
-use crate::http::problem_details::PROBLEM_JSON;
+use crate::http::problem_details::{PROBLEM_JSON, ProblemDetails};
 
 /// Generates the schema of a type. The types that it refers to are added to the generator's definitions.
 pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// The schema of problem details, which is the same for all errors.
+pub(super) fn problem(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<ProblemDetails>()
+}
 
 const JSON: &str = "application/json";
 
@@ -196,11 +201,7 @@ impl RouteDescription {
 
     /// Adds an error response, with problem details as its body.
     pub(super) fn problem(self, status: u16, description: &'static str) -> Self {
-        self.content(
-            status,
-            description,
-            Some((PROBLEM_JSON, super::openapi::problem)),
-        )
+        self.content(status, description, Some((PROBLEM_JSON, problem)))
     }
 
     pub(super) fn content(

@@ -17,7 +17,8 @@ use crate::address;
 use crate::arguments::bounds::{TENANT_CHARS, TENANTS_LIMIT};
 use crate::arguments::{Arguments, BadArgument};
 use crate::http::problem_details::ProblemDetails;
-use crate::mirrors::state::status::{Health, Status};
+use crate::mirrors::state::health::Health;
+use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::{HealthCounts, TenantSummary, TenantsQuery};
 
 const PATH: &str = "/api/v1/tenants";

@@ -30,6 +30,8 @@ mod grants;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod import_circles;
+#[cfg(test)]
 mod libpq;
 #[cfg(test)]
 mod log;

@@ -3,7 +3,7 @@
 use tokio_postgres::error::SqlState;
 
 use super::remedy::{auth, unreachable};
-use super::{failure, origin};
+use super::{failure, origin, server_text};
 use crate::config::SessionAttrs;
 use crate::db::SideName;
 use crate::db::connector::{ConnectFailure, DialError, FailedAttempt, TIMED_OUT};
@@ -46,7 +46,7 @@ fn reason(why: &ConnectFailure) -> String {
             "it did not answer in time".to_owned()
         }
         ConnectFailure::Driver(source) => match source.as_db_error() {
-            Some(said) => failure::shortened(said.message()),
+            Some(said) => server_text::shortened(said.message()),
             None => failure::io_reason(source),
         },
         ConnectFailure::Silent(waited) => format!("it did not answer within {waited:?}"),
@@ -128,7 +128,7 @@ fn of_tls(
     }
     let message = format!(
         "TLS with the {side} server at {server} failed under sslmode={sslmode}: {}.",
-        failure::shortened(&why)
+        server_text::shortened(&why)
     );
     Failure::new(code, message).with_remedy(format!(
         "Compare the server's certificate (its issuer, host names and dates) with sslmode and sslrootcert in {url}; verify-full and the operating system's roots are the defaults for a host that is not this machine."

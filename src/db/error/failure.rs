@@ -4,11 +4,9 @@ use tokio_postgres::error::{DbError as ServerError, SqlState};
 
 use super::origin;
 use super::remedy::{self, unreachable};
+use super::server_text::shortened;
 use crate::db::{OPEN, SideName};
 use crate::error::{ErrorCode, Failure};
-
-/// The longest text of a server that is shown, in characters.
-const LONGEST_TEXT: usize = 400;
 
 /// The driver's texts for an answer that does not follow the Postgres protocol.
 const GARBLED: [&str; 3] = [
@@ -102,14 +100,4 @@ pub(super) fn io_reason(error: &tokio_postgres::Error) -> String {
         return "the host name is not known here".to_owned();
     }
     io.kind().to_string()
-}
-
-pub(super) fn shortened(text: &str) -> String {
-    if text.chars().count() <= LONGEST_TEXT {
-        return text.to_owned();
-    }
-    text.chars()
-        .take(LONGEST_TEXT)
-        .chain("...".chars())
-        .collect()
 }

@@ -14,6 +14,7 @@ mod failure;
 mod missing_privilege;
 mod origin;
 mod remedy;
+mod server_text;
 
 pub(crate) use missing_privilege::MissingPrivilege;
 pub(crate) use remedy::PUBLICATION_REMEDY;

@@ -2,9 +2,9 @@
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
-use super::failure::shortened;
 use super::missing_privilege::MissingPrivilege;
 use super::origin::{self, class};
+use super::server_text::shortened;
 use crate::db::SideName;
 use crate::error::ErrorCode;
 

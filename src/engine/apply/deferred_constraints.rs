@@ -5,11 +5,10 @@ use crate::db::computed_expressions::InputColumn;
 use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx};
 
-use super::exchange::Bad;
-use super::exchange::collisions::{as_view, collide, entries};
-use super::exchange::park_rows;
-use super::try_rows;
+use super::collisions::{self, as_view, collide, entries};
 use crate::engine::RunContext;
+use crate::engine::try_rows;
+use crate::engine::try_rows::Bad;
 
 /// Defers the check of a constraint until [`try_rows::CHECK`]. Returns whether the constraint can be deferred.
 pub(in crate::engine) async fn put_off(
@@ -32,7 +31,7 @@ pub(in crate::engine) async fn colliding(run: &RunContext<'_>) -> Result<Bad, Db
     let rules = run.relations.rules.exclusive.iter();
     for rule in rules.filter(|rule| rule.deferrable.is_some()) {
         // Comparing all rows by this constraint would take too long. They are left to be tried one by one.
-        if park_rows::is_costly(local, rule).await? {
+        if collisions::is_costly(local, rule).await? {
             continue;
         }
         if as_view(local, &standing(run, rule)).await?.is_none() {

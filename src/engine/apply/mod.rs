@@ -4,21 +4,21 @@ use crate::db::table_rules::TableRules;
 use crate::db::{DbError, RowFault, json, param, quote};
 use crate::model::{Action, Rejection};
 
-use super::plan::{Plan, Step, count_of};
+use super::plan::{self, BadRow, Plan, Step, count_of};
 use super::read::StagedRows;
-use super::{Job, Relations, RunContext, SyncError, SyncResult, record_changes};
-use exchange::{exchange_rings, referencing_rows};
-use reasons::BadRow;
+use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
+use super::{Job, Relations, RunContext, SyncError, SyncResult, record_changes, value_reasons};
+use exchange::exchange_rings;
 use release_values::ReleasedValues;
-use try_rows::{RowRange, RowRangeStatement, WriteOutcome};
 
+mod collisions;
 mod deferred_constraints;
 mod exchange;
 mod parents_first;
-pub(super) mod reasons;
+mod reasons;
 mod reference_rings;
+mod referencing_rows;
 mod release_values;
-pub(super) mod try_rows;
 mod verify_written;
 
 /// How many times rows that could not be written are retried, as long as a pass helps: a row may have waited for a
@@ -94,7 +94,7 @@ async fn steps(
             (run.job.limits.rejected_limit as usize * WAITING_FACTOR).saturating_sub(bad.len());
         match one_step(run, *step, ranges, limit, released).await? {
             Ok(found) => bad.extend(found.into_iter().map(|(n, fault)| (*step, n, fault))),
-            Err(fault) => return Err(too_many(run.job, reasons::plain(&fault))),
+            Err(fault) => return Err(too_many(run.job, value_reasons::plain(&fault))),
         }
     }
     Ok(obstacles.map(|relations| (relations, bad)))
@@ -162,9 +162,9 @@ async fn one_step(
     ranges: Vec<RowRange>,
     left: usize,
     released: &mut ReleasedValues,
-) -> Result<Result<exchange::Bad, Box<RowFault>>, DbError> {
+) -> Result<Result<try_rows::Bad, Box<RowFault>>, DbError> {
     let relations = run.relations;
-    let (write, index) = (write(run, step), index(relations));
+    let (write, index) = (write(run, step), plan::index(relations));
     if step != Step::Deactivate {
         let given_up = release_values::release(run, step, released).await?;
         let needs_exchange = step == Step::Change && relations.has_foreign_keys_acting_on_update;
@@ -176,7 +176,7 @@ async fn one_step(
         [rows] if step == Step::Change => {
             Box::pin(exchange::write(run, *rows, left, released)).await
         }
-        _ if step == Step::Insert && reference_rings::references(relations).next().is_some() => {
+        _ if step == Step::Insert && parents_first::references(relations).next().is_some() => {
             parents_first::insert_all_but_the_bad(run, ranges, left).await
         }
         [rows] => {
@@ -224,17 +224,6 @@ async fn settle(
         altered,
         ..plan.into_synced(job, rejected)
     })
-}
-
-/// SQL that indexes the plan by number and the staging table by key, so that a small range of rows is found fast.
-pub(super) fn index(relations: &Relations) -> String {
-    let key = relations.places(&relations.key);
-    format!(
-        "-- index the plan
-create index if not exists meter_sync_plan_n on pg_temp.meter_sync_plan (n);
-create index if not exists meter_sync_stage_key on pg_temp.meter_sync_stage ({key});
-analyze pg_temp.meter_sync_plan (n)"
-    )
 }
 
 /// Retries the rows that could not be written, until a pass releases no more values of meters missing on the remote.

@@ -3,16 +3,15 @@
 //! A set of rows that cannot be inserted as a whole is halved. In the order of keys, the parents of some rows would be
 //! in the other half, so these rows would be found at fault, too. With parents first, the parents of a row are already
 //! inserted, unless they are at fault themselves. Rows that refer to each other in a ring have no such order and are
-//! left to `rings`.
+//! left to `reference_rings`.
 
-use crate::db::table_rules::IncomingForeignKey;
+use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, RowFault, param};
 
-use super::reference_rings::{equal, references};
-use super::try_rows::{self, RowRange, RowRangeStatement};
-use super::{index, writing};
-use crate::engine::RunContext;
-use crate::engine::plan::Step;
+use super::writing;
+use crate::engine::plan::{Step, index};
+use crate::engine::try_rows::{self, RowRange, RowRangeStatement};
+use crate::engine::{Relations, RunContext};
 
 /// A reference from one new row to another, by their numbers in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,6 +157,31 @@ fn arrive(missing: &mut [u32], place: Option<usize>) -> bool {
         *missing -= 1;
         *missing == 0
     })
+}
+
+/// The foreign keys of the local table to itself whose columns are all synced.
+pub(in crate::engine) fn references(
+    relations: &Relations,
+) -> impl Iterator<Item = &IncomingForeignKey> {
+    relations.rules.references.iter().filter(|reference| {
+        let is_synced = |name| relations.names.contains(name);
+        let mut pairs = reference.columns.iter();
+        reference.is_own && pairs.all(|(from, to)| is_synced(from) && is_synced(to))
+    })
+}
+
+/// A condition that holds if `row` has the values that the staged row `s` refers to.
+pub(in crate::engine) fn equal(
+    relations: &Relations,
+    reference: &IncomingForeignKey,
+    row: &str,
+) -> String {
+    let pairs = reference.columns.iter().zip(&reference.compared);
+    let pairs = pairs.map(|((from, to), (equals, collation))| {
+        let (held, wanted) = (relations.column(row, to), relations.column("s", from));
+        format!("{held} {equals} {wanted}{collation}")
+    });
+    pairs.collect::<Vec<_>>().join(" and ")
 }
 
 #[cfg(test)]

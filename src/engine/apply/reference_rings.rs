@@ -7,29 +7,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::db::table_rules::IncomingForeignKey;
+use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, RowFault, param};
 
-use super::parents_first;
-use super::reasons::BadRow;
-use super::try_rows::{self, RowRange, WriteOutcome};
+use super::parents_first::{self, equal, references};
 use super::writing;
+use crate::engine::RunContext;
+use crate::engine::plan::BadRow;
 use crate::engine::plan::Step;
-use crate::engine::{Relations, RunContext};
+use crate::engine::try_rows::{self, RowRange, WriteOutcome};
 
 /// A condition for the rows `p` of the plan whose numbers are in `$1`.
 const PICKED: &str = "p.n operator(pg_catalog.=) any ($1)";
-
-/// The foreign keys of the local table to itself whose columns are all synced.
-pub(in crate::engine) fn references(
-    relations: &Relations,
-) -> impl Iterator<Item = &IncomingForeignKey> {
-    relations.rules.references.iter().filter(|reference| {
-        let is_synced = |name| relations.names.contains(name);
-        let mut pairs = reference.columns.iter();
-        reference.is_own && pairs.all(|(from, to)| is_synced(from) && is_synced(to))
-    })
-}
 
 /// Writes the rows of `bad` that broke such a foreign key and that can be written together, and removes them from
 /// `bad`.
@@ -169,20 +158,6 @@ where {PICKED} and {}",
         is_here: row.get(2),
     };
     Ok(found.iter().flatten().map(edge).collect())
-}
-
-/// A condition that holds if `row` has the values that the staged row `s` refers to.
-pub(in crate::engine) fn equal(
-    relations: &Relations,
-    reference: &IncomingForeignKey,
-    row: &str,
-) -> String {
-    let pairs = reference.columns.iter().zip(&reference.compared);
-    let pairs = pairs.map(|((from, to), (equals, collation))| {
-        let (held, wanted) = (relations.column(row, to), relations.column("s", from));
-        format!("{held} {equals} {wanted}{collation}")
-    });
-    pairs.collect::<Vec<_>>().join(" and ")
 }
 
 /// Returns the rows whose references can all be satisfied, in groups that do not refer to each other.

@@ -9,11 +9,11 @@ use crate::db::computed_expressions::InputColumn;
 use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, json, param, quote};
 
-use super::exchange::collisions::{as_view, collide, entries, movable, wanted};
-use super::exchange::referencing_rows;
-use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
+use super::collisions::{as_view, collide, entries, movable, wanted};
+use super::referencing_rows;
 use crate::engine::plan::Step;
 use crate::engine::record_changes::{self, ValueForm};
+use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{Relations, RunContext, digest};
 
 /// The values that were released so far.

@@ -3,8 +3,7 @@
 use crate::db::catalog::Column;
 
 use super::Extent;
-use super::compare_hashes::HashedColumns;
-use super::row_hash::{HashMode, Hasher, RowSide};
+use super::row_hash::{HashMode, HashedColumns, Hasher, RowSide};
 use crate::engine::Relations;
 
 /// The approximate number of rows in a bucket. It is small, because the other rows of a bucket travel with one that

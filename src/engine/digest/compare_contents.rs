@@ -9,7 +9,8 @@ use tokio_postgres::SimpleQueryRow;
 use crate::db::{DbError, Remote, Side, Tx};
 use crate::engine::{Compare, Relations, RunContext, SyncError};
 
-use super::compare_hashes::{self, HashedColumns};
+use super::compare_hashes;
+use super::row_hash::HashedColumns;
 use super::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
 use super::sum_cursor::SAVEPOINT;
 use super::{DigestVerdict, differing_rows};

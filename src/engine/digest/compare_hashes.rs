@@ -5,35 +5,14 @@
 //! another seed, so rows that collide once do not collide again. In addition, contents are compared by two hashes
 //! from time to time (`contents`).
 
-use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Remote, Tx, both};
 use crate::engine::{Job, Relations, RunContext, SyncError};
 
 use super::buckets::{Buckets, DifferingBuckets};
-use super::row_hash::{HashFunction, HashMode, Hasher, RowSide};
+use super::row_hash::{HashFunction, HashMode, HashedColumns, Hasher, RowSide};
 use super::sum_cursor::{self, CHUNKS_AT_A_TIME, SumCursor, SumQuery};
 use super::{DigestVerdict, is_remembered_as_gone, sums};
 use crate::store::tombstones;
-
-/// Which part of the rows is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HashedColumns {
-    /// All columns that are synced.
-    Rows,
-    /// The key columns.
-    Keys,
-}
-
-impl HashedColumns {
-    /// A `bigint` expression: the hash of this part of a row.
-    pub(super) fn hash(self, hasher: Hasher, relations: &Relations, row: RowSide) -> String {
-        let is_in = |column: &Column| match self {
-            Self::Rows => true,
-            Self::Keys => relations.key.contains(&column.name),
-        };
-        hasher.hash(relations, row, is_in)
-    }
-}
 
 /// Compares this part of the rows on both sides. `rows` is the approximate number of local rows, which decides how
 /// many buckets are used.

@@ -24,7 +24,7 @@ use crate::store::watermarks;
 use buckets::DifferingBuckets;
 pub use compare_contents::Contents;
 pub(super) use compare_contents::compare_contents;
-use compare_hashes::HashedColumns;
+use row_hash::HashedColumns;
 pub(super) use tombstones::condition as is_remembered_as_gone;
 pub(super) use versions::RowVersions;
 use versions::VersionVerdict;

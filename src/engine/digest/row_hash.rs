@@ -24,7 +24,7 @@ use crate::db::quote;
 
 use crate::engine::Relations;
 use crate::engine::read::choose_copy_format;
-use crate::engine::read::convert_rows::has_interval_fields;
+use crate::engine::read::conversion_sql::has_interval_fields;
 
 /// How rows are hashed in one run.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,26 @@ pub(in crate::engine) struct Hasher {
     /// How many bits of the hash are kept.
     pub(in crate::engine) bits: u32,
     pub(in crate::engine) mode: HashMode,
+}
+
+/// Which part of the rows is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HashedColumns {
+    /// All columns that are synced.
+    Rows,
+    /// The key columns.
+    Keys,
+}
+
+impl HashedColumns {
+    /// A `bigint` expression: the hash of this part of a row.
+    pub(super) fn hash(self, hasher: Hasher, relations: &Relations, row: RowSide) -> String {
+        let is_in = |column: &Column| match self {
+            Self::Rows => true,
+            Self::Keys => relations.key.contains(&column.name),
+        };
+        hasher.hash(relations, row, is_in)
+    }
 }
 
 /// Which function hashes, and whether remote values are cast first.

@@ -37,17 +37,6 @@ pub struct ColumnReport {
     pub left: Vec<String>,
 }
 
-/// All columns of both sides, synced or not.
-#[derive(Clone, Debug)]
-pub struct OfferedColumns {
-    /// The object id of the remote table or view; `None` for a query.
-    pub remote_relation: Option<u32>,
-    /// The columns of the remote table, view or query.
-    pub remote: Vec<Column>,
-    /// The columns of the local table.
-    pub local: Vec<Column>,
-}
-
 impl ColumnReport {
     /// The columns with a drift that is not settled.
     pub fn drifted(&self) -> Vec<&KnownColumn> {

@@ -4,16 +4,16 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::db::catalog::Column;
 use crate::db::{DbError, RowFault, json, param, quote};
 use crate::model::{Fields, Rejection};
 
 use super::choose_copy_format::Format;
+use super::conversion_sql::values;
+use super::local_copy::{CopyTarget, copy_again};
 use super::long_rows::OversizedRow;
-use super::relay_rows::{CopyTarget, copy_again};
 use super::{copy_rows, misfit_values, recode_rows};
-use crate::engine::apply::reasons;
-use crate::engine::apply::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::value_reasons;
 use crate::engine::{Job, Relations, RunContext, SyncError};
 
 /// Rows that a COPY did not take. They pass through the temporary table `meter_sync_text`, which is created for the
@@ -216,10 +216,10 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
                 let value = copy_rows::shown(&self.format, row, place);
                 let lost = recode_rows::fault(run.local, &self.format, row, place).await?;
                 let fault = lost.unwrap_or(*fault);
-                return reasons::of_value(run, &fault, name, value.as_deref()).await;
+                return value_reasons::of_value(run, &fault, name, value.as_deref()).await;
             }
         }
-        Ok(reasons::plain(&fault))
+        Ok(value_reasons::plain(&fault))
     }
 
     fn refuse_too_many(&self, job: &Job<'_>) -> Result<(), SyncError> {
@@ -265,7 +265,7 @@ where t.n >= $1 and t.n <= $2",
         let left = (run.job.limits.rejected_limit as usize).saturating_sub(self.rejected.len());
         let bad = try_rows::all_but_the_bad(local, vec![all], left, INDEX, &convert);
         let bad = bad.await?;
-        let bad = bad.map_err(|fault| too_many(run.job, reasons::plain(&fault)))?;
+        let bad = bad.map_err(|fault| too_many(run.job, value_reasons::plain(&fault)))?;
         for (row, fault) in bad {
             let reason = misfit_values::reason(run, row, fault).await?;
             let (key, is_known) = set_aside(run, row).await?;
@@ -304,56 +304,6 @@ const INDEX: &str = "\
 -- index the text staging table
 create index if not exists meter_sync_text_n on pg_temp.meter_sync_text (n);
 analyze pg_temp.meter_sync_text (n)";
-
-/// SQL that converts values of the text table `t` to their local types.
-pub(in crate::engine) struct ConversionSql {
-    /// The select list.
-    pub(in crate::engine) list: String,
-    /// The `from` clause.
-    pub(in crate::engine) from: String,
-}
-
-/// Converts columns of the text table to their local types, without length or precision. Those are applied by the
-/// assignment, which refuses a value that an explicit cast would cut off
-/// (<https://www.postgresql.org/docs/current/typeconv-query.html>).
-pub(in crate::engine) fn values(relations: &Relations, names: &[String]) -> ConversionSql {
-    let column = |name: &str| relations.columns.iter().find(|column| column.name == name);
-    let is_read = |name: &str| column(name).is_some_and(is_read_by_input);
-    let list = quote::list(names, ", ", |name| match is_read(name) {
-        true => relations.column("i", name),
-        false => {
-            let base_type = column(name).map_or("text", |column| column.base_type.as_str());
-            format!("{}::{base_type}", relations.column("t", name))
-        }
-    });
-    let read: Vec<&String> = names.iter().filter(|name| is_read(name)).collect();
-    let mut from = "pg_temp.meter_sync_text t".to_owned();
-    if !read.is_empty() {
-        let texts = relations.list("t", read.iter().copied());
-        let types = quote::list(read, ", ", |name| {
-            let exact_type = column(name).map_or("text", |column| column.exact_type.as_str());
-            format!("{} {exact_type}", relations.place(name))
-        });
-        from.push_str(&format!(
-            "
-cross join lateral pg_catalog.json_to_record((select pg_catalog.row_to_json(x) from (select {texts}) x)) i ({types})"
-        ));
-    }
-    ConversionSql { list, from }
-}
-
-/// Whether a text must go through the input function of the type with its modifiers, as in COPY. A cast does the
-/// same, but not for types with their own cast from text (`regclass`, some user-defined types) or for an interval,
-/// whose fields decide what a bare number means. In SQL only `json_to_record` calls the input function of any type.
-fn is_read_by_input(column: &Column) -> bool {
-    !column.is_builtin || column.base_type == "regclass" || has_interval_fields(column)
-}
-
-/// Whether the column is an interval limited to some fields or to fewer fractional digits.
-pub(in crate::engine) fn has_interval_fields(column: &Column) -> bool {
-    let is_interval = ["interval", "interval[]"].contains(&column.base_type.as_str());
-    is_interval && column.exact_type != column.base_type
-}
 
 /// Records the key of a rejected row, so that its meter does not count as missing on the remote. Returns the key,
 /// and whether a local row could have it.

@@ -2,10 +2,10 @@
 
 use crate::db::{DbError, RowFault, param};
 
-use super::convert_rows::values;
+use super::conversion_sql::values;
 use crate::engine::RunContext;
-use crate::engine::apply::reasons;
-use crate::engine::apply::try_rows::{self, WriteOutcome};
+use crate::engine::try_rows::{self, WriteOutcome};
+use crate::engine::value_reasons;
 
 /// Returns the reason why a row of the text staging table does not convert. It halves the columns until the one at
 /// fault is left.
@@ -27,16 +27,16 @@ pub(in crate::engine) async fn reason(
         }
     }
     let Some(name) = names.first() else {
-        return Ok(reasons::plain(&fault));
+        return Ok(value_reasons::plain(&fault));
     };
     let sql = format!(
         "-- look up the value that does not fit
 select pg_catalog.left({}::text, {} + 1) from pg_temp.meter_sync_text t where t.n = $1",
         run.relations.column("t", name),
-        reasons::SHOWN
+        value_reasons::SHOWN
     );
     let value = run.local.query_one(&sql, &[param::bigint(row)]).await?;
-    reasons::of_value(run, &fault, name, value.get(0)).await
+    value_reasons::of_value(run, &fault, name, value.get(0)).await
 }
 
 /// Tries to convert these columns of the row, and then undoes that. Returns the fault; `None` if they convert.

@@ -12,11 +12,13 @@ use super::relations::row_security::may_hide_rows;
 use super::{Extent, Job, RunContext, SyncError, local_candidates};
 use choose_copy_format::Format;
 use convert_rows::ConversionReport;
-use relay_rows::CopyTarget;
+use local_copy::CopyTarget;
 
 pub(super) mod choose_copy_format;
+pub(super) mod conversion_sql;
 pub(super) mod convert_rows;
 mod copy_rows;
+pub(super) mod local_copy;
 mod long_rows;
 mod misfit_values;
 mod recode_rows;

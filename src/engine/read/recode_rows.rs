@@ -9,7 +9,7 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::choose_copy_format::Format;
 use super::copy_rows;
-use crate::engine::apply::try_rows::{self, WriteOutcome};
+use crate::engine::try_rows::{self, WriteOutcome};
 
 /// Converts pieces of whole rows to UTF-8.
 pub(in crate::engine) async fn to_utf8(

@@ -16,17 +16,9 @@ use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 
 use super::choose_copy_format::Format;
 use super::convert_rows::UnreadRows;
+use super::local_copy::{CopyTarget, PIECE_BYTES, copy_again, patiently};
 use super::{copy_rows, long_rows, recode_rows};
 use crate::engine::{Extent, Observer, Relations, RunContext, SyncError};
-
-/// Where rows are relayed to.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::engine) enum CopyTarget {
-    /// The local table itself.
-    Meters,
-    /// The staging table.
-    Stage,
-}
 
 /// The result of a relay.
 pub(in crate::engine) struct RelayReport {
@@ -36,8 +28,6 @@ pub(in crate::engine) struct RelayReport {
     pub(in crate::engine) left: UnreadRows,
 }
 
-/// How many bytes are passed on to the local server at a time.
-const PIECE_BYTES: usize = 64 * 1024;
 /// How many bytes go into one local COPY: enough to make its round trips negligible, and few enough to keep in
 /// memory.
 const COPY_BYTES: usize = 2 * 1024 * 1024;
@@ -176,40 +166,6 @@ async fn copy(
     patiently(local, sink.send(Bytes::from_static(tail))).await?;
     let rows = patiently(local, sink.finish()).await?;
     Ok(i64::try_from(rows).unwrap_or(i64::MAX))
-}
-
-/// Copies rows that are in memory to the local server, and returns their number.
-pub(in crate::engine) async fn copy_again(
-    local: &Tx<'_, Local>,
-    write: &str,
-    format: &Format,
-    rows: &[Bytes],
-) -> Result<i64, DbError> {
-    let mut sink = pin!(local.copy_in(write).await?);
-    let (head, tail) = (copy_rows::head(format), copy_rows::tail(format));
-    let (head, tail) = (Bytes::from_static(head), Bytes::from_static(tail));
-    let mut piece = BytesMut::new();
-    for row in [&head].into_iter().chain(rows).chain([&tail]) {
-        piece.extend_from_slice(row);
-        if piece.len() >= PIECE_BYTES {
-            patiently(local, sink.send(piece.split().freeze())).await?;
-        }
-    }
-    patiently(local, sink.send(piece.freeze())).await?;
-    let rows = patiently(local, sink.finish()).await?;
-    Ok(i64::try_from(rows).unwrap_or(i64::MAX))
-}
-
-/// Waits for the local server to finish a step of a COPY, but no longer than for any answer.
-async fn patiently<T>(
-    local: &Tx<'_, Local>,
-    taken: impl Future<Output = Result<T, tokio_postgres::Error>>,
-) -> Result<T, DbError> {
-    let doing = "stage the meters";
-    match tokio::time::timeout(local.patience(), taken).await {
-        Ok(taken) => taken.map_err(|error| local.failed(doing, error)),
-        Err(_elapsed) => Err(DbError::silence::<Local>(doing, local.patience())),
-    }
 }
 
 /// The stream of rows that the remote writes.

@@ -6,17 +6,15 @@ use crate::db::table_rules::TableRules;
 use crate::db::{Local, Remote, Tx, both, quote};
 use crate::model::RunId;
 
-use super::drift::OfferedColumns;
-use super::scope::try_tenant;
-use super::{Job, Scope, SyncError};
+use super::SyncError;
 use missing_names::{lacks, made_there};
-use refusals::{is_one_database, local_table, refuse_occupied};
+use refusals::{is_one_database, local_table};
 use remote_side::RemoteSide;
 
 mod key_types;
 pub(super) mod locks;
 pub(super) mod missing_names;
-mod refusals;
+pub(super) mod refusals;
 mod remote_side;
 pub(super) mod row_security;
 
@@ -129,27 +127,6 @@ impl Relations {
     }
 }
 
-/// Finds the relations and the scope of a run, refuses what cannot be synced safely, and sets the search path of the
-/// role.
-pub(super) async fn resolve(
-    remote: &Tx<'_, Remote>,
-    local: &Tx<'_, Local>,
-    job: &Job<'_>,
-) -> Result<(Relations, Scope), SyncError> {
-    locks::hold_local_table(local, &job.mapping.local_table).await?;
-    let (relations, here) = look(remote, local, job.mapping, job.run_id).await?;
-    let scope = Scope::of(&relations, job.tenant);
-    try_tenant(remote, &relations, &scope).await?;
-    if !relations.is_remote_plain {
-        remote.use_role_path().await?;
-    }
-    local.use_role_path().await?;
-    if relations.local_tenant.is_none() {
-        refuse_occupied(&here, job)?;
-    }
-    Ok((relations, scope))
-}
-
 /// Finds the relations and the local table without locking the table, as a check does. The id `mark` serves to find
 /// out whether both transactions are in one database.
 pub(crate) async fn look(
@@ -178,6 +155,17 @@ pub(crate) async fn look(
         remote_tenant,
     };
     Ok((of_both(there, &here, selected, mapping), here))
+}
+
+/// All columns of both sides, synced or not.
+#[derive(Clone, Debug)]
+pub struct OfferedColumns {
+    /// The object id of the remote table or view; `None` for a query.
+    pub remote_relation: Option<u32>,
+    /// The columns of the remote table, view or query.
+    pub remote: Vec<Column>,
+    /// The columns of the local table.
+    pub local: Vec<Column>,
 }
 
 /// What the settings select of the columns that the tables have.

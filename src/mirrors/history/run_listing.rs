@@ -8,11 +8,12 @@ use crate::error::Failure;
 use crate::model::{Change, HeldBack, PhaseTime, Rejection, RunId};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::local_table::{LocalTable, Scope};
+use crate::mirrors::local_table::LocalTable;
 use crate::mirrors::run::{lock, report};
-use crate::mirrors::state::status::RunRecord;
+use crate::mirrors::scope::Scope;
 use crate::mirrors::tenant::Tenant;
 use crate::store::log::LogKey;
+use crate::store::log::RunRecord;
 pub use crate::store::log::{RunFilter, RunsQuery};
 use crate::store::{changes, held_sets, log, migrations, rejected};
 

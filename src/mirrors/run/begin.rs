@@ -12,11 +12,12 @@ use crate::model::{Outcome, RunId, TenantId};
 use super::lock;
 use super::pending_run::PendingRun;
 use super::report::{RunReport, SAMPLE};
-use crate::mirrors::local_table::{self, LocalTable, Scope};
-use crate::mirrors::state::status::RunRecord;
+use crate::mirrors::local_table::{self, LocalTable};
+use crate::mirrors::scope::Scope;
 use crate::mirrors::tenant::{self, NoTenant};
 use crate::mirrors::{Requested, live_state};
 use crate::store::log::RunEnd;
+use crate::store::log::RunRecord;
 use crate::store::{changes, columns, log, migrations};
 
 /// The result of an attempt to start a run.

@@ -13,7 +13,8 @@ use std::time::Duration;
 use crate::config::Limits;
 use crate::db::{DbError, Local, Tx, param};
 
-use crate::mirrors::local_table::{LocalTable, Scope};
+use crate::mirrors::local_table::LocalTable;
+use crate::mirrors::scope::Scope;
 use crate::store::run_lock_key;
 
 const TRY_DOOR: &str = "\

@@ -1,7 +1,6 @@
 //! One run from its request to its end: begin, execute, settle.
 
 mod begin;
-pub(super) mod clock_warnings;
 pub(super) mod compare_contents;
 pub(super) mod execute;
 pub(crate) mod known_columns;
@@ -9,6 +8,6 @@ pub(super) mod lock;
 mod pending_run;
 pub(super) mod progress;
 pub mod report;
+mod request;
 pub mod run_metrics;
 mod settle;
-pub(super) mod warnings;

@@ -9,10 +9,11 @@ use crate::db::{Database, Local};
 use crate::error::Failure;
 use crate::model::{Counts, Outcome, Progress, RunId};
 
-use super::{clock_warnings, report, run_metrics};
-use crate::mirrors::state::status::RunRecord;
+use super::{report, run_metrics};
+use crate::mirrors::clock_warnings;
 use crate::mirrors::{MirrorInner, RUN_ENDED, Request};
 use crate::store::log::RunEnd;
+use crate::store::log::RunRecord;
 
 /// A request that becomes a run, with the id and times of that run.
 pub(in crate::mirrors) struct PendingRun<'a> {

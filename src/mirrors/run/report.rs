@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Change, Counts, HeldBack, Outcome, RunId};
 
-use crate::mirrors::state::status::RunRecord;
+use crate::store::log::RunRecord;
 
 /// Whether a run has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -11,13 +11,14 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{Change, Compared, HeldBack, Outcome, Progress};
 
 use super::begin::StartedRun;
+use super::lock;
 use super::pending_run::PendingRun;
 use super::report::{RunReport, SAMPLE};
-use super::warnings::joined;
-use super::{clock_warnings, lock};
-use crate::mirrors::local_table::Scope;
-use crate::mirrors::state::status::RunRecord;
+use crate::mirrors::clock_warnings;
+use crate::mirrors::scope::Scope;
+use crate::mirrors::warnings::joined;
 use crate::store::log::RunEnd;
+use crate::store::log::RunRecord;
 use crate::store::{changes, columns, log, rejected};
 
 /// How a run ended, for its report and for what follows.

@@ -1,13 +1,47 @@
 //! Derives health, in one place, from the log, the schedule and whether the local database answers.
 
 use chrono::{DateTime, Duration, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::config::Schedule;
 
-use super::status::{Health, RunRecord};
-use crate::model::Outcome;
+use crate::model::{Outcome, text_enum};
+use crate::store::log::RunRecord;
 use crate::store::mirror_states::MirrorState;
+
+text_enum! {
+    /// Whether the local meters can be relied on, from a closed set.
+    Health {
+        /// A database URL or the tenant is missing.
+        NotConfigured = "not_configured",
+        /// No run has ended yet.
+        NeverRun = "never_run",
+        /// The last run succeeded and the next is not overdue.
+        Ok = "ok",
+        /// The last run succeeded, but a slot has passed without a run.
+        Late = "late",
+        /// The last run did not succeed.
+        Failing = "failing",
+        /// No run has succeeded for three slots or more.
+        Stale = "stale",
+        /// The schedule is off.
+        Paused = "paused",
+    }
+}
+
+/// What the process is doing, apart from health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivityState {
+    /// Nothing.
+    Idle,
+    /// A run is in progress, here or in another process.
+    Running,
+    /// A failed scheduled run waits for its retry.
+    Waiting,
+}
 
 /// What health is derived from.
 #[derive(Clone, Debug)]

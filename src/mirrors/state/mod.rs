@@ -1,12 +1,12 @@
 //! The state of the mirror as every surface shows it: the status, its health, and the sentences that describe it.
 
-mod health;
+pub mod health;
 pub(super) mod meter_counts;
 mod read_log;
 pub(super) mod read_state;
 mod read_status;
+mod run_report;
 pub mod status;
 mod status_of_many;
 pub(super) mod status_text;
-mod stored_state;
 pub mod tenant_list;

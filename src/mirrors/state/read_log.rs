@@ -1,13 +1,14 @@
 //! Reads what the run log holds for a status: the latest runs, and the changes of the run asked for.
 
 use crate::db::{DbError, Local, Tx};
+use crate::error::Failure;
 use crate::model::{Outcome, TenantId};
 
-use super::read_status::ReadError;
-use super::status::{RunRecord, StatusQuery};
+use super::status::StatusQuery;
 use super::status_text;
-use super::stored_state::StoredState;
 use crate::mirrors::local_table::LocalTable;
+use crate::mirrors::stored_state::StoredState;
+use crate::store::log::RunRecord;
 use crate::store::{changes, log, rejected};
 
 /// Reads the `wanted` latest runs, and what they tell of the last run and of the last success.
@@ -54,6 +55,20 @@ pub(super) async fn read_log(
     });
     found.history = runs;
     Ok(())
+}
+
+/// Why the state could not be read.
+pub(super) enum ReadError {
+    /// The local database did not answer, or reported an error.
+    Failed(Failure),
+    /// The log has no run with the id asked for.
+    NoSuchRun(Failure),
+}
+
+impl From<DbError> for ReadError {
+    fn from(error: DbError) -> Self {
+        Self::Failed(error.failure())
+    }
 }
 
 /// Reads the run asked for by its id. Reads the changes and rejected rows of that run, or else of the last run.

@@ -1,63 +1,30 @@
 //! Reads the state of one mirror from the local database, and publishes it to all who ask for it.
 //!
-//! The state is read anew only if something may have been committed since the last read (a [`Moment`] tells), so a client that
+//! The state is read anew only if something may have been committed since the last read (a [`Moment`](crate::db::Moment) tells), so a client that
 //! asks every second, or a thousand clients at once, cost one short statement a read.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::db::{Connection, Database, DbError, Local, Moment, Tx};
+use crate::db::{Connection, Database, DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 
 use super::meter_counts::MeterCount;
 use super::read_log::read_log;
-use super::status::{RunRecord, TenantStatus};
-use super::stored_state::StoredState;
 use crate::mirrors::Mirror;
-use crate::mirrors::local_table::{self, LocalTable, Scope};
+use crate::mirrors::local_table::{self, LocalTable};
+use crate::mirrors::observation::{Observation, Observed};
 use crate::mirrors::run::lock;
+use crate::mirrors::scope::Scope;
+use crate::mirrors::status_parts::TenantStatus;
+use crate::mirrors::stored_state::StoredState;
 use crate::mirrors::tenant::{self, NoTenant, Tenant};
 use crate::store::mirror_states::latest;
 use crate::store::{columns, log, migrations};
 
-/// How long a state is used at the same moment. Row security or a view may depend on the current time, which changes
-/// without a commit.
-const LASTS: Duration = Duration::from_secs(10);
 /// How many of the newest runs are read: as many as a status lists at most.
 const RUNS: u32 = 50;
-
-/// The state of one mirror as one read told it.
-#[derive(Clone, Debug)]
-pub(in crate::mirrors) struct Observation {
-    /// The state, without a history.
-    pub(super) state: Arc<StoredState>,
-    /// The newest runs, the latest first.
-    pub(in crate::mirrors) runs: Arc<[RunRecord]>,
-    /// The moment at which it was read; `None` if it may change without a commit.
-    moment: Option<Moment>,
-    read_at: Instant,
-}
-
-/// What is published of a mirror. Failures are published too, so that not every caller waits for a database that does not
-/// answer.
-pub(in crate::mirrors) type Observed = Result<Observation, Failure>;
-
-impl Observation {
-    /// The state with so many of the newest runs.
-    pub(super) fn with_history(&self, history: u32) -> StoredState {
-        let runs = self.runs.iter().take(history as usize);
-        StoredState {
-            history: runs.cloned().collect(),
-            ..StoredState::clone(&self.state)
-        }
-    }
-
-    fn is_still_true(&self, moment: Option<&Moment>) -> bool {
-        moment.is_some() && self.moment.as_ref() == moment && self.read_at.elapsed() < LASTS
-    }
-}
 
 impl Mirror {
     /// The state of the mirror as it was read at `time` or later.

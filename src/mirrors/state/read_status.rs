@@ -10,28 +10,15 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 
 use super::health::{self, HealthInputs, LastRun, RecentSlots};
-use super::read_log::read_runs;
-use super::status::{ActivityState, Connections, Health, ScheduleStatus, Status, StatusQuery};
+use super::read_log::{ReadError, read_runs};
+use super::status::{ScheduleStatus, Status, StatusQuery};
 use super::status_text;
-use super::stored_state::{StoredState, Tally};
 use crate::mirrors::live_state::{self, LiveState};
-use crate::mirrors::run::clock_warnings;
-use crate::mirrors::{Mirror, local_table, tenant};
+use crate::mirrors::state::health::{ActivityState, Health};
+use crate::mirrors::status_parts::Connections;
+use crate::mirrors::stored_state::{StoredState, Tally};
+use crate::mirrors::{Mirror, clock_warnings, local_table, tenant};
 use crate::store::migrations;
-
-/// Why the state could not be read.
-pub(super) enum ReadError {
-    /// The local database did not answer, or reported an error.
-    Failed(Failure),
-    /// The log has no run with the id asked for.
-    NoSuchRun(Failure),
-}
-
-impl From<DbError> for ReadError {
-    fn from(error: DbError) -> Self {
-        Self::Failed(error.failure())
-    }
-}
 
 impl Mirror {
     /// Returns the current status. Fails only if the log has no run with the query's `run_id`.

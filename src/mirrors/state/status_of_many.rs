@@ -10,12 +10,15 @@ use crate::error::Failure;
 use crate::store::mirror_states::MirrorState;
 
 use super::health::{self, RecentSlots};
-use super::status::{ActivityState, Connection, Connections, Health, ScheduleStatus, Status};
+use super::status::{ScheduleStatus, Status};
 use super::status_text;
 use super::tenant_list::{HealthCounts, TenantList, TenantSummary, TenantsQuery, WORST_FIRST};
 use crate::mirrors::live_state;
-use crate::mirrors::observer::Published;
-use crate::mirrors::registry::{self, Mirrors, TenantMirror};
+use crate::mirrors::mirror::TenantMirror;
+use crate::mirrors::published_states::Published;
+use crate::mirrors::registry::{self, Mirrors};
+use crate::mirrors::state::health::{ActivityState, Health};
+use crate::mirrors::status_parts::{Connection, Connections};
 
 /// One mirror with its health and its place in the list.
 struct RankedMirror<'a> {

@@ -6,10 +6,11 @@ use crate::clock;
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId};
 
-use super::status::{Health, RunningStatus};
-use super::stored_state::StoredState;
 use super::tenant_list::{HealthCounts, TenantList, WORST_FIRST};
 use crate::mirrors::run::report;
+use crate::mirrors::state::health::Health;
+use crate::mirrors::status_parts::RunningStatus;
+use crate::mirrors::stored_state::StoredState;
 
 /// The summary while the first run is in progress.
 pub(in crate::mirrors) const FIRST_RUN: &str =

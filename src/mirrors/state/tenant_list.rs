@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::status::{ActivityState, Health};
+use crate::mirrors::state::health::{ActivityState, Health};
 pub use crate::store::mirror_states::LastRunSummary;
 use crate::store::sweeps::SweepRecord;
 

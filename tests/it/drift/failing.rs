@@ -3,7 +3,7 @@
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::{Config, Environment, Setting};
 use meter_sync::error::{ErrorCode, Failure};
-use meter_sync::mirrors::state::status::Health;
+use meter_sync::mirrors::state::health::Health;
 use meter_sync::model::Outcome;
 use serde_json::json;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::{RunReport, RunState};
-use meter_sync::mirrors::state::status::ActivityState;
+use meter_sync::mirrors::state::health::ActivityState;
 use meter_sync::mirrors::{Mirror, Request, Requested};
 use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;

@@ -2,7 +2,8 @@
 
 use futures_util::future::join_all;
 use meter_sync::config::Setting;
-use meter_sync::mirrors::state::status::{ConnectionState, StatusQuery};
+use meter_sync::mirrors::state::status::StatusQuery;
+use meter_sync::mirrors::status_parts::ConnectionState;
 use meter_sync::model::Outcome;
 use serde_json::json;
 

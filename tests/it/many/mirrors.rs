@@ -3,7 +3,8 @@
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::Mirrors;
-use meter_sync::mirrors::state::status::{Health, StatusQuery};
+use meter_sync::mirrors::state::health::Health;
+use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::mirrors::state::tenant_list::TenantsQuery;
 use serde_json::json;
 

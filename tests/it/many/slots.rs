@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use meter_sync::config::{Schedule, Setting};
-use meter_sync::mirrors::state::status::ActivityState;
+use meter_sync::mirrors::state::health::ActivityState;
 use meter_sync::mirrors::state::tenant_list::TenantsQuery;
 use meter_sync::schedule::{self, Pace};
 use tokio_util::sync::{CancellationToken, DropGuard};

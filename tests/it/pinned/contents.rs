@@ -8,7 +8,7 @@ use meter_sync::db::SideName;
 use meter_sync::engine::Compare;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::RunReport;
-use meter_sync::mirrors::state::status::{ActivityState, Health};
+use meter_sync::mirrors::state::health::{ActivityState, Health};
 use meter_sync::mirrors::{Mirror, Request, Requested, Ticket};
 use meter_sync::model::{Counts, Outcome, Trigger};
 use serde_json::{Value, json};

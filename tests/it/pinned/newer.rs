@@ -1,7 +1,8 @@
 //! What a newer version logged is unknown here, and not taken for something that this version knows.
 
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::state::status::{Health, StatusQuery};
+use meter_sync::mirrors::state::health::Health;
+use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::model::{Action, Outcome, RunId, Trigger};
 
 use super::site;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::state::status::{Health, StatusQuery};
+use meter_sync::mirrors::state::health::Health;
+use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::mirrors::{Claim, Request, Requested};
 use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;

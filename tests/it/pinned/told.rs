@@ -2,7 +2,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::state::status::Health;
+use meter_sync::mirrors::state::health::Health;
 use meter_sync::model::Outcome;
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Runs held in progress: a lock of the test's own on the meters keeps them from being read.
 
-use meter_sync::mirrors::state::status::ActivityState;
+use meter_sync::mirrors::state::health::ActivityState;
 use serde_json::Value;
 use tokio_postgres::Client;
 

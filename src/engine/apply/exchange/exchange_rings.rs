@@ -13,14 +13,15 @@ use crate::db::catalog::Column;
 use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, RowFault, param, quote};
 
-use super::collisions::{as_view, movable, waiting};
+use super::free_table;
 use super::partial_index::{self, Obstacles};
 use super::scarce_values;
-use super::{park_rows, referencing_rows};
+use crate::engine::apply::collisions::{as_view, movable, waiting};
 use crate::engine::apply::deferred_constraints;
-use crate::engine::apply::reasons::BadRow;
-use crate::engine::apply::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::apply::referencing_rows;
+use crate::engine::plan::BadRow;
 use crate::engine::plan::Step;
+use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{RunContext, apply};
 
 /// Rings are not looked for among more rows than this, because a ring takes one statement for each of its rows.
@@ -240,11 +241,11 @@ async fn is_parked(
     let local = run.local;
     let is_alone = obstacles.rule.reads.len() == 1;
     let columns = movable(run, obstacles.rule);
-    let own = park_rows::holders(run, &obstacles.holds);
+    let own = free_table::holders(run, &obstacles.holds);
     for &column in &columns {
-        let kind = park_rows::kind(local, column).await?;
+        let kind = free_table::kind(local, column).await?;
         for free in scarce_values::statements(run.relations, column, &kind, is_alone, &own) {
-            let filled = try_rows::if_possible(local, park_rows::fill(local, &free)).await?;
+            let filled = try_rows::if_possible(local, free_table::fill(local, &free)).await?;
             if filled.is_some() && takes_one(run, column, obstacles, row).await? {
                 return Ok(true);
             }

@@ -5,9 +5,9 @@ use crate::db::catalog::Column;
 use crate::db::table_rules::OutgoingForeignKey;
 use crate::db::{DbError, RowFault, param, quote};
 
-use super::Bad;
 use super::free_values::{self, checked};
-use crate::engine::apply::try_rows;
+use crate::engine::try_rows;
+use crate::engine::try_rows::Bad;
 use crate::engine::{Relations, RunContext};
 
 /// Statements that each fill `meter_sync_free` with up to `rows` such values; none for a column without a foreign key.

@@ -11,27 +11,24 @@
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::deferred_constraints;
+use super::referencing_rows;
 use super::release_values::{self, ReleasedValues};
-use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
-use crate::engine::plan::Step;
+use crate::engine::plan::{self, Step};
+use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{RunContext, apply};
 use park_rows::ParkOutcome;
 
 pub(super) mod exchange_rings;
-pub(super) mod referencing_rows;
 pub(super) mod scarce_values;
 
-pub(super) mod collisions;
 mod foreign_key_values;
+pub(super) mod free_table;
 mod free_values;
 pub(super) mod park_rows;
 mod partial_index;
 
 /// How many times the exchange is tried, each time without the rows that were found to be at fault.
 const ATTEMPTS: usize = 10;
-
-/// Rows of the plan that could not be written, by number, and why.
-pub(in crate::engine) type Bad = Vec<(i64, RowFault)>;
 
 /// Writes the updates except those at fault, of which at most `limit` are allowed. The result is as that of
 /// [`try_rows::all_but_the_bad`].
@@ -42,7 +39,7 @@ pub(in crate::engine) async fn write(
     released: &mut ReleasedValues,
 ) -> Result<Result<Bad, Box<RowFault>>, DbError> {
     let mut out: Bad = Vec::new();
-    let prepare = apply::index(run.relations);
+    let prepare = plan::index(run.relations);
     run.local.batch(&prepare).await?;
     for _ in 0..ATTEMPTS {
         let mut given_up = released.clone();
@@ -105,7 +102,7 @@ async fn attempt(
     }
     let ranges = without(rows, out);
     let left = limit.saturating_sub(out.len());
-    let prepare = apply::index(run.relations);
+    let prepare = plan::index(run.relations);
     // Constraints deferred for the exchange are checked at its end.
     let write = &RowRangeStatement {
         checks: false,

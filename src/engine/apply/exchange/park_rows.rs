@@ -7,15 +7,16 @@ use crate::db::catalog::Column;
 use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
-use super::Bad;
-use super::collisions::{as_view, movable, waiting, wanted};
-use super::free_values::{self, TypeKind};
+use super::foreign_key_values;
+use super::free_table::{fill, holders, kind};
+use super::free_values;
 use super::partial_index::{self, Obstacles};
-use super::{foreign_key_values, referencing_rows};
 use crate::engine::RunContext;
+use crate::engine::apply::collisions::{as_view, is_costly, movable, waiting, wanted};
 use crate::engine::apply::deferred_constraints;
-use crate::engine::apply::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::apply::referencing_rows;
 use crate::engine::plan::Step;
+use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
 
 /// The result of parking.
 pub(in crate::engine) enum ParkOutcome {
@@ -125,37 +126,6 @@ analyze pg_temp.meter_sync_holder",
     }
     local.batch(&number).await?;
     Ok(local.query_one(HOLDERS, &[]).await?.get(0))
-}
-
-/// The most updates that are compared pairwise, which operators other than equality require.
-const COMPARED: i64 = 2000;
-
-/// Whether the rule has an operator other than equality, so that each row has to be compared with each other, and the
-/// plan has too many updates for that.
-pub(in crate::engine) async fn is_costly(
-    local: &Tx<'_, Local>,
-    rule: &UniquenessRule,
-) -> Result<bool, DbError> {
-    if rule.parts.iter().all(|part| part.operator.ends_with(".=)")) {
-        return Ok(false);
-    }
-    let rows: i64 = local.query_one(UPDATES, &[]).await?.get(0);
-    Ok(rows > COMPARED)
-}
-
-const UPDATES: &str = "\
--- count the updates
-select pg_catalog.count(*) from pg_temp.meter_sync_plan p where p.step = 1";
-
-/// The SQL after `from` for the local rows `l` of the rows `h` of `meter_sync_holder` that meet a condition.
-pub(in crate::engine) fn holders(run: &RunContext<'_>, condition: &str) -> String {
-    format!(
-        "pg_temp.meter_sync_holder h join pg_temp.meter_sync_plan p on p.n = h.n and {condition}
-join {} l on {} and {}",
-        run.relations.local,
-        run.relations.same_key("l", "p"),
-        run.scope.local_filter
-    )
 }
 
 const HOLDERS: &str = "\
@@ -299,18 +269,6 @@ const NUMBERS: &str = "\
 -- list who stands in the way
 select h.k, h.n from pg_temp.meter_sync_holder h";
 
-pub(in crate::engine) async fn fill(local: &Tx<'_, Local>, free: &str) -> Result<(), DbError> {
-    local.pin_path().await?;
-    local
-        .batch("-- drop the last free values\ndrop table if exists pg_temp.meter_sync_free")
-        .await?;
-    local.batch(free).await?;
-    local
-        .batch("-- analyze the free values\nanalyze pg_temp.meter_sync_free")
-        .await?;
-    local.use_role_path().await
-}
-
 async fn drop_free(local: &Tx<'_, Local>) -> Result<(), DbError> {
     local
         .batch("-- drop the free values\ndrop table if exists pg_temp.meter_sync_free")
@@ -359,25 +317,3 @@ pub(in crate::engine) async fn are_any_parked(
 const ANY_PARKED: &str = "\
 -- look whether one was parked
 select exists (select from pg_temp.meter_sync_wait w where w.holder = any ($1))";
-
-pub(in crate::engine) async fn kind(
-    local: &Tx<'_, Local>,
-    column: &Column,
-) -> Result<TypeKind, DbError> {
-    let params = [param::text(column.base_type.as_str())];
-    let found = local.query_opt(KIND, &params).await?;
-    Ok(found.map_or_else(
-        || TypeKind {
-            kind: "b".to_owned(),
-            category: "U".to_owned(),
-        },
-        |row| TypeKind {
-            kind: row.get(0),
-            category: row.get(1),
-        },
-    ))
-}
-
-const KIND: &str = "\
--- look up what kind of type it is
-select t.typtype::text, t.typcategory::text from pg_catalog.pg_type t where t.oid = pg_catalog.to_regtype($1)::oid";

@@ -10,9 +10,10 @@ use crate::db::table_family::family;
 use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
-use super::collisions::{as_view, collide, entries};
-use super::{park_rows, referencing_rows, scarce_values};
-use crate::engine::apply::try_rows::{self, WriteOutcome};
+use super::{free_table, scarce_values};
+use crate::engine::apply::collisions::{as_view, collide, entries};
+use crate::engine::apply::referencing_rows;
+use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
 /// Rows of the plan that hold a value needed by other rows, in one unique index or exclusion constraint. The view
@@ -74,12 +75,12 @@ pub(in crate::engine) async fn leave(
     obstacles: &Obstacles<'_>,
     columns: &[&Column],
 ) -> Result<bool, DbError> {
-    let own = park_rows::holders(run, &obstacles.holds);
+    let own = free_table::holders(run, &obstacles.holds);
     let deciding = columns
         .iter()
         .filter(|column| decides(obstacles.rule, column));
     for &column in deciding {
-        let kind = park_rows::kind(run.local, column).await?;
+        let kind = free_table::kind(run.local, column).await?;
         let mut ways = vec![scarce_values::named_in_rule(
             run.relations,
             column,
@@ -128,7 +129,7 @@ async fn leave_by(
     let Some(waiting) = &obstacles.waiting else {
         return Ok(false);
     };
-    let filled = try_rows::if_possible(local, park_rows::fill(local, free)).await?;
+    let filled = try_rows::if_possible(local, free_table::fill(local, free)).await?;
     if filled.is_none() {
         return Ok(false);
     }
@@ -187,7 +188,7 @@ async fn outside(
     };
     let from = format!(
         "pg_temp.meter_sync_free f cross join ({})",
-        park_rows::holders(run, &obstacles.holds)
+        free_table::holders(run, &obstacles.holds)
     );
     let inside = entries(obstacles.rule, &["f.k".to_owned()], row, &from);
     let query = format!(

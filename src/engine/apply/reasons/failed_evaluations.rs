@@ -14,11 +14,11 @@ use crate::db::table_rules::{ComparedValue, UniquenessRule};
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::row_values;
-use super::{BadRow, plain};
-use crate::engine::apply::exchange::collisions::{as_view, wanted};
-use crate::engine::apply::try_rows::{self, WriteOutcome};
-use crate::engine::plan::Step;
-use crate::engine::{RunContext, apply};
+use crate::engine::RunContext;
+use crate::engine::apply::collisions::{as_view, wanted};
+use crate::engine::plan::{self, BadRow, Step};
+use crate::engine::try_rows::{self, WriteOutcome};
+use crate::engine::value_reasons::plain;
 
 /// How many times rules are evaluated in a run, at most: each time takes up to ten statements.
 const TIMES: usize = 60;
@@ -35,7 +35,7 @@ pub(in crate::engine) async fn reasons(
         return Ok(found);
     }
     // Rows are looked up by their numbers in this function and after it.
-    local.batch(&apply::index(run.relations)).await?;
+    local.batch(&plan::index(run.relations)).await?;
     // The session may be used again, so the function must not stay in it.
     let looked = local.rehearse("unevaluated", async {
         match find(run, &rows, &mut found).await {

@@ -10,10 +10,10 @@ use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, quote};
 use crate::model::Fields;
 
-use crate::engine::apply::exchange::collisions::{as_view, entries};
-use crate::engine::apply::exchange::park_rows;
+use crate::engine::apply::collisions::{as_view, entries};
+use crate::engine::apply::exchange::free_table;
 use crate::engine::apply::exchange::scarce_values;
-use crate::engine::apply::try_rows::{self, WriteOutcome};
+use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
 /// Returns a statement for the meter with this key. It changes the first of the columns that accepts another value.
@@ -56,7 +56,7 @@ async fn free_value(
             return Ok(Some(free));
         }
     }
-    let kind = park_rows::kind(run.local, column).await?;
+    let kind = free_table::kind(run.local, column).await?;
     let own = format!("{} l where {is_it}", relations.local);
     for free in scarce_values::statements(relations, column, &kind, false, &own) {
         for free in made(run.local, &free).await? {
@@ -77,7 +77,7 @@ fn marked(column: &Column, value: Option<&str>) -> Option<String> {
 
 /// Returns some of the values that a statement makes, as SQL literals.
 async fn made(local: &Tx<'_, Local>, free: &str) -> Result<Vec<String>, DbError> {
-    let filled = try_rows::if_possible(local, park_rows::fill(local, free)).await?;
+    let filled = try_rows::if_possible(local, free_table::fill(local, free)).await?;
     if filled.is_none() {
         return Ok(Vec::new());
     }

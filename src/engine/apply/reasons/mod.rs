@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use crate::db::{DbError, RowFault, param};
 
 use crate::engine::RunContext;
-use crate::engine::plan::Step;
-use broken_constraints::{BrokenConstraint, Constraint, broken, constraint};
+use crate::engine::plan::BadRow;
+use crate::engine::value_reasons::{LONGEST, cut, of_constraint, plain};
+use broken_constraints::{BrokenConstraint, broken};
 use first_causes::Holder;
 use trigger_conflicts::AlteringTrigger;
 
@@ -22,30 +23,6 @@ mod index_entries;
 mod row_values;
 mod trigger_conflicts;
 mod value_holders;
-
-/// A row of the plan that could not be written: its step, its number and the fault.
-pub(in crate::engine) type BadRow = (Step, i64, RowFault);
-
-/// The most characters of a value that are shown.
-pub(in crate::engine) const SHOWN: usize = 60;
-
-/// The longest reason, in characters.
-pub(in crate::engine) const LONGEST: usize = 600;
-
-/// Formats a value for a person to read: in quotes and cut to [`SHOWN`] characters, or `null`.
-pub(in crate::engine) fn quoted(value: Option<&str>) -> String {
-    match value {
-        None => "null".to_owned(),
-        Some(value) => format!("\"{}\"", cut(value, SHOWN)),
-    }
-}
-
-fn cut(text: &str, limit: usize) -> String {
-    match text.char_indices().nth(limit) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
-    }
-}
 
 /// Returns the reason of each row, in the same order. The constraints (`relations.rules`) must have been looked up.
 pub(in crate::engine) async fn explain(
@@ -271,27 +248,6 @@ fn of_skip(triggers: &Triggers) -> String {
     }
 }
 
-fn of_constraint(fault: &RowFault, constraint: &Constraint, values: &str) -> String {
-    let rule = fault.rule.as_deref().unwrap_or_default();
-    let (table, text) = (
-        fault.table.as_deref().unwrap_or_default(),
-        &constraint.definition,
-    );
-    match (&constraint.target, &fault.datatype) {
-        (Some(target), _) if constraint.is_ours => {
-            format!("{values}: no such row in table {target} (foreign key {rule})")
-        }
-        (Some(_), _) if constraint.refers_to_us => {
-            format!("rows of table {table} refer to the old value (foreign key {rule}: {text})")
-        }
-        (None, Some(domain)) => format!("breaks domain {domain} ({rule}): {text}"),
-        (None, None) if constraint.is_ours => format!("{values}: breaks constraint {rule}: {text}"),
-        (None, None) | (Some(_), _) => {
-            format!("a trigger wrote to table {table}, which broke its constraint {rule}: {text}")
-        }
-    }
-}
-
 /// Whether the error's context has a call of the function.
 fn is_within(context: &str, function: &str) -> bool {
     let call = format!("{function}(");
@@ -321,36 +277,4 @@ fn of_trigger(fault: &RowFault, triggers: &Triggers) -> Option<String> {
         "trigger {name} ({function}){table} refused the row: {}",
         plain(fault)
     ))
-}
-
-/// The most characters of a server's message that are shown: it may contain a whole value.
-const LONGEST_MESSAGE: usize = 300;
-
-/// Returns the server's message with its detail. A collision without a message and a skipped row get a sentence of
-/// ours.
-pub(in crate::engine) fn plain(fault: &RowFault) -> String {
-    let message = cut(&fault.message, LONGEST_MESSAGE);
-    match &fault.detail {
-        _ if fault.is_collision() && message.is_empty() => {
-            "another row holds a unique value".to_owned()
-        }
-        _ if fault.is_skip() => "the local table skipped the row".to_owned(),
-        Some(detail) => format!("{message}: {}", cut(detail, LONGEST_MESSAGE)),
-        None => message,
-    }
-}
-
-/// Returns the reason why one value cannot be stored in a column.
-pub(in crate::engine) async fn of_value(
-    run: &RunContext<'_>,
-    fault: &RowFault,
-    column: &str,
-    value: Option<&str>,
-) -> Result<String, DbError> {
-    let value = quoted(value);
-    let reason = match constraint(run, fault).await? {
-        Some(rule) => of_constraint(fault, &rule, ""),
-        None => plain(fault),
-    };
-    Ok(cut(&format!("{column} {value}: {reason}"), LONGEST))
 }

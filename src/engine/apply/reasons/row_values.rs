@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::db::{DbError, param, quote};
 
-use super::{SHOWN, quoted};
 use crate::engine::RunContext;
+use crate::engine::value_reasons::{SHOWN, quoted};
 
 /// Returns a text `name "value", ...` for each of these rows of the plan, with the values that it is to have, or
 /// `the row` if none of the columns is synced.

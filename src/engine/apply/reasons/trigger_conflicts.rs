@@ -9,11 +9,11 @@ use crate::db::computed_expressions::InputColumn;
 use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, param, quote};
 
-use super::BadRow;
 use crate::engine::RunContext;
-use crate::engine::apply::exchange::collisions::{as_view, wanted};
-use crate::engine::apply::try_rows;
+use crate::engine::apply::collisions::{as_view, wanted};
+use crate::engine::plan::BadRow;
 use crate::engine::plan::Step;
+use crate::engine::try_rows;
 
 /// A trigger that may change the values of a row before it is written.
 pub(in crate::engine) struct AlteringTrigger {

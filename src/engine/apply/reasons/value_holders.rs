@@ -11,12 +11,10 @@ use crate::model::Fields;
 
 use super::first_causes::Holder;
 use super::freeing_statement;
-use super::{LONGEST, SHOWN, quoted};
-use crate::engine::apply::exchange::collisions::{
-    as_view, changed, collide, entries, movable, wanted,
-};
+use crate::engine::apply::collisions::{as_view, changed, collide, entries, movable, wanted};
 use crate::engine::apply::{release_values, try_rows};
 use crate::engine::plan::Step;
+use crate::engine::value_reasons::{LONGEST, SHOWN, quoted};
 use crate::engine::{Relations, RunContext};
 
 /// Why another row keeps a row of the plan from being written.

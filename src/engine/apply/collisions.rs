@@ -9,8 +9,8 @@ use crate::db::computed_expressions::InputColumn;
 use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, Local, Tx, quote};
 
-use crate::engine::apply::try_rows;
 use crate::engine::plan::Step;
+use crate::engine::try_rows;
 use crate::engine::{Relations, RunContext};
 
 /// Creates the temporary view `meter_sync_found` from a query. Returns `None` if the server cannot create it. The names
@@ -199,3 +199,23 @@ pub(in crate::engine) fn movable<'s>(
         })
         .collect()
 }
+
+/// The most updates that are compared pairwise, which operators other than equality require.
+const COMPARED: i64 = 2000;
+
+/// Whether the rule has an operator other than equality, so that each row has to be compared with each other, and the
+/// plan has too many updates for that.
+pub(in crate::engine) async fn is_costly(
+    local: &Tx<'_, Local>,
+    rule: &UniquenessRule,
+) -> Result<bool, DbError> {
+    if rule.parts.iter().all(|part| part.operator.ends_with(".=)")) {
+        return Ok(false);
+    }
+    let rows: i64 = local.query_one(UPDATES, &[]).await?.get(0);
+    Ok(rows > COMPARED)
+}
+
+const UPDATES: &str = "\
+-- count the updates
+select pg_catalog.count(*) from pg_temp.meter_sync_plan p where p.step = 1";

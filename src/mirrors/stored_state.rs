@@ -5,10 +5,11 @@ use chrono::{DateTime, Utc};
 use crate::engine::drift::{self, KnownColumn};
 use crate::model::{Change, HeldBack, Outcome, Rejection};
 
-use super::status::{MeterCounts, RunRecord, RunningStatus, TenantStatus};
 use crate::mirrors::live_state::LiveState;
-use crate::mirrors::run::{clock_warnings, warnings};
+use crate::mirrors::status_parts::{MeterCounts, RunningStatus, TenantStatus};
+use crate::mirrors::{clock_warnings, warnings};
 use crate::store::log;
+use crate::store::log::RunRecord;
 
 /// The state of the mirror as read from the local database.
 #[derive(Clone, Debug, Default)]

@@ -8,9 +8,9 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{ChangeCursor, RunId};
 
 use super::changes_since;
-use super::meter_report::{KeyText, MeterReport, Meters};
-use super::meter_search::{MATCHES, MeterMatch};
-use super::run_listing::{RunFilter, RunsQuery};
+use super::history::meter_report::{KeyText, MeterReport, Meters};
+use super::history::meter_search::{MATCHES, MeterMatch};
+use super::history::run_listing::{RunFilter, RunsQuery};
 use crate::mirrors::Mirror;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::status_text;

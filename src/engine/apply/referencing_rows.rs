@@ -5,11 +5,11 @@
 //! One that refuses the update is checked after all values have moved, if it can be deferred.
 
 use crate::db::catalog::Column;
-use crate::db::table_rules::IncomingForeignKey;
+use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, Local, RowFault, Tx, quote};
 
-use super::Bad;
-use crate::engine::apply::try_rows::{self, WriteOutcome};
+use crate::engine::try_rows::Bad;
+use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
 /// Prepares an exchange that changes some of `columns` in the rows of `meter_sync_holder`. Returns the rows that cannot

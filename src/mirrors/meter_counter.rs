@@ -1,0 +1,195 @@
+//! Counts the meters, and reports the count of a large table for a short time.
+//!
+//! Postgres cannot tell cheaply and exactly whether one table has changed while others were written. The statistics of
+//! a table arrive 10 s late from an idle session, and later from a session that commits in the middle of a statement.
+//! So a small table is counted whenever the state is read. A large table is counted now and then, and the answer says when
+//! that was. When a run has ended in any process, the meters are counted again.
+//!
+//! The read of a state waits at most [`PATIENCE`] for a count. Then a background task counts without that limit, and the
+//! last count is reported meanwhile, or that the meters are still being counted.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use crate::clock;
+use crate::db::{DbError, Local, Tx};
+use crate::model::RunId;
+
+use super::status_parts::MeterCounts;
+
+/// Fewer meters than this are counted for each state, unless the count takes [`PATIENCE`] or longer. On an idle
+/// machine such a count takes less than [`LONG`]. A moment of load is no reason for a less exact answer.
+const MANY: i64 = 50_000;
+/// A count that takes less than this is not reused.
+const LONG: Duration = Duration::from_millis(5);
+/// A count is reused for this many times as long as it took. So counting uses at most a hundredth of a core.
+const TIMES: u32 = 100;
+/// The longest time for which a count is fresh. It is reported for as long again while a background task recounts.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// How long the read of a state waits for a count.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Holds the last count of the meters.
+#[derive(Debug, Default)]
+pub(in crate::mirrors) struct MeterCounter {
+    last: Mutex<LastCount>,
+    /// Held by the background task that counts.
+    pub(super) behind: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastCount {
+    /// `None` before the first count.
+    pub(super) count: Option<Count>,
+    /// Whether a count took longer than [`PATIENCE`], and no count has ended since.
+    pub(super) is_overdue: bool,
+}
+
+/// What to count, and after which run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    /// The statement. It returns the number of active meters and of all others.
+    pub(super) sql: String,
+    /// Whether to use the role's `search_path`. Row security may run code of the table's owner, which finds its objects
+    /// by that path.
+    pub(super) needs_role_path: bool,
+    /// The last run that had ended. A later run may have changed the meters.
+    pub(super) last_run: Option<RunId>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Count {
+    pub(super) question: Question,
+    began: Instant,
+    took: Duration,
+    pub(super) counts: MeterCounts,
+    at: DateTime<Utc>,
+}
+
+impl MeterCounter {
+    pub(super) fn last(&self) -> LastCount {
+        let last = self.last.lock();
+        last.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set(&self, count: Option<Count>, is_overdue: bool) {
+        let last = self.last.lock();
+        *last.unwrap_or_else(PoisonError::into_inner) = LastCount { count, is_overdue };
+    }
+}
+
+impl Count {
+    pub(super) async fn make(tx: &Tx<'_, Local>, question: Question) -> Result<Self, DbError> {
+        let (began, at) = (Instant::now(), clock::now());
+        if question.needs_role_path {
+            tx.use_role_path().await?;
+        }
+        let row = tx.query_one(&question.sql, &[]).await?;
+        if question.needs_role_path {
+            tx.pin_path().await?;
+        }
+        Ok(Self {
+            question,
+            began,
+            took: began.elapsed(),
+            counts: MeterCounts {
+                active: row.get(0),
+                inactive: row.get(1),
+                counted_at: None,
+            },
+            at,
+        })
+    }
+
+    /// How long after its start the count is fresh; zero if it must not be reused.
+    fn lasts(&self) -> Duration {
+        let are_few = self.counts.active + self.counts.inactive < MANY;
+        if self.took < LONG || are_few && self.took < PATIENCE {
+            return Duration::ZERO;
+        }
+        self.took.saturating_mul(TIMES).min(LONGEST)
+    }
+
+    /// Whether the count is a fresh answer to the question.
+    pub(super) fn holds(&self, question: &Question, now: Instant) -> bool {
+        self.question == *question && now.duration_since(self.began) < self.lasts()
+    }
+
+    /// Whether the count may be reported: while it is fresh, and for as long again while a background task recounts.
+    pub(super) fn is_told(&self, question: &Question, now: Instant) -> bool {
+        self.question == *question && now.duration_since(self.began) < self.lasts() * 2
+    }
+
+    pub(super) fn again(&self) -> MeterCounts {
+        MeterCounts {
+            counted_at: Some(self.at),
+            ..self.counts
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(active: i64, took_ms: u64) -> Count {
+        Count {
+            question: question("count"),
+            began: Instant::now(),
+            took: Duration::from_millis(took_ms),
+            counts: MeterCounts {
+                active,
+                inactive: 1,
+                counted_at: None,
+            },
+            at: clock::now(),
+        }
+    }
+
+    fn question(sql: &str) -> Question {
+        Question {
+            sql: sql.to_owned(),
+            needs_role_path: false,
+            last_run: None,
+        }
+    }
+
+    #[test]
+    fn a_count_is_used_a_hundred_times_as_long_as_it_took_if_it_is_of_many() {
+        let cases = [
+            (1_000_000, 100, 10_000),
+            (1_000_000, 5, 500),
+            (1_000_000, 4, 0),
+            (1_000_000, 3_000, 60_000),
+            (50_000, 50, 5_000),
+            (49_998, 50, 0),
+            (0, 1_999, 0),
+            (0, 2_000, 60_000),
+        ];
+        for (active, took_ms, lasts_ms) in cases {
+            let lasts = count(active, took_ms).lasts();
+            assert_eq!(lasts, Duration::from_millis(lasts_ms), "{active} {took_ms}");
+        }
+    }
+
+    #[test]
+    fn a_count_holds_for_its_question_and_its_time() {
+        let count = count(1_000_000, 100);
+        let after = |ms| count.began + Duration::from_millis(ms);
+        assert!(count.holds(&question("count"), after(0)));
+        assert!(count.holds(&question("count"), after(9_999)));
+        assert!(!count.holds(&question("count"), after(10_000)));
+        assert!(!count.holds(&question("count others"), after(0)));
+        let after_a_run = Question {
+            last_run: Some(RunId::from(uuid::Uuid::nil())),
+            ..question("count")
+        };
+        assert!(!count.holds(&after_a_run, after(0)));
+        assert!(count.is_told(&question("count"), after(19_999)));
+        assert!(!count.is_told(&question("count"), after(20_000)));
+        assert!(!count.is_told(&after_a_run, after(0)));
+    }
+}

@@ -1,0 +1,124 @@
+//! The states of all mirrors as they were last read and published.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use crate::db::{Local, Moment, Tx};
+use crate::error::Failure;
+use crate::store::checked_mirrors::{self, MirrorKey};
+use crate::store::migrations;
+use crate::store::mirror_states::{self, MirrorState};
+use crate::store::sweeps::SweepRecord;
+
+use super::mirror::TenantMirror;
+use super::shared_read::{Listener, SharedRead};
+
+/// The states of all mirrors at one time.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    /// Grows with each publication that may differ from the one before it.
+    pub(super) version: u64,
+    /// The mirrors in the order of their ids, with their states. The last known ones, if `failure` is set.
+    pub(super) mirrors: Arc<[(TenantMirror, MirrorState)]>,
+    /// The last sweep that ended; `None` before the first.
+    pub(super) last_sweep: Option<SweepRecord>,
+    /// Why they could not be read this time.
+    pub(super) failure: Option<Failure>,
+}
+
+/// Reads and publishes the states.
+#[derive(Debug, Default)]
+pub(super) struct Observer {
+    /// What was read last. Held while reading.
+    pub(super) memory: Mutex<Memory>,
+    pub(super) published: Arc<SharedRead<Published>>,
+}
+
+/// What was read last, by which the next read is shorter.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pub(super) moment: Option<Moment>,
+    /// Whether the tables of sweeps exist.
+    pub(super) has_sweeps: bool,
+    seq: i64,
+    pub(super) states: BTreeMap<MirrorKey, MirrorState>,
+    pub(super) last_sweep: Option<SweepRecord>,
+}
+
+/// A listener for changes of the states of all mirrors.
+#[derive(Debug)]
+pub struct StateChanges {
+    published: Listener<Published>,
+    observer: Arc<Observer>,
+    version: u64,
+}
+
+impl StateChanges {
+    pub(super) fn of(observer: &Arc<Observer>) -> Self {
+        Self {
+            published: observer.published.listener(),
+            version: version(observer.published.last().as_ref()),
+            observer: Arc::clone(observer),
+        }
+    }
+
+    /// Waits until the state of any mirror may have changed since the last call. Returns `false` when there can be no
+    /// more changes.
+    pub async fn next(&mut self) -> bool {
+        let old = self.version;
+        let is_other = |published: &Published| published.version != old;
+        if !self.published.wait_for(is_other).await {
+            return false;
+        }
+        self.version = version(self.observer.published.last().as_ref());
+        true
+    }
+}
+
+pub(super) fn version(published: Option<&Published>) -> u64 {
+    published.map_or(0, |published| published.version)
+}
+
+impl Memory {
+    /// Reads the states of those mirrors that may have changed, and of new ones.
+    pub(super) async fn update(
+        &mut self,
+        tx: &Tx<'_, Local>,
+        keys: &[MirrorKey],
+    ) -> Result<(), Failure> {
+        let tables = migrations::tables(tx).await?;
+        self.has_sweeps = tables.sweeps;
+        if !self.has_sweeps {
+            *self = Self::default();
+            return Ok(());
+        }
+        let keys: BTreeSet<&MirrorKey> = keys.iter().collect();
+        self.states.retain(|key, _| keys.contains(key));
+        let names: BTreeSet<&String> = keys.iter().map(|key| &key.local_table).collect();
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        let (new_runs, seq) = mirror_states::changed_since(tx, &names, self.seq).await?;
+        let is_unsettled = |key: &&&MirrorKey| {
+            let state = self.states.get(**key);
+            state.is_none_or(|state| state.open_run.is_some())
+        };
+        let unsettled = keys.iter().filter(is_unsettled).copied();
+        let is_newer = |(key, newest): &&(MirrorKey, i64)| {
+            let state = self.states.get(key);
+            keys.contains(key) && state.is_some_and(|state| state.newest < *newest)
+        };
+        let changed = new_runs.iter().filter(is_newer).map(|(key, _)| key);
+        let changed: BTreeSet<MirrorKey> = changed.chain(unsettled).cloned().collect();
+        let changed: Vec<MirrorKey> = changed.into_iter().collect();
+        let read = mirror_states::read(tx, &changed).await?;
+        self.states.extend(changed.into_iter().zip(read));
+        for (key, checked_at) in checked_mirrors::of_tables(tx, &names).await? {
+            if let Some(state) = self.states.get_mut(&key) {
+                state.checked_at = Some(checked_at);
+            }
+        }
+        self.seq = seq;
+        Ok(())
+    }
+}

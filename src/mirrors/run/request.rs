@@ -1,0 +1,59 @@
+//! Requests a run of a mirror, and waits for its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::error::{ErrorCode, Failure};
+
+use super::execute;
+use super::report::RunReport;
+use crate::mirrors::{Mirror, Request, Requested};
+
+/// How long one wait for a run lasts. Another one follows until the run is over.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+impl Mirror {
+    /// Requests a run and waits for its end; with `and_comparison`, also for that of the comparison of contents that may
+    /// follow it.
+    pub async fn run_to_end(
+        &self,
+        request: Request,
+        and_comparison: bool,
+    ) -> Result<RunReport, Failure> {
+        let mut ticket = match self.request(request).await? {
+            Requested::Started(ticket) => ticket,
+            Requested::AlreadyRunning(report) | Requested::Finished(report) => return Ok(*report),
+        };
+        loop {
+            let report = ticket.wait(LONGEST_WAIT).await;
+            if ticket.is_over() || report.is_over() && !and_comparison {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Starts a run unless one is in progress. If the caller stops waiting for the answer, the run still
+    /// starts.
+    ///
+    /// Fails with `CONFIG_MISSING` or `READ_ONLY`, and with `INTERNAL` if a bug ends the run's task.
+    pub async fn request(&self, request: Request) -> Result<Requested, Failure> {
+        self.may_sync()?;
+        // With a key, the answer may be a run that has already ended, whatever is running now.
+        let running = self.shared.live_state.borrow().running_record();
+        if let Some(running) = running.filter(|_| request.idempotency_key.is_none()) {
+            let report = RunReport::already_running(&running, self.now());
+            return Ok(Requested::AlreadyRunning(Box::new(report)));
+        }
+        let (begun, answer) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        self.shared
+            .process
+            .tasks
+            .spawn(async move { execute::run(&shared, &request, begun).await });
+        answer.await.map_err(|_closed| {
+            Failure::new(ErrorCode::Internal, "The run ended without an answer.")
+        })
+    }
+}

@@ -1,0 +1,43 @@
+//! Builds the report of a run from the status.
+
+use crate::error::{ErrorCode, Failure};
+use crate::model::{Outcome, RunId};
+
+use super::status::StatusQuery;
+use crate::mirrors::Mirror;
+use crate::mirrors::run::report::{RunReport, SAMPLE};
+
+impl Mirror {
+    /// Builds the report of a run as its caller would receive it now. Fails if the log has no such run.
+    pub async fn report(&self, id: RunId) -> Result<RunReport, Failure> {
+        let query = StatusQuery {
+            run_id: Some(id),
+            include_changes: true,
+            changes_limit: SAMPLE,
+            ..StatusQuery::default()
+        };
+        let status = self.status(&query).await?;
+        let now = self.now();
+        let record = status.history.into_iter().find(|run| run.run_id == id);
+        let Some(record) = record else {
+            // While the local database is down, only the last run of this process is known.
+            let why = status.connections.local.error;
+            return Err(why.unwrap_or_else(|| {
+                Failure::new(
+                    ErrorCode::Internal,
+                    format!("Nothing is known of run {id}."),
+                )
+            }));
+        };
+        let is_running = status.running.is_some_and(|running| running.run_id == id);
+        let mut report = match record.outcome {
+            None if !is_running => RunReport::abandoned(&record, now),
+            _ => RunReport::of(&record, status.changes.unwrap_or_default(), now),
+        };
+        if report.outcome == Some(Outcome::Refused) {
+            let detail = self.run(id).await?;
+            report.held_back = detail.and_then(|detail| detail.held_back);
+        }
+        Ok(report)
+    }
+}

@@ -1,0 +1,36 @@
+//! One server-sent event, and the heartbeats between events.
+
+use std::time::Duration;
+
+use axum::response::sse::Event;
+use chrono::{DateTime, Utc};
+use futures_util::{Stream, stream};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::clock;
+
+/// How long a client waits before it reconnects, sent in the `retry` field.
+pub(super) const RETRY: Duration = Duration::from_secs(3);
+
+pub(super) type Sent = Result<Event, axum::Error>;
+
+/// Data of a `heartbeat`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Heartbeat {
+    /// When it was sent.
+    at: DateTime<Utc>,
+}
+
+pub(super) fn heartbeats(pause: Duration) -> impl Stream<Item = Sent> + Send {
+    stream::unfold((), move |()| async move {
+        tokio::time::sleep(pause).await;
+        let heartbeat = Heartbeat { at: clock::now() };
+        Some((event("heartbeat", &heartbeat), ()))
+    })
+}
+
+pub(super) fn event(name: &str, data: &impl Serialize) -> Sent {
+    Event::default().event(name).json_data(data)
+}
