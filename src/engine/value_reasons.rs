@@ -18,6 +18,7 @@ pub(in crate::engine) fn quoted(value: Option<&str>) -> String {
     }
 }
 
+/// Cuts a text to `limit` characters.
 pub(in crate::engine) fn cut(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         None => text.to_owned(),

@@ -28,7 +28,7 @@ pub(super) struct Published {
     pub(super) failure: Option<Failure>,
 }
 
-/// Reads and publishes the states.
+/// What the observer has read of the states, and what it published.
 #[derive(Debug, Default)]
 pub(super) struct Observer {
     /// What was read last. Held while reading.

@@ -18,8 +18,8 @@ pub(super) mod refusals;
 mod remote_side;
 pub(super) mod row_security;
 
-/// The tables, columns and key of a sync. They are the same for all tenants of the tables; a [`Scope`] selects the rows
-/// of one of them. Names of relations are quoted for SQL, names of columns are not.
+/// The tables, columns and key of a sync. They are the same for all tenants of the tables; a [`Scope`](super::Scope)
+/// selects the rows of one of them. Names of relations are quoted for SQL, names of columns are not.
 #[derive(Clone, Debug)]
 pub struct Relations {
     /// The remote table, view or query, for use after `from`.
