@@ -23,8 +23,8 @@ pub(super) const SUBJECT: &str = "remote meters";
 /// The number of rows to compute with [`RowLimit::First`].
 const FIRST: u32 = 100;
 
-/// Counts the tenant's remote meters and computes their columns on the remote, which sends none of them. With
-/// [`RowLimit::All`] this finds what makes every run fail: a row for which a view fails, or a duplicate key.
+/// Counts the tenant's remote meters, and computes the columns of all of them or of the first few. The remote sends only
+/// counts. With [`RowLimit::All`] this finds what makes every run fail: a row for which a view fails, or a duplicate key.
 pub(super) async fn remote(
     remote: &mut CheckedConnection<Remote>,
     config: &Config,

@@ -11,7 +11,7 @@ use crate::printable;
 
 /// How many rejected rows `sync` prints, the same number as of changes; `status --run` shows more.
 const SAMPLE: usize = 20;
-/// How many changes and how many rejected rows `status --run` shows; the log has the others.
+/// How many changes and how many rejected rows `status --run` shows; the log has more, up to `METER_SYNC_CHANGE_LIMIT`.
 pub(super) const SHOWN: u32 = 200;
 /// The longest value or name in characters. A longer one is cut; the JSON has all of it.
 const LONGEST_VALUE: usize = 200;

@@ -8,7 +8,6 @@ use super::exit_codes;
 use super::sync::{STOP, progress_bar, stopped_by_signal};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::{RunReport, RunState};
-use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::mirrors::{Mirrors, Request, TenantMirror};
 use crate::model::Outcome;
 use crate::printable;
@@ -24,11 +23,11 @@ pub(super) struct SyncOfMany {
     summary: String,
     /// How many tenants there are.
     tenants: i64,
-    /// How many were equal on both sides, or would stay as they are.
+    /// How many tenants had nothing to change; for a dry run, would have nothing to change.
     unchanged: i64,
-    /// How many were synced, or would be.
+    /// How many tenants were synced; for a dry run, would be.
     succeeded: i64,
-    /// How many were not synced, or not in full.
+    /// How many tenants were not synced, or not in full.
     failed: i64,
     /// The runs of those that were not equal, in the order in which they ended.
     runs: Vec<TenantRun>,
@@ -87,7 +86,10 @@ pub(super) async fn run(
     synced.tenants = record.counts.mirrors;
     synced.unchanged += record.counts.unchanged;
     synced.summary = synced.summarize(request.dry_run);
-    synced.warnings = mirrors.overview(&TenantsQuery::default()).await.warnings;
+    let refused = mirrors.refused(None).into_iter();
+    synced.warnings = refused
+        .map(|failure| format!("{} {}", failure.message, failure.remedy))
+        .collect();
     Ok(synced)
 }
 

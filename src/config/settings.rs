@@ -168,7 +168,7 @@ settings! {
         Log = "log" "log" "METER_SYNC_LOG" Text "FILTER";
         /// How to log: text or json [default: text].
         LogFormat = "log_format" "log-format" "METER_SYNC_LOG_FORMAT" Text "FORMAT";
-        /// A TOML file with any of these settings; flags and variables go before it.
+        /// A TOML file with any of these settings; flags and environment variables override it.
         Config = "config" "config" "METER_SYNC_CONFIG" Text "PATH";
     }
 }

@@ -22,7 +22,7 @@ pub struct Token {
     pub name: Option<String>,
     /// Whether it allows requests for runs. Every token allows reading.
     pub may_trigger: bool,
-    /// The tenants that it allows these things for; `None` for all tenants.
+    /// The tenants that the token may read, and start runs for if `may_trigger` is set; `None` for all tenants.
     pub tenants: Option<Vec<TenantId>>,
     /// When an access token (OAuth) expires; `None` for a token of the settings, which is valid until it is removed.
     pub expires_at: Option<DateTime<Utc>>,

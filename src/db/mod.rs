@@ -214,7 +214,7 @@ impl<S: Side> Database<S> {
 
 impl Database<Local> {
     /// Answers a question inside a transaction that is rolled back at the end. `name` is what `pg_stat_activity` shows.
-    /// It uses a connection that runs do not need, and waits for a free one.
+    /// It uses a connection that runs do not need, and waits for a free one as long as for a new connection.
     pub async fn read<T, E: From<DbError>>(
         &self,
         name: &'static str,

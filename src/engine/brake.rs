@@ -12,13 +12,14 @@ use super::read::StagedRows;
 use super::{RunContext, SyncError};
 use crate::store::held_sets::ApprovalCover;
 
-/// Refuses a plan unless a person approved these meters, if one of these is true:
+/// Refuses a plan that would make too many meters inactive, unless a person approved these meters. There are too many if one
+/// of these is true:
 ///
-/// - The remote has no usable meter, and some are active locally.
-/// - More meters would become inactive than the settings allow.
+/// - No row of the remote has a key that a local row can have, and some meters are active locally.
+/// - Their number is above what the settings allow.
 ///
-/// Other changes of the plan do not matter. The meters of a refused plan are stored under the run, which has written
-/// nothing else by then.
+/// Inserts, updates and reactivations do not count. The meters of a refused plan are stored under its run, which has changed
+/// no meter by then.
 pub(super) async fn check(
     run: &RunContext<'_>,
     plan: &Plan,

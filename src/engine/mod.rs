@@ -111,7 +111,7 @@ pub enum Compare {
     /// Rows whose versions or digests differ.
     #[default]
     Differences,
-    /// The same, and the rows that [`compare`] found to differ.
+    /// Rows whose versions or digests differ, and the rows of this extent, which [`compare`] found to differ.
     Also(Extent),
     /// All rows.
     Everything,

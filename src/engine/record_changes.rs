@@ -92,8 +92,9 @@ impl<'t> Log<'t> {
         }
     }
 
-    /// SQL that inserts the rows of a query. A value that cannot be converted to UTF-8 could not be read back. For
-    /// such a value the statement fails, or writes it in ASCII if the form is [`ValueForm::Escaped`] or [`ValueForm::Size`].
+    /// SQL that inserts the rows of a query into the log. A database that is not UTF-8 can hold a value that has no UTF-8
+    /// form, which our connections could never read back. For such a value the statement fails, or stores it in ASCII if the
+    /// form is [`ValueForm::Escaped`] or [`ValueForm::Size`].
     fn insert(&self, rows: &str, form: ValueForm) -> String {
         const COLUMNS: &str = "run_id, n, action, key, before, after";
         let into = self.into;

@@ -114,7 +114,7 @@ impl Drop for ConversationGuard {
     }
 }
 
-/// Serves the client until it has been silent for too long or the process shuts down.
+/// Serves the client until its stream ends, it has sent nothing for too long, or the process shuts down.
 async fn converse<S: ServerHandler>(
     server: S,
     transport: SseTransport,

@@ -55,13 +55,15 @@ impl Deref for Mirror {
 impl Mirror {
     pub(super) fn new(process: Arc<Process>, mapping: Mapping) -> Self {
         let live_state = LiveState::new(process.remote.is_some(), process.local.is_some());
+        // Of one among many, a state is kept only while somebody waits for it.
+        let observed = SharedRead::new(!process.config.tenants.is_one());
         Self {
             shared: Arc::new(MirrorInner {
                 process,
                 mapping,
                 starting: Mutex::new(()),
                 live_state: watch::Sender::new(live_state),
-                observed: Arc::default(),
+                observed: Arc::new(observed),
                 meter_counter: MeterCounter::default(),
             }),
         }

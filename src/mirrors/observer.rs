@@ -10,10 +10,9 @@
 //! publication.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -51,9 +50,15 @@ pub(in crate::mirrors) struct Published {
 /// Reads and publishes the states.
 #[derive(Debug, Default)]
 pub(in crate::mirrors) struct Observer {
-    /// What was read last. Held while reading.
+    /// What was read last.
     memory: Mutex<Memory>,
     published: Arc<SharedRead<Published>>,
+}
+
+impl Observer {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What was read last, by which the next read is shorter.
@@ -169,7 +174,9 @@ impl Mirrors {
     }
 
     async fn read_states(&self, last: Option<Published>) -> Published {
-        let mut memory = self.observer.memory.lock().await;
+        // Taken out, so that a second read can go on beside one that hangs, and a read that is given up leaves nothing half
+        // done.
+        let mut memory = std::mem::take(&mut *self.observer.memory());
         let read = match self.local() {
             Ok(local) => match local.connect_to_read().await {
                 Ok(mut connection) => self.read(&mut connection, &mut memory, last.as_ref()).await,
@@ -177,10 +184,13 @@ impl Mirrors {
             },
             Err(failure) => Err(failure),
         };
+        let last_sweep = memory.last_sweep.clone();
         let (mirrors, failure) = match read {
-            Ok(mirrors) => (mirrors, None),
+            Ok(mirrors) => {
+                *self.observer.memory() = memory;
+                (mirrors, None)
+            }
             Err(failure) => {
-                *memory = Memory::default();
                 let known = last.as_ref().map(|last| Arc::clone(&last.mirrors));
                 (known.unwrap_or_default(), Some(failure))
             }
@@ -192,7 +202,7 @@ impl Mirrors {
         Published {
             version: if is_same { old } else { old + 1 },
             mirrors,
-            last_sweep: memory.last_sweep.clone(),
+            last_sweep,
             failure,
         }
     }

@@ -117,7 +117,7 @@ const GROUPS: &str = "\
 -- group the tenants by what is known of their columns
 select array_agg(d.tenant), min(d.tenant)
 from (
-    select c.tenant, bit_xor(hashtextextended(concat_ws(' ', c.column_name, c.source, c.remote_relation, c.remote_number,
+    select c.tenant, sum(hashtextextended(concat_ws(' ', c.column_name, c.source, c.remote_relation, c.remote_number,
                c.remote_type, c.local_type, c.drift, c.drifted_to), 0)) as digest
     from meter_sync.meter_sync_column c where c.local_table = $1 group by c.tenant
 ) d

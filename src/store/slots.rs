@@ -174,8 +174,9 @@ pub async fn standing(tx: &Tx<'_, Local>, slot: &Slot) -> Result<Standing, DbErr
     })
 }
 
-/// A run normally starts some milliseconds after its slot is claimed, so a claim without a run is given up
-/// after 30 seconds. A process whose run could not start claims the slot again before it retries, and one that sweeps
+/// Gives a slot to this process instead of the one that claimed it. It does so at once if a run had begun for the slot and
+/// its process died (`$6`). Otherwise the claim must be 30 seconds old, because a run normally starts some milliseconds after
+/// its slot is claimed. A process whose run could not start claims the slot again before it retries, and one that sweeps
 /// renews its claim.
 const TAKE_OVER: &str = "\
 -- take over a slot

@@ -46,7 +46,8 @@ fn is_of_the_server(error: &ServerError) -> bool {
     is_fatal(error) || is_state && !is_of_a_language(error)
 }
 
-/// Whether a function of the database's owner raised the error, as `raise` does in PL/pgSQL, with any SQLSTATE.
+/// Whether a function or trigger that users wrote raised the error itself, as `raise` does in PL/pgSQL. The SQLSTATE may be
+/// any.
 pub(super) fn is_raised(error: &ServerError) -> bool {
     !is_of_the_server(error)
         && (!has_known_class(error) || class(error) == "P0" || is_of_a_language(error))

@@ -10,8 +10,9 @@ impl<S: Side> Tx<'_, S> {
     ///
     /// - `Ok(Ok(_))`: the work is kept.
     /// - `Ok(Err(_))`: the work is undone, and row locks that it took are released. The transaction can go on.
-    /// - `Err(_)`: returned at once, and nothing is undone. The caller gives the transaction up, or rolls back to an
-    ///   earlier savepoint of another name.
+    /// - `Err(_)`: returned at once, and the savepoint stays open. The caller gives the transaction up, or rolls back to an
+    ///   earlier savepoint. That one must have another name, because the open savepoint hides an earlier one of the same
+    ///   name.
     ///
     /// Takes two round trips besides those of the work. Where that matters, put the savepoint into the same message
     /// as the work, and call [`Tx::back_to`] if it fails.

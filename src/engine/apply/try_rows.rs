@@ -39,8 +39,8 @@ impl RowRange {
 /// A statement that writes each of the rows numbered `$1` to `$2` once.
 pub(crate) struct RowRangeStatement {
     pub(crate) sql: String,
-    /// Whether some numbers may have no row. If not, a statement has failed unless it touches as many rows as the range
-    /// has numbers.
+    /// Whether a number between `$1` and `$2` may belong to no row. If `false`, the statement must affect exactly one row for
+    /// each number; any other count means that it failed.
     pub(crate) has_gaps: bool,
     /// Whether constraints that a trigger of the local table deferred are checked right after the statement. An error
     /// raised only at commit could not be traced to a row.

@@ -15,10 +15,10 @@ use super::row_hash::RowSide;
 use super::sum_cursor::{DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, none_if_not_computable};
 use super::sums::{self, Sums};
 
-/// With so few differing buckets, all their rows are read at once, because listing them first would take longer. With
-/// a distant remote it takes another round trip; a distant remote is assumed to have a slow line as well, so the
-/// number is small. With a near remote it takes another scan of the table.
+/// If at most this many buckets differ, all their rows are read at once. If more differ, the rows are listed first, which
+/// costs a distant remote one more round trip. The number is small, because a distant remote is assumed to have a slow line.
 const FEW_BUCKETS: usize = 16;
+/// The same for a near remote, where listing costs one more scan of the table.
 const FEW_BUCKETS_NEAR: usize = 1024;
 /// The most rows that are listed. Their entries take some megabytes.
 const MOST_LISTED: i64 = 200_000;

@@ -231,11 +231,12 @@ pub(in crate::engine) fn row_version(row: &str) -> String {
 }
 
 /// A `bigint` expression: the hash of a place and a transaction. The transaction enters as its distance from the
-/// first one (3), because the result of `age` changes with each new transaction.
+/// first one (3), because the result of `age` changes with each new transaction. All names have their schema, because a
+/// sweep reads versions by the role's own search path, too.
 fn version(place: &str, transaction: &str) -> String {
     format!(
-        "pg_catalog.hashtidextended({place}, \
-         ((select pg_catalog.age('3'::xid)::bigint) - pg_catalog.age({transaction})) & 4294967295)"
+        "pg_catalog.hashtidextended({place}, ((select pg_catalog.age('3'::pg_catalog.xid)::bigint) operator(pg_catalog.-) \
+         pg_catalog.age({transaction})) operator(pg_catalog.&) 4294967295)"
     )
 }
 

@@ -35,19 +35,30 @@ pub struct SweepResult {
     pub remote_bytes: i64,
     /// The two tables. Equality is of the columns that they share.
     pub relations: Relations,
-    /// What [`SweepResult::remember`] stores: the tenants whose contents were found equal, and the versions that both sides held
-    /// before contents were compared.
+    /// What [`SweepResult::remember`] stores: the tenants whose contents were found equal, and the versions of the rows that
+    /// were compared.
     proven: Vec<(TenantId, PerSide<VersionSum>)>,
     /// The oldest transaction that was running when the remote snapshot was taken; `None` if nothing is to be stored.
     horizon: Option<i64>,
 }
 
 impl SweepResult {
-    /// Stores watermarks for the tenants whose contents were found equal, so that the next sweep compares versions.
+    /// Stores watermarks for the tenants whose contents were found equal, so that the next sweep compares versions. If that
+    /// fails, because a run holds the watermark of its tenant say, none is stored, and the next sweep compares contents again.
     pub async fn remember(&self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
-        if let (Some(basis), Some(horizon)) = (&self.relations.versions, self.horizon) {
+        let (Some(basis), Some(horizon)) = (&self.relations.versions, self.horizon) else {
+            return Ok(());
+        };
+        let store = async {
             let of = (self.relations.local.as_str(), basis.as_str());
-            watermarks::keep_all(local, of, &self.proven, horizon).await?;
+            match watermarks::keep_all(local, of, &self.proven, horizon).await {
+                Ok(()) => Ok(Ok(())),
+                Err(error) if local.is_silent() => Err(error),
+                Err(error) => Ok(Err(error)),
+            }
+        };
+        if let Err(error) = local.attempt("meter_sync_watermarks", store).await? {
+            tracing::debug!(%error, "could not store the watermarks of the tenants that are equal");
         }
         Ok(())
     }
@@ -124,13 +135,13 @@ async fn look(
     let looked = contents::look(remote, local, (relations, column), &ids).await?;
     local.pin_path().await?;
     let equal = unproven.into_iter().zip(ids).zip(looked);
-    for ((one, id), _) in equal.filter(|(_, is_equal)| *is_equal) {
+    for ((one, id), verdict) in equal.filter(|(_, verdict)| verdict.is_equal) {
         if let Some(known) = found.is_equal.get_mut(one.place) {
             *known = true;
         }
-        found
-            .proven
-            .extend(one.versions.map(|versions| (id, versions)));
+        let versions = one.remote_versions.zip(verdict.local_versions);
+        let versions = versions.map(|(remote, local)| PerSide { remote, local });
+        found.proven.extend(versions.map(|versions| (id, versions)));
     }
     Ok(found)
 }

@@ -4,7 +4,8 @@
 //! If both sums are those of all watermarks, nothing has changed.
 //!
 //! Otherwise each server sums by tenant. The local server compares its sums with the watermarks itself. Those that agree
-//! give the sums that the remote should have. The other sums become watermarks if contents are then found equal.
+//! give the sums that the remote should have. Of the other tenants, the remote's sums become watermarks if contents are then
+//! found equal.
 
 use crate::db::catalog::Column;
 use crate::db::param::{self, Param};
@@ -15,7 +16,7 @@ use crate::engine::digest::sum_cursor::{
 use crate::engine::digest::versions::{self, row_version};
 use crate::engine::{Relations, SyncError};
 use crate::model::TenantId;
-use crate::store::watermarks::{PerSide, VersionSum};
+use crate::store::watermarks::VersionSum;
 
 use super::array;
 use super::tenant_groups::{Groups, Sum};
@@ -32,8 +33,8 @@ pub(super) struct VersionsReport {
 pub(super) struct Unproven {
     /// Its place among the tenants, from 0.
     pub(super) place: usize,
-    /// The versions that both sides hold; `None` if they were not read.
-    pub(super) versions: Option<PerSide<VersionSum>>,
+    /// The versions that the remote holds; `None` if they were not read.
+    pub(super) remote_versions: Option<VersionSum>,
 }
 
 impl Unproven {
@@ -41,17 +42,9 @@ impl Unproven {
     pub(super) fn unread(place: usize) -> Self {
         Self {
             place,
-            versions: None,
+            remote_versions: None,
         }
     }
-}
-
-/// The versions of a tenant's local rows.
-#[derive(Clone, Copy, Debug, Default)]
-struct LocalVersions {
-    now: Sum,
-    /// What the remote held when the local rows had these versions and both sides were equal; `None` if that is not known.
-    expected: Option<Sum>,
 }
 
 /// Looks at the versions of both sides. Returns `None` if they prove nothing for these tables.
@@ -79,42 +72,39 @@ pub(super) async fn look(
     let ids = array(tenants, "pg_catalog.text");
     let from = (relations.remote_from.as_str(), "r");
     let there = by_tenant(from, &relations.remote_tenant, tenants, &ids);
-    let (there, here) = both(
+    let (there, expected) = both(
         Groups::open(remote, &there),
-        local_versions(local, (relations, column), tenants, &params),
+        expected(local, (relations, column), tenants, &params),
     )
     .await?;
-    let (there, here) = match (there, here) {
-        (Some(there), Some(here)) => (there, here),
+    let (there, expected) = match (there, expected) {
+        (Some(there), Some(expected)) => (there, expected),
         (Some(there), None) => {
             there.abandon().await?;
             return Ok(None);
         }
         (None, _) => return Ok(None),
     };
-    let expected: Vec<Option<Sum>> = here.iter().map(|versions| versions.expected).collect();
-    Ok(Some(told(&here, &there.sums(&expected).await?)))
+    let held = there.sums(&expected).await?;
+    Ok(Some(told(&expected, &held)))
 }
 
 /// Compares what the remote holds with what is expected there.
-fn told(here: &[LocalVersions], there: &[Option<Sum>]) -> VersionsReport {
-    let mut looked = VersionsReport {
-        is_equal: Vec::with_capacity(here.len()),
+fn told(expected: &[Option<Sum>], held: &[Option<Sum>]) -> VersionsReport {
+    let mut report = VersionsReport {
+        is_equal: Vec::with_capacity(expected.len()),
         unproven: Vec::new(),
     };
-    for (place, (here, there)) in here.iter().zip(there).enumerate() {
-        looked
-            .is_equal
-            .push(here.expected.is_some() && here.expected == *there);
-        if here.expected.is_none() {
-            let versions = there.map(|there| PerSide {
-                remote: (there.rows, there.hashes),
-                local: (here.now.rows, here.now.hashes),
+    for (place, (expected, held)) in expected.iter().zip(held).enumerate() {
+        report.is_equal.push(expected.is_some() && expected == held);
+        if expected.is_none() {
+            report.unproven.push(Unproven {
+                place,
+                remote_versions: held.map(|held| (held.rows, held.hashes)),
             });
-            looked.unproven.push(Unproven { place, versions });
         }
     }
-    looked
+    report
 }
 
 const REMEMBERED: &str = "\
@@ -163,7 +153,7 @@ fn is_of(row: &str, column: &Column, tenants: &[TenantId]) -> String {
 
 /// SQL for the sums of versions by tenant (see [`Groups::open`]). `ids` is an SQL expression of an array of texts. Rows are
 /// grouped before they meet the ids, which is faster than a join of all rows.
-fn by_tenant(
+pub(super) fn by_tenant(
     (from, row): (&str, &str),
     column: &Column,
     tenants: &[TenantId],
@@ -182,24 +172,25 @@ fn by_tenant(
     )
 }
 
-/// Reads the versions of the local rows of each tenant, and compares them with the watermarks. Returns `None` if they
-/// cannot be summed. `params` name the watermarks: the ids, the local table and the basis.
-async fn local_versions(
+/// The versions that the remote should have of each tenant: those of the watermark if the local rows are as the watermark
+/// says, and `None` otherwise. Returns `None` if the local versions cannot be summed. `params` name the watermarks: the ids,
+/// the local table and the basis.
+async fn expected(
     local: &Tx<'_, Local>,
     (relations, column): (&Relations, &Column),
     tenants: &[TenantId],
     params: &[Param<'_>; 3],
-) -> Result<Option<Vec<LocalVersions>>, DbError> {
+) -> Result<Option<Vec<Option<Sum>>>, DbError> {
     let sums = by_tenant((&relations.local, "l"), column, tenants, "$1");
     let sql = format!(
         "-- sweep the local versions
 with sums as materialized (
     {sums}
 )
-select sums.n, sums.rows, sums.sum, s.remote_rows, s.remote_sum
+select sums.n, s.remote_rows, s.remote_sum
 from pg_catalog.unnest($1) with ordinality u (id, n)
 join sums on sums.n = u.n
-left join meter_sync.meter_sync_seen s
+join meter_sync.meter_sync_seen s
     on s.tenant = u.id and s.local_table = $2 and s.basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')
    and s.local_rows = sums.rows and s.local_sum = sums.sum"
     );
@@ -211,21 +202,15 @@ left join meter_sync.meter_sync_seen s
     };
     let close = format!("{DEFAULT_GROUPING}; release savepoint {SAVEPOINT}");
     local.batch(&close).await?;
-    let mut versions = vec![LocalVersions::default(); tenants.len()];
+    let mut expected = vec![None; tenants.len()];
     for row in &rows {
         let place = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
-        if let Some(known) = versions.get_mut(place) {
-            *known = LocalVersions {
-                now: Sum {
-                    rows: row.get(1),
-                    hashes: row.get(2),
-                },
-                expected: row.get::<_, Option<i64>>(3).map(|rows| Sum {
-                    rows,
-                    hashes: row.get(4),
-                }),
-            };
+        if let Some(known) = expected.get_mut(place) {
+            *known = Some(Sum {
+                rows: row.get(1),
+                hashes: row.get(2),
+            });
         }
     }
-    Ok(Some(versions))
+    Ok(Some(expected))
 }

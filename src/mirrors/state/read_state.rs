@@ -31,9 +31,9 @@ const RUNS: u32 = 50;
 /// The state of one mirror as one read told it.
 #[derive(Clone, Debug)]
 pub(in crate::mirrors) struct Observation {
-    /// The state, without a history.
-    pub(super) state: Arc<StoredState>,
-    /// The newest runs, the latest first.
+    /// The state, without a history; an error if the meters could not be counted.
+    state: Result<Arc<StoredState>, Failure>,
+    /// The newest runs, the latest first. They are known even if the meters cannot be counted.
     pub(in crate::mirrors) runs: Arc<[RunRecord]>,
     /// The moment at which it was read; `None` if it may change without a commit.
     moment: Option<Moment>,
@@ -46,12 +46,13 @@ pub(in crate::mirrors) type Observed = Result<Observation, Failure>;
 
 impl Observation {
     /// The state with so many of the newest runs.
-    pub(super) fn with_history(&self, history: u32) -> StoredState {
+    pub(super) fn with_history(&self, history: u32) -> Result<StoredState, Failure> {
+        let state = self.state.as_ref().map_err(Failure::clone)?;
         let runs = self.runs.iter().take(history as usize);
-        StoredState {
+        Ok(StoredState {
             history: runs.cloned().collect(),
-            ..StoredState::clone(&self.state)
-        }
+            ..StoredState::clone(state)
+        })
     }
 
     fn is_still_true(&self, moment: Option<&Moment>) -> bool {
@@ -95,7 +96,16 @@ impl Mirror {
             return Ok(last);
         }
         let read_at = Instant::now();
-        let mut state = self.read_anew(connection).await?;
+        let (mut state, counted) = self.read_anew(connection).await?;
+        let runs = std::mem::take(&mut state.history).into();
+        if let Err(error) = counted {
+            return Ok(Observation {
+                state: Err(error.into()),
+                runs,
+                moment: None,
+                read_at,
+            });
+        }
         let moment = match before.filter(|_| state.lasts()) {
             // Without the second moment the state is as true, but must be read again.
             Some(before) => {
@@ -105,14 +115,18 @@ impl Mirror {
             None => None,
         };
         Ok(Observation {
-            runs: std::mem::take(&mut state.history).into(),
-            state: Arc::new(state),
+            state: Ok(Arc::new(state)),
+            runs,
             moment,
             read_at,
         })
     }
 
-    async fn read_anew(&self, connection: &mut Connection<Local>) -> Result<StoredState, Failure> {
+    /// Reads the state, and counts the meters last. Returns the error of the count beside what else was read.
+    async fn read_anew(
+        &self,
+        connection: &mut Connection<Local>,
+    ) -> Result<(StoredState, Result<(), DbError>), Failure> {
         let tx = connection.begin("status").await?;
         let mapping = self.mapping();
         let table = local_table::find(&tx, mapping).await?;
@@ -129,7 +143,7 @@ impl Mirror {
         tx: &Tx<'_, Local>,
         table: LocalTable,
         tenant: Result<Tenant, Failure>,
-    ) -> Result<StoredState, Failure> {
+    ) -> Result<(StoredState, Result<(), DbError>), Failure> {
         let mut found = StoredState {
             failures: Some(0),
             ..StoredState::default()
@@ -153,13 +167,14 @@ impl Mirror {
                 if tables.any {
                     read_running(tx, &scope, &mut found).await?;
                 }
-                self.read_meters(tx, scope, &mut found).await?;
+                let counted = self.read_meters(tx, scope, &mut found).await;
+                return Ok((found, counted));
             }
             Err(failure) => found
                 .warnings
                 .push(format!("{} {}", failure.message, failure.remedy)),
         }
-        Ok(found)
+        Ok((found, Ok(())))
     }
 
     async fn read_meters(

@@ -52,8 +52,9 @@ impl Mirror {
         Ok(self.ask_status(query, Some(patience)).await?.0)
     }
 
-    /// Returns the status and the tally. Waits for the local database at most `patience`; with `None`, as long as the
-    /// settings allow.
+    /// Returns the status, and the counts of failed runs and of drifted columns. Waits for the local database at most
+    /// `patience`, or as long as the settings allow if that is `None`. If the database gives no answer, the status has only
+    /// what this process knows.
     pub(in crate::mirrors) async fn ask_status(
         &self,
         query: &StatusQuery,
@@ -104,7 +105,8 @@ impl Mirror {
     async fn ask(&self, query: &StatusQuery) -> Result<StoredState, ReadError> {
         let observed = self.observed_since(Instant::now()).await;
         let observation = observed.map_err(ReadError::Failed)?;
-        let mut found = observation.with_history(query.history);
+        let found = observation.with_history(query.history);
+        let mut found = found.map_err(ReadError::Failed)?;
         if query.run_id.is_some() || query.include_changes {
             let read = async |tx: &Tx<'_, Local>| self.read_details(tx, query, &mut found).await;
             self.local()

@@ -48,8 +48,9 @@ pub(in crate::mirrors) struct Tally {
 }
 
 impl StoredState {
-    /// Adds what only this process knows. The log may lack a run of this process, if it could not be written: if that
-    /// run is newer than the logged ones, it becomes the last run. An interrupted run gets a warning.
+    /// Adds what only this process knows. If its last run is newer than the last logged one, because the log could not be
+    /// written, that run becomes the last run. If the log has a run whose process died, the history shows it as interrupted,
+    /// and the state gets a warning; runs of this process are not taken for dead.
     pub(in crate::mirrors) fn with(mut self, live_state: &LiveState) -> Self {
         let ours = [live_state.running_record(), live_state.last.clone()];
         let is_ours = |run: &RunRecord| ours.iter().flatten().any(|our| our.run_id == run.run_id);

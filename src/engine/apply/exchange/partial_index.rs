@@ -22,9 +22,9 @@ pub(in crate::engine) struct Obstacles<'r> {
     pub(in crate::engine) rule: &'r UniquenessRule,
     /// A query of which row (`n`) waits for which (`holder`); `None` if it would cost too much.
     pub(in crate::engine) waiting: Option<String>,
-    /// The condition that picks the waiting rows, on a row `w` of that query.
+    /// SQL condition on a row `w` of that query: the row needs a value of this index that another row holds.
     pub(in crate::engine) waits: String,
-    /// The condition that picks the rows that hold the values, on a row `h` of `meter_sync_holder`.
+    /// SQL condition on a row `h` of the temporary table `meter_sync_holder`: the row holds such a value.
     pub(in crate::engine) holds: String,
 }
 
