@@ -38,7 +38,7 @@ pub(crate) fn outcome(outcome: Option<Outcome>) -> Look {
         None => look("Running", Icon::Dots, "calm"),
         Some(Outcome::Succeeded) => look("Succeeded", Icon::Check, "good"),
         Some(Outcome::NoChange) => look("No change", Icon::Level, "good"),
-        Some(Outcome::Partial) => look("Partly", Icon::Alert, "warn"),
+        Some(Outcome::Partial) => look("Partial", Icon::Alert, "warn"),
         Some(Outcome::Failed) => look("Failed", Icon::Cross, "bad"),
         Some(Outcome::Refused) => look("Refused", Icon::Block, "bad"),
         Some(Outcome::Interrupted) => look("Interrupted", Icon::Gap, "bad"),

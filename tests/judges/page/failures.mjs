@@ -55,7 +55,7 @@ async function rejects({site, visit}) {
   await page.getByRole('heading', {name: 'Rejected rows'}).waitFor();
   await look(page, 'partial');
   await page.getByRole('link', {name: 'All about this run'}).click();
-  await page.locator('#run-head h1', {hasText: 'Partly'}).waitFor();
+  await page.locator('#run-head h1', {hasText: 'Partial'}).waitFor();
   assert.equal(await page.locator('.tag.rejected').count(), 2);
   await look(page, 'partial-run');
 }

@@ -55,13 +55,13 @@ async function hasAPast(scene) {
   assert.equal(await page.locator('#strip a').count(), 48);
   assert.equal(await page.locator('#strip .missed').count(), 1);
   const legend = await page.locator('.legend').first().innerText();
-  for (const name of ['Succeeded', 'No change', 'Partly', 'Failed', 'Refused', 'Interrupted', 'Preview', 'Missed slot']) assert(legend.includes(name), name);
+  for (const name of ['Succeeded', 'No change', 'Partial', 'Failed', 'Refused', 'Interrupted', 'Preview', 'Missed slot']) assert(legend.includes(name), name);
   await look(page, 'history');
 
   await page.getByRole('link', {name: 'Problems'}).click();
   await page.waitForURL('**show=problems**');
   const outcomes = await page.locator('tbody .badge').allInnerTexts();
-  assert.deepEqual(outcomes.map(text => text.trim()).sort(), ['Failed', 'Interrupted', 'Partly', 'Refused']);
+  assert.deepEqual(outcomes.map(text => text.trim()).sort(), ['Failed', 'Interrupted', 'Partial', 'Refused']);
   await page.getByRole('link', {name: 'With changes'}).click();
   await page.waitForURL('**show=changes**');
   assert(!(await page.locator('tbody .badge').allInnerTexts()).some(text => text.trim() === 'No change'));
