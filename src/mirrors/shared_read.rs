@@ -1,8 +1,8 @@
-//! Publishes what one task reads to everyone who waits for it.
+//! Shares one read among all callers who wait for its result.
 //!
-//! A caller names the oldest moment that its answer may be from, and waits for a publication that was read since. One
-//! task at a time reads, so a thousand callers cost one read, and none of them holds a connection. The task ends when it
-//! has answered everyone, or when nobody waits any more.
+//! A caller asks for a value that was read at a given time or later, and waits until such a value is published. One
+//! task at a time reads, so a thousand callers cost one read, and none of them holds a connection. The task ends when
+//! every caller has an answer, or when nobody waits any more.
 
 use std::sync::Arc;
 
@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// How often a caller starts a read. Only a bug ends a read without a publication more than once.
+/// How often a caller starts a read or waits for one, before it gives up. Only a bug makes reads end without a value
+/// more than once.
 const ATTEMPTS: u32 = 3;
 
-/// The last value that was read, and the task that reads the next.
+/// The value that was read last, and the state of the task that reads the next one.
 #[derive(Debug)]
 pub(in crate::mirrors) struct SharedRead<T> {
     state: watch::Sender<State<T>>,
@@ -22,7 +23,8 @@ pub(in crate::mirrors) struct SharedRead<T> {
 #[derive(Debug)]
 struct State<T> {
     last: Option<Published<T>>,
-    /// What the task that reads is for: its last caller asked at this time. `None` if no task reads.
+    /// The latest time for which a caller has asked for a value. The task reads until it has a value that is as new.
+    /// `None` if no task is reading.
     asked_at: Option<Instant>,
 }
 
@@ -43,14 +45,14 @@ impl<T> Default for SharedRead<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
-    /// The last value that was published, however old; `None` before the first.
+    /// Returns the value that was published last, however old it is; `None` before the first.
     pub(in crate::mirrors) fn last(&self) -> Option<T> {
         let state = self.state.borrow();
         state.last.as_ref().map(|last| last.value.clone())
     }
 
-    /// Returns the value as it was read at `time` or later. Starts a task that reads it, if that is not done yet and
-    /// nobody else has started one; the task is handed the last value. Returns `None` only if a bug ends the read.
+    /// Returns a value that was read at `time` or later. If there is none yet and no task is reading, starts a task on
+    /// `tasks` that calls `read` with the last value. Returns `None` only if a bug ends the reads.
     pub(in crate::mirrors) async fn since<R>(
         self: &Arc<Self>,
         time: Instant,
@@ -74,7 +76,7 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
         None
     }
 
-    /// Listens to the publications of all callers.
+    /// Listens to all publications, whoever asked for them.
     pub(in crate::mirrors) fn listener(&self) -> Listener<T> {
         Listener(self.state.subscribe())
     }
@@ -109,7 +111,7 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
         }
     }
 
-    /// Publishes a value. Returns whether it answers all that was asked; the task that reads is over then.
+    /// Publishes a value. Returns whether it answers all callers, so that the task that reads is over.
     fn publish(&self, published: Published<T>) -> bool {
         let mut is_answered = false;
         self.state.send_modify(|state| {
@@ -129,8 +131,8 @@ impl<T> State<T> {
     }
 }
 
-/// Wakes the callers if the task that reads ends without an answer, because nobody waited or because of a bug. `None` once
-/// it has answered.
+/// Wakes the callers if the task that reads ends without answering all of them, because nobody waited or because of a
+/// bug. Holds `None` once all are answered.
 struct Unfinished<'a, T>(Option<&'a SharedRead<T>>);
 
 impl<T> Drop for Unfinished<'_, T> {
@@ -141,13 +143,13 @@ impl<T> Drop for Unfinished<'_, T> {
     }
 }
 
-/// Hears of each publication.
+/// A listener for the values that are published.
 #[derive(Debug)]
 pub(in crate::mirrors) struct Listener<T>(watch::Receiver<State<T>>);
 
 impl<T> Listener<T> {
-    /// Waits until a value is published for which `is_wanted` holds, unless the last one is such. Returns `false` when
-    /// there can be no more.
+    /// Waits until the last published value is one for which `is_wanted` holds. Returns at once if it already is.
+    /// Returns `false` if no more values can be published.
     pub(in crate::mirrors) async fn wait_for(&mut self, is_wanted: impl Fn(&T) -> bool) -> bool {
         let is_wanted = |state: &State<T>| {
             let last = state.last.as_ref();

@@ -1,10 +1,11 @@
 //! Compares the row versions of many tenants with their watermarks (see `digest::versions` for what versions prove).
 //!
-//! First each server sums the versions of all tenants together, which needs no grouping and takes two thirds of the time.
-//! If both sums are those of all watermarks, nothing has changed.
+//! First, each server sums the versions of all tenants together. This needs no grouping and takes two thirds of the
+//! time. If both sums are those of all watermarks together, nothing has changed.
 //!
-//! Otherwise each server sums by tenant. The local server compares its sums with the watermarks itself. Those that agree
-//! give the sums that the remote should have. The other sums become watermarks if contents are then found equal.
+//! Otherwise, each server sums by tenant. The local server compares its sums with the watermarks itself. For a tenant
+//! whose local sum agrees, the watermark also tells the sum that the remote should have. For the other tenants, the
+//! sums become watermarks if their contents are then found equal.
 
 use crate::db::catalog::Column;
 use crate::db::param::{self, Param};
@@ -20,19 +21,19 @@ use crate::store::watermarks::{PerSide, VersionSum};
 use super::array;
 use super::tenant_groups::{Groups, Sum};
 
-/// What the versions tell of many tenants.
+/// What the versions tell about many tenants.
 pub(super) struct VersionsReport {
     /// For each tenant, whether both sides hold exactly the rows that they held when they were last found equal.
     pub(super) is_equal: Vec<bool>,
-    /// The tenants of which the versions tell nothing.
+    /// The tenants about which the versions tell nothing.
     pub(super) unproven: Vec<Unproven>,
 }
 
-/// A tenant of which the versions tell nothing.
+/// A tenant about which the versions tell nothing.
 pub(super) struct Unproven {
-    /// Its place among the tenants, from 0.
+    /// The tenant's place among the tenants, from 0.
     pub(super) place: usize,
-    /// The versions that both sides hold; `None` if they were not read.
+    /// The sums of the versions that both sides hold. `None` if they were not read.
     pub(super) versions: Option<PerSide<VersionSum>>,
 }
 
@@ -50,11 +51,13 @@ impl Unproven {
 #[derive(Clone, Copy, Debug, Default)]
 struct LocalVersions {
     now: Sum,
-    /// What the remote held when the local rows had these versions and both sides were equal; `None` if that is not known.
+    /// The remote's sum at the time when the local rows had these versions and both sides were equal. `None` if it is
+    /// not known.
     expected: Option<Sum>,
 }
 
-/// Looks at the versions of both sides. Returns `None` if they prove nothing for these tables.
+/// Compares the versions of both sides with the watermarks. Returns `None` if versions prove nothing for these tables,
+/// or cannot be summed.
 pub(super) async fn look(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -96,7 +99,7 @@ pub(super) async fn look(
     Ok(Some(told(&here, &there.sums(&expected).await?)))
 }
 
-/// Compares what the remote holds with what is expected there.
+/// Compares the remote's sums with the expected sums.
 fn told(here: &[LocalVersions], there: &[Option<Sum>]) -> VersionsReport {
     let mut looked = VersionsReport {
         is_equal: Vec::with_capacity(here.len()),
@@ -125,7 +128,8 @@ select pg_catalog.count(*),
 from meter_sync.meter_sync_seen
 where tenant = any ($1) and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')";
 
-/// Whether all tenants have a watermark on this basis, and both sides hold exactly the rows of all watermarks together.
+/// Whether all tenants have a watermark on this basis, and the versions of both sides add up to the sums of all
+/// watermarks.
 async fn are_all_unchanged(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -153,16 +157,16 @@ async fn are_all_unchanged(
     Ok(is_known(there, 1) && is_known(here, 3))
 }
 
-/// An SQL condition: the row is of one of these tenants. Servers that have versions (see `digest::versions`) look each row
-/// up in a hash table of the ids, because the ids are constants.
+/// An SQL condition: the row belongs to one of these tenants. The ids are constants, so that servers from which
+/// versions are used (see `digest::versions`) look up each row in a hash table of the ids.
 fn is_of(row: &str, column: &Column, tenants: &[TenantId]) -> String {
     let name = quote::identifier(&column.name);
     let ids = array(tenants, &column.base_type);
     format!("{row}.{name} {} any ({ids})", column.equals)
 }
 
-/// SQL for the sums of versions by tenant (see [`Groups::open`]). `ids` is an SQL expression of an array of texts. Rows are
-/// grouped before they meet the ids, which is faster than a join of all rows.
+/// SQL for the sums of versions by tenant (see [`Groups::open`]). `ids` is an SQL expression of an array of texts. Rows
+/// are grouped before they are joined with the ids, which is faster than a join of all rows.
 fn by_tenant(
     (from, row): (&str, &str),
     column: &Column,
@@ -182,8 +186,8 @@ fn by_tenant(
     )
 }
 
-/// Reads the versions of the local rows of each tenant, and compares them with the watermarks. Returns `None` if they
-/// cannot be summed. `params` name the watermarks: the ids, the local table and the basis.
+/// Sums the versions of the local rows of each tenant, and compares the sums with the watermarks. Returns `None` if
+/// they cannot be summed. `params` select the watermarks: the tenants' ids, the local table and the basis.
 async fn local_versions(
     local: &Tx<'_, Local>,
     (relations, column): (&Relations, &Column),
