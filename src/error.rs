@@ -19,7 +19,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with the remedy that belongs to its code.
+    /// A failure with the general remedy of its code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -28,7 +28,7 @@ impl Failure {
         }
     }
 
-    /// The same failure with a remedy that fits this case better than the code's own.
+    /// Replaces the remedy with one that fits this case better than the general remedy of the code.
     #[must_use]
     pub fn with_remedy(self, remedy: impl Into<String>) -> Self {
         Self {
@@ -102,8 +102,8 @@ const APPROVAL: &str = "Check the remote rows of this tenant first. If the deact
 
 const TENANTS: &str = "Name the tenant by its id; the status without a tenant lists all of them.";
 
-/// The prefix of the options that let a person pass the brake. No remedy may name them, because models read remedies,
-/// too.
+/// The prefix of the command-line options by which a person overrides the brake. No remedy may name these options,
+/// because language models also read remedies.
 pub(crate) const OVERRIDE: &str = "--allow-";
 
 impl ErrorCode {
@@ -140,13 +140,13 @@ impl ErrorCode {
         }
     }
 
-    /// Reads a code from the database, whichever version wrote it.
+    /// Reads a code from the database. A code that this version does not know gives [`ErrorCode::Unknown`].
     pub fn read(text: &str) -> Self {
         let code = serde_json::Value::from(text);
         serde_json::from_value(code).unwrap_or(Self::Unknown)
     }
 
-    /// What to do about an error of this kind when nothing more is known.
+    /// The general remedy for errors with this code.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::ConfigMissing => {
@@ -209,7 +209,7 @@ impl ErrorCode {
         }
     }
 
-    /// Whether the same request may succeed later without anyone changing anything.
+    /// Whether the same request may succeed later although nobody changes a setting or the data.
     pub fn is_transient(self) -> bool {
         match self {
             Self::RemoteUnreachable

@@ -12,7 +12,7 @@ use crate::mirrors::state::status::{Health, RunRecord, Status, StatusQuery};
 use crate::model::RunId;
 use crate::printable;
 
-/// The longest name in characters; a longer one is cut.
+/// The longest tenant name in characters; a longer one is cut.
 pub(super) const LONGEST_NAME: usize = 200;
 
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,8 @@ pub(super) struct StatusArgs {
 }
 
 impl StatusArgs {
-    /// Reads the status, or with `--run` one run, from the local database and reports it.
+    /// Reports the status; with `--run`, reports that run instead. If the process keeps several mirrors and the command
+    /// asks about no run, reports the status of all tenants.
     pub(super) async fn run(self, app: &App) -> anyhow::Result<Report> {
         let mirrors = app.mirrors();
         let is_about_runs = self.run.is_some() || self.history != StatusQuery::default().history;
@@ -61,8 +62,8 @@ impl StatusArgs {
     }
 }
 
-/// Reports the status with one run, its changes and its rejected rows, as JSON. Answers while the local database is
-/// down, too.
+/// Reports the status with one run, its changes and its rejected rows, as JSON. Also works while the local database is
+/// down.
 async fn run_as_json(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
     let query = StatusQuery {
         run_id: Some(id),

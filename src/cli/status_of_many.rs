@@ -1,4 +1,4 @@
-//! `meter-sync status` with several tenants: how many are in which health, and a table of the worst.
+//! `meter-sync status` with several tenants: prints how many tenants have each health, and a table of the worst ones.
 
 use super::Report;
 use super::status::{LONGEST_NAME, code};
@@ -8,9 +8,9 @@ use crate::mirrors::state::status::{Health, Status};
 use crate::mirrors::state::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 use crate::printable;
 
-/// How many tenants the table has.
+/// How many tenants the table lists at most.
 const SHOWN: u32 = 20;
-/// The longest error in characters; a longer one is cut.
+/// The longest error message in characters; a longer one is cut.
 const LONGEST_ERROR: usize = 100;
 
 /// Reports the status of all tenants. The exit code is that of the worst health.

@@ -43,8 +43,8 @@ fn parse(text: &str, path: &Path) -> Result<BTreeMap<Setting, Value>, ConfigErro
     Ok(values)
 }
 
-/// Gives the message and the line number only. The full text of the TOML parser quotes the line, which may hold a
-/// password.
+/// Makes an error with only the message and the line number. The full text of the TOML parser quotes the line, which
+/// may contain a password.
 fn syntax_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
     let before = error.span().and_then(|span| text.get(..span.start));
     let line = before.unwrap_or_default().matches('\n').count() + 1;
@@ -55,7 +55,7 @@ fn syntax_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError
 }
 
 fn setting_of(key: &str) -> Result<Setting, String> {
-    // The file cannot name another file, as it would be unclear which of the two is used.
+    // The file cannot name another settings file, because it would be unclear which of the two is used.
     let known = || {
         Setting::ALL
             .iter()

@@ -1,4 +1,4 @@
-//! Which tenants' meters a process keeps in sync, and how many at once.
+//! The settings that say which tenants' meters a process keeps in sync.
 
 use super::error::ConfigError;
 use super::setting_layers::{FoundValue, Layers, Value};
@@ -17,7 +17,7 @@ pub const DEFAULT_WORKERS: u32 = 4;
 pub enum Tenants {
     /// One tenant. `None` means that each run reads it from the single row of the local `tenant` table.
     One(Option<TenantId>),
-    /// These tenants, each named once.
+    /// The tenants of this list, which names no tenant twice.
     Listed(Vec<TenantId>),
     /// Every row of the local `tenant` table, which is read again while the process runs.
     All,
@@ -26,7 +26,8 @@ pub enum Tenants {
 }
 
 impl Tenants {
-    /// Whether the process keeps one mirror, in the way in which no tenant has to be named.
+    /// Whether the process is set up for a single tenant, so that requests need not name the tenant. `Listed` counts as
+    /// several tenants even with one id.
     pub fn is_one(&self) -> bool {
         match self {
             Self::One(_) => true,
@@ -35,14 +36,15 @@ impl Tenants {
     }
 }
 
-/// The settings that say which tenants. Only one of them is used.
+/// The settings that can name the tenants. Only one of them is used.
 pub(super) const TENANT_SETTINGS: &[Setting] =
     &[Setting::TenantId, Setting::Tenants, Setting::TenantsQuery];
 
-/// The text that stands for every row of the local `tenant` table. In an array of the file it is an id.
+/// The text of the setting `tenants` that stands for every row of the local `tenant` table. In an array of the settings
+/// file, it is an ordinary id.
 const ALL: &str = "all";
 
-/// Reads which tenants to keep in sync. The first source that says so decides alone.
+/// Reads which tenants to keep in sync. The first source that has one of [`TENANT_SETTINGS`] decides.
 pub(super) fn read(layers: &Layers) -> Result<Tenants, ConfigError> {
     Ok(match layers.find_one_of(TENANT_SETTINGS)? {
         None => Tenants::One(None),
@@ -69,8 +71,8 @@ fn several(found: &FoundValue) -> Result<Tenants, ConfigError> {
 }
 
 impl Mapping {
-    /// The mapping of one tenant: sets the tenant, and puts its id in place of [`TENANT_PLACEHOLDER`] in the name of the
-    /// local table. Error: with this id the name is too long.
+    /// Returns the mapping for one tenant: sets `tenant`, and replaces [`TENANT_PLACEHOLDER`] in the name of the local
+    /// table by the id. Error: with this id, the name is too long.
     pub fn for_tenant(&self, id: &TenantId) -> Result<Self, ConfigError> {
         let refused = |problem| ConfigError::invalid(Setting::LocalTable.env(), problem);
         let local_table = table_pattern::fill(&self.local_table, id.as_str()).map_err(refused)?;
@@ -81,12 +83,13 @@ impl Mapping {
         })
     }
 
-    /// Whether each tenant has a local table of its own, by a placeholder in its name.
+    /// Whether each tenant has a local table of its own: the name of the local table contains the placeholder.
     pub fn has_table_per_tenant(&self) -> bool {
         table_pattern::is_pattern(&self.local_table)
     }
 
-    /// Refuses a placeholder in the name of the local table, because no setting says which tenants there are.
+    /// Returns the mapping unchanged. Error: the name of the local table contains the placeholder. This is called if no
+    /// setting names a tenant.
     pub(super) fn without_placeholder(self) -> Result<Self, ConfigError> {
         if !table_pattern::is_pattern(&self.local_table) {
             return Ok(self);

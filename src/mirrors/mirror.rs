@@ -1,4 +1,4 @@
-//! One mirror: the handle by which every surface starts its runs and learns what happened in them.
+//! One mirror: the handle with which every surface starts runs and reads what happened in them.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::state::status::StatusQuery;
 use super::tenant::{self, Tenant};
 use super::{Request, Requested, run};
 
-/// One tenant's meters in one local table: starts its runs, and tells what happened in them. Clones share one state.
+/// One tenant's meters in one local table. Starts runs, and reports what happened in them. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Mirror {
     pub(super) shared: Arc<MirrorInner>,
@@ -38,12 +38,12 @@ pub(super) struct MirrorInner {
     /// Held while a run is being started, so that requests cannot starve each other of connections.
     pub(super) starting: Mutex<()>,
     pub(super) live_state: watch::Sender<LiveState>,
-    /// The state of the mirror as it was last read.
+    /// The state of the mirror as it was last read from the local database.
     pub(super) observed: Arc<SharedRead<Observed>>,
     pub(super) meter_counter: MeterCounter,
 }
 
-/// What the mirror shares with all mirrors of the process.
+/// Gives access to what all mirrors of the process share.
 impl Deref for Mirror {
     type Target = Process;
 
@@ -74,8 +74,8 @@ impl Mirror {
         &self.shared.mapping
     }
 
-    /// The tenant's id, in its canonical spelling, and its name. Fails if the tenant is not known, or the local
-    /// database does not answer.
+    /// Returns the tenant's id, in its canonical spelling, and the tenant's name. Fails if the tenant is not known, or
+    /// if the local database does not answer.
     pub(super) async fn tenant_in(
         &self,
         tx: &Tx<'_, Local>,
@@ -85,7 +85,7 @@ impl Mirror {
         Ok((tenant.id, tenant.name))
     }
 
-    /// The local table, and the tenant if it is known.
+    /// Returns the local table, and the tenant if it is known.
     pub(super) async fn whose(
         &self,
         tx: &Tx<'_, Local>,
@@ -104,7 +104,7 @@ impl Mirror {
         running.inspect(|running| running.cancel.cancel()).is_some()
     }
 
-    /// Cancels the run of this process that is in progress, if there is one.
+    /// Cancels the mirror's run in progress in this process, if there is one.
     pub(super) fn cancel_any(&self) {
         let running = self.shared.live_state.borrow().running.clone();
         if let Some(running) = running {
@@ -112,7 +112,8 @@ impl Mirror {
         }
     }
 
-    /// Builds the report of a run as its caller would receive it now. Fails if the log has no such run.
+    /// Builds the report of a run as it is now. Fails if the run is not known: it is not in the log, or the local
+    /// database is down and it is not the last run of this process.
     pub async fn report(&self, id: RunId) -> Result<RunReport, Failure> {
         let query = StatusQuery {
             run_id: Some(id),
@@ -152,8 +153,8 @@ impl Mirror {
             .send_modify(|live_state| live_state.waiting_until = until);
     }
 
-    /// Requests a run and waits for its end; with `and_comparison`, also for that of the comparison of contents that may
-    /// follow it.
+    /// Requests a run and waits for its end. If `and_comparison` is set, also waits for the end of the comparison of
+    /// contents that may follow the run.
     pub async fn run_to_end(
         &self,
         request: Request,
@@ -171,13 +172,15 @@ impl Mirror {
         }
     }
 
-    /// Starts a run unless one is in progress. If the caller stops waiting for the answer, the run still
-    /// starts.
+    /// Starts a run, unless one is in progress or the idempotency key of the request names an earlier run. If the
+    /// caller stops waiting for the answer, the run still starts.
     ///
-    /// Fails with `CONFIG_MISSING` or `READ_ONLY`, and with `INTERNAL` if a bug ends the run's task.
+    /// Fails with `CONFIG_MISSING` or `READ_ONLY` if this process starts no runs, and with `INTERNAL` if a bug ends
+    /// the run's task.
     pub async fn request(&self, request: Request) -> Result<Requested, Failure> {
         self.may_sync()?;
-        // With a key, the answer may be a run that has already ended, whatever is running now.
+        // A request with an idempotency key may be answered with a run that has already ended, even if another run is
+        // in progress.
         let running = self.shared.live_state.borrow().running_record();
         if let Some(running) = running.filter(|_| request.idempotency_key.is_none()) {
             let report = RunReport::already_running(&running, self.now());
@@ -195,5 +198,5 @@ impl Mirror {
     }
 }
 
-/// How long one wait for a run lasts. Another one follows until the run is over.
+/// How long a single wait for a run lasts. Further waits follow until the run is over.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

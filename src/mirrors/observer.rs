@@ -1,10 +1,13 @@
-//! Reads the states of all mirrors from the store and publishes them, for a process that keeps many.
+//! Reads the states of all mirrors from the database and publishes them, for a process that keeps many mirrors.
 //!
-//! State flows one way: a run or a sweep writes the store, the observer reads it, and every surface reads what the
-//! observer published. The observer reads every 2 s, so what another process did is seen by then, and whenever a run of
-//! this process begins or ends. It asks the database one short statement, and more only if something was committed since
-//! the last time or a run is open. Then it reads the states of the mirrors among the last 1,000 runs, since a lower
-//! number may be committed late, and of those that are new or have an open run.
+//! State flows one way: a run or a sweep writes to the database, the observer reads it, and every surface reads what
+//! the observer published.
+//!
+//! The observer reads every 2 s, so it also sees what other processes did, and whenever a run of this process begins
+//! or ends. A read costs one short statement, unless something was committed since the last read or a run is open. In
+//! that case the observer also reads the states of mirrors that are new, that have an open run, or that have a new
+//! run. It looks for new runs among the last 1,000 run numbers as well, because a run with a lower number may be
+//! committed later.
 //!
 //! A surface that needs a newer answer, because this process has just ended a run, asks for it and waits for the next
 //! publication.
@@ -27,27 +30,28 @@ use super::local_table;
 use super::registry::{Mirrors, TenantMirror};
 use super::shared_read::{Listener, SharedRead};
 
-/// How often the store is read.
+/// How often the states are read if nothing happens in this process.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How long the observer waits at least, however many runs begin and end.
+/// The shortest pause between two reads, even if many runs begin and end.
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
-/// How old a publication may be that a surface takes without asking for a newer one.
+/// The maximum age of a publication that a surface accepts without asking for a newer one.
 const FRESH: Duration = Duration::from_secs(4);
 
 /// The states of all mirrors at one time.
 #[derive(Clone, Debug)]
 pub(in crate::mirrors) struct Published {
-    /// Grows with each publication that may differ from the one before it.
+    /// Increases with each publication that may differ from the one before it.
     version: u64,
-    /// The mirrors in the order of their ids, with their states. The last known ones, if `failure` is set.
+    /// The mirrors with their states, in the order of the tenants' ids. If `failure` is set, these are the last known
+    /// states.
     pub(in crate::mirrors) mirrors: Arc<[(TenantMirror, MirrorState)]>,
     /// The last sweep that ended; `None` before the first.
     pub(in crate::mirrors) last_sweep: Option<SweepRecord>,
-    /// Why they could not be read this time.
+    /// Why the states could not be read this time; `None` if they were read.
     pub(in crate::mirrors) failure: Option<Failure>,
 }
 
-/// Reads and publishes the states.
+/// Reads the states of all mirrors and publishes them.
 #[derive(Debug, Default)]
 pub(in crate::mirrors) struct Observer {
     /// What was read last.
@@ -72,7 +76,7 @@ struct Memory {
     last_sweep: Option<SweepRecord>,
 }
 
-/// A listener for changes of the states of all mirrors.
+/// A listener for changes in the states of all mirrors.
 #[derive(Debug)]
 pub struct StateChanges {
     published: Listener<Published>,
@@ -81,8 +85,8 @@ pub struct StateChanges {
 }
 
 impl StateChanges {
-    /// Waits until the state of any mirror may have changed since the last call. Returns `false` when there can be no
-    /// more changes.
+    /// Waits until the state of any mirror may have changed since the last call. Returns `false` if no more changes
+    /// can follow.
     pub async fn next(&mut self) -> bool {
         let old = self.version;
         let is_other = |published: &Published| published.version != old;
@@ -99,7 +103,7 @@ fn version(published: Option<&Published>) -> u64 {
 }
 
 impl Mirrors {
-    /// Publishes the states of all mirrors until `shutdown`.
+    /// Reads and publishes the states of all mirrors until `shutdown`.
     pub async fn observe(self, shutdown: CancellationToken) {
         let observed = async {
             loop {
@@ -112,7 +116,8 @@ impl Mirrors {
         shutdown.run_until_cancelled(observed).await;
     }
 
-    /// Listens for changes of the states. Something must publish them ([`Self::observe`]).
+    /// Listens for changes of the states. There are changes only while something reads the states, such as
+    /// [`Self::observe`].
     pub fn state_changes(&self) -> StateChanges {
         let published = self.observer.published.listener();
         let version = version(self.observer.published.last().as_ref());
@@ -123,7 +128,8 @@ impl Mirrors {
         }
     }
 
-    /// The states as they were published, not before the last run of this process began or ended.
+    /// Returns the published states, if they are at most 4 s old and were read after a run of this process last began
+    /// or ended. Otherwise waits until they are read again.
     pub(in crate::mirrors) async fn states(&self) -> Published {
         let activity = self.process.last_activity();
         let fresh = Instant::now().checked_sub(FRESH);
@@ -131,7 +137,7 @@ impl Mirrors {
             .await
     }
 
-    /// The mirrors with their states as of now.
+    /// Reads the states of all mirrors now. Fails if they cannot be read.
     pub(in crate::mirrors) async fn states_now(
         &self,
     ) -> Result<Arc<[(TenantMirror, MirrorState)]>, Failure> {
@@ -142,7 +148,7 @@ impl Mirrors {
         }
     }
 
-    /// The last known states, for a caller that no longer waits for the local database.
+    /// Returns the last known states with a failure, for a caller that gave up waiting for the local database.
     pub(in crate::mirrors) fn overdue_states(&self) -> Published {
         let message = "The local database has not answered in time.";
         self.last_states_with(Failure::new(ErrorCode::LocalTimeout, message))
@@ -158,7 +164,7 @@ impl Mirrors {
         }
     }
 
-    /// The states as they were read at `time` or later.
+    /// Returns the states as they were read at `time` or later, and starts a read if needed.
     async fn states_since(&self, time: Instant) -> Published {
         let mirrors = self.clone();
         let read = move |last| {
@@ -240,7 +246,7 @@ impl Mirrors {
     }
 }
 
-/// The keys of the mirrors in the store.
+/// Returns the keys under which the database holds these mirrors, in the same order.
 async fn keys(tx: &Tx<'_, Local>, known: &[TenantMirror]) -> Result<Vec<MirrorKey>, Failure> {
     let tables = known
         .iter()
@@ -257,7 +263,7 @@ async fn keys(tx: &Tx<'_, Local>, known: &[TenantMirror]) -> Result<Vec<MirrorKe
 }
 
 impl Memory {
-    /// Reads the states of those mirrors that may have changed, and of new ones.
+    /// Reads the states of new mirrors and of those that may have changed.
     async fn update(&mut self, tx: &Tx<'_, Local>, keys: &[MirrorKey]) -> Result<(), Failure> {
         let tables = migrations::tables(tx).await?;
         self.has_sweeps = tables.sweeps;

@@ -1,4 +1,4 @@
-//! Publishes what one task reads to everyone who waits for it.
+//! Shares one read among all callers who wait for its result.
 //!
 //! A caller names the oldest moment that its answer may be from, and waits for a publication that was read since. One
 //! task at a time reads, so a thousand callers cost one read, and none of them holds a connection. If that read takes long,
@@ -79,7 +79,7 @@ impl<T> SharedRead<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
-    /// The last value that was published, however old; `None` before the first.
+    /// Returns the value that was published last, however old it is; `None` before the first.
     pub(in crate::mirrors) fn last(&self) -> Option<T> {
         let state = self.state.borrow();
         state.last.as_ref().map(|last| last.value.clone())
@@ -119,7 +119,7 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
         None
     }
 
-    /// Listens to the publications of all callers.
+    /// Listens to all publications, whoever asked for them.
     pub(in crate::mirrors) fn listener(&self) -> Listener<T> {
         Listener(self.state.subscribe())
     }
@@ -221,13 +221,13 @@ impl<T> Drop for Waiting<'_, T> {
     }
 }
 
-/// Hears of each publication.
+/// A listener for the values that are published.
 #[derive(Debug)]
 pub(in crate::mirrors) struct Listener<T>(watch::Receiver<State<T>>);
 
 impl<T> Listener<T> {
-    /// Waits until a value is published for which `is_wanted` holds, unless the last one is such. Returns `false` when
-    /// there can be no more.
+    /// Waits until the last published value is one for which `is_wanted` holds. Returns at once if it already is.
+    /// Returns `false` if no more values can be published.
     pub(in crate::mirrors) async fn wait_for(&mut self, is_wanted: impl Fn(&T) -> bool) -> bool {
         let is_wanted = |state: &State<T>| {
             let last = state.last.as_ref();

@@ -1,7 +1,7 @@
 //! The timeline of the last runs: a strip with a bar for each run, and a chart of what the runs changed.
 //!
-//! A bar's height shows the run's duration, its colour and icon the outcome. A dashed bar stands for one or more slots
-//! of the schedule that no process claimed. The table of runs says the same in words.
+//! A bar's height shows the run's duration; its colour and icon show the outcome. A dashed bar stands for one or more
+//! slots of the schedule that no process claimed. The table of runs has the same facts in words.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ use crate::mirrors::state::status::RunRecord;
 
 /// The height of the highest bar, in SVG units.
 pub(super) const HEIGHT: i64 = 48;
-/// The width of a bar with its gap, in SVG units.
+/// The width of a bar and its gap, in SVG units.
 pub(super) const STEP: i64 = 14;
-/// How many missed slots in a row are counted at most.
+/// How many missed slots in a row are counted at most. The text then says that there are more.
 const MOST_MISSED: usize = 100;
-/// How long a slot may stay unclaimed, beyond the schedule's jitter, before it counts as missed.
+/// How long a slot may stay unclaimed before it counts as missed. The jitter of the schedule is added to it.
 const GRACE: TimeDelta = TimeDelta::minutes(10);
 
 /// A bar of the strip.
@@ -38,11 +38,11 @@ pub(super) enum Bar<'a> {
 pub(super) struct Missed {
     first: DateTime<Utc>,
     count: usize,
-    /// Whether there are more slots than `count`.
+    /// Whether more slots were missed than `count` says.
     and_more: bool,
 }
 
-/// The strip and the chart; `history` is newest first.
+/// Renders the strip and the chart. `history` is newest first.
 pub(super) fn show(
     history: &[RunRecord],
     claimed: &[ClaimedSlot],
@@ -65,8 +65,8 @@ pub(super) fn show(
                     h2 #run_quick-head { "Timeline" }
                     p.soft { "Duration and outcome of "
                         @match history.len() { 1 => "the only run so far", count => { "the last " (count) " runs" } } ". "
-                        // The script writes the text of the focused bar here. Without it, only one bar can be focused
-                        // by keyboard.
+                        // The script writes the text of the focused bar here. Without the script, only one bar can be
+                        // focused by keyboard.
                         span #pointed aria-hidden="true" {} }
                     (strip(&bars, base, now))
                     (changes_chart::show(&bars))
@@ -76,13 +76,14 @@ pub(super) fn show(
     }
 }
 
-/// The latest slot that counts as missed if no process has claimed it by now.
+/// Returns the latest time at which an unclaimed slot already counts as missed.
 fn over(now: DateTime<Utc>, jitter: Duration) -> DateTime<Utc> {
     now - GRACE - TimeDelta::from_std(jitter).unwrap_or_default()
 }
 
-/// The slots between `from` and `to` that no process claimed, grouped by the claimed slot that they follow. Gaps next
-/// to a slot that was claimed under another schedule are left out, because the slots of that schedule are unknown.
+/// Returns the slots between `from` and `to` that no process claimed, in groups: one group for each claimed slot that
+/// they follow. Gaps next to a slot that was claimed under another schedule are left out, because the slots of that
+/// schedule are unknown.
 fn missed(
     schedule: &Schedule,
     claimed: &[ClaimedSlot],
@@ -102,8 +103,8 @@ fn missed(
     ours.map(gap).collect()
 }
 
-/// The bars, oldest first: the runs, with the missed slots between them. A run that is dated in the future stays before
-/// the run that followed it.
+/// Returns the bars, oldest first: the runs, with the missed slots between them. A run that is dated in the future
+/// stays before the run that followed it.
 fn bars<'a>(
     history: &'a [RunRecord],
     gaps: &[Vec<DateTime<Utc>>],
@@ -163,7 +164,7 @@ fn strip(bars: &[Bar<'_>], base: &MirrorPaths, now: DateTime<Utc>) -> Markup {
 }
 
 impl Missed {
-    /// The id of the element. It stays the same when later runs are added.
+    /// The id of the HTML element. It stays the same when later runs are added.
     fn name(&self) -> String {
         format!("missed-{}", self.first.timestamp())
     }
@@ -204,7 +205,7 @@ fn small(icon: Icon) -> Markup {
     html! { use href=(format!("#{}", icon.name())) x="1" y=(HEIGHT + 2) width=(STEP - 2) height=(STEP - 2) {} }
 }
 
-/// The height of a bar. It is logarithmic, so that 10 ms are visible beside 10 min.
+/// The height of a bar. The scale is logarithmic, so that 10 ms are visible beside 10 min.
 fn height(milliseconds: i64) -> i64 {
     let doublings = i64::from(milliseconds.max(1).ilog2());
     (4 + doublings * (HEIGHT - 4) / 20).min(HEIGHT)
@@ -247,7 +248,7 @@ mod tests {
         Schedule::parse("0 * * * *", chrono_tz::UTC).expect("a schedule")
     }
 
-    /// The texts of the strip's bars, for these runs and for slots that were claimed under the schedule `by`.
+    /// Returns the texts of the strip's bars for these runs, and for slots that were claimed under the schedule `by`.
     fn seen(history: &[RunRecord], claimed: &[&str], by: &str, now: &str) -> Vec<String> {
         let slot = |time: &&str| ClaimedSlot {
             at: at(&format!("{time}:00")),

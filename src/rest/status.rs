@@ -1,4 +1,4 @@
-//! `GET /api/v1/status`: the status. It answers even if both databases are down.
+//! `GET /api/v1/status`: returns the status. Also answers while both databases are down.
 
 use axum::Json;
 use axum::extract::State;
@@ -51,7 +51,7 @@ async fn answer(
         .map_err(|_failure| request_arguments::no_such_run(&scope.folder, id))
 }
 
-/// Whether anything is asked about the runs of one mirror. An argument with its default asks nothing.
+/// Whether the query asks about the runs of one mirror. An argument with its default value does not count.
 fn is_about_runs(query: &StatusQuery) -> bool {
     let default = StatusQuery::default();
     query.run_id.is_some()

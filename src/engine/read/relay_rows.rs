@@ -1,9 +1,9 @@
 //! Relays rows from the remote snapshot into a local table by COPY, without decoding them. Each row is read once.
 //!
-//! The remote writes one COPY, which the local server reads as several COPYs, each under a savepoint. If a row is
-//! not taken, its local COPY is undone, and the rows of that COPY, which are still in memory, go on to [`UnreadRows`].
-//! So a row at fault causes no second read of other rows, however slow the connection is. Memory is bounded by one
-//! local COPY or one row.
+//! The remote writes one COPY, which the local server reads as several COPYs, each under a savepoint. If a row is not
+//! taken, its local COPY is undone. The rows of that COPY are still in memory and are given to [`UnreadRows`]. So a row
+//! at fault causes no second read, however slow the connection is. Memory is bounded by one local COPY or one row,
+//! whichever is larger.
 
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use super::convert_rows::UnreadRows;
 use super::{copy_rows, long_rows, recode_rows};
 use crate::engine::{Extent, Observer, Relations, RunContext, SyncError};
 
-/// Where rows are relayed to.
+/// The table into which rows are relayed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) enum CopyTarget {
     /// The local table itself.
@@ -49,7 +49,7 @@ pub(in crate::engine) struct RemoteCopy {
     format: Format,
 }
 
-/// Lets the remote begin to send the rows of the extent, for the local table `to`.
+/// Makes the remote begin to send the rows of the extent, to be relayed into the table `to`.
 pub(in crate::engine) async fn start(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -147,8 +147,8 @@ fn write(relations: &Relations, to: CopyTarget, format: &Format) -> String {
     format!("-- stage the meters\ncopy {to} ({columns}) from stdin ({format})")
 }
 
-/// Copies the next rows to the local server, as many as go into one COPY, and returns their number. They are also
-/// kept in `kept`, as pieces of whole rows.
+/// Copies the next rows to the local server, as many as go into one COPY, and returns their number. Also keeps these
+/// rows in `kept`, as pieces of whole rows.
 async fn copy(
     from: &mut Source<'_, '_>,
     local: &Tx<'_, Local>,
@@ -156,7 +156,7 @@ async fn copy(
     kept: &mut Vec<Bytes>,
 ) -> Result<i64, DbError> {
     if let Some(encoding) = from.format.recoded().map(str::to_owned) {
-        // Meanwhile the local transaction is idle, which its server allows only for a short time.
+        // While rows are read, the local transaction is idle. Its server allows that only for a short time.
         let read = from.some(local.patience() / 4).await?;
         *kept = recode_rows::to_utf8(local, &from.format, &encoding, read).await?;
         return copy_again(local, write, &from.format, kept).await;
@@ -200,7 +200,8 @@ pub(in crate::engine) async fn copy_again(
     Ok(i64::try_from(rows).unwrap_or(i64::MAX))
 }
 
-/// Waits for the local server to finish a step of a COPY, but no longer than for any answer.
+/// Waits for the local server to finish a step of a COPY. Fails after `local.patience()`, the longest wait for any
+/// answer.
 async fn patiently<T>(
     local: &Tx<'_, Local>,
     taken: impl Future<Output = Result<T, tokio_postgres::Error>>,
@@ -218,7 +219,7 @@ struct Source<'t, 'c> {
     rows: Pin<&'t mut CopyOutStream>,
     told: ReadProgressReporter<'t, 'c>,
     format: Format,
-    /// How many rows have arrived so far.
+    /// The number of rows that have arrived so far.
     pieces: i64,
     is_over: bool,
 }
@@ -261,11 +262,12 @@ impl Source<'_, '_> {
     }
 }
 
-/// Publishes how much was read. On drop it publishes the bytes again, so a failed or cancelled read is counted, too.
+/// Publishes the progress of a read. On drop, it publishes the number of bytes again, so that a failed or cancelled
+/// read is counted, too.
 pub(in crate::engine) struct ReadProgressReporter<'t, 'c> {
     pub(in crate::engine) remote: &'t Tx<'c, Remote>,
     pub(in crate::engine) observer: &'t Observer,
-    /// How many bytes earlier snapshots of the same run sent.
+    /// How many bytes earlier attempts of the same run received.
     pub(in crate::engine) before: i64,
 }
 

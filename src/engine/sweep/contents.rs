@@ -38,7 +38,7 @@ struct LocalSums {
     probe: String,
 }
 
-/// Tells for each tenant whether both sides hold the same. Where that cannot be computed, no tenant counts as equal.
+/// Tells for each tenant whether both sides hold the same rows. If that cannot be computed, no tenant counts as equal.
 pub(super) async fn look(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -106,7 +106,8 @@ pub(super) async fn look(
     }
 }
 
-/// The conditions on local rows: they have a key, and are not inactive with a tombstone. The remote has no others.
+/// The conditions on local rows: they have a key, and are not inactive rows with a tombstone. No remote row can match a
+/// row that is left out.
 fn condition(relations: &Relations) -> String {
     format!(
         " and {} and not (l.{} is not true and exists (
@@ -171,7 +172,7 @@ release savepoint {SAVEPOINT}"
     }))
 }
 
-/// What is summed on one side.
+/// The rows and hashes that are summed on one side.
 struct SumQuery<'a> {
     /// The table, view or query, for use after `from`.
     table: &'a str,
@@ -181,15 +182,15 @@ struct SumQuery<'a> {
     column: &'a Column,
     /// The hash of a row.
     hash: &'a str,
-    /// More conditions on the rows, each with `and` before it; of the tenants, row `u` has the id.
+    /// More conditions on the rows, each with `and` before it. They can use `u.id`, the tenant's id.
     condition: &'a str,
-    /// The ids: an SQL expression of an array of texts.
+    /// The ids of the tenants, as an SQL expression of an array of texts.
     ids: &'a str,
 }
 
 impl SumQuery<'_> {
     /// SQL for the sums by tenant, with the columns `n` (the tenant's place among the ids, from 1), `rows` and `sum`. A
-    /// tenant without rows has a row in it, too.
+    /// tenant without meters is in the result, too.
     fn by_tenant(&self) -> String {
         let SumQuery {
             table,
@@ -211,7 +212,7 @@ impl SumQuery<'_> {
     }
 }
 
-/// The place of a tenant and its sum.
+/// Reads the place of a tenant (from 0) and its sum.
 fn sum_of(row: &SimpleQueryRow) -> Option<(usize, Sum)> {
     let place = usize::try_from(number(row, 0)? - 1).ok()?;
     let sum = Sum {

@@ -1,7 +1,7 @@
 //! Compares the row versions of many tenants with their watermarks (see `digest::versions` for what versions prove).
 //!
-//! First each server sums the versions of all tenants together, which needs no grouping and takes two thirds of the time.
-//! If both sums are those of all watermarks, nothing has changed.
+//! First, each server sums the versions of all tenants together. This needs no grouping and takes two thirds of the
+//! time. If both sums are those of all watermarks together, nothing has changed.
 //!
 //! Otherwise each server sums by tenant. The local server compares its sums with the watermarks itself. Those that agree
 //! give the sums that the remote should have. Of the other tenants, the remote's sums become watermarks if contents are then
@@ -21,17 +21,17 @@ use crate::store::watermarks::VersionSum;
 use super::array;
 use super::tenant_groups::{Groups, Sum};
 
-/// What the versions tell of many tenants.
+/// What the versions tell about many tenants.
 pub(super) struct VersionsReport {
     /// For each tenant, whether both sides hold exactly the rows that they held when they were last found equal.
     pub(super) is_equal: Vec<bool>,
-    /// The tenants of which the versions tell nothing.
+    /// The tenants about which the versions tell nothing.
     pub(super) unproven: Vec<Unproven>,
 }
 
-/// A tenant of which the versions tell nothing.
+/// A tenant about which the versions tell nothing.
 pub(super) struct Unproven {
-    /// Its place among the tenants, from 0.
+    /// The tenant's place among the tenants, from 0.
     pub(super) place: usize,
     /// The versions that the remote holds; `None` if they were not read.
     pub(super) remote_versions: Option<VersionSum>,
@@ -115,7 +115,8 @@ select pg_catalog.count(*),
 from meter_sync.meter_sync_seen
 where tenant = any ($1) and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')";
 
-/// Whether all tenants have a watermark on this basis, and both sides hold exactly the rows of all watermarks together.
+/// Whether all tenants have a watermark on this basis, and the versions of both sides add up to the sums of all
+/// watermarks.
 async fn are_all_unchanged(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -143,8 +144,8 @@ async fn are_all_unchanged(
     Ok(is_known(there, 1) && is_known(here, 3))
 }
 
-/// An SQL condition: the row is of one of these tenants. Servers that have versions (see `digest::versions`) look each row
-/// up in a hash table of the ids, because the ids are constants.
+/// An SQL condition: the row belongs to one of these tenants. The ids are constants, so that servers from which
+/// versions are used (see `digest::versions`) look up each row in a hash table of the ids.
 fn is_of(row: &str, column: &Column, tenants: &[TenantId]) -> String {
     let name = quote::identifier(&column.name);
     let ids = array(tenants, &column.base_type);

@@ -1,8 +1,9 @@
-//! Keeps the metrics of runs, and reads the figures that a scrape reports besides them.
+//! Keeps the metrics of runs, and reads the other figures that a scrape reports.
 //!
-//! The counters and the histogram grow when a run ends in this process. Without a recorder (a single command,
-//! MCP over stdio) they cost nothing. What can be read at any time is not counted: a scrape asks for it by
-//! [`Mirror::figures`]. Each label has a closed set of values, and is never text of a user or a database.
+//! The counters and the histogram are updated when a run ends in this process. Without a recorder, as in a single
+//! command or in MCP over stdio, they cost nothing. Figures that can be read at any time have no counters: a scrape
+//! reads them by [`Mirror::figures`]. Each label has a fixed set of values, and never contains text from a user or a
+//! database.
 
 use std::time::Duration;
 
@@ -29,26 +30,25 @@ pub const DURATION_BUCKETS: [f64; 14] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 450.0, 900.0,
 ];
 
-/// What a scrape reports besides the counters.
+/// What a scrape reports in addition to the counters.
 #[derive(Clone, Debug)]
 pub struct Figures {
     /// The status, without past runs.
     pub status: Status,
     /// How many runs have ended since the last success, dry runs excluded; `None` while the log cannot be read.
     pub consecutive_failures: Option<i64>,
-    /// How many synced columns have changed on the remote and are not settled; `None` while that is not known.
+    /// How many synced columns have an unsettled drift; `None` while that is not known.
     pub drifted_columns: Option<usize>,
-    /// How far the local database's clock is ahead of this machine's; `None` while that database does not
-    /// answer.
+    /// How far the local database's clock is ahead of this machine's; `None` while that database does not answer.
     pub local_clock_ahead: Option<TimeDelta>,
-    /// Connections to the remote; `None` if it is not configured.
+    /// The connections to the remote; `None` if it is not configured.
     pub remote: Option<Connections>,
-    /// Connections to the local database; `None` if it is not configured.
+    /// The connections to the local database; `None` if it is not configured.
     pub local: Option<Connections>,
 }
 
 impl Mirror {
-    /// The figures now. A local database that gives no answer within `patience` counts as down.
+    /// Reads the figures. A local database that does not answer within `patience` counts as down.
     pub async fn figures(&self, patience: Duration) -> Result<Figures, Failure> {
         let query = StatusQuery {
             history: 0,
@@ -64,8 +64,8 @@ impl Mirror {
 }
 
 impl Mirrors {
-    /// The figures of several mirrors now, listing at most `limit` of them. What is known of one mirror alone is absent.
-    /// A local database that gives no answer within `patience` counts as down.
+    /// Reads the figures of several mirrors. The status lists at most `limit` of them. Figures that exist only for a
+    /// single mirror are `None`. A local database that does not answer within `patience` counts as down.
     pub async fn figures(&self, limit: u32, patience: Duration) -> Figures {
         let query = TenantsQuery {
             limit,
@@ -77,7 +77,7 @@ impl Mirrors {
 }
 
 impl Process {
-    /// The figures that belong to the process, beside a status.
+    /// Returns the figures of the process together with a status. Figures of a single mirror are `None`.
     fn figures(&self, status: Status) -> Figures {
         let (remote, local) = (self.remote.as_ref(), self.local.as_ref());
         let is_local_up = status.connections.local.state == ConnectionState::Ok;
@@ -92,7 +92,7 @@ impl Process {
     }
 }
 
-/// Describes the metrics to a new recorder and starts each counter at 0. Without the 0, a rate would miss the
+/// Describes the metrics to a new recorder, and starts each counter at 0. Without that start, a rate would miss the
 /// first failure.
 pub fn begin() {
     describe_counter!(
@@ -133,7 +133,7 @@ pub(in crate::mirrors) fn ended(record: &RunRecord) {
     runs(outcome, record.trigger).increment(1);
     let finished_at = record.finished_at.unwrap_or(record.started_at);
     let duration = (finished_at - record.started_at).to_std();
-    // If the clock was set back during the run, the duration is negative, and is left out.
+    // If the clock was set back during the run, the duration is negative, and is not recorded.
     if let Ok(duration) = duration {
         histogram!(DURATION, "outcome" => outcome.as_str()).record(duration);
     }

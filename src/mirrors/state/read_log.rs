@@ -1,4 +1,4 @@
-//! Reads what the run log holds for a status: the latest runs, and the changes of the run asked for.
+//! Reads the parts of a status that come from the run log: the latest runs, and the changes of a requested run.
 
 use crate::db::{DbError, Local, Tx};
 use crate::model::{Outcome, TenantId};
@@ -10,7 +10,7 @@ use super::stored_state::StoredState;
 use crate::mirrors::local_table::LocalTable;
 use crate::store::{changes, log, rejected};
 
-/// Reads the `wanted` latest runs, and what they tell of the last run and of the last success.
+/// Reads the latest runs, as many as `wanted`, and sets the fields of `found` about the last run and the last success.
 pub(super) async fn read_log(
     tx: &Tx<'_, Local>,
     (table, tenant): (&LocalTable, Option<&TenantId>),
@@ -56,7 +56,8 @@ pub(super) async fn read_log(
     Ok(())
 }
 
-/// Reads the run asked for by its id. Reads the changes and rejected rows of that run, or else of the last run.
+/// Reads the run that the query names, if any. If changes are requested, reads the changes and rejected rows of that
+/// run, or of the last run if none is named.
 pub(super) async fn read_runs(
     tx: &Tx<'_, Local>,
     (table, tenant): (&LocalTable, Option<&TenantId>),

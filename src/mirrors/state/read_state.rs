@@ -1,7 +1,8 @@
-//! Reads the state of one mirror from the local database, and publishes it to all who ask for it.
+//! Reads the state of one mirror from the local database, and publishes it to all callers who wait for it.
 //!
-//! The state is read anew only if something may have been committed since the last read (a [`Moment`] tells), so a client that
-//! asks every second, or a thousand clients at once, cost one short statement a read.
+//! The state is read again only if something may have been committed since the last read, which a [`Moment`] shows.
+//! While nothing is committed, a client that asks every second costs one short statement for each answer, and so do a
+//! thousand clients that ask at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,26 +23,26 @@ use crate::mirrors::tenant::{self, NoTenant, Tenant};
 use crate::store::mirror_states::latest;
 use crate::store::{columns, log, migrations};
 
-/// How long a state is used at the same moment. Row security or a view may depend on the current time, which changes
-/// without a commit.
+/// How long a state is reused while nothing is committed. Row security or a view may depend on the current time, which
+/// changes without a commit.
 const LASTS: Duration = Duration::from_secs(10);
-/// How many of the newest runs are read: as many as a status lists at most.
+/// How many of the newest runs are read. A status lists at most as many.
 const RUNS: u32 = 50;
 
-/// The state of one mirror as one read told it.
+/// The state of one mirror as one read found it.
 #[derive(Clone, Debug)]
 pub(in crate::mirrors) struct Observation {
     /// The state, without a history; an error if the meters could not be counted.
     state: Result<Arc<StoredState>, Failure>,
     /// The newest runs, the latest first. They are known even if the meters cannot be counted.
     pub(in crate::mirrors) runs: Arc<[RunRecord]>,
-    /// The moment at which it was read; `None` if it may change without a commit.
+    /// The moment of the database at which the state was read; `None` if the state may change without a commit.
     moment: Option<Moment>,
     read_at: Instant,
 }
 
-/// What is published of a mirror. Failures are published too, so that not every caller waits for a database that does not
-/// answer.
+/// What is published for a mirror: its state, or why the state could not be read. Failures are published so that not
+/// every caller has to wait for a database that does not answer.
 pub(in crate::mirrors) type Observed = Result<Observation, Failure>;
 
 impl Observation {
@@ -61,7 +62,7 @@ impl Observation {
 }
 
 impl Mirror {
-    /// The state of the mirror as it was read at `time` or later.
+    /// Returns the state of the mirror as it was read at `time` or later. Reads it if needed.
     pub(in crate::mirrors) async fn observed_since(&self, time: Instant) -> Observed {
         let mirror = self.clone();
         let read = move |last: Option<Observed>| {
@@ -107,7 +108,7 @@ impl Mirror {
             });
         }
         let moment = match before.filter(|_| state.lasts()) {
-            // Without the second moment the state is as true, but must be read again.
+            // If the second moment cannot be read, the state is valid, but is read again the next time.
             Some(before) => {
                 let after = connection.moment().await.ok().flatten();
                 after.filter(|after| *after == before)
@@ -217,7 +218,7 @@ async fn read_running(
         found.running = Some(run);
         return Ok(());
     }
-    // The run may have ended since its row was read. If it has not, its process has died.
+    // The run may have ended after its row was read. If it has not, its process has died.
     let now = log::by_id(tx, scope.log(), run.run_id).await?;
     found.interrupted = now.filter(|run| run.outcome.is_none());
     Ok(())

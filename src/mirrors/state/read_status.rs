@@ -1,5 +1,5 @@
-//! Builds the status from the published state of the mirror and from what only this process knows. If the local database
-//! is down, the status has only the latter, and a warning.
+//! Builds the status from the published state of the mirror and from what only this process knows. If the local
+//! database is down, builds it only from the latter, with a warning.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::store::migrations;
 pub(super) enum ReadError {
     /// The local database did not answer, or reported an error.
     Failed(Failure),
-    /// The log has no run with the id asked for.
+    /// The log has no run with the requested id.
     NoSuchRun(Failure),
 }
 
@@ -34,7 +34,7 @@ impl From<DbError> for ReadError {
 }
 
 impl Mirror {
-    /// Returns the current status. Fails only if the log has no run with the query's `run_id`.
+    /// Returns the current status. Fails only if the query names a run that the log does not have.
     pub async fn status(&self, query: &StatusQuery) -> Result<Status, Failure> {
         let mut status = self.ask_status(query, None).await?.0;
         if let Some(changes) = status.changes.take() {
@@ -52,9 +52,8 @@ impl Mirror {
         Ok(self.ask_status(query, Some(patience)).await?.0)
     }
 
-    /// Returns the status, and the counts of failed runs and of drifted columns. Waits for the local database at most
-    /// `patience`, or as long as the settings allow if that is `None`. If the database gives no answer, the status has only
-    /// what this process knows.
+    /// Returns the status, and the numbers of failures and of drifted columns. Waits for the local database at most
+    /// `patience`; with `None`, as long as the settings allow.
     pub(in crate::mirrors) async fn ask_status(
         &self,
         query: &StatusQuery,

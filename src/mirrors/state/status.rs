@@ -1,4 +1,4 @@
-//! The types of the status. Every surface shows the same status, and its health is derived once.
+//! The types of the status. Every surface shows the same status.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -48,13 +48,13 @@ pub enum ActivityState {
 /// The parameters of a request for the status.
 #[derive(Clone, Debug)]
 pub struct StatusQuery {
-    /// How many past runs to list, newest first (0 to 50).
+    /// How many past runs to list, newest first. The range is 0 to 50.
     pub history: u32,
-    /// The run to show changes of, and to list alone in `history`. If `None`, the changes are those of the last run.
+    /// The run whose changes to show. `history` then lists only this run. `None` shows the changes of the last run.
     pub run_id: Option<RunId>,
     /// Whether to list the run's changes and rejected rows.
     pub include_changes: bool,
-    /// How many changes to list at most (1 to 200).
+    /// The maximum number of changes to list. The range is 1 to 200.
     pub changes_limit: u32,
 }
 
@@ -148,7 +148,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// Sets `next_before` to the start of the next page; `None` if this page is the last.
+    /// Sets `next_before` to the cursor for the next page; to `None` if this page is the last.
     pub fn turn_page(&mut self) {
         let of_meter = self.meter.as_ref().filter(|meter| meter.has_more);
         let of_meter = of_meter.and_then(|meter| meter.changes.last());
@@ -232,7 +232,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A database that this process has not used yet.
+    /// Returns the state of a database that this process has not used yet.
     pub(in crate::mirrors) fn unused(is_configured: bool) -> Self {
         Self {
             state: match is_configured {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import {command, until} from './sites.mjs';
 import {fits, look} from './stage.mjs';
-import {button, sync, word} from './syncs.mjs';
+import {button, sync, titled, word} from './syncs.mjs';
 
 /** Hourly runs of three days and what they changed, with one of each outcome among them. */
 const HISTORY = `
@@ -203,7 +203,7 @@ async function ages({site, settings, visit}) {
     await page.goto('/');
     await word(page, name);
     await until('the icon follows', async () => (await page.locator('#favicon').getAttribute('href')).includes(shape));
-    assert.match(await page.title(), new RegExp(`^${name}`));
+    await titled(page, new RegExp(`^${name}`));
     await look(page, `health-${shape.split('-')[0]}`);
   }
 }

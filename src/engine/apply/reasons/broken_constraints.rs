@@ -8,15 +8,15 @@ use super::BadRow;
 use super::row_values;
 use crate::engine::RunContext;
 
-/// A constraint, and the values of its columns in each row that breaks it, by the row's number in the plan. There are
-/// no values if the constraint is not one of the local table.
+/// A constraint, and the values of its columns in each row that breaks it, by the row's number in the plan. The values
+/// are empty if the constraint does not belong to the local table.
 pub(in crate::engine) struct BrokenConstraint {
     pub(in crate::engine) constraint: Constraint,
     pub(in crate::engine) values: HashMap<i64, String>,
 }
 
 /// Returns the constraint that a row breaks, with the values of all rows that break it. `None` if the fault names no
-/// constraint that is known.
+/// constraint, or one that the catalogs do not have.
 pub(in crate::engine) async fn broken(
     run: &RunContext<'_>,
     fault: &RowFault,
@@ -39,9 +39,9 @@ pub(in crate::engine) async fn broken(
 /// A constraint of the local table, of another table or of a domain.
 pub(in crate::engine) struct Constraint {
     pub(in crate::engine) definition: String,
-    /// The columns of its table that the constraint reads.
+    /// The columns that the constraint reads.
     pub(in crate::engine) columns: Vec<String>,
-    /// Whether it belongs to the local table or one of its partitions.
+    /// Whether the constraint belongs to the local table or one of its partitions.
     pub(in crate::engine) is_ours: bool,
     /// The table that a foreign key refers to; `None` for other constraints.
     pub(in crate::engine) target: Option<String>,
