@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
-use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::db::{Database, DbError, Local, Remote, Tx};
@@ -322,11 +321,9 @@ impl Mirrors {
             true => mapping.local_table.clone(),
             false => table_name(tx, &mapping.local_table).await?,
         };
-        let digest = Sha256::digest(format!("{tenants:?}"));
-        let tenants = digest.iter().take(8).map(|byte| format!("{byte:02x}"));
         Ok(SweptSet {
             local_table,
-            tenants: tenants.collect(),
+            tenants: tenants.digest(),
         })
     }
 

@@ -53,7 +53,7 @@ pub struct SweepCounts {
 pub struct SweptSet {
     /// The local table, or the pattern where each tenant has one of its own.
     pub local_table: String,
-    /// A digest of the setting that names the tenants.
+    /// A digest of the setting that names the tenants, which does not depend on the order of a list.
     pub tenants: String,
 }
 
