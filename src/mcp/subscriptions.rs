@@ -17,7 +17,7 @@ use crate::mirrors::Mirrors;
 
 /// How many addresses one client may watch.
 const MOST: usize = 1000;
-/// Of how many tenants one client may watch addresses. The log of each is read every two seconds.
+/// Of how many tenants one client may watch addresses. The log of each is read at least every two seconds.
 const MOST_TENANTS: usize = 20;
 
 /// Returns the addresses of a requested subscription that can be watched. For protocol version 2026-07-28.

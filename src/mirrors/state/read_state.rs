@@ -32,7 +32,7 @@ const RUNS: u32 = 50;
 #[derive(Clone, Debug)]
 pub(in crate::mirrors) struct Observation {
     /// The state, without a history.
-    pub(super) state: Arc<StoredState>,
+    pub(in crate::mirrors) state: Arc<StoredState>,
     /// The newest runs, the latest first.
     pub(in crate::mirrors) runs: Arc<[RunRecord]>,
     /// The moment at which it was read; `None` if it may change without a commit.
