@@ -123,8 +123,8 @@ impl Mirrors {
             }
             (MirrorSet::One(mirror), Some(asked), None) => match self.all().await {
                 Ok(all) => pick_or_fail(&all, asked, None),
-                // The local database cannot be asked whose the meters are. The status says why, and no run can begin.
-                Err(failure) if cannot_be_asked(failure.code) => Ok(mirror.clone()),
+                // The local database may be unable to say whose the meters are. Then the status says why, and no run begins.
+                Err(failure) if failure.code.may_silence_local() => Ok(mirror.clone()),
                 Err(failure) => Err(failure),
             },
             (MirrorSet::One(_), Some(asked), Some(_)) => {
@@ -319,17 +319,6 @@ fn pick_or_fail(
 ) -> Result<Mirror, Failure> {
     let seen = seen(all, visible);
     pick(&seen, asked).ok_or_else(|| unknown(asked, &seen))
-}
-
-/// Whether the error is that the local database is not set or does not answer.
-fn cannot_be_asked(code: ErrorCode) -> bool {
-    [
-        ErrorCode::ConfigMissing,
-        ErrorCode::LocalUnreachable,
-        ErrorCode::LocalTimeout,
-        ErrorCode::LocalAuth,
-    ]
-    .contains(&code)
 }
 
 /// How many tenants an error names.

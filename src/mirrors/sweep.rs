@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use crate::config::Config;
 use crate::db::{Database, DbError, Local, Remote, Tx};
 use crate::engine::{self, SyncError};
-use crate::error::{ErrorCode, Failure};
+use crate::error::{ErrorCode, FailedSide, Failure};
 use crate::model::{RunId, TenantId};
 use crate::store::mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
@@ -165,7 +165,7 @@ impl Mirrors {
             }
             Some(Err(error)) => {
                 let failure = engine::failure(&error, &self.config().mapping.source);
-                if is_of_all(failure.code) {
+                if failure.code.is_of_all_tenants() {
                     self.publish_remote(Some(&failure));
                     return Err(failure);
                 }
@@ -180,7 +180,7 @@ impl Mirrors {
 
     /// Publishes how the remote was when the sweep used it.
     fn publish_remote(&self, failure: Option<&Failure>) {
-        let of_remote = failure.filter(|failure| failure.code.as_str().starts_with("REMOTE_"));
+        let of_remote = failure.filter(|failure| failure.code.side() == Some(FailedSide::Remote));
         if failure.is_none() || of_remote.is_some() {
             let state = live_state::connection(of_remote.cloned(), self.now());
             self.process.remote_state.send_replace(state);
@@ -341,22 +341,6 @@ impl Mirrors {
 async fn table_name(tx: &Tx<'_, Local>, table: &str) -> Result<String, DbError> {
     let names = local_table::names(tx, std::iter::once(table)).await?;
     Ok(names.into_iter().next().unwrap_or_default())
-}
-
-/// Whether a run of each tenant would fail alike.
-fn is_of_all(code: ErrorCode) -> bool {
-    [
-        ErrorCode::ConfigInvalid,
-        ErrorCode::RemoteUnreachable,
-        ErrorCode::RemoteTls,
-        ErrorCode::RemoteAuth,
-        ErrorCode::RemotePermission,
-        ErrorCode::RemoteSchema,
-        ErrorCode::LocalUnreachable,
-        ErrorCode::LocalAuth,
-        ErrorCode::LocalSchema,
-    ]
-    .contains(&code)
 }
 
 fn count(length: usize) -> i64 {
