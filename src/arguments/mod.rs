@@ -12,6 +12,7 @@ use crate::model::RunId;
 pub(crate) mod body;
 pub(crate) mod bounds;
 pub(crate) mod json;
+pub(crate) mod status_query;
 
 /// How similar a misspelt name must be to a known name, from 0 to 1 (Jaro-Winkler), for the known name to be suggested.
 const NEAREST_MIN_SIMILARITY: f64 = 0.6;
