@@ -2,9 +2,10 @@
 //!
 //! The look costs a few statements on each side (`engine::sweep`). A mirror that it finds unchanged needs no run: the
 //! time of the look is noted for it, in one statement for all of them, and counts as that of a run that found no change.
-//! All others get a run of their own, the one that is longest behind first, so that none of them holds another back:
-//! those that differ, that have never run, that were not equal after their last run, and those whose contents are to be
-//! compared. Where each tenant has a table of its own, all get a run.
+//! All others get a run of their own: those that differ, that have never run, that were not equal after their last run,
+//! and those whose contents are to be compared. The one that is longest behind comes first, but those whose last run did
+//! not succeed come last, so that mirrors which fail again and again do not hold the others back. Where each tenant has a
+//! table of its own, all get a run.
 
 use std::collections::BTreeSet;
 
@@ -134,8 +135,8 @@ impl Mirrors {
         Ok(sorted)
     }
 
-    /// Looks at the candidates, notes those that are unchanged, and returns all mirrors that need a run, the one that is
-    /// longest behind first.
+    /// Looks at the candidates, notes those that are unchanged, and returns all mirrors that need a run, in the order in
+    /// which they get one.
     async fn due(
         &self,
         sorted: SortedMirrors,
