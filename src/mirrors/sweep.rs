@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::db::{Database, DbError, Local, Remote, Tx};
 use crate::engine::{self, SyncError};
 use crate::error::{ErrorCode, FailedSide, Failure};
-use crate::model::{RunId, TenantId};
+use crate::model::{RunId, TenantId, saturating_i64};
 use crate::store::mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
 use crate::store::{checked_mirrors, log, migrations};
@@ -105,7 +105,7 @@ impl Mirrors {
         on_run: impl FnMut(&TenantMirror, Result<RunReport, Failure>),
     ) -> Result<Vec<(TenantMirror, ErrorCode)>, Failure> {
         let states = self.states_now().await?;
-        counts.mirrors = count(states.len());
+        counts.mirrors = saturating_i64(states.len());
         let sorted = self.sort(&states).await?;
         let due = self.due(sorted, request.dry_run, counts).await?;
         Ok(self.run_all(due, request, counts, on_run).await)
@@ -162,7 +162,7 @@ impl Mirrors {
                 let looked = candidates.into_iter().zip(swept.is_equal);
                 let changed = looked.filter(|(_, is_equal)| !is_equal);
                 due.extend(changed.map(|(aged, _)| aged));
-                counts.unchanged = counts.mirrors - count(due.len());
+                counts.unchanged = counts.mirrors - saturating_i64(due.len());
             }
             Some(Err(error)) => {
                 let failure = engine::failure(&error, &self.config().mapping.source);
@@ -342,8 +342,4 @@ impl Mirrors {
 async fn table_name(tx: &Tx<'_, Local>, table: &str) -> Result<String, DbError> {
     let names = local_table::names(tx, std::iter::once(table)).await?;
     Ok(names.into_iter().next().unwrap_or_default())
-}
-
-fn count(length: usize) -> i64 {
-    i64::try_from(length).unwrap_or(i64::MAX)
 }

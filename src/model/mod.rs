@@ -15,6 +15,11 @@ pub use held_back::{HeldBack, Permission};
 mod change_cursor;
 pub(crate) mod held_back;
 
+/// The number, which is not negative, as the type that Postgres and JSON have for counts. A larger one becomes `i64::MAX`.
+pub(crate) fn saturating_i64(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
 /// A JSON object: a key or the changed fields of a meter, by column name.
 pub type Fields = serde_json::Map<String, serde_json::Value>;
 
@@ -246,8 +251,7 @@ impl Counts {
     /// How many changes there are to list; at least `listed`. If a meter that is missing on the remote gave up a unique
     /// value, that is listed as a change of its own but is in none of the counts.
     pub fn changes_to_list(&self, listed: usize) -> i64 {
-        self.changes()
-            .max(i64::try_from(listed).unwrap_or(i64::MAX))
+        self.changes().max(saturating_i64(listed))
     }
 }
 
@@ -317,7 +321,7 @@ impl Progress {
             let milliseconds = spent?.as_millis();
             Some(PhaseTime {
                 phase: *phase,
-                duration_ms: i64::try_from(milliseconds).unwrap_or(i64::MAX),
+                duration_ms: saturating_i64(milliseconds),
             })
         };
         times.filter_map(time).collect()

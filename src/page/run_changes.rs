@@ -8,7 +8,7 @@ use super::format::{self, number, shortened, value};
 use super::page_paths::MirrorPaths;
 use super::words;
 use crate::address;
-use crate::model::{Action, Change, Counts, Fields, HeldBack, Rejection};
+use crate::model::{Action, Change, Counts, Fields, HeldBack, Rejection, saturating_i64};
 use crate::printable;
 
 /// The most fields of one change that are shown. The meter's key and name are shown above them in any case.
@@ -141,7 +141,7 @@ pub(super) fn question(held: &HeldBack, base: &MirrorPaths) -> Markup {
 
 /// The first meters of a kind, and how many more there are; nothing if there are none.
 fn listed(kind: &str, all: i64, first: &[Fields], base: &MirrorPaths) -> Markup {
-    let count = i64::try_from(first.len()).unwrap_or(i64::MAX);
+    let count = saturating_i64(first.len());
     html! {
         @if !first.is_empty() {
             p { (kind) }
