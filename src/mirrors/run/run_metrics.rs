@@ -1,21 +1,13 @@
-//! Keeps the metrics of runs, and reads the figures that a scrape reports besides them.
+//! Keeps the metrics of runs.
 //!
 //! The counters and the histogram grow when a run ends in this process. Without a recorder (a single command,
-//! MCP over stdio) they cost nothing. What can be read at any time is not counted: a scrape asks for it by
-//! [`Mirror::figures`]. Each label has a closed set of values, and is never text of a user or a database.
+//! MCP over stdio) they cost nothing. What can be read at any time is not counted: a scrape asks for it
+//! (`state::figures`). Each label has a closed set of values, and is never text of a user or a database.
 
-use std::time::Duration;
-
-use chrono::TimeDelta;
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
-use crate::db::Connections;
-use crate::error::Failure;
+use crate::mirrors::state::status::RunRecord;
 use crate::model::{Action, Counts, Outcome, Trigger};
-
-use crate::mirrors::state::status::{ConnectionState, RunRecord, Status, StatusQuery};
-use crate::mirrors::state::tenant_list::TenantsQuery;
-use crate::mirrors::{Mirror, Mirrors, Process};
 
 const RUNS: &str = "meter_sync_runs_total";
 const CHANGES: &str = "meter_sync_changes_total";
@@ -28,69 +20,6 @@ pub const DURATION: &str = "meter_sync_run_duration_seconds";
 pub const DURATION_BUCKETS: [f64; 14] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 450.0, 900.0,
 ];
-
-/// What a scrape reports besides the counters.
-#[derive(Clone, Debug)]
-pub struct Figures {
-    /// The status, without past runs.
-    pub status: Status,
-    /// How many runs have ended since the last success, dry runs excluded; `None` while the log cannot be read.
-    pub consecutive_failures: Option<i64>,
-    /// How many synced columns have changed on the remote and are not settled; `None` while that is not known.
-    pub drifted_columns: Option<usize>,
-    /// How far the local database's clock is ahead of this machine's; `None` while that database does not
-    /// answer.
-    pub local_clock_ahead: Option<TimeDelta>,
-    /// Connections to the remote; `None` if it is not configured.
-    pub remote: Option<Connections>,
-    /// Connections to the local database; `None` if it is not configured.
-    pub local: Option<Connections>,
-}
-
-impl Mirror {
-    /// The figures now. A local database that gives no answer within `patience` counts as down.
-    pub async fn figures(&self, patience: Duration) -> Result<Figures, Failure> {
-        let query = StatusQuery {
-            history: 0,
-            ..StatusQuery::default()
-        };
-        let (status, tally) = self.ask_status(&query, Some(patience)).await?;
-        Ok(Figures {
-            consecutive_failures: tally.failures,
-            drifted_columns: tally.drifted,
-            ..self.shared.process.figures(status)
-        })
-    }
-}
-
-impl Mirrors {
-    /// The figures of several mirrors now, listing at most `limit` of them. What is known of one mirror alone is absent.
-    /// A local database that gives no answer within `patience` counts as down.
-    pub async fn figures(&self, limit: u32, patience: Duration) -> Figures {
-        let query = TenantsQuery {
-            limit,
-            ..TenantsQuery::default()
-        };
-        let status = self.overview_within(&query, patience).await;
-        self.process.figures(status)
-    }
-}
-
-impl Process {
-    /// The figures that belong to the process, beside a status.
-    fn figures(&self, status: Status) -> Figures {
-        let (remote, local) = (self.remote.as_ref(), self.local.as_ref());
-        let is_local_up = status.connections.local.state == ConnectionState::Ok;
-        Figures {
-            local_clock_ahead: is_local_up.then(|| self.clock.ahead()),
-            status,
-            consecutive_failures: None,
-            drifted_columns: None,
-            remote: remote.map(|database| database.connections()),
-            local: local.map(|database| database.connections()),
-        }
-    }
-}
 
 /// Describes the metrics to a new recorder and starts each counter at 0. Without the 0, a rate would miss the
 /// first failure.

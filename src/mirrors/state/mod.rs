@@ -1,5 +1,6 @@
 //! The state of the mirror as every surface shows it: the status, its health, and the sentences that describe it.
 
+pub mod figures;
 mod health;
 pub(super) mod meter_counts;
 mod read_log;
