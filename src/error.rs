@@ -243,6 +243,119 @@ impl ErrorCode {
     }
 }
 
+impl ErrorCode {
+    /// The database that the code names; `None` if it names none.
+    pub fn side(self) -> Option<FailedSide> {
+        match self {
+            Self::RemoteUnreachable
+            | Self::RemoteTls
+            | Self::RemoteAuth
+            | Self::RemotePermission
+            | Self::RemoteSchema
+            | Self::RemoteTimeout => Some(FailedSide::Remote),
+            Self::LocalUnreachable
+            | Self::LocalAuth
+            | Self::LocalSchema
+            | Self::LocalConstraint
+            | Self::LocalTimeout => Some(FailedSide::Local),
+            Self::ConfigMissing
+            | Self::ConfigInvalid
+            | Self::TenantNotConfigured
+            | Self::TenantMismatch
+            | Self::TenantRequired
+            | Self::TenantUnknown
+            | Self::SchemaDrift
+            | Self::SourceEmptyRefused
+            | Self::MassDeactivationRefused
+            | Self::ApprovalOutdated
+            | Self::DuplicateSourceKey
+            | Self::AlreadyRunning
+            | Self::ReadOnly
+            | Self::Interrupted
+            | Self::Internal
+            | Self::Unknown => None,
+        }
+    }
+
+    /// Whether a look at all tenants that fails with this code tells that a run of each would fail, too.
+    /// [`LocalAuth`](Self::LocalAuth) may also mean a privilege that the role lacks; the role is the same for all. A timeout
+    /// tells no such thing: the look takes longer than a run, and a lock may be free again.
+    pub fn is_of_all_tenants(self) -> bool {
+        match self {
+            Self::ConfigInvalid
+            | Self::RemoteUnreachable
+            | Self::RemoteTls
+            | Self::RemoteAuth
+            | Self::RemotePermission
+            | Self::RemoteSchema
+            | Self::LocalUnreachable
+            | Self::LocalAuth
+            | Self::LocalSchema => true,
+            Self::ConfigMissing
+            | Self::TenantNotConfigured
+            | Self::TenantMismatch
+            | Self::TenantRequired
+            | Self::TenantUnknown
+            | Self::SchemaDrift
+            | Self::RemoteTimeout
+            | Self::SourceEmptyRefused
+            | Self::MassDeactivationRefused
+            | Self::ApprovalOutdated
+            | Self::DuplicateSourceKey
+            | Self::LocalConstraint
+            | Self::LocalTimeout
+            | Self::AlreadyRunning
+            | Self::ReadOnly
+            | Self::Interrupted
+            | Self::Internal
+            | Self::Unknown => false,
+        }
+    }
+
+    /// Whether the local database may be unable to answer any question: it is not set, cannot be reached, or lets nobody
+    /// in. Two codes also stand for less: [`LocalAuth`](Self::LocalAuth) for a privilege that the role lacks, and
+    /// [`LocalTimeout`](Self::LocalTimeout) for a lock that was not granted in time.
+    pub fn may_silence_local(self) -> bool {
+        match self {
+            Self::ConfigMissing | Self::LocalUnreachable | Self::LocalTimeout | Self::LocalAuth => {
+                true
+            }
+            Self::ConfigInvalid
+            | Self::TenantNotConfigured
+            | Self::TenantMismatch
+            | Self::TenantRequired
+            | Self::TenantUnknown
+            | Self::RemoteUnreachable
+            | Self::RemoteTls
+            | Self::RemoteAuth
+            | Self::RemotePermission
+            | Self::RemoteSchema
+            | Self::SchemaDrift
+            | Self::RemoteTimeout
+            | Self::SourceEmptyRefused
+            | Self::MassDeactivationRefused
+            | Self::ApprovalOutdated
+            | Self::DuplicateSourceKey
+            | Self::LocalSchema
+            | Self::LocalConstraint
+            | Self::AlreadyRunning
+            | Self::ReadOnly
+            | Self::Interrupted
+            | Self::Internal
+            | Self::Unknown => false,
+        }
+    }
+}
+
+/// The database that an error code names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailedSide {
+    /// The central database.
+    Remote,
+    /// The site's database.
+    Local,
+}
+
 impl std::fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())

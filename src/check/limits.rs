@@ -8,6 +8,7 @@ use crate::config::{Config, Limits, Setting};
 use crate::db::{DbError, Local, Remote, RoleLimits, Side, SideName, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors;
+use crate::model::saturating_i64;
 
 /// Returns findings about the limits of both sides: timeouts that are lower than our settings, limits on connections,
 /// and a remote standby that can cancel reads.
@@ -145,7 +146,7 @@ async fn standby(remote: &mut CheckedConnection<Remote>, limits: &Limits) -> Opt
         Ok(None) => return None,
         Ok(Some(row)) => {
             let (delay_ms, feedback): (i64, bool) = (row.get(0), row.get(1));
-            let run_ms = i64::try_from(limits.run_timeout.as_millis()).unwrap_or(i64::MAX);
+            let run_ms = saturating_i64(limits.run_timeout.as_millis());
             standby_verdict(delay_ms, run_ms, feedback)
         }
         Err(error) => Verdict::Failed(error.failure()),

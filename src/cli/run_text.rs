@@ -6,7 +6,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
 use crate::mirrors::history::run_listing::RunDetail;
 use crate::mirrors::run::report::RunReport;
-use crate::model::{Change, Fields, Rejection, RunId};
+use crate::model::{Change, Fields, Rejection, RunId, saturating_i64};
 use crate::printable;
 
 /// How many rejected rows `sync` prints. A run report holds as many changes. `status --run` shows more of both.
@@ -154,7 +154,7 @@ impl Display for RunText {
 }
 
 fn more(total: i64, listed: usize) -> i64 {
-    total.saturating_sub(i64::try_from(listed).unwrap_or(i64::MAX))
+    total.saturating_sub(saturating_i64(listed))
 }
 
 /// Formats a change on one line, such as `update Main (id="1"): port: null -> "502"`.

@@ -33,8 +33,12 @@ impl StatusArgs {
     /// asks about no run, reports the status of all tenants.
     pub(super) async fn run(self, app: &App) -> anyhow::Result<Report> {
         let mirrors = app.mirrors();
-        let is_about_runs = self.run.is_some() || self.history != StatusQuery::default().history;
-        if !is_about_runs && mirrors.only().is_none() {
+        let query = StatusQuery {
+            history: self.history,
+            run_id: self.run,
+            ..StatusQuery::default()
+        };
+        if !query.is_about_runs() && mirrors.only().is_none() {
             return Ok(of_all(mirrors, self.json).await);
         }
         let found = mirrors.find(None).await;
@@ -47,10 +51,6 @@ impl StatusArgs {
             (Some(id), true) => run_as_json(mirror, id).await,
             (Some(id), false) => run_in_words(mirror, id).await,
             (None, as_json) => {
-                let query = StatusQuery {
-                    history: self.history,
-                    ..StatusQuery::default()
-                };
                 let status = mirror.status(&query).await?;
                 let report = match as_json {
                     true => Report::json(&status),

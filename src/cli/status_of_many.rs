@@ -6,6 +6,7 @@ use crate::arguments::bounds::TENANTS_LIMIT;
 use crate::mirrors::Mirrors;
 use crate::mirrors::state::status::{Health, Status};
 use crate::mirrors::state::tenant_list::{TenantList, TenantSummary, TenantsQuery};
+use crate::model::saturating_i64;
 use crate::printable;
 
 /// How many tenants the table lists at most.
@@ -57,7 +58,7 @@ fn table(tenants: &TenantList) -> String {
     for tenant in &tenants.list {
         text += &format!("{}\n", line(tenant));
     }
-    let listed = i64::try_from(tenants.list.len()).unwrap_or(i64::MAX);
+    let listed = saturating_i64(tenants.list.len());
     let others = tenants.total.saturating_sub(listed);
     if others > 0 {
         text += &format!("and {others} others, which are no worse\n");

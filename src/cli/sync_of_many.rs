@@ -149,7 +149,16 @@ impl TenantRun {
             Some(run) if self.code() == 0 => match run.outcome {
                 Some(Outcome::NoChange) => RunResult::Unchanged,
                 Some(Outcome::DryRun) if run.changes_total == 0 => RunResult::Unchanged,
-                _ => RunResult::Succeeded,
+                Some(
+                    Outcome::Succeeded
+                    | Outcome::Partial
+                    | Outcome::Failed
+                    | Outcome::Refused
+                    | Outcome::Interrupted
+                    | Outcome::DryRun
+                    | Outcome::Unknown,
+                )
+                | None => RunResult::Succeeded,
             },
             Some(_) | None => RunResult::Failed,
         }

@@ -1,5 +1,10 @@
 //! The settings that say which tenants' meters a process keeps in sync.
 
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
 use super::error::ConfigError;
 use super::setting_layers::{FoundValue, Layers, Value};
 use super::settings::Setting;
@@ -9,7 +14,7 @@ use crate::model::TenantId;
 /// The placeholder in the name of the local table that stands for the tenant's id.
 pub const TENANT_PLACEHOLDER: &str = "{tenant}";
 
-/// How many runs of different tenants one process carries out at the same time, if no setting says so.
+/// How many runs of different tenants a sweep carries out at the same time, if no setting says so.
 pub const DEFAULT_WORKERS: u32 = 4;
 
 /// Which tenants' meters this process keeps in sync. Each of them is one mirror.
@@ -32,6 +37,28 @@ impl Tenants {
         match self {
             Self::One(_) => true,
             Self::Listed(_) | Self::All | Self::Query(_) => false,
+        }
+    }
+
+    /// The first 8 bytes of the SHA-256 of the setting, in hexadecimal. The local database keeps it as the key of slots and
+    /// sweeps, so it must stay the same in all versions. Lists of the same ids have the same digest, whatever their order.
+    pub fn digest(&self) -> String {
+        let digest = Sha256::digest(self.key_text());
+        let bytes = digest.iter().take(8);
+        bytes.map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The kind of the setting, and what it names. Different settings have different texts.
+    fn key_text(&self) -> String {
+        match self {
+            Self::One(None) => "one".to_owned(),
+            Self::One(Some(id)) => format!("one {}", json!(id)),
+            Self::Listed(ids) => {
+                let sorted: BTreeSet<&str> = ids.iter().map(TenantId::as_str).collect();
+                format!("listed {}", json!(sorted))
+            }
+            Self::All => "all".to_owned(),
+            Self::Query(query) => format!("query {query}"),
         }
     }
 }
@@ -162,6 +189,22 @@ mod tests {
         }
         let several = load([("METER_SYNC_TENANTS", "7,8")]).unwrap();
         assert_eq!((several.mapping.tenant, several.workers), (None, 4));
+    }
+
+    /// A local database holds these digests, so no version may change them.
+    #[test]
+    fn each_kind_of_setting_keeps_its_digest() {
+        let listed = |list: &[&str]| Tenants::Listed(ids(list)).digest();
+        assert_eq!(Tenants::One(None).digest(), "7692c3ad3540bb80");
+        let one = Tenants::One(TenantId::new("7"));
+        assert_eq!(one.digest(), "427d27ef94397979");
+        assert_eq!(listed(&["7", "8"]), "a5d8ecd31ae79586");
+        assert_eq!(listed(&["8", "7"]), listed(&["7", "8"]));
+        assert_ne!(listed(&["7,8"]), listed(&["7", "8"]));
+        assert_ne!(listed(&["7"]), one.digest());
+        assert_eq!(Tenants::All.digest(), "5ef5ef0364b6939c");
+        let query = Tenants::Query("select id from tenant".to_owned());
+        assert_eq!(query.digest(), "355a9dbb2ce695cc");
     }
 
     #[test]

@@ -171,26 +171,7 @@ impl SyncError {
     /// Whether the sync was refused as a precaution, although nothing failed: by the brake, or because the local table
     /// holds another tenant's meters.
     pub fn is_refusal(&self) -> bool {
-        match self {
-            Self::SourceEmpty { .. }
-            | Self::MassDeactivation { .. }
-            | Self::ApprovalOutdated { .. }
-            | Self::TenantMismatch { .. } => true,
-            Self::Database(_)
-            | Self::RemoteSchema(_)
-            | Self::LocalSchema(_)
-            | Self::SchemaUsage { .. }
-            | Self::Drift(_)
-            | Self::TriggersDisabled
-            | Self::SameTable(_)
-            | Self::TenantRefused { .. }
-            | Self::TableBusy(_)
-            | Self::DuplicateSourceKey { .. }
-            | Self::DuplicateLocalKey { .. }
-            | Self::TooManyRejected { .. }
-            | Self::Rewritten(_)
-            | Self::PlanKeptChanging(_) => false,
-        }
+        self.held_back().is_some() || matches!(self, Self::TenantMismatch { .. })
     }
 
     /// Whether the remote failed because a row was too long for it to send.

@@ -7,7 +7,7 @@
 //! written, it compares equal in later runs.
 
 use crate::db::{DbError, Local, Tx, quote};
-use crate::model::{Action, Counts, Rejection};
+use crate::model::{Action, Counts, Rejection, saturating_i64};
 
 use super::apply::try_rows::RowRange;
 use super::read::{self, StagedRows};
@@ -276,7 +276,7 @@ async fn summary(local: &Tx<'_, Local>, staged: &StagedRows) -> Result<Plan, DbE
         }
     }
     plan.steps.sort_by_key(|(_, rows)| rows.first);
-    let rejected = i64::try_from(staged.rejected.len()).unwrap_or(i64::MAX);
+    let rejected = saturating_i64(staged.rejected.len());
     plan.counts.rejected = rejected;
     plan.counts.unchanged = staged.rows
         - rejected

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, json, param, quote};
+use crate::model::saturating_i64;
 
 use super::apply::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use super::plan::Plan;
@@ -65,7 +66,7 @@ from pg_temp.meter_sync_spare g where g.n <> all ($1) order by g.n limit $2";
 pub(super) async fn refill(run: &RunContext<'_>, rejected: &[i64]) -> Result<(), DbError> {
     let limit = i64::from(run.job.limits.change_limit);
     let taken = rejected.iter().filter(|n| **n <= limit).count();
-    let taken = i64::try_from(taken).unwrap_or(i64::MAX);
+    let taken = saturating_i64(taken);
     let params = [param::bigints(rejected), param::bigint(taken)];
     run.local.execute(REFILL, &params).await.map(drop)
 }

@@ -17,9 +17,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::error::Failure;
 use crate::mirrors::Mirrors;
-use crate::mirrors::run::run_metrics::Figures;
+use crate::mirrors::state::figures::Figures;
 use crate::mirrors::state::status::{ActivityState, Connection, ConnectionState, Health, Status};
 use crate::mirrors::state::tenant_list::{TenantList, TenantSummary};
+use crate::model::saturating_i64;
 
 /// The path of [`scrape`].
 pub(super) const PATH: &str = "/metrics";
@@ -71,10 +72,6 @@ async fn figures(mirrors: &Mirrors) -> Result<Figures, Failure> {
 
 fn gauges(figures: &Figures) -> Vec<Gauge> {
     let status = &figures.status;
-    let drifted = figures
-        .drifted_columns
-        .and_then(|count| u32::try_from(count).ok());
-    let drifted_columns = drifted.map(f64::from);
     let clock_ahead = figures.local_clock_ahead;
     let clock_ahead = clock_ahead.map(|ahead| number(ahead.num_milliseconds()) / 1000.0);
     let is_running = status.activity == ActivityState::Running;
@@ -88,7 +85,7 @@ fn gauges(figures: &Figures) -> Vec<Gauge> {
         gauge(
             "meter_sync_drifted_columns",
             "Synced columns that the remote dropped, renamed or gave another type, until that is settled.",
-            drifted_columns,
+            figures.drifted_columns.map(count),
         ),
         gauge(
             "meter_sync_local_clock_offset_seconds",
@@ -99,6 +96,11 @@ fn gauges(figures: &Figures) -> Vec<Gauge> {
             "meter_sync_running",
             "Whether a run is in progress, here or in another process.",
             Some(truth(is_running)),
+        ),
+        gauge(
+            "meter_sync_tenants_running",
+            "How many of several tenants have a run in progress, here or in another process.",
+            figures.running_tenants.map(count),
         ),
         health(status.health),
         meters(status),
@@ -317,6 +319,10 @@ fn seconds(at: DateTime<Utc>) -> f64 {
 )]
 fn number(count: i64) -> f64 {
     count as f64
+}
+
+fn count(length: usize) -> f64 {
+    number(saturating_i64(length))
 }
 
 fn truth(holds: bool) -> f64 {

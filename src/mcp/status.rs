@@ -11,7 +11,7 @@ use super::{
     status_card, status_of_many, tool_result,
 };
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
-use crate::arguments::{Arguments, BadArgument, shorten};
+use crate::arguments::{Arguments, BadArgument, shorten, status_query};
 use crate::error::Failure;
 use crate::mirrors::Mirrors;
 use crate::mirrors::history::questions::Question;
@@ -78,10 +78,12 @@ impl Call {
             before: _,
         } = &self.question;
         let is_about_one = self.tenant.is_some() || meter.is_some() || since.is_some();
-        let is_about_runs = status.run_id.is_some()
-            || status.include_changes
-            || status.history != StatusQuery::default().history;
-        !is_about_one && !is_about_runs
+        // `changes_limit` is also how many tenants to list.
+        let of_runs = StatusQuery {
+            changes_limit: StatusQuery::default().changes_limit,
+            ..status.clone()
+        };
+        !is_about_one && !of_runs.is_about_runs()
     }
 
     fn question(self) -> Result<Question, BadArgument> {
@@ -171,7 +173,6 @@ fn told(mut status: Status, asked: &StatusQuery, page: &PageAddress) -> Status {
 }
 
 fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadArgument> {
-    let default = StatusQuery::default();
     let mut given = Arguments::new(arguments);
     let tenant = given.id("tenant_id", TENANT_CHARS)?;
     let meter = given.text("meter", METER_CHARS)?;
@@ -182,17 +183,11 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadAr
     // Unless `history` asks for them, an answer about a meter or a time lists no past runs.
     let history = match meter.is_some() || since.is_some() {
         true => 0,
-        false => default.history,
+        false => StatusQuery::default().history,
     };
-    let run_id = given.run_id("run_id")?;
     let before = given.text("before", TENANT_CHARS)?;
     let question = Question {
-        status: StatusQuery {
-            history: HISTORY.read(&mut given, history)?,
-            run_id,
-            include_changes: given.boolean("include_changes", default.include_changes)?,
-            changes_limit: CHANGES_LIMIT.read(&mut given, default.changes_limit)?,
-        },
+        status: status_query::read(&mut given, history)?,
         meter,
         since,
         before: None,

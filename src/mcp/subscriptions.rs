@@ -17,8 +17,8 @@ use crate::mirrors::Mirrors;
 
 /// How many addresses one client may watch.
 const MOST: usize = 1000;
-/// The number of tenants whose addresses one client may watch. The log of each watched tenant is read every two
-/// seconds.
+/// The number of tenants whose addresses one client may watch. The log of each watched tenant is read at least every
+/// two seconds.
 const MOST_TENANTS: usize = 20;
 
 /// Returns the addresses of a requested subscription that can be watched. Used for protocol version 2026-07-28.

@@ -1,4 +1,4 @@
-//! Tells listeners when a run has begun or ended, in this process or in another one.
+//! Tells listeners when a run has begun or ended, or a sweep has found the mirror unchanged, in any process.
 //!
 //! All listeners share each read of the mirror's state (`state::read_state`), so many listeners cost no more queries
 //! than one.
@@ -19,8 +19,9 @@ use super::live_state::LiveState;
 use super::state::read_state::Observation;
 use super::state::status::{ConnectionState, RunRecord, Status};
 
-/// How often the log is read to find runs of other processes.
-const PAUSE: Duration = Duration::from_secs(2);
+/// How long a listener waits for a change in this process before it reads the log. With [`FRESH`] it is less than 2 s,
+/// within which runs of other processes are to be found.
+const PAUSE: Duration = Duration::from_millis(1500);
 /// How long a listener waits after it wakes before it reads the log. A read that another listener makes in that
 /// time serves both.
 const FRESH: Duration = Duration::from_millis(200);
@@ -49,6 +50,14 @@ enum SeenRuns {
     },
 }
 
+/// What one look at the log found.
+struct FoundEvents {
+    /// The runs that have begun or ended since the last look, the latest first.
+    events: Vec<RunRecord>,
+    /// When a sweep last found the mirror unchanged; an error if the state could not be read beside the runs.
+    checked_at: Result<Option<DateTime<Utc>>, Failure>,
+}
+
 impl Mirror {
     /// Starts to listen. The returned [`Events`] reports what happens from now on.
     pub fn events(&self) -> Events {
@@ -68,8 +77,8 @@ impl Events {
     pub async fn next(&mut self) -> Vec<RunRecord> {
         loop {
             // If the log cannot be read, the next read that succeeds returns the missed runs.
-            let (_, events) = self.look().await;
-            let events = events.unwrap_or_default();
+            let (_, found) = self.look().await;
+            let events = found.map(|found| found.events).unwrap_or_default();
             if !events.is_empty() {
                 return events;
             }
@@ -79,6 +88,7 @@ impl Events {
     /// Waits until `status` may be out of date, which is the case when:
     ///
     /// - a run has begun or ended;
+    /// - a sweep has found the mirror unchanged;
     /// - the connection to a database was lost or restored;
     /// - the wait for a retry has begun or ended;
     /// - a minute has passed: the status depends on the time, and other programs may have changed the database.
@@ -86,36 +96,41 @@ impl Events {
         let was_reached = status.connections.local.state == ConnectionState::Ok;
         let old = Instant::now() + STATUS_AGE;
         while Instant::now() < old {
-            let (changed, events) = self.look().await;
-            if changed
-                || was_reached != events.is_ok()
-                || events.is_ok_and(|events| !events.is_empty())
-            {
+            let (changed, found) = self.look().await;
+            let has_events = found.as_ref().is_ok_and(|found| !found.events.is_empty());
+            let is_other = match found.and_then(|found| found.checked_at) {
+                Ok(checked_at) => !was_reached || checked_at != status.checked_at,
+                Err(_) => was_reached,
+            };
+            if changed || has_events || is_other {
                 return;
             }
         }
     }
 
     /// Waits until the state of this process changes, but at most [`PAUSE`], and then reads the log. Returns whether
-    /// the state changed, and the runs that have begun or ended since the last read.
-    async fn look(&mut self) -> (bool, Result<Vec<RunRecord>, Failure>) {
+    /// the state changed, and what was found.
+    async fn look(&mut self) -> (bool, Result<FoundEvents, Failure>) {
         let due = Instant::now() + PAUSE;
         let changed = timeout_at(due, self.changed()).await.is_ok();
         // All listeners wake at the same time. The first read after this moment serves all of them.
         let woken = Instant::now();
         tokio::time::sleep(FRESH).await;
         let observed = self.mirror.observed_since(woken).await;
-        let events = observed.map(|Observation { runs: latest, .. }| {
+        let found = observed.map(|Observation { state, runs, .. }| {
             let now = self.mirror.now();
             let is_new = |run: &&RunRecord| self.seen_runs.is_new_event(run, now);
-            let events = latest.iter().filter(is_new).cloned().collect();
+            let events = runs.iter().filter(is_new).cloned().collect();
             self.seen_runs = SeenRuns::Latest {
-                outcomes: latest.iter().map(mark).collect(),
-                newest: latest.first().and_then(|run| run.seq),
+                outcomes: runs.iter().map(mark).collect(),
+                newest: runs.first().and_then(|run| run.seq),
             };
-            events
+            FoundEvents {
+                events,
+                checked_at: state.map(|state| state.checked_at),
+            }
         });
-        (changed, events)
+        (changed, found)
     }
 
     /// Waits until the state of this process changes. `self.mirror` keeps the sender alive.
@@ -168,4 +183,14 @@ fn state(live_state: &LiveState) -> WatchedState {
 
 fn mark(run: &RunRecord) -> (RunId, Option<Outcome>) {
     (run.run_id, run.outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_other_processes_are_looked_for_within_two_seconds() {
+        assert!(PAUSE + FRESH < Duration::from_secs(2));
+    }
 }

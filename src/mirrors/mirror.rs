@@ -137,7 +137,7 @@ impl Mirror {
         let is_running = status.running.is_some_and(|running| running.run_id == id);
         let mut report = match record.outcome {
             None if !is_running => RunReport::abandoned(&record, now),
-            _ => RunReport::of(&record, status.changes.unwrap_or_default(), now),
+            None | Some(_) => RunReport::of(&record, status.changes.unwrap_or_default(), now),
         };
         if report.outcome == Some(Outcome::Refused) {
             let detail = self.run(id).await?;

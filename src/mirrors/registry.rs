@@ -128,7 +128,7 @@ impl Mirrors {
                 Ok(all) => pick_or_fail(&all, asked, None),
                 // The local database cannot be asked for the tenant of this mirror. The mirror's status says why, and
                 // no run can begin.
-                Err(failure) if cannot_be_asked(failure.code) => Ok(mirror.clone()),
+                Err(failure) if failure.code.may_silence_local() => Ok(mirror.clone()),
                 Err(failure) => Err(failure),
             },
             (MirrorSet::One(_), Some(asked), Some(_)) => {
@@ -327,17 +327,6 @@ fn pick_or_fail(
 ) -> Result<Mirror, Failure> {
     let seen = seen(all, visible);
     pick(&seen, asked).ok_or_else(|| unknown(asked, &seen))
-}
-
-/// Whether the error means that the local database is not set, does not answer, or denies access.
-fn cannot_be_asked(code: ErrorCode) -> bool {
-    [
-        ErrorCode::ConfigMissing,
-        ErrorCode::LocalUnreachable,
-        ErrorCode::LocalTimeout,
-        ErrorCode::LocalAuth,
-    ]
-    .contains(&code)
 }
 
 /// How many tenants an error message names.

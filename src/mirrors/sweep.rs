@@ -18,13 +18,12 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
-use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::db::{Database, DbError, Local, Remote, Tx};
 use crate::engine::{self, SyncError};
-use crate::error::{ErrorCode, Failure};
-use crate::model::{RunId, TenantId};
+use crate::error::{ErrorCode, FailedSide, Failure};
+use crate::model::{RunId, TenantId, saturating_i64};
 use crate::store::mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
 use crate::store::{checked_mirrors, log, migrations};
@@ -112,7 +111,7 @@ impl Mirrors {
         on_run: impl FnMut(&TenantMirror, Result<RunReport, Failure>),
     ) -> Result<Vec<(TenantMirror, ErrorCode)>, Failure> {
         let states = self.states_now().await?;
-        counts.mirrors = count(states.len());
+        counts.mirrors = saturating_i64(states.len());
         let sorted = self.sort(&states).await?;
         let due = self.due(sorted, request.dry_run, counts).await?;
         Ok(self.run_all(due, request, counts, on_run).await)
@@ -169,11 +168,11 @@ impl Mirrors {
                 let looked = candidates.into_iter().zip(swept.is_equal);
                 let changed = looked.filter(|(_, is_equal)| !is_equal);
                 due.extend(changed.map(|(aged, _)| aged));
-                counts.unchanged = counts.mirrors - count(due.len());
+                counts.unchanged = counts.mirrors - saturating_i64(due.len());
             }
             Some(Err(error)) => {
                 let failure = engine::failure(&error, &self.config().mapping.source);
-                if is_of_all(failure.code) {
+                if failure.code.is_of_all_tenants() {
                     self.publish_remote(Some(&failure));
                     return Err(failure);
                 }
@@ -189,7 +188,7 @@ impl Mirrors {
 
     /// Publishes the state of the remote as the sweep found it.
     fn publish_remote(&self, failure: Option<&Failure>) {
-        let of_remote = failure.filter(|failure| failure.code.as_str().starts_with("REMOTE_"));
+        let of_remote = failure.filter(|failure| failure.code.side() == Some(FailedSide::Remote));
         if failure.is_none() || of_remote.is_some() {
             let state = live_state::connection(of_remote.cloned(), self.now());
             self.process.remote_state.send_replace(state);
@@ -331,11 +330,9 @@ impl Mirrors {
             true => mapping.local_table.clone(),
             false => table_name(tx, &mapping.local_table).await?,
         };
-        let digest = Sha256::digest(format!("{tenants:?}"));
-        let tenants = digest.iter().take(8).map(|byte| format!("{byte:02x}"));
         Ok(SweptSet {
             local_table,
-            tenants: tenants.collect(),
+            tenants: tenants.digest(),
         })
     }
 
@@ -353,24 +350,4 @@ impl Mirrors {
 async fn table_name(tx: &Tx<'_, Local>, table: &str) -> Result<String, DbError> {
     let names = local_table::names(tx, std::iter::once(table)).await?;
     Ok(names.into_iter().next().unwrap_or_default())
-}
-
-/// Whether an error of the look means that a run of each tenant would fail in the same way.
-fn is_of_all(code: ErrorCode) -> bool {
-    [
-        ErrorCode::ConfigInvalid,
-        ErrorCode::RemoteUnreachable,
-        ErrorCode::RemoteTls,
-        ErrorCode::RemoteAuth,
-        ErrorCode::RemotePermission,
-        ErrorCode::RemoteSchema,
-        ErrorCode::LocalUnreachable,
-        ErrorCode::LocalAuth,
-        ErrorCode::LocalSchema,
-    ]
-    .contains(&code)
-}
-
-fn count(length: usize) -> i64 {
-    i64::try_from(length).unwrap_or(i64::MAX)
 }

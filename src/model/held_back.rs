@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Fields, RunId};
+use super::{Fields, RunId, saturating_i64};
 
 /// The longest name or key of a meter in a sentence, in characters. A longer one is cut.
 const NAME_CHARS: usize = 60;
@@ -93,7 +93,7 @@ fn listed(kind: &str, count: i64, first: &[Fields]) -> String {
         return String::new();
     }
     let names: Vec<String> = first.iter().map(name).collect();
-    let rest = match count - i64::try_from(first.len()).unwrap_or(i64::MAX) {
+    let rest = match count - saturating_i64(first.len()) {
         ..=0 => String::new(),
         rest => format!(" and {rest} more"),
     };

@@ -15,6 +15,11 @@ pub use held_back::{HeldBack, Permission};
 mod change_cursor;
 pub(crate) mod held_back;
 
+/// The number, which is not negative, as the type that Postgres and JSON have for counts. A larger one becomes `i64::MAX`.
+pub(crate) fn saturating_i64(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
 /// A JSON object: a key or the changed fields of a meter, by column name.
 pub type Fields = serde_json::Map<String, serde_json::Value>;
 
@@ -247,8 +252,7 @@ impl Counts {
     /// The length of the full list of changes, of which `listed` are known. It can exceed [`Counts::changes`]: if a
     /// meter that is missing on the remote gave up a unique value, the list has a change that no count includes.
     pub fn changes_to_list(&self, listed: usize) -> i64 {
-        self.changes()
-            .max(i64::try_from(listed).unwrap_or(i64::MAX))
+        self.changes().max(saturating_i64(listed))
     }
 }
 
@@ -319,7 +323,7 @@ impl Progress {
             let milliseconds = spent?.as_millis();
             Some(PhaseTime {
                 phase: *phase,
-                duration_ms: i64::try_from(milliseconds).unwrap_or(i64::MAX),
+                duration_ms: saturating_i64(milliseconds),
             })
         };
         times.filter_map(time).collect()

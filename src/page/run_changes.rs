@@ -8,7 +8,7 @@ use super::format::{self, number, shortened, value};
 use super::page_paths::MirrorPaths;
 use super::words;
 use crate::address;
-use crate::model::{Action, Change, Counts, Fields, HeldBack, Rejection};
+use crate::model::{Action, Change, Counts, Fields, HeldBack, Rejection, saturating_i64};
 use crate::printable;
 
 /// The most fields that are shown of one change. The meter's key and name are shown above them in any case.
@@ -142,7 +142,7 @@ pub(super) fn question(held: &HeldBack, base: &MirrorPaths) -> Markup {
 
 /// Renders the first meters of a kind, and how many more there are. Empty if `first` is empty.
 fn listed(kind: &str, all: i64, first: &[Fields], base: &MirrorPaths) -> Markup {
-    let count = i64::try_from(first.len()).unwrap_or(i64::MAX);
+    let count = saturating_i64(first.len());
     html! {
         @if !first.is_empty() {
             p { (kind) }

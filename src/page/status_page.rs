@@ -21,7 +21,7 @@ use crate::mirrors::state::status::{
     ActivityState, ConnectionState, RunRecord, Status, StatusQuery,
 };
 use crate::mirrors::{ClaimedSlots, Mirror};
-use crate::model::{Change, Counts, Outcome};
+use crate::model::{Change, Counts, Outcome, saturating_i64};
 
 /// How many runs the strip of the timeline shows.
 const STRIP: u32 = 48;
@@ -253,7 +253,7 @@ fn ended(run: &RunRecord, now: DateTime<Utc>) -> Markup {
 fn first_changes(found: &Found, run: &RunRecord, base: &MirrorPaths) -> Markup {
     let listed = &found.changes;
     let rejected = found.status.rejected.as_deref().unwrap_or_default();
-    let rest = run.counts.changes() - i64::try_from(listed.len()).unwrap_or(i64::MAX);
+    let rest = run.counts.changes() - saturating_i64(listed.len());
     html! {
         @if !listed.is_empty() {
             h3 { "What changed" }

@@ -17,6 +17,7 @@ use crate::looks;
 use crate::looks::icons::Icon;
 use crate::mirrors::ClaimedSlot;
 use crate::mirrors::state::status::RunRecord;
+use crate::model::saturating_i64;
 
 /// The height of the highest bar, in SVG units.
 pub(super) const HEIGHT: i64 = 48;
@@ -170,7 +171,7 @@ impl Missed {
     }
 
     fn said(&self) -> String {
-        let count = i64::try_from(self.count).unwrap_or(i64::MAX);
+        let count = saturating_i64(self.count);
         let more = if self.and_more { " or more" } else { "" };
         let slots = if self.count == 1 { "slot" } else { "slots" };
         let first = self.first.format("%Y-%m-%d %H:%M UTC");

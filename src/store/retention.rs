@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::log::LogKey;
 use crate::db::{Database, DbError, Local, Tx, param};
+use crate::model::saturating_i64;
 
 /// Runs with problems are kept this many times as long as others.
 const PROBLEMS: i64 = 4;
@@ -69,7 +70,7 @@ async fn old_runs(
     log: LogKey<'_>,
     keep: Duration,
 ) -> Result<Vec<uuid::Uuid>, DbError> {
-    let seconds = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
+    let seconds = saturating_i64(keep.as_secs());
     let params = log.with([
         param::bigint(seconds),
         param::bigint(seconds.saturating_mul(PROBLEMS)),

@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{RunId, Trigger};
+use crate::model::{RunId, Trigger, saturating_i64};
 
 /// A sweep: one look at all mirrors of a process, and the runs of those that may differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,7 +54,7 @@ pub struct SweepCounts {
 pub struct SweptSet {
     /// The name of the local table. If each tenant has its own table, the name pattern of the setting.
     pub local_table: String,
-    /// A digest of the setting that names the tenants.
+    /// A digest of the setting that names the tenants, which does not depend on the order of a list.
     pub tenants: String,
 }
 
@@ -172,7 +172,7 @@ where s.local_table = $1 and s.tenants = $2 and s.started_at < now() - $3 * inte
 
 /// Deletes the sweeps of the set that are older than `keep`, except the last one.
 pub async fn prune(tx: &Tx<'_, Local>, set: &SweptSet, keep: Duration) -> Result<(), DbError> {
-    let seconds = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
+    let seconds = saturating_i64(keep.as_secs());
     let [table, tenants] = set.key();
     let params = [table, tenants, param::bigint(seconds)];
     tx.execute(PRUNE, &params).await.map(drop)

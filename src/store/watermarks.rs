@@ -55,16 +55,6 @@ pub async fn read(
     }))
 }
 
-const KEEP: &str = "\
--- remember the versions
-insert into meter_sync.meter_sync_seen
-    (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum, remote_horizon)
-values ($1, $2, pg_catalog.encode(pg_catalog.sha256($3), 'hex'), $4, $5, $6, $7, $8)
-on conflict (tenant, local_table) do update set
-    basis = excluded.basis, remote_rows = excluded.remote_rows, remote_sum = excluded.remote_sum,
-    local_rows = excluded.local_rows, local_sum = excluded.local_sum,
-    remote_horizon = excluded.remote_horizon";
-
 /// Stores a watermark, and replaces the mirror's last one.
 pub async fn keep(
     tx: &Tx<'_, Local>,
@@ -73,24 +63,13 @@ pub async fn keep(
     basis: &str,
     watermark: &Watermark,
 ) -> Result<(), DbError> {
-    let [tenant, table] = mirror_params(tenant.as_str(), local_table);
-    let Watermark { totals, horizon } = watermark;
-    let params = [
-        tenant,
-        table,
-        param::bytea(basis.as_bytes()),
-        param::bigint(totals.remote.0),
-        param::bigint(totals.remote.1),
-        param::bigint(totals.local.0),
-        param::bigint(totals.local.1),
-        param::bigint(*horizon),
-    ];
-    tx.execute(KEEP, &params).await.map(drop)
+    let totals = (tenant.clone(), watermark.totals.clone());
+    keep_all(tx, (local_table, basis), &[totals], watermark.horizon).await
 }
 
 // Postgres accepts `unnest` with several arrays only without its schema. In that form it never means another function.
-const KEEP_ALL: &str = "\
--- remember the versions of many tenants
+const KEEP: &str = "\
+-- remember the versions
 insert into meter_sync.meter_sync_seen
     (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum, remote_horizon)
 select u.tenant, $2, pg_catalog.encode(pg_catalog.sha256($3), 'hex'), u.remote_rows, u.remote_sum, u.local_rows, u.local_sum, $8
@@ -139,7 +118,34 @@ pub async fn keep_all(
         param::bigints(&local_sums),
         param::bigint(horizon),
     ];
-    local.execute(KEEP_ALL, &params).await.map(drop)
+    local.execute(KEEP, &params).await.map(drop)
+}
+
+const TOTAL: &str = "\
+-- sum up the watermarks
+select pg_catalog.count(*),
+       coalesce(pg_catalog.sum(remote_rows), 0)::bigint, coalesce(pg_catalog.bit_xor(remote_sum), 0),
+       coalesce(pg_catalog.sum(local_rows), 0)::bigint, coalesce(pg_catalog.bit_xor(local_sum), 0)
+from meter_sync.meter_sync_seen
+where tenant = any ($1) and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')";
+
+/// How many of these tenants have a watermark on this basis, and the row versions of all these watermarks together.
+pub async fn total(
+    local: &Tx<'_, Local>,
+    (table, basis): (&str, &str),
+    tenants: &[String],
+) -> Result<(i64, PerSide<VersionSum>), DbError> {
+    let params = [
+        param::texts(tenants),
+        param::text(table),
+        param::bytea(basis.as_bytes()),
+    ];
+    let row = local.query_one(TOTAL, &params).await?;
+    let totals = PerSide {
+        remote: (row.get(1), row.get(2)),
+        local: (row.get(3), row.get(4)),
+    };
+    Ok((row.get(0), totals))
 }
 
 const FORGET: &str = "\

@@ -15,6 +15,7 @@ use super::connector::LastConnectionError;
 use super::param::{Param, typed};
 use super::transaction_limits::{RoleLimits, TransactionLimits};
 use super::{DbError, Local, Side, Timeouts};
+use crate::model::saturating_i64;
 
 mod opening;
 mod savepoints;
@@ -106,7 +107,7 @@ impl<'c, S: Side> Tx<'c, S> {
 
     /// How many bytes of rows the server has sent in this transaction.
     pub fn bytes_read(&self) -> i64 {
-        i64::try_from(self.bytes_read.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
+        saturating_i64(self.bytes_read.load(Ordering::Relaxed))
     }
 
     fn count_bytes(&self, bytes: usize) {

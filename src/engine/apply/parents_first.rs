@@ -13,6 +13,7 @@ use super::try_rows::{self, RowRange, RowRangeStatement};
 use super::{index, writing};
 use crate::engine::RunContext;
 use crate::engine::plan::Step;
+use crate::model::saturating_i64;
 
 /// A reference from one new row to another, by their numbers in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +47,7 @@ pub(in crate::engine) async fn insert_all_but_the_bad(
     local.execute(FILL, &[param::bigints(&order)]).await?;
     let all = RowRange {
         first: 1,
-        last: i64::try_from(order.len()).unwrap_or(i64::MAX),
+        last: saturating_i64(order.len()),
     };
     let write = RowRangeStatement {
         sql: writing(run, Step::Insert, NUMBERED),

@@ -6,6 +6,7 @@ use super::Extent;
 use super::compare_hashes::HashedColumns;
 use super::row_hash::{HashMode, Hasher, RowSide};
 use crate::engine::Relations;
+use crate::model::saturating_i64;
 
 /// The approximate number of rows in a bucket. It is small, because one differing row causes all rows of its bucket to
 /// be listed or read. It is not smaller, because the servers keep about 100 bytes for each bucket.
@@ -56,7 +57,7 @@ impl DifferingBuckets {
 
     /// The approximate number of meters in the differing buckets.
     pub(super) fn rows(&self) -> i64 {
-        let numbers = i64::try_from(self.numbers.len()).unwrap_or(i64::MAX);
+        let numbers = saturating_i64(self.numbers.len());
         self.remote_rows.saturating_mul(numbers) / i64::from(self.buckets.count)
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, RowFault, json, param, quote};
-use crate::model::{Fields, Rejection};
+use crate::model::{Fields, Rejection, saturating_i64};
 
 use super::choose_copy_format::Format;
 use super::long_rows::OversizedRow;
@@ -71,7 +71,7 @@ impl UnreadRows {
                 waiting.extend([high, low]);
             }
         }
-        let number = i64::try_from(apart.len()).unwrap_or(i64::MAX);
+        let number = saturating_i64(apart.len());
         self.rows += number;
         Box::pin(self.convert(run)).await?;
         Ok(number)
@@ -121,7 +121,7 @@ impl UnreadRows {
             self.rows += 1;
             self.refuse_too_many(run.job)?;
         }
-        Ok(i64::try_from(long.len()).unwrap_or(i64::MAX))
+        Ok(saturating_i64(long.len()))
     }
 
     /// Records the key that was staged last as rejected, and deletes its row from the text table. Returns the key, and

@@ -6,7 +6,7 @@
 use tokio_postgres::Row;
 
 use crate::db::{DbError, Remote, Tx, both, json, quote};
-use crate::model::{Rejection, TenantId};
+use crate::model::{Rejection, TenantId, saturating_i64};
 
 use super::relations::row_security::may_hide_rows;
 use super::{Extent, Job, RunContext, SyncError, local_candidates};
@@ -181,7 +181,7 @@ select k.key from taken k limit {left} + 1"
         reason: reason.clone(),
     };
     staged.rejected.extend(rows.iter().map(reject));
-    staged.unidentified += i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    staged.unidentified += saturating_i64(rows.len());
     Ok(())
 }
 

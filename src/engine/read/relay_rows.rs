@@ -18,6 +18,7 @@ use super::choose_copy_format::Format;
 use super::convert_rows::UnreadRows;
 use super::{copy_rows, long_rows, recode_rows};
 use crate::engine::{Extent, Observer, Relations, RunContext, SyncError};
+use crate::model::saturating_i64;
 
 /// The table into which rows are relayed.
 #[derive(Clone, Copy, Debug)]
@@ -175,7 +176,7 @@ async fn copy(
     let tail = copy_rows::tail(&from.format);
     patiently(local, sink.send(Bytes::from_static(tail))).await?;
     let rows = patiently(local, sink.finish()).await?;
-    Ok(i64::try_from(rows).unwrap_or(i64::MAX))
+    Ok(saturating_i64(rows))
 }
 
 /// Copies rows that are in memory to the local server, and returns their number.
@@ -197,7 +198,7 @@ pub(in crate::engine) async fn copy_again(
     }
     patiently(local, sink.send(piece.freeze())).await?;
     let rows = patiently(local, sink.finish()).await?;
-    Ok(i64::try_from(rows).unwrap_or(i64::MAX))
+    Ok(saturating_i64(rows))
 }
 
 /// Waits for the local server to finish a step of a COPY. Fails after `local.patience()`, the longest wait for any

@@ -15,8 +15,8 @@ use crate::engine::digest::sum_cursor::{
 };
 use crate::engine::digest::versions::{self, row_version};
 use crate::engine::{Relations, SyncError};
-use crate::model::TenantId;
-use crate::store::watermarks::VersionSum;
+use crate::model::{TenantId, saturating_i64};
+use crate::store::watermarks::{self, PerSide, VersionSum};
 
 use super::array;
 use super::tenant_groups::{Groups, Sum};
@@ -58,23 +58,27 @@ pub(super) async fn look(
         return Ok(None);
     };
     let ids: Vec<String> = tenants.iter().map(|id| id.as_str().to_owned()).collect();
-    let params = [
-        param::texts(&ids),
-        param::text(relations.local.as_str()),
-        param::bytea(basis.as_bytes()),
-    ];
-    if are_all_unchanged(remote, local, (relations, column), tenants, &params).await? {
+    let (known, totals) = watermarks::total(local, (&relations.local, basis), &ids).await?;
+    let of = (relations, column);
+    if known == saturating_i64(tenants.len())
+        && are_all_unchanged(remote, local, of, tenants, &totals).await?
+    {
         return Ok(Some(VersionsReport {
             is_equal: vec![true; tenants.len()],
             unproven: Vec::new(),
         }));
     }
+    let params = [
+        param::texts(&ids),
+        param::text(relations.local.as_str()),
+        param::bytea(basis.as_bytes()),
+    ];
     let ids = array(tenants, "pg_catalog.text");
     let from = (relations.remote_from.as_str(), "r");
     let there = by_tenant(from, &relations.remote_tenant, tenants, &ids);
     let (there, expected) = both(
         Groups::open(remote, &there),
-        expected(local, (relations, column), tenants, &params),
+        expected(local, of, tenants, &params),
     )
     .await?;
     let (there, expected) = match (there, expected) {
@@ -107,27 +111,14 @@ fn told(expected: &[Option<Sum>], held: &[Option<Sum>]) -> VersionsReport {
     report
 }
 
-const REMEMBERED: &str = "\
--- sum up the watermarks
-select pg_catalog.count(*),
-       coalesce(pg_catalog.sum(remote_rows), 0)::bigint, coalesce(pg_catalog.bit_xor(remote_sum), 0),
-       coalesce(pg_catalog.sum(local_rows), 0)::bigint, coalesce(pg_catalog.bit_xor(local_sum), 0)
-from meter_sync.meter_sync_seen
-where tenant = any ($1) and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')";
-
-/// Whether all tenants have a watermark on this basis, and the versions of both sides add up to the sums of all
-/// watermarks.
+/// Whether the versions of both sides add up to the sums of these watermarks, which are those of all tenants.
 async fn are_all_unchanged(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     (relations, column): (&Relations, &Column),
     tenants: &[TenantId],
-    params: &[Param<'_>; 3],
+    watermarks: &PerSide<VersionSum>,
 ) -> Result<bool, DbError> {
-    let known = local.query_one(REMEMBERED, params).await?;
-    if usize::try_from(known.get::<_, i64>(0)) != Ok(tenants.len()) {
-        return Ok(false);
-    }
     let (there, here) = both(
         versions::total(
             remote,
@@ -138,10 +129,9 @@ async fn are_all_unchanged(
         versions::total(local, "l", &relations.local, &is_of("l", column, tenants)),
     )
     .await?;
-    let is_known = |total: Option<versions::Total>, place| {
-        total.is_some_and(|total| total.versions == (known.get(place), known.get(place + 1)))
-    };
-    Ok(is_known(there, 1) && is_known(here, 3))
+    let is =
+        |total: Option<versions::Total>, known| total.is_some_and(|total| total.versions == known);
+    Ok(is(there, watermarks.remote) && is(here, watermarks.local))
 }
 
 /// An SQL condition: the row belongs to one of these tenants. The ids are constants, so that servers from which

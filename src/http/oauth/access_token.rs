@@ -11,6 +11,7 @@ use super::key_cache::Missing;
 use super::{OAuth, READ, TRIGGER};
 use crate::config::Token;
 use crate::http::request_error::RequestError;
+use crate::model::saturating_i64;
 use crate::printable;
 
 /// The accepted signature algorithms. All use a public key. HMAC is left out, because an attacker could sign with the
@@ -119,7 +120,7 @@ fn caller(claims: &Claims) -> Result<Token, RequestError> {
 /// The time until which a token with this `exp` is accepted, including the leeway.
 fn end(exp: f64) -> DateTime<Utc> {
     let seconds = Duration::try_from_secs_f64(exp).map_or(u64::MAX, |since| since.as_secs());
-    let seconds = i64::try_from(seconds.saturating_add(LEEWAY_SECONDS)).unwrap_or(i64::MAX);
+    let seconds = saturating_i64(seconds.saturating_add(LEEWAY_SECONDS));
     DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 

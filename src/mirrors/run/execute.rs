@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::db::{Connection, Database, Local, Remote, Tx};
 use crate::engine::{self, EarlierAttempts, Job, SyncEnd, SyncError};
-use crate::error::{ErrorCode, Failure};
+use crate::error::{ErrorCode, FailedSide, Failure};
 use crate::model::{Outcome, Phase, Progress, RunId, TenantId};
 
 use super::begin::{StartResult, StartedRun};
@@ -277,8 +277,8 @@ impl PendingRun<'_> {
             .error
             .clone()
             .filter(|_| ending.outcome == Outcome::Failed);
-        let is_remote = |e: &Failure| e.code.as_str().starts_with("REMOTE_");
-        let is_local = |e: &Failure| e.code.as_str().starts_with("LOCAL_");
+        let is_remote = |e: &Failure| e.code.side() == Some(FailedSide::Remote);
+        let is_local = |e: &Failure| e.code.side() == Some(FailedSide::Local);
         let now = ending.finished_at;
         let remote = live_state::connection(error.clone().filter(is_remote), now);
         self.shared

@@ -1,22 +1,14 @@
-//! Keeps the metrics of runs, and reads the other figures that a scrape reports.
+//! Keeps the metrics of runs.
 //!
 //! The counters and the histogram are updated when a run ends in this process. Without a recorder, as in a single
 //! command or in MCP over stdio, they cost nothing. Figures that can be read at any time have no counters: a scrape
-//! reads them by [`Mirror::figures`]. Each label has a fixed set of values, and never contains text from a user or a
+//! reads them (`state::figures`). Each label has a fixed set of values, and never contains text from a user or a
 //! database.
 
-use std::time::Duration;
-
-use chrono::TimeDelta;
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
-use crate::db::Connections;
-use crate::error::Failure;
+use crate::mirrors::state::status::RunRecord;
 use crate::model::{Action, Counts, Outcome, Trigger};
-
-use crate::mirrors::state::status::{ConnectionState, RunRecord, Status, StatusQuery};
-use crate::mirrors::state::tenant_list::TenantsQuery;
-use crate::mirrors::{Mirror, Mirrors, Process};
 
 const RUNS: &str = "meter_sync_runs_total";
 const CHANGES: &str = "meter_sync_changes_total";
@@ -29,68 +21,6 @@ pub const DURATION: &str = "meter_sync_run_duration_seconds";
 pub const DURATION_BUCKETS: [f64; 14] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 450.0, 900.0,
 ];
-
-/// What a scrape reports in addition to the counters.
-#[derive(Clone, Debug)]
-pub struct Figures {
-    /// The status, without past runs.
-    pub status: Status,
-    /// How many runs have ended since the last success, dry runs excluded; `None` while the log cannot be read.
-    pub consecutive_failures: Option<i64>,
-    /// How many synced columns have an unsettled drift; `None` while that is not known.
-    pub drifted_columns: Option<usize>,
-    /// How far the local database's clock is ahead of this machine's; `None` while that database does not answer.
-    pub local_clock_ahead: Option<TimeDelta>,
-    /// The connections to the remote; `None` if it is not configured.
-    pub remote: Option<Connections>,
-    /// The connections to the local database; `None` if it is not configured.
-    pub local: Option<Connections>,
-}
-
-impl Mirror {
-    /// Reads the figures. A local database that does not answer within `patience` counts as down.
-    pub async fn figures(&self, patience: Duration) -> Result<Figures, Failure> {
-        let query = StatusQuery {
-            history: 0,
-            ..StatusQuery::default()
-        };
-        let (status, tally) = self.ask_status(&query, Some(patience)).await?;
-        Ok(Figures {
-            consecutive_failures: tally.failures,
-            drifted_columns: tally.drifted,
-            ..self.shared.process.figures(status)
-        })
-    }
-}
-
-impl Mirrors {
-    /// Reads the figures of several mirrors. The status lists at most `limit` of them. Figures that exist only for a
-    /// single mirror are `None`. A local database that does not answer within `patience` counts as down.
-    pub async fn figures(&self, limit: u32, patience: Duration) -> Figures {
-        let query = TenantsQuery {
-            limit,
-            ..TenantsQuery::default()
-        };
-        let status = self.overview_within(&query, patience).await;
-        self.process.figures(status)
-    }
-}
-
-impl Process {
-    /// Returns the figures of the process together with a status. Figures of a single mirror are `None`.
-    fn figures(&self, status: Status) -> Figures {
-        let (remote, local) = (self.remote.as_ref(), self.local.as_ref());
-        let is_local_up = status.connections.local.state == ConnectionState::Ok;
-        Figures {
-            local_clock_ahead: is_local_up.then(|| self.clock.ahead()),
-            status,
-            consecutive_failures: None,
-            drifted_columns: None,
-            remote: remote.map(|database| database.connections()),
-            local: local.map(|database| database.connections()),
-        }
-    }
-}
 
 /// Describes the metrics to a new recorder, and starts each counter at 0. Without that start, a rate would miss the
 /// first failure.

@@ -1,5 +1,6 @@
 //! The state of a mirror as every surface shows it: the status, the health, and the sentences that describe them.
 
+pub mod figures;
 mod health;
 pub(super) mod meter_counts;
 mod read_log;

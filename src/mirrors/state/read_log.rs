@@ -1,7 +1,7 @@
 //! Reads the parts of a status that come from the run log: the latest runs, and the changes of a requested run.
 
 use crate::db::{DbError, Local, Tx};
-use crate::model::{Outcome, TenantId};
+use crate::model::{Outcome, TenantId, saturating_i64};
 
 use super::read_status::ReadError;
 use super::status::{RunRecord, StatusQuery};
@@ -45,11 +45,7 @@ pub(super) async fn read_log(
         }
         success => {
             let since = runs.iter().take(success.unwrap_or(runs.len()));
-            since
-                .filter(has_ended)
-                .count()
-                .try_into()
-                .unwrap_or(i64::MAX)
+            saturating_i64(since.filter(has_ended).count())
         }
     });
     found.history = runs;

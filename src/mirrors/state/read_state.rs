@@ -33,7 +33,7 @@ const RUNS: u32 = 50;
 #[derive(Clone, Debug)]
 pub(in crate::mirrors) struct Observation {
     /// The state, without a history; an error if the meters could not be counted.
-    state: Result<Arc<StoredState>, Failure>,
+    pub(in crate::mirrors) state: Result<Arc<StoredState>, Failure>,
     /// The newest runs, the latest first. They are known even if the meters cannot be counted.
     pub(in crate::mirrors) runs: Arc<[RunRecord]>,
     /// The moment of the database at which the state was read; `None` if the state may change without a commit.

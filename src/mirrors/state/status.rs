@@ -46,7 +46,7 @@ pub enum ActivityState {
 }
 
 /// The parameters of a request for the status.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusQuery {
     /// How many past runs to list, newest first. The range is 0 to 50.
     pub history: u32,
@@ -66,6 +66,14 @@ impl Default for StatusQuery {
             include_changes: false,
             changes_limit: 20,
         }
+    }
+}
+
+impl StatusQuery {
+    /// Whether anything is asked about past runs, which only one mirror has: then the status of many does not answer it. A
+    /// parameter with its default asks nothing, because some MCP hosts fill in every default.
+    pub fn is_about_runs(&self) -> bool {
+        *self != Self::default()
     }
 }
 

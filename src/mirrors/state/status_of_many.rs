@@ -2,11 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use crate::error::Failure;
+use crate::model::saturating_i64;
 use crate::store::mirror_states::MirrorState;
 
 use super::health::{self, RecentSlots};
@@ -31,21 +31,7 @@ impl Mirrors {
         self.overview_of(&self.states().await, query)
     }
 
-    /// Returns the same status as [`Self::overview`], within `patience`. A local database that has not answered by
-    /// then counts as down.
-    pub(in crate::mirrors) async fn overview_within(
-        &self,
-        query: &TenantsQuery,
-        patience: Duration,
-    ) -> Status {
-        let states = tokio::time::timeout(patience, self.states()).await;
-        self.overview_of(
-            &states.unwrap_or_else(|_elapsed| self.overdue_states()),
-            query,
-        )
-    }
-
-    fn overview_of(&self, published: &Published, query: &TenantsQuery) -> Status {
+    pub(super) fn overview_of(&self, published: &Published, query: &TenantsQuery) -> Status {
         let now = self.now();
         let config = self.config();
         let slots = RecentSlots::at(now, config.schedule.as_ref(), config.jitter);
@@ -54,7 +40,7 @@ impl Mirrors {
         all.iter().for_each(|mirror| by_health.add(mirror.health));
         let (list, matching, next_before) = page(&all, query);
         let tenants = TenantList {
-            total: count(all.len()),
+            total: saturating_i64(all.len()),
             by_health,
             list,
             matching,
@@ -209,7 +195,7 @@ fn page(
         .get(limit)
         .map(|next| next.known.id.as_str().to_owned());
     let list = rest.iter().take(limit).map(|mirror| summary(mirror));
-    (list.collect(), count(found.len()), next)
+    (list.collect(), saturating_i64(found.len()), next)
 }
 
 /// Whether the id or the name of the tenant contains `text`, which is in lower case.
@@ -256,8 +242,4 @@ fn worst(by_health: &HealthCounts, failure: Option<&Failure>, is_configured: boo
 
 fn warning(failure: &Failure) -> String {
     format!("{} {}", failure.message, failure.remedy)
-}
-
-fn count(length: usize) -> i64 {
-    i64::try_from(length).unwrap_or(i64::MAX)
 }

@@ -57,7 +57,15 @@ pub(in crate::mirrors) fn summary(
                 format!("The last sync{ended} rejected some changes; all others are here. {said}")
             }
             Some(Outcome::Unknown) => said,
-            _ => format!(
+            None
+            | Some(
+                Outcome::Succeeded
+                | Outcome::NoChange
+                | Outcome::Failed
+                | Outcome::Refused
+                | Outcome::Interrupted
+                | Outcome::DryRun,
+            ) => format!(
                 "The last sync{ended} did not succeed; the meters were last in sync {in_sync}. {said}"
             ),
         },

@@ -1,0 +1,84 @@
+//! Reads the figures that a scrape of the metrics reports besides the counters of runs.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use crate::db::Connections;
+use crate::error::Failure;
+
+use super::status::{ConnectionState, Status, StatusQuery};
+use super::tenant_list::TenantsQuery;
+use crate::mirrors::{Mirror, Mirrors, Process};
+
+/// What a scrape reports besides the counters.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// The status, without past runs.
+    pub status: Status,
+    /// How many runs have ended since the last success, dry runs excluded; `None` while the log cannot be read.
+    pub consecutive_failures: Option<i64>,
+    /// How many synced columns have changed on the remote and are not settled; `None` while that is not known.
+    pub drifted_columns: Option<usize>,
+    /// How many of several tenants have a run in progress, here or in another process; `None` while that is not known.
+    pub running_tenants: Option<usize>,
+    /// How far the local database's clock is ahead of this machine's; `None` while that database does not
+    /// answer.
+    pub local_clock_ahead: Option<TimeDelta>,
+    /// Connections to the remote; `None` if it is not configured.
+    pub remote: Option<Connections>,
+    /// Connections to the local database; `None` if it is not configured.
+    pub local: Option<Connections>,
+}
+
+impl Mirror {
+    /// The figures now. A local database that gives no answer within `patience` counts as down.
+    pub async fn figures(&self, patience: Duration) -> Result<Figures, Failure> {
+        let query = StatusQuery {
+            history: 0,
+            ..StatusQuery::default()
+        };
+        let (status, tally) = self.ask_status(&query, Some(patience)).await?;
+        Ok(Figures {
+            consecutive_failures: tally.failures,
+            drifted_columns: tally.drifted,
+            ..self.shared.process.figures(status)
+        })
+    }
+}
+
+impl Mirrors {
+    /// The figures of several mirrors now, listing at most `limit` of them. What is known of one mirror alone is absent.
+    /// A local database that gives no answer within `patience` counts as down.
+    pub async fn figures(&self, limit: u32, patience: Duration) -> Figures {
+        let query = TenantsQuery {
+            limit,
+            ..TenantsQuery::default()
+        };
+        let states = tokio::time::timeout(patience, self.states()).await;
+        let states = states.unwrap_or_else(|_elapsed| self.overdue_states());
+        let all = states.mirrors.iter();
+        let running = all.filter(|(_, state)| state.is_running()).count();
+        Figures {
+            running_tenants: states.failure.is_none().then_some(running),
+            ..self.process.figures(self.overview_of(&states, &query))
+        }
+    }
+}
+
+impl Process {
+    /// The figures that belong to the process, beside a status.
+    fn figures(&self, status: Status) -> Figures {
+        let (remote, local) = (self.remote.as_ref(), self.local.as_ref());
+        let is_local_up = status.connections.local.state == ConnectionState::Ok;
+        Figures {
+            local_clock_ahead: is_local_up.then(|| self.clock.ahead()),
+            status,
+            consecutive_failures: None,
+            drifted_columns: None,
+            running_tenants: None,
+            remote: remote.map(|database| database.connections()),
+            local: local.map(|database| database.connections()),
+        }
+    }
+}
