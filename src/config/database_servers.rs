@@ -25,7 +25,7 @@ pub struct Server {
     /// The host name of the server, or the directory of its socket. The server's certificate is checked against the
     /// host name.
     pub host: Host,
-    /// The IP address of the server (`hostaddr`); `None` if the host name must be looked up.
+    /// The IP address given as `hostaddr`; `None` if none is given.
     pub address: Option<IpAddr>,
     /// The port of the server.
     pub port: u16,

@@ -126,9 +126,9 @@ pub struct Extent {
     /// How many meters of the tenant the remote holds, inside and outside the extent. `None` if all rows are read,
     /// because they are counted then.
     pub(crate) remote_rows: Option<i64>,
-    /// The SQL condition that selects the rows on the remote, for a row named `r`.
+    /// The SQL condition for the remote rows `r` of the extent.
     pub(crate) remote: String,
-    /// The SQL condition that selects the rows in the local table, for a row named `l`.
+    /// The SQL condition for the local rows `l` of the extent.
     pub(crate) local: String,
 }
 

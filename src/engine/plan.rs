@@ -193,10 +193,11 @@ from pg_temp.meter_sync_plan p where p.action <> 'insert'"
     Ok(planned == as_planned || count_as_planned(run).await? == planned)
 }
 
-/// Counts the local rows of the plan that have not changed since they were planned, locked or not. If row security does
-/// not let our role update a row, the row cannot be locked. Such a row stays in the plan, and is rejected when the
-/// update skips it. A row that was changed or deleted before it could be locked is not counted, because this statement
-/// sees everything that is committed by now.
+/// Counts the local rows of the plan that are still as planned, locked or not:
+///
+/// - A row that row security keeps us from locking is counted. The update skips it later, and it is rejected.
+/// - A row that was changed or deleted before it could be locked is not counted, because this statement sees everything
+///   that is committed by now.
 async fn count_as_planned(run: &RunContext<'_>) -> Result<i64, DbError> {
     let sql = format!(
         "-- count the rows that are as planned

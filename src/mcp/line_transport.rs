@@ -176,7 +176,7 @@ mod tests {
 
     const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 
-    /// Returns the ids of the messages that get through, and the answers to all other lines.
+    /// Feeds the text to a transport. Returns the ids of the messages that it passes on, and the errors that it answers.
     async fn heard(text: &[u8]) -> (Vec<Value>, Vec<Value>) {
         let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
         let mut lines = LineTransport::new(io::Cursor::new(text.to_vec()), ours);

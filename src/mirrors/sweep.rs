@@ -29,8 +29,8 @@ use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
 use crate::store::{checked_mirrors, log, migrations};
 
 use super::registry::{Mirrors, TenantMirror};
-use super::run::known_columns;
 use super::run::report::RunReport;
+use super::run::{known_columns, run_metrics};
 use super::{Request, error_of, live_state, local_table};
 
 /// The result of a sweep.
@@ -141,8 +141,9 @@ impl Mirrors {
         Ok(sorted)
     }
 
-    /// Looks at the candidates, and records which of them are unchanged. Returns all mirrors that need a run, in the
-    /// order in which they are to run.
+    /// Looks at the candidates and, unless this is a dry run, records which of them are unchanged. Returns the mirrors
+    /// that need a run, in the order in which they are to run; all candidates, if the look failed but single runs may
+    /// succeed.
     async fn due(
         &self,
         sorted: SortedMirrors,
@@ -165,6 +166,7 @@ impl Mirrors {
             Some(Ok(swept)) => {
                 self.publish_remote(None);
                 counts.remote_bytes += swept.remote_bytes;
+                run_metrics::read(swept.remote_bytes);
                 let looked = candidates.into_iter().zip(swept.is_equal);
                 let changed = looked.filter(|(_, is_equal)| !is_equal);
                 due.extend(changed.map(|(aged, _)| aged));

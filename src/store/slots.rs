@@ -178,8 +178,8 @@ pub async fn standing(tx: &Tx<'_, Local>, slot: &Slot) -> Result<Standing, DbErr
     })
 }
 
-/// Replaces the holder of a claim, if the holder's run has begun and its process has died (`$6`), or if the claim is
-/// older than 30 seconds. A run normally starts some milliseconds after its slot is claimed. A process whose run could
+/// Replaces the holder of a claim, if its run has begun (`$6`; the caller has made sure that no run is in progress, so the
+/// process has died) or if the claim is older than 30 seconds. A run normally starts some milliseconds after its slot is claimed. A process whose run could
 /// not start claims the slot again before it retries, and a process that sweeps renews its claim.
 const TAKE_OVER: &str = "\
 -- take over a slot

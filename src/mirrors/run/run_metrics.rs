@@ -75,7 +75,8 @@ pub(in crate::mirrors) fn ended(record: &RunRecord) {
     count(&changed, record.remote_bytes);
 }
 
-/// Counts bytes that were read from the remote outside of a run.
+/// Counts bytes that a sweep, or the comparison of contents after a run, has read from the remote. Those of a run are
+/// counted when it ends.
 pub(in crate::mirrors) fn read(remote_bytes: i64) {
     counter!(REMOTE_BYTES).increment(remote_bytes.unsigned_abs());
 }

@@ -124,8 +124,8 @@ pub(super) async fn resolve(
     })
 }
 
-/// Returns the tenant; `None` if no id is set and the table `tenant` does not name a single tenant. An id that the
-/// local tenant column does not accept stays as it is set. Only the tenant's failed runs are logged under it.
+/// Returns the tenant; `None` if no id is set and the table `tenant` does not name a single tenant. If the local tenant
+/// column does not accept the id that is set, returns that id unchanged: the log has only failed runs under such an id.
 pub(super) async fn known(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,

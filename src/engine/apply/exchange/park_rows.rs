@@ -162,7 +162,8 @@ const HOLDERS: &str = "\
 -- count who stands in the way
 select pg_catalog.count(*) from pg_temp.meter_sync_holder";
 
-/// Parks all rows of `meter_sync_holder`, or none. Returns the rows that cannot be parked.
+/// Parks all rows of `meter_sync_holder` and returns an empty list. If that fails, parks none, and returns the rows at
+/// fault.
 async fn park_all(
     run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,

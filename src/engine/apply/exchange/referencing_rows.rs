@@ -160,8 +160,8 @@ fn can_wait(reference: &IncomingForeignKey) -> bool {
     reference.is_deferrable && reference.on_update == "a"
 }
 
-/// Whether an update of a meter changes the meters that refer to it. The values of these meters come from the remote,
-/// so they are restored afterwards.
+/// Whether an update of a meter changes the meters that refer to it, and their values, which come from the remote, can be
+/// restored afterwards. They cannot if the table has no primary key.
 fn changes_others(reference: &IncomingForeignKey) -> bool {
     reference.is_own
         && ["c", "n", "d"].contains(&reference.on_update.as_str())

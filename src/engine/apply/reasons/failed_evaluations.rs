@@ -159,8 +159,9 @@ const RAISED: &str = "\
 -- ask what a rule raises for each row
 select w.n, w.state, w.message from pg_temp.meter_sync_raised($1) w";
 
-/// Creates a function that returns the rows for which the rule raises an error, with that error. The function reads the
-/// view `meter_sync_found`, so it works for each rule for which the view is made.
+/// Creates a function that evaluates a rule (a check, a generated column or an expression of an index) for each row, and
+/// returns the rows for which it raises an error, with the error. It reads the view `meter_sync_found`, which must be made
+/// anew for each rule.
 const EVALUATE_EACH: &str = "\
 -- define how a rule is evaluated for each row
 create function pg_temp.meter_sync_raised(numbers bigint[])
