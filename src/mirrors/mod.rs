@@ -74,6 +74,9 @@ pub struct Request {
     pub trace: Option<TraceId>,
     /// Which rows are compared value by value.
     pub compare: Compare,
+    /// Whether the run belongs to a sweep. Such a run waits until connections are free, however long runs of other tenants
+    /// use them. Any other request is refused after a while.
+    pub is_of_sweep: bool,
 }
 
 impl Request {
@@ -88,6 +91,7 @@ impl Request {
             idempotency_key: None,
             trace: None,
             compare: Compare::Differences,
+            is_of_sweep: false,
         }
     }
 }

@@ -250,7 +250,11 @@ impl Mirrors {
     ) -> Vec<(TenantMirror, ErrorCode)> {
         let workers = self.config().workers as usize;
         let run = async |known: TenantMirror| {
-            let report = known.mirror.run_to_end(request.clone(), true).await;
+            let request = Request {
+                is_of_sweep: true,
+                ..request.clone()
+            };
+            let report = known.mirror.run_to_end(request, true).await;
             (known, report)
         };
         let mut runs = futures_util::stream::iter(due)

@@ -35,7 +35,11 @@ pub(in crate::mirrors) async fn run(
     begun: oneshot::Sender<Requested>,
 ) {
     let limit = shared.process.config.limits.connect_timeout;
-    let permit = tokio::time::timeout(limit, shared.process.runs.acquire()).await;
+    let free = shared.process.runs.acquire();
+    let permit = match request.is_of_sweep {
+        true => Ok(free.await),
+        false => tokio::time::timeout(limit, free).await,
+    };
     if permit.is_err() {
         answer_busy(shared, request, begun);
         return;
